@@ -1,0 +1,1 @@
+"""Values and array maths. Knows NumPy, SciPy and scikit-image; no engine, file, viewer or Qt."""

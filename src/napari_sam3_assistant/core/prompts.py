@@ -1,0 +1,222 @@
+"""What the user points at: clicks, boxes, painted masks, examples and phrases.
+
+Coordinates are pixels of the image plane, y before x, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class PromptKind(StrEnum):
+    """The kinds of prompt that an engine may accept."""
+
+    POINTS = "points"
+    BOXES = "boxes"
+    MASK = "mask"
+    EXEMPLARS = "exemplars"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class PointPrompt:
+    """A click.
+
+    Parameters
+    ----------
+    y, x : float
+        Position in pixels.
+    positive : bool
+        True where the pixel belongs to the object, False where it does not.
+    """
+
+    y: float
+    x: float
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """A box around one object.
+
+    Parameters
+    ----------
+    region : Region
+        The pixels inside the box.
+    """
+
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarPrompt:
+    """A box around an example of the things to find everywhere.
+
+    Parameters
+    ----------
+    region : Region
+        The pixels inside the box.
+    positive : bool
+        False for an example of what must not be found.
+    """
+
+    region: Region
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskPrompt:
+    """A painted mask of one object.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (h, w), dtype bool
+        The painted pixels, cropped to ``region``.
+    region : Region
+        Where the crop lies in the plane.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    region: Region
+
+    @classmethod
+    def from_plane(cls, mask: npt.NDArray[np.generic]) -> MaskPrompt:
+        """Return the non-zero pixels of a whole plane, cropped to their bounding box.
+
+        Parameters
+        ----------
+        mask : ndarray, shape (H, W)
+            Non-zero where painted.
+
+        Raises
+        ------
+        PromptError
+            If nothing is painted.
+        """
+        painted = np.asarray(mask) != 0
+        rows, columns = np.flatnonzero(painted.any(1)), np.flatnonzero(painted.any(0))
+        if rows.size == 0:
+            raise PromptError("The mask is empty.", "Paint over the object first.")
+        region = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        return cls(painted[region.slices].copy(), region)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptSet:
+    """All prompts of one run.
+
+    Parameters
+    ----------
+    points : tuple of PointPrompt
+        Clicks on one object.
+    boxes : tuple of BoxPrompt
+        One object each.
+    masks : tuple of MaskPrompt
+        One object each.
+    exemplars : tuple of ExemplarPrompt
+        Examples of what to find in the whole plane.
+    text : str
+        A short phrase; empty for none.
+    """
+
+    points: tuple[PointPrompt, ...] = ()
+    boxes: tuple[BoxPrompt, ...] = ()
+    masks: tuple[MaskPrompt, ...] = ()
+    exemplars: tuple[ExemplarPrompt, ...] = ()
+    text: str = ""
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """The kinds of prompt in this set."""
+        given = {
+            PromptKind.POINTS: self.points,
+            PromptKind.BOXES: self.boxes,
+            PromptKind.MASK: self.masks,
+            PromptKind.EXEMPLARS: self.exemplars,
+            PromptKind.TEXT: self.text.strip(),
+        }
+        return frozenset(kind for kind, prompts in given.items() if prompts)
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Raise unless the prompts can be used on a plane.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width of the plane in pixels.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, a coordinate is not finite, a point lies outside the
+            plane, or a box, example or mask does not touch it.
+        """
+        if not self.kinds:
+            raise PromptError(
+                "No prompts found.", "Add text, points, boxes, a painted mask or an example box."
+            )
+        plane = Region.whole(shape)
+        size = f"{shape[0]} x {shape[1]} (height x width)"
+        for point in self.points:
+            if not (math.isfinite(point.y) and math.isfinite(point.x)):
+                raise PromptError(
+                    f"The point ({point.y}, {point.x}) is not a finite position.",
+                    "Give y and x in pixels.",
+                )
+            if not plane.holds(point.y, point.x):
+                raise PromptError(
+                    f"The point ({point.y:g}, {point.x:g}) lies outside the image of {size}.",
+                    "Give y before x, in pixels, inside the image.",
+                )
+        regions = [prompt.region for prompt in self.boxes]
+        regions += [prompt.region for prompt in self.exemplars]
+        regions += [prompt.region for prompt in self.masks]
+        for region in regions:
+            if region.intersect(plane).is_empty:
+                raise PromptError(
+                    f"The box {region.box} lies outside the image of {size}.",
+                    "Give (y0, x0, y1, x1) in pixels, inside the image.",
+                )
+
+    def localise(self, region: Region) -> PromptSet:
+        """Return the prompts that touch ``region``, counted from its first pixel.
+
+        Points outside are left out; boxes, examples and masks are cut to the region.
+        """
+        inside = Region.whole(region.shape)
+        masks = []
+        for prompt in self.masks:
+            kept = prompt.region.intersect(region)
+            if not kept.is_empty:
+                crop = prompt.mask[kept.localise(prompt.region).slices]
+                masks.append(MaskPrompt(crop, kept.localise(region)))
+        return replace(
+            self,
+            points=tuple(
+                PointPrompt(point.y - region.y0, point.x - region.x0, point.positive)
+                for point in self.points
+                if region.holds(point.y, point.x)
+            ),
+            boxes=tuple(
+                BoxPrompt(kept)
+                for prompt in self.boxes
+                if not (kept := prompt.region.localise(region).intersect(inside)).is_empty
+            ),
+            exemplars=tuple(
+                ExemplarPrompt(kept, prompt.positive)
+                for prompt in self.exemplars
+                if not (kept := prompt.region.localise(region).intersect(inside)).is_empty
+            ),
+            masks=tuple(masks),
+        )

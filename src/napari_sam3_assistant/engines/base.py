@@ -1,0 +1,180 @@
+"""What every engine is: the interface, and the card that describes an engine before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
+    from napari_sam3_assistant.core.results import ObjectRecord
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What is known of an engine without making it.
+
+    Parameters
+    ----------
+    name : str
+        The name in the API, the command line and the settings.
+    title : str
+        The name for the user.
+    accepts : frozenset of PromptKind
+        The kinds of prompt that it takes.
+    needs_weights : bool
+        Whether it needs a model folder.
+    phrases : str
+        Which phrases it understands, for the user; empty where it takes any.
+    """
+
+    name: str
+    title: str
+    accepts: frozenset[PromptKind]
+    needs_weights: bool
+    phrases: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether an engine can run on this machine.
+
+    Parameters
+    ----------
+    available : bool
+        True if it can.
+    reason : str
+        Why it can't and what to do; empty if it can.
+    """
+
+    available: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What an engine answers, in the pixels of the image that was embedded.
+
+    Parameters
+    ----------
+    objects : tuple of ObjectRecord
+        The objects with ids 1 to N, the order in which they are painted.
+    threshold : float
+        The detection threshold that was used in the end.
+    phrase : str
+        The phrase that was used in the end; empty where there was none.
+    notes : tuple of str
+        What the user should know about how it came about.
+    """
+
+    objects: tuple[ObjectRecord, ...]
+    threshold: float
+    phrase: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class ImageEngine(Protocol):
+    """An engine for single planes.
+
+    An engine is called from one thread at a time; see :mod:`napari_sam3_assistant.jobs`.
+    """
+
+    spec: EngineSpec
+
+    @property
+    def version(self) -> str:
+        """Version of the package that does the work."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu``, ``cuda:0``, ``mps``."""
+
+    @property
+    def weights(self) -> str:
+        """File name of the loaded weights; empty where there are none."""
+
+    def load(self, reporter: Reporter) -> None:
+        """Make ready to work; a second call does nothing.
+
+        Raises
+        ------
+        EngineError
+            If it can't be loaded.
+        JobCancelled
+            If the user stopped the work.
+        """
+
+    def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
+        """Compute once what all prompts on an image need.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            RGB image; not modified.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+
+        Returns
+        -------
+        object
+            What :meth:`predict` of the same engine takes. Nobody else looks inside.
+        """
+
+    def predict(
+        self,
+        embedding: Any,  # noqa: ANN401
+        prompts: PromptSet,
+        options: PredictOptions,
+        reporter: Reporter,
+    ) -> Prediction:
+        """Segment an embedded image.
+
+        Parameters
+        ----------
+        embedding : object
+            The answer of :meth:`embed`.
+        prompts : PromptSet
+            Prompts in the pixels of the embedded image, each on it.
+        options : PredictOptions
+            The choices of the run.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+
+        Raises
+        ------
+        PromptError
+            If the engine can't use the prompts.
+        JobCancelled
+            If the user stopped the work.
+        """
+
+    def close(self) -> None:
+        """Free memory and device; :meth:`load` makes the engine ready again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """How the registry knows an engine; entry points of the group ``ENTRY_GROUP`` name these.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        Its card.
+    status : callable
+        Returns whether it can run here; must not import a large package to tell.
+    create : callable
+        Makes the engine from a model folder (or None) and a device (``auto``, ``cpu``,
+        ``cuda``, ``cuda:N``, ``mps``). Cheap: the work is done in ``load``.
+    """
+
+    spec: EngineSpec
+    status: Callable[[], EngineStatus]
+    create: Callable[[Path | None, str], ImageEngine]

@@ -1,0 +1,61 @@
+"""The errors that a user may see.
+
+Each holds what happened (``message``) and what to do about it (``hint``)::
+
+    Sam3AssistantError
+    ├── PromptError            the prompts can't be used as they are
+    ├── ImageError             the image can't be read or has no such plane
+    ├── EngineError            an engine could not do its work
+    │   └── EngineNotInstalled a package that the engine needs is missing
+    ├── ExportError            a result could not be written
+    └── JobCancelled           the user stopped the work
+
+Anything else that is raised is a fault of ours and keeps its traceback.
+"""
+
+
+class Sam3AssistantError(Exception):
+    """Base of every error that is worded for the user.
+
+    Parameters
+    ----------
+    message : str
+        What happened, with the values that matter.
+    hint : str
+        What the user can do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class PromptError(Sam3AssistantError):
+    """The prompts can't be used as they are."""
+
+
+class ImageError(Sam3AssistantError):
+    """The image can't be read, or has no such plane."""
+
+
+class EngineError(Sam3AssistantError):
+    """An engine could not do its work."""
+
+
+class EngineNotInstalled(EngineError):
+    """A package that the engine needs is missing."""
+
+
+class ExportError(Sam3AssistantError):
+    """A result could not be written."""
+
+
+class JobCancelled(Sam3AssistantError):
+    """The user stopped the work."""
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled.")
