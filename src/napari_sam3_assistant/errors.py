@@ -6,7 +6,11 @@ Each holds what happened (``message``) and what to do about it (``hint``)::
     ├── PromptError            the prompts can't be used as they are
     ├── ImageError             the image can't be read or has no such plane
     ├── EngineError            an engine could not do its work
-    │   └── EngineNotInstalled a package that the engine needs is missing
+    │   ├── EngineNotInstalled a package that the engine needs is missing
+    │   ├── CheckpointNotFound the model folder or its weights are not there
+    │   ├── CheckpointInvalid  the weights can't be used
+    │   ├── DeviceUnavailable  the GPU that was asked for does not work
+    │   └── OutOfDeviceMemory  the model and the image do not fit into the memory
     ├── ExportError            a result could not be written
     └── JobCancelled           the user stopped the work
 
@@ -48,6 +52,22 @@ class EngineError(Sam3AssistantError):
 
 class EngineNotInstalled(EngineError):
     """A package that the engine needs is missing."""
+
+
+class CheckpointNotFound(EngineError):
+    """The model folder, or its weights, are not there."""
+
+
+class CheckpointInvalid(EngineError):
+    """The weights are incomplete, of another model, or can't be read."""
+
+
+class DeviceUnavailable(EngineError):
+    """The device that was asked for is not there or does not work."""
+
+
+class OutOfDeviceMemory(EngineError):
+    """The model and the image do not fit into the device's memory."""
 
 
 class ExportError(Sam3AssistantError):

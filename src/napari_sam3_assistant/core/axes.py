@@ -1,0 +1,241 @@
+"""Which axis of an array is the channel, which two are the image plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIND_OUT = -1
+"""The channel axis that means: find out."""
+
+_LABELS = {
+    **dict.fromkeys(("c", "ch", "channel", "channels"), "c"),
+    **dict.fromkeys(("s", "sample", "samples", "rgb", "rgba", "color", "colour"), "s"),
+    **dict.fromkeys(("t", "time", "frame", "frames"), "t"),
+    **{name: name for name in "zyx"},
+}
+_RGB_SIZES = (3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAxes:
+    """The axes of an image array by their meaning.
+
+    Parameters
+    ----------
+    ndim : int
+        Number of axes.
+    channel : int or None
+        Number of the channel axis, from 0.
+    rgb : bool
+        Whether the channel axis is the last one and holds RGB or RGBA.
+    reason : str
+        How this was found, in plain words for the user.
+    plane_axes : tuple of int or None
+        Numbers of the row and the column axis; None for the last two that are not the channel.
+    guessed : bool
+        Whether only the size of the last axis says that it holds RGB.
+    """
+
+    ndim: int
+    channel: int | None
+    rgb: bool
+    reason: str
+    plane_axes: tuple[int, int] | None = None
+    guessed: bool = False
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        if self.plane_axes is not None:
+            return self.plane_axes
+        rest = [axis for axis in range(self.ndim) if axis != self.channel]
+        return (rest[-2], rest[-1])
+
+    @property
+    def y(self) -> int:
+        """Number of the row axis."""
+        return self._plane[0]
+
+    @property
+    def x(self) -> int:
+        """Number of the column axis."""
+        return self._plane[1]
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Numbers of the other axes, in order: neither plane nor channel."""
+        taken = {*self._plane, self.channel}
+        return tuple(axis for axis in range(self.ndim) if axis not in taken)
+
+
+def guess_axes(
+    shape: Sequence[int],
+    *,
+    channel_axis: int | None = None,
+    rgb: bool | None = None,
+    axis_labels: Sequence[str] | None = None,
+    plane_axes: tuple[int, int] | None = None,
+) -> ImageAxes:
+    """Find out what the axes of an image mean.
+
+    What is said explicitly comes first: ``channel_axis``, then ``rgb``, then ``axis_labels``,
+    and last the guess that a last axis of size 3 or 4 holds RGB or RGBA.
+
+    An explicit last channel axis (by number or label) of size 3 is taken as RGB and one of
+    size 4 as four channels, as dropping one of four microscopy channels would lose data;
+    ``rgb`` decides otherwise.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    channel_axis : int or None
+        Number of the channel axis from 0; -1 or None to find out.
+    rgb : bool or None
+        What napari's ``layer.rgb`` says. False: the last axis is not colour, though an axis
+        labelled ``c`` is still a channel axis. None: not known.
+    axis_labels : sequence of str or None
+        Names of the axes. Unknown names (such as napari's ``axis -1``) say nothing. With
+        ``rgb=True`` the name of the colour axis may be left out, as napari does.
+    plane_axes : tuple of int or None
+        The row and the column axis that the viewer shows, where that is known.
+
+    Returns
+    -------
+    ImageAxes
+        The axes. The plane of labelled axes keeps the order of the array, rows first.
+
+    Raises
+    ------
+    ImageError
+        If there is no plane, an axis is empty, or the arguments don't fit the shape.
+    """
+    shape = tuple(int(size) for size in shape)
+    if len(shape) < 2:
+        raise ImageError(
+            f"An image has at least two axes, this one has the shape {shape}.",
+            "Give an image with rows and columns.",
+        )
+    if 0 in shape:
+        raise ImageError(
+            f"The image of shape {shape} is empty.", "Choose an image that has pixels."
+        )
+    labels = _known_labels(axis_labels, len(shape), rgb)
+    axes = _find_channel(shape, channel_axis, rgb, labels)
+    return replace(axes, plane_axes=_find_plane(axes, labels, plane_axes))
+
+
+def _known_labels(names: Sequence[str] | None, ndim: int, rgb: bool | None) -> tuple[str, ...]:
+    """Return one of ``c s t z y x`` for each axis, empty where the name says nothing."""
+    if names is None:
+        return ("",) * ndim
+    labels = tuple(_LABELS.get(str(name).strip().lower(), "") for name in names)
+    if rgb and len(labels) == ndim - 1:
+        labels += ("s",)
+    if len(labels) != ndim:
+        raise ImageError(
+            f"There are {len(labels)} axis labels for an image of {ndim} axes.",
+            "Give one label for each axis, such as ('z', 'y', 'x').",
+        )
+    return labels
+
+
+def _find_channel(
+    shape: tuple[int, ...], channel_axis: int | None, rgb: bool | None, labels: tuple[str, ...]
+) -> ImageAxes:
+    """Return the axes with the channel axis found, the plane not yet."""
+    ndim = len(shape)
+    last = ndim - 1
+    if channel_axis is not None and channel_axis != FIND_OUT:
+        _check_channel_axis(shape, channel_axis, rgb)
+        colour = _is_colour(shape, channel_axis, rgb)
+        return ImageAxes(ndim, channel_axis, colour, f"channel axis {channel_axis}, as set")
+    if rgb:
+        if last < 2 or shape[last] not in _RGB_SIZES:
+            raise ImageError(
+                f"The image of shape {shape} is not RGB: its last axis has not size 3 or 4.",
+                "Read it as a grey image.",
+            )
+        return ImageAxes(ndim, last, True, "RGB, as the image says")
+    labelled = _labelled_channel(shape, labels)
+    if labelled is not None:
+        # A colour axis by name ("s", "rgb") of size 4 is RGBA; a channel axis is not.
+        named_colour = rgb is None and labels[labelled] == "s"
+        colour = _is_colour(shape, labelled, named_colour or rgb)
+        return ImageAxes(ndim, labelled, colour, f"channel axis {labelled}, by its label")
+    if rgb is None and not labels[last] and _looks_rgb(shape):
+        reason = f"RGB, guessed from the last axis of size {shape[last]}"
+        return ImageAxes(ndim, last, True, reason, guessed=True)
+    return ImageAxes(ndim, None, False, "no channel axis")
+
+
+def _check_channel_axis(shape: tuple[int, ...], axis: int, rgb: bool | None) -> None:
+    remedy = "Set the channel axis to -1 to find it out."
+    if not 0 <= axis < len(shape):
+        raise ImageError(
+            f"There is no channel axis {axis} in the image of shape {shape}: "
+            f"its axes are 0 to {len(shape) - 1}.",
+            remedy,
+        )
+    if len(shape) < 3:
+        raise ImageError(
+            f"The image of shape {shape} has no axis left for channels besides rows and columns.",
+            remedy,
+        )
+    if rgb and axis != len(shape) - 1:
+        raise ImageError(
+            f"The last axis of the image of shape {shape} holds RGB, "
+            f"so axis {axis} can't be the channel axis.",
+            remedy,
+        )
+
+
+def _is_colour(shape: tuple[int, ...], axis: int, rgb: bool | None) -> bool:
+    """Return whether a known channel axis holds RGB or RGBA."""
+    if axis != len(shape) - 1 or rgb is False:
+        return False
+    return shape[axis] == 3 or (bool(rgb) and shape[axis] == 4)
+
+
+def _labelled_channel(shape: tuple[int, ...], labels: tuple[str, ...]) -> int | None:
+    """Return the axis that is labelled as channel; colour samples come before channels."""
+    if len(shape) < 3:
+        return None
+    for name in ("s", "c"):
+        if labels.count(name) == 1:
+            return labels.index(name)
+    return None
+
+
+def _looks_rgb(shape: tuple[int, ...]) -> bool:
+    """Return whether a last axis of size 3 or 4 is more likely colour than columns."""
+    if len(shape) < 3 or shape[-1] not in _RGB_SIZES:
+        return False
+    rows, columns = shape[-3], shape[-2]
+    # (100, 3, 3) is rather a stack of 100 tiny planes than an RGB image 3 pixels wide.
+    return columns > shape[-1] or rows <= columns
+
+
+def _find_plane(
+    axes: ImageAxes, labels: tuple[str, ...], shown: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """Return the row and the column axis where they are shown or labelled, else None."""
+    if shown is not None:
+        y, x = shown
+        if y == x or axes.channel in shown or not (0 <= y < axes.ndim and 0 <= x < axes.ndim):
+            raise ImageError(
+                f"The axes {shown} are no image plane of {axes.ndim} axes "
+                f"with channel axis {axes.channel}.",
+                "Choose two axes that are not the channel axis.",
+            )
+        return (y, x)
+    if labels.count("y") == 1 and labels.count("x") == 1:
+        first, second = sorted((labels.index("y"), labels.index("x")))
+        if axes.channel not in (first, second):
+            return (first, second)
+    return None

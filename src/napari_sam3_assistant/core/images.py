@@ -1,0 +1,273 @@
+"""Reading single planes out of images of any layout, without reading the rest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import ImageAxes, guess_axes
+from napari_sam3_assistant.core.contrast import finite_range, sample_windows
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["ImageAxes", "ImageSource", "LazyArray", "PlaneRef", "guess_axes"]
+
+MAX_SAMPLED_PLANES = 5
+_tokens = itertools.count(1)
+
+
+class LazyArray(Protocol):
+    """What NumPy, dask, zarr, h5py and xarray arrays have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of a pixel."""
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> object:
+        """Return the part under integers and slices; NumPy can make an array of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneRef:
+    """Which plane of an image.
+
+    Parameters
+    ----------
+    leading : tuple of int
+        Index on each leading axis, in the order of the axes.
+    channel : int or None
+        Index on the channel axis; None where there is none or it holds RGB.
+    """
+
+    leading: tuple[int, ...] = ()
+    channel: int | None = None
+
+
+class ImageSource:
+    """An image of which single planes are read.
+
+    Parameters
+    ----------
+    data : array-like, or sequence of them
+        NumPy, dask, zarr, h5py or xarray array; or the levels of a multiscale image, largest
+        first, of which the first is read.
+    axes : ImageAxes
+        What its axes mean.
+
+    Raises
+    ------
+    ImageError
+        If the pixels are no real numbers, or the axes don't fit.
+    """
+
+    def __init__(self, data: LazyArray | Sequence[LazyArray], axes: ImageAxes) -> None:
+        self._data = level_zero(data)
+        self.axes = axes
+        self.token = next(_tokens)
+        self._contrast: dict[int | None, tuple[float, float]] = {}
+        if len(self._data.shape) != axes.ndim:
+            raise ImageError(
+                f"The image of shape {self.shape} has not {axes.ndim} axes.",
+                "Find out its axes again.",
+            )
+        if self.dtype.kind not in "buif":
+            raise ImageError(
+                f"An image of type {self.dtype} can't be segmented.",
+                "Give real numbers, such as the absolute value of a complex image.",
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis of the array."""
+        return tuple(int(size) for size in self._data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of a pixel."""
+        return np.dtype(self._data.dtype)
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Height and width of a plane in pixels."""
+        return (self.shape[self.axes.y], self.shape[self.axes.x])
+
+    @property
+    def leading_shape(self) -> tuple[int, ...]:
+        """Length of each leading axis."""
+        return tuple(self.shape[axis] for axis in self.axes.leading)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that are read one by one; 1 where there are none, or RGB."""
+        if self.axes.channel is None or self.axes.rgb:
+            return 1
+        return self.shape[self.axes.channel]
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether a plane is named with a channel."""
+        return self.axes.channel is not None and not self.axes.rgb
+
+    def first_plane(self) -> PlaneRef:
+        """Return the plane with index 0 on each axis."""
+        return PlaneRef((0,) * len(self.axes.leading), 0 if self.has_channels else None)
+
+    def check(self, plane: PlaneRef) -> None:
+        """Raise unless the image has this plane.
+
+        Raises
+        ------
+        ImageError
+            With the indices that don't fit.
+        """
+        limits = self.leading_shape
+        if len(plane.leading) != len(limits):
+            raise ImageError(
+                f"The plane {plane.leading} has {len(plane.leading)} indices, "
+                f"the image of shape {self.shape} ({self.axes.reason}) needs {len(limits)}.",
+                f"Give one index for each of the axes {self.axes.leading}.",
+            )
+        for axis, index, size in zip(self.axes.leading, plane.leading, limits, strict=True):
+            if not 0 <= index < size:
+                raise ImageError(
+                    f"There is no plane {index} on axis {axis} of the image of shape {self.shape}.",
+                    f"Choose 0 to {size - 1}.",
+                )
+        self._check_channel(plane.channel)
+
+    def _check_channel(self, channel: int | None) -> None:
+        if not self.has_channels:
+            if channel is not None:
+                raise ImageError(
+                    f"The image of shape {self.shape} has no channel {channel}: "
+                    f"{self.axes.reason}.",
+                    "Set the channel axis, or leave the channel out.",
+                )
+        elif channel is None or not 0 <= channel < self.channels:
+            raise ImageError(
+                f"There is no channel {channel} in the image of shape {self.shape} "
+                f"with channel axis {self.axes.channel}.",
+                f"Choose 0 to {self.channels - 1}.",
+            )
+
+    def read(self, plane: PlaneRef, region: Region | None = None) -> npt.NDArray[np.generic]:
+        """Read a plane, or a region of it, and nothing else.
+
+        Parameters
+        ----------
+        plane : PlaneRef
+            Which plane.
+        region : Region or None
+            Which part of it, cut to the plane; None for all.
+
+        Returns
+        -------
+        ndarray, shape (h, w), or (h, w, 3 | 4) for RGB and RGBA
+            The pixels as they are stored. May share memory with the image: don't write to it.
+
+        Raises
+        ------
+        ImageError
+            If there is no such plane or its file can't be read.
+        """
+        self.check(plane)
+        whole = Region.whole(self.plane_shape)
+        part = whole if region is None else region.intersect(whole)
+        if part.is_empty:
+            colours = (self.shape[-1],) if self.axes.rgb else ()
+            return np.empty((*part.shape, *colours), self.dtype)
+        key: list[int | slice] = [slice(None)] * self.axes.ndim
+        for axis, index in zip(self.axes.leading, plane.leading, strict=True):
+            key[axis] = int(index)
+        if self.axes.channel is not None and plane.channel is not None:
+            key[self.axes.channel] = int(plane.channel)
+        key[self.axes.y], key[self.axes.x] = part.slices
+        try:
+            pixels = np.asarray(self._data[tuple(key)])
+        except OSError as exc:
+            raise ImageError(
+                f"The image could not be read: {exc}.", "Check that its file is still there."
+            ) from exc
+        return pixels if self.axes.y < self.axes.x else pixels.swapaxes(0, 1)
+
+    def contrast(self, channel: int | None = None) -> tuple[float, float]:
+        """Return the percentile range (0.1, 99.9), the same for all planes of the image.
+
+        Taken from a bounded sample: at most five planes spread over the leading axes, and of
+        large planes a grid of blocks; the work does not grow with the image.
+
+        Parameters
+        ----------
+        channel : int or None
+            Which channel; None where there are none, or RGB.
+
+        Returns
+        -------
+        tuple of float
+            ``(low, high)``, finite, ``low < high``.
+
+        Raises
+        ------
+        ImageError
+            If there is no such channel.
+        """
+        self._check_channel(channel)
+        if channel not in self._contrast:
+            self._contrast[channel] = self._sample_range(channel)
+        return self._contrast[channel]
+
+    def _sample_range(self, channel: int | None) -> tuple[float, float]:
+        if self.dtype.kind == "b":
+            return (0.0, 1.0)
+        planes = math.prod(self.leading_shape)
+        sampled = np.unique(np.linspace(0, planes - 1, MAX_SAMPLED_PLANES).astype(int))
+        windows = sample_windows(self.plane_shape, len(sampled))
+        lows, highs = [], []
+        for flat in sampled:
+            leading = tuple(int(index) for index in np.unravel_index(flat, self.leading_shape))
+            for window in windows:
+                pixels = self.read(PlaneRef(leading, channel), window)
+                # Whole pixels are counted: the darkest and the brightest colour of each.
+                colours = pixels[..., :3] if self.axes.rgb else None
+                lows.append((pixels if colours is None else colours.min(-1)).ravel())
+                highs.append((pixels if colours is None else colours.max(-1)).ravel())
+        return finite_range(np.concatenate(lows), np.concatenate(highs))
+
+
+def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
+    """Return the array of an image, or the largest level of a multiscale image.
+
+    Parameters
+    ----------
+    data : array-like, or sequence of them
+        An array, nested lists of numbers, or the levels of a multiscale image, largest first.
+
+    Raises
+    ------
+    ImageError
+        If it is a sequence of arrays that are no levels of one image.
+    """
+    if isinstance(data, Sequence) and len(data) > 0 and hasattr(data[0], "shape"):
+        sizes = [math.prod(level.shape) for level in data]
+        if any(large <= small for large, small in itertools.pairwise(sizes)):
+            raise ImageError(
+                f"A list of {len(data)} arrays is taken as one image at decreasing sizes, "
+                f"and these have the shapes {[tuple(level.shape) for level in data]}.",
+                "Stack planes into one array with np.stack.",
+            )
+        return data[0]
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        return cast("LazyArray", data)
+    return cast("LazyArray", np.asarray(data))

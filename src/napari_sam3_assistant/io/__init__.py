@@ -1,0 +1,1 @@
+"""Reading and writing files. Knows file formats; no engine, viewer or Qt."""

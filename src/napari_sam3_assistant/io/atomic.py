@@ -1,0 +1,53 @@
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes its final name only when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The final file; replaced if it exists. If anything fails it stays as it was.
+
+    Yields
+    ------
+    Path
+        A new file of the same ending in the same folder, to be written by the block.
+
+    Raises
+    ------
+    ExportError
+        If the folder is missing or the file can't be written.
+    """
+    if not path.parent.is_dir():
+        raise ExportError(
+            f"The folder {path.parent} does not exist.", "Make it first, or choose another."
+        )
+    # Made by the writer itself and not by tempfile, whose files only their owner may read.
+    draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as exc:
+        raise ExportError(
+            f"{path} can't be written: {exc.strerror or exc}.",
+            "Check the free space and that you may write there, or choose another folder.",
+        ) from exc
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""Writing labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import imageio.v3 as iio
+import numpy as np
+import tifffile
+
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+_MAX_16_BIT = 65535
+_MAX_32_BIT = (1 << 32) - 1
+_CLASSIC_TIFF_BYTES = 1 << 31
+
+
+def save_labels(labels: npt.NDArray[np.generic], path: str | Path) -> Path:
+    """Write labels to a file, completely or not at all.
+
+    Parameters
+    ----------
+    labels : ndarray of integers or bool, shape (..., H, W)
+        Object ids from 0 to 4294967295; PNG takes one plane of up to 65535.
+    path : str or Path
+        File that ends in .tif, .tiff, .npy or .png; replaced if it exists.
+
+    Returns
+    -------
+    Path
+        The file. Its values are uint16 where they fit, else uint32.
+
+    Raises
+    ------
+    ExportError
+        If the folder is missing, the ending unknown, the labels don't fit the format or the
+        file can't be written.
+    """
+    path = Path(path)
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise ExportError(
+            f"Labels can't be saved as '{path.suffix}': {path}.", f"Use {', '.join(_WRITERS)}."
+        )
+    compact = _compact(np.asarray(labels))
+    with atomic_write(path) as draft:
+        write(draft, compact)
+    return path
+
+
+def _compact(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
+    """Return labels in the smallest type of 16 or 32 bits without sign that holds them."""
+    if labels.dtype.kind not in "bui" or labels.ndim < 2:
+        raise ExportError(
+            f"An array of type {labels.dtype} and shape {labels.shape} holds no labels.",
+            "Give whole numbers with rows and columns.",
+        )
+    lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if lowest < 0:
+        raise ExportError(
+            f"The label {lowest} is negative and can't be saved.", "Give 0 to background pixels."
+        )
+    if highest > _MAX_32_BIT:
+        raise ExportError(
+            f"The label {highest} is above {_MAX_32_BIT} and can't be saved.",
+            "Number the labels anew.",
+        )
+    if highest <= _MAX_16_BIT:
+        return labels.astype(np.uint16, copy=False)
+    return labels.astype(np.uint32, copy=False)
+
+
+def _write_tiff(path: Path, labels: npt.NDArray[np.generic]) -> None:
+    # photometric: an axis of size 3 or 4 must not be taken for colours.
+    tifffile.imwrite(
+        path,
+        labels,
+        photometric="minisblack",
+        compression="zlib",
+        bigtiff=labels.nbytes > _CLASSIC_TIFF_BYTES,
+    )
+
+
+def _write_npy(path: Path, labels: npt.NDArray[np.generic]) -> None:
+    np.save(path, labels, allow_pickle=False)
+
+
+def _write_png(path: Path, labels: npt.NDArray[np.generic]) -> None:
+    if labels.ndim != 2:
+        raise ExportError(
+            f"PNG holds one plane, these labels have the shape {labels.shape}.",
+            "Save them as TIFF or NPY.",
+        )
+    if labels.dtype != np.uint16:
+        raise ExportError(
+            f"PNG holds labels up to {_MAX_16_BIT}, the highest here is {labels.max()}.",
+            "Save them as TIFF or NPY.",
+        )
+    iio.imwrite(path, labels, plugin="pillow", extension=".png")
+
+
+_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic]], None]] = {
+    **dict.fromkeys((".tif", ".tiff"), _write_tiff),
+    ".npy": _write_npy,
+    ".png": _write_png,
+}

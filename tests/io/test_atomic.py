@@ -1,0 +1,95 @@
+"""A file is there completely or as it was."""
+
+import sys
+
+import pytest
+
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import atomic_write
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(path, error):
+    with atomic_write(path) as draft:
+        draft.write_text("half")
+        raise error
+
+
+def test_the_file_appears_with_the_whole_content(tmp_path):
+    path = tmp_path / "a.txt"
+
+    with atomic_write(path) as draft:
+        draft.write_text("half")
+        assert not path.exists()
+        assert draft.parent == tmp_path
+        assert draft.suffix == ".txt"
+        draft.write_text("whole")
+
+    assert path.read_text() == "whole"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_existing_file_is_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    with atomic_write(path) as draft:
+        draft.write_text("new")
+
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_after_a_failure_the_old_file_stays_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    with pytest.raises(type(error)):
+        write_half(path, error)
+
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    path = tmp_path / "a.txt"
+
+    with pytest.raises(ExportError, match="No space left") as caught:
+        write_half(path, OSError(28, "No space left on device"))
+
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+    assert names(tmp_path) == []
+
+
+def test_a_missing_folder(tmp_path):
+    with (
+        pytest.raises(ExportError, match="nowhere does not exist"),
+        atomic_write(tmp_path / "nowhere" / "a.txt"),
+    ):
+        pass
+
+
+def test_a_folder_in_the_way(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+
+    with (
+        pytest.raises(ExportError, match="can't be written"),
+        atomic_write(tmp_path / "a.txt") as draft,
+    ):
+        draft.write_text("new")
+
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_others_may_read_the_file_as_any_other(tmp_path):
+    (tmp_path / "plain.txt").write_text("")
+
+    with atomic_write(tmp_path / "a.txt") as draft:
+        draft.write_text("new")
+
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode

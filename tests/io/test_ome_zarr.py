@@ -1,0 +1,146 @@
+"""zarr arrays and OME-Zarr images of both zarr formats."""
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.images import read_image
+
+STACK = np.arange(2 * 12 * 16, dtype=np.uint16).reshape(2, 12, 16)
+ZARR_3 = not zarr.__version__.startswith("2.")
+FORMATS = [2, 3] if ZARR_3 else [2]
+
+
+def made_group(path, zarr_format=FORMATS[-1]):
+    return zarr.open_group(str(path), mode="w", **({"zarr_format": zarr_format} if ZARR_3 else {}))
+
+
+def add(group, name, data, **options):
+    make = group.create_array if ZARR_3 else group.create_dataset
+    array = make(name, shape=data.shape, chunks=data.shape, dtype=data.dtype, **options)
+    array[...] = data
+    return array
+
+
+def multiscales(axes, path="0", scale=None):
+    level = {"path": path}
+    if scale is not None:
+        level["coordinateTransformations"] = [{"type": "scale", "scale": scale}]
+    image = {"datasets": [level, {"path": "half"}], "version": "0.4"}
+    return [image if axes is None else {**image, "axes": axes}]
+
+
+CYX = [{"name": name, "type": "space"} for name in "cyx"]
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_a_plain_array(tmp_path, zarr_format):
+    add(made_group(tmp_path / "a.zarr", zarr_format), "raw", STACK)
+
+    loaded = read_image(tmp_path / "a.zarr" / "raw")
+
+    np.testing.assert_array_equal(loaded.data[...], STACK)
+    assert loaded.axis_labels is None
+    assert isinstance(loaded.data, zarr.Array)
+
+
+@pytest.mark.parametrize("zarr_format", FORMATS)
+def test_an_ome_zarr_image(tmp_path, zarr_format):
+    group = made_group(tmp_path / "cells.ome.zarr", zarr_format)
+    add(group, "0", STACK)
+    add(group, "half", STACK[:, ::2, ::2])
+    described = multiscales(CYX, scale=[1, 0.5, 0.25])
+    # The metadata have their own key since OME-Zarr 0.5, which came with zarr format 3.
+    if zarr_format == 3:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": described}
+    else:
+        group.attrs["multiscales"] = described
+
+    loaded = read_image(tmp_path / "cells.ome.zarr")
+
+    np.testing.assert_array_equal(loaded.data[...], STACK)
+    assert loaded.axis_labels == ("c", "y", "x")
+    assert loaded.scale == (1.0, 0.5, 0.25)
+    assert loaded.name == "cells"
+
+
+@pytest.mark.parametrize(
+    ("axes", "data", "labels"),
+    [
+        (["c", "y", "x"], STACK, ("c", "y", "x")),  # OME-Zarr 0.3
+        (None, STACK[None, :, None], ("t", "c", "z", "y", "x")),  # 0.1 and 0.2
+    ],
+)
+def test_axes_of_older_versions(tmp_path, axes, data, labels):
+    group = made_group(tmp_path / "a.zarr", 2)
+    add(group, "0", data)
+    group.attrs["multiscales"] = multiscales(axes)
+
+    assert read_image(tmp_path / "a.zarr").axis_labels == labels
+
+
+def test_the_first_image_of_bioformats2raw(tmp_path):
+    group = made_group(tmp_path / "a.zarr", 2)
+    group.attrs["bioformats2raw.layout"] = 3
+    image = group.create_group("0")
+    add(image, "0", STACK)
+    image.attrs["multiscales"] = multiscales(CYX)
+
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zarr").data[...], STACK)
+
+
+def test_the_only_array_of_a_group(tmp_path):
+    add(made_group(tmp_path / "a.zarr"), "raw", STACK)
+
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zarr").data[...], STACK)
+
+
+def test_axes_that_xarray_named(tmp_path):
+    array = add(made_group(tmp_path / "a.zarr", 2), "raw", STACK)
+    array.attrs["_ARRAY_DIMENSIONS"] = ["c", "y", "x"]
+
+    assert read_image(tmp_path / "a.zarr" / "raw").axis_labels == ("c", "y", "x")
+
+
+@pytest.mark.skipif(not ZARR_3, reason="axes are named since zarr format 3")
+def test_axes_that_zarr_names(tmp_path):
+    add(made_group(tmp_path / "a.zarr"), "raw", STACK, dimension_names=("c", None, "x"))
+
+    assert read_image(tmp_path / "a.zarr" / "raw").axis_labels == ("c", "", "x")
+
+
+def test_groups_that_are_no_single_image(tmp_path):
+    several = made_group(tmp_path / "several.zarr")
+    add(several, "one", STACK)
+    add(several, "two", STACK)
+    made_group(tmp_path / "plate.zarr").attrs["plate"] = {}
+    made_group(tmp_path / "void.zarr")
+
+    for name, said in [
+        ("several", "holds 2 arrays.*one, two"),
+        ("plate", "plate or a well.*A/1/0"),
+        ("void", "holds 0 arrays"),
+    ]:
+        with pytest.raises(ImageError, match=said):
+            read_image(tmp_path / f"{name}.zarr")
+
+
+def test_damaged_metadata_are_one_sentence(tmp_path):
+    missing_level = made_group(tmp_path / "level.zarr", 2)
+    missing_level.attrs["multiscales"] = multiscales(CYX)
+    wrong_axes = made_group(tmp_path / "axes.zarr", 2)
+    add(wrong_axes, "0", STACK)
+    wrong_axes.attrs["multiscales"] = multiscales(["y", "x"])
+    broken = made_group(tmp_path / "broken.zarr", 2)
+    add(broken, "0", STACK)
+    (tmp_path / "broken.zarr" / ".zgroup").write_text("{")
+
+    for name, said in [
+        ("level", "can't be read"),
+        ("axes", "names 2 axes, its array has 3"),
+        ("broken", "no zarr image"),
+    ]:
+        with pytest.raises(ImageError, match=said) as caught:
+            read_image(tmp_path / f"{name}.zarr")
+        assert "\n" not in str(caught.value)

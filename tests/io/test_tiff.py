@@ -1,0 +1,126 @@
+"""TIFF: axes from the file, large files read where they are indexed."""
+
+import gc
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.io.tiff import read_tiff
+
+STACK = np.arange(3 * 64 * 48, dtype=np.uint16).reshape(3, 64, 48)
+RGB = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "labels", "rgb"),
+    [
+        (STACK, {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}, "zyx", False),
+        (STACK, {"imagej": True, "metadata": {"axes": "CYX"}}, "cyx", False),
+        (STACK[0], {}, "yx", False),
+        (RGB, {"photometric": "rgb"}, "yxs", True),
+        (
+            RGB[None].repeat(2, 0),
+            {"photometric": "rgb", "metadata": {"axes": "TYXS"}},
+            "tyxs",
+            True,
+        ),
+        (
+            np.dstack([RGB, RGB[..., :1]]),
+            {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+            "yxs",
+            True,
+        ),
+    ],
+    ids=["stack", "imagej", "plane", "rgb", "video", "rgba"],
+)
+def test_axes_as_the_file_says(tmp_path, data, options, labels, rgb):
+    tifffile.imwrite(tmp_path / "a.tif", data, **options)
+
+    loaded = read_tiff(tmp_path / "a.tif")
+
+    np.testing.assert_array_equal(loaded.data, data)
+    assert loaded.axis_labels == tuple(labels)
+    assert loaded.rgb == rgb
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_colours_stored_plane_by_plane_become_the_last_axis(tmp_path, compression, lazy_bytes):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        RGB.transpose(2, 0, 1),
+        photometric="rgb",
+        planarconfig="separate",
+        compression=compression,
+    )
+
+    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes)
+
+    assert loaded.axis_labels == ("y", "x", "s")
+    assert loaded.rgb
+    np.testing.assert_array_equal(np.asarray(loaded.data), RGB)
+
+
+def test_large_plain_files_are_mapped(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack")
+
+    data = read_tiff(tmp_path / "a.tif", lazy_bytes=0).data
+
+    assert isinstance(data, np.memmap)
+    np.testing.assert_array_equal(data, STACK)
+
+
+def test_of_large_compressed_files_only_the_tiles_under_the_region_are_read(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, STACK, photometric="minisblack", tile=(16, 16), compression="zlib", metadata=None
+    )
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[1]
+        offsets, sizes = page.dataoffsets, page.databytecounts
+        others = [p for number, p in enumerate(file.pages) if number != 1]
+        spans = [span for p in others for span in zip(p.dataoffsets, p.databytecounts, strict=True)]
+    # Rows 16 to 47, columns 16 to 31 lie in tiles 4 and 7 of the 4 x 3 tiles; all the others,
+    # and all other planes, are made unreadable.
+    spans += [
+        span for tile, span in enumerate(zip(offsets, sizes, strict=True)) if tile not in (4, 7)
+    ]
+    content = bytearray(path.read_bytes())
+    for offset, size in spans:
+        content[offset : offset + size] = b"\xff" * size
+    path.write_bytes(content)
+
+    loaded = read_tiff(path, lazy_bytes=0)
+    source = ImageSource(loaded.data, guess_axes(loaded.data.shape))
+
+    np.testing.assert_array_equal(
+        source.read(PlaneRef((1,)), Region(20, 18, 44, 30)), STACK[1, 20:44, 18:30]
+    )
+
+
+def test_the_largest_level_of_a_pyramid(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    large = STACK[0]
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(large, subifds=1, tile=(16, 16), compression="zlib")
+        writer.write(large[::2, ::2], subfiletype=1, tile=(16, 16), compression="zlib")
+
+    for lazy_bytes in (0, 1 << 28):
+        np.testing.assert_array_equal(read_tiff(path, lazy_bytes).data[...], large)
+
+
+def test_a_lazy_file_is_closed_when_its_image_is_let_go(tmp_path):
+    """An open file would warn here (warnings are errors) and can't be deleted on Windows."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="zlib")
+    data = read_tiff(path, lazy_bytes=0).data
+    data[0, 0, 0]
+
+    del data
+    gc.collect()
+
+    path.unlink()
+    assert not path.exists()
