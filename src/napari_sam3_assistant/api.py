@@ -1,0 +1,261 @@
+"""Segment without a window: what the widget does, as functions.
+
+Importing this module loads neither Qt nor napari nor torch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter, Reporter
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
+from napari_sam3_assistant.core.views import ImageView, view_of_array
+from napari_sam3_assistant.engines import diagnose, registry
+from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.segment import SegmentRequest
+from napari_sam3_assistant.workflows.segment import segment as _segment
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    import numpy.typing as npt
+
+__all__ = [
+    "EngineInfo",
+    "ObjectRecord",
+    "Provenance",
+    "Segmentation",
+    "doctor",
+    "engines",
+    "open_engine",
+    "segment",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """One engine, as :func:`engines` lists it.
+
+    Parameters
+    ----------
+    name : str
+        The name to give to :func:`segment`.
+    title : str
+        The name for people.
+    available : bool
+        Whether it can run on this machine.
+    reason : str
+        Why it can't, and what to do; empty if it can.
+    """
+
+    name: str
+    title: str
+    available: bool
+    reason: str
+
+
+def engines() -> tuple[EngineInfo, ...]:
+    """Return the engines, whether each can run here, and if not, why and what to do."""
+    listed = []
+    for entry in registry.entries().values():
+        status = entry.status()
+        listed.append(
+            EngineInfo(entry.spec.name, entry.spec.title, status.available, status.reason)
+        )
+    return tuple(listed)
+
+
+def open_engine(
+    name: str, *, model_folder: str | Path | None = None, device: str = "auto"
+) -> EncodingEngine:
+    """Return an engine that keeps its weights and encodings between calls of :func:`segment`.
+
+    Use it as a context manager; leaving it frees the memory.
+
+    Parameters
+    ----------
+    name : str
+        Its name, see :func:`engines`.
+    model_folder : str or Path, optional
+        The folder of the weights, for engines that need them.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    EngineError
+        If there is no such engine, or it can't run here.
+
+    Examples
+    --------
+    >>> from skimage.data import coins
+    >>> with open_engine("builtin") as engine:
+    ...     result = segment(coins(), points=[(125, 165)], engine=engine)
+    >>> len(result.objects)
+    1
+    """
+    folder = None if model_folder is None else Path(model_folder)
+    return EncodingEngine(registry.create(name, folder, device))
+
+
+def segment(
+    image: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, or a list of them)
+    *,
+    points: Sequence[Sequence[float]] = (),
+    boxes: Sequence[Sequence[float]] = (),
+    exemplars: Sequence[Sequence[float]] = (),
+    mask: npt.ArrayLike | None = None,
+    text: str | None = None,
+    engine: str | EncodingEngine = "builtin",
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    threshold: float = DEFAULT_THRESHOLD,
+    contrast: tuple[float, float] | None = None,
+    plane: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+    channel: int | None = None,
+    axis_labels: Sequence[str] | None = None,
+    rgb: bool | None = None,
+    reporter: Reporter | None = None,
+) -> Segmentation:
+    """Segment one plane of an image.
+
+    Parameters
+    ----------
+    image : array-like, shape (..., H, W) or (..., H, W, 3)
+        NumPy, dask or zarr array, or a list of them as a multiscale pyramid (the first is
+        used). Only the plane is read.
+    points : sequence of (y, x) or (y, x, positive)
+        Clicks on one object in pixels; ``positive`` is True (the default) where the pixel
+        belongs to the object.
+    boxes : sequence of (y0, x0, y1, x1)
+        One object each; pixels, ends exclusive.
+    exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
+        Boxes around examples of what to find in the whole plane.
+    mask : array-like, shape (H, W), optional
+        Rough mask of one object, non-zero where painted.
+    text : str, optional
+        A short phrase.
+    engine : str or EncodingEngine
+        An engine's name (see :func:`engines`), or what :func:`open_engine` returned.
+    model_folder : str or Path, optional
+        The folder of the weights; only with an engine's name.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; only with an engine's name.
+    threshold : float
+        Detection threshold, 0 to 1: found objects with a lower score are left out.
+    contrast : (low, high), optional
+        Intensities shown black and white. By default 8-bit images are taken as they are and
+        every other type is stretched from the 0.1 to the 99.9 percentile of the stack.
+    plane : sequence of int, optional
+        Index along each axis that is neither y, x nor channel; needed if there are any that
+        are longer than 1.
+    channel_axis : int, optional
+        The channel axis; by default a last axis of size 3 or 4 is taken as RGB or RGBA.
+    channel : int, optional
+        One channel to look at; by default all are shown together.
+    axis_labels : sequence of str, optional
+        Names of the axes, such as ``("t", "c", "y", "x")``.
+    rgb : bool, optional
+        Whether the last axis holds colours, where that is known.
+    reporter : Reporter, optional
+        Is told of the progress, and may stop the work.
+
+    Returns
+    -------
+    Segmentation
+        ``labels`` (H, W) uint32, ``objects`` (id, score, area, bbox (y0, x0, y1, x1), text),
+        ``engine`` (what made them) and ``notes``.
+
+    Raises
+    ------
+    PromptError
+        If the prompts can't be used.
+    ImageError
+        If the image has no such plane.
+    EngineError
+        If the engine can't do it.
+    """
+    view = view_of_array(
+        image,
+        plane=plane,
+        channel_axis=channel_axis,
+        channel=channel,
+        contrast=contrast,
+        axis_labels=axis_labels,
+        rgb=rgb,
+    )
+    prompts = _prompt_set(points, boxes, exemplars, mask, text, view.shape)
+    prompts.check(view.shape)
+    options = PredictOptions(threshold)
+    told = reporter or NullReporter()
+    if isinstance(engine, EncodingEngine):
+        request = SegmentRequest(view, prompts, options, pixels_key=_pixels_key(view))
+        return next(_segment(engine, request, told))
+    with open_engine(engine, model_folder=model_folder, device=device) as opened:
+        return next(_segment(opened, SegmentRequest(view, prompts, options), told))
+
+
+def _prompt_set(
+    points: Sequence[Sequence[float]],
+    boxes: Sequence[Sequence[float]],
+    exemplars: Sequence[Sequence[float]],
+    mask: npt.ArrayLike | None,
+    text: str | None,
+    shape: tuple[int, int],
+) -> PromptSet:
+    return PromptSet(
+        points=tuple(_point(point) for point in points),
+        boxes=tuple(BoxPrompt(Region.from_box(box)) for box in boxes),
+        exemplars=tuple(
+            ExemplarPrompt(Region.from_box(box[:4]), bool(box[4]) if len(box) > 4 else True)
+            for box in exemplars
+        ),
+        masks=() if mask is None else (_mask(np.asarray(mask), shape),),
+        text=(text or "").strip(),
+    )
+
+
+def _point(point: Sequence[float]) -> PointPrompt:
+    if len(point) not in {2, 3}:
+        raise PromptError(
+            f"A point has y, x and whether it is positive; this one has {len(point)} values.",
+            "Give (y, x, True) or (y, x, False).",
+        )
+    return PointPrompt(float(point[0]), float(point[1]), bool(point[2]) if len(point) > 2 else True)
+
+
+def _mask(mask: npt.NDArray[np.generic], shape: tuple[int, int]) -> MaskPrompt:
+    if mask.shape != shape:
+        raise PromptError(
+            f"The mask has the shape {mask.shape}, the image plane {shape}.",
+            "Give a mask of the plane's height and width.",
+        )
+    return MaskPrompt.from_plane(mask)
+
+
+def _pixels_key(view: ImageView) -> Hashable:
+    # A caller may change an array between two calls, so its identity does not prove that
+    # its pixels are the same. A checksum of one plane costs milliseconds, an encoding seconds.
+    rgb = view.rgb()
+    return (rgb.shape, zlib.crc32(rgb.data), zlib.adler32(rgb.data))
+
+
+def doctor() -> tuple[str, ...]:
+    """Return what is installed on this machine and what is missing, line by line."""
+    return diagnose.report()

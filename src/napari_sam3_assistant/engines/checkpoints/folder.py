@@ -1,0 +1,192 @@
+"""Look into a model folder: names, formats, layouts and sizes, in well under a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.engines.checkpoints.archive import read_strings
+from napari_sam3_assistant.engines.checkpoints.report import (
+    META,
+    TRANSFORMERS,
+    Finding,
+    FolderReport,
+    Layout,
+    WeightsFile,
+)
+from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_tensor_names
+from napari_sam3_assistant.errors import CheckpointInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG_FILES = ("config.json", "processor_config.json")
+WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
+BPE_FILES = ("bpe_simple_vocab_16e6.txt.gz", "merges.txt.gz", "merges.txt")
+_MODEL_TYPE = "sam3_video"
+_TRANSFORMERS_PREFIXES = ("detector_model.", "tracker_model.", "tracker_neck.")
+_META_PREFIXES = ("detector.", "tracker.")
+# Only the multiplex checkpoint of SAM 3.1 nests the tracker's model.
+_MULTIPLEX_PREFIX = "tracker.model."
+_POINTER = b"version https://git-lfs"
+_FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
+_FOR_META = frozenset({META})
+_GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
+
+
+def inspect_folder(path: Path | str | None) -> FolderReport:
+    """Look into a model folder without loading it.
+
+    Parameters
+    ----------
+    path : Path, str or None
+        The folder.
+
+    Returns
+    -------
+    FolderReport
+        Each thing that was looked at, and the weights that can be used.
+    """
+    wrong = _not_a_folder(path)
+    if wrong is not None:
+        return FolderReport(None, (wrong,))
+    folder = Path(str(path)).expanduser()
+    findings: list[Finding] = []
+    weights: list[WeightsFile] = []
+    present = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if not present:
+        findings.append(
+            Finding(
+                False,
+                f"No weight file found. Expected one of: {', '.join(WEIGHT_FILES)}.",
+                _GET_FILES,
+                missing=True,
+            )
+        )
+    for file in present:
+        found, finding = _weights(file)
+        findings.append(finding)
+        weights += [found] if found else []
+    findings += _configuration(folder)
+    findings += _tokenizer(folder)
+    return FolderReport(folder, tuple(findings), tuple(weights))
+
+
+def _not_a_folder(path: Path | str | None) -> Finding | None:
+    if path is None or not str(path).strip() or str(path) == ".":
+        return Finding(False, "Model directory is empty.", "Choose a folder.", missing=True)
+    folder = Path(str(path)).expanduser()
+    if not folder.exists():
+        return Finding(
+            False, f"Path does not exist: {folder}.", "Choose another folder.", missing=True
+        )
+    if not folder.is_dir():
+        return Finding(
+            False,
+            f"Path is not a directory: {folder}.",
+            "Choose the folder that holds the file.",
+            missing=True,
+        )
+    return None
+
+
+def _weights(file: Path) -> tuple[WeightsFile | None, Finding]:
+    """Return what a weights file holds, and the finding on it."""
+    concerns = _FOR_TRANSFORMERS if file.suffix == ".safetensors" else _FOR_META
+    try:
+        layout = _layout(file)
+    except CheckpointInvalid as exc:
+        return None, Finding(False, exc.message, exc.hint, concerns)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        return None, Finding(
+            False, f"{file.name} can't be read: {reason}.", "Check its permissions.", concerns
+        )
+    size = file.stat().st_size / 1e9
+    text = f"{file.name} holds {layout.value} ({size:.2f} GB)."
+    return WeightsFile(file, layout), Finding(True, text, concerns=concerns)
+
+
+def _layout(file: Path) -> Layout:
+    with file.open("rb") as opened:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise CheckpointInvalid(
+                f"{file.name} is a Git LFS pointer, not the weights.",
+                "Run 'git lfs pull' in the folder, or download the file itself.",
+            )
+    if file.suffix == ".safetensors":
+        names = read_tensor_names(file)
+        absent = [
+            prefix
+            for prefix in _TRANSFORMERS_PREFIXES
+            if not any(name.startswith(prefix) for name in names)
+        ]
+        if absent:
+            raise CheckpointInvalid(
+                f"{file.name} is not of SAM 3 for transformers: no weight begins with "
+                f"{', '.join(absent)}.",
+                "Use model.safetensors of facebook/sam3.",
+            )
+        return Layout.TRANSFORMERS
+    names = read_strings(file)
+    if any(name.startswith(_MULTIPLEX_PREFIX) for name in names):
+        return Layout.META_MULTIPLEX
+    for prefix in _META_PREFIXES:
+        if not any(name.startswith(prefix) for name in names):
+            raise CheckpointInvalid(
+                f"{file.name} is not of Meta's SAM 3: no weight begins with {prefix}",
+                "Use sam3.pt of facebook/sam3 or sam3.1_multiplex.pt of facebook/sam3.1.",
+            )
+    return Layout.META
+
+
+def _configuration(folder: Path) -> Iterator[Finding]:
+    absent = [name for name in CONFIG_FILES if not (folder / name).is_file()]
+    if absent:
+        yield Finding(
+            False,
+            f"Missing required config files: {', '.join(absent)}.",
+            _GET_FILES,
+            _FOR_TRANSFORMERS,
+            missing=True,
+        )
+    for name in CONFIG_FILES:
+        if name not in absent:
+            yield _json_file(folder / name)
+
+
+def _json_file(file: Path) -> Finding:
+    """Return the finding on a configuration file."""
+    again = f"Download {file.name} of facebook/sam3 again."
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        return Finding(False, f"{file.name} can't be read: {exc}.", again, _FOR_TRANSFORMERS)
+    if not isinstance(content, dict):
+        return Finding(False, f"{file.name} holds no JSON object.", again, _FOR_TRANSFORMERS)
+    if file.name == "config.json" and content.get("model_type") != _MODEL_TYPE:
+        return Finding(
+            False,
+            f"config.json is of a model of type '{content.get('model_type')}', "
+            f"SAM 3 is of type '{_MODEL_TYPE}'.",
+            "Choose the folder of facebook/sam3.",
+            _FOR_TRANSFORMERS,
+        )
+    return Finding(True, f"{file.name} is readable.", concerns=_FOR_TRANSFORMERS)
+
+
+def _tokenizer(folder: Path) -> Iterator[Finding]:
+    complete = (folder / "tokenizer.json").is_file() or all(
+        (folder / name).is_file() for name in ("vocab.json", "merges.txt")
+    )
+    if complete:
+        yield Finding(True, "The tokenizer is there.", concerns=_FOR_TRANSFORMERS)
+    else:
+        yield Finding(
+            False,
+            "There is no tokenizer: neither tokenizer.json nor vocab.json with merges.txt.",
+            "Download the tokenizer files of facebook/sam3 into the folder.",
+            _FOR_TRANSFORMERS,
+            missing=True,
+        )

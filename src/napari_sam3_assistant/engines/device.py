@@ -1,0 +1,250 @@
+"""Which device the model runs on, and why."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OVERRIDE_VARIABLE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
+_USE_CPU = "Choose the device 'auto' or 'cpu'."
+_GET_BUILD = (
+    "Install a PyTorch build for this GPU (https://pytorch.org), or choose the device 'cpu'."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CudaDevice:
+    """A CUDA device as PyTorch sees it.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``NVIDIA RTX A6000``.
+    capability : tuple of int
+        Compute capability, major and minor.
+    problem : str
+        Why a first small calculation on it failed; empty if it worked.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What PyTorch finds on this machine.
+
+    Parameters
+    ----------
+    cuda_build : bool
+        Whether PyTorch is built for CUDA (or ROCm).
+    architectures : tuple of str
+        What the build has code for: ``sm_80`` machine code, ``compute_90`` PTX.
+    cuda : tuple of CudaDevice
+        The CUDA devices by number.
+    mps : bool
+        Whether the Apple GPU can be used.
+    """
+
+    cuda_build: bool = False
+    architectures: tuple[str, ...] = ()
+    cuda: tuple[CudaDevice, ...] = ()
+    mps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """The chosen device.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``cuda:0``, ``mps``: what PyTorch takes.
+    reason : str
+        Why, for the user.
+    """
+
+    device: str
+    reason: str
+
+
+def override_enabled(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the user may choose the device in the widget."""
+    return environment.get(OVERRIDE_VARIABLE, "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def architecture_supported(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Return whether a build's code can run on a GPU of a compute capability.
+
+    Machine code (``sm_80``) runs on the same major number with an equal or higher minor one;
+    PTX (``compute_80``) on every equal or higher capability. Architecture-specific code
+    (``sm_90a``) runs on that very capability only, family-specific code (``sm_100f``) as plain
+    machine code. (CUDA C++ Programming Guide, "Binary compatibility" and "PTX compatibility".)
+
+    Parameters
+    ----------
+    capability : tuple of int
+        Major and minor, such as ``(8, 9)``.
+    architectures : sequence of str
+        As ``torch.cuda.get_arch_list`` names them.
+
+    Returns
+    -------
+    bool
+        True also where no architecture is of CUDA, as in a ROCm build.
+    """
+    parsed = [re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name) for name in architectures]
+    known = [match.groups() for match in parsed if match]
+    if not known:
+        return True
+    for kind, major, minor, special in known:
+        built = (int(major), int(minor))
+        if special == "a":
+            fits = capability == built
+        elif kind == "sm" or special == "f":
+            fits = capability[0] == built[0] and capability[1] >= built[1]
+        else:
+            fits = capability >= built
+        if fits:
+            return True
+    return False
+
+
+def read_devices() -> Devices:
+    """Ask PyTorch what it finds; a machine without PyTorch has none of it."""
+    if find_spec("torch") is None:
+        return Devices()
+    import torch
+
+    built = bool(torch.backends.cuda.is_built())
+    if not (built and torch.cuda.is_available()):
+        return Devices(cuda_build=built, mps=bool(torch.backends.mps.is_available()))
+    cuda = tuple(
+        CudaDevice(
+            torch.cuda.get_device_name(number),
+            torch.cuda.get_device_capability(number),
+            _try_device(f"cuda:{number}"),
+        )
+        for number in range(torch.cuda.device_count())
+    )
+    return Devices(built, tuple(torch.cuda.get_arch_list()), cuda)
+
+
+def _try_device(device: str) -> str:
+    """Return why a small calculation fails on a device; empty if it works."""
+    import torch
+
+    try:
+        # A matrix product needs the kernels and the BLAS library that the model needs.
+        torch.ones((8, 8), device=device).mm(torch.ones((8, 8), device=device)).sum().item()
+    except RuntimeError as exc:
+        return str(exc).splitlines()[0]
+    return ""
+
+
+def choose_device(requested: str = "auto") -> DeviceChoice:
+    """Choose the device to run on.
+
+    Parameters
+    ----------
+    requested : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If the requested device is not there or does not work.
+    """
+    return pick_device(requested, read_devices())
+
+
+def pick_device(requested: str, devices: Devices) -> DeviceChoice:
+    """Choose among known devices; see :func:`choose_device`."""
+    wanted = requested.strip().lower()
+    if wanted == "auto":
+        return _pick_automatically(devices)
+    if wanted == "cpu":
+        return DeviceChoice("cpu", "The CPU was asked for.")
+    if wanted == "mps":
+        if not devices.mps:
+            raise DeviceUnavailable("The Apple GPU (mps) can't be used here.", _USE_CPU)
+        return DeviceChoice("mps", "The Apple GPU was asked for.")
+    match = re.fullmatch(r"cuda(?::(\d+))?", wanted)
+    if match is None:
+        raise DeviceUnavailable(
+            f"There is no device '{requested}'.", "Use auto, cpu, cuda, cuda:0, cuda:1 or mps."
+        )
+    return _pick_cuda(int(match.group(1) or 0), devices)
+
+
+def _pick_automatically(devices: Devices) -> DeviceChoice:
+    for number, gpu in enumerate(devices.cuda):
+        if not gpu.problem:
+            return DeviceChoice(f"cuda:{number}", f"{gpu.name} works with this PyTorch.")
+    if devices.mps:
+        return DeviceChoice("mps", "The Apple GPU works with this PyTorch.")
+    if devices.cuda:
+        return DeviceChoice("cpu", f"The GPU can't be used: {_problem(devices.cuda[0], devices)}")
+    return DeviceChoice("cpu", "There is no GPU that PyTorch can use.")
+
+
+def _pick_cuda(number: int, devices: Devices) -> DeviceChoice:
+    if not devices.cuda_build:
+        raise DeviceUnavailable(
+            "A CUDA GPU was asked for, but the installed PyTorch is built for the CPU only.",
+            _GET_BUILD,
+        )
+    if not devices.cuda:
+        raise DeviceUnavailable(
+            "A CUDA GPU was asked for, but PyTorch finds none.",
+            f"Check the NVIDIA driver with nvidia-smi. {_USE_CPU}",
+        )
+    if number >= len(devices.cuda):
+        names = ", ".join(f"cuda:{index} {gpu.name}" for index, gpu in enumerate(devices.cuda))
+        raise DeviceUnavailable(f"There is no GPU cuda:{number}.", f"There is {names}.")
+    gpu = devices.cuda[number]
+    if gpu.problem:
+        raise DeviceUnavailable(
+            f"cuda:{number} ({gpu.name}) can't be used: {_problem(gpu, devices)}", _GET_BUILD
+        )
+    return DeviceChoice(f"cuda:{number}", f"{gpu.name} was asked for.")
+
+
+def _problem(gpu: CudaDevice, devices: Devices) -> str:
+    if architecture_supported(gpu.capability, devices.architectures):
+        return gpu.problem
+    major, minor = gpu.capability
+    return (
+        f"{gpu.name} has compute capability {major}.{minor} (sm_{major}{minor}), but this PyTorch "
+        f"has code for {', '.join(devices.architectures)}."
+    )
+
+
+def supports_bfloat16(device: str) -> bool:
+    """Return whether the model shall run in bfloat16: on CUDA GPUs that have it in hardware."""
+    if not device.startswith("cuda"):
+        return False
+    import torch
+
+    major, _ = torch.cuda.get_device_capability(device)
+    # Ampere (8.0) is the first with bfloat16 units; before, PyTorch emulates it slowly.
+    return torch.version.hip is not None or major >= 8
+
+
+def free_cache() -> None:
+    """Give memory that PyTorch keeps for later back to the device."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

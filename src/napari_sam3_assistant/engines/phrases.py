@@ -1,0 +1,61 @@
+"""The rules that turn what a user types into a phrase for a model."""
+
+from __future__ import annotations
+
+import re
+
+_VERBS = ("segment", "detect", "find")
+_QUANTIFIERS = (" all of the", " all the", " the", " all", "")
+# Longest first: "segment all the cells" loses "segment all the", not "segment all".
+_INSTRUCTIONS = tuple(verb + quantifier for quantifier in _QUANTIFIERS for verb in _VERBS)
+_PUNCTUATION = " .,:;-"
+
+
+def clean_phrase(text: str) -> str:
+    """Return the short noun phrase in an instruction.
+
+    White space is collapsed, one leading instruction such as "segment all the" is left out
+    where something remains, and punctuation at both ends goes.
+
+    Parameters
+    ----------
+    text : str
+        What the user typed, such as ``"Segment all the myelin rings."``.
+
+    Returns
+    -------
+    str
+        Such as ``"myelin rings"``; the text itself where nothing else would remain.
+    """
+    collapsed = " ".join(text.split())
+    phrase = collapsed
+    for instruction in _INSTRUCTIONS:
+        match = re.match(rf"{instruction} (?=.*\w)", collapsed, re.IGNORECASE)
+        if match:
+            phrase = collapsed[match.end() :]
+            break
+    return phrase.strip(_PUNCTUATION) or collapsed
+
+
+def split_phrases(text: str) -> tuple[str, ...]:
+    """Return the phrases of a text with one phrase per line.
+
+    Blank lines, lines that begin with ``#`` and repetitions are left out; upper and lower case
+    count as the same.
+
+    Parameters
+    ----------
+    text : str
+        The lines.
+
+    Returns
+    -------
+    tuple of str
+        The phrases as typed, white space collapsed, in the order of their first line.
+    """
+    phrases: dict[str, str] = {}
+    for line in text.splitlines():
+        phrase = " ".join(line.split())
+        if phrase and not phrase.startswith("#"):
+            phrases.setdefault(phrase.casefold(), phrase)
+    return tuple(phrases.values())

@@ -1,0 +1,69 @@
+"""The one thread that does the work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.jobs.job import Job
+
+
+class JobRunner:
+    """Runs jobs one after the other on a thread of its own, so an engine never has two callers.
+
+    Parameters
+    ----------
+    deliver : callable
+        Runs what it is given, at once or later, on the thread that shall receive the jobs'
+        signals.
+    """
+
+    def __init__(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._current: Job | None = None
+        self._farewell: Callable[[], None] = _nothing
+
+    def start(self, job: Job) -> None:
+        """Run a job; a job that is waiting or running is cancelled first."""
+        if self._current is not None:
+            self._current.cancel()
+        self._current = job
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="sam3-jobs", daemon=True)
+            self._thread.start()
+        self._queue.put(job)
+
+    def close(self, farewell: Callable[[], None]) -> None:
+        """Cancel the job and end the thread when the engine gives control back.
+
+        Parameters
+        ----------
+        farewell : callable
+            Called last, on the worker thread if there is one.
+        """
+        if self._current is not None:
+            self._current.cancel()
+            self._current = None
+        if self._thread is None:
+            farewell()
+        else:
+            self._farewell = farewell
+            self._queue.put(None)
+            self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            job.run(self._deliver)
+            del job
+        self._farewell()
+
+
+def _nothing() -> None:
+    """Say no farewell."""

@@ -1,0 +1,189 @@
+"""The one state of a session: what the user chose, what is there, and what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from psygnal import SignalGroupDescriptor
+
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
+from napari_sam3_assistant.core.tasks import Task, Tool
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.jobs.job import JobProgress
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """An image that can be chosen.
+
+    Parameters
+    ----------
+    key : str
+        Its identity; survives renaming.
+    name : str
+        Its name for the user.
+    summary : str
+        Its size and how its axes are read, for the user.
+    """
+
+    key: str
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """How many prompts the chosen task and tool would take now.
+
+    Parameters
+    ----------
+    positive, negative : int
+        Clicks on the plane on show.
+    boxes : int
+        Boxes, or examples, on the plane on show.
+    painted : bool
+        Whether a mask is painted on the plane on show.
+    elsewhere : int
+        Prompts of this kind on other slices.
+    """
+
+    positive: int = 0
+    negative: int = 0
+    boxes: int = 0
+    painted: bool = False
+    elsewhere: int = 0
+
+
+class Level(StrEnum):
+    """How much a message matters."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line for the user.
+
+    Parameters
+    ----------
+    text : str
+        What is to say.
+    level : Level
+        How much it matters.
+    """
+
+    text: str
+    level: Level = Level.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a result belongs.
+
+    Parameters
+    ----------
+    image : str
+        Key of the image.
+    name : str
+        The image's name when the run began.
+    axes : ImageAxes
+        The image's axes, as they were shown.
+    plane : PlaneRef
+        The plane that was segmented.
+    """
+
+    image: str
+    name: str
+    axes: ImageAxes
+    plane: PlaneRef
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """A result and where it belongs.
+
+    Parameters
+    ----------
+    target : Target
+        The image and the plane.
+    segmentation : Segmentation
+        What was found.
+    seconds : float
+        How long the run took.
+    """
+
+    target: Target
+    segmentation: Segmentation
+    seconds: float
+
+
+@dataclass
+class SessionModel:
+    """What the user chose, what is there, and what came out.
+
+    Every field tells its changes by ``events.<field>``. Views set the choices; the binding to
+    the viewer sets what is there; the session sets what comes out.
+
+    Parameters
+    ----------
+    task, tool : Task, Tool
+        Chosen task and prompt tool.
+    image : str
+        Key of the chosen image; empty for none.
+    text : str
+        The phrase.
+    next_positive : bool
+        Whether the next click is a positive one.
+    threshold : float
+        Detection threshold, 0 to 1.
+    engine : str
+        Name of the engine.
+    model_folder : str
+        Folder of the weights; empty for none.
+    images : tuple of ImageChoice
+        The images that are there.
+    prompts : PromptCounts
+        The prompts that a run would take now.
+    running : bool
+        Whether a run is going.
+    progress : JobProgress or None
+        How far the run is.
+    message : Message
+        The status line.
+    preview : Preview or None
+        The latest result.
+    can_undo, can_redo : bool
+        Whether there is a step to take back, or to take again.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    task: Task = Task.SEGMENT
+    tool: Tool = Tool.POINTS
+    image: str = ""
+    text: str = ""
+    next_positive: bool = True
+    threshold: float = DEFAULT_THRESHOLD
+    engine: str = "builtin"
+    model_folder: str = ""
+    images: tuple[ImageChoice, ...] = ()
+    prompts: PromptCounts = field(default_factory=PromptCounts)
+    running: bool = False
+    progress: JobProgress | None = None
+    message: Message = field(default_factory=lambda: Message("Ready"))
+    preview: Preview | None = None
+    can_undo: bool = False
+    can_redo: bool = False
+
+    @property
+    def chosen_image(self) -> ImageChoice | None:
+        """The chosen image, or None."""
+        return next((choice for choice in self.images if choice.key == self.image), None)

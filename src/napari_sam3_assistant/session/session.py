@@ -1,0 +1,351 @@
+"""The verbs of a session. It alone starts jobs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.tasks import Task, prompt_kind
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
+from napari_sam3_assistant.session.history import History
+from napari_sam3_assistant.session.model import Level, Message, Preview
+from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.wording import outcome, prompts_used
+from napari_sam3_assistant.workflows.check_folder import check_folder
+from napari_sam3_assistant.workflows.export import export_labels
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.engines.checkpoints import EngineChoice
+    from napari_sam3_assistant.jobs.job import JobProgress
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.session.settings import SettingsStore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A state that undo goes back to.
+
+    Parameters
+    ----------
+    prompts : object
+        All prompts, as the scene gives them.
+    preview : Preview or None
+        The result on show.
+    accepted : tuple of object
+        What has been accepted so far, as the scene gives it.
+    """
+
+    prompts: object
+    preview: Preview | None
+    accepted: tuple[object, ...] = ()
+
+
+class Session:
+    """What a user can do. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    scene : Scene
+        Where images and prompts live.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+    settings : SettingsStore
+        Remembers choices.
+    """
+
+    prompts_edited = Signal()
+
+    def __init__(
+        self, model: SessionModel, scene: Scene, deliver: Deliver, settings: SettingsStore
+    ) -> None:
+        self.model = model
+        self._scene = scene
+        self._runner = JobRunner(deliver)
+        self._engine: EncodingEngine | None = None
+        self._engine_key: tuple[str, str] | None = None
+        self._retired: list[EncodingEngine] = []
+        self._job: Job | None = None
+        self._live_again = False
+        self._history = History(Step(scene.prompt_state(), None))
+        restore(model, settings)
+        if model.engine not in registry.entries():
+            model.engine = next(iter(registry.entries()))
+        model.tool = usable_tool(model.task, model.tool)
+        model.events.task.connect(self._on_task)
+
+    # -- what can be done ---------------------------------------------------------------
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The card of the chosen engine."""
+        return registry.entry(self.model.engine).spec
+
+    @property
+    def engine_choices(self) -> tuple[EngineSpec, ...]:
+        """The cards of all known engines."""
+        return tuple(entry.spec for entry in registry.entries().values())
+
+    @property
+    def availability(self) -> Availability:
+        """What can run now, and why not."""
+        return availability(self.model, self.spec)
+
+    def use_model_folder(self, folder: str) -> Job:
+        """Take the weights from a folder from now on, with the engine that can read them."""
+        job = Job("Checking the folder", lambda reporter: check_folder(Path(folder), reporter))
+
+        def take(choice: EngineChoice) -> None:
+            if choice.installed:
+                self.model.model_folder = folder
+                self.model.engine = choice.engine
+            self._say(choice.reason, Level.SUCCESS if choice.installed else Level.WARNING)
+
+        job.yielded.connect(take)
+        return self._start(job)
+
+    # -- runs -----------------------------------------------------------------------------
+
+    def run(self) -> Job:
+        """Segment the plane on show with the prompts of the chosen task and tool.
+
+        A run that is going is cancelled.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        return self._run(live=False)
+
+    def run_live(self) -> None:
+        """Run Live Points again if there is something to run.
+
+        While a run is going, it is run once more when that ends, so no click is lost and no
+        encoding is thrown away.
+        """
+        if self.model.task is not Task.LIVE_POINTS:
+            return
+        if self.model.running:
+            self._live_again = True
+        elif self.availability.can_run:
+            self._run(live=True)
+        elif self.model.preview is not None and not self.model.prompts.elsewhere:
+            self.model.preview = None
+            self._history.amend(replace(self._history.current, preview=None))
+
+    def cancel(self) -> None:
+        """Stop the run; what has come out of it stays."""
+        self._live_again = False
+        if self._job is not None:
+            self._job.cancel()
+
+    def clear_preview(self) -> None:
+        """Remove the preview; prompts and saved labels stay."""
+        self.cancel()
+        self._push(replace(self._history.current, preview=None))
+        self.model.preview = None
+        self._say("Preview cleared. Prompts and saved labels were kept.")
+
+    def accept(self) -> None:
+        """Add the previewed objects to the accepted labels and clear the prompts.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview.
+        """
+        preview = self._preview()
+        if not preview.segmentation.objects:
+            raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
+        accepted = self._scene.accept(preview)
+        before = self._history.current
+        cleared = Step(None, None, (*before.accepted, accepted))
+        self._scene.clear_prompts(preview.target.image)
+        self.model.preview = None
+        self._push(replace(cleared, prompts=self._scene.prompt_state()))
+        self._say(f"Accepted: {accepted}. Ready for the next object.", Level.SUCCESS)
+
+    def keep(self) -> str:
+        """Keep the preview as a saved labels layer; returns its name.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview.
+        """
+        name = self._scene.keep(self._preview())
+        self._say(f"Saved as layer “{name}”.", Level.SUCCESS)
+        return name
+
+    def export(self, path: Path) -> Job:
+        """Write the preview's labels to a file.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview.
+        """
+        labels = self._preview().segmentation.labels
+        job = Job("Saving", lambda reporter: export_labels(labels, path, reporter))
+        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", Level.SUCCESS))
+        return self._start(job)
+
+    def close(self) -> None:
+        """Stop the work and free the engine."""
+        self.cancel()
+        if self._engine is not None:
+            self._retired.append(self._engine)
+            self._engine, self._engine_key = None, None
+        self._runner.close(self._close_retired)
+
+    # -- undo -------------------------------------------------------------------------------
+
+    def note_prompts(self) -> None:
+        """Take note that the user changed the prompts: a step that can be taken back."""
+        prompts = self._scene.prompt_state()
+        if prompts != self._history.current.prompts:
+            self._push(replace(self._history.current, prompts=prompts))
+            self.prompts_edited.emit()
+
+    def undo(self) -> None:
+        """Take the last step back: a prompt, a run, or an acceptance."""
+        before = self._history.current
+        self._go_to(before, self._history.undo())
+
+    def redo(self) -> None:
+        """Take the step again that was taken back."""
+        before = self._history.current
+        self._go_to(before, self._history.redo())
+
+    def _go_to(self, before: Step, after: Step) -> None:
+        self.cancel()
+        for accepted in reversed(before.accepted[len(after.accepted) :]):
+            self._scene.undo_accept(accepted)
+        for accepted in after.accepted[len(before.accepted) :]:
+            self._scene.redo_accept(accepted)
+        self._scene.set_prompt_state(after.prompts)
+        self.model.preview = after.preview
+        self._tell_history()
+
+    def _push(self, step: Step) -> None:
+        self._history.push(step)
+        self._tell_history()
+
+    def _tell_history(self) -> None:
+        self.model.can_undo = self._history.can_undo
+        self.model.can_redo = self._history.can_redo
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _run(self, *, live: bool) -> Job:
+        can = self.availability
+        if not can.can_run:
+            raise PromptError(can.reason)
+        model = self.model
+        kind = prompt_kind(model.task, model.tool)
+        shot = self._scene.take_shot(model.image, kind)
+        if kind is PromptKind.TEXT:
+            shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
+        shot.prompts.check(shot.view.shape)
+        engine = self._ready_engine()
+        request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold))
+        began = time.monotonic()
+
+        def work(reporter: Reporter) -> Iterator[Segmentation]:
+            self._close_retired()
+            yield from segment(engine, request, reporter)
+
+        def show(result: Segmentation) -> None:
+            self._show(shot, result, time.monotonic() - began, live=live)
+
+        job = Job("The run", work)
+        job.yielded.connect(show)
+        return self._start(job)
+
+    def _start(self, job: Job) -> Job:
+        self._live_again = False
+        job.progressed.connect(self._on_progress)
+        job.finished.connect(partial(self._on_finished, job))
+        self._job, before = job, self._job
+        if before is not None:
+            before.cancel()
+        self.model.progress = None
+        self.model.running = True
+        self._say("Starting …")
+        self._runner.start(job)
+        return job
+
+    def _show(self, shot: Shot, result: Segmentation, seconds: float, *, live: bool) -> None:
+        preview = Preview(shot.target, result, seconds)
+        step = replace(self._history.current, preview=preview if result.objects else None)
+        if live:
+            self._history.amend(step)
+        else:
+            self._push(step)
+        self.model.preview = preview
+        self.model.message = outcome(preview, prompts_used(shot.prompts))
+
+    def _on_progress(self, progress: JobProgress) -> None:
+        self.model.progress = progress
+        self._say(f"{progress.step.message} …")
+
+    def _on_finished(self, job: Job, state: JobState) -> None:
+        if job is not self._job:
+            return
+        self._job = None
+        self.model.running = False
+        self.model.progress = None
+        if state is JobState.CANCELLED:
+            self._say("Cancelled.")
+        elif job.error is not None:
+            self.model.message = Message(str(job.error), Level.ERROR)
+        if self._live_again:
+            self.run_live()
+
+    def _on_task(self, task: Task) -> None:
+        self.model.tool = usable_tool(task, self.model.tool)
+
+    def _ready_engine(self) -> EncodingEngine:
+        key = (self.model.engine, self.model.model_folder)
+        if self._engine is None or key != self._engine_key:
+            folder = Path(key[1]) if key[1] else None
+            fresh = EncodingEngine(registry.create(key[0], folder))
+            if self._engine is not None:
+                self._retired.append(self._engine)
+            self._engine, self._engine_key = fresh, key
+        return self._engine
+
+    def _close_retired(self) -> None:
+        # On the worker thread, since an engine is only ever called from there.
+        while self._retired:
+            self._retired.pop().close()
+
+    def _preview(self) -> Preview:
+        if self.model.preview is None:
+            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+        return self.model.preview
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self.model.message = Message(text, level)

@@ -1,0 +1,58 @@
+"""Choices that are remembered from one start to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.model import SessionModel
+
+REMEMBERED = ("task", "tool", "engine", "model_folder", "threshold")
+
+
+class SettingsStore(Protocol):
+    """Where settings are kept: text by name."""
+
+    def get(self, name: str) -> str | None:
+        """Return what was kept, or None."""
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a value."""
+
+
+class MemorySettings:
+    """Settings that last as long as the process: for headless use."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+
+    def get(self, name: str) -> str | None:
+        """Return what was kept, or None."""
+        return self._values.get(name)
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a value."""
+        self._values[name] = value
+
+
+def restore(model: SessionModel, store: SettingsStore) -> None:
+    """Set the remembered fields of a model, and remember them whenever they change.
+
+    A value that this version does not know is left at its default.
+    """
+    for name in REMEMBERED:
+        kept = store.get(name)
+        if kept is not None:
+            kind = type(getattr(model, name))
+            try:
+                setattr(model, name, kind(kept))
+            except ValueError:
+                store.set(name, str(getattr(model, name)))
+        _remember(model, name, store)
+
+
+def _remember(model: SessionModel, name: str, store: SettingsStore) -> None:
+    def keep(value: object) -> None:
+        store.set(name, str(value))
+
+    getattr(model.events, name).connect(keep)

@@ -1,0 +1,66 @@
+"""The sentences of the status line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.session.model import Level, Message
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.session.model import Preview
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun, such as ``1 box`` or ``2 boxes``."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def prompts_used(prompts: PromptSet) -> str:
+    """Return which prompts a run takes, such as ``2 points (1 negative)``."""
+    parts = []
+    if prompts.points:
+        negative = sum(not point.positive for point in prompts.points)
+        parts.append(
+            counted(len(prompts.points), "point") + (f" ({negative} negative)" if negative else "")
+        )
+    if prompts.boxes:
+        parts.append(counted(len(prompts.boxes), "box", "boxes"))
+    if prompts.exemplars:
+        parts.append(counted(len(prompts.exemplars), "example"))
+    if prompts.masks:
+        parts.append("the painted mask")
+    if prompts.text.strip():
+        parts.append(f"“{prompts.text.strip()}”")
+    return ", ".join(parts)
+
+
+def outcome(preview: Preview, used: str) -> Message:
+    """Return the status line after a run."""
+    result = preview.segmentation
+    made = f"in {preview.seconds:.1f} s by {result.engine.title}, from {used}."
+    notes = " ".join(result.notes)
+    if not result.objects:
+        hint = "Try another prompt or a lower detection threshold."
+        return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
+    found = counted(len(result.objects), "object")
+    return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
+
+
+def results_line(preview: Preview | None) -> str:
+    """Return the one line about the latest result."""
+    if preview is None:
+        return "No preview result yet."
+    result = preview.segmentation
+    if not result.objects:
+        return "No objects found."
+    return f"Latest labels: {counted(len(result.objects), 'object')}{_score_range(result)}."
+
+
+def _score_range(result: Segmentation) -> str:
+    scores = [record.score for record in result.objects if record.score is not None]
+    if not scores:
+        return ""
+    low, high = min(scores), max(scores)
+    return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"

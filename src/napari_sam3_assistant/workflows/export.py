@@ -1,0 +1,41 @@
+"""Write results to files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.io.labels import save_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+def export_labels(
+    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter
+) -> Iterator[Path]:
+    """Write labels and yield the path.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        Object ids.
+    path : Path
+        The file; its ending chooses the format.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+    """
+    reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    save_labels(labels, path)
+    yield path

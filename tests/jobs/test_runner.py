@@ -1,0 +1,77 @@
+"""One thread, one job at a time."""
+
+import threading
+
+from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.jobs.runner import JobRunner
+
+
+def test_jobs_run_one_after_the_other_on_a_thread_of_their_own():
+    runner = JobRunner(deliver_inline)
+    threads = []
+
+    def work(reporter):
+        threads.append(threading.current_thread())
+        yield
+
+    for _ in range(2):
+        job = Job("Work", work)
+        runner.start(job)
+        assert job.wait(5)
+    runner.close(lambda: None)
+
+    assert threads[0] is threads[1]
+    assert threads[0] is not threading.current_thread()
+
+
+def test_a_new_job_cancels_the_running_one_and_waits_for_it():
+    runner = JobRunner(deliver_inline)
+    inside, gate, overlaps = threading.Event(), threading.Event(), []
+
+    def first(reporter):
+        inside.set()
+        gate.wait(5)
+        overlaps.append("first ends")
+        yield "late"
+
+    def second(reporter):
+        overlaps.append("second begins")
+        yield "result"
+
+    old, new, results = Job("Old", first), Job("New", second), []
+    old.yielded.connect(results.append)
+    new.yielded.connect(results.append)
+    runner.start(old)
+    assert inside.wait(5)
+    runner.start(new)
+    assert old.state is JobState.CANCELLED
+    gate.set()
+    assert new.wait(5)
+    runner.close(lambda: None)
+
+    assert overlaps == ["first ends", "second begins"]
+    assert results == ["result"]
+
+
+def test_farewell_is_said_last_and_on_the_worker_thread():
+    runner, said = JobRunner(deliver_inline), threading.Event()
+    where = []
+
+    def farewell():
+        where.append(threading.current_thread().name)
+        said.set()
+
+    job = Job("Work", lambda reporter: iter(()))
+    runner.start(job)
+    assert job.wait(5)
+    runner.close(farewell)
+
+    assert said.wait(5)
+    assert where == ["sam3-jobs"]
+
+
+def test_farewell_is_said_at_once_where_no_job_ever_ran():
+    said = []
+    JobRunner(deliver_inline).close(lambda: said.append(True))
+    assert said == [True]

@@ -1,0 +1,53 @@
+"""What can run, and the sentence that says why not."""
+
+import pytest
+
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.engines.base import EngineSpec
+from napari_sam3_assistant.session.availability import availability, usable_tool
+from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel
+
+ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
+WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)
+NO_TEXT = EngineSpec("deaf", "Deaf", frozenset(PromptKind) - {PromptKind.TEXT}, needs_weights=False)
+
+
+def model(**fields):
+    image = ImageChoice("key", "cells", "")
+    return SessionModel(images=(image,), image="key", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "spec", "reason"),
+    [
+        ({"prompts": PromptCounts(positive=1)}, ANY, ""),
+        ({}, ANY, "Click on the object in the image first."),
+        ({"prompts": PromptCounts(negative=2)}, ANY, "All points are negative."),
+        ({"prompts": PromptCounts(elsewhere=1)}, ANY, "The prompts are on another slice."),
+        ({"tool": Tool.BOX}, ANY, "Draw a box around an object"),
+        ({"tool": Tool.BOX, "prompts": PromptCounts(boxes=1)}, ANY, ""),
+        ({"tool": Tool.MASK}, ANY, "Paint over the object"),
+        ({"tool": Tool.MASK, "prompts": PromptCounts(painted=True)}, ANY, ""),
+        ({"tool": Tool.TEXT, "text": "  "}, ANY, "Type a phrase first."),
+        ({"tool": Tool.TEXT, "text": "cell"}, ANY, ""),
+        ({"tool": Tool.TEXT, "text": "cell"}, NO_TEXT, "Deaf does not take this prompt."),
+        ({"task": Task.EXEMPLAR, "tool": Tool.BOX}, ANY, "Draw a box around one example"),
+        ({"prompts": PromptCounts(positive=1)}, WEIGHTS, "Heavy needs its weights."),
+        ({"prompts": PromptCounts(positive=1), "model_folder": "there"}, WEIGHTS, ""),
+    ],
+)
+def test_reason(fields, spec, reason):
+    can = availability(model(**fields), spec)
+    assert can.can_run == (not reason)
+    assert can.reason.startswith(reason)
+
+
+def test_no_image():
+    assert availability(SessionModel(), ANY).reason == "Open an image first."
+
+
+def test_tools_follow_the_task():
+    assert availability(model(task=Task.LIVE_POINTS), ANY).tools == (Tool.POINTS,)
+    assert usable_tool(Task.EXEMPLAR, Tool.TEXT) is Tool.BOX
+    assert usable_tool(Task.SEGMENT, Tool.MASK) is Tool.MASK

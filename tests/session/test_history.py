@@ -1,0 +1,39 @@
+"""Undo and redo over several levels."""
+
+from napari_sam3_assistant.session.history import History
+
+
+def test_undo_and_redo_walk_the_states():
+    history = History("a")
+    history.push("b")
+    history.push("c")
+
+    assert (history.undo(), history.undo(), history.undo()) == ("b", "a", "a")
+    assert (history.redo(), history.redo(), history.redo()) == ("b", "c", "c")
+
+
+def test_a_new_state_drops_what_was_taken_back():
+    history = History("a")
+    history.push("b")
+    history.undo()
+    history.push("c")
+
+    assert not history.can_redo
+    assert history.undo() == "a"
+
+
+def test_amend_puts_another_state_in_place():
+    history = History("a")
+    history.push("b")
+    history.amend("B")
+
+    assert history.current == "B"
+    assert history.undo() == "a"
+
+
+def test_the_oldest_states_are_dropped():
+    history = History(0, limit=3)
+    for state in (1, 2, 3):
+        history.push(state)
+
+    assert [history.undo() for _ in range(3)] == [2, 1, 1]
