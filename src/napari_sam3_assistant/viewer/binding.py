@@ -1,0 +1,241 @@
+"""The one listener on a viewer: layers and sliders to the session's model, results to layers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+from napari.layers import Image
+
+from napari_sam3_assistant.core.tasks import Tool, prompt_kind
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.model import Level, Message, Preview, SessionModel
+from napari_sam3_assistant.session.session import Session
+from napari_sam3_assistant.viewer import polarity, prompt_layers
+from napari_sam3_assistant.viewer.image_layers import image_layers
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of
+from napari_sam3_assistant.viewer.scene import ALL_IMAGES, ViewerScene
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from napari.utils.events import Event
+
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.session.settings import SettingsStore
+
+_HINTS = {
+    Tool.POINTS: "Click on the object",
+    Tool.BOX: "Drag a box around an object",
+    Tool.MASK: "Paint over the object",
+}
+_BEFORE = {"ADDING", "CHANGING", "REMOVING"}
+
+_BINDINGS: WeakKeyDictionary[ViewerModel, ReferenceType[Binding]] = WeakKeyDictionary()
+
+
+def session_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> Binding:
+    """Return the binding of a viewer: the same one for all who ask while somebody holds it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer, or the proxy of it that napari hands to dock widgets.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    settings : SettingsStore
+        Remembers choices.
+    """
+    real = inspect.unwrap(viewer)  # napari's proxies are new objects each time
+    known = _BINDINGS.get(real)
+    binding = known() if known is not None else None
+    if binding is None or binding.closed:
+        binding = Binding(real, deliver, settings)
+        _BINDINGS[real] = ref(binding)
+    return binding
+
+
+class Binding:
+    """A viewer, its session, and what keeps the two in step.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    settings : SettingsStore
+        Remembers choices.
+    """
+
+    def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
+        self.viewer = viewer
+        self.closed = False
+        self.scene = ViewerScene(viewer)
+        self.model = SessionModel()
+        self.session = Session(self.model, self.scene, deliver, settings)
+        self._watch_viewer()
+        self._watch_model()
+        for layer in viewer.layers:
+            self._watch_layer(layer)
+        self._list_images()
+        self._follow_active()
+
+    def close(self) -> None:
+        """Stop the work and let go of the viewer."""
+        if self.closed:
+            return
+        self.closed = True
+        for emitter in self._viewer_emitters():
+            emitter.disconnect(self)
+        for layer in self.viewer.layers:
+            self._forget_layer(layer)
+        self.session.close()
+
+    # -- what the views ask for -----------------------------------------------------------
+
+    def arm(self) -> str:
+        """Make the prompt layer of the chosen tool ready to use; returns what to do next.
+
+        Raises
+        ------
+        ImageError
+            If there is no image.
+        """
+        tool = self.model.tool
+        if tool is Tool.TEXT:
+            return "Type a phrase, then press Enter."
+        with self.scene.at_work():
+            name = self.scene.arm(self.model.image, tool)
+        self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
+        self._count_prompts()
+        return f"{_HINTS[tool]} (layer “{name}”)."
+
+    def toggle_next(self) -> None:
+        """Switch the next click between positive and negative."""
+        self.model.next_positive = not self.model.next_positive
+
+    def flip(self) -> int:
+        """Flip the selected points, or the latest one; returns how many."""
+        return self.scene.flip_points(self.model.image)
+
+    # -- from the viewer to the model -----------------------------------------------------
+
+    def _viewer_emitters(self) -> list[Any]:
+        layers, dims = self.viewer.layers, self.viewer.dims
+        return [
+            layers.events.inserted,
+            layers.events.removed,
+            layers.events.reordered,
+            layers.selection.events.active,
+            dims.events.point,
+            dims.events.order,
+            dims.events.ndisplay,
+        ]
+
+    def _watch_viewer(self) -> None:
+        inserted, removed, reordered, active, *dims = self._viewer_emitters()
+        inserted.connect(self._on_inserted)
+        removed.connect(self._on_removed)
+        reordered.connect(self._list_images)
+        active.connect(self._follow_active)
+        for emitter in dims:
+            emitter.connect(self._on_plane)
+
+    def _watch_layer(self, layer: Layer) -> None:
+        layer.events.name.connect(self._list_images)
+        layer.events.visible.connect(self._list_images)
+        if isinstance(layer, Image):
+            layer.events.data.connect(self._on_pixels)
+            return
+        if role_of(layer) is None and self.model.image:
+            prompt_layers.adopt(layer, self._image_key())
+        if role_of(layer) in PROMPT_ROLES:
+            layer.events.data.connect(self._on_prompts)
+        if role_of(layer) is Role.POINTS:
+            layer.events.features.connect(self._on_prompts)
+            layer.events.current_properties.connect(self._on_next_polarity)
+        if role_of(layer) is Role.MASK:
+            layer.events.paint.connect(self._on_prompts)
+            layer.bind_key("Control-Z", lambda _: self.session.undo(), overwrite=True)
+            layer.bind_key("Control-Shift-Z", lambda _: self.session.redo(), overwrite=True)
+
+    def _forget_layer(self, layer: Layer) -> None:
+        for name in ("name", "visible", "data", "features", "current_properties", "paint"):
+            emitter = getattr(layer.events, name, None)
+            if emitter is not None:
+                emitter.disconnect(self)
+
+    def _image_key(self) -> str:
+        image = self.scene.find(self.model.image)
+        return "" if image is None else key_of(image)
+
+    def _on_inserted(self, event: Event) -> None:
+        self._watch_layer(event.value)
+        self._list_images()
+
+    def _on_removed(self, event: Event) -> None:
+        layer = event.value
+        self._forget_layer(layer)
+        self.scene.forget_pixels(layer)
+        self._list_images()
+        if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
+            self.model.preview = None
+
+    def _list_images(self, event: Event | None = None) -> None:
+        del event
+        choices = self.scene.choices()
+        self.model.images = choices
+        if self.model.image not in {choice.key for choice in choices}:
+            self.model.image = choices[0].key if choices else ""
+        self._count_prompts()
+
+    def _follow_active(self, event: Event | None = None) -> None:
+        del event
+        active = self.viewer.layers.selection.active
+        if active in image_layers(self.viewer) and self.model.image != ALL_IMAGES:
+            self.model.image = key_of(active)
+
+    def _on_plane(self, event: Event) -> None:
+        del event
+        self._list_images()
+
+    def _on_pixels(self, event: Event) -> None:
+        self.scene.forget_pixels(event.source)
+        self._list_images()
+
+    def _on_prompts(self, event: Event) -> None:
+        # napari tells a change before and after; only what is done counts.
+        if str(getattr(event, "action", "")).upper().rpartition(".")[2] in _BEFORE:
+            return
+        if not self.scene.busy:
+            self._count_prompts()
+            self.session.note_prompts()
+
+    def _on_next_polarity(self, event: Event) -> None:
+        self.model.next_positive = polarity.next_positive(event.source)
+
+    def _count_prompts(self) -> None:
+        kind = prompt_kind(self.model.task, self.model.tool)
+        self.model.prompts = self.scene.count(self.model.image, kind)
+
+    # -- from the model to the viewer -----------------------------------------------------
+
+    def _watch_model(self) -> None:
+        events = self.model.events
+        events.preview.connect(self._on_preview)
+        events.next_positive.connect(self._on_next_positive)
+        events.image.connect(self._count_prompts, max_args=0)
+        events.tool.connect(self._count_prompts, max_args=0)
+        events.task.connect(self._count_prompts, max_args=0)
+        self.scene.restored.connect(self._count_prompts, max_args=0)
+
+    def _on_preview(self, preview: Preview | None) -> None:
+        try:
+            self.scene.show(preview)
+        except ImageError as error:
+            self.model.message = Message(str(error), Level.WARNING)
+
+    def _on_next_positive(self, positive: bool) -> None:
+        self.scene.set_next_positive(self.model.image, positive=positive)

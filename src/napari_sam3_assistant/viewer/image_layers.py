@@ -1,0 +1,136 @@
+"""Image layers as the session sees them: choices, planes on show, and what the model shall see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+
+from napari_sam3_assistant.core.images import ImageAxes, ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.rgb import Display
+from napari_sam3_assistant.core.views import ViewChannel, shown_contrast
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
+from napari_sam3_assistant.session.model import ImageChoice
+from napari_sam3_assistant.viewer.roles import key_of, role_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+def image_layers(viewer: ViewerModel) -> list[Image]:
+    """Return the image layers that can be segmented, the lowest first."""
+    return [layer for layer in viewer.layers if isinstance(layer, Image) and role_of(layer) is None]
+
+
+def find_image(viewer: ViewerModel, key: str) -> Image:
+    """Return the image layer of a key.
+
+    Raises
+    ------
+    ImageError
+        If it is gone.
+    """
+    for layer in image_layers(viewer):
+        if key_of(layer) == key:
+            return layer
+    raise ImageError("The image is no longer open.", "Choose another image.")
+
+
+def axes_on_show(viewer: ViewerModel, layer: Layer) -> ImageAxes:
+    """Return the axes of an image, its plane being the one that the viewer displays.
+
+    Raises
+    ------
+    ImageError
+        If the viewer displays no plane of the image.
+    """
+    missing = viewer.dims.ndim - layer.ndim
+    rows, columns = sorted(axis - missing for axis in viewer.dims.order[-2:])
+    if rows < 0:
+        raise ImageError(
+            f"The viewer does not show rows and columns of “{layer.name}”.",
+            "Roll the axes back with the buttons below the canvas.",
+        )
+    return guess_axes(
+        shape_of(layer),
+        rgb=layer.rgb,
+        axis_labels=layer.axis_labels,
+        plane_axes=(rows, columns),
+    )
+
+
+def shape_of(layer: Image) -> tuple[int, ...]:
+    """Return the shape of an image layer's array, of the largest level if it has several."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(size) for size in data.shape)
+
+
+def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
+    """Return the plane of an image that the viewer shows, by its point in the world."""
+    position = np.asarray(layer.world_to_data(np.asarray(viewer.dims.point)), float)
+    shape = shape_of(layer)
+
+    def index(axis: int) -> int:
+        return int(np.clip(np.round(position[axis]), 0, shape[axis] - 1))
+
+    channel = None if axes.channel is None or axes.rgb else index(axes.channel)
+    return PlaneRef(tuple(index(axis) for axis in axes.leading), channel)
+
+
+def channel_of_layer(
+    layer: Image, source: ImageSource, plane: PlaneRef, *, coloured: bool = False
+) -> ViewChannel:
+    """Return how a layer's plane is seen: as the user sees it.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    source : ImageSource
+        Its image.
+    plane : PlaneRef
+        The plane.
+    coloured : bool
+        Whether its colormap counts: only where several images are added up.
+    """
+    if source.axes.rgb:
+        return ViewChannel(source, plane, Display())
+    limits = shown_contrast(
+        tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), source, plane.channel
+    )
+    colormap = _colours(layer) if coloured else None
+    return ViewChannel(source, plane, Display(limits, float(layer.gamma), colormap))
+
+
+def _colours(layer: Image) -> npt.NDArray[np.float64]:
+    return np.asarray(layer.colormap.map(np.linspace(0, 1, 256)), float)[:, :3]
+
+
+def choice(viewer: ViewerModel, layer: Image) -> ImageChoice:
+    """Return an image as the user chooses it."""
+    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer))
+
+
+def _summary(viewer: ViewerModel, layer: Image) -> str:
+    try:
+        axes = axes_on_show(viewer, layer)
+    except Sam3AssistantError as error:
+        return str(error)
+    shape = shape_of(layer)
+    parts = [f"{shape[axes.y]} x {shape[axes.x]}"]
+    plane = plane_on_show(viewer, layer, axes)
+    for axis, index in zip(axes.leading, plane.leading, strict=True):
+        parts.append(f"{_axis_name(layer, axis)} {index} of {shape[axis]}")
+    if axes.rgb:
+        parts.append("RGB")
+    elif plane.channel is not None:
+        parts.append(f"channel {plane.channel} ({axes.reason})")
+    return ", ".join(parts)
+
+
+def _axis_name(layer: Layer, axis: int) -> str:
+    label = str(layer.axis_labels[axis])
+    return f"axis {axis}" if label.startswith("axis") else label

@@ -1,0 +1,268 @@
+"""Prompt layers: how they are made, and what of them counts for the plane on show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels, Layer, Points, Shapes
+from scipy import ndimage
+
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptKind,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.session.model import PromptCounts
+from napari_sam3_assistant.viewer.geometry import (
+    DataMap,
+    layer_transform,
+    place,
+    to_layer_axes,
+)
+from napari_sam3_assistant.viewer.polarity import (
+    COLOURS,
+    POLARITY,
+    is_positive,
+    polarity_of,
+)
+from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, tag, topmost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+
+    from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+
+ROLE_OF_KIND = {
+    PromptKind.POINTS: Role.POINTS,
+    PromptKind.BOXES: Role.BOXES,
+    PromptKind.EXEMPLARS: Role.BOXES,
+    PromptKind.MASK: Role.MASK,
+}
+LAYER_TYPES: dict[Role, type[Layer]] = {
+    Role.POINTS: Points,
+    Role.BOXES: Shapes,
+    Role.MASK: Labels,
+}
+_MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
+BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
+_POINT_SIZE = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """An image layer, its axes, and the plane of it that is on show.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image layer.
+    axes : ImageAxes
+        Its axes.
+    plane : PlaneRef
+        The plane on show.
+    shape : tuple of int
+        Height and width of the plane in pixels.
+    world : sequence of float
+        The viewer's point.
+    """
+
+    layer: Layer
+    axes: ImageAxes
+    plane: PlaneRef
+    shape: tuple[int, int]
+    world: Sequence[float]
+
+
+def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
+    """Return the image's prompt layer of a role, made if it is not there, active and armed.
+
+    A layer of the usual name and type that has no role yet is taken over.
+    """
+    image = key_of(stage.layer)
+    layer = topmost(viewer.layers, role, image)
+    if layer is not None and role is Role.MASK and not _on_plane(layer, stage):
+        layer = None
+    if layer is None:
+        layer = _make(stage, role)
+        viewer.add_layer(layer)
+    viewer.layers.selection.active = layer
+    layer.visible = True
+    layer.mode = _MODES[role]
+    return layer
+
+
+def adopt(layer: Layer, image: str) -> None:
+    """Give a layer that has the name and type of a prompt layer its role."""
+    for role, kind in LAYER_TYPES.items():
+        if layer.name == NAMES[role] and isinstance(layer, kind):
+            layer.metadata.update(tag(role, image))
+
+
+def _make(stage: Stage, role: Role) -> Layer:
+    transform = layer_transform(stage.layer, stage.axes)
+    common = {"name": NAMES[role], "metadata": tag(role, key_of(stage.layer))}
+    ndim = len(transform["scale"])
+    if role is Role.POINTS:
+        return Points(
+            np.empty((0, ndim)),
+            ndim=ndim,
+            size=_POINT_SIZE,
+            symbol="disc",
+            features={POLARITY: np.empty(0, object)},
+            feature_defaults={POLARITY: "positive"},
+            face_color=POLARITY,
+            face_color_cycle=COLOURS,
+            **common,
+            **transform,
+        )
+    if role is Role.BOXES:
+        return Shapes(
+            ndim=ndim,
+            edge_color=BOX_EDGE,
+            face_color=BOX_FACE,
+            edge_width=2,
+            **common,
+            **transform,
+        )
+    empty = to_layer_axes(np.zeros(stage.shape, np.uint8), stage.layer, stage.axes)
+    whole = place(stage.layer, stage.axes, stage.plane, Region.whole(stage.shape))
+    return Labels(empty, **common, **whole)
+
+
+def _on_plane(layer: Layer, stage: Stage) -> bool:
+    """Return whether a painted layer lies on the plane on show."""
+    way = DataMap.between(stage.layer, layer, stage.world)
+    middle = way(_whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
+    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < layer.data.shape))
+
+
+def _whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
+    """Return a pixel of the plane on show in the data coordinates of the image layer."""
+    position = np.zeros(stage.layer.ndim)
+    for axis, index in zip(stage.axes.leading, stage.plane.leading, strict=True):
+        position[axis] = index
+    if stage.axes.channel is not None and stage.plane.channel is not None:
+        position[stage.axes.channel] = stage.plane.channel
+    position[stage.axes.y], position[stage.axes.x] = y, x
+    return position
+
+
+def collect(layers: Sequence[Layer], stage: Stage, kind: PromptKind) -> PromptSet:
+    """Return the prompts of one kind on the plane on show, in its pixels."""
+    if kind is PromptKind.TEXT:
+        return PromptSet()
+    layer = topmost(layers, ROLE_OF_KIND[kind], key_of(stage.layer))
+    if layer is None:
+        return PromptSet()
+    if kind is PromptKind.POINTS:
+        return PromptSet(points=_points(layer, stage)[0])
+    if kind is PromptKind.MASK:
+        plane = _painted(layer, stage)
+        return PromptSet(masks=(MaskPrompt.from_plane(plane),) if plane.any() else ())
+    regions = _boxes(layer, stage)[0]
+    if kind is PromptKind.EXEMPLARS:
+        return PromptSet(exemplars=tuple(map(ExemplarPrompt, regions)))
+    return PromptSet(boxes=tuple(map(BoxPrompt, regions)))
+
+
+def count(layers: Sequence[Layer], stage: Stage, kind: PromptKind) -> PromptCounts:
+    """Return how many prompts of one kind there are on the plane on show, and elsewhere."""
+    if kind is PromptKind.TEXT:
+        return PromptCounts()
+    layer = topmost(layers, ROLE_OF_KIND[kind], key_of(stage.layer))
+    if layer is None:
+        return PromptCounts()
+    if kind is PromptKind.POINTS:
+        points, elsewhere = _points(layer, stage)
+        positive = sum(point.positive for point in points)
+        return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere)
+    if kind is PromptKind.MASK:
+        painted = bool(_painted(layer, stage).any())
+        return PromptCounts(painted=painted, elsewhere=int(not painted and layer.data.any()))
+    regions, elsewhere = _boxes(layer, stage)
+    return PromptCounts(boxes=len(regions), elsewhere=elsewhere)
+
+
+def _on_show(coordinates: npt.NDArray[np.float64], stage: Stage) -> npt.NDArray[np.bool_]:
+    """Return which image coordinates, shape (N, D), lie on the plane on show."""
+    leading = np.round(coordinates[:, list(stage.axes.leading)]).astype(int)
+    same: npt.NDArray[np.bool_] = (leading == np.asarray(stage.plane.leading, int)).all(axis=1)
+    return same
+
+
+def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
+    """Return the points on the plane, and how many lie elsewhere."""
+    if len(layer.data) == 0:
+        return (), 0
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
+    on_show = _on_show(coordinates, stage)
+    plane = Region.whole(stage.shape)
+    points = tuple(
+        PointPrompt(float(row[stage.axes.y]), float(row[stage.axes.x]), is_positive(word))
+        for row, word, here in zip(coordinates, polarity_of(layer), on_show, strict=True)
+        if here and plane.holds(row[stage.axes.y], row[stage.axes.x])
+    )
+    return points, len(coordinates) - int(on_show.sum())
+
+
+def _boxes(layer: Shapes, stage: Stage) -> tuple[list[Region], int]:
+    """Return the shapes' bounding boxes on the plane, and how many shapes lie elsewhere."""
+    way = DataMap.between(layer, stage.layer, stage.world)
+    plane = Region.whole(stage.shape)
+    regions, elsewhere = [], 0
+    for outline in layer.data:
+        corners = way(outline)
+        if not _on_show(corners, stage).all():
+            elsewhere += 1
+            continue
+        rows, columns = corners[:, stage.axes.y], corners[:, stage.axes.x]
+        # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
+        box = (rows.min(), columns.min(), rows.max(), columns.max())
+        lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
+        highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
+        region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
+        inside = region.intersect(plane)
+        if not inside.is_empty:
+            regions.append(inside)
+    return regions, elsewhere
+
+
+def _painted(layer: Labels, stage: Stage) -> npt.NDArray[np.bool_]:
+    """Return the painted pixels of the plane on show, shape (H, W)."""
+    way = DataMap.between(stage.layer, layer, stage.world)
+    first = way(_whole_position(stage, 0, 0))[0]
+    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    data = np.asarray(layer.data)
+    plain = {}
+    for axis in range(layer.ndim):
+        if np.allclose(steps[axis], 0):
+            index = round(float(first[axis]))
+            if not 0 <= index < data.shape[axis]:
+                return np.zeros(stage.shape, bool)
+            plain[axis] = index
+    free = [axis for axis in range(layer.ndim) if axis not in plain]
+    if len(free) != 2:
+        return np.zeros(stage.shape, bool)
+    cut = tuple(plain.get(axis, slice(None)) for axis in range(layer.ndim))
+    sliced: npt.NDArray[np.bool_] = data[cut] != 0
+    unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
+    if sliced.shape == stage.shape and unmoved:
+        return sliced
+    moved: npt.NDArray[np.bool_] = ndimage.affine_transform(
+        # The nearest pixel: a mask has no values in between.
+        sliced,
+        steps[free],
+        offset=first[free],
+        output_shape=stage.shape,
+        order=0,
+    )
+    return moved

@@ -1,0 +1,90 @@
+"""What prompt layers hold, as values: for undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.viewer.polarity import POLARITY, polarity_of
+from napari_sam3_assistant.viewer.prompt_layers import BOX_EDGE, BOX_FACE
+from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.layers import Labels, Layer, Points, Shapes
+
+    State = tuple[Any, ...]
+
+
+def states(layers: Iterable[Layer]) -> dict[str, State]:
+    """Return what each prompt layer holds, by layer; equal states compare equal."""
+    readers = {Role.POINTS: _points, Role.BOXES: _boxes, Role.MASK: _mask}
+    return {
+        key_of(layer): readers[role](layer)
+        for layer in layers
+        if (role := role_of(layer)) in readers
+    }
+
+
+def put_back(layers: Iterable[Layer], kept: dict[str, State]) -> None:
+    """Put prompt layers back as they were; those that had no state are emptied."""
+    writers = {Role.POINTS: _put_points, Role.BOXES: _put_boxes, Role.MASK: _put_mask}
+    for layer in layers:
+        role = role_of(layer)
+        if role in writers:
+            writers[role](layer, kept.get(key_of(layer), ()))
+
+
+def _points(layer: Points) -> State:
+    words = map(str, polarity_of(layer))
+    return tuple((tuple(row), word) for row, word in zip(layer.data.tolist(), words, strict=True))
+
+
+def _put_points(layer: Points, state: State) -> None:
+    layer.selected_data = set()
+    layer.data = np.array([row for row, _ in state], float).reshape(-1, layer.ndim)
+    if state:
+        features = layer.features.copy()
+        features[POLARITY] = [word for _, word in state]
+        layer.features = features
+
+
+def _boxes(layer: Shapes) -> State:
+    rows = (tuple(map(tuple, outline.tolist())) for outline in layer.data)
+    return tuple(zip(map(str, layer.shape_type), rows, strict=True))
+
+
+def _put_boxes(layer: Shapes, state: State) -> None:
+    layer.selected_data = set()
+    layer.data = []
+    if state:
+        layer.add(
+            [np.array(rows) for _, rows in state],
+            shape_type=[kind for kind, _ in state],
+            edge_color=BOX_EDGE,
+            face_color=BOX_FACE,
+        )
+
+
+def _mask(layer: Labels) -> State:
+    data = np.asarray(layer.data)
+    bounds = []
+    for axis in range(data.ndim):
+        rest = tuple(other for other in range(data.ndim) if other != axis)
+        where = np.flatnonzero(data.any(rest))
+        if not where.size:
+            return ()
+        bounds.append((int(where[0]), int(where[-1]) + 1))
+    crop = data[tuple(slice(*bound) for bound in bounds)]
+    return (tuple(bounds), crop.tobytes())
+
+
+def _put_mask(layer: Labels, state: State) -> None:
+    layer.data[...] = 0
+    if state:
+        bounds, pixels = state
+        crop = layer.data[tuple(slice(*bound) for bound in bounds)]
+        crop[...] = np.frombuffer(pixels, layer.data.dtype).reshape(crop.shape)
+    layer.refresh()

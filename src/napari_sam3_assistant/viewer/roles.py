@@ -1,0 +1,66 @@
+"""Which layer is what: a role in the layer's metadata, so that renaming a layer changes nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from napari.layers import Layer
+
+ROLE = "sam3_role"
+IMAGE = "sam3_image"
+
+
+class Role(StrEnum):
+    """What a layer is to us."""
+
+    POINTS = "points"
+    BOXES = "boxes"
+    MASK = "mask_prompt"
+    PREVIEW_LABELS = "preview_labels"
+    PREVIEW_BOXES = "preview_boxes"
+    ACCEPTED = "live_accepted_labels"
+    SAVED = "saved_labels"
+
+
+NAMES = {
+    Role.POINTS: "SAM3 points",
+    Role.BOXES: "SAM3 boxes",
+    Role.MASK: "SAM3 mask prompt",
+    Role.PREVIEW_LABELS: "SAM3 preview labels",
+    Role.PREVIEW_BOXES: "SAM3 preview boxes",
+    Role.ACCEPTED: "SAM3 live accepted labels",
+    Role.SAVED: "SAM3 saved labels",
+}
+PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
+
+
+def key_of(layer: Layer) -> str:
+    """Return a layer's identity, which survives renaming and moving."""
+    return str(layer.unique_id)
+
+
+def role_of(layer: Layer) -> Role | None:
+    """Return a layer's role, or None."""
+    kept = layer.metadata.get(ROLE)
+    return Role(kept) if kept in set(Role) else None
+
+
+def tag(role: Role, image: str) -> dict[str, object]:
+    """Return the metadata that gives a layer its role for an image."""
+    return {ROLE: str(role), IMAGE: image}
+
+
+def with_role(layers: Iterable[Layer], role: Role, image: str | None = None) -> Iterator[Layer]:
+    """Yield the layers of a role, the topmost last; of one image if its key is given."""
+    for layer in layers:
+        if role_of(layer) is role and (image is None or layer.metadata.get(IMAGE) == image):
+            yield layer
+
+
+def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
+    """Return the topmost layer of a role for an image, or None."""
+    return next(reversed(list(with_role(layers, role, image))), None)

@@ -1,0 +1,78 @@
+"""Which engine runs, and where its weights are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.session import Session
+
+
+class EngineBadge(QWidget):
+    """Says which engine runs, and lets the user choose a model folder.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._label = QLabel()
+        self._label.setObjectName("engine_badge")
+        self._label.setWordWrap(True)
+        button = QPushButton("Choose model folder")
+        button.setObjectName("choose_model_folder")
+        button.setToolTip(
+            "A folder with SAM 3 weights. Without one, the built-in engine runs: it needs no "
+            "weights, and understands “bright …” and “dark …” as phrases."
+        )
+        button.clicked.connect(guarded(session.model, self._choose))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._label, 1)
+        layout.addWidget(button)
+        watch(session.model, "engine model_folder", self, self._show)
+
+    def _show(self) -> None:
+        spec = self._session.spec
+        self._label.setText(f"Engine: {spec.title}")
+        folder = self._session.model.model_folder
+        self._label.setToolTip(folder if folder and spec.needs_weights else spec.phrases)
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose the folder of the SAM 3 weights", self._session.model.model_folder
+        )
+        if folder:
+            self._session.use_model_folder(folder)
+
+
+class EngineField(QComboBox):
+    """All engines, for choosing one by hand.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.setObjectName("engine")
+        self.setToolTip("The engine that makes the masks.")
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        for spec in session.engine_choices:
+            self.addItem(spec.title, spec.name)
+        bind_value(session.model, "engine", self, self.activated, self.currentData, self._choose)
+
+    def _choose(self, name: str) -> None:
+        self.setCurrentIndex(self.findData(name))

@@ -1,0 +1,60 @@
+"""The image to segment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+
+from napari_sam3_assistant.widgets.bind import watch
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.model import SessionModel
+
+
+class ImageField(QWidget):
+    """A list of the open images that follows the viewer, and how the chosen one is read.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        self._combo = QComboBox()
+        self._combo.setObjectName("image")
+        self._combo.setToolTip("The image to segment. Follows the selected layer.")
+        self._combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._combo.setMinimumContentsLength(8)
+        self._summary = QLabel()
+        self._summary.setObjectName("image_summary")
+        self._summary.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._combo)
+        layout.addWidget(self._summary)
+        self._combo.activated.connect(self._choose)
+        watch(model, "images image", self, self._show)
+
+    def _choose(self, index: int) -> None:
+        key = self._combo.itemData(index)
+        if key is not None:
+            self._model.image = key
+
+    def _show(self) -> None:
+        choices = self._model.images
+        shown = [self._combo.itemData(at) for at in range(self._combo.count())]
+        names = [self._combo.itemText(at) for at in range(self._combo.count())]
+        if shown != [one.key for one in choices] or names != [one.name for one in choices]:
+            self._combo.clear()
+            for one in choices:
+                self._combo.addItem(one.name, one.key)
+        self._combo.setEnabled(bool(choices))
+        self._combo.setCurrentIndex(self._combo.findData(self._model.image))
+        chosen = self._model.chosen_image
+        self._summary.setText(chosen.summary if chosen else "Open an image to begin.")

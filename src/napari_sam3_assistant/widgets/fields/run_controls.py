@@ -1,0 +1,102 @@
+"""The buttons that run, stop, take back, accept and save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.session.session import Session
+
+_FILTER = "TIFF (*.tif *.tiff);;NumPy (*.npy);;PNG (*.png)"
+
+
+class RunControls(QWidget):
+    """Run, cancel, clear, undo, redo, accept, save.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.run = self._button("Run Preview", "run_preview", session.run)
+        self.cancel = self._button("Cancel", "cancel", session.cancel)
+        self.clear = self._button("Clear Preview", "clear_preview", session.clear_preview)
+        self.undo = self._button("Undo", "undo", session.undo)
+        self.redo = self._button("Redo", "redo", session.redo)
+        self.accept = self._button("Accept Object", "accept", session.accept)
+        self.save = self._button("Save", "save", session.keep)
+        self.save_file = self._button("Save to file …", "save_file", self._save_file)
+        self.cancel.setToolTip("Stop the run. Your prompts stay.")
+        self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
+        self.undo.setToolTip("Take back the last prompt, run or acceptance (Ctrl+Z)")
+        self.redo.setToolTip("Do again what was taken back (Ctrl+Shift+Z)")
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.run, 0, 0, 1, 2)
+        layout.addWidget(self.accept, 1, 0, 1, 2)
+        layout.addWidget(self.cancel, 2, 0)
+        layout.addWidget(self.clear, 2, 1)
+        layout.addWidget(self.undo, 3, 0)
+        layout.addWidget(self.redo, 3, 1)
+        layout.addWidget(self.save, 4, 0)
+        layout.addWidget(self.save_file, 4, 1)
+        watch(
+            session.model,
+            "running preview prompts text image engine model_folder task tool can_undo can_redo",
+            self,
+            self._show,
+        )
+
+    def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
+        button = QPushButton(text)
+        button.setObjectName(name)
+        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        button.clicked.connect(guarded(self._session.model, verb))
+        return button
+
+    def _save_file(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save the preview labels", "", _FILTER)
+        if path:
+            self._session.export(Path(path) if Path(path).suffix else Path(f"{path}.tif"))
+
+    def _show(self) -> None:
+        model, can = self._session.model, self._session.availability
+        self.run.setEnabled(can.can_run)
+        self.run.setToolTip(can.reason or "Segment the plane on show with your prompts")
+        self.cancel.setEnabled(model.running)
+        found = model.preview is not None and bool(model.preview.segmentation.objects)
+        self.clear.setEnabled(model.preview is not None)
+        nothing = "There is no preview to save yet"
+        self.save.setEnabled(found)
+        self.save.setToolTip("Keep the preview as “SAM3 saved labels”" if found else nothing)
+        self.save_file.setEnabled(found)
+        self.save_file.setToolTip("Write the preview as TIFF, NumPy or PNG" if found else nothing)
+        self.accept.setVisible(model.task is Task.LIVE_POINTS)
+        self.accept.setEnabled(found)
+        self.accept.setToolTip(
+            "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"
+            if found
+            else "Click on an object first"
+        )
+        self.undo.setEnabled(model.can_undo)
+        self.redo.setEnabled(model.can_redo)

@@ -1,0 +1,64 @@
+"""The dock widget ``SAM3 Assistant``: where the session and the views are put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from superqt.utils import QSignalDebouncer
+
+from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.shortcuts import bind_shortcuts
+from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
+from napari_sam3_assistant.widgets.settings_store import QtSettingsStore
+from napari_sam3_assistant.widgets.simple.panel import SimplePanel
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+LIVE_DELAY_MS = 200
+_NARROWEST = 300
+
+
+class MainWidget(QWidget):
+    """SAM3 Assistant.
+
+    Parameters
+    ----------
+    napari_viewer, viewer : ViewerModel, optional
+        The viewer; by default the current one.
+    """
+
+    def __init__(
+        self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
+    ) -> None:
+        super().__init__()
+        chosen = napari_viewer or viewer or current_viewer()
+        self.setObjectName("sam3_assistant")
+        self.binding = binding = session_for(chosen, QtDispatcher(), QtSettingsStore())
+        self._live = QSignalDebouncer(parent=self)
+        self._live.setTimeout(LIVE_DELAY_MS)
+        self._live.triggered.connect(guarded(binding.model, binding.session.run_live))
+        binding.session.prompts_edited.connect(self._on_prompts_edited)
+        unbind = bind_shortcuts(binding, lambda verb: guarded(binding.model, verb)())
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(SimplePanel(binding))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(_NARROWEST)
+
+        def close(*_: object) -> None:
+            unbind()
+            binding.close()
+
+        self.destroyed.connect(close)
+
+    def _on_prompts_edited(self) -> None:
+        self._live.throttle()

@@ -1,0 +1,33 @@
+"""The one place where a verb's error becomes a line for the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import Sam3AssistantError
+from napari_sam3_assistant.session.model import Level, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.session.model import SessionModel
+
+
+def guarded(model: SessionModel, verb: Callable[[], object]) -> Callable[..., None]:
+    """Return a slot that calls a verb and shows its error in the status line.
+
+    Parameters
+    ----------
+    model : SessionModel
+        Where the status line is.
+    verb : callable
+        What the user asked for.
+    """
+
+    def slot(*_: object) -> None:
+        try:
+            verb()
+        except Sam3AssistantError as error:
+            model.message = Message(str(error), Level.ERROR)
+
+    return slot

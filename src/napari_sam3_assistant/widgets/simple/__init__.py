@@ -1,0 +1,1 @@
+"""Simple mode: a few fields, arranged for a first try."""

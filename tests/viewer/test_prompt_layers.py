@@ -1,0 +1,182 @@
+"""What of the prompt layers counts for the plane on show."""
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Points, Shapes
+
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.viewer.polarity import is_positive
+from napari_sam3_assistant.viewer.roles import Role, topmost
+
+
+def test_prompt_layers_take_the_images_transform(viewer, binding, transform):
+    image = viewer.add_image(np.zeros((40, 50)), **transform)
+    for tool in (Tool.POINTS, Tool.BOX, Tool.MASK):
+        binding.model.tool = tool
+        binding.arm()
+        layer = viewer.layers.selection.active
+        np.testing.assert_allclose(layer.data_to_world((3, 4)), image.data_to_world((3, 4)))
+
+
+def test_prompts_are_image_pixels(viewer, binding, transform):
+    viewer.add_image(np.zeros((40, 50)), **transform)
+    binding.model.tool = Tool.POINTS
+    binding.arm()
+    viewer.layers["SAM3 points"].add((7.0, 9.0))
+    binding.model.tool = Tool.BOX
+    binding.arm()
+    viewer.layers["SAM3 boxes"].add(np.array([[10, 20], [10, 29], [19, 29], [19, 20]]))
+    binding.model.tool = Tool.MASK
+    binding.arm()
+    viewer.layers["SAM3 mask prompt"].data[2:5, 3:7] = 1
+
+    key = binding.model.image
+    points = binding.scene.take_shot(key, PromptKind.POINTS).prompts.points
+    boxes = binding.scene.take_shot(key, PromptKind.BOXES).prompts.boxes
+    masks = binding.scene.take_shot(key, PromptKind.MASK).prompts.masks
+
+    assert [(round(p.y, 6), round(p.x, 6), p.positive) for p in points] == [(7, 9, True)]
+    assert [box.region.box for box in boxes] == [(10, 20, 20, 30)]
+    assert [mask.region.box for mask in masks] == [(2, 3, 5, 7)]
+
+
+def test_a_painted_mask_with_another_transform_is_resampled(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)), scale=(2, 2))
+    binding.model.tool = Tool.MASK
+    binding.arm()
+    own = viewer.layers["SAM3 mask prompt"]
+    metadata = dict(own.metadata)
+    viewer.layers.remove(own)
+    coarse = np.zeros((20, 25), np.uint8)
+    coarse[5:10, 10:15] = 1
+    viewer.add_labels(coarse, scale=(4, 4), translate=(1, 1), metadata=metadata)
+
+    mask = binding.scene.take_shot(binding.model.image, PromptKind.MASK).prompts.masks[0]
+
+    assert mask.region.box == (10, 20, 20, 30)
+
+
+def test_prompts_count_for_the_slice_they_lie_on(viewer, binding):
+    viewer.add_image(np.zeros((6, 5, 40, 50)), scale=(2, 3, 1, 1))
+    viewer.dims.set_point((0, 1), (4, 9))
+    binding.arm()
+    layer = viewer.layers["SAM3 points"]
+    layer.add((2, 3, 7.0, 9.0))
+    layer.add((2, 4, 8.0, 9.0))
+
+    assert binding.model.prompts.positive == 1
+    assert binding.model.prompts.elsewhere == 1
+    viewer.dims.set_point(1, 12)
+    points = binding.scene.take_shot(binding.model.image, PromptKind.POINTS).prompts.points
+    assert [point.y for point in points] == [8]
+    viewer.dims.set_point(1, 0)
+    assert binding.model.prompts.positive == 0
+    assert binding.model.prompts.elsewhere == 2
+    assert "another slice" in binding.session.availability.reason
+
+
+def test_a_painted_slice_counts_on_its_slice(viewer, binding):
+    viewer.add_image(np.zeros((6, 40, 50)))
+    viewer.dims.set_point(0, 2)
+    binding.model.tool = Tool.MASK
+    binding.arm()
+    layer = viewer.layers["SAM3 mask prompt"]
+    layer.data[0, 3:5, 3:5] = 1
+    layer.events.paint(value=[])
+
+    assert layer.data.shape == (1, 40, 50)
+    assert binding.model.prompts.painted
+    viewer.dims.set_point(0, 3)
+    assert not binding.model.prompts.painted
+
+
+@pytest.mark.parametrize(
+    ("word", "positive"),
+    [("positive", True), (" POS ", True), ("fg", True), (1, True), (1.0, True), ("include", True),
+     (True, True), ("?", True), ("", True), ("negative", False), ("Neg", False), ("bg", False),
+     (0, False), (0.0, False), (False, False), ("exclude", False), ("background", False)],
+)  # fmt: skip
+def test_polarity_words(word, positive):
+    assert is_positive(word) is positive
+
+
+@pytest.mark.parametrize("feature", ["polarity", "prompt", "label", "class", "kind"])
+def test_polarity_synonyms(viewer, binding, feature):
+    viewer.add_image(np.zeros((40, 50)))
+    features = {feature: ["bg", "fg"]}
+    viewer.add_layer(Points([[1, 1], [2, 2]], name="SAM3 points", features=features))
+
+    points = binding.scene.take_shot(binding.model.image, PromptKind.POINTS).prompts.points
+    assert [point.positive for point in points] == [False, True]
+
+
+def test_any_shape_gives_its_bounding_box(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    layer = Shapes(name="SAM3 boxes")
+    viewer.add_layer(layer)
+    layer.add(np.array([[5, 5], [10, 20], [15, 8]]), shape_type="polygon")
+    layer.add(np.array([[30, 30], [4, 6]]), shape_type="ellipse")
+
+    boxes = binding.scene.take_shot(binding.model.image, PromptKind.BOXES).prompts.boxes
+    assert [box.region.box for box in boxes] == [(5, 5, 16, 21), (26, 24, 35, 37)]
+
+
+def test_only_the_chosen_kind_is_taken(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    binding.arm()
+    viewer.layers["SAM3 points"].add((3.0, 3.0))
+    binding.model.tool = Tool.BOX
+    binding.arm()
+    viewer.layers["SAM3 boxes"].add(np.array([[5, 5], [5, 9], [9, 9], [9, 5]]))
+
+    shot = binding.scene.take_shot(binding.model.image, PromptKind.BOXES)
+    assert shot.prompts.kinds == {PromptKind.BOXES}
+    binding.model.task = Task.EXEMPLAR
+    shot = binding.scene.take_shot(binding.model.image, PromptKind.EXEMPLARS)
+    assert shot.prompts.kinds == {PromptKind.EXEMPLARS}
+
+
+def test_roles_survive_renaming_and_layers_may_go_at_any_moment(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    binding.arm()
+    layer = viewer.layers["SAM3 points"]
+    layer.name = "mine"
+    layer.add((3.0, 3.0))
+    assert binding.model.prompts.positive == 1
+
+    viewer.layers.remove(layer)
+    assert binding.model.prompts.positive == 0
+    binding.session.undo()
+    binding.arm()
+    assert topmost(viewer.layers, Role.POINTS, binding.model.image) is not None
+
+
+def test_flip_and_next_polarity(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    binding.arm()
+    layer = viewer.layers["SAM3 points"]
+    layer.add((3.0, 3.0))
+    binding.toggle_next()
+    layer.add((5.0, 5.0))
+    assert list(layer.features["polarity"]) == ["positive", "negative"]
+    np.testing.assert_allclose(layer.face_color[1, 0], 0xE0 / 255)
+
+    layer.selected_data = set()
+    assert binding.flip() == 1
+    assert list(layer.features["polarity"]) == ["positive", "positive"]
+    layer.selected_data = {0, 1}
+    assert binding.flip() == 2
+    assert list(layer.features["polarity"]) == ["negative", "negative"]
+
+
+def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):
+    viewer.add_image(np.zeros((6, 40, 50)))
+    binding.model.tool = Tool.MASK
+    viewer.dims.set_point(0, 0)
+    binding.arm()
+    viewer.dims.set_point(0, 3)
+    binding.arm()
+
+    masks = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    assert [layer.translate[0] for layer in masks] == [0, 3]

@@ -1,0 +1,380 @@
+"""From a run to layers, and back by undo: through the session, on a viewer without a window."""
+
+import gc
+import weakref
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.scene import ALL_IMAGES
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def click(binding, *position):
+    """Click on the image as the points tool does."""
+    binding.model.tool = Tool.POINTS
+    binding.arm()
+    binding.viewer.layers.selection.active.add(position)
+
+
+def test_a_run_gives_labels_and_boxes_that_lie_on_the_image(viewer, binding, run, disc, transform):
+    image = viewer.add_image(
+        disc, units=("um", "um"), axis_labels=("y", "x"), name="cells", **transform
+    )
+    click(binding, 20.0, 30.0)
+    preview = run()
+
+    labels, boxes = viewer.layers["SAM3 preview labels"], viewer.layers["SAM3 preview boxes"]
+    for layer in (labels, boxes):
+        for name in ("scale", "translate", "rotate", "shear"):
+            np.testing.assert_allclose(getattr(layer, name), getattr(image, name))
+        np.testing.assert_allclose(layer.affine.affine_matrix, image.affine.affine_matrix)
+        assert layer.units == image.units
+        assert layer.axis_labels == image.axis_labels
+    assert labels.data.dtype == np.uint32
+    inside = disc == 200
+    overlap = (inside & (labels.data == 1)).sum() / (inside | (labels.data == 1)).sum()
+    assert overlap > 0.85
+    record = preview.segmentation.objects[0]
+    y0, x0, y1, x1 = record.bbox
+    np.testing.assert_allclose(boxes.data[0].min(0), [y0 - 0.5, x0 - 0.5])
+    np.testing.assert_allclose(boxes.data[0].max(0), [y1 - 0.5, x1 - 0.5])
+
+
+def test_what_made_a_mask_stands_on_its_layer(viewer, binding, run, disc):
+    viewer.add_image(disc, name="cells")
+    click(binding, 20.0, 30.0)
+    run()
+
+    labels = viewer.layers["SAM3 preview labels"]
+    row = labels.features.iloc[0]
+    assert (row["index"], row["area"]) == (1, (labels.data == 1).sum())
+    assert row["engine"] == "Built-in (no SAM 3 weights)"
+    assert labels.metadata["sam3_engine"]["engine"] == "builtin"
+    assert labels.metadata["source_image_layer"] == "cells"
+    assert "Built-in (no SAM 3 weights)" in binding.model.message.text
+    assert "from 1 point" in binding.model.message.text
+
+
+def test_the_prompts_stay_on_top_and_active(viewer, binding, run, disc):
+    viewer.add_image(disc, name="cells")
+    click(binding, 20.0, 30.0)
+    run()
+
+    assert names(viewer) == ["cells", "SAM3 preview labels", "SAM3 preview boxes", "SAM3 points"]
+    assert viewer.layers.selection.active.name == "SAM3 points"
+
+
+def test_a_second_run_writes_into_the_same_array(viewer, binding, run, disc):
+    both = np.maximum(disc, np.roll(disc, 22, axis=1))
+    viewer.add_image(both)
+    click(binding, 20.0, 30.0)
+    run()
+    data = viewer.layers["SAM3 preview labels"].data
+    first = data.copy()
+    layer = viewer.layers["SAM3 points"]
+    layer.data = np.array([[20.0, 52.0]])
+    run()
+
+    assert viewer.layers["SAM3 preview labels"].data is data
+    assert data[20, 52] == 1
+    assert data[20, 30] == 0
+    assert first[20, 30] == 1
+
+
+def test_a_run_on_a_plane_of_a_stack_lies_on_that_plane(viewer, binding, run, disc):
+    stack = np.zeros((4, 3, *disc.shape), np.uint8)
+    stack[2, 1] = disc
+    image = viewer.add_image(stack, scale=(2, 3, 0.5, 0.5), translate=(1, 2, 3, 4))
+    world = image.data_to_world((2, 1, 0, 0))
+    viewer.dims.set_point((0, 1), world[:2])
+    binding.arm()
+    viewer.layers["SAM3 points"].add((2, 1, 20.0, 30.0))
+    run()
+
+    labels = viewer.layers["SAM3 preview labels"]
+    assert labels.data.shape == (1, 1, *disc.shape)
+    np.testing.assert_allclose(
+        labels.data_to_world((0, 0, 5, 6)), image.data_to_world((2, 1, 5, 6))
+    )
+    assert labels.data[0, 0, 20, 30] == 1
+
+
+def test_only_the_plane_of_a_dask_stack_is_read(viewer, binding, run, disc):
+    read = []
+
+    def block(block_info=None):
+        read.append(block_info[None]["chunk-location"])
+        return disc[None]
+
+    lazy = da.map_blocks(block, chunks=((1,) * 9, (48,), (64,)), dtype=np.uint8)
+    viewer.add_image(lazy, contrast_limits=(0, 255))
+    viewer.dims.set_point(0, 4)
+    binding.arm()
+    viewer.layers["SAM3 points"].add((4, 20.0, 30.0))
+    read.clear()
+    run()
+    layer = viewer.layers["SAM3 points"]
+    layer.add((4, 24.0, 30.0))
+    run()
+
+    # Once for the run; what napari itself reads to show the layers is of this slice too.
+    assert set(read) == {(4, 0, 0)}
+
+
+@pytest.mark.parametrize("kind", ["rgb", "multiscale", "float with a hot pixel"])
+def test_layouts(viewer, binding, run, disc, kind):
+    if kind == "rgb":
+        viewer.add_image(np.stack([disc] * 3, -1), rgb=True)
+    elif kind == "multiscale":
+        viewer.add_image([disc, disc[::2, ::2]], multiscale=True)
+    else:
+        hot = disc / 255.0
+        hot[0, 0] = 1e6
+        viewer.add_image(hot)
+    click(binding, 20.0, 30.0)
+    run()
+
+    labels = viewer.layers["SAM3 preview labels"].data
+    inside = disc == 200
+    assert (inside & (labels == 1)).sum() / (inside | (labels == 1)).sum() > 0.85
+
+
+def test_a_channel_axis_by_its_label(viewer, binding, run, disc):
+    stack = np.stack([np.zeros_like(disc), disc])
+    viewer.add_image(stack, axis_labels=("c", "y", "x"))
+    viewer.dims.set_point(0, 1)
+    click(binding, 20.0, 30.0)
+    run()
+
+    assert viewer.layers["SAM3 preview labels"].data.shape == disc.shape
+
+
+def test_all_visible_images_are_seen_as_one(viewer, binding, run, disc):
+    far = np.roll(disc, 22, axis=1)
+    viewer.add_image(disc, colormap="green", blending="additive")
+    viewer.add_image(far, colormap="magenta", blending="additive")
+    binding.model.image = ALL_IMAGES
+    binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
+    binding.model.text = "bright objects"
+    preview = run()
+
+    assert len(preview.segmentation.objects) == 2
+
+
+def test_zero_objects_are_said_and_the_old_preview_goes(viewer, binding, run, disc):
+    viewer.add_image(disc)
+    binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
+    binding.model.text = "bright objects"
+    run()
+    assert "SAM3 preview labels" in names(viewer)
+    binding.model.text = "dark objects"
+    run()
+
+    assert binding.model.message.text.startswith("No objects found")
+    assert binding.model.message.level is Level.WARNING
+    assert "SAM3 preview labels" not in names(viewer)
+    assert "SAM3 preview boxes" not in names(viewer)
+
+
+def test_an_error_reaches_the_status_line_with_its_remedy(viewer, binding, disc):
+    viewer.add_image(disc)
+    binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
+    binding.model.text = "mitochondria"
+    job = binding.session.run()
+    assert job.wait(30)
+
+    assert binding.model.message.level is Level.ERROR
+    assert "weights" in binding.model.message.text
+    assert not binding.model.running
+
+
+def test_nothing_to_run_is_refused_with_a_sentence(viewer, binding, disc):
+    viewer.add_image(disc)
+    with pytest.raises(PromptError, match="Click on the object"):
+        binding.session.run()
+
+
+def test_the_image_may_go_while_the_run_is_going(viewer, binding, disc):
+    image = viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    job = binding.session.run()
+    viewer.layers.remove(image)
+    assert job.wait(30)
+
+    assert "SAM3 preview labels" not in names(viewer)
+
+
+def test_undo_and_redo_of_prompts_and_runs(viewer, binding, run, disc):
+    viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    points = viewer.layers["SAM3 points"]
+    points.add((2.0, 2.0))
+    run()
+    session = binding.session
+
+    session.undo()
+    assert "SAM3 preview labels" not in names(viewer)
+    assert len(points.data) == 2
+    session.undo()
+    assert len(points.data) == 1
+    session.undo()
+    assert len(points.data) == 0
+    assert not binding.model.can_undo
+    session.redo()
+    session.redo()
+    session.redo()
+    assert len(points.data) == 2
+    assert "SAM3 preview labels" in names(viewer)
+    assert not binding.model.can_redo
+
+
+def test_accept_adds_the_next_object_and_undo_takes_it_out(viewer, binding, run, disc):
+    both = np.maximum(disc, np.roll(disc, 22, axis=1))
+    viewer.add_image(both)
+    click(binding, 20.0, 30.0)
+    run()
+    binding.session.accept()
+    accepted = viewer.layers["SAM3 live accepted labels"].data
+    points = viewer.layers["SAM3 points"]
+    assert len(points.data) == 0
+    assert "SAM3 preview labels" not in names(viewer)
+    points.add((20.0, 52.0))
+    run()
+    binding.session.accept()
+    assert (accepted[20, 30], accepted[20, 52]) == (1, 2)
+
+    binding.session.undo()
+    assert (accepted[20, 30], accepted[20, 52]) == (1, 0)
+    np.testing.assert_allclose(points.data, [[20, 52]])
+    assert "SAM3 preview labels" in names(viewer)
+    binding.session.redo()
+    assert (accepted[20, 30], accepted[20, 52]) == (1, 2)
+    assert len(points.data) == 0
+
+
+def test_accept_never_paints_over_what_was_accepted(viewer, binding, run, disc):
+    viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    run()
+    binding.session.accept()
+    accepted = viewer.layers["SAM3 live accepted labels"].data
+    accepted[15:18] = np.where(accepted[15:18], 7, 0)
+    accepted[24:] = 0
+    viewer.layers["SAM3 points"].add((20.0, 30.0))
+    run()
+    binding.session.accept()
+
+    assert (accepted[16, 30], accepted[20, 30], accepted[27, 30]) == (7, 1, 8)
+    viewer.layers["SAM3 points"].add((20.0, 30.0))
+    run()
+    with pytest.raises(PromptError, match="accepted already"):
+        binding.session.accept()
+    assert len(viewer.layers["SAM3 points"].data) == 1
+
+
+def test_save_keeps_a_copy_with_its_place_and_its_features(viewer, binding, run, disc):
+    viewer.add_image(disc, scale=(0.5, 0.5), units=("um", "um"))
+    click(binding, 20.0, 30.0)
+    run()
+    name = binding.session.keep()
+    preview, saved = viewer.layers["SAM3 preview labels"], viewer.layers[name]
+    binding.session.clear_preview()
+
+    assert name == "SAM3 saved labels"
+    assert saved.data is not preview.data
+    assert saved.data[20, 30] == 1
+    np.testing.assert_allclose(saved.scale, (0.5, 0.5))
+    assert list(saved.features["index"]) == [1]
+    assert "SAM3 preview labels" not in names(viewer)
+
+
+def test_save_to_a_file(viewer, binding, run, disc, tmp_path):
+    viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    run()
+    job = binding.session.export(tmp_path / "labels.npy")
+    assert job.wait(30)
+
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "labels.npy"), viewer.layers["SAM3 preview labels"].data
+    )
+
+
+def test_a_preview_that_the_user_deletes_is_gone(viewer, binding, run, disc):
+    viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    run()
+    viewer.layers.remove("SAM3 preview labels")
+
+    assert binding.model.preview is None
+    with pytest.raises(PromptError, match="no preview"):
+        binding.session.keep()
+
+
+def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc):
+    viewer.add_image(disc)
+    binding.model.task = Task.LIVE_POINTS
+    click(binding, 20.0, 30.0)
+    binding.session.run_live()
+    viewer.layers["SAM3 points"].add((2.0, 2.0))
+    binding.session.run_live()
+    binding.session._runner.close(lambda: None)  # noqa: SLF001 (ends when the queue is empty)
+    for thread in __import__("threading").enumerate():
+        if thread.name == "sam3-jobs":
+            thread.join(30)
+
+    assert "from 2 points" in binding.model.message.text
+
+
+def test_the_model_follows_the_viewer(viewer, binding, disc):
+    assert binding.model.images == ()
+    first = viewer.add_image(disc, name="one")
+    second = viewer.add_image(disc, name="two")
+    assert [choice.name for choice in binding.model.images] == [
+        "two", "one", "All visible images",
+    ]  # fmt: skip
+    assert binding.model.chosen_image.name == "two"
+    viewer.layers.selection.active = first
+    assert binding.model.chosen_image.name == "one"
+    first.name = "renamed"
+    assert binding.model.chosen_image.name == "renamed"
+    viewer.layers.remove(first)
+    assert binding.model.chosen_image.name == "two"
+    viewer.layers.remove(second)
+    assert binding.model.image == ""
+
+
+def test_pixels_that_are_replaced_are_read_again(viewer, binding, run, disc):
+    image = viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    run()
+    image.data = np.roll(disc, 8, axis=0)
+    viewer.layers["SAM3 points"].data = np.array([[28.0, 30.0]])
+    run()
+
+    assert viewer.layers["SAM3 preview labels"].data[37, 30] == 1
+
+
+def test_one_session_a_viewer_and_none_is_kept_alive(viewer, disc):
+    viewer.add_image(disc)
+    settings = MemorySettings()
+    first = session_for(viewer, print, settings)
+    assert session_for(viewer, print, settings) is first
+    first.close()
+    second = session_for(viewer, print, settings)
+    assert second is not first
+    second.close()
+    gone = weakref.ref(second)
+    del second
+    gc.collect()
+    assert gone() is None
