@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-oldest lint format clean
+
+ARGS ?=
+BIN := .venv/bin
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+setup: ## Make .venv with all that the tests and checks need
+	@sh tools/setup.sh .venv constraints.txt pyqt6,sam3 test lint
+
+demo: ## Segment a real image with the built-in engine: no window, no weights, no torch
+	@sh tools/setup.sh .venv constraints.txt pyqt6
+	@$(BIN)/napari-sam3 demo --output-folder .demo $(ARGS)
+
+test: setup ## Run all tests; more arguments for pytest in ARGS="..."
+	@sh tools/with_display.sh .venv $(BIN)/python -m pytest $(ARGS)
+
+test-oldest: ## Run the tests on the oldest napari that is supported, without torch
+	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test
+	@sh tools/with_display.sh .venv-oldest .venv-oldest/bin/python -m pytest $(ARGS)
+
+lint: setup ## Check style, types, import direction and the plugin manifest
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari-sam3-assistant
+
+format: setup ## Put the code into the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove the environments and caches
+	rm -rf .venv .venv-oldest .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

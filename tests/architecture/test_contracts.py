@@ -1,0 +1,74 @@
+"""The promises that keep the house standing: import direction, manifest, light imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from npe2 import PluginManifest
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = "napari-sam3-assistant"
+HEAVY = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "torch", "transformers"}
+
+
+@pytest.fixture
+def manifest():
+    return PluginManifest.from_distribution(PLUGIN)
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+    )
+
+
+def test_import_contracts_hold():
+    # In a process of its own: import-linter sets up logging and so mutes the loggers there are.
+    linted = run_python(
+        "import sys; from importlinter.cli import lint_imports;"
+        "sys.exit(lint_imports(config_filename='pyproject.toml', no_cache=True))"
+    )
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_manifest_keeps_the_published_names(manifest):
+    # Saved napari layouts and scripts of earlier releases look the widgets up by these.
+    assert (manifest.name, manifest.display_name) == (PLUGIN, "SAM3 Assistant")
+    assert manifest.visibility == "public"
+    commands = {c.id: (c.title, str(c.python_name)) for c in manifest.contributions.commands}
+    widgets = {w.display_name: w.command for w in manifest.contributions.widgets}
+    package = "napari_sam3_assistant.widgets"
+    published = {
+        f"{PLUGIN}.make_widget": ("SAM3 Assistant", f"{package}.main_widget:MainWidget"),
+        f"{PLUGIN}.make_mask_operations_widget": (
+            "SAM3 Mask Operations",
+            f"{package}.mask_operations_widget:MaskOperationsWidget",
+        ),
+    }
+    assert published.items() <= commands.items()
+    assert widgets == {
+        "SAM3 Assistant": f"{PLUGIN}.make_widget",
+        "SAM3 Mask Operations": f"{PLUGIN}.make_mask_operations_widget",
+    }
+
+
+def test_every_command_of_the_manifest_can_be_imported(manifest):
+    manifest.validate_imports()
+
+
+@pytest.mark.parametrize("module", ["napari_sam3_assistant", "napari_sam3_assistant.api"])
+def test_headless_import_loads_no_window_and_no_torch(module):
+    # In a process of its own: this one has loaded napari through pytest's plugins.
+    code = f"import sys, {module}; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+
+    loaded = run_python(code)
+
+    assert loaded.returncode == 0, loaded.stderr
+    assert HEAVY.intersection(loaded.stdout.split()) == set()

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Solve the dependencies anew and write the two constraint files (names and versions only).
+#
+#   sh tools/constraints.sh
+#
+# Run it with Python 3.11 in .venv (see `make setup`); nothing is installed.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+solved=$(mktemp)
+trap 'rm -f "$solved"' EXIT
+
+# solve FILE SPEC...: write what pip would install into an empty environment, pip and the
+# build backend included.
+solve() {
+    file=$1
+    shift
+    "$python" -m pip install --quiet --dry-run --ignore-installed --report "$solved" \
+        pip hatchling editables "$@"
+    "$python" - "$solved" "$file" <<'PYTHON'
+import json
+import sys
+from pathlib import Path
+
+solved, file = map(Path, sys.argv[1:])
+lines = ["# Written by tools/constraints.sh"]
+for package in sorted(
+    (p["metadata"] for p in json.loads(solved.read_text())["install"]),
+    key=lambda p: p["name"].lower(),
+):
+    if package["name"] != "napari-sam3-assistant":
+        # A local part such as +cpu names one registry's build; without it any build will do.
+        lines.append(f"{package['name']}=={package['version'].partition('+')[0]}")
+file.write_text("\n".join(lines) + "\n")
+PYTHON
+}
+
+solve constraints.txt ".[pyqt6,sam3]" --group test --group lint
+# What pyproject.toml asks for, at the oldest versions that it lets in.
+solve constraints-oldest.txt ".[pyqt6]" --group test \
+    napari==0.5.6 dask==2023.1.0 imageio==2.31.1 numpy==1.26.0 pillow==10.0.0 platformdirs==3.0.0 \
+    psygnal==0.11.0 PyQt6==6.5.0 qtpy==2.4.0 scikit-image==0.22.0 scipy==1.11.1 superqt==0.6.7 \
+    tifffile==2025.5.21 zarr==3.0.8 imagecodecs==2024.6.1
