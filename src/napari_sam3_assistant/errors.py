@@ -5,10 +5,12 @@ Each holds what happened (``message``) and what to do about it (``hint``)::
     Sam3AssistantError
     ├── PromptError            the prompts can't be used as they are
     ├── ImageError             the image can't be read or has no such plane
+    ├── MaskError              labels can't be worked on as they are
     ├── EngineError            an engine could not do its work
     │   ├── EngineNotInstalled a package that the engine needs is missing
     │   ├── CheckpointNotFound the model folder or its weights are not there
     │   ├── CheckpointInvalid  the weights can't be used
+    │   ├── DownloadError      the weights could not be fetched
     │   ├── DeviceUnavailable  the GPU that was asked for does not work
     │   └── OutOfDeviceMemory  the model and the image do not fit into the memory
     ├── ExportError            a result could not be written
@@ -46,6 +48,10 @@ class ImageError(Sam3AssistantError):
     """The image can't be read, or has no such plane."""
 
 
+class MaskError(Sam3AssistantError):
+    """Labels can't be worked on as they are, or as was asked."""
+
+
 class EngineError(Sam3AssistantError):
     """An engine could not do its work."""
 
@@ -60,6 +66,10 @@ class CheckpointNotFound(EngineError):
 
 class CheckpointInvalid(EngineError):
     """The weights are incomplete, of another model, or can't be read."""
+
+
+class DownloadError(EngineError):
+    """The weights could not be fetched."""
 
 
 class DeviceUnavailable(EngineError):

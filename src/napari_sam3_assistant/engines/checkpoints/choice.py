@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines.checkpoints.report import Layout
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class EngineChoice:
 
 
 def choose_engine(report: FolderReport, statuses: Mapping[str, EngineStatus]) -> EngineChoice:
-    """Choose the engine that can load a folder: an installed one first.
+    """Choose the engine that can load a folder for 2D tasks: an installed one first.
 
     Parameters
     ----------
@@ -54,7 +53,11 @@ def choose_engine(report: FolderReport, statuses: Mapping[str, EngineStatus]) ->
     CheckpointInvalid
         If no engine can load it.
     """
-    usable = [weights for weights in report.weights if weights.layout.engine in report.engines]
+    usable = [
+        weights
+        for weights in report.weights
+        if weights.layout.segments_planes and weights.layout.engine in report.engines
+    ]
     if not usable:
         wrong = next(finding for finding in report.findings if not finding.ok)
         kind = CheckpointNotFound if wrong.missing else CheckpointInvalid
@@ -72,10 +75,4 @@ def choose_engine(report: FolderReport, statuses: Mapping[str, EngineStatus]) ->
 
 
 def _reason(weights: WeightsFile) -> str:
-    reason = f"{weights.path.name} holds {weights.layout.value}, read by {weights.layout.engine}."
-    if weights.layout is Layout.META_MULTIPLEX:
-        reason += (
-            " It is for 3D and video; for 2D tasks choose a folder with sam3.pt or "
-            "model.safetensors of facebook/sam3."
-        )
-    return reason
+    return f"{weights.path.name} holds {weights.layout.value}, read by {weights.layout.engine}."

@@ -19,7 +19,7 @@ from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_te
 from napari_sam3_assistant.errors import CheckpointInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
@@ -32,6 +32,11 @@ _MULTIPLEX_PREFIX = "tracker.model."
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
+_NO_PLANES = Finding(
+    False,
+    "SAM 3.1 is for 3D and video; it has no model for 2D tasks here.",
+    "For 2D tasks choose a folder with sam3.pt or model.safetensors of facebook/sam3.",
+)
 _GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
 
 
@@ -68,13 +73,15 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
         found, finding = _weights(file)
         findings.append(finding)
         weights += [found] if found else []
+    if weights and not any(found.layout.segments_planes for found in weights):
+        findings.append(_NO_PLANES)
     findings += _configuration(folder)
     findings += _tokenizer(folder)
     return FolderReport(folder, tuple(findings), tuple(weights))
 
 
 def _not_a_folder(path: Path | str | None) -> Finding | None:
-    if path is None or not str(path).strip() or str(path) == ".":
+    if path is None or not str(path).strip():
         return Finding(False, "Model directory is empty.", "Choose a folder.", missing=True)
     folder = Path(str(path)).expanduser()
     if not folder.exists():
@@ -105,7 +112,7 @@ def _weights(file: Path) -> tuple[WeightsFile | None, Finding]:
         )
     size = file.stat().st_size / 1e9
     text = f"{file.name} holds {layout.value} ({size:.2f} GB)."
-    return WeightsFile(file, layout), Finding(True, text, concerns=concerns)
+    return WeightsFile(file, layout), Finding(True, text, concerns=frozenset({layout.engine}))
 
 
 def _layout(file: Path) -> Layout:
@@ -117,28 +124,34 @@ def _layout(file: Path) -> Layout:
             )
     if file.suffix == ".safetensors":
         names = read_tensor_names(file)
-        absent = [
-            prefix
-            for prefix in _TRANSFORMERS_PREFIXES
-            if not any(name.startswith(prefix) for name in names)
-        ]
-        if absent:
+        if not _lacking(names, _META_PREFIXES):
+            return _meta_layout(names)
+        lacking = _lacking(names, _TRANSFORMERS_PREFIXES)
+        if lacking:
             raise CheckpointInvalid(
                 f"{file.name} is not of SAM 3 for transformers: no weight begins with "
-                f"{', '.join(absent)}.",
+                f"{', '.join(lacking)}.",
                 "Use model.safetensors of facebook/sam3.",
             )
         return Layout.TRANSFORMERS
     names = read_strings(file)
-    if any(name.startswith(_MULTIPLEX_PREFIX) for name in names):
-        return Layout.META_MULTIPLEX
-    for prefix in _META_PREFIXES:
-        if not any(name.startswith(prefix) for name in names):
-            raise CheckpointInvalid(
-                f"{file.name} is not of Meta's SAM 3: no weight begins with {prefix}",
-                "Use sam3.pt of facebook/sam3 or sam3.1_multiplex.pt of facebook/sam3.1.",
-            )
-    return Layout.META
+    lacking = _lacking(names, _META_PREFIXES)
+    if lacking:
+        raise CheckpointInvalid(
+            f"{file.name} is not of Meta's SAM 3: no weight begins with {lacking[0]}",
+            "Use sam3.pt of facebook/sam3 or sam3.1_multiplex.pt of facebook/sam3.1.",
+        )
+    return _meta_layout(names)
+
+
+def _lacking(names: Sequence[str], prefixes: tuple[str, ...]) -> list[str]:
+    """Return the prefixes that no name begins with."""
+    return [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+
+
+def _meta_layout(names: Sequence[str]) -> Layout:
+    multiplex = any(name.startswith(_MULTIPLEX_PREFIX) for name in names)
+    return Layout.META_MULTIPLEX if multiplex else Layout.META
 
 
 def _configuration(folder: Path) -> Iterator[Finding]:

@@ -28,6 +28,16 @@ class Layout(StrEnum):
         """The name of the engine that reads it."""
         return TRANSFORMERS if self is Layout.TRANSFORMERS else META
 
+    @property
+    def version(self) -> str:
+        """The version of SAM that it is of."""
+        return "SAM 3.1" if self is Layout.META_MULTIPLEX else "SAM 3.0"
+
+    @property
+    def segments_planes(self) -> bool:
+        """Whether it has a model for 2D tasks; the one of SAM 3.1 is for 3D and video only."""
+        return self is not Layout.META_MULTIPLEX
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -65,7 +75,7 @@ _ABSENT = {
     ),
     META: Finding(
         False,
-        "There is no sam3.pt or sam3.1_multiplex.pt, which SAM 3 by Meta's package needs.",
+        "There is no sam3.pt, which SAM 3 by Meta's package needs.",
         "Download sam3.pt of facebook/sam3, or use SAM 3 by transformers.",
         frozenset({META}),
         missing=True,
@@ -109,13 +119,15 @@ class FolderReport:
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """The engines that can load the folder, the preferred one first."""
-        named = dict.fromkeys(weights.layout.engine for weights in self.weights)
+        """The engines that can load the folder for 2D tasks, the preferred one first."""
+        named = dict.fromkeys(
+            weights.layout.engine for weights in self.weights if weights.layout.segments_planes
+        )
         return tuple(engine for engine in named if not self.problems(engine))
 
     @property
     def ok(self) -> bool:
-        """Whether an engine can load the folder."""
+        """Whether an engine can load the folder for 2D tasks."""
         return bool(self.engines)
 
     @property
@@ -127,7 +139,7 @@ class FolderReport:
         return f"{wrong[0].text} {wrong[0].remedy}".strip()
 
     def problems(self, engine: str) -> tuple[Finding, ...]:
-        """Return what keeps an engine from loading the folder.
+        """Return what keeps an engine from loading the folder for 2D tasks.
 
         Parameters
         ----------
@@ -142,7 +154,7 @@ class FolderReport:
         return tuple(wrong) if of_weights else (_ABSENT[engine], *wrong)
 
     def require(self, engine: str) -> None:
-        """Raise unless an engine can load the folder.
+        """Raise unless an engine can load the folder for 2D tasks.
 
         Raises
         ------

@@ -1,12 +1,8 @@
-"""Segment without a window: what the widget does, as functions.
-
-Importing this module loads neither Qt nor napari nor torch.
-"""
+"""Segment one plane, and keep an engine open between calls."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +18,8 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.views import ImageView, view_of_array
-from napari_sam3_assistant.engines import diagnose, registry
+from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.segment import SegmentRequest
@@ -35,49 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = [
-    "EngineInfo",
-    "ObjectRecord",
-    "Provenance",
-    "Segmentation",
-    "doctor",
-    "engines",
-    "open_engine",
-    "segment",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """One engine, as :func:`engines` lists it.
-
-    Parameters
-    ----------
-    name : str
-        The name to give to :func:`segment`.
-    title : str
-        The name for people.
-    available : bool
-        Whether it can run on this machine.
-    reason : str
-        Why it can't, and what to do; empty if it can.
-    """
-
-    name: str
-    title: str
-    available: bool
-    reason: str
-
-
-def engines() -> tuple[EngineInfo, ...]:
-    """Return the engines, whether each can run here, and if not, why and what to do."""
-    listed = []
-    for entry in registry.entries().values():
-        status = entry.status()
-        listed.append(
-            EngineInfo(entry.spec.name, entry.spec.title, status.available, status.reason)
-        )
-    return tuple(listed)
+    from napari_sam3_assistant.core.results import Segmentation
 
 
 def open_engine(
@@ -254,8 +207,3 @@ def _pixels_key(view: ImageView) -> Hashable:
     # its pixels are the same. A checksum of one plane costs milliseconds, an encoding seconds.
     rgb = view.rgb()
     return (rgb.shape, zlib.crc32(rgb.data), zlib.adler32(rgb.data))
-
-
-def doctor() -> tuple[str, ...]:
-    """Return what is installed on this machine and what is missing, line by line."""
-    return diagnose.report()

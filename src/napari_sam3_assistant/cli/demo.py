@@ -1,0 +1,53 @@
+"""``napari-sam3 demo``: a first try on a real image."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli.arguments import tell
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.overlay import save_overlay
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser("demo", help="segment scikit-image's coins as a first try")
+    parser.add_argument(
+        "-o",
+        "--output-folder",
+        type=Path,
+        default=Path("napari-sam3-demo"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    parser.set_defaults(command=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Segment the coins and write labels and an overlay."""
+    from skimage.data import coins
+
+    folder: Path = chosen.output_folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"The folder {folder} can't be made ({error.strerror}).", "Choose another folder."
+        ) from error
+    image = coins()
+    began = time.monotonic()
+    result = api.segment(image, text="bright objects")
+    seconds = time.monotonic() - began
+    labels, overlay = folder / "coins_labels.tif", folder / "coins_overlay.png"
+    save_labels(result.labels, labels)
+    save_overlay(view_of_array(image).rgb(), result.labels, overlay)
+    tell(result, seconds, labels, overlay)
+    return 0

@@ -1,0 +1,130 @@
+"""Segment the objects that clicks, boxes and painted masks name, one mask each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.engines.sam3_meta import compat
+from napari_sam3_assistant.engines.sam3_transformers.clicks import Target, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import MaskPrompt, PromptSet
+    from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding
+    from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel
+
+# What Meta's tracker makes of a painted mask: 20 times the mask, less 10
+# (sam3_tracker_base.py, _use_mask_as_output).
+_LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
+
+
+def segment_targets(
+    loaded: LoadedModel,
+    encoding: MetaEncoding,
+    prompts: PromptSet,
+    reporter: Reporter,
+    check: Callable[[], None],
+) -> list[ObjectRecord]:
+    """Return one object for each thing that is named, numbered from 1.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The weights.
+    encoding : MetaEncoding
+        The encoded image.
+    prompts : PromptSet
+        Its points, boxes and masks are used.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    check : callable
+        Called between the model's stages; what it raises stops the work.
+    """
+    records: list[ObjectRecord] = []
+    for number, target in enumerate(targets(prompts, encoding.shape)):
+        check()
+        reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
+        masks, scores = _decode(loaded, encoding, target)
+        # A box alone bounds its object; a click may correct it beyond the box.
+        clips = target.boxes if target.boxes and not target.points else ()
+        for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
+            check()
+            clip = clips[index] if clips else Region.whole(encoding.shape)
+            record = ObjectRecord.from_mask(
+                len(records) + 1,
+                mask[clip.slices] > 0,
+                offset=(clip.y0, clip.x0),
+                score=float(score),
+            )
+            if record is not None:
+                records.append(record)
+    return records
+
+
+def _decode(
+    loaded: LoadedModel, encoding: MetaEncoding, target: Target
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Run the mask decoder once.
+
+    Returns
+    -------
+    masks : ndarray, shape (N, H, W), dtype float32
+        1 inside, 0 outside.
+    scores : ndarray, shape (N,), dtype float32
+        The model's guess of each mask's overlap with the truth.
+    """
+    prompts: dict[str, Any] = {}
+    if target.points:
+        prompts["point_coords"] = np.array([(p.x, p.y) for p in target.points], np.float32)
+        prompts["point_labels"] = np.array([p.positive for p in target.points], np.int32)
+    if target.boxes:
+        prompts["box"] = np.array([(b.x0, b.y0, b.x1, b.y1) for b in target.boxes], np.float32)
+    if target.mask is not None:
+        size = compat.click_model(loaded.model).low_res_mask_size
+        prompts["mask_input"] = mask_logits(target.mask, encoding.shape, size)
+    try:
+        masks, scores, _ = loaded.model.predict_inst(
+            encoding.state(), multimask_output=False, **prompts
+        )
+    finally:
+        # After an error the predictor would go on holding the image's features.
+        loaded.model.inst_interactive_predictor.reset_predictor()
+    return masks.reshape(-1, *encoding.shape), scores.reshape(-1)
+
+
+def mask_logits(prompt: MaskPrompt, shape: tuple[int, int], size: int) -> npt.NDArray[np.float32]:
+    """Return a painted mask as the low-resolution logits that the prompt encoder takes.
+
+    Parameters
+    ----------
+    prompt : MaskPrompt
+        The painted pixels.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    size : int
+        Side of the logits; the model's image is square.
+
+    Returns
+    -------
+    ndarray, shape (1, size, size), dtype float32
+        10 where all is painted, -10 where nothing is, between them in proportion.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    plane = torch.zeros((1, 1, *shape))
+    inside = prompt.region.intersect(Region.whole(shape))
+    painted = np.ascontiguousarray(prompt.mask[inside.localise(prompt.region).slices])
+    plane[0, 0][inside.slices] = torch.from_numpy(painted).float()
+    small = interpolate(plane, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    logits: npt.NDArray[np.float32] = (small[0] * _LOGIT_SCALE + _LOGIT_BIAS).numpy()
+    return logits

@@ -1,0 +1,314 @@
+"""Every reach into Meta's ``sam3`` package but the kernels' (``compat_kernels``).
+
+The package is written for Linux with CUDA. No file of it is changed: each function below says
+which line of it stands in the way, and undoes what it does. Names and lines are of sam3 0.1.4
+(the code of SAM 3.0); where the repository's later code differs, it is said.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+import warnings
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.engines.device import supports_bfloat16
+from napari_sam3_assistant.engines.sam3_meta.compat_kernels import (
+    Measures,
+    distance_transform,
+)
+from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+
+_EDT = "sam3.model.edt"
+
+
+def import_model_builder(measures: Measures) -> Any:  # noqa: ANN401
+    """Import ``sam3.model_builder`` and return it.
+
+    The import warns (``torch.jit.script`` at ``box_ops.py:145``, autocast without CUDA at
+    ``sam3_video_inference.py:798``), turns TensorFloat-32 on for the whole process
+    (``model_builder.py:50``), and needs Triton (``edt.py:6``); later code also needs
+    ``pkg_resources``. None of that is left behind.
+
+    Raises
+    ------
+    EngineNotInstalled
+        If it, or something that it imports, can't be imported.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(quiet())
+        stack.enter_context(_kept(torch.backends.cuda.matmul, "allow_tf32"))
+        stack.enter_context(_kept(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(_edt_module(needed=measures.distance))
+        stack.enter_context(_pkg_resources_module())
+        try:
+            return importlib.import_module("sam3.model_builder")
+        except ImportError as exc:
+            raise EngineNotInstalled(
+                f"Meta's package sam3 can't be imported ({exc}).",
+                'Install it with what it needs: pip install "napari-sam3-assistant[meta]", '
+                "or choose the engine sam3-transformers.",
+            ) from exc
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the warnings to itself that say nothing to a user; see the callers for which."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*CUDA is not available", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated")
+        yield
+
+
+@contextmanager
+def _kept(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
+    """Put an attribute back to what it was."""
+    before = getattr(owner, name)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def _edt_module(*, needed: bool) -> Iterator[None]:
+    """Stand in for ``sam3.model.edt``, which can't be imported without Triton.
+
+    Only the entry of that one module is set, and only while sam3 is imported: a stand-in for
+    Triton itself would be found by torch and others.
+    """
+    if not needed or _EDT in sys.modules:
+        yield
+        return
+    module = types.ModuleType(_EDT)
+    module.edt_triton = distance_transform  # type: ignore[attr-defined]
+    sys.modules[_EDT] = module
+    try:
+        yield
+    finally:
+        sys.modules.pop(_EDT, None)
+
+
+@contextmanager
+def _pkg_resources_module() -> Iterator[None]:
+    """Stand in for ``pkg_resources``, which new setuptools no longer have.
+
+    The repository's code (``model_builder.py:8``) asks it for nothing but a file's path.
+    """
+    if "pkg_resources" in sys.modules or find_spec("pkg_resources") is not None:
+        yield
+        return
+    module = types.ModuleType("pkg_resources")
+    module.resource_filename = _resource_filename  # type: ignore[attr-defined]
+    sys.modules["pkg_resources"] = module
+    try:
+        yield
+    finally:
+        sys.modules.pop("pkg_resources", None)
+
+
+def _resource_filename(package: str, name: str) -> str:
+    spec = find_spec(package)
+    origin = "" if spec is None or spec.origin is None else spec.origin
+    return str(Path(origin).parent / name)
+
+
+@cache
+def _redirect_class() -> Any:  # noqa: ANN401
+    """Make the mode's class, once; torch is imported only here."""
+    from torch.overrides import TorchFunctionMode
+
+    class RedirectCuda(TorchFunctionMode):
+        """Send what asks for CUDA to another device.
+
+        Parameters
+        ----------
+        target : str
+            The device to use.
+        """
+
+        def __init__(self, target: str) -> None:
+            super().__init__()
+            self._target = target
+
+        def __torch_function__(
+            self,
+            func: Callable[..., Any],
+            types: object,
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:  # noqa: ANN401
+            return _call_on(self._target, func, args, dict(kwargs or {}))
+
+    return RedirectCuda
+
+
+def _call_on(
+    target: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:  # noqa: ANN401
+    """Call a function of torch, on ``target`` where it asks for CUDA."""
+    import torch
+
+    on_cuda = target.startswith("cuda")
+    if func is torch.Tensor.cuda:
+        return args[0].to(target)
+    if func is torch.Tensor.pin_memory and not on_cuda:
+        # Pinned memory is memory of the CUDA driver.
+        return args[0]
+
+    def swapped(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, str | torch.device) and str(value).startswith("cuda"):
+            return target
+        # Later code (perflib/fused.py:15) casts to bfloat16 whatever the other operand is.
+        return torch.float32 if value is torch.bfloat16 and not on_cuda else value
+
+    if func is torch.Tensor.to:
+        args = tuple(swapped(value) for value in args)
+    for name in kwargs.keys() & {"device", "dtype"}:
+        kwargs[name] = swapped(kwargs[name])
+    return func(*args, **kwargs)
+
+
+def redirect_cuda(device: str) -> Any:  # noqa: ANN401
+    """Return a context in which sam3's "cuda" means ``device``.
+
+    The package names CUDA itself: ``position_encoding.py:47``, ``decoder.py:281`` when it is
+    built, ``geometry_encoders.py:659`` (pinned memory) at every call. PyTorch keeps such modes
+    per thread, so no other thread sees it.
+    """
+    return _redirect_class()(device)
+
+
+@contextmanager
+def calls(device: str) -> Iterator[None]:
+    """Return the context of every call of the model: device, precision, no gradients.
+
+    On CUDA the published weights are used in bfloat16 autocast. ``sam3_tracking_predictor.py:49``
+    enters that once, in the thread that builds the model; here each call enters and leaves it,
+    whatever thread it is in.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(redirect_cuda(device))
+        if supports_bfloat16(device):
+            stack.enter_context(torch.autocast("cuda", dtype=torch.bfloat16))
+        yield
+
+
+def build_image_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa: ANN401
+    """Build the image model with the click head, without weights, on the CPU.
+
+    Parameters
+    ----------
+    builder : module
+        ``sam3.model_builder``.
+    bpe_path : Path
+        The tokenizer's vocabulary; the builder's own default is not in the wheel.
+    device : str
+        The device that the model will run on. ``model_builder.py:549`` knows "cuda" only, so
+        the caller moves the model; what is not a parameter is made on the device here.
+
+    Raises
+    ------
+    EngineError
+        If the installed sam3 can't be built without CUDA.
+    """
+    try:
+        with quiet(), redirect_cuda(device):
+            model = builder.build_sam3_image_model(
+                bpe_path=str(bpe_path),
+                device="cpu",
+                load_from_HF=False,
+                checkpoint_path=None,
+                enable_inst_interactivity=True,
+            )
+    except (RuntimeError, AssertionError) as exc:
+        text = str(exc).lower()
+        if device.startswith("cuda") or not ("cuda" in text or "nvidia" in text):
+            raise
+        raise EngineError(
+            f"The installed sam3 package can't be built without CUDA ({exc}).",
+            "Use the engine sam3-transformers, which runs SAM 3 on the CPU, or install sam3 0.1.4.",
+        ) from exc
+    leave_constructor_autocast(model)
+    return model
+
+
+def leave_constructor_autocast(model: Any) -> None:  # noqa: ANN401
+    """Leave the CUDA autocast that ``sam3_tracking_predictor.py:50`` enters and never leaves.
+
+    It would hold for everything else that this thread does with torch.
+    """
+    click_model(model).bf16_context.__exit__(None, None, None)
+
+
+def click_model(model: Any) -> Any:  # noqa: ANN401
+    """Return the part of the model that answers clicks, boxes and masks."""
+    return model.inst_interactive_predictor.model
+
+
+def make_processor(model: Any, device: str) -> Any:  # noqa: ANN401
+    """Return the package's image processor at the size that the model is built for."""
+    from sam3.model.sam3_image_processor import Sam3Processor
+
+    return Sam3Processor(model, resolution=click_model(model).image_size, device=device)
+
+
+def geometric_prompt(
+    boxes: torch.Tensor,
+    labels: torch.Tensor,
+) -> Any:  # noqa: ANN401
+    """Return the package's prompt of example boxes.
+
+    ``Sam3Processor.add_geometric_prompt`` takes one box a call and runs the model each time;
+    this takes all at once, so the model runs once.
+
+    Parameters
+    ----------
+    boxes : Tensor, shape (N, 4)
+        Centre x, centre y, width, height, as parts of the image's width and height.
+    labels : Tensor, shape (N,), dtype bool
+        True for an example of what to find.
+    """
+    import torch
+    from sam3.model.geometry_encoders import Prompt
+
+    prompt = Prompt(
+        box_embeddings=torch.zeros((0, 1, 4), device=boxes.device),
+        box_mask=torch.zeros((1, 0), dtype=torch.bool, device=boxes.device),
+    )
+    if len(boxes):
+        prompt.append_boxes(boxes[:, None], labels[:, None])
+    return prompt
+
+
+def vision_blocks(model: Any) -> list[Any]:  # noqa: ANN401
+    """Return the blocks of the image encoder, in the order in which they run."""
+    return list(model.backbone.vision_backbone.trunk.blocks)
+
+
+def prompt_stages(model: Any) -> list[Any]:  # noqa: ANN401
+    """Return the parts that run for a phrase or examples, in the order in which they run."""
+    transformer = model.transformer
+    return [
+        model.geometry_encoder,
+        *transformer.encoder.layers,
+        *transformer.decoder.layers,
+        model.segmentation_head,
+    ]

@@ -1,0 +1,124 @@
+"""The model in memory, and how it gets there."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
+from napari_sam3_assistant.engines.sam3_meta.bpe import find_bpe
+from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
+    find_weights,
+    put_into,
+    read_weights,
+    to_image_model,
+)
+from napari_sam3_assistant.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """The loaded weights and what goes with them.
+
+    Parameters
+    ----------
+    model : sam3.model.sam3_image.Sam3Image
+        The image model with the click head.
+    processor : sam3.model.sam3_image_processor.Sam3Processor
+        Prepares images, at the size that the model is built for.
+    device : str
+        ``cpu`` or ``cuda:N``.
+    weights : str
+        File name of the weights.
+    measures : ExitStack
+        Undoes the measures that were taken in the package.
+    """
+
+    model: Any
+    processor: Any
+    device: str
+    weights: str
+    measures: ExitStack
+
+    def close(self) -> None:
+        """Undo what was done to the package."""
+        self.measures.close()
+
+
+def choose_cpu_or_cuda(requested: str) -> str:
+    """Return the device for Meta's package, which is written for CUDA and runs on the CPU.
+
+    Parameters
+    ----------
+    requested : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If the device is not there, or is the Apple GPU.
+    """
+    device = choose_device(requested).device
+    if device != "mps":
+        return device
+    if requested.strip().lower() == "auto":
+        return "cpu"
+    raise DeviceUnavailable(
+        "Meta's sam3 package does not run on the Apple GPU (mps).",
+        "Choose the engine sam3-transformers, which does, or the device 'cpu'.",
+    )
+
+
+def load_model(folder: Path | None, requested: str, reporter: Reporter) -> LoadedModel:
+    """Load the image model.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The model folder.
+    requested : str
+        The device that was asked for.
+    reporter : Reporter
+        Is told of each step, and stops the work before the next one.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If there is no folder, or no weights or no tokenizer vocabulary in it.
+    CheckpointInvalid
+        If the weights can't be used.
+    DeviceUnavailable
+        If the device does not work.
+    EngineError
+        If the installed package can't be built for the device.
+    """
+    path = find_weights(folder)
+    bpe = find_bpe(path.parent)
+    device = choose_cpu_or_cuda(requested)
+    reporter.report(Progress(0, _STEPS, "Importing sam3"))
+    measures = compat_kernels.choose_measures()
+    builder = compat.import_model_builder(measures)
+    with ExitStack() as stack:
+        stack.enter_context(compat_kernels.applied(measures))
+        # Read first: a damaged file is told before the model is built, which takes 20 seconds.
+        weights = to_image_model(read_weights(path), path.name)
+        reporter.report(Progress(1, _STEPS, "Building SAM 3"))
+        model = compat.build_image_model(builder, bpe, device)
+        reporter.report(Progress(2, _STEPS, f"Reading {path.name}"))
+        put_into(model, weights, path.name)
+        del weights
+        reporter.report(Progress(3, _STEPS, f"Moving SAM 3 to {device}"))
+        model = model.to(device).eval()
+        processor = compat.make_processor(model, device)
+        reporter.report(Progress(_STEPS, _STEPS, "SAM 3 is loaded"))
+        return LoadedModel(model, processor, device, path.name, stack.pop_all())

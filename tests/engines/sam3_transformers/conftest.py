@@ -1,0 +1,105 @@
+"""A loaded engine with the tiny checkpoint, and images of several shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+
+SHAPES = {
+    "landscape": (90, 160),
+    "portrait": (160, 90),
+    "tiny": (7, 9),
+    "large": (1500, 1100),
+}
+
+
+@pytest.fixture(scope="session")
+def _one_thread(tiny_checkpoint):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def new_engine(tiny_checkpoint, _one_thread):
+    """Return an engine of this test's own, not loaded."""
+    engine = ENTRY.create(tiny_checkpoint, "cpu")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tiny_checkpoint, _one_thread):
+    """Return a loaded engine that the tests share and leave as it is."""
+    engine = ENTRY.create(tiny_checkpoint, "cpu")
+    engine.load(NullReporter())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(shared_engine):
+    return shared_engine
+
+
+@pytest.fixture(scope="session")
+def make_image():
+    """Return a function that makes an RGB image of blobs on a ramp."""
+
+    def make(height: int, width: int, seed: int = 0):
+        random = np.random.default_rng(seed)
+        rows, columns = np.mgrid[:height, :width]
+        image = np.stack([rows * 200 // height, columns * 200 // width, rows * 0 + 90], -1)
+        for _ in range(6):
+            y, x = random.uniform(0, height), random.uniform(0, width)
+            radius = random.uniform(0.08, 0.25) * min(height, width)
+            image[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = random.integers(0, 256, 3)
+        return image.astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture(params=list(SHAPES.values()), ids=list(SHAPES))
+def image(request, make_image):
+    return make_image(*request.param)
+
+
+@pytest.fixture
+def counting():
+    """Return a context that counts the calls of the model's parts."""
+
+    @contextmanager
+    def count(engine):
+        calls: Counter[str] = Counter()
+        model = engine.model
+        parts = {
+            "encode": model.detector.vision_encoder.backbone,
+            "text": model.detector.text_encoder,
+            "find": model.detector.detr_decoder,
+            "click neck": model.video.tracker_neck,
+            "click": model.clicks.mask_decoder,
+        }
+
+        def counter(name):
+            def hook(*_):
+                calls[name] += 1
+
+            return hook
+
+        handles = [part.register_forward_hook(counter(name)) for name, part in parts.items()]
+        try:
+            yield calls
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    return count

@@ -1,0 +1,235 @@
+"""Work that is stopped, fails, or meets other work."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.prompts import ExemplarPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
+
+POINT = PromptSet(points=(PointPrompt(20, 30),))
+TEXT = PromptSet(text="cell")
+
+
+class CancelAt:
+    """A reporter whose user stops the work at the n-th report."""
+
+    def __init__(self, number):
+        self.seen = []
+        self._number = number
+        self._token = CancelToken()
+
+    def report(self, progress):
+        self.seen.append((progress.done, progress.total, progress.message))
+        if len(self.seen) == self._number:
+            self._token.cancel()
+        self.check()
+
+    def check(self):
+        self._token.check()
+
+
+@pytest.fixture
+def loaded(new_engine):
+    new_engine.load(NullReporter())
+    return new_engine
+
+
+def predict(engine, embedding, prompts, reporter=None):
+    return engine.predict(embedding, prompts, PredictOptions(0.0), reporter or NullReporter())
+
+
+def hooks(engine):
+    return sum(len(module._forward_pre_hooks) for module in engine.model.video.modules())  # noqa: SLF001 - torch has no public count of hooks
+
+
+def test_cancel_during_encoding_is_felt_before_the_next_layer(engine, make_image):
+    ran = []
+    layers = engine.model.detector.vision_encoder.backbone.layers
+    handles = [layer.register_forward_hook(lambda *_: ran.append(1)) for layer in layers]
+    before = hooks(engine)
+    reporter = CancelAt(2)
+    with pytest.raises(JobCancelled):
+        engine.embed(make_image(60, 80), reporter)
+    for handle in handles:
+        handle.remove()
+    assert len(ran) == 1
+    assert reporter.seen == [(0, 2, "Encoding the image"), (1, 2, "Encoding the image")]
+    assert hooks(engine) == before
+
+
+def test_nothing_is_left_of_a_cancelled_encoding(engine, make_image):
+    image = make_image(60, 80)
+    expected = engine.embed(image, NullReporter())
+    with pytest.raises(JobCancelled):
+        engine.embed(image, CancelAt(1))
+    again = engine.embed(image, NullReporter())
+    np.testing.assert_array_equal(
+        again.vision.last_hidden_state.numpy(), expected.vision.last_hidden_state.numpy()
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_cancel_while_searching(engine, make_image, number):
+    embedding = engine.embed(make_image(60, 80), NullReporter())
+    with pytest.raises(JobCancelled):
+        predict(engine, embedding, TEXT, CancelAt(number))
+    assert not embedding.groundings
+    assert predict(engine, embedding, TEXT).objects
+
+
+def test_cancel_before_a_click(engine, make_image):
+    embedding = engine.embed(make_image(60, 80), NullReporter())
+    with pytest.raises(JobCancelled):
+        predict(engine, embedding, POINT, CancelAt(1))
+
+
+@pytest.mark.parametrize("prompts", [TEXT, POINT], ids=["text", "point"])
+def test_out_of_memory_inside_the_model(engine, make_image, monkeypatch, prompts):
+    import torch
+
+    embedding = engine.embed(make_image(60, 80), NullReporter())
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.5 GiB")
+
+    detector, clicks = engine.model.detector, engine.model.clicks
+    monkeypatch.setattr(detector.mask_decoder, "forward", full)
+    monkeypatch.setattr(clicks.mask_decoder, "forward", full)
+    with pytest.raises(OutOfDeviceMemory, match=r"1\.5 GiB") as caught:
+        predict(engine, embedding, prompts)
+    assert "smaller region" in caught.value.hint
+    monkeypatch.undo()
+    assert predict(engine, embedding, prompts).objects
+
+
+def test_failed_work_lets_its_tensors_go(engine, make_image, monkeypatch):
+    """The traceback's frames hold the tensors; a GPU would stay full until it is shown."""
+    import gc
+    import weakref
+
+    import torch
+
+    held = []
+
+    def full(hidden, *_, **__):
+        large = torch.zeros(1000)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    layer = engine.model.detector.vision_encoder.backbone.layers[1]
+    monkeypatch.setattr(layer, "forward", full)
+    with pytest.raises(OutOfDeviceMemory) as caught:
+        engine.embed(make_image(60, 80), NullReporter())
+    gc.collect()
+    assert caught.value.__cause__ is not None
+    assert held[0]() is None
+
+
+def test_unknown_faults_are_not_hidden(engine, make_image, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(engine.model.detector.detr_encoder, "forward", broken)
+    embedding = engine.embed(make_image(60, 80), NullReporter())
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        predict(engine, embedding, PromptSet(exemplars=(ExemplarPrompt(Region(0, 0, 9, 9)),)))
+
+
+def test_not_loaded(new_engine, make_image):
+    with pytest.raises(EngineError, match="not loaded"):
+        new_engine.embed(make_image(6, 8), NullReporter())
+
+
+def test_closed_and_loaded_again(loaded, make_image):
+    image = make_image(60, 80)
+    first = predict(loaded, loaded.embed(image, NullReporter()), POINT)
+    loaded.close()
+    assert loaded.weights == ""
+    with pytest.raises(EngineError, match="not loaded"):
+        loaded.embed(image, NullReporter())
+    loaded.load(NullReporter())
+    again = predict(loaded, loaded.embed(image, NullReporter()), POINT)
+    np.testing.assert_array_equal(again.objects[0].mask, first.objects[0].mask)
+
+
+class Meeting:
+    """A reporter that stops inside the work until the test lets it go on."""
+
+    def __init__(self):
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+
+    def report(self, progress):
+        self.inside.set()
+        assert self.go_on.wait(20)
+
+    def check(self):
+        pass
+
+
+def in_thread(work):
+    """Run in a thread; return the thread and where its result or error will be."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(work())
+        except EngineError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, outcome
+
+
+def test_closed_during_a_run(loaded, make_image):
+    meeting = Meeting()
+    running, outcome = in_thread(lambda: loaded.embed(make_image(60, 80), meeting))
+    assert meeting.inside.wait(20)
+    closing, _ = in_thread(loaded.close)
+    # The work may go on once the wish is known.
+    assert loaded._turns._closing.wait(20)  # noqa: SLF001 - a real event is better than a sleep
+    meeting.go_on.set()
+    running.join(20)
+    closing.join(20)
+    assert "closed while it worked" in str(outcome[0])
+    assert loaded.weights == ""
+
+
+def test_two_viewers_take_turns(engine, make_image):
+    image = make_image(60, 80)
+    meeting = Meeting()
+    first, encoded = in_thread(lambda: engine.embed(image, meeting))
+    assert meeting.inside.wait(20)
+    second, also_encoded = in_thread(lambda: engine.embed(image, NullReporter()))
+    meeting.go_on.set()
+    first.join(20)
+    second.join(20)
+    np.testing.assert_array_equal(
+        encoded[0].vision.last_hidden_state.numpy(),
+        also_encoded[0].vision.last_hidden_state.numpy(),
+    )
+
+
+def test_waiting_for_another_viewer_can_be_cancelled(engine, make_image):
+    image = make_image(60, 80)
+    meeting = Meeting()
+    first, _ = in_thread(lambda: engine.embed(image, meeting))
+    assert meeting.inside.wait(20)
+    cancelled = CancelToken()
+    cancelled.cancel()
+
+    class Stopped(NullReporter):
+        check = staticmethod(cancelled.check)
+
+    with pytest.raises(JobCancelled):
+        engine.embed(image, Stopped())
+    meeting.go_on.set()
+    first.join(20)

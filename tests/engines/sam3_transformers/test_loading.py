@@ -1,0 +1,204 @@
+"""Loading a model folder, and the folders that can't be loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.errors import (
+    CheckpointInvalid,
+    CheckpointNotFound,
+    DeviceUnavailable,
+    EngineNotInstalled,
+    JobCancelled,
+    OutOfDeviceMemory,
+)
+
+
+class Stages:
+    """A reporter that writes down the messages and stops at one of them."""
+
+    def __init__(self, stop_at=""):
+        self.messages = []
+        self.token = CancelToken()
+        self._stop_at = stop_at
+
+    def report(self, progress):
+        self.messages.append(progress.message)
+        if self._stop_at and progress.message.startswith(self._stop_at):
+            self.token.cancel()
+        self.check()
+
+    def check(self):
+        self.token.check()
+
+
+@pytest.fixture
+def folder(tiny_checkpoint, tmp_path):
+    """A copy of the checkpoint to damage."""
+    return shutil.copytree(tiny_checkpoint, tmp_path / "model")
+
+
+def load(folder, reporter=None):
+    engine = ENTRY.create(folder, "cpu")
+    engine.load(reporter or NullReporter())
+    return engine
+
+
+def edit_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_loaded_once_with_one_copy_of_the_weights(new_engine):
+    stages = Stages()
+    new_engine.load(stages)
+    assert stages.messages == [
+        "Checking the model folder",
+        "Starting PyTorch and transformers",
+        "Reading the weights",
+        "Moving the model to cpu",
+        "SAM 3 is ready",
+    ]
+    assert (new_engine.device, new_engine.weights) == ("cpu", "model.safetensors")
+    model = new_engine.model
+    owned = {id(parameter) for parameter in model.video.parameters()}
+    assert {id(parameter) for parameter in model.clicks.parameters()} <= owned
+    tensors = [*model.clicks.parameters(), *model.clicks.buffers()]
+    assert tensors
+    assert not any(tensor.is_meta for tensor in tensors)
+    new_engine.load(stages)
+    assert new_engine.model is model
+    assert len(stages.messages) == 5
+
+
+def test_works_from_a_read_only_folder(folder):
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    before = sorted(file.name for file in folder.iterdir())
+    assert load(folder).weights == "model.safetensors"
+    assert sorted(file.name for file in folder.iterdir()) == before
+    folder.chmod(0o755)
+
+
+def test_no_folder():
+    with pytest.raises(CheckpointNotFound, match="SAM 3 needs a model folder") as caught:
+        load(None)
+    assert "model.safetensors" in caught.value.hint
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointNotFound, match="Path does not exist"):
+        load(tmp_path / "gone")
+
+
+def test_truncated_weights(folder):
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointInvalid, match="incomplete or damaged: it has only"):
+        load(folder)
+
+
+def test_missing_weights_are_counted_and_named(folder):
+    def drop(weights):
+        for name in [name for name in weights if ".mask_decoder.iou_prediction_head" in name]:
+            del weights[name]
+
+    edit_weights(folder, drop)
+    message = r"Weights that are missing in .*: 6, such as tracker_model\.mask_decoder\.iou_pred"
+    with pytest.raises(CheckpointInvalid, match=message):
+        load(folder)
+
+
+def test_weights_of_another_size(folder):
+    import torch
+
+    def widen(weights):
+        weights["tracker_model.no_memory_embedding"] = torch.zeros(1, 1, 999)
+
+    edit_weights(folder, widen)
+    with pytest.raises(
+        CheckpointInvalid, match=r"Weights that are of a wrong size .*: 1, such as tracker_model"
+    ):
+        load(folder)
+
+
+def test_folder_of_another_model(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "sam2"}))
+    with pytest.raises(CheckpointInvalid, match="model of type 'sam2'"):
+        load(folder)
+
+
+def test_missing_tokenizer(folder):
+    for name in ("tokenizer.json", "vocab.json"):
+        (folder / name).unlink()
+    with pytest.raises(CheckpointNotFound, match="There is no tokenizer"):
+        load(folder)
+
+
+def test_damaged_tokenizer(folder):
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointInvalid, match="tokenizer"):
+        load(folder)
+
+
+def test_damaged_processor(folder):
+    (folder / "processor_config.json").write_text("[]")
+    with pytest.raises(CheckpointInvalid, match=r"processor_config\.json holds no JSON object"):
+        load(folder)
+
+
+def test_unknown_device(tiny_checkpoint):
+    engine = ENTRY.create(tiny_checkpoint, "tpu")
+    with pytest.raises(DeviceUnavailable, match="There is no device 'tpu'"):
+        engine.load(NullReporter())
+
+
+def test_out_of_memory_while_moving(new_engine, monkeypatch):
+    import torch
+    from transformers import Sam3VideoModel
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.2 GiB")
+
+    monkeypatch.setattr(Sam3VideoModel, "to", full)
+    with pytest.raises(OutOfDeviceMemory, match=r"3\.2 GiB"):
+        new_engine.load(NullReporter())
+    monkeypatch.undo()
+    new_engine.load(NullReporter())
+
+
+def test_packages_that_do_not_go_together(new_engine, monkeypatch):
+    import builtins
+
+    real = builtins.__import__
+
+    def broken(name, *arguments, **options):
+        if name == "transformers":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(EngineNotInstalled, match="torchvision::nms does not exist"):
+        new_engine.load(NullReporter())
+
+
+@pytest.mark.parametrize("stage", ["Starting", "Reading", "Moving"])
+def test_cancelled_before_a_stage(new_engine, stage):
+    stages = Stages(stop_at=stage)
+    with pytest.raises(JobCancelled):
+        new_engine.load(stages)
+    assert stages.messages[-1].startswith(stage)
+    new_engine.load(NullReporter())
+    assert new_engine.weights == "model.safetensors"
