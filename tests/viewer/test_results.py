@@ -378,3 +378,43 @@ def test_one_session_a_viewer_and_none_is_kept_alive(viewer, disc):
     del second
     gc.collect()
     assert gone() is None
+
+
+def test_one_of_many_objects_is_refined_by_clicks_that_start_from_its_mask(
+    viewer, binding, run, disc
+):
+    both = np.maximum(disc, np.roll(disc, 22, axis=1))
+    viewer.add_image(both)
+    binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
+    binding.model.text = "bright objects"
+    first = run()
+    labels = viewer.layers["SAM3 preview labels"].data
+    left, right = int(labels[20, 30]), int(labels[20, 52])
+    kept = next(each for each in first.segmentation.objects if each.id == right)
+
+    binding.session.refine(left)
+    assert binding.model.task is Task.LIVE_POINTS
+    assert binding.model.refining == left
+    binding.toggle_next()
+    binding.arm()
+    viewer.layers["SAM3 points"].add((13.0, 30.0))
+    refined = run()
+
+    assert labels[13, 30] == 0
+    assert labels[24, 30] == left
+    np.testing.assert_array_equal(labels == right, first.segmentation.labels == right)
+    assert {each.id for each in refined.segmentation.objects} == {left, right}
+    assert next(e for e in refined.segmentation.objects if e.id == right).area == kept.area
+    binding.session.undo()
+    binding.session.undo()
+    binding.session.undo()
+    assert binding.model.refining == 0
+    assert labels[13, 30] in {0, left}
+
+
+def test_refining_an_object_that_is_not_there(viewer, binding, run, disc):
+    viewer.add_image(disc)
+    click(binding, 20.0, 30.0)
+    run()
+    with pytest.raises(PromptError, match="no object 9"):
+        binding.session.refine(9)

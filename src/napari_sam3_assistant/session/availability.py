@@ -65,6 +65,8 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
         return f"{spec.title} needs its weights. Use Choose model folder."
     if _given(kind, model.prompts, model.text):
         return ""
+    if model.refining and model.prompts.negative:
+        return ""
     if model.prompts.elsewhere and kind is not PromptKind.TEXT:
         return "The prompts are on another slice. Go there, or prompt on this slice."
     if kind is PromptKind.POINTS and model.prompts.negative:

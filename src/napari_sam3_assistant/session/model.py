@@ -101,7 +101,8 @@ class Target:
     """
 
     image: str
-    name: str
+    # A renamed image is the same place.
+    name: str = field(compare=False)
     axes: ImageAxes
     plane: PlaneRef
 
@@ -160,6 +161,8 @@ class SessionModel:
         The status line.
     preview : Preview or None
         The latest result.
+    refining : int
+        The object of the preview that clicks refine; 0 for none.
     can_undo, can_redo : bool
         Whether there is a step to take back, or to take again.
     """
@@ -180,6 +183,7 @@ class SessionModel:
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))
     preview: Preview | None = None
+    refining: int = 0
     can_undo: bool = False
     can_redo: bool = False
 

@@ -21,6 +21,7 @@ from napari_sam3_assistant.jobs.runner import JobRunner
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.history import History
 from napari_sam3_assistant.session.model import Level, Message, Preview
+from napari_sam3_assistant.session.refine import Seed, seed_of
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.wording import outcome, prompts_used
 from napari_sam3_assistant.workflows.check_folder import check_folder
@@ -53,11 +54,14 @@ class Step:
         The result on show.
     accepted : tuple of object
         What has been accepted so far, as the scene gives it.
+    seed : Seed or None
+        The object that clicks refine.
     """
 
     prompts: object
     preview: Preview | None
     accepted: tuple[object, ...] = ()
+    seed: Seed | None = None
 
 
 class Session:
@@ -164,9 +168,29 @@ class Session:
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
         self.cancel()
-        self._push(replace(self._history.current, preview=None))
+        self._push(replace(self._history.current, preview=None, seed=None))
         self.model.preview = None
         self._say("Preview cleared. Prompts and saved labels were kept.")
+
+    def refine(self, object_id: int) -> None:
+        """Refine one object of the preview by clicks that start from its mask.
+
+        Parameters
+        ----------
+        object_id : int
+            Which object.
+
+        Raises
+        ------
+        PromptError
+            If the preview has no such object.
+        """
+        preview = self.shown_preview()
+        seed = seed_of(preview, object_id)
+        self._scene.clear_prompts(preview.target.image)
+        self._push(replace(self._history.current, prompts=self._scene.prompt_state(), seed=seed))
+        self.model.task = Task.LIVE_POINTS
+        self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
     def accept(self) -> None:
         """Add the previewed objects to the accepted labels and clear the prompts.
@@ -176,7 +200,7 @@ class Session:
         PromptError
             If there is no preview.
         """
-        preview = self._preview()
+        preview = self.shown_preview()
         if not preview.segmentation.objects:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         accepted = self._scene.accept(preview)
@@ -195,7 +219,7 @@ class Session:
         PromptError
             If there is no preview.
         """
-        name = self._scene.keep(self._preview())
+        name = self._scene.keep(self.shown_preview())
         self._say(f"Saved as layer “{name}”.", Level.SUCCESS)
         return name
 
@@ -207,7 +231,7 @@ class Session:
         PromptError
             If there is no preview.
         """
-        labels = self._preview().segmentation.labels
+        labels = self.shown_preview().segmentation.labels
         job = Job("Saving", lambda reporter: export_labels(labels, path, reporter))
         job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", Level.SUCCESS))
         return self._start(job)
@@ -247,10 +271,12 @@ class Session:
             self._scene.redo_accept(accepted)
         self._scene.set_prompt_state(after.prompts)
         self.model.preview = after.preview
+        self.model.refining = after.seed.record.id if after.seed else 0
         self._tell_history()
 
     def _push(self, step: Step) -> None:
         self._history.push(step)
+        self.model.refining = step.seed.record.id if step.seed else 0
         self._tell_history()
 
     def _tell_history(self) -> None:
@@ -268,6 +294,9 @@ class Session:
         shot = self._scene.take_shot(model.image, kind)
         if kind is PromptKind.TEXT:
             shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
+        seed = self._seed_for(shot)
+        if seed is not None:
+            shot = replace(shot, prompts=seed.add_to(shot.prompts))
         shot.prompts.check(shot.view.shape)
         engine = self._ready_engine()
         request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold))
@@ -278,11 +307,18 @@ class Session:
             yield from segment(engine, request, reporter)
 
         def show(result: Segmentation) -> None:
-            self._show(shot, result, time.monotonic() - began, live=live)
+            whole = result if seed is None else seed.put_back(result)
+            self._show(shot, whole, time.monotonic() - began, live=live)
 
         job = Job("The run", work)
         job.yielded.connect(show)
         return self._start(job)
+
+    def _seed_for(self, shot: Shot) -> Seed | None:
+        """Return the seed, if the run is of its plane and by clicks."""
+        seed = self._history.current.seed
+        same = seed is not None and seed.target == shot.target
+        return seed if same and shot.prompts.points else None
 
     def _start(self, job: Job) -> Job:
         self._live_again = False
@@ -304,8 +340,9 @@ class Session:
             self._history.amend(step)
         else:
             self._push(step)
-        self.model.preview = preview
+        # The message first: where the preview can't be shown, a warning takes its place.
         self.model.message = outcome(preview, prompts_used(shot.prompts))
+        self.model.preview = preview
 
     def _on_progress(self, progress: JobProgress) -> None:
         self.model.progress = progress
@@ -342,7 +379,14 @@ class Session:
         while self._retired:
             self._retired.pop().close()
 
-    def _preview(self) -> Preview:
+    def shown_preview(self) -> Preview:
+        """Return the preview.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
         if self.model.preview is None:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return self.model.preview

@@ -14,8 +14,10 @@ from napari_sam3_assistant.session.model import Level, Message, Preview, Session
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import polarity, prompt_layers
 from napari_sam3_assistant.viewer.image_layers import image_layers
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of
+from napari_sam3_assistant.viewer.picking import pick_once
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of, topmost
 from napari_sam3_assistant.viewer.scene import ALL_IMAGES, ViewerScene
+from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -72,6 +74,7 @@ class Binding:
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
         self.viewer = viewer
         self.closed = False
+        self._holders = 0
         self.scene = ViewerScene(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.scene, deliver, settings)
@@ -82,6 +85,16 @@ class Binding:
         self._list_images()
         self._follow_active()
 
+    def hold(self) -> None:
+        """Take note of one more view; each calls :meth:`release` when it goes."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Take note that a view has gone; with the last one, close."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self.close()
+
     def close(self) -> None:
         """Stop the work and let go of the viewer."""
         if self.closed:
@@ -91,6 +104,7 @@ class Binding:
             emitter.disconnect(self)
         for layer in self.viewer.layers:
             self._forget_layer(layer)
+        unbind_shortcuts(self.viewer)
         self.session.close()
 
     # -- what the views ask for -----------------------------------------------------------
@@ -111,6 +125,28 @@ class Binding:
         self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
         self._count_prompts()
         return f"{_HINTS[tool]} (layer “{name}”)."
+
+    def refine(self) -> None:
+        """Let the user point at an object of the preview, then refine it by clicks.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview.
+        """
+        preview = self.session.shown_preview()
+        objects = preview.segmentation.objects
+        if len(objects) == 1:
+            self._refine(objects[0].id)
+            return
+        layer = topmost(self.viewer.layers, Role.PREVIEW_LABELS, preview.target.image)
+        self.viewer.layers.selection.active = layer
+        pick_once(layer, self._refine)
+        self.model.message = Message("Click on the object to refine.")
+
+    def _refine(self, object_id: int) -> None:
+        self.session.refine(object_id)
+        self.arm()
 
     def toggle_next(self) -> None:
         """Switch the next click between positive and negative."""
@@ -235,6 +271,7 @@ class Binding:
         try:
             self.scene.show(preview)
         except ImageError as error:
+            self.model.preview = None
             self.model.message = Message(str(error), Level.WARNING)
 
     def _on_next_positive(self, positive: bool) -> None:

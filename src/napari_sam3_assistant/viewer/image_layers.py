@@ -123,7 +123,7 @@ def _summary(viewer: ViewerModel, layer: Image) -> str:
     parts = [f"{shape[axes.y]} x {shape[axes.x]}"]
     plane = plane_on_show(viewer, layer, axes)
     for axis, index in zip(axes.leading, plane.leading, strict=True):
-        parts.append(f"{_axis_name(layer, axis)} {index} of {shape[axis]}")
+        parts.append(f"{_axis_name(layer, axis)} = {index}")
     if axes.rgb:
         parts.append("RGB")
     elif plane.channel is not None:
@@ -132,5 +132,7 @@ def _summary(viewer: ViewerModel, layer: Image) -> str:
 
 
 def _axis_name(layer: Layer, axis: int) -> str:
-    label = str(layer.axis_labels[axis])
-    return f"axis {axis}" if label.startswith("axis") else label
+    # napari's own names count from the end: "-3", or "axis -3" before 0.9.
+    label = str(layer.axis_labels[axis]).strip()
+    unnamed = label.removeprefix("axis").strip().lstrip("-").isdigit()
+    return f"axis {axis}" if unnamed or not label else label

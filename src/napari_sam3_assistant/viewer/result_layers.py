@@ -10,7 +10,15 @@ from napari.layers import Labels, Shapes
 
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.viewer.geometry import layer_transform, place, to_layer_axes
-from napari_sam3_assistant.viewer.roles import NAMES, PROMPT_ROLES, Role, role_of, tag, topmost
+from napari_sam3_assistant.viewer.roles import (
+    NAMES,
+    PROMPT_ROLES,
+    Role,
+    role_of,
+    tag,
+    topmost,
+    with_role,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,9 +60,17 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
 
 
 def remove_previews(viewer: ViewerModel) -> None:
-    """Remove the preview layers."""
-    for layer in [layer for layer in viewer.layers if role_of(layer) in _PREVIEW_ROLES]:
+    """Remove the preview labels, and what the preview boxes hold.
+
+    The boxes' layer stays: once napari has drawn a Shapes layer and deleted it, OpenGL may read
+    what is gone when it draws the rest (napari/napari#8471). Mesa's software renderer ends the
+    process then.
+    """
+    for layer in list(with_role(viewer.layers, Role.PREVIEW_LABELS)):
         viewer.layers.remove(layer)
+    for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
+        layer.selected_data = set()
+        layer.data = []
 
 
 def features_of(segmentation: Segmentation) -> dict[str, list[Any]]:
@@ -128,7 +144,6 @@ def _write(layer: Labels, data: npt.NDArray[np.uint32]) -> None:
 def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     segmentation, axes = preview.segmentation, preview.target.axes
     layer = topmost(viewer.layers, Role.PREVIEW_BOXES, preview.target.image)
-    transform = layer_transform(image, axes)
     kept = [axis for axis in range(image.ndim) if axis != axes.channel]
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
@@ -143,21 +158,25 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             np.nan if record.score is None else record.score for record in segmentation.objects
         ],
     }
-    if layer is not None:
-        viewer.layers.remove(layer)
-    fresh = Shapes(
+    if layer is None:
+        layer = Shapes(
+            ndim=len(kept),
+            name=NAMES[Role.PREVIEW_BOXES],
+            **layer_transform(image, axes),
+        )
+        layer.metadata.update(tag(Role.PREVIEW_BOXES, preview.target.image))
+        _add_below_prompts(viewer, layer)
+    layer.selected_data = set()
+    layer.data = []
+    layer.add(
         outlines,
         shape_type="rectangle",
-        name=NAMES[Role.PREVIEW_BOXES],
-        metadata=_metadata(Role.PREVIEW_BOXES, preview),
-        features=features,
         edge_color=_BOX_EDGE,
         face_color="transparent",
         edge_width=max(1, min(segmentation.labels.shape) / 400),
-        visible=True if layer is None else layer.visible,
-        **transform,
     )
-    _add_below_prompts(viewer, fresh)
+    layer.features = features
+    layer.metadata.update(_metadata(Role.PREVIEW_BOXES, preview))
 
 
 def _outline(

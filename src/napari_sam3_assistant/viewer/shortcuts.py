@@ -9,13 +9,16 @@ from napari_sam3_assistant.core.tasks import Tool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari.components import ViewerModel
+
     from napari_sam3_assistant.viewer.binding import Binding
 
 
-def bind_shortcuts(
-    binding: Binding, call: Callable[[Callable[[], object]], None]
-) -> Callable[[], None]:
-    """Bind the keys on the binding's viewer; returns what unbinds them.
+_KEYS = ("T", "Shift-T", "Control-Z", "Control-Shift-Z", "Control-Enter")
+
+
+def bind_shortcuts(binding: Binding, call: Callable[[Callable[[], object]], None]) -> None:
+    """Bind the keys on the binding's viewer, until the binding closes.
 
     Parameters
     ----------
@@ -30,21 +33,21 @@ def bind_shortcuts(
         if model.tool is Tool.POINTS:
             call(verb)
 
-    keys: dict[str, Callable[[], None]] = {
-        "T": lambda: with_points(binding.toggle_next),
-        "Shift-T": lambda: with_points(binding.flip),
-        "Control-Z": lambda: call(session.undo),
-        "Control-Shift-Z": lambda: call(session.redo),
-        "Control-Enter": lambda: call(session.accept),
-    }
-    for key, action in keys.items():
+    actions: tuple[Callable[[], None], ...] = (
+        lambda: with_points(binding.toggle_next),
+        lambda: with_points(binding.flip),
+        lambda: call(session.undo),
+        lambda: call(session.redo),
+        lambda: call(session.accept),
+    )
+    for key, action in zip(_KEYS, actions, strict=True):
         binding.viewer.bind_key(key, _handler(action), overwrite=True)
 
-    def unbind() -> None:
-        for key in keys:
-            binding.viewer.bind_key(key, None, overwrite=True)
 
-    return unbind
+def unbind_shortcuts(viewer: ViewerModel) -> None:
+    """Let the keys do again what they did before."""
+    for key in _KEYS:
+        viewer.bind_key(key, None, overwrite=True)
 
 
 def _handler(action: Callable[[], None]) -> Callable[[object], None]:

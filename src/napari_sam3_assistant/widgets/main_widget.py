@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import QSignalDebouncer
 
@@ -43,7 +44,8 @@ class MainWidget(QWidget):
         self._live.setTimeout(LIVE_DELAY_MS)
         self._live.triggered.connect(guarded(binding.model, binding.session.run_live))
         binding.session.prompts_edited.connect(self._on_prompts_edited)
-        unbind = bind_shortcuts(binding, lambda verb: guarded(binding.model, verb)())
+        binding.hold()
+        bind_shortcuts(binding, lambda verb: guarded(binding.model, verb)())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -54,11 +56,23 @@ class MainWidget(QWidget):
         layout.addWidget(scroll)
         self.setMinimumWidth(_NARROWEST)
 
-        def close(*_: object) -> None:
-            unbind()
-            binding.close()
+        # Once, whichever way the widget goes: taken out of its dock, destroyed by Qt, or forgotten.
+        self._leave = leave = weakref.finalize(self, binding.release)
+        leave.atexit = False
+        self.destroyed.connect(lambda *_: leave())
 
-        self.destroyed.connect(close)
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Close for good when napari takes the widget out of its dock.
+
+        That is how it closes a dock; it leaves the widget to Python's garbage collection, which
+        may come late, and on another thread.
+        """
+        super().changeEvent(event)
+        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
+        if taken_out and self.parent() is None:
+            self.binding.session.prompts_edited.disconnect(self._on_prompts_edited, missing_ok=True)
+            self._leave()
+            self.deleteLater()
 
     def _on_prompts_edited(self) -> None:
         self._live.throttle()

@@ -13,36 +13,36 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.viewer.binding import Binding
 
 _FILTER = "TIFF (*.tif *.tiff);;NumPy (*.npy);;PNG (*.png)"
 
 
 class RunControls(QWidget):
-    """Run, cancel, clear, undo, redo, accept, save.
+    """Run, cancel, clear, undo, redo, accept, refine, save.
 
     Parameters
     ----------
-    session : Session
-        The session.
+    binding : Binding
+        The session and the viewer.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, binding: Binding) -> None:
         super().__init__()
-        self._session = session
+        self._session = session = binding.session
         self.run = self._button("Run Preview", "run_preview", session.run)
         self.cancel = self._button("Cancel", "cancel", session.cancel)
         self.clear = self._button("Clear Preview", "clear_preview", session.clear_preview)
         self.undo = self._button("Undo", "undo", session.undo)
         self.redo = self._button("Redo", "redo", session.redo)
         self.accept = self._button("Accept Object", "accept", session.accept)
+        self.refine = self._button("Refine Object", "refine", binding.refine)
         self.save = self._button("Save", "save", session.keep)
         self.save_file = self._button("Save to file …", "save_file", self._save_file)
         self.cancel.setToolTip("Stop the run. Your prompts stay.")
@@ -53,7 +53,8 @@ class RunControls(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.run, 0, 0, 1, 2)
-        layout.addWidget(self.accept, 1, 0, 1, 2)
+        layout.addWidget(self.accept, 1, 0)
+        layout.addWidget(self.refine, 1, 1)
         layout.addWidget(self.cancel, 2, 0)
         layout.addWidget(self.clear, 2, 1)
         layout.addWidget(self.undo, 3, 0)
@@ -91,12 +92,17 @@ class RunControls(QWidget):
         self.save.setToolTip("Keep the preview as “SAM3 saved labels”" if found else nothing)
         self.save_file.setEnabled(found)
         self.save_file.setToolTip("Write the preview as TIFF, NumPy or PNG" if found else nothing)
-        self.accept.setVisible(model.task is Task.LIVE_POINTS)
         self.accept.setEnabled(found)
         self.accept.setToolTip(
             "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"
             if found
-            else "Click on an object first"
+            else "There is no preview to accept yet"
+        )
+        self.refine.setEnabled(found)
+        self.refine.setToolTip(
+            "Click on one object of the preview, then correct it by clicks"
+            if found
+            else "There is no preview to refine yet"
         )
         self.undo.setEnabled(model.can_undo)
         self.redo.setEnabled(model.can_redo)

@@ -51,7 +51,7 @@ class SimplePanel(QWidget):
         tasks = ChoiceButtons(model, "task", _TASKS, columns=2, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
-        layout.addWidget(_group("Run", RunControls(session), StatusField(model)))
+        layout.addWidget(_group("Run", RunControls(binding), StatusField(model)))
         more = QCollapsible("More options")
         options = QWidget()
         form = QFormLayout(options)
