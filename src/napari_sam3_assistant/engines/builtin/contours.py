@@ -1,0 +1,296 @@
+"""Closed contours round blobs, found in polar coordinates by dynamic programming.
+
+A contour is one radius per direction, seen from a centre. The best one holds what looks like
+the object and leaves out what looks like its surroundings (the region term of Chan and Vese,
+IEEE Trans. Image Process. 10:266, 2001) and bends little. In polar coordinates that optimum is
+a shortest closed path, found for many objects at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+DIRECTIONS = 64
+STEPS = 64
+INNER = 0.7  # the strip inside a contour that stands for the object, as a share of its radius
+BLUR = 1.0  # half the width of a blurred edge, in pixels
+FORBIDDEN = -1e6  # gain of a radius out of range
+MAX_TURN = 3  # radius steps between neighbouring directions
+_ANGLES = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
+SINES, COSINES = np.sin(_ANGLES).astype(np.float32), np.cos(_ANGLES).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contours:
+    """Closed contours of N objects.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (N, 2), dtype float32
+        y and x in pixels.
+    radii : ndarray, shape (N, DIRECTIONS), dtype float32
+        Distance from the centre to the contour in pixels, by direction.
+    """
+
+    centres: Floats
+    radii: Floats
+
+    def recentred(self) -> Contours:
+        """Return the same contours as seen from their centroids."""
+        y = self.centres[:, :1] + self.radii * SINES
+        x = self.centres[:, 1:] + self.radii * COSINES
+        y_next, x_next = np.roll(y, -1, 1), np.roll(x, -1, 1)
+        cross = x * y_next - x_next * y
+        area = np.maximum(cross.sum(1), 1e-6) * 3
+        centroid = np.stack(
+            [((y + y_next) * cross).sum(1) / area, ((x + x_next) * cross).sum(1) / area], 1
+        ).astype(np.float32)
+        # Distances by interpolating over the angle at which the new centre sees the contour.
+        dy, dx = y - centroid[:, :1], x - centroid[:, 1:]
+        seen, distance = np.arctan2(dy, dx) % (2 * np.pi), np.hypot(dy, dx)
+        radii = np.empty_like(self.radii)
+        for row in range(len(radii)):
+            radii[row] = np.interp(_ANGLES, seen[row], distance[row], period=2 * np.pi)
+        return Contours(centroid, radii)
+
+    def mask(self, index: int, shape: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], int, int]:
+        """Return one object's pixels: its crop, and the row and column where the crop begins.
+
+        Parameters
+        ----------
+        index : int
+            Which object.
+        shape : tuple of int
+            Height and width of the plane.
+        """
+        cy, cx = (float(value) for value in self.centres[index])
+        radii = self.radii[index]
+        reach = float(radii.max()) + 1
+        y0, x0 = max(0, int(cy - reach)), max(0, int(cx - reach))
+        y1, x1 = min(shape[0], int(cy + reach) + 2), min(shape[1], int(cx + reach) + 2)
+        dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(cy)
+        dx = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(cx)
+        turn = np.arctan2(dy, dx) * (DIRECTIONS / (2 * np.pi)) % DIRECTIONS
+        low = turn.astype(np.intp) % DIRECTIONS
+        share = turn - np.floor(turn)
+        limit = radii[low] * (1 - share) + radii[(low + 1) % DIRECTIONS] * share
+        return dy * dy + dx * dx <= limit * limit, y0, x0
+
+
+def from_mask(mask: npt.NDArray[np.bool_], y0: int, x0: int) -> tuple[Floats, Floats]:
+    """Return a mask's centre, shape (2,), and its radii, shape (DIRECTIONS,).
+
+    The radius in a direction is the length of the mask along it, so dents count less and
+    islands beyond a gap still count.
+    """
+    rows, columns = np.nonzero(mask)
+    centre = np.array([rows.mean(), columns.mean()], np.float32)
+    reach = float(np.hypot(rows - centre[0], columns - centre[1]).max()) + 1.5
+    steps = max(16, int(reach * 2))
+    radius = (np.arange(steps, dtype=np.float32) + 0.5) * (reach / steps)
+    y = centre[0] + SINES[:, None] * radius
+    x = centre[1] + COSINES[:, None] * radius
+    inside = ndi.map_coordinates(mask.astype(np.float32), [y, x], order=1, mode="constant")
+    radii = inside.sum(1) * (reach / steps)
+    return centre + np.array([y0, x0], np.float32), np.maximum(radii, 0.6).astype(np.float32)
+
+
+def fit(
+    image: Floats,
+    start: Contours,
+    polarity: npt.NDArray[np.float32],
+    *,
+    owner: npt.NDArray[np.int32] | None = None,
+    names: npt.NDArray[np.int32] | None = None,
+    range_: tuple[float, float] = (0.6, 1.4),
+    stiffness: float = 1.0,
+    scale: float = 1.0,
+) -> Contours:
+    """Return the best closed contours near those to start from.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values.
+    start : Contours
+        Where to look; the centres stay.
+    polarity : ndarray, shape (N,), dtype float32
+        +1 for objects brighter than their surroundings, -1 for darker ones.
+    owner : ndarray, shape (H, W), dtype int32, optional
+        To which object a pixel is known to belong; 0 for none.
+    names : ndarray, shape (N,), dtype int32, optional
+        The objects' values in ``owner``; pixels of others are kept out.
+    range_ : tuple of float
+        Smallest and largest radius, as shares of the one to start from.
+    stiffness : float
+        Cost of bending.
+    scale : float
+        Pixels of the plane per pixel of ``image`` (and of ``owner``).
+
+    Returns
+    -------
+    Contours
+        With the centres of ``start``, one contour each.
+    """
+    grid = _Grid.round(start, range_, image.shape, scale)
+    values = ndi.map_coordinates(image, [grid.y, grid.x], order=1, mode="nearest")
+    values *= polarity[:, None, None]
+    foreign = np.zeros(values.shape, bool)
+    if owner is not None and names is not None:
+        rows = np.clip(np.rint(grid.y), 0, image.shape[0] - 1).astype(np.intp)
+        columns = np.clip(np.rint(grid.x), 0, image.shape[1] - 1).astype(np.intp)
+        found = owner[rows, columns]
+        foreign = (found != 0) & (found != names[:, None, None])
+    values, middle, contrast = _levelled(values, foreign, grid, start.radii)
+    gain = np.clip((values - middle) / contrast, -1.0, 1.0)
+    gain[foreign | grid.beyond] = -1.0
+    # Samples further out stand for more pixels; radii count as shares of the typical one.
+    step, typical = grid.step, grid.typical
+    gain *= grid.ring * step[:, :, None] / np.maximum(typical[:, :, None], 1)
+    total = np.cumsum(gain, 2)
+    edge = grid.ring + step[:, :, None] / 2  # the contour lies behind the last sample inside
+    total[(edge < grid.low[:, :, None]) | (edge > grid.high[:, :, None])] = FORBIDDEN
+    path = _closed_path(total, stiffness * (step / typical) ** 2 * 12)
+    radii = (path + 1.0) * step + _subsample(total, path) * step
+    return Contours(start.centres, radii.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """Where the image is looked at: N objects x DIRECTIONS x STEPS."""
+
+    y: Floats  # in pixels of the image
+    x: Floats
+    ring: Floats  # (N, 1, STEPS), radius in pixels of the plane
+    step: Floats  # (N, 1), between radii
+    low: Floats  # (N, DIRECTIONS), smallest radius
+    high: Floats
+    typical: Floats  # (N, 1)
+    beyond: npt.NDArray[np.bool_]  # outside the image
+
+    @classmethod
+    def round(
+        cls, start: Contours, range_: tuple[float, float], shape: tuple[int, ...], scale: float
+    ) -> _Grid:
+        """Return the grid round contours; see :func:`fit`."""
+        typical = np.median(start.radii, 1, keepdims=True)
+        # Directions in which the start is far from round may move to the typical radius.
+        low = np.maximum(0.5, np.minimum(start.radii, typical) * np.float32(range_[0]))
+        high = np.maximum(start.radii, typical) * np.float32(range_[1]) + np.float32(1)
+        far = high.max(1, keepdims=True) * 1.35 + 1.5
+        step = far / STEPS
+        ring = ((np.arange(STEPS, dtype=np.float32) + 0.5) * step)[:, None, :]
+        # Pixel i of a coarser image covers plane pixels from i * scale.
+        shift = 0.5 / scale - 0.5
+        y = (start.centres[:, :1, None] + SINES[:, None] * ring) / scale + shift
+        x = (start.centres[:, 1:, None] + COSINES[:, None] * ring) / scale + shift
+        beyond = (y < -0.5) | (y > shape[0] - 0.5) | (x < -0.5) | (x > shape[1] - 0.5)
+        return cls(y, x, ring, step, low, high, typical, beyond)
+
+
+def _levelled(
+    values: Floats, foreign: npt.NDArray[np.bool_], grid: _Grid, radii: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return the samples without uneven light, the grey level of the edge, and its height.
+
+    Grey levels are read in two strips, inside and outside the contours, that keep off the
+    blurred edge itself.
+    """
+    relative = grid.ring / radii[:, :, None]
+    gap = 1.0 / np.maximum(radii[:, :, None], 1)
+    inside = (relative > np.minimum(INNER, 1 - 4.5 * gap)) & (relative < 1 - BLUR * gap)
+    inside &= ~foreign
+    outside = (relative > 1 + BLUR * gap) & (relative < np.maximum(1.5, 1 + 4.5 * gap))
+    outside &= ~foreign & ~grid.beyond
+    inner = _masked_mean(values, inside, grid.ring)
+    outer = _masked_median(values, outside)
+    contrast: Floats = np.maximum(inner - outer, np.float32(1e-3))[:, None, None]
+    middle: Floats = ((inner + outer) * np.float32(0.5))[:, None, None]
+    rest = values - np.where(relative < 1, inner[:, None, None], outer[:, None, None])
+    known = (inside | outside) & (np.abs(rest) < 0.6 * contrast)
+    return values - _slope(rest, known, grid.ring), middle, contrast
+
+
+def _slope(rest: Floats, known: npt.NDArray[np.bool_], ring: Floats) -> Floats:
+    """Return the uneven light of each object: a plane through its centre, least squares."""
+    y, x = SINES[None, :, None] * ring, COSINES[None, :, None] * ring
+    ky, kx = known * y, known * x
+    yy, xx, xy = (ky * y).sum((1, 2)), (kx * x).sum((1, 2)), (ky * x).sum((1, 2))
+    ry, rx = (ky * rest).sum((1, 2)), (kx * rest).sum((1, 2))
+    scale = np.maximum(yy * xx - xy * xy, 1e-3)
+    down, across = (xx * ry - xy * rx) / scale, (yy * rx - xy * ry) / scale
+    plane: Floats = down[:, None, None] * y + across[:, None, None] * x
+    return plane
+
+
+def _masked_mean(values: Floats, chosen: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Return each object's weighted mean over chosen samples."""
+    kept = chosen * weights
+    mean: Floats = (values * kept).sum((1, 2)) / np.maximum(kept.sum((1, 2)), 1e-6)
+    return mean
+
+
+def _masked_median(values: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
+    """Return each object's median over chosen samples; its lowest sample if there is none."""
+    medians = np.empty(len(values), np.float32)
+    for row, (sample, keep) in enumerate(zip(values, chosen, strict=True)):
+        medians[row] = np.median(sample[keep]) if keep.any() else sample.min()
+    return medians
+
+
+def _closed_path(total: Floats, bend: Floats) -> npt.NDArray[np.intp]:
+    """Return the closed path of the largest sum, shape (N, DIRECTIONS).
+
+    Two turns are searched and the second half of the first with the first half of the second
+    are kept, which closes the path without trying each start.
+
+    Parameters
+    ----------
+    total : ndarray, shape (N, DIRECTIONS, STEPS)
+        Gain of a contour at a radius in a direction.
+    bend : ndarray, shape (N, 1)
+        Cost of one radius step between neighbouring directions, squared.
+    """
+    count, directions, steps = total.shape
+    turns = np.arange(-MAX_TURN, MAX_TURN + 1)
+    cost = bend * turns.astype(np.float32) ** 2  # (N, turns)
+    best = total[:, 0].copy()
+    came = np.zeros((2 * directions, count, steps), np.int8)
+    options = np.empty((len(turns), count, steps), np.float32)
+    for position in range(1, 2 * directions):
+        options.fill(-1e9)
+        for row, turn in enumerate(turns):
+            source = slice(max(0, -turn), steps - max(0, turn))
+            target = slice(max(0, turn), steps - max(0, -turn))
+            options[row, :, target] = best[:, source] - cost[:, row : row + 1]
+        choice = options.argmax(0)
+        came[position] = choice
+        best = np.take_along_axis(options, choice[None], 0)[0] + total[:, position % directions]
+    path = np.empty((2 * directions, count), np.intp)
+    path[-1] = best.argmax(1)
+    rows = np.arange(count)
+    for position in range(2 * directions - 1, 0, -1):
+        path[position - 1] = path[position] - turns[came[position][rows, path[position]]]
+    half = directions // 2
+    return np.concatenate([path[directions : directions + half], path[half:directions]]).T
+
+
+def _subsample(total: Floats, path: npt.NDArray[np.intp]) -> Floats:
+    """Return where between the radius steps the gain is largest, -0.5 to 0.5."""
+    last = total.shape[2] - 1
+    centre = np.take_along_axis(total, path[:, :, None], 2)[..., 0]
+    before = np.take_along_axis(total, np.maximum(path - 1, 0)[:, :, None], 2)[..., 0]
+    after = np.take_along_axis(total, np.minimum(path + 1, last)[:, :, None], 2)[..., 0]
+    curvature = before - 2 * centre + after
+    usable = (curvature < -1e-9) & (before > FORBIDDEN / 2) & (after > FORBIDDEN / 2)
+    shift = np.where(usable, (before - after) / np.where(usable, 2 * curvature, 1), 0)
+    return np.clip(shift, -0.5, 0.5).astype(np.float32)

@@ -1,0 +1,209 @@
+"""The built-in engine: which method answers which prompts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.engines.base import Prediction
+from napari_sam3_assistant.engines.builtin import clicks, phrases
+from napari_sam3_assistant.engines.builtin.boxes import object_in
+from napari_sam3_assistant.engines.builtin.detect import detect
+from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.exemplars import similar
+from napari_sam3_assistant.engines.builtin.outlines import snapped
+from napari_sam3_assistant.engines.builtin.patches import Patch
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.engines.builtin.detect import Detection
+
+    Pixels = list[tuple[int, int]]
+
+_NAMES = {
+    PromptKind.POINTS: "points",
+    PromptKind.BOXES: "boxes",
+    PromptKind.MASK: "painted masks",
+    PromptKind.EXEMPLARS: "example boxes",
+    PromptKind.TEXT: "text",
+}
+
+
+class BuiltinEngine:
+    """Segments single planes by classical image analysis; see the modules beside this one.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        Its card.
+    """
+
+    device = "cpu"
+    weights = ""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+
+    @property
+    def version(self) -> str:
+        """Version of scikit-image."""
+        from importlib.metadata import version
+
+        return version("scikit-image")
+
+    def load(self, reporter: Reporter) -> None:
+        """Do nothing: there is nothing to load."""
+        reporter.check()
+
+    def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> PlaneFeatures:
+        """Return the luminance of an image; what else prompts need is computed when needed.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            RGB image; not modified.
+        reporter : Reporter
+            Stops the work.
+        """
+        reporter.check()
+        return PlaneFeatures.from_rgb(image)
+
+    def predict(
+        self,
+        embedding: PlaneFeatures,
+        prompts: PromptSet,
+        options: PredictOptions,
+        reporter: Reporter,
+    ) -> Prediction:
+        """Segment an embedded image; see :class:`~napari_sam3_assistant.engines.base.ImageEngine`.
+
+        Clicks beside boxes or painted masks correct the first box's or mask's object; without
+        them they are one object of their own.
+
+        Parameters
+        ----------
+        embedding : PlaneFeatures
+            The answer of :meth:`embed`.
+        prompts : PromptSet
+            Prompts in the pixels of the embedded image.
+        options : PredictOptions
+            The detection threshold for what is found by text or examples.
+        reporter : Reporter
+            Stops the work.
+
+        Raises
+        ------
+        PromptError
+            If the prompts can't be used, or not together.
+        JobCancelled
+            If the user stopped the work.
+        """
+        reporter.check()
+        prompts.check(embedding.shape)
+        _check_together(prompts)
+        if PromptKind.TEXT in prompts.kinds:
+            phrase = phrases.normalised(prompts.text)
+            found = detect(embedding, phrases.polarity(phrase), reporter)
+            return _found(found, options, phrase)
+        if prompts.exemplars:
+            if not any(prompt.positive for prompt in prompts.exemplars):
+                raise PromptError(
+                    "All examples are negative.", "Draw a box round one thing to find as well."
+                )
+            return _found(similar(embedding, prompts.exemplars, reporter), options, "")
+        return Prediction(_records(_named(embedding, prompts, reporter)), options.threshold)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+
+def _check_together(prompts: PromptSet) -> None:
+    """Raise unless the kinds of prompt can be used together."""
+    for alone in (PromptKind.TEXT, PromptKind.EXEMPLARS):
+        others = sorted(_NAMES[kind] for kind in prompts.kinds - {alone})
+        if alone in prompts.kinds and others:
+            raise PromptError(
+                f"The built-in engine can't combine {_NAMES[alone]} with {' and '.join(others)}.",
+                f"Remove either the {_NAMES[alone]} or the {' and '.join(others)}.",
+            )
+
+
+def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> list[Patch]:
+    """Return the objects that boxes, masks and clicks name."""
+    patches = []
+    for box in prompts.boxes:
+        reporter.check()
+        patches.append(object_in(features, box.region))
+    for painted in prompts.masks:
+        reporter.check()
+        region = painted.region.intersect(features.region)
+        patch = Patch(painted.mask[region.localise(painted.region).slices], region)
+        if patch.area:
+            patches.append(snapped(features, patch))
+    if not prompts.points:
+        return patches
+    reporter.check()
+    wanted, unwanted = _pixels(prompts.points, features.shape)
+    if patches:
+        patches[0] = clicks.corrected(features, patches[0], wanted, unwanted)
+    elif wanted:
+        patches = [clicks.object_at(features, wanted, unwanted)]
+    else:
+        raise PromptError(
+            "All points are negative.", "Add a positive point on the object, or a box round it."
+        )
+    return patches
+
+
+def _pixels(points: Iterable[PointPrompt], shape: tuple[int, int]) -> tuple[Pixels, Pixels]:
+    """Return the pixels of the positive and of the negative clicks, each once, in order."""
+    sides: dict[bool, dict[tuple[int, int], None]] = {True: {}, False: {}}
+    for point in points:
+        y = min(max(math.floor(point.y + 0.5), 0), shape[0] - 1)
+        x = min(max(math.floor(point.x + 0.5), 0), shape[1] - 1)
+        sides[point.positive][y, x] = None
+    for y, x in sides[True]:
+        if (y, x) in sides[False]:
+            raise PromptError(
+                f"There is a positive and a negative point on the pixel ({y}, {x}).",
+                "Remove one of them.",
+            )
+    return list(sides[True]), list(sides[False])
+
+
+def _found(found: Iterable[Detection], options: PredictOptions, phrase: str) -> Prediction:
+    """Return the objects that are sure enough."""
+    kept = [item for item in found if item.score >= options.threshold]
+    records = _records(
+        (item.patch for item in kept), scores=[item.score for item in kept], text=phrase
+    )
+    return Prediction(records, options.threshold, phrase)
+
+
+def _records(
+    patches: Iterable[Patch], scores: list[float] | None = None, text: str = ""
+) -> tuple[ObjectRecord, ...]:
+    """Return the records of patches, numbered from 1; empty ones are left out."""
+    records: list[ObjectRecord] = []
+    for index, patch in enumerate(patches):
+        record = ObjectRecord.from_mask(
+            len(records) + 1,
+            patch.mask,
+            offset=(patch.region.y0, patch.region.x0),
+            score=None if scores is None else scores[index],
+            text=text,
+        )
+        if record is not None:
+            records.append(record)
+    return tuple(records)

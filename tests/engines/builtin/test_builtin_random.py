@@ -1,0 +1,105 @@
+"""Whatever the image and the prompts: an answer that keeps its promises, or a clear sentence."""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.errors import PromptError
+
+REPORTER = NullReporter()
+
+
+def image_of(shape, kind, seed):
+    rng = np.random.default_rng(seed)
+    grey = np.full(shape, 90, np.uint8)
+    if kind == "noise":
+        grey = rng.integers(0, 256, shape, np.uint8)
+    elif kind == "hot pixel":
+        grey[shape[0] // 2, shape[1] // 3] = 255
+    elif kind == "blocks":
+        small = rng.integers(0, 256, (1 + shape[0] // 8, 1 + shape[1] // 8), np.uint8)
+        grey = np.kron(small, np.ones((8, 8), np.uint8))[: shape[0], : shape[1]]
+    elif kind == "ramp":
+        grey = np.linspace(0, 255, grey.size).reshape(shape).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
+
+
+@st.composite
+def requests(draw):
+    shape = (draw(st.integers(1, 48)), draw(st.integers(1, 48)))
+    kind = draw(st.sampled_from(["constant", "noise", "hot pixel", "blocks", "ramp"]))
+    image = image_of(shape, kind, draw(st.integers(0, 99)))
+    point = st.builds(
+        PointPrompt,
+        st.integers(0, shape[0] - 1),
+        st.integers(0, shape[1] - 1),
+        st.booleans(),
+    )
+
+    @st.composite
+    def region(draw):
+        y0, x0 = draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1))
+        return Region(
+            y0, x0, draw(st.integers(y0 + 1, shape[0])), draw(st.integers(x0 + 1, shape[1]))
+        )
+
+    def mask(region):
+        return MaskPrompt(np.random.default_rng(region.area).random(region.shape) < 0.8, region)
+
+    few = {"max_size": 3}
+    if draw(st.booleans()):
+        given_prompts = PromptSet(
+            points=tuple(draw(st.lists(point, **few))),
+            boxes=tuple(map(BoxPrompt, draw(st.lists(region(), max_size=2)))),
+            masks=tuple(map(mask, draw(st.lists(region(), max_size=1)))),
+        )
+    else:
+        given_prompts = PromptSet(
+            exemplars=tuple(
+                ExemplarPrompt(draw(region()), draw(st.booleans()))
+                for _ in range(draw(st.integers(0, 2)))
+            ),
+            text=draw(st.sampled_from(["", "bright", "dark spots", "cells"])),
+        )
+    return image, given_prompts, draw(st.sampled_from([0.0, 0.35, 1.0]))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(requests())
+def test_an_answer_that_keeps_its_promises_or_a_sentence(request):
+    image, prompts, threshold = request
+    engine = registry.create("builtin")
+    try:
+        answer = engine.predict(
+            engine.embed(image, REPORTER), prompts, PredictOptions(threshold), REPORTER
+        )
+    except PromptError:
+        return
+    plane = Region.whole(image.shape[:2])
+    for index, record in enumerate(answer.objects, start=1):
+        assert record.id == index
+        assert record.region.intersect(plane) == record.region
+        assert record.mask.shape == record.region.shape
+        assert record.mask.any()
+    if prompts.points and not (prompts.boxes or prompts.masks):
+        assert len(answer.objects) == 1
+    if prompts.points and answer.objects and any(point.positive for point in prompts.points):
+        (first, *_) = answer.objects
+        labels = np.zeros(image.shape[:2], bool)
+        labels[first.region.slices] = first.mask
+        for point in prompts.points:
+            assert labels[int(point.y), int(point.x)] == point.positive
+    if prompts.boxes and not prompts.points:
+        for record, box in zip(answer.objects, prompts.boxes, strict=False):
+            assert record.region.intersect(box.region) == record.region
