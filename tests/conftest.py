@@ -1,7 +1,10 @@
 """What every test shares: a guarded napari, and a viewer that knows this plugin."""
 
+import importlib.util
 import os
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +49,64 @@ def settings_file(monkeypatch, tmp_path):
 def viewer(plugin_manager, settings_file, make_napari_viewer):
     """A real napari viewer, not shown, that offers this plugin's widgets."""
     return make_napari_viewer()
+
+
+def load_beside(name):
+    """Import a module of parts that lies beside this file; the tests are not a package."""
+    path = Path(__file__).parent / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """Return the folder of a small real SAM 3 checkpoint; treat it as read-only."""
+    from napari_sam3_assistant.engines.triton_library import keep_triton_apart
+
+    keep_triton_apart()  # the tests before may have drawn
+    for package in ("torch", "torchvision", "transformers"):
+        pytest.importorskip(package)
+    builder = load_beside("engines/tiny_checkpoint.py")
+    return builder.write_tiny_checkpoint(tmp_path_factory.mktemp("tiny_sam3"))
+
+
+@pytest.fixture
+def model_calls():
+    """Counts of what runs in models by transformers, whoever holds them: encode, text, ..."""
+    torch = pytest.importorskip("torch")
+    parts = {
+        "Sam3ViTModel": "encode",
+        "CLIPTextModelWithProjection": "text",
+        "Sam3DetrDecoder": "find",
+        "Sam3TrackerVideoMaskDecoder": "click",
+    }
+    calls = Counter()
+
+    def count(module, *_):
+        part = parts.get(type(module).__name__)
+        if part is not None:
+            calls[part] += 1
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    yield calls
+    handle.remove()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in for the Hugging Face Hub, on this machine, and a user without a token."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+    with load_beside("stand_in_hub.py").StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def killed():
+    """Functions that run Python which is killed on the spot."""
+    return load_beside("killed_process.py")

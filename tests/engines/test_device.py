@@ -9,9 +9,12 @@ from napari_sam3_assistant.engines.device import (
     Devices,
     architecture_supported,
     choose_device,
+    device_options,
+    device_reason,
     override_enabled,
     pick_device,
     supports_bfloat16,
+    working_devices,
 )
 from napari_sam3_assistant.errors import DeviceUnavailable
 
@@ -134,3 +137,25 @@ def test_bfloat16_is_for_recent_cuda_gpus(monkeypatch):
 def test_override_enabled(value, enabled):
     environment = {} if value is None else {"NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE": value}
     assert override_enabled(environment) is enabled
+
+
+def test_options_and_working_devices():
+    assert device_options(Devices()) == {"auto": "Automatic", "cpu": "CPU"}
+    assert device_options(cuda(OLD, ADA)) == {
+        "auto": "Automatic",
+        "cpu": "CPU",
+        "cuda": "GPU (the first)",
+        "cuda:0": "NVIDIA GTX 1080 (does not work)",
+        "cuda:1": "NVIDIA L4",
+    }
+    assert device_options(Devices(mps=True))["mps"] == "Apple GPU"
+    assert working_devices(Devices()) == ("cpu",)
+    assert working_devices(cuda(OLD, ADA)) == ("cpu", "cuda:1")
+    assert working_devices(Devices(mps=True)) == ("cpu", "mps")
+
+
+def test_reason_of_a_loaded_engine():
+    pytest.importorskip("torch")
+    assert device_reason("cpu", "cpu") == "The CPU was asked for."
+    # Meta's package goes to the CPU where transformers would take the Apple GPU.
+    assert device_reason("cpu", "mps") == "The engine runs on the device mps."

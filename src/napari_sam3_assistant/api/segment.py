@@ -6,22 +6,13 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from napari_sam3_assistant.api.prompt_arguments import prompt_set
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
-    ExemplarPrompt,
-    MaskPrompt,
-    PointPrompt,
-    PromptSet,
-)
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.views import ImageView, view_of_array
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
-from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
@@ -34,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def open_engine(
-    name: str, *, model_folder: str | Path | None = None, device: str = "auto"
+    name: str,
+    *,
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    encodings_folder: str | Path | None = None,
 ) -> EncodingEngine:
     """Return an engine that keeps its weights and encodings between calls of :func:`segment`.
 
@@ -48,6 +43,9 @@ def open_engine(
         The folder of the weights, for engines that need them.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    encodings_folder : str or Path, optional
+        Where encodings of SAM 3 are kept on disk too, so that another process need not encode
+        the same pixels again: up to 10 GB, the least recently used go first.
 
     Raises
     ------
@@ -62,8 +60,9 @@ def open_engine(
     >>> len(result.objects)
     1
     """
-    folder = None if model_folder is None else Path(model_folder)
-    return EncodingEngine(registry.create(name, folder, device))
+    folder = None if model_folder is None else Path(model_folder).expanduser()
+    kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
+    return EncodingEngine(registry.create(name, folder, device), folder=kept)
 
 
 def segment(
@@ -153,7 +152,7 @@ def segment(
         axis_labels=axis_labels,
         rgb=rgb,
     )
-    prompts = _prompt_set(points, boxes, exemplars, mask, text, view.shape)
+    prompts = prompt_set(points, boxes, exemplars, mask, text, view.shape)
     prompts.check(view.shape)
     options = PredictOptions(threshold)
     told = reporter or NullReporter()
@@ -162,44 +161,6 @@ def segment(
         return next(_segment(engine, request, told))
     with open_engine(engine, model_folder=model_folder, device=device) as opened:
         return next(_segment(opened, SegmentRequest(view, prompts, options), told))
-
-
-def _prompt_set(
-    points: Sequence[Sequence[float]],
-    boxes: Sequence[Sequence[float]],
-    exemplars: Sequence[Sequence[float]],
-    mask: npt.ArrayLike | None,
-    text: str | None,
-    shape: tuple[int, int],
-) -> PromptSet:
-    return PromptSet(
-        points=tuple(_point(point) for point in points),
-        boxes=tuple(BoxPrompt(Region.from_box(box)) for box in boxes),
-        exemplars=tuple(
-            ExemplarPrompt(Region.from_box(box[:4]), bool(box[4]) if len(box) > 4 else True)
-            for box in exemplars
-        ),
-        masks=() if mask is None else (_mask(np.asarray(mask), shape),),
-        text=(text or "").strip(),
-    )
-
-
-def _point(point: Sequence[float]) -> PointPrompt:
-    if len(point) not in {2, 3}:
-        raise PromptError(
-            f"A point has y, x and whether it is positive; this one has {len(point)} values.",
-            "Give (y, x, True) or (y, x, False).",
-        )
-    return PointPrompt(float(point[0]), float(point[1]), bool(point[2]) if len(point) > 2 else True)
-
-
-def _mask(mask: npt.NDArray[np.generic], shape: tuple[int, int]) -> MaskPrompt:
-    if mask.shape != shape:
-        raise PromptError(
-            f"The mask has the shape {mask.shape}, the image plane {shape}.",
-            "Give a mask of the plane's height and width.",
-        )
-    return MaskPrompt.from_plane(mask)
 
 
 def _pixels_key(view: ImageView) -> Hashable:

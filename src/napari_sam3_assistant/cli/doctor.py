@@ -1,11 +1,13 @@
-"""``napari-sam3 doctor``: what is installed and what is missing."""
+"""``napari-sam3 doctor``: what is installed, what is missing, and whether the devices agree."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import say
+from napari_sam3_assistant.cli.terminal import TerminalReporter
 
 if TYPE_CHECKING:
     import argparse
@@ -14,12 +16,24 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("doctor", help="say what is installed and what is missing")
+    parser.add_argument(
+        "--compare-devices",
+        type=Path,
+        metavar="MODEL_FOLDER",
+        help="run the folder's model on every device that works, and compare the results with "
+        "those of the CPU",
+    )
     parser.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Print the report."""
-    del chosen
-    for line in api.doctor():
+    """Print the report, or the comparison; return 1 where a device does not agree."""
+    if chosen.compare_devices is None:
+        for line in api.doctor():
+            say(line)
+        return 0
+    with TerminalReporter() as reporter:
+        compared = api.compare_devices(chosen.compare_devices, reporter=reporter)
+    for line in compared.lines():
         say(line)
-    return 0
+    return 0 if compared.agrees else 1

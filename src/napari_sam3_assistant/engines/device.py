@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.engines.triton_library import keep_triton_apart
 from napari_sam3_assistant.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ def read_devices() -> Devices:
     """Ask PyTorch what it finds; a machine without PyTorch has none of it."""
     if find_spec("torch") is None:
         return Devices()
+    # Every engine chooses its device before it imports anything else of PyTorch.
+    keep_triton_apart()
     import torch
 
     built = bool(torch.backends.cuda.is_built())
@@ -229,6 +233,42 @@ def _problem(gpu: CudaDevice, devices: Devices) -> str:
     )
 
 
+def device_options(devices: Devices) -> dict[str, str]:
+    """Return the devices that a user may choose, each with its name for the user."""
+    options = {"auto": "Automatic", "cpu": "CPU"}
+    if devices.cuda:
+        options["cuda"] = "GPU (the first)"
+    for number, gpu in enumerate(devices.cuda):
+        options[f"cuda:{number}"] = gpu.name + (" (does not work)" if gpu.problem else "")
+    if devices.mps:
+        options["mps"] = "Apple GPU"
+    return options
+
+
+def working_devices(devices: Devices) -> tuple[str, ...]:
+    """Return the devices on which a first small calculation worked, the CPU first."""
+    cuda = (f"cuda:{number}" for number, gpu in enumerate(devices.cuda) if not gpu.problem)
+    return ("cpu", *cuda, *(("mps",) if devices.mps else ()))
+
+
+def device_reason(requested: str, used: str) -> str:
+    """Return why a loaded engine runs where it runs.
+
+    Parameters
+    ----------
+    requested : str
+        What was asked for.
+    used : str
+        Where the engine runs.
+    """
+    # An engine that did without PyTorch knows no GPU, and asking PyTorch would take seconds.
+    if "torch" in sys.modules:
+        choice = choose_device(requested)
+        if choice.device == used:
+            return choice.reason
+    return f"The engine runs on the device {used}."
+
+
 def supports_bfloat16(device: str) -> bool:
     """Return whether the model shall run in bfloat16: on CUDA GPUs that have it in hardware."""
     if not device.startswith("cuda"):
@@ -242,8 +282,9 @@ def supports_bfloat16(device: str) -> bool:
 
 def free_cache() -> None:
     """Give memory that PyTorch keeps for later back to the device."""
-    import torch
-
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

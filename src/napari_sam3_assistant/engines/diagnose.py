@@ -23,6 +23,7 @@ _PACKAGES = {
     "torchvision": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
     "transformers": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
     "safetensors": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
+    "huggingface_hub": "for fetching weights: pip install 'napari-sam3-assistant[sam3]'",
     "sam3": "only for Meta's own engine: pip install 'napari-sam3-assistant[meta]'",
 }
 

@@ -63,6 +63,11 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
         return f"{spec.title} does not take this prompt. Choose another tool or engine."
     if spec.needs_weights and not model.model_folder:
         return f"{spec.title} needs its weights. Use Choose model folder."
+    if spec.needs_weights and not model.load_when_running and model.device_in_use is None:
+        return (
+            "The model is not loaded. In Advanced, press Load 2D Model, or tick "
+            "Load model when running."
+        )
     if _given(kind, model.prompts, model.text):
         return ""
     if model.refining and model.prompts.negative:

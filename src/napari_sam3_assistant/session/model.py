@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
+from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.tasks import Task, Tool
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
-    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.jobs.job import JobProgress
 
 
@@ -34,6 +35,25 @@ class ImageChoice:
     key: str
     name: str
     summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChoice:
+    """A layer that prompts can be taken from.
+
+    Parameters
+    ----------
+    key : str
+        Its identity; survives renaming.
+    name : str
+        Its name for the user.
+    tool : Tool
+        What its type is for: points, boxes or a mask.
+    """
+
+    key: str
+    name: str
+    tool: Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +146,54 @@ class Preview:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One object of a result.
+
+    Parameters
+    ----------
+    preview : Preview
+        The result.
+    record : ObjectRecord
+        The object.
+    """
+
+    preview: Preview
+    record: ObjectRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInUse:
+    """Where the loaded engine runs.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``cuda:0``, ``mps``.
+    reason : str
+        Why there, for the user.
+    """
+
+    name: str
+    reason: str
+
+
+class EncodeAhead(StrEnum):
+    """Whether the plane on show is encoded while the user draws."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+CHOICE_FIELDS = {
+    Tool.POINTS: "points_layer",
+    Tool.BOX: "shapes_layer",
+    Tool.MASK: "labels_layer",
+}
+"""The fields that say which layer the prompts of a tool are taken from."""
+
+
 @dataclass
 class SessionModel:
     """What the user chose, what is there, and what came out.
@@ -149,8 +217,30 @@ class SessionModel:
         Name of the engine.
     model_folder : str
         Folder of the weights; empty for none.
+    sam_version : str
+        Of the weights, such as ``SAM 3.0``; empty where it is not known.
+    device : str
+        The device that was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    device_options : tuple of (str, str)
+        The devices that can be chosen, and their names for the user.
+    encode_ahead : EncodeAhead
+        Whether the plane on show is encoded while the user draws.
+    load_when_running : bool
+        Whether a run loads the model by itself.
+    device_in_use : DeviceInUse or None
+        Where the engine runs; None until it has been loaded.
+    findings : tuple of Message
+        What a check of the model folder found, line by line.
+    download : str
+        How far the fetching of weights is; empty while none is going.
     images : tuple of ImageChoice
         The images that are there.
+    channel_axis : int
+        Number of the images' channel axis; -1 to find it out.
+    prompt_layers : tuple of LayerChoice
+        The layers that prompts can be taken from.
+    points_layer, shapes_layer, labels_layer : str
+        Key of the layer that prompts are taken from; empty for the session's own.
     prompts : PromptCounts
         The prompts that a run would take now.
     running : bool
@@ -163,6 +253,10 @@ class SessionModel:
         The latest result.
     refining : int
         The object of the preview that clicks refine; 0 for none.
+    results : tuple of ResultRow
+        The rows of the results table.
+    picked : ResultRow or None
+        The object that is pointed at, in the table or in the image.
     can_undo, can_redo : bool
         Whether there is a step to take back, or to take again.
     """
@@ -177,13 +271,28 @@ class SessionModel:
     threshold: float = DEFAULT_THRESHOLD
     engine: str = "builtin"
     model_folder: str = ""
+    sam_version: str = ""
+    device: str = "auto"
+    device_options: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
+    encode_ahead: EncodeAhead = EncodeAhead.AUTO
+    load_when_running: bool = True
+    device_in_use: DeviceInUse | None = None
+    findings: tuple[Message, ...] = ()
+    download: str = ""
     images: tuple[ImageChoice, ...] = ()
+    channel_axis: int = FIND_OUT
+    prompt_layers: tuple[LayerChoice, ...] = ()
+    points_layer: str = ""
+    shapes_layer: str = ""
+    labels_layer: str = ""
     prompts: PromptCounts = field(default_factory=PromptCounts)
     running: bool = False
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))
     preview: Preview | None = None
     refining: int = 0
+    results: tuple[ResultRow, ...] = ()
+    picked: ResultRow | None = None
     can_undo: bool = False
     can_redo: bool = False
 

@@ -33,6 +33,15 @@ class Shot:
 class Scene(Protocol):
     """Where images and prompts live. Called on the GUI thread only."""
 
+    def take_view(self, image: str) -> ImageView:
+        """Return what the model would see of the plane on show.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone or has no such plane.
+        """
+
     def take_shot(self, image: str, kind: PromptKind) -> Shot:
         """Freeze the plane on show and the prompts of one kind on it.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -14,28 +13,32 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import Task, prompt_kind
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.session.ahead import Ahead
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
+from napari_sam3_assistant.session.engine_in_use import EngineInUse
 from napari_sam3_assistant.session.history import History
-from napari_sam3_assistant.session.model import Level, Message, Preview
+from napari_sam3_assistant.session.loading import ModelLoading
+from napari_sam3_assistant.session.model import DeviceInUse, Level, Message, Preview
+from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.refine import Seed, seed_of
+from napari_sam3_assistant.session.results import Results
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.wording import outcome, prompts_used
-from napari_sam3_assistant.workflows.check_folder import check_folder
 from napari_sam3_assistant.workflows.export import export_labels
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.checkpoints import EngineChoice
     from napari_sam3_assistant.jobs.job import JobProgress
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.scene import Scene, Shot
@@ -77,6 +80,17 @@ class Session:
         Runs what it is given on the thread that the session lives on.
     settings : SettingsStore
         Remembers choices.
+
+    Attributes
+    ----------
+    setup : ModelSetup
+        The verbs about the model folder and the device.
+    loading : ModelLoading
+        The verbs that load and unload the model.
+    results : Results
+        The verbs about the results table.
+    ahead : Ahead
+        Encodes the plane on show while the user draws.
     """
 
     prompts_edited = Signal()
@@ -87,9 +101,7 @@ class Session:
         self.model = model
         self._scene = scene
         self._runner = JobRunner(deliver)
-        self._engine: EncodingEngine | None = None
-        self._engine_key: tuple[str, str] | None = None
-        self._retired: list[EncodingEngine] = []
+        self._engine = EngineInUse(model)
         self._job: Job | None = None
         self._live_again = False
         self._history = History(Step(scene.prompt_state(), None))
@@ -98,6 +110,11 @@ class Session:
             model.engine = next(iter(registry.entries()))
         model.tool = usable_tool(model.task, model.tool)
         model.events.task.connect(self._on_task)
+        self.setup = ModelSetup(model, self._start, deliver)
+        self.loading = ModelLoading(model, self._engine, self._start)
+        self.results = Results(model, self._start)
+        self.ahead = Ahead(model, scene, self._runner, self._engine)
+        self.prompts_edited.connect(self.ahead.begin)
 
     # -- what can be done ---------------------------------------------------------------
 
@@ -115,19 +132,6 @@ class Session:
     def availability(self) -> Availability:
         """What can run now, and why not."""
         return availability(self.model, self.spec)
-
-    def use_model_folder(self, folder: str) -> Job:
-        """Take the weights from a folder from now on, with the engine that can read them."""
-        job = Job("Checking the folder", lambda reporter: check_folder(Path(folder), reporter))
-
-        def take(choice: EngineChoice) -> None:
-            if choice.installed:
-                self.model.model_folder = folder
-                self.model.engine = choice.engine
-            self._say(choice.reason, Level.SUCCESS if choice.installed else Level.WARNING)
-
-        job.yielded.connect(take)
-        return self._start(job)
 
     # -- runs -----------------------------------------------------------------------------
 
@@ -164,6 +168,7 @@ class Session:
         self._live_again = False
         if self._job is not None:
             self._job.cancel()
+            self.ahead.cancel()
 
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
@@ -239,10 +244,9 @@ class Session:
     def close(self) -> None:
         """Stop the work and free the engine."""
         self.cancel()
-        if self._engine is not None:
-            self._retired.append(self._engine)
-            self._engine, self._engine_key = None, None
-        self._runner.close(self._close_retired)
+        self._engine.let_go()
+        self._runner.close(self._engine.close_retired)
+        self.setup.close()
 
     # -- undo -------------------------------------------------------------------------------
 
@@ -298,21 +302,28 @@ class Session:
         if seed is not None:
             shot = replace(shot, prompts=seed.add_to(shot.prompts))
         shot.prompts.check(shot.view.shape)
-        engine = self._ready_engine()
+        engine = self._engine.take()
         request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold))
+        choice, known = self._engine.choice, model.device_in_use
         began = time.monotonic()
 
-        def work(reporter: Reporter) -> Iterator[Segmentation]:
-            self._close_retired()
-            yield from segment(engine, request, reporter)
+        def work(reporter: Reporter) -> Iterator[tuple[Segmentation, DeviceInUse]]:
+            self._engine.close_retired()
+            for result in segment(engine, request, reporter):
+                used = result.engine.device
+                # Asked for here and once, since it may start PyTorch's GPU.
+                yield result, known or DeviceInUse(used, device_reason(model.device, used))
 
-        def show(result: Segmentation) -> None:
+        def show(answer: tuple[Segmentation, DeviceInUse]) -> None:
+            result, device = answer
+            if choice == self._engine.choice:
+                model.device_in_use = device
             whole = result if seed is None else seed.put_back(result)
             self._show(shot, whole, time.monotonic() - began, live=live)
 
         job = Job("The run", work)
         job.yielded.connect(show)
-        return self._start(job)
+        return self._start(job, self.ahead.job_for(engine, shot.view))
 
     def _seed_for(self, shot: Shot) -> Seed | None:
         """Return the seed, if the run is of its plane and by clicks."""
@@ -320,9 +331,12 @@ class Session:
         same = seed is not None and seed.target == shot.target
         return seed if same and shot.prompts.points else None
 
-    def _start(self, job: Job) -> Job:
+    def _start(self, job: Job, behind: Job | None = None) -> Job:
         self._live_again = False
-        job.progressed.connect(self._on_progress)
+        # Of the one that it waits for, too: its progress is progress of this one.
+        for told in (job, behind):
+            if told is not None:
+                told.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job))
         self._job, before = job, self._job
         if before is not None:
@@ -330,7 +344,7 @@ class Session:
         self.model.progress = None
         self.model.running = True
         self._say("Starting …")
-        self._runner.start(job)
+        self._runner.start(job, behind)
         return job
 
     def _show(self, shot: Shot, result: Segmentation, seconds: float, *, live: bool) -> None:
@@ -363,21 +377,6 @@ class Session:
 
     def _on_task(self, task: Task) -> None:
         self.model.tool = usable_tool(task, self.model.tool)
-
-    def _ready_engine(self) -> EncodingEngine:
-        key = (self.model.engine, self.model.model_folder)
-        if self._engine is None or key != self._engine_key:
-            folder = Path(key[1]) if key[1] else None
-            fresh = EncodingEngine(registry.create(key[0], folder))
-            if self._engine is not None:
-                self._retired.append(self._engine)
-            self._engine, self._engine_key = fresh, key
-        return self._engine
-
-    def _close_retired(self) -> None:
-        # On the worker thread, since an engine is only ever called from there.
-        while self._retired:
-            self._retired.pop().close()
 
     def shown_preview(self) -> Preview:
         """Return the preview.

@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam3_assistant.session.model import SessionModel
 
-REMEMBERED = ("task", "tool", "engine", "model_folder", "threshold")
+REMEMBERED = (
+    "task",
+    "tool",
+    "engine",
+    "model_folder",
+    "sam_version",
+    "device",
+    "encode_ahead",
+    "load_when_running",
+    "threshold",
+)
 
 
 class SettingsStore(Protocol):
@@ -43,9 +55,8 @@ def restore(model: SessionModel, store: SettingsStore) -> None:
     for name in REMEMBERED:
         kept = store.get(name)
         if kept is not None:
-            kind = type(getattr(model, name))
             try:
-                setattr(model, name, kind(kept))
+                setattr(model, name, _read(kept, type(getattr(model, name))))
             except ValueError:
                 store.set(name, str(getattr(model, name)))
         _remember(model, name, store)
@@ -56,3 +67,8 @@ def _remember(model: SessionModel, name: str, store: SettingsStore) -> None:
         store.set(name, str(value))
 
     getattr(model.events, name).connect(keep)
+
+
+def _read(kept: str, kind: Callable[[str], object]) -> object:
+    """Return the value that was kept as text."""
+    return kept == "True" if kind is bool else kind(kept)

@@ -9,7 +9,8 @@ from napari_sam3_assistant.session.model import Level, Message
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.session.model import Preview, SessionModel
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
@@ -64,3 +65,26 @@ def _score_range(result: Segmentation) -> str:
         return ""
     low, high = min(scores), max(scores)
     return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"
+
+
+def engine_line(model: SessionModel, spec: EngineSpec) -> str:
+    """Return which engine runs, of which version, and where."""
+    if not spec.needs_weights:
+        return f"Engine: {spec.title}"
+    used = model.device_in_use
+    asked = "automatic" if model.device == "auto" else model.device
+    parts = [model.sam_version, f"device: {used.name if used else asked}"]
+    return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
+
+
+def engine_reason(model: SessionModel, spec: EngineSpec) -> str:
+    """Return why that engine runs and why there, line by line."""
+    if not spec.needs_weights:
+        phrases = f" It understands {spec.phrases} as phrases." if spec.phrases else ""
+        return f"It needs no weights.{phrases}"
+    folder = f"Its weights: {model.model_folder}" if model.model_folder else "No model folder yet."
+    if model.device_in_use is not None:
+        return f"{folder}\n{model.device_in_use.reason}"
+    if model.device == "auto":
+        return f"{folder}\nThe device is chosen when the model is loaded."
+    return f"{folder}\nThe device {model.device} was asked for."

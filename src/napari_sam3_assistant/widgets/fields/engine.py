@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
+from napari_sam3_assistant.session.wording import engine_line, engine_reason
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EngineBadge(QWidget):
-    """Says which engine runs, and lets the user choose a model folder.
+    """Says which engine runs and where, and lets the user choose a model folder.
 
     Parameters
     ----------
@@ -39,20 +40,24 @@ class EngineBadge(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._label, 1)
         layout.addWidget(button)
-        watch(session.model, "engine model_folder", self, self._show)
+        watch(
+            session.model,
+            "engine model_folder sam_version device device_in_use",
+            self,
+            self._show,
+        )
 
     def _show(self) -> None:
-        spec = self._session.spec
-        self._label.setText(f"Engine: {spec.title}")
-        folder = self._session.model.model_folder
-        self._label.setToolTip(folder if folder and spec.needs_weights else spec.phrases)
+        model, spec = self._session.model, self._session.spec
+        self._label.setText(engine_line(model, spec))
+        self._label.setToolTip(engine_reason(model, spec))
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(
             self, "Choose the folder of the SAM 3 weights", self._session.model.model_folder
         )
         if folder:
-            self._session.use_model_folder(folder)
+            self._session.setup.use_folder(folder)
 
 
 class EngineField(QComboBox):

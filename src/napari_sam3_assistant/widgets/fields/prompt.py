@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.tasks import Task, Tool, tools_of
-from napari_sam3_assistant.session.model import Message
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.buttons import ChoiceButtons
+from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
+from napari_sam3_assistant.widgets.fields.polarity import PolarityButtons
 from napari_sam3_assistant.widgets.fields.text import TextField
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -21,10 +22,6 @@ _TOOLS = (
     (Tool.BOX, "Box", "Draw a box around the object"),
     (Tool.MASK, "Labels", "Paint roughly over the object"),
     (Tool.TEXT, "Text", "Name what to find"),
-)
-_POLARITY = (
-    (True, "Positive", "The next click is on the object (T switches)"),
-    (False, "Negative", "The next click is off the object (T switches)"),
 )
 _HINTS = {
     (Task.SEGMENT, Tool.POINTS): "Click on one object. Negative points push the mask away.",
@@ -51,14 +48,10 @@ class PromptField(QWidget):
         super().__init__()
         self._binding = binding
         self._model = model = binding.model
-        self._arm = guarded(model, self._arm_tool)
-        self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=4, chosen=self._arm)
+        self._create = CreatePromptLayer(binding)
+        self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=4, chosen=self._create.arm)
         self._text = TextField(model, guarded(model, binding.session.run))
-        self._polarity = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
-        self._create = QPushButton("Create Prompt Layer")
-        self._create.setObjectName("create_prompt_layer")
-        self._create.setToolTip("Make the layer for your prompts, or go back to it")
-        self._create.clicked.connect(self._arm)
+        self._polarity = PolarityButtons(model)
         self._hint = QLabel()
         self._hint.setObjectName("hint")
         self._hint.setWordWrap(True)
@@ -67,13 +60,6 @@ class PromptField(QWidget):
         for widget in (self._tools, self._hint, self._text, self._polarity, self._create):
             layout.addWidget(widget)
         watch(model, "task tool engine", self, self._show)
-        watch(model, "image", self, self._show_image)
-
-    def _arm_tool(self) -> None:
-        self._model.message = Message(self._binding.arm())
-
-    def _show_image(self) -> None:
-        self._create.setEnabled(bool(self._model.image))
 
     def _show(self) -> None:
         task, tool = self._model.task, self._model.tool
@@ -85,8 +71,9 @@ class PromptField(QWidget):
         self._polarity.setVisible(tool is Tool.POINTS)
         self._create.setVisible(not text)
         spec = self._binding.session.spec
-        self._hint.setText(
-            spec.phrases or "Type a short phrase, such as “nucleus”."
-            if text
-            else _HINTS[task, tool]
+        phrases = (
+            f"This engine understands {spec.phrases}."
+            if spec.phrases
+            else "Type a short phrase, such as “nucleus”."
         )
+        self._hint.setText(phrases if text else _HINTS[task, tool])

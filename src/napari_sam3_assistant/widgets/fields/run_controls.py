@@ -63,7 +63,8 @@ class RunControls(QWidget):
         layout.addWidget(self.save_file, 4, 1)
         watch(
             session.model,
-            "running preview prompts text image engine model_folder task tool can_undo can_redo",
+            "running preview prompts text image engine model_folder task tool can_undo can_redo "
+            "load_when_running device_in_use",
             self,
             self._show,
         )

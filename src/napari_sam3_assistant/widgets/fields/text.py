@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLineEdit
 
-from napari_sam3_assistant.widgets.bind import bind_value
+from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.widgets.bind import bind_value, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,3 +37,4 @@ class TextField(QLineEdit):
         self.setClearButtonEnabled(True)
         bind_value(model, "text", self, self.textChanged, self.text, self.setText)
         self.returnPressed.connect(run)
+        watch(model, "tool", self, lambda: self.setEnabled(model.tool is Tool.TEXT))

@@ -1,0 +1,123 @@
+"""Find objects in all of a large image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.api.inputs import opened, source_of
+from napari_sam3_assistant.api.prompt_arguments import prompt_set
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
+from napari_sam3_assistant.core.progress import NullReporter, Reporter
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
+from napari_sam3_assistant.workflows.scan import scan as _scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+
+
+def scan(
+    image: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, a list of them, or a path)
+    *,
+    output: str | Path,
+    text: str | None = None,
+    exemplars: Sequence[Sequence[float]] = (),
+    tile: int = 1024,
+    overlap: float = 0.15,
+    engine: str | EncodingEngine = "builtin",
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    threshold: float = DEFAULT_THRESHOLD,
+    contrast: tuple[float, float] | None = None,
+    plane: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+    channel: int | None = None,
+    axis_labels: Sequence[str] | None = None,
+    rgb: bool | None = None,
+    scale: tuple[float, float] | None = None,
+    unit: str = "",
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    on_step: Callable[[ScanStep], None] | None = None,
+) -> ScanResult:
+    """Scan a large plane tile by tile into an OME-Zarr image of labels.
+
+    What a tile gave is kept in the folder ``<output>.scan``. The same call goes on from there
+    after it was stopped, however it was stopped.
+
+    Parameters
+    ----------
+    image : array-like, str or Path
+        NumPy, dask or zarr array, or a file; only the tiles are read, one after another.
+    output : str or Path
+        The zarr folder of the labels, such as ``labels.zarr``.
+    text : str, optional
+        A short phrase.
+    exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
+        Boxes around examples in pixels, which serve all tiles.
+    tile : int
+        Side of a tile in pixels.
+    overlap : float
+        Share of a tile that the next one sees as well, 0 to 0.5. Objects smaller than that
+        band are found whole.
+    engine, model_folder, device, threshold
+        As :func:`segment` takes them.
+    contrast, plane, channel_axis, channel, axis_labels, rgb
+        As :func:`segment` takes them; of a file, its own axes are the default.
+    scale : (y, x), optional
+        Length of a pixel; by default what the file says.
+    unit : str
+        What ``scale`` counts in, such as ``micrometer``.
+    overwrite : bool
+        Whether existing labels of that name may be replaced.
+    reporter : Reporter, optional
+        Is told of the progress, and may stop the work.
+    on_step : callable, optional
+        Is called with each :class:`ScanStep`.
+
+    Returns
+    -------
+    ScanResult
+        ``path`` of the labels, ``objects`` (id, area, region, score, text), ``notes``.
+
+    Raises
+    ------
+    PromptError
+        If the prompts can't be used.
+    ImageError
+        If the image can't be read.
+    EngineError
+        If the engine can't do it.
+    ExportError
+        If the output exists or can't be written.
+    """
+    source = source_of(image, axis_labels, rgb=rgb)
+    view = view_of_array(
+        source.image.data,
+        plane=plane,
+        channel_axis=channel_axis,
+        channel=channel,
+        contrast=contrast,
+        axis_labels=source.image.axis_labels,
+        rgb=source.image.rgb,
+    )
+    request = ScanRequest(
+        view,
+        prompt_set((), (), exemplars, None, text, view.shape),
+        Path(output).expanduser(),
+        PredictOptions(threshold),
+        TileOptions(tile, overlap),
+        LabelAxes.of(2, scale=scale or source.plane_scale(view), unit=unit),
+        overwrite,
+    )
+    with opened(engine, model_folder, device) as ready:
+        for step in _scan(ready, request, reporter or NullReporter()):
+            if isinstance(step, ScanResult):
+                return step
+            if on_step is not None:
+                on_step(step)
+    raise RuntimeError("a scan ends with its result")

@@ -1,0 +1,162 @@
+"""Follow objects through a stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.api.inputs import opened
+from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter, Reporter
+from napari_sam3_assistant.core.tracks import Direction, Span
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.track import TrackRequest
+from napari_sam3_assistant.workflows.track import track as _track
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.api.track_arguments import ByFrame
+    from napari_sam3_assistant.core.tracks import FrameResult
+
+
+def track(
+    stack: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, or a list of them)
+    *,
+    axis: int | str = 0,
+    frame: int = 0,
+    points: ByFrame = (),
+    boxes: ByFrame = (),
+    exemplars: ByFrame = (),
+    mask: ByFrame = None,
+    text: str | None = None,
+    direction: str | Direction = Direction.BOTH,
+    frames: tuple[int, int] | None = None,
+    stop_after_lost: int | None = None,
+    engine: str | EncodingEngine = "builtin",
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    threshold: float = DEFAULT_THRESHOLD,
+    contrast: tuple[float, float] | None = None,
+    plane: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+    channel: int | None = None,
+    axis_labels: Sequence[str] | None = None,
+    rgb: bool | None = None,
+    reporter: Reporter | None = None,
+) -> Iterator[FrameResult]:
+    """Spread prompts through the slices of a stack, or the frames of a video.
+
+    All arguments are checked before anything is read or loaded. Frames are read one at a time,
+    when they are needed. Object ids are the same on all frames.
+
+    Parameters
+    ----------
+    stack : array-like
+        NumPy, dask or zarr array, or a list of them as a multiscale pyramid (the first is used).
+    axis : int or str
+        The axis along which the frames lie, by number or by its name in ``axis_labels``.
+    frame : int
+        The frame that prompts are on which are given without one.
+    points : sequence of (y, x), (y, x, positive) or (y, x, positive, object)
+        Clicks in pixels. Those without an object's number are on one object. As a mapping, by
+        frame: ``{12: [(40, 50)]}``.
+    boxes : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, object)
+        Pixels, ends exclusive. Those without an object's number are one object each. Or a
+        mapping by frame.
+    exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
+        Boxes round examples of what to find on the frame. Or a mapping by frame.
+    mask : array-like, shape (Y, X), or mapping by frame, optional
+        Labels of whole numbers, where each value is an object with that id; or a bool mask of
+        one object.
+    text : str, optional
+        A short phrase.
+    direction : str
+        ``both``, ``forward`` or ``backward`` from the prompted frames.
+    frames : (first, last), optional
+        The frames to go through, both included; by default all.
+    stop_after_lost : int, optional
+        A direction ends when all objects are gone for so many frames.
+    engine : str or EncodingEngine
+        An engine's name (see :func:`engines`), or what :func:`open_engine` returned.
+    model_folder : str or Path, optional
+        The folder of the weights; only with an engine's name.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; only with an engine's name.
+    threshold : float
+        Detection threshold, 0 to 1, for what is found by a phrase or examples.
+    contrast : (low, high), optional
+        Intensities shown black and white, the same on all frames. By default 8-bit stacks are
+        taken as they are and every other type is stretched from the 0.1 to the 99.9 percentile
+        of a sample of the whole stack.
+    plane : sequence of int, optional
+        Index along each other axis that is neither y, x nor channel.
+    channel_axis, channel, axis_labels, rgb
+        As for :func:`segment`.
+    reporter : Reporter, optional
+        Is told of each frame, and may stop the work between two.
+
+    Returns
+    -------
+    iterator of FrameResult
+        ``frame``, ``labels`` (Y, X) uint32 and ``objects``, in the order in which they are done:
+        forward from the prompts, then backward. A frame between two prompted frames may come
+        twice, the second time with more objects.
+
+    Raises
+    ------
+    PromptError
+        If the prompts can't be used.
+    ImageError
+        If the stack has no such axis or frames.
+    EngineError
+        If the engine can't do it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> z, y, x = np.ogrid[:9, :40, :40]
+    >>> ball = np.where((2 * z - 8) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 100, 200, 20)
+    >>> found = list(track(ball.astype(np.uint8), frame=4, points=[(20, 20)]))
+    >>> [result.frame for result in found]
+    [4, 5, 6, 7, 8, 3, 2, 1, 0]
+    """
+    source = frame_source(
+        stack,
+        axis,
+        plane=plane,
+        channel_axis=channel_axis,
+        channel=channel,
+        contrast=contrast,
+        axis_labels=axis_labels,
+        rgb=rgb,
+    )
+    prompts = prompts_by_frame(frame, points, boxes, exemplars, mask, text, source.shape)
+    first, last = (None, None) if frames is None else frames
+    try:
+        way = Direction(direction)
+    except ValueError as error:
+        raise PromptError(
+            f"There is no direction '{direction}'.", f"Choose {', '.join(Direction)}."
+        ) from error
+    span = Span(way, first, last, stop_after_lost=stop_after_lost)
+    span.within(len(source))
+    request = TrackRequest(source, prompts, span, PredictOptions(threshold))
+    named = engine.spec if isinstance(engine, EncodingEngine) else registry.entry(engine).spec
+    check_prompts(named, prompts, source)
+    return _run(request, engine, model_folder, device, reporter or NullReporter())
+
+
+def _run(
+    request: TrackRequest,
+    engine: str | EncodingEngine,
+    model_folder: str | Path | None,
+    device: str,
+    reporter: Reporter,
+) -> Iterator[FrameResult]:
+    with opened(engine, model_folder, device) as ready:
+        yield from _track(ready, request, reporter)

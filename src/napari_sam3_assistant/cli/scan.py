@@ -1,0 +1,95 @@
+"""``napari-sam3 scan``: find objects in all of a large image, tile by tile."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli.arguments import say, signed, writable_folder
+from napari_sam3_assistant.cli.options import (
+    add_engine,
+    add_plane,
+    add_tiles,
+    engine_arguments,
+    plane_arguments,
+)
+from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.io.tables import write_table
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "scan",
+        help="find objects in all of a large image, tile by tile",
+        description=(
+            "Find objects in all of a large image, tile by tile. A scan that was stopped goes on "
+            "where it was when the same command is given again."
+        ),
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="LABELS.zarr",
+        help="OME-Zarr folder for the labels",
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write the objects as CSV")
+    parser.add_argument("--overwrite", action="store_true", help="replace the labels if they exist")
+    prompts = parser.add_argument_group("prompts, in pixels, y before x")
+    prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
+    prompts.add_argument(
+        "--exemplar",
+        action="append",
+        default=[],
+        metavar="Y0,X0,Y1,X1[,+|-]",
+        help="a box around an example of what to find; may be repeated",
+    )
+    add_tiles(parser)
+    add_engine(parser)
+    add_plane(parser)
+    parser.set_defaults(command=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Scan the image that was named."""
+    writable_folder(chosen.output)
+    if chosen.table is not None:
+        writable_folder(chosen.table)
+    began = time.monotonic()
+    with TerminalReporter() as reporter:
+        result = api.scan(
+            chosen.image,
+            output=chosen.output,
+            text=chosen.text,
+            exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
+            tile=chosen.tile,
+            overlap=chosen.overlap,
+            overwrite=chosen.overwrite,
+            reporter=reporter,
+            **engine_arguments(chosen),
+            **plane_arguments(chosen),
+        )
+    number, tiles = len(result.objects), result.tiles
+    say(
+        f"{number} object{'' if number == 1 else 's'} in {tiles} tile{'' if tiles == 1 else 's'}, "
+        f"{time.monotonic() - began:.2f} s ({result.engine.title})"
+    )
+    for note in result.notes:
+        say(note)
+    say(str(result.path))
+    if chosen.table is not None:
+        write_table(
+            chosen.table,
+            ("id", "text", "score", "area", "y0", "x0", "y1", "x1"),
+            ((one.id, one.text, one.score, one.area, *one.region.box) for one in result.objects),
+        )
+        say(str(chosen.table))
+    return 0

@@ -1,0 +1,215 @@
+"""``napari-sam3 track``: follow objects through a stack."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.api.track_arguments import frame_source
+from napari_sam3_assistant.cli.arguments import numbers, say
+from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
+from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_stacks import check_stack_path, open_label_stack
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "track",
+        help="follow objects through a stack or a video",
+        description=(
+            "Spread prompts on one or more slices through a stack. Ctrl+C stops it; the slices "
+            "that are done are kept."
+        ),
+    )
+    parser.add_argument("stack", type=Path, metavar="STACK", help="TIFF, NumPy or zarr")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="LABELS",
+        help="for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)",
+    )
+    _add_prompts(parser)
+    way = parser.add_argument_group("which frames")
+    way.add_argument("--axis", default="0", help="number or name of their axis (default: 0)")
+    way.add_argument("--frame", type=int, default=0, metavar="K", help="the prompted one")
+    way.add_argument("--direction", choices=list(Direction), default=Direction.BOTH)
+    way.add_argument("--frames", metavar="FIRST,LAST", help="both included (default: all)")
+    way.add_argument(
+        "--stop-after-lost", type=int, metavar="N", help="end after N frames without objects"
+    )
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--engine", default="builtin", help="see 'napari-sam3 doctor'")
+    engine.add_argument("--model-folder", type=Path, metavar="FOLDER", help="the SAM 3 weights")
+    engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    engine.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help="detection threshold, 0 to 1 (default: %(default)s)",
+    )
+    plane = parser.add_argument_group("what to look at")
+    plane.add_argument("--plane", metavar="I,J,...", help="index along each other leading axis")
+    plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
+    plane.add_argument("--channel", type=int, help="one channel (default: all together)")
+    plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+    parser.set_defaults(command=run)
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    prompts = parser.add_argument_group(
+        "prompts, in pixels, y before x; with K: in front they are on frame K, not on --frame"
+    )
+    prompts.add_argument(
+        "--point",
+        action="append",
+        default=[],
+        metavar="[K:]Y,X[,+|-][,ID]",
+        help="a click: + on the object, - off it; may be repeated",
+    )
+    prompts.add_argument(
+        "--box",
+        action="append",
+        default=[],
+        metavar="[K:]Y0,X0,Y1,X1[,ID]",
+        help="a box round one object; may be repeated",
+    )
+    prompts.add_argument(
+        "--exemplar",
+        action="append",
+        default=[],
+        metavar="[K:]Y0,X0,Y1,X1[,+|-]",
+        help="a box round an example of what to find; may be repeated",
+    )
+    prompts.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="[K:]FILE",
+        help="labels image, each value an object; may be repeated",
+    )
+    prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Follow the objects that were named, and write each frame as it is done."""
+    output = check_stack_path(chosen.output)
+    image = read_image(chosen.stack)
+    contrast = None
+    if chosen.contrast is not None:
+        low, high = numbers(chosen.contrast, (2,), "--contrast")
+        contrast = (low, high)
+    axis = int(chosen.axis) if chosen.axis.lstrip("-").isdigit() else chosen.axis
+    # What both calls are told of the stack.
+    look: dict[str, Any] = {
+        "plane": chosen.plane and [int(value) for value in numbers(chosen.plane, (), "--plane")],
+        "channel_axis": chosen.channel_axis,
+        "channel": chosen.channel,
+        "contrast": contrast,
+        "axis_labels": image.axis_labels,
+        "rgb": image.rgb,
+    }
+    source = frame_source(image.data, axis, **look)
+    bounds = chosen.frames and [int(value) for value in numbers(chosen.frames, (2,), "--frames")]
+    with TerminalReporter() as reporter:
+        results = api.track(
+            image.data,
+            axis=axis,
+            frame=chosen.frame,
+            points=_by_frame(chosen.point, chosen.frame, 2, "--point"),
+            boxes=_by_frame(chosen.box, chosen.frame, 4, "--box"),
+            exemplars=_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
+            mask=_masks(chosen.mask, chosen.frame),
+            text=chosen.text,
+            direction=chosen.direction,
+            frames=None if bounds is None else (bounds[0], bounds[1]),
+            stop_after_lost=chosen.stop_after_lost,
+            engine=chosen.engine,
+            model_folder=chosen.model_folder,
+            device=chosen.device,
+            threshold=chosen.threshold,
+            reporter=reporter,
+            **look,
+        )
+        _write(results, output, (len(source), *source.shape))
+    return 0
+
+
+def _write(results: Iterable[api.FrameResult], output: Path, shape: tuple[int, int, int]) -> None:
+    """Write each frame, and say what was done, also when it was stopped."""
+    ids: set[int] = set()
+    frames: set[int] = set()
+    began = time.monotonic()
+    stopped: KeyboardInterrupt | None = None
+    try:
+        with open_label_stack(output, shape) as write:
+            for result in results:
+                write(result.frame, result.labels)
+                frames.add(result.frame)
+                ids |= {record.id for record in result.objects}
+                for note in result.notes:
+                    say(note)
+    except KeyboardInterrupt as error:
+        if not frames:
+            raise
+        stopped = error
+    count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
+    say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
+    say(str(output))
+    if stopped is not None:
+        raise stopped
+
+
+def _by_frame(
+    texts: list[str], frame: int, count: int, option: str
+) -> dict[int, list[list[float]]]:
+    """Return the numbers of an option by frame; ``+`` and ``-`` become 1 and 0."""
+    found: dict[int, list[list[float]]] = {}
+    for text in texts:
+        number, rest = _frame_of(text, frame, option)
+        parts = rest.split(",")
+        signs = [place for place, part in enumerate(parts) if part.strip() in {"+", "-"}]
+        if option == "--point" and not signs and len(parts) == 3:
+            # A third number is the object's, as a sign is written with a sign.
+            parts.insert(2, "+")
+            signs = [2]
+        if signs not in ([], [count]):
+            raise PromptError(
+                f"{option} {text}: + or - stands behind the {count} coordinates.",
+                "See 'napari-sam3 track --help'.",
+            )
+        for place in signs:
+            parts[place] = str(int(parts[place].strip() == "+"))
+        limits = {"--point": (2, 3, 4), "--box": (4, 5), "--exemplar": (4, 5)}[option]
+        found.setdefault(number, []).append(numbers(",".join(parts), limits, option))
+    return found
+
+
+def _frame_of(text: str, frame: int, option: str) -> tuple[int, str]:
+    head, colon, rest = text.partition(":")
+    if not colon:
+        return frame, text
+    return int(numbers(head, (1,), option)[0]), rest
+
+
+def _masks(texts: list[str], frame: int) -> dict[int, Any] | None:
+    found: dict[int, Any] = {}
+    for text in texts:
+        head, colon, rest = text.partition(":")
+        # "C:\mask.tif" is a path, "3:mask.tif" a frame and a path.
+        number, path = (int(head), rest) if colon and head.isdigit() else (frame, text)
+        found[number] = np.asarray(read_image(path).data)
+    return found or None

@@ -1,0 +1,277 @@
+"""Fetch the weights of SAM 3 from the Hugging Face Hub, when the user asks for it.
+
+``hf_hub_download`` throws an unfinished file away (huggingface_hub 2.4,
+``file_download._download_to_tmp_and_move``), which for 3.4 GB is not acceptable. So the hub's
+library does the rest (list, token, headers, its errors) and the bytes are written here, where a
+later call goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.hub_errors import http_error, hub_errors, refused
+from napari_sam3_assistant.errors import DownloadError, EngineNotInstalled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+REPOSITORY = "facebook/sam3"
+_META_WEIGHTS = ("sam3.pt", "sam3.1_multiplex.pt")
+_SMALL_FILES = (
+    "config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
+_CHUNK = 2**20
+_MB = 1_000_000
+# Seconds without a byte after which the connection counts as lost.
+_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository on the hub.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    size : int
+        Bytes.
+    sha256 : str
+        Its checksum; empty for small files, whose the hub does not tell.
+    identity : str
+        Changes with the content.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    identity: str
+
+
+def download_model(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    repository: str = REPOSITORY,
+    meta: bool = False,
+    token: str | None = None,
+) -> None:
+    """Fetch the files that an engine needs; what is there already is not fetched again.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; made if it is not there.
+    reporter : Reporter
+        Is told of the progress in megabytes, and stops the work between two chunks.
+    repository : str
+        Owner and name on the hub.
+    meta : bool
+        Whether to fetch the weights for Meta's package in place of those for transformers.
+    token : str or None
+        The user's token; by default HF_TOKEN or the one that ``hf auth login`` saved.
+
+    Raises
+    ------
+    EngineNotInstalled
+        If huggingface_hub is not installed.
+    DownloadError
+        If it could not be done; what has arrived stays, and the next call goes on there.
+    JobCancelled
+        If the user stopped the work; as above.
+    """
+    _refuse_offline()
+    if find_spec("huggingface_hub") is None:
+        raise EngineNotInstalled(
+            "The package huggingface_hub is not installed.",
+            'Run: pip install "napari-sam3-assistant[sam3]"',
+        )
+    reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))
+    with hub_errors(repository, endpoint(), given=token is not None):
+        commit, files = _list_files(repository, token, meta=meta)
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [file for file in files if not _is_there(folder / file.name, file)]
+        _check_space(folder, missing)
+        transfer = _Transfer(folder, f"{repository}/resolve/{commit}", token, reporter, missing)
+        for file in missing:
+            transfer.fetch(file)
+
+
+def _refuse_offline() -> None:
+    if os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}:
+        raise DownloadError(
+            "HF_HUB_OFFLINE is set, so nothing was tried.",
+            "Unset it to download, or copy the files of facebook/sam3 into a folder yourself.",
+        )
+
+
+def endpoint() -> str:
+    """Return the address of the hub; HF_ENDPOINT names a mirror."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str, list[RemoteFile]]:
+    """Return the commit and the files to fetch, the small ones first."""
+    from huggingface_hub import HfApi
+
+    info = HfApi(endpoint=endpoint(), token=token).model_info(
+        repository, files_metadata=True, timeout=_TIMEOUT
+    )
+    there = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    wanted = _META_WEIGHTS if meta else ("model.safetensors",)
+    weights = [name for name in wanted if name in there]
+    if not weights:
+        other = "without the weights for Meta's package" if meta else "with --meta"
+        raise DownloadError(
+            f"{repository} has no {' or '.join(wanted)}.",
+            f"Try it {other}, or choose another repository.",
+        )
+    files = []
+    for name in (*(name for name in _SMALL_FILES if name in there), *weights):
+        entry = there[name]
+        sha256 = entry.lfs.sha256 if entry.lfs else ""
+        files.append(RemoteFile(name, entry.size or 0, sha256, sha256 or entry.blob_id or ""))
+    return info.sha or "main", files
+
+
+def _is_there(path: Path, file: RemoteFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size
+
+
+def _check_space(folder: Path, missing: Sequence[RemoteFile]) -> None:
+    needed = sum(file.size - _arrived(_part(folder, file)) for file in missing)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"The disk of {folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed.",
+            "Make room, or choose a folder on another disk.",
+        )
+
+
+def _part(folder: Path, file: RemoteFile) -> Path:
+    # With the identity, so that the rest of another version is never put behind it.
+    return folder / f"{file.name}.{file.identity[:12]}.part"
+
+
+def _arrived(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+class _Transfer:
+    """The fetching of some files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    route : str
+        Path of the files on the hub.
+    token : str or None
+        The user's token.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    files : sequence of RemoteFile
+        All files, for the progress.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        route: str,
+        token: str | None,
+        reporter: Reporter,
+        files: Sequence[RemoteFile],
+    ) -> None:
+        self._folder = folder
+        self._route = route
+        self._token = token
+        self._reporter = reporter
+        self._files = list(files)
+        self._total = sum(file.size for file in files)
+
+    def fetch(self, file: RemoteFile) -> None:
+        """Fetch a file into its part, then give it its name."""
+        part = _part(self._folder, file)
+        more = _arrived(part) < file.size or not part.exists()
+        while more:
+            before = _arrived(part)
+            try:
+                self._append(file, part)
+            except http_error() as exc:
+                # A line that breaks now and then is taken up again as long as bytes arrive.
+                if refused(exc) or _arrived(part) <= before:
+                    raise
+            more = before < _arrived(part) < file.size
+        self._verify(file, part)
+        part.replace(self._folder / file.name)
+
+    def _append(self, file: RemoteFile, part: Path) -> None:
+        from huggingface_hub import get_session, get_token, hf_raise_for_status
+
+        begin = _arrived(part)
+        # Uncompressed, since a range counts the bytes of the file.
+        headers = {"Accept-Encoding": "identity"}
+        token = self._token or get_token()
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if begin:
+            headers["Range"] = f"bytes={begin}-"
+        url = f"{endpoint()}/{self._route}/{file.name}"
+        with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+            hf_raise_for_status(response)
+            # A server that knows no ranges sends the file from its start.
+            continues = response.status_code == 206
+            with part.open("ab" if continues else "wb") as out:
+                done = begin if continues else 0
+                self._tell(file, done)
+                for chunk in response.iter_bytes(_CHUNK):
+                    out.write(chunk)
+                    done += len(chunk)
+                    self._tell(file, done)
+
+    def _tell(self, file: RemoteFile, done: int) -> None:
+        number = self._files.index(file)
+        before = sum(earlier.size for earlier in self._files[:number])
+        message = (
+            f"Downloading {file.name} (file {number + 1} of {len(self._files)}): "
+            f"{done / _MB:,.1f} of {file.size / _MB:,.1f} MB"
+        )
+        # Megabytes, for a progress bar counts no further than 2 ** 31.
+        self._reporter.report(Progress((before + done) // _MB, max(1, self._total // _MB), message))
+
+    def _verify(self, file: RemoteFile, part: Path) -> None:
+        size, right = _arrived(part), True
+        if size == file.size and file.sha256:
+            self._reporter.report(Progress(0, 0, f"Checking {file.name}"))
+            right = self._checksum(part) == file.sha256
+        if size != file.size or not right:
+            part.unlink()
+            raise DownloadError(
+                f"{file.name} arrived damaged ({size:,} bytes of {file.size:,}).",
+                "It was thrown away. Start the download again.",
+            )
+
+    def _checksum(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(16 * _CHUNK):
+                digest.update(chunk)
+                self._reporter.check()
+        return digest.hexdigest()

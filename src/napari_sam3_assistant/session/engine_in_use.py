@@ -1,0 +1,66 @@
+"""The engine that a session runs on, borrowed and given back as the choice changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.engines.shared import Loan, borrow
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+    from napari_sam3_assistant.session.model import SessionModel
+
+
+class EngineInUse:
+    """The chosen engine. Engines that are no longer chosen are closed when a worker has time.
+
+    Parameters
+    ----------
+    model : SessionModel
+        Says which engine, folder and device are chosen.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        self._model = model
+        self._loan: Loan | None = None
+        self._key: tuple[str, str, str] | None = None
+        self._retired: list[Loan] = []
+
+    @property
+    def choice(self) -> tuple[str, str, str]:
+        """The chosen engine, model folder and device."""
+        return self._model.engine, self._model.model_folder, self._model.device
+
+    @property
+    def loaded(self) -> EncodingEngine | None:
+        """The chosen engine if it has been loaded, else None."""
+        chosen = self._loan is not None and self._key == self.choice
+        engine = self._loan.engine if chosen and self._loan else None
+        return engine if engine is not None and engine.is_loaded else None
+
+    def take(self) -> EncodingEngine:
+        """Return the chosen engine, not always loaded yet.
+
+        Raises
+        ------
+        EngineError
+            If it can't run on this machine; nothing has changed then.
+        """
+        if self._loan is None or self._key != self.choice:
+            name, folder, device = key = self.choice
+            fresh = borrow(name, Path(folder) if folder else None, device)
+            self.let_go()
+            self._loan, self._key = fresh, key
+        return self._loan.engine
+
+    def let_go(self) -> None:
+        """Do without the engine from now on."""
+        if self._loan is not None:
+            self._retired.append(self._loan)
+        self._loan = self._key = None
+
+    def close_retired(self) -> None:
+        """Close what is no longer used; called on the worker thread, since it takes a while."""
+        while self._retired:
+            self._retired.pop().close()

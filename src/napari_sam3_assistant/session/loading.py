@@ -1,0 +1,79 @@
+"""Loading the model before a run, and letting go of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.engines.device import device_reason
+from napari_sam3_assistant.jobs.job import Job
+from napari_sam3_assistant.session.model import DeviceInUse, Level, Message
+from napari_sam3_assistant.workflows.load import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.session.engine_in_use import EngineInUse
+    from napari_sam3_assistant.session.model import SessionModel
+
+_NEXT = "Next: choose a task, create a prompt layer if needed, then run preview."
+
+
+class ModelLoading:
+    """The verbs that load and unload the model. All are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    engine : EngineInUse
+        The engine.
+    start : callable
+        Starts a job in the place of a run.
+    """
+
+    def __init__(
+        self, model: SessionModel, engine: EngineInUse, start: Callable[[Job], Job]
+    ) -> None:
+        self._model = model
+        self._engine = engine
+        self._start = start
+
+    def load(self) -> Job:
+        """Load the chosen engine, so that the first run need not.
+
+        Raises
+        ------
+        EngineError
+            If it can't run on this machine.
+        """
+        engine = self._engine.take()
+        asked, choice = self._model.device, self._engine.choice
+
+        def work(reporter: Reporter) -> Iterator[DeviceInUse]:
+            self._engine.close_retired()
+            for used in load(engine, reporter):
+                yield DeviceInUse(used, device_reason(asked, used))
+
+        def show(used: DeviceInUse) -> None:
+            if choice == self._engine.choice:
+                self._model.device_in_use = used
+            self._model.message = Message(f"{engine.spec.title} is loaded. {_NEXT}", Level.SUCCESS)
+
+        job = Job("Loading", work)
+        job.yielded.connect(show)
+        return self._start(job)
+
+    def unload(self) -> Job:
+        """Let go of the engine and its memory; previews and prompts stay."""
+        self._engine.let_go()
+        self._model.device_in_use = None
+
+        def work(reporter: Reporter) -> Iterator[str]:
+            reporter.check()
+            self._engine.close_retired()
+            yield "The model is unloaded."
+
+        job = Job("Unloading", work)
+        job.yielded.connect(lambda said: setattr(self._model, "message", Message(said)))
+        return self._start(job)

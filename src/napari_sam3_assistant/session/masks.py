@@ -1,0 +1,45 @@
+"""The session of the mask operations: its state, and its verbs in two groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.session.mask_cleanup import MaskCleanup
+from napari_sam3_assistant.session.mask_collect import MaskCollection
+from napari_sam3_assistant.session.mask_jobs import MaskJobs
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.mask_scene import MaskScene
+
+
+class MaskSession:
+    """What a user can do with labels layers. All methods are called on the GUI thread.
+
+    It has a thread of its own, so masks can be curated while an engine works.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
+        self.model = model
+        self.jobs = MaskJobs(model, scene, deliver)
+        self.cleanup = MaskCleanup(model, scene, self.jobs)
+        self.collection = MaskCollection(model, scene, self.jobs)
+
+    def cancel(self) -> None:
+        """Stop what is running; nothing is changed by half."""
+        self.jobs.cancel()
+
+    def close(self) -> None:
+        """Stop the work."""
+        self.cleanup.hide_preview()
+        self.jobs.close()

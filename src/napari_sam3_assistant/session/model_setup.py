@@ -1,0 +1,178 @@
+"""What makes a model ready to run: its folder, its weights, its device."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.engines.device import override_enabled
+from napari_sam3_assistant.errors import DownloadError
+from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.workflows.check_folder import check_folder, validate_folder
+from napari_sam3_assistant.workflows.find_devices import find_devices
+from napari_sam3_assistant.workflows.get_weights import WeightsRequest, get_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.engines.checkpoints import EngineChoice
+    from napari_sam3_assistant.jobs.job import JobProgress
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.workflows.check_folder import FolderCheck
+    from napari_sam3_assistant.workflows.find_devices import FoundDevices
+
+_DEVICE_FIELDS = ("engine", "model_folder", "device")
+
+
+class ModelSetup:
+    """The verbs about the model folder and the device. All are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    start : callable
+        Starts a job in the place of a run.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+    """
+
+    def __init__(self, model: SessionModel, start: Callable[[Job], Job], deliver: Deliver) -> None:
+        self._model = model
+        self._start = start
+        # Threads of their own: a download takes long, and neither needs the engine.
+        self._downloads = JobRunner(deliver)
+        self._searches = JobRunner(deliver)
+        self._download: Job | None = None
+        if not self.may_choose_device:
+            model.device = "auto"
+        for name in _DEVICE_FIELDS:
+            getattr(model.events, name).connect(self._forget_device, max_args=0)
+
+    @property
+    def may_choose_device(self) -> bool:
+        """Whether the environment frees the choice of the device."""
+        return override_enabled()
+
+    def use_folder(self, folder: str) -> Job:
+        """Take the weights from a folder from now on, with the engine that can read them."""
+        job = Job("Checking the folder", lambda reporter: check_folder(Path(folder), reporter))
+        job.yielded.connect(partial(self._take, folder))
+        return self._start(job)
+
+    def validate(self, folder: str | None = None) -> Job:
+        """Say all that can be found out about a folder without loading it.
+
+        Parameters
+        ----------
+        folder : str, optional
+            The folder; by default the one that is in use.
+        """
+        looked_at = self._model.model_folder if folder is None else folder
+        job = Job("The check", lambda reporter: validate_folder(looked_at, reporter))
+        job.yielded.connect(self._show_check)
+        return self._start(job)
+
+    def find_devices(self) -> Job:
+        """Find out which devices there are; the choice then offers them."""
+        job = Job("Looking for devices", find_devices)
+        job.yielded.connect(self._offer)
+        self._searches.start(job)
+        return job
+
+    # -- fetching weights -----------------------------------------------------------------
+
+    def download(self, folder: str, *, token: str = "", meta: bool = False) -> Job:
+        """Fetch the weights of SAM 3 into a folder and use them from then on.
+
+        Runs go on meanwhile.
+
+        Parameters
+        ----------
+        folder : str
+            Where to.
+        token : str
+            The user's token; empty for the one that is set or saved on this machine.
+        meta : bool
+            Whether to fetch the weights for Meta's package.
+
+        Raises
+        ------
+        DownloadError
+            If one is going already.
+        """
+        if self._download is not None:
+            raise DownloadError("A download is going on.", "Wait for it, or stop it first.")
+        request = WeightsRequest(Path(folder), meta=meta, token=token or None)
+        job = Job("The download", lambda reporter: get_weights(request, reporter))
+        job.progressed.connect(self._show_download)
+        job.yielded.connect(partial(self._take, folder))
+        job.finished.connect(partial(self._end_download, job))
+        self._download = job
+        self._model.download = "Starting the download …"
+        self._downloads.start(job)
+        return job
+
+    def stop_download(self) -> None:
+        """Stop the download; what has arrived stays, and the next one goes on there."""
+        if self._download is not None:
+            self._download.cancel()
+
+    def close(self) -> None:
+        """Stop what is going on."""
+        self._downloads.close(_nothing)
+        self._searches.close(_nothing)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _take(self, folder: str, choice: EngineChoice) -> None:
+        if choice.installed:
+            self._model.model_folder = folder
+            self._model.engine = choice.engine
+            self._model.sam_version = choice.weights.layout.version
+            self._model.findings = ()
+        level = Level.SUCCESS if choice.installed else Level.WARNING
+        self._model.message = Message(choice.reason, level)
+
+    def _show_check(self, check: FolderCheck) -> None:
+        wrong = Level.WARNING if check.usable else Level.ERROR
+        self._model.findings = tuple(
+            Message(f"{found.text} {found.remedy}".strip(), Level.SUCCESS if found.ok else wrong)
+            for found in check.findings
+        )
+        level = Level.SUCCESS if check.usable else Level.ERROR
+        self._model.message = Message(check.verdict, level)
+
+    def _offer(self, found: FoundDevices) -> None:
+        model = self._model
+        if model.device not in found.options:
+            gone, model.device = model.device, "auto"
+            model.message = Message(
+                f"The device {gone} is not there; it is chosen automatically now.", Level.WARNING
+            )
+        automatic = f"Automatic ({found.automatic.device})"
+        model.device_options = tuple({**found.options, "auto": automatic}.items())
+
+    def _show_download(self, progress: JobProgress) -> None:
+        left = progress.remaining
+        ahead = "" if left is None else f", about {left / 60:.0f} min left"
+        self._model.download = f"{progress.step.message}{ahead}"
+
+    def _end_download(self, job: Job, state: JobState) -> None:
+        self._download = None
+        self._model.download = ""
+        if state is JobState.CANCELLED:
+            self._model.message = Message("The download was stopped. The next one goes on there.")
+        elif job.error is not None:
+            self._model.message = Message(str(job.error), Level.ERROR)
+
+    def _forget_device(self) -> None:
+        self._model.device_in_use = None
+
+
+def _nothing() -> None:
+    """Say no farewell: no engine is involved."""

@@ -1,0 +1,106 @@
+"""The results as a table for Qt: rows are looked up when they are shown, none is an item."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+
+from napari_sam3_assistant.session.results import COLUMNS, cells, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_sam3_assistant.session.model import ResultRow
+
+_ROLE = Qt.ItemDataRole
+_NOWHERE = QModelIndex()
+
+
+def _score(row: ResultRow) -> float:
+    return -math.inf if row.record.score is None else row.record.score
+
+
+_KEYS: tuple[Callable[[ResultRow], Any], ...] = (
+    lambda row: row.preview.target.name,
+    lambda row: row.record.text,
+    lambda row: row.preview.target.plane.leading,
+    lambda row: row.record.id,
+    _score,
+    lambda row: row.record.area,
+)
+
+
+class ResultRows(QAbstractTableModel):
+    """Rows in the order and with the filter that the user has chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: tuple[ResultRow, ...] = ()
+        self._shown: list[ResultRow] = []
+        self._wanted = ""
+        self._order: tuple[int, bool] | None = None
+
+    @property
+    def shown(self) -> Sequence[ResultRow]:
+        """The rows that are shown, from the top."""
+        return self._shown
+
+    def show(self, rows: tuple[ResultRow, ...]) -> None:
+        """Show other rows."""
+        self._all = rows
+        self._arrange()
+
+    def filter(self, text: str) -> None:
+        """Show only rows of which a cell holds the text; areas are not looked at."""
+        self._wanted = text.strip().lower()
+        self._arrange()
+
+    def place_of(self, row: ResultRow | None) -> int:
+        """Return where a row is shown, or -1."""
+        return self._shown.index(row) if row in self._shown else -1
+
+    def _arrange(self) -> None:
+        self.beginResetModel()
+        self._shown = [row for row in self._all if not self._wanted or self._holds(row)]
+        if self._order is not None:
+            column, backwards = self._order
+            self._shown.sort(key=_KEYS[column], reverse=backwards)
+        self.endResetModel()
+
+    def _holds(self, row: ResultRow) -> bool:
+        return any(self._wanted in cell.lower() for cell in named(row))
+
+    # -- what Qt asks for -------------------------------------------------------------------
+
+    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many rows are shown."""
+        return 0 if parent.isValid() else len(self._shown)
+
+    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many columns there are."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> Any:  # noqa: ANN401 (Qt's)
+        """Return what a cell shows."""
+        if role == _ROLE.DisplayRole:
+            return cells(self._shown[index.row()])[index.column()]
+        return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
+
+    def headerData(
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = _ROLE.DisplayRole,
+    ) -> Any:  # noqa: ANN401 (Qt's)
+        """Return the name of a column."""
+        if role == _ROLE.DisplayRole and orientation == Qt.Orientation.Horizontal:
+            return COLUMNS[section]
+        return None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; -1 for the order in which the rows came."""
+        backwards = order == Qt.SortOrder.DescendingOrder
+        self._order = None if column < 0 else (column, backwards)
+        self._arrange()

@@ -1,0 +1,129 @@
+"""A session without a window: arrays in place of a viewer, and a desk for what comes back."""
+
+from __future__ import annotations
+
+import queue
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+from napari_sam3_assistant.core.views import ViewChannel, view_of_array
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel, Target
+from napari_sam3_assistant.session.scene import Shot
+from napari_sam3_assistant.session.session import Session
+from napari_sam3_assistant.session.settings import MemorySettings
+
+
+class Desk:
+    """The thread of the test as the thread that the session lives on."""
+
+    def __init__(self):
+        self._calls = queue.SimpleQueue()
+
+    def __call__(self, call):
+        self._calls.put(call)
+
+    def until(self, condition, seconds=30):
+        """Do what comes in until the condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self._calls.get(timeout=max(0.01, end - time.monotonic()))()
+
+
+@dataclass
+class ArrayScene:
+    """A stack of planes, one of them on show; one click on each."""
+
+    stack: np.ndarray
+    plane: int = 0
+    clicks: int = 0
+    _view: object = field(init=False)
+
+    def __post_init__(self):
+        self._view = view_of_array(self.stack, plane=0)
+
+    def take_view(self, image):
+        if image != "image":
+            raise ImageError("The image is gone.")
+        (channel,) = self._view.channels
+        plane = type(channel.plane)((self.plane,), channel.plane.channel)
+        shown = ViewChannel(channel.source, plane, channel.display)
+        return type(self._view)((shown,))
+
+    def take_shot(self, image, kind):
+        view = self.take_view(image)
+        (channel,) = view.channels
+        target = Target("image", "image", channel.source.axes, channel.plane)
+        return Shot(target, view, PromptSet(points=(PointPrompt(20.0, 30.0),)))
+
+    def prompt_state(self):
+        return self.clicks
+
+    def set_prompt_state(self, state):
+        self.clicks = state
+
+    def clear_prompts(self, image):
+        self.clicks = 0
+
+
+@dataclass(eq=False)
+class Bench:
+    """A session and what stands around it."""
+
+    model: SessionModel
+    scene: ArrayScene
+    desk: Desk
+    session: Session
+
+    def click(self):
+        """Place a point."""
+        self.scene.clicks += 1
+        self.model.prompts = PromptCounts(positive=self.scene.clicks)
+        self.session.note_prompts()
+
+    def show_plane(self, number):
+        """Move the slider."""
+        self.scene.plane = number
+        self.session.ahead.follow()
+
+    def run(self):
+        """Run to the end and return the job."""
+        job = self.session.run()
+        self.finish(job)
+        return job
+
+    def finish(self, job):
+        self.desk.until(lambda: job.state.is_over)
+
+
+@pytest.fixture
+def make_bench(tiny_checkpoint):
+    """Return a function that makes sessions on the small checkpoint, closed after the test."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    benches = []
+
+    def make(planes=3, seed=0, settings=None):
+        stack = np.random.default_rng(seed).integers(0, 256, (planes, 60, 80), np.uint8)
+        model, scene, desk = SessionModel(), ArrayScene(stack), Desk()
+        bench = Bench(model, scene, desk, Session(model, scene, desk, settings or MemorySettings()))
+        model.engine, model.model_folder = "sam3-transformers", str(tiny_checkpoint)
+        model.images = (ImageChoice("image", "image", ""),)
+        model.image = "image"
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.session.close()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench()

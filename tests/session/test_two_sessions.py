@@ -1,0 +1,97 @@
+"""Two viewers on one engine."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from napari_sam3_assistant.jobs.job import JobState
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """How often weights were read."""
+    from napari_sam3_assistant.engines.sam3_transformers import engine
+
+    counted = []
+    real = engine.load_model
+    monkeypatch.setattr(engine, "load_model", lambda *given: counted.append(1) or real(*given))
+    return counted
+
+
+@pytest.fixture
+def two(make_bench):
+    first, second = make_bench(seed=0), make_bench(seed=1)
+    first.click()
+    second.click()
+    return first, second
+
+
+def test_the_weights_are_read_once(two, loads):
+    jobs = [bench.session.run() for bench in two]
+    for bench, job in zip(two, jobs, strict=True):
+        bench.finish(job)
+    assert [job.state for job in jobs] == [JobState.DONE] * 2
+    assert loads == [1]
+
+
+def test_each_has_its_own_result(two):
+    first, second = two
+    for bench in two:
+        bench.run()
+    one, other = (bench.model.preview.segmentation for bench in two)
+    assert one.objects[0].score != other.objects[0].score
+
+
+def test_one_closes_while_the_other_runs(two, loads):
+    first, second = two
+    first.run()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(module, _):
+        if type(module).__name__ == "Sam3ViTLayer":
+            inside.set()
+            assert go_on.wait(30)
+
+    import torch
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(hold)
+    job = second.session.run()
+    assert inside.wait(30)
+    first.session.close()
+    go_on.set()
+    second.finish(job)
+    handle.remove()
+    assert job.state is JobState.DONE
+    assert second.model.preview.segmentation.objects
+    assert loads == [1]
+
+
+def test_another_choice_leaves_the_engine_to_the_other(two, loads):
+    first, second = two
+    first.run()
+    second.run()
+    first.model.device = "cpu"
+    first.run()
+    assert second.run().state is JobState.DONE
+    # The second one never lost its weights.
+    assert loads == [1, 1]
+
+
+def test_the_engine_is_closed_with_the_last(two):
+    from napari_sam3_assistant.engines.shared import borrow
+
+    first, second = two
+    first.run()
+    engine = first.session._engine.loaded  # noqa: SLF001 - who holds what can't be seen
+    second.run()
+    first.session.close()
+    assert engine.is_loaded
+    worker = second.session._runner._thread  # noqa: SLF001 - it closes the engine last
+    second.session.close()
+    worker.join(30)
+    assert not engine.is_loaded
+    again = borrow("sam3-transformers", None, "cpu")
+    assert again.engine is not engine
+    again.close()
