@@ -35,3 +35,13 @@ format: setup ## Put the code into the house style
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-oldest .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+
+.PHONY: demo-gui screenshots
+
+demo-gui: ## Open napari with the coins image, the widget and a result
+	@sh tools/setup.sh .venv constraints.txt pyqt6
+	@$(BIN)/python tools/demo_gui.py
+
+screenshots: ## Drive napari and write the pictures of the documentation into docs/images
+	@sh tools/setup.sh .venv constraints.txt pyqt6
+	@sh tools/with_display.sh .venv $(BIN)/python tools/screenshots.py docs/images

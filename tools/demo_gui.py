@@ -53,8 +53,16 @@ class Demo:
         QTest.keyClick(line, Qt.Key.Key_Return)
 
     def wait_for_result(self) -> None:
-        """Wait until a run has ended with a result."""
-        wait_until(lambda: "Preview ready" in self.status)
+        """Wait until a run has ended with a result.
+
+        Raises
+        ------
+        RuntimeError
+            If it ended with an error.
+        """
+        wait_until(lambda: self.status.startswith(("✓ Preview ready", "✕")))
+        if self.status.startswith("✕"):
+            raise RuntimeError(self.status)
 
     @property
     def status(self) -> str:

@@ -2,13 +2,15 @@
 
     python tools/screenshots.py [FOLDER]      (default: docs/images)
 
-Every task is shown in napari's dark and light theme, with a dock 320 and 600 pixels wide. Run it
-on a display with room for the window, such as ``xvfb-run -s "-screen 0 1600x1200x24"``.
+Every task is shown in napari's dark and light theme, with a dock 320 and 600 pixels wide; the
+other tools of the 2D task in the dark theme only. The display must have room for the window, such
+as ``xvfb-run -s "-screen 0 1600x1200x24"``.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
 
     from demo_gui import Demo
 
-_WINDOW = (1200, 880)
-_WIDTHS = (320, 600)
-_THEMES = ("dark", "light")
-_COIN, _ANOTHER = (76, 71), (124, 319)
+_HEIGHT, _REST = 800, 780
+_WIDTHS = {"": 320, "_wide": 600}
+_THEMES = {"": "dark", "_light": "light"}
+_COIN, _BESIDE_IT, _ANOTHER = (54, 45), (54, 72), (124, 336)
+_BOXES = (((30, 18), (78, 74)), ((100, 312), (148, 360)))
 
 
 def points(demo: Demo) -> None:
@@ -36,17 +39,17 @@ def points(demo: Demo) -> None:
     demo.click("tool_points")
     demo.viewer.layers["SAM3 points"].add(_COIN)
     demo.click("next_positive_False")
-    demo.viewer.layers["SAM3 points"].add((76, 110))
+    demo.viewer.layers["SAM3 points"].add(_BESIDE_IT)
     demo.click("run_preview")
     demo.wait_for_result()
 
 
-def boxes(demo: Demo) -> None:
+def box(demo: Demo) -> None:
     """Draw boxes around two coins."""
     demo.click("task_2d_segmentation")
     demo.click("tool_box")
-    for box in (((35, 30), (115, 112)), ((95, 290), (155, 350))):
-        demo.viewer.layers["SAM3 boxes"].add_rectangles(np.array(box))
+    for corners in _BOXES:
+        demo.viewer.layers["SAM3 boxes"].add_rectangles(np.array(corners))
     demo.click("run_preview")
     demo.wait_for_result()
 
@@ -56,8 +59,8 @@ def labels(demo: Demo) -> None:
     demo.click("task_2d_segmentation")
     demo.click("tool_mask")
     painted = demo.viewer.layers["SAM3 mask prompt"]
-    painted.brush_size = 30
-    for y, x in zip(*draw.line(70, 60, 84, 82), strict=True):
+    painted.brush_size = 24
+    for y, x in zip(*draw.line(48, 36, 62, 54), strict=True):
         painted.paint((y, x), 1)
     demo.click("run_preview")
     demo.wait_for_result()
@@ -83,47 +86,47 @@ def live_points(demo: Demo) -> None:
 def exemplar(demo: Demo) -> None:
     """Box one coin, and find those like it."""
     demo.click("task_exemplar_segmentation")
-    demo.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(35, 30), (115, 112)]))
+    demo.viewer.layers["SAM3 boxes"].add_rectangles(np.array(_BOXES[0]))
     demo.click("run_preview")
     demo.wait_for_result()
 
 
-SCENES: dict[str, Callable[[Demo], None]] = {
-    "2d-points": points,
-    "2d-box": boxes,
-    "2d-labels": labels,
-    "text": text,
-    "live-points": live_points,
-    "exemplar": exemplar,
-}
+TASKS: tuple[Callable[[Demo], None], ...] = (points, text, live_points, exemplar)
+TOOLS: tuple[Callable[[Demo], None], ...] = (box, labels)
 
 
 def shoot(demo: Demo, path: Path) -> None:
-    """Write a picture of the whole window, with as many colours as it needs, 256 at most."""
+    """Write a picture of the whole window."""
     QApplication.processEvents()
     pixels = demo.viewer.window.screenshot(canvas_only=False, flash=False)
-    picture = Image.fromarray(pixels[..., :3])
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    # All colours are kept: of few, those of a click or an outline would not be among them.
+    Image.fromarray(pixels[..., :3]).save(path, optimize=True)
+
+
+def arrange(demo: Demo, width: int) -> None:
+    """Give the dock a width, and the rest of the window always the same room."""
+    window = demo.dock.window()
+    window.resize(_REST + width, _HEIGHT)
+    QApplication.processEvents()
+    window.resizeDocks([demo.dock], [width], Qt.Orientation.Horizontal)
+    QApplication.processEvents()
+    demo.viewer.reset_view()
+    QApplication.processEvents()
 
 
 def main(folder: Path) -> None:
-    """Shoot every scene in every theme and width."""
+    """Play every scene and shoot it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, play in SCENES.items():
+    for play in TASKS + TOOLS:
         demo = open_demo(data.coins(), "coins")
-        window = demo.dock.window()
-        window.resize(*_WINDOW)
-        window.resizeDocks([demo.dock], [_WIDTHS[0]], Qt.Orientation.Horizontal)
-        QApplication.processEvents()
-        demo.viewer.reset_view()
+        arrange(demo, _WIDTHS[""])
         play(demo)
-        for theme in _THEMES:
+        for (theme_mark, theme), (width_mark, width) in product(_THEMES.items(), _WIDTHS.items()):
+            if play in TOOLS and theme_mark + width_mark:
+                continue
             demo.viewer.theme = theme
-            for width in _WIDTHS:
-                window.resizeDocks([demo.dock], [width], Qt.Orientation.Horizontal)
-                QApplication.processEvents()
-                demo.viewer.reset_view()
-                shoot(demo, folder / f"{name}-{theme}-{width}.png")
+            arrange(demo, width)
+            shoot(demo, folder / f"{play.__name__}{theme_mark}{width_mark}.png")
         demo.viewer.close()
 
 

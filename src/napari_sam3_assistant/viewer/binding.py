@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -10,12 +11,13 @@ from napari.layers import Image
 
 from napari_sam3_assistant.core.tasks import Tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import Level, Message, Preview, SessionModel
+from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, Preview, SessionModel
 from napari_sam3_assistant.session.session import Session
+from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.viewer import polarity, prompt_layers
 from napari_sam3_assistant.viewer.image_layers import image_layers
-from napari_sam3_assistant.viewer.picking import pick_once
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of, topmost
+from napari_sam3_assistant.viewer.picking import pick_once, select_on_click
+from napari_sam3_assistant.viewer.roles import IMAGE, PROMPT_ROLES, Role, key_of, role_of, topmost
 from napari_sam3_assistant.viewer.scene import ALL_IMAGES, ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.settings import SettingsStore
 
 _HINTS = {
@@ -33,6 +36,15 @@ _HINTS = {
     Tool.MASK: "Paint over the object",
 }
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
+_WATCHED = (
+    "name",
+    "visible",
+    "data",
+    "features",
+    "current_properties",
+    "paint",
+    "selected_label",
+)
 
 _BINDINGS: WeakKeyDictionary[ViewerModel, ReferenceType[Binding]] = WeakKeyDictionary()
 
@@ -83,6 +95,7 @@ class Binding:
         for layer in viewer.layers:
             self._watch_layer(layer)
         self._list_images()
+        self._list_prompt_layers()
         self._follow_active()
 
     def hold(self) -> None:
@@ -120,10 +133,12 @@ class Binding:
         tool = self.model.tool
         if tool is Tool.TEXT:
             return "Type a phrase, then press Enter."
+        setattr(self.model, CHOICE_FIELDS[tool], "")
         with self.scene.at_work():
             name = self.scene.arm(self.model.image, tool)
         self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
         self._count_prompts()
+        self.session.ahead.begin()
         return f"{_HINTS[tool]} (layer “{name}”)."
 
     def refine(self) -> None:
@@ -156,6 +171,30 @@ class Binding:
         """Flip the selected points, or the latest one; returns how many."""
         return self.scene.flip_points(self.model.image)
 
+    def mark_selected(self) -> None:
+        """Give the selected points the polarity of the next click.
+
+        Raises
+        ------
+        PromptError
+            If there is no points layer, or no point is selected.
+        """
+        positive = self.model.next_positive
+        count = self.scene.mark_points(self.model.image, positive=positive)
+        word = "positive" if positive else "negative"
+        self.model.message = Message(f"Updated {counted(count, 'selected point')} to {word}.")
+
+    def reveal(self, row: ResultRow) -> None:
+        """Show the object of a row of the results in the middle of the canvas.
+
+        Raises
+        ------
+        ImageError
+            If its image or its preview layer is gone.
+        """
+        self.model.picked = row
+        self.scene.reveal(row)
+
     # -- from the viewer to the model -----------------------------------------------------
 
     def _viewer_emitters(self) -> list[Any]:
@@ -181,14 +220,20 @@ class Binding:
 
     def _watch_layer(self, layer: Layer) -> None:
         layer.events.name.connect(self._list_images)
+        layer.events.name.connect(self._list_prompt_layers)
         layer.events.visible.connect(self._list_images)
         if isinstance(layer, Image):
             layer.events.data.connect(self._on_pixels)
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
-        if role_of(layer) in PROMPT_ROLES:
-            layer.events.data.connect(self._on_prompts)
+        if role_of(layer) is Role.PREVIEW_LABELS:
+            layer.mouse_drag_callbacks.append(select_on_click)
+            layer.events.selected_label.connect(self._on_picked)
+        if role_of(layer) not in PROMPT_ROLES:
+            self._watch_other(layer)
+            return
+        layer.events.data.connect(self._on_prompts)
         if role_of(layer) is Role.POINTS:
             layer.events.features.connect(self._on_prompts)
             layer.events.current_properties.connect(self._on_next_polarity)
@@ -197,8 +242,17 @@ class Binding:
             layer.bind_key("Control-Z", lambda _: self.session.undo(), overwrite=True)
             layer.bind_key("Control-Shift-Z", lambda _: self.session.redo(), overwrite=True)
 
+    def _watch_other(self, layer: Layer) -> None:
+        """Listen to a layer that is not ours, but that the user may take prompts from."""
+        for name in ("data", "features", "paint"):
+            emitter = getattr(layer.events, name, None)
+            if emitter is not None:
+                emitter.connect(self._on_other_prompts)
+
     def _forget_layer(self, layer: Layer) -> None:
-        for name in ("name", "visible", "data", "features", "current_properties", "paint"):
+        if select_on_click in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(select_on_click)
+        for name in _WATCHED:
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
                 emitter.disconnect(self)
@@ -210,12 +264,14 @@ class Binding:
     def _on_inserted(self, event: Event) -> None:
         self._watch_layer(event.value)
         self._list_images()
+        self._list_prompt_layers()
 
     def _on_removed(self, event: Event) -> None:
         layer = event.value
         self._forget_layer(layer)
         self.scene.forget_pixels(layer)
         self._list_images()
+        self._list_prompt_layers()
         if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
             self.model.preview = None
 
@@ -227,6 +283,15 @@ class Binding:
             self.model.image = choices[0].key if choices else ""
         self._count_prompts()
 
+    def _list_prompt_layers(self, event: Event | None = None) -> None:
+        del event
+        choices = self.scene.prompt_choices()
+        self.model.prompt_layers = choices
+        for tool, name in CHOICE_FIELDS.items():
+            offered = {choice.key for choice in choices if choice.tool is tool}
+            if getattr(self.model, name) not in offered:
+                setattr(self.model, name, "")
+
     def _follow_active(self, event: Event | None = None) -> None:
         del event
         active = self.viewer.layers.selection.active
@@ -236,18 +301,33 @@ class Binding:
     def _on_plane(self, event: Event) -> None:
         del event
         self._list_images()
+        self.session.ahead.follow()
 
     def _on_pixels(self, event: Event) -> None:
         self.scene.forget_pixels(event.source)
         self._list_images()
 
     def _on_prompts(self, event: Event) -> None:
-        # napari tells a change before and after; only what is done counts.
-        if str(getattr(event, "action", "")).upper().rpartition(".")[2] in _BEFORE:
-            return
-        if not self.scene.busy:
+        if not _is_early(event) and not self.scene.busy:
             self._count_prompts()
             self.session.note_prompts()
+
+    def _on_other_prompts(self, event: Event) -> None:
+        if key_of(event.source) not in self.scene.chosen.values() or _is_early(event):
+            return
+        self._count_prompts()
+        self.session.prompts_edited.emit()
+
+    def _on_picked(self, event: Event) -> None:
+        if self.scene.busy:
+            return
+        image, wanted = event.source.metadata.get(IMAGE), event.source.selected_label
+        rows = (
+            row
+            for row in self.model.results
+            if row.record.id == wanted and row.preview.target.image == image
+        )
+        self.model.picked = next(rows, None)
 
     def _on_next_polarity(self, event: Event) -> None:
         self.model.next_positive = polarity.next_positive(event.source)
@@ -265,6 +345,9 @@ class Binding:
         events.image.connect(self._count_prompts, max_args=0)
         events.tool.connect(self._count_prompts, max_args=0)
         events.task.connect(self._count_prompts, max_args=0)
+        events.channel_axis.connect(self._on_channel_axis)
+        for tool, name in CHOICE_FIELDS.items():
+            getattr(events, name).connect(partial(self._on_choice, tool))
         self.scene.restored.connect(self._count_prompts, max_args=0)
 
     def _on_preview(self, preview: Preview | None) -> None:
@@ -274,5 +357,19 @@ class Binding:
             self.model.preview = None
             self.model.message = Message(str(error), Level.WARNING)
 
+    def _on_channel_axis(self, axis: int) -> None:
+        self.scene.channel_axis = axis
+        self._list_images()
+        self.session.ahead.follow()
+
+    def _on_choice(self, tool: Tool, key: str) -> None:
+        self.scene.chosen[tool] = key
+        self._count_prompts()
+
     def _on_next_positive(self, positive: bool) -> None:
         self.scene.set_next_positive(self.model.image, positive=positive)
+
+
+def _is_early(event: Event) -> bool:
+    """Return whether a change is still to come: napari tells it before and after."""
+    return str(getattr(event, "action", "")).upper().rpartition(".")[2] in _BEFORE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Image
 
+from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.images import ImageAxes, ImageSource, PlaneRef, guess_axes
 from napari_sam3_assistant.core.rgb import Display
 from napari_sam3_assistant.core.views import ViewChannel, shown_contrast
@@ -39,8 +40,17 @@ def find_image(viewer: ViewerModel, key: str) -> Image:
     raise ImageError("The image is no longer open.", "Choose another image.")
 
 
-def axes_on_show(viewer: ViewerModel, layer: Layer) -> ImageAxes:
+def axes_on_show(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT) -> ImageAxes:
     """Return the axes of an image, its plane being the one that the viewer displays.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image layer.
+    channel_axis : int
+        Number of its channel axis; -1 to find it out.
 
     Raises
     ------
@@ -56,6 +66,7 @@ def axes_on_show(viewer: ViewerModel, layer: Layer) -> ImageAxes:
         )
     return guess_axes(
         shape_of(layer),
+        channel_axis=channel_axis,
         rgb=layer.rgb,
         axis_labels=layer.axis_labels,
         plane_axes=(rows, columns),
@@ -109,14 +120,14 @@ def _colours(layer: Image) -> npt.NDArray[np.float64]:
     return np.asarray(layer.colormap.map(np.linspace(0, 1, 256)), float)[:, :3]
 
 
-def choice(viewer: ViewerModel, layer: Image) -> ImageChoice:
+def choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
     """Return an image as the user chooses it."""
-    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer))
+    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer, channel_axis))
 
 
-def _summary(viewer: ViewerModel, layer: Image) -> str:
+def _summary(viewer: ViewerModel, layer: Image, channel_axis: int) -> str:
     try:
-        axes = axes_on_show(viewer, layer)
+        axes = axes_on_show(viewer, layer, channel_axis)
     except Sam3AssistantError as error:
         return str(error)
     shape = shape_of(layer)

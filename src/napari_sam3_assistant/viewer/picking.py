@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Labels
+    from napari.components import ViewerModel
+    from napari.layers import Labels, Layer
     from napari.utils.events import Event
+
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.session.model import Target
 
 
 def pick_once(layer: Labels, picked: Callable[[int], None]) -> None:
@@ -29,6 +35,62 @@ def pick_once(layer: Labels, picked: Callable[[int], None]) -> None:
     layer.mouse_drag_callbacks.append(_Pick(picked))
 
 
+def select_on_click(layer: Labels, event: Event) -> None:
+    """Make the clicked object the layer's selected label: a mouse callback.
+
+    Only where a click does nothing else, so not while the user paints or places prompts.
+    """
+    if layer.mode == "pan_zoom" and (value := _value_at(layer, event)):
+        layer.selected_label = value
+
+
+def show_object(
+    viewer: ViewerModel, labels: Labels, target: Target, record: ObjectRecord, image: Layer
+) -> None:
+    """Bring an object to the middle of the canvas, on its slice, and select it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    labels : Labels
+        The layer that shows the object.
+    target : Target
+        The plane that the object lies on.
+    record : ObjectRecord
+        The object.
+    image : Layer
+        The image layer of the plane.
+    """
+    axes, region = target.axes, record.region
+    position = np.zeros(image.ndim)
+    for axis, index in zip(axes.leading, target.plane.leading, strict=True):
+        position[axis] = index
+    if axes.channel is not None and target.plane.channel is not None:
+        position[axes.channel] = target.plane.channel
+    position[axes.y] = (region.y0 + region.y1 - 1) / 2
+    position[axes.x] = (region.x0 + region.x1 - 1) / 2
+    world = np.asarray(image.data_to_world(position), float)
+    missing = viewer.dims.ndim - image.ndim
+    shown = set(viewer.dims.displayed)
+    hidden = [axis for axis in range(image.ndim) if axis + missing not in shown]
+    viewer.dims.set_point([axis + missing for axis in hidden], [world[axis] for axis in hidden])
+    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    camera.center = [world[axis - missing] for axis in viewer.dims.displayed]
+    viewer.layers.selection.active = labels
+    labels.selected_label = record.id
+
+
+def _value_at(layer: Labels, event: Event) -> int:
+    value = layer.get_value(
+        event.position,
+        view_direction=event.view_direction,
+        dims_displayed=event.dims_displayed,
+        world=True,
+    )
+    return int(value or 0)
+
+
 class _Pick:
     """A mouse callback that takes itself away when it has done its work."""
 
@@ -36,12 +98,7 @@ class _Pick:
         self._picked = picked
 
     def __call__(self, layer: Labels, event: Event) -> None:
-        value = layer.get_value(
-            event.position,
-            view_direction=event.view_direction,
-            dims_displayed=event.dims_displayed,
-            world=True,
-        )
+        value = _value_at(layer, event)
         if value:
             layer.mouse_drag_callbacks.remove(self)
-            self._picked(int(value))
+            self._picked(value)

@@ -156,11 +156,8 @@ def _whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]
     return position
 
 
-def collect(layers: Sequence[Layer], stage: Stage, kind: PromptKind) -> PromptSet:
-    """Return the prompts of one kind on the plane on show, in its pixels."""
-    if kind is PromptKind.TEXT:
-        return PromptSet()
-    layer = topmost(layers, ROLE_OF_KIND[kind], key_of(stage.layer))
+def collect(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptSet:
+    """Return a layer's prompts of one kind on the plane on show, in its pixels."""
     if layer is None:
         return PromptSet()
     if kind is PromptKind.POINTS:
@@ -174,11 +171,8 @@ def collect(layers: Sequence[Layer], stage: Stage, kind: PromptKind) -> PromptSe
     return PromptSet(boxes=tuple(map(BoxPrompt, regions)))
 
 
-def count(layers: Sequence[Layer], stage: Stage, kind: PromptKind) -> PromptCounts:
-    """Return how many prompts of one kind there are on the plane on show, and elsewhere."""
-    if kind is PromptKind.TEXT:
-        return PromptCounts()
-    layer = topmost(layers, ROLE_OF_KIND[kind], key_of(stage.layer))
+def count(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptCounts:
+    """Return how many prompts of one kind a layer has on the plane on show, and elsewhere."""
     if layer is None:
         return PromptCounts()
     if kind is PromptKind.POINTS:

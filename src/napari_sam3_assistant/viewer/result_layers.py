@@ -32,6 +32,7 @@ ENGINE = "sam3_engine"
 _BOX_EDGE = "#f2c744"
 _ACCEPTED_LIMIT = 2**31
 _PREVIEW_ROLES = (Role.PREVIEW_BOXES, Role.PREVIEW_LABELS)
+_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES}
 
 
 def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
@@ -120,11 +121,22 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
         _add_below_prompts(viewer, layer)
     else:
         _write(layer, data)
-        if not np.allclose(layer.translate, placed["translate"]):
-            layer.translate = placed["translate"]
+        _move(layer, placed)
         layer.metadata.update(_metadata(Role.PREVIEW_LABELS, preview))
     layer.features = features_of(segmentation)
     layer.visible = True
+
+
+def _move(layer: Layer, place_: dict[str, Any]) -> None:
+    """Give a layer its place in the world, if it is another one than it has."""
+    if not np.allclose(layer.affine.affine_matrix, place_["affine"]):
+        layer.affine = place_["affine"]
+    for name in ("scale", "translate", "rotate", "shear"):
+        if not np.allclose(getattr(layer, name), place_[name]):
+            setattr(layer, name, place_[name])
+    for name in ("units", "axis_labels"):
+        if getattr(layer, name) != place_[name]:
+            setattr(layer, name, place_[name])
 
 
 def _write(layer: Labels, data: npt.NDArray[np.uint32]) -> None:
@@ -159,13 +171,10 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
         ],
     }
     if layer is None:
-        layer = Shapes(
-            ndim=len(kept),
-            name=NAMES[Role.PREVIEW_BOXES],
-            **layer_transform(image, axes),
-        )
+        layer = Shapes(ndim=len(kept), name=NAMES[Role.PREVIEW_BOXES])
         layer.metadata.update(tag(Role.PREVIEW_BOXES, preview.target.image))
         _add_below_prompts(viewer, layer)
+    _move(layer, layer_transform(image, axes))
     layer.selected_data = set()
     layer.data = []
     layer.add(
@@ -192,9 +201,9 @@ def _outline(
 
 
 def _add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
-    """Add a layer under the prompt layers, so that clicks stay visible."""
+    """Add a layer under the prompts and the boxes, so that these stay visible."""
     index = len(viewer.layers)
-    while index and role_of(viewer.layers[index - 1]) in PROMPT_ROLES:
+    while index and role_of(viewer.layers[index - 1]) in _ON_TOP:
         index -= 1
     viewer.layers.insert(index, layer)
 

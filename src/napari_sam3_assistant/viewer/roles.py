@@ -24,6 +24,11 @@ class Role(StrEnum):
     PREVIEW_BOXES = "preview_boxes"
     ACCEPTED = "live_accepted_labels"
     SAVED = "saved_labels"
+    ACCEPTED_OBJECT = "accepted_object"
+    CLASS_MASK = "class_working_mask"
+    FINAL_MASK = "final_training_mask"
+    OVERLAP_MAP = "overlap_map"
+    MASK_CHANGES = "mask_changes"
 
 
 NAMES = {

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.tasks import Tool
 from napari_sam3_assistant.core.views import ImageView
-from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
-from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, Target
+from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.session.model import ImageChoice, LayerChoice, PromptCounts, Target
 from napari_sam3_assistant.session.scene import Shot
 from napari_sam3_assistant.viewer import polarity, prompt_layers, prompt_states, result_layers
 from napari_sam3_assistant.viewer.image_layers import (
@@ -23,6 +24,7 @@ from napari_sam3_assistant.viewer.image_layers import (
     plane_on_show,
     shape_of,
 )
+from napari_sam3_assistant.viewer.picking import show_object
 from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, topmost
 
 if TYPE_CHECKING:
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import ImageAxes
     from napari_sam3_assistant.core.prompts import PromptKind
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.model import Preview, ResultRow
 
 ALL_IMAGES = "all visible images"
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
+_TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
 class ViewerScene:
@@ -51,6 +54,10 @@ class ViewerScene:
     ----------
     busy : bool
         Whether the layers are being changed by us and not by the user.
+    channel_axis : int
+        Number of the images' channel axis; -1 to find it out.
+    chosen : dict of Tool to str
+        Keys of the layers that prompts are taken from, where it is not the session's own.
     """
 
     restored = Signal()
@@ -58,6 +65,8 @@ class ViewerScene:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.busy = False
+        self.channel_axis = FIND_OUT
+        self.chosen: dict[Tool, str] = {}
         self._sources: dict[tuple[str, ImageAxes], ImageSource] = {}
 
     # -- images ---------------------------------------------------------------------------
@@ -65,7 +74,7 @@ class ViewerScene:
     def choices(self) -> tuple[ImageChoice, ...]:
         """Return the images that can be chosen, the topmost first."""
         images = image_layers(self.viewer)
-        listed = [choice(self.viewer, layer) for layer in reversed(images)]
+        listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
         if sum(layer.visible for layer in images) > 1:
             listed.append(ImageChoice(ALL_IMAGES, "All visible images", "as one coloured picture"))
         return tuple(listed)
@@ -94,6 +103,9 @@ class ViewerScene:
         except ImageError:
             return None
 
+    def _axes(self, layer: Image) -> ImageAxes:
+        return axes_on_show(self.viewer, layer, self.channel_axis)
+
     def _visible(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]
         if not images:
@@ -109,7 +121,7 @@ class ViewerScene:
             If the image is gone, or the viewer shows no plane of it.
         """
         layer = self.image(key)
-        axes = axes_on_show(self.viewer, layer)
+        axes = self._axes(layer)
         shape = shape_of(layer)
         return prompt_layers.Stage(
             layer,
@@ -121,6 +133,13 @@ class ViewerScene:
 
     def take_shot(self, image: str, kind: PromptKind) -> Shot:
         """Freeze the plane on show and the prompts of one kind on it."""
+        stage = self.stage(image)
+        target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
+        prompts = prompt_layers.collect(self._prompts_of(stage, kind), stage, kind)
+        return Shot(target, self.take_view(image), prompts)
+
+    def take_view(self, image: str) -> ImageView:
+        """Return what the model would see of the plane on show."""
         stage = self.stage(image)
         layers = self._visible() if image == ALL_IMAGES else [stage.layer]
         self._check_aligned(layers)
@@ -134,12 +153,10 @@ class ViewerScene:
             for layer in layers
             if (source := self._source(layer))
         )
-        target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
-        prompts = prompt_layers.collect(self.viewer.layers, stage, kind)
-        return Shot(target, ImageView(channels), prompts)
+        return ImageView(channels)
 
     def _source(self, layer: Image) -> ImageSource:
-        axes = axes_on_show(self.viewer, layer)
+        axes = self._axes(layer)
         key = (key_of(layer), axes)
         if key not in self._sources:
             data = list(layer.data) if layer.multiscale else layer.data
@@ -180,12 +197,33 @@ class ViewerScene:
         except Sam3AssistantError:
             # No image, or no plane of it: no prompts on it either; the run says why.
             return PromptCounts()
-        return prompt_layers.count(self.viewer.layers, stage, kind)
+        return prompt_layers.count(self._prompts_of(stage, kind), stage, kind)
+
+    def prompt_choices(self) -> tuple[LayerChoice, ...]:
+        """Return the layers that prompts can be taken from, the topmost first."""
+        return tuple(
+            LayerChoice(key_of(layer), layer.name, _TOOL_OF_ROLE[role])
+            for layer in reversed(self.viewer.layers)
+            for role, kind in prompt_layers.LAYER_TYPES.items()
+            if isinstance(layer, kind)
+        )
+
+    def prompt_layer(self, image: str, role: Role) -> Layer | None:
+        """Return the layer that an image's prompts of a role are taken from, or None."""
+        chosen = self.chosen.get(_TOOL_OF_ROLE[role], "")
+        for layer in self.viewer.layers:
+            if chosen and key_of(layer) == chosen:
+                return layer
+        return topmost(self.viewer.layers, role, image)
+
+    def _prompts_of(self, stage: prompt_layers.Stage, kind: PromptKind) -> Layer | None:
+        role = prompt_layers.ROLE_OF_KIND.get(kind)
+        return None if role is None else self.prompt_layer(key_of(stage.layer), role)
 
     def points_layer(self, image: str) -> Points | None:
         """Return the points layer of an image, or None."""
         layer = self.find(image)
-        return None if layer is None else topmost(self.viewer.layers, Role.POINTS, key_of(layer))
+        return None if layer is None else self.prompt_layer(key_of(layer), Role.POINTS)
 
     def set_next_positive(self, image: str, *, positive: bool) -> None:
         """Choose the polarity of the next click."""
@@ -197,6 +235,26 @@ class ViewerScene:
         """Flip the selected points, or the latest one; returns how many."""
         layer = self.points_layer(image)
         return 0 if layer is None else polarity.flip(layer)
+
+    def mark_points(self, image: str, *, positive: bool) -> int:
+        """Give the selected points a polarity; returns how many.
+
+        Raises
+        ------
+        PromptError
+            If there is no points layer, or no point is selected.
+        """
+        layer = self.points_layer(image)
+        if layer is None:
+            raise PromptError("There is no points layer.", "Press Create Prompt Layer first.")
+        chosen = set(layer.selected_data)
+        if not chosen:
+            raise PromptError(
+                "Select one or more points before applying the positive/negative type.",
+                "Use the arrow tool of the points layer.",
+            )
+        polarity.set_polarity(layer, chosen, dict.fromkeys(chosen, positive))
+        return len(chosen)
 
     def prompt_state(self) -> object:
         """Return all prompts as a value that :meth:`set_prompt_state` takes."""
@@ -238,6 +296,21 @@ class ViewerScene:
             return
         image = self.image(preview.target.image)
         result_layers.show_preview(self.viewer, image, preview)
+
+    def reveal(self, row: ResultRow) -> None:
+        """Bring an object of a preview to the middle of the canvas, and select it.
+
+        Raises
+        ------
+        ImageError
+            If its image or its preview layer is gone.
+        """
+        target = row.preview.target
+        labels = topmost(self.viewer.layers, Role.PREVIEW_LABELS, target.image)
+        if labels is None:
+            raise ImageError("The preview layer is gone.", "Press Run Preview again.")
+        image = self.image(target.image)
+        show_object(self.viewer, labels, target, row.record, image)
 
     def accept(self, preview: Preview) -> object:
         """Add the preview's objects to the accepted labels; returns what undoes it."""

@@ -12,6 +12,8 @@ from superqt.utils import QSignalDebouncer
 
 from napari_sam3_assistant.viewer.binding import session_for
 from napari_sam3_assistant.viewer.shortcuts import bind_shortcuts
+from napari_sam3_assistant.widgets.advanced.panel import AdvancedPanel
+from napari_sam3_assistant.widgets.modes import Modes
 from napari_sam3_assistant.widgets.notify import guarded
 from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
 from napari_sam3_assistant.widgets.settings_store import QtSettingsStore
@@ -39,7 +41,8 @@ class MainWidget(QWidget):
         super().__init__()
         chosen = napari_viewer or viewer or current_viewer()
         self.setObjectName("sam3_assistant")
-        self.binding = binding = session_for(chosen, QtDispatcher(), QtSettingsStore())
+        store = QtSettingsStore()
+        self.binding = binding = session_for(chosen, QtDispatcher(), store)
         self._live = QSignalDebouncer(parent=self)
         self._live.setTimeout(LIVE_DELAY_MS)
         self._live.triggered.connect(guarded(binding.model, binding.session.run_live))
@@ -53,7 +56,9 @@ class MainWidget(QWidget):
         scroll.setWidget(SimplePanel(binding))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        layout.addWidget(
+            Modes({"simple": scroll, "advanced": AdvancedPanel(binding, store)}, store)
+        )
         self.setMinimumWidth(_NARROWEST)
 
         # Once, whichever way the widget goes: taken out of its dock, destroyed by Qt, or forgotten.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.widgets.bind import bind_value, watch
@@ -51,7 +52,7 @@ class ModelActions(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
-        layout.addWidget(self._by_itself)
+        layout.addWidget(self._by_itself, 0, Qt.AlignmentFlag.AlignLeft)
         watch(model, "engine model_folder device_in_use running", self, self._show)
 
     def _show(self) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_sam3_assistant.core.tasks import Task, Tool
 from napari_sam3_assistant.widgets.fields.buttons import ChoiceButtons
+from napari_sam3_assistant.widgets.fields.device import DeviceField
+from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
 from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
 from napari_sam3_assistant.widgets.fields.image import ImageField
+from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
 from napari_sam3_assistant.widgets.fields.run_controls import RunControls
 from napari_sam3_assistant.widgets.fields.status import StatusField
 from napari_sam3_assistant.widgets.fields.threshold import ThresholdField
+from napari_sam3_assistant.widgets.fold import Fold
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -52,14 +55,15 @@ class SimplePanel(QWidget):
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
         layout.addWidget(_group("Run", RunControls(binding), StatusField(model)))
-        more = QCollapsible("More options")
         options = QWidget()
         form = QFormLayout(options)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Detection threshold", ThresholdField(model))
         form.addRow("Engine", EngineField(session))
-        more.addWidget(options)
-        layout.addWidget(more)
+        form.addRow("Device", DeviceField(session))
+        form.addRow("Model folder", ModelFolderField(session))
+        form.addRow(EncodeAheadField(session))
+        layout.addWidget(Fold("More options", options))
         layout.addStretch(1)
 
 

@@ -1,0 +1,1 @@
+"""Advanced mode: every step of the workflow, in one column or two."""

@@ -1,0 +1,147 @@
+"""The arrangement of Advanced mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QBoxLayout,
+    QFormLayout,
+    QFrame,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.widgets.fields.channel_axis import ChannelAxisField
+from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
+from napari_sam3_assistant.widgets.fields.device import DeviceField
+from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
+from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
+from napari_sam3_assistant.widgets.fields.image import ImageField
+from napari_sam3_assistant.widgets.fields.log import LogField
+from napari_sam3_assistant.widgets.fields.model_actions import ModelActions
+from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
+from napari_sam3_assistant.widgets.fields.polarity import PolarityField
+from napari_sam3_assistant.widgets.fields.prompt_layers import PromptLayersField
+from napari_sam3_assistant.widgets.fields.results_table import ResultsTable
+from napari_sam3_assistant.widgets.fields.run_controls import RunControls
+from napari_sam3_assistant.widgets.fields.status import StatusField
+from napari_sam3_assistant.widgets.fields.task import PromptTypeField, TaskField
+from napari_sam3_assistant.widgets.fields.text import TextField
+from napari_sam3_assistant.widgets.fields.threshold import ThresholdField
+from napari_sam3_assistant.widgets.fold import Fold
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
+
+    from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.viewer.binding import Binding
+
+_WIDE = 640
+"""From this width on, in pixels, the steps stand in two columns."""
+
+
+class AdvancedPanel(QScrollArea):
+    """Steps 1 to 5 and the log, each behind a heading that folds it.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    store : SettingsStore
+        Remembers which steps are open.
+    """
+
+    def __init__(self, binding: Binding, store: SettingsStore) -> None:
+        super().__init__()
+        self.setObjectName("advanced_panel")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._store = store
+        content = QWidget()
+        self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
+        self._columns.addLayout(self._column(_first_steps(binding)), 1)
+        self._columns.addLayout(self._column(_last_steps(binding)), 1)
+        self.setWidget(content)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Stand in two columns where there is room for them."""
+        directions = QBoxLayout.Direction
+        wide = event is not None and event.size().width() >= _WIDE
+        self._columns.setDirection(directions.LeftToRight if wide else directions.TopToBottom)
+        super().resizeEvent(event)
+
+    def _column(self, steps: dict[str, QWidget]) -> QVBoxLayout:
+        column = QVBoxLayout()
+        for title, content in steps.items():
+            column.addWidget(self._fold(title, content))
+        column.addStretch(1)
+        return column
+
+    def _fold(self, title: str, content: QWidget) -> Fold:
+        name = f"open_{title.split('.')[0].replace(' ', '_').lower()}"
+        kept = self._store.get(name)
+        fold = Fold(title, content, is_open=kept != "False")
+        fold.turned.connect(lambda is_open: self._store.set(name, str(is_open)))
+        return fold
+
+
+def _first_steps(binding: Binding) -> dict[str, QWidget]:
+    session, model = binding.session, binding.model
+    return {
+        "Step 1. Model": _step(
+            EngineBadge(session),
+            _form({"Engine": EngineField(session), "Device": DeviceField(session)}),
+            ModelFolderField(session),
+            ModelActions(session),
+        ),
+        "Step 2. Task Setup": _step(
+            _form({"Task": TaskField(model), "Target image": ImageField(model)}),
+            _form(
+                {
+                    "Channel axis": ChannelAxisField(model),
+                    "Detection threshold": ThresholdField(model),
+                }
+            ),
+            EncodeAheadField(session),
+        ),
+        "Step 3. Prompt Tools": _step(
+            _form({"Prompt type": PromptTypeField(model)}),
+            CreatePromptLayer(binding),
+            PolarityField(binding),
+            _form({"Text prompt": TextField(model, guarded(model, session.run))}),
+            Fold("Prompt Layers", PromptLayersField(model)),
+        ),
+    }
+
+
+def _last_steps(binding: Binding) -> dict[str, QWidget]:
+    return {
+        "Step 4. Run and Save": _step(RunControls(binding), StatusField(binding.model)),
+        "Step 5. Results": _step(ResultsTable(binding)),
+        "Log. Activity": _step(LogField(binding.model)),
+    }
+
+
+def _step(*fields: QWidget) -> QWidget:
+    content = QFrame()
+    content.setFrameShape(QFrame.Shape.StyledPanel)
+    layout = QVBoxLayout(content)
+    for field in fields:
+        layout.addWidget(field)
+    return content
+
+
+def _form(rows: dict[str, QWidget]) -> QWidget:
+    content = QWidget()
+    form = QFormLayout(content)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for title, field in rows.items():
+        form.addRow(title, field)
+    return content

@@ -1,0 +1,57 @@
+"""Simple or Advanced: which of the two panels is on show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QHBoxLayout, QRadioButton, QStackedWidget, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_sam3_assistant.session.settings import SettingsStore
+
+_KEPT = "workspace_mode"
+_TIPS = {
+    "simple": "A few fields, for a first try",
+    "advanced": "Every step: model, task, prompts, run, results",
+}
+
+
+class Modes(QWidget):
+    """A switch, and the panel that it chooses. Switching changes nothing but the view.
+
+    Parameters
+    ----------
+    panels : mapping of str to QWidget
+        The panels by the name of their mode, the default first.
+    store : SettingsStore
+        Remembers the mode.
+    """
+
+    def __init__(self, panels: Mapping[str, QWidget], store: SettingsStore) -> None:
+        super().__init__()
+        self._stack = QStackedWidget()
+        kept = store.get(_KEPT)
+        chosen = kept if kept is not None and kept in panels else next(iter(panels))
+        switch = QHBoxLayout()
+        for name, panel in panels.items():
+            self._stack.addWidget(panel)
+            button = QRadioButton(name.capitalize())
+            button.setObjectName(f"mode_{name}")
+            button.setToolTip(_TIPS[name])
+            button.setChecked(name == chosen)
+
+            def show(on: bool, name: str = name, panel: QWidget = panel) -> None:
+                if on:
+                    self._stack.setCurrentWidget(panel)
+                    store.set(_KEPT, name)
+
+            button.toggled.connect(show)
+            switch.addWidget(button)
+        switch.addStretch(1)
+        self._stack.setCurrentWidget(panels[chosen])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(switch)
+        layout.addWidget(self._stack, 1)

@@ -1,0 +1,38 @@
+"""A viewer without a window whose mask jobs are delivered when a test says so."""
+
+import queue
+
+import numpy as np
+from napari.components import ViewerModel
+
+from napari_sam3_assistant.viewer.mask_binding import masks_for
+
+
+class MaskStage:
+    """A viewer, the mask session on it, and the thread's results, delivered by ``settle``."""
+
+    def __init__(self):
+        self._calls = queue.SimpleQueue()
+        self.viewer = ViewerModel()
+        self.binding = masks_for(self.viewer, self._calls.put)
+        self.model = self.binding.model
+        self.cleanup = self.binding.session.cleanup
+        self.collection = self.binding.session.collection
+
+    def settle(self):
+        """Deliver results until nothing runs any more."""
+        while self.model.running:
+            self._calls.get(timeout=30)()
+        return self.model.message.text
+
+    def add(self, labels, target=True, **options):
+        layer = self.viewer.add_labels(np.array(labels), **options)
+        if target:
+            self.model.target = str(layer.unique_id)
+        return layer
+
+    def key(self, layer):
+        return str(layer.unique_id)
+
+    def named(self, name):
+        return np.asarray(self.viewer.layers[name].data)

@@ -1,0 +1,226 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.session.mask_model import SaveMode
+
+PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
+
+
+@pytest.fixture
+def preview(stage):
+    stage.viewer.add_image(np.zeros((2, 4)), name="picture")
+    return stage.add(PREVIEW, name="SAM3 preview labels", scale=(2, 3), translate=(5, 6))
+
+
+def save(stage, class_name, value, object_name="one", label=0):
+    stage.model.class_name, stage.model.class_value = class_name, value
+    stage.model.object_name, stage.model.label = object_name, label
+    stage.collection.save_accepted()
+    return stage.settle()
+
+
+def test_a_preview_is_saved_with_all_that_is_known_of_it(stage, preview):
+    said = save(stage, "myelin", 4)
+
+    assert said == "Saved accepted object layer: myelin_one."
+    layer = stage.viewer.layers["myelin_one"]
+    np.testing.assert_array_equal(layer.data, PREVIEW)
+    assert layer.metadata == {
+        "sam3_role": "accepted_object",
+        "object_name": "one",
+        "class_name": "myelin",
+        "class_value": 4,
+        "instance_kind": "object",
+        "source_image_layer": "picture",
+        "source_preview_layer": "SAM3 preview labels",
+        "source_task": "",
+        "created_from": "Mask Operations",
+    }
+    assert tuple(layer.data_to_world((1, 1))) == tuple(preview.data_to_world((1, 1)))
+    preview.data[:] = 0
+    assert layer.data.any()
+
+
+def test_a_name_that_is_taken_gets_a_number_and_empty_fields_have_defaults(stage, preview):
+    save(stage, "", 1, "")
+    save(stage, "", 1, "")
+
+    assert [layer.name for layer in stage.viewer.layers][-2:] == [
+        "class_SAM3 preview labels",
+        "class_SAM3 preview labels [1]",
+    ]
+
+
+def test_one_label_of_a_preview(stage, preview):
+    save(stage, "a", 1, label=2)
+
+    assert stage.named("a_one").tolist() == [[0, 0, 0, 0], [0, 2, 2, 0]]
+    assert "no pixel of label 9" in save(stage, "b", 1, label=9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (SaveMode.APPEND, [[9, 1, 0, 0], [9, 2, 2, 9]]),
+        (SaveMode.REPLACE, [[0, 1, 0, 0], [0, 2, 2, 0]]),
+    ],
+)
+def test_append_and_replace_write_into_the_accepted_layer(stage, preview, mode, expected):
+    preview.data[0, 0] = 0
+    save(stage, "a", 1)
+    layer = stage.viewer.layers["a_one"]
+    layer.data[:] = [[9, 9, 0, 0], [9, 9, 9, 9]]
+    stage.model.save_mode = mode
+
+    stage.collection.save_accepted()
+
+    assert stage.settle() == "Updated accepted object layer: a_one."
+    assert layer.data.tolist() == expected
+    stage.collection.undo_accepted()
+    assert layer.data.tolist() == [[9, 9, 0, 0], [9, 9, 9, 9]]
+
+
+def test_what_is_missing_is_said(stage):
+    with pytest.raises(MaskError, match="Select a source"):
+        stage.collection.save_accepted()
+    stage.add(PREVIEW)
+    stage.model.save_mode = SaveMode.APPEND
+    with pytest.raises(MaskError, match="Select an accepted target"):
+        stage.collection.save_accepted()
+    with pytest.raises(MaskError, match="at least one accepted-object"):
+        stage.collection.merge_accepted()
+    with pytest.raises(MaskError, match="at least one class mask"):
+        stage.collection.merge_final()
+    with pytest.raises(MaskError, match="at least two"):
+        stage.collection.show_overlap()
+    with pytest.raises(MaskError, match="export path"):
+        stage.collection.export()
+    stage.model.path = "x.tif"
+    with pytest.raises(MaskError, match="was not found"):
+        stage.collection.export()
+
+
+def test_a_target_of_another_shape_is_refused(stage, preview):
+    save(stage, "a", 1)
+    stage.model.save_mode = SaveMode.APPEND
+    other = stage.viewer.add_labels(np.ones((3, 3), np.uint8))
+    stage.model.source = stage.key(other)
+
+    stage.collection.save_accepted()
+
+    assert "Shape mismatch: source (3, 3), target (2, 4)." in stage.settle()
+
+
+@pytest.fixture
+def accepted(stage, preview):
+    """Two accepted layers that share a pixel."""
+    save(stage, "axon", 5, label=1)
+    preview.data[0, 1:3] = 3
+    preview.data[0, 0] = 0
+    save(stage, "myelin", 3, label=3)
+    return [stage.key(stage.viewer.layers[name]) for name in ("axon_one", "myelin_one")]
+
+
+def test_accepted_objects_are_merged_by_class(stage, accepted):
+    stage.model.merge_chosen = tuple(accepted)
+    stage.collection.count_overlap()
+    stage.settle()
+    assert stage.model.merge_overlap == 1
+
+    stage.collection.merge_accepted()
+
+    assert "Merged 2 accepted object layers into class mask: class_working_mask" in stage.settle()
+    layer = stage.viewer.layers["class_working_mask"]
+    assert layer.data.tolist() == [[5, 3, 3, 0], [0, 0, 0, 0]]
+    assert layer.metadata["class_value"] == [3, 5]
+    assert layer.metadata["class_name"] == "myelin, axon"
+    assert layer.metadata["source_accepted_layers"] == ["axon_one", "myelin_one"]
+    assert layer.scale.tolist() == [2, 3]
+
+
+def test_the_order_that_was_dragged_has_priority_or_the_order_of_ticking(stage, accepted):
+    axon, myelin = accepted
+    stage.model.final_chosen = (axon, myelin)
+    stage.model.final_order = (myelin, axon, *stage.model.final_order)
+
+    stage.model.rule = OverlapRule.PRIORITY
+    stage.collection.merge_final()
+    stage.settle()
+    assert stage.named("final_training_mask").tolist() == [[5, 3, 3, 0], [0, 0, 0, 0]]
+    stage.model.rule = OverlapRule.EARLIER
+    stage.collection.merge_final()
+    stage.settle()
+    assert stage.named("final_training_mask").tolist() == [[5, 5, 3, 0], [0, 0, 0, 0]]
+    # A second merge fills the same layer, so an export never takes an old one.
+    assert [layer.name for layer in stage.viewer.layers].count("final_training_mask") == 1
+
+
+def test_ticks_and_order_survive_changes_of_the_list(stage, accepted):
+    stage.model.final_chosen = tuple(accepted)
+    stage.model.final_order = tuple(reversed(stage.model.final_order))
+    before = stage.model.final_order
+
+    stage.add(PREVIEW, target=False)
+    stage.viewer.layers.move(0, 2)
+
+    assert stage.model.final_chosen == tuple(accepted)
+    assert stage.model.final_order[1:] == before
+
+
+def test_the_overlap_map(stage, accepted):
+    stage.model.final_chosen = tuple(accepted)
+
+    stage.collection.show_overlap()
+
+    assert stage.settle() == "Created overlap map “SAM3 overlap map” from 2 layers."
+    layer = stage.viewer.layers["SAM3 overlap map"]
+    assert layer.data.tolist() == [[0, 2, 0, 0], [0, 0, 0, 0]]
+    assert layer.metadata["source_layers"] == ["axon_one", "myelin_one"]
+
+
+def test_layers_that_lie_elsewhere_are_refused(stage, accepted):
+    stage.viewer.layers["axon_one"].translate = (0, 0)
+    stage.model.final_chosen = tuple(accepted)
+
+    with pytest.raises(MaskError, match="don't lie on top of each other"):
+        stage.collection.merge_final()
+
+
+def test_merge_and_export_writes_what_was_merged(stage, accepted, tmp_path):
+    stage.model.final_chosen = tuple(accepted)
+    stage.model.merge_mode = MergeMode.INSTANCE
+    stage.model.export_format = ExportFormat.COCO_RLE
+    stage.model.path = str(tmp_path / "masks.v1")
+
+    stage.collection.merge_and_export()
+
+    assert stage.settle() == f"Exported mask “final_training_mask” to {tmp_path / 'masks.v1.json'}."
+    content = json.loads((tmp_path / "masks.v1.json").read_text())
+    assert [one["category_id"] for one in content["annotations"]] == [3, 5]
+    assert {one["name"] for one in content["categories"]} == {"axon", "myelin"}
+    assert content["images"][0]["file_name"] == "picture"
+
+
+def test_export_of_any_layer_by_its_name(stage, preview, tmp_path):
+    stage.model.output = "SAM3 preview labels"
+    stage.model.path = str(tmp_path / "a.tif")
+
+    stage.collection.export()
+    stage.settle()
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), PREVIEW)
+
+
+def test_a_folder_that_is_missing_is_said(stage, preview, tmp_path):
+    stage.model.output = "SAM3 preview labels"
+    stage.model.path = str(tmp_path / "no" / "a.tif")
+
+    stage.collection.export()
+
+    assert "does not exist" in stage.settle()

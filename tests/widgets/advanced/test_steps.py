@@ -1,0 +1,274 @@
+"""The steps of Advanced mode, one control after the other."""
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QPlainTextEdit, QSpinBox
+
+from napari_sam3_assistant import api
+
+PREVIEW = "SAM3 preview labels"
+
+
+def test_basic_workflow_by_points(open_advanced, discs):
+    """Target image, task, prompt layer, clicks, Run Preview, preview layers."""
+    user = open_advanced(discs).user
+    user.choose_in("task", "2D segmentation")
+    user.choose_in("tool", "Points (positive/negative)")
+    user.click("create_prompt_layer")
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.click("next_positive_False")
+    user.click_at(user.viewer.layers["image"], (30, 75))
+
+    user.run()
+
+    clicks = user.viewer.layers["SAM3 points"].data
+    expected = api.segment(discs, points=[(*clicks[0], True), (*clicks[1], False)]).labels
+    np.testing.assert_array_equal(user.preview, expected)
+    assert user.preview[30, 40] == 1
+    user.click("clear_preview")
+    assert not user.has(PREVIEW)
+    assert len(user.viewer.layers["SAM3 points"].data) == 2
+
+
+def test_the_prompt_types_follow_the_task(advanced):
+    user = advanced.user
+    combo = user.combo("tool")
+
+    def offered():
+        return [combo.itemText(at) for at in range(combo.count())]
+
+    assert offered() == ["Points (positive/negative)", "Box", "Labels mask", "Text only"]
+    assert user.button("next_positive_True").isEnabled()
+    user.choose_in("task", "Text segmentation")
+    assert (offered(), combo.isEnabled()) == (["Text only"], False)
+    assert not user.button("next_positive_True").isEnabled()
+    assert not user.button("create_prompt_layer").isEnabled()
+    assert user.button("create_prompt_layer").toolTip() == "A phrase needs no prompt layer"
+    assert user.status == "Text: enter a phrase and click Run Preview. No prompt layer is required."
+    user.choose_in("task", "Exemplar segmentation")
+    assert offered() == ["Box"]
+
+
+def test_the_mode_of_selected_points(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="image")
+    user.click("create_prompt_layer")
+    layer = user.viewer.layers["SAM3 points"]
+    layer.add([(30, 40), (30, 75), (85, 40)])
+    layer.selected_data = set()
+
+    user.click("apply_polarity")
+    assert user.status.startswith("✕ Select one or more points before applying")
+    layer.selected_data = {0, 2}
+    user.click("next_positive_False")
+    user.click("apply_polarity")
+
+    assert user.status == "Updated 2 selected points to negative."
+    assert list(layer.features["polarity"]) == ["negative", "positive", "negative"]
+
+
+def test_prompts_from_any_layer_of_the_type(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="image")
+    theirs = user.viewer.add_points([(85, 110)], name="my clicks")
+    assert user.combo("points_layer").currentText() == "(the image's own)"
+
+    user.choose_in("points_layer", "my clicks")
+    user.run()
+    assert user.preview[85, 110] == 1
+    theirs.name = "renamed"
+    assert user.combo("points_layer").currentText() == "renamed"
+    user.click("accept")
+    assert len(theirs.data) == 1
+
+    user.viewer.layers.remove(theirs)
+    assert user.combo("points_layer").currentText() == "(the image's own)"
+    assert not user.button("run_preview").isEnabled()
+
+
+def test_live_points_follow_a_chosen_layer(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="image")
+    theirs = user.viewer.add_points(np.empty((0, 2)), name="my clicks")
+    user.choose_in("task", "Live Points (positive/negative)")
+    user.choose_in("points_layer", "my clicks")
+
+    theirs.add((85, 110))
+
+    user.wait(lambda: user.preview is not None)
+    assert user.preview[85, 110] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "summary"),
+    [
+        ((3, 120, 150), -1, "120 x 150, axis 0 = 1"),
+        ((3, 120, 150), 0, "120 x 150, channel 1 (channel axis 0, as set)"),
+        ((2, 3, 120, 150), 1, "120 x 150, axis 0 = 0, channel 1 (channel axis 1, as set)"),
+    ],
+)
+def test_channel_axis(advanced, shape, axis, summary):
+    user = advanced.user
+    user.viewer.add_image(np.zeros(shape, np.uint8), name="image")
+    user.viewer.dims.set_point(len(shape) - 3, 1)
+    spin = user.widget.findChild(QSpinBox, "channel_axis")
+    assert (spin.minimum(), spin.maximum(), spin.value()) == (-1, 8, -1)
+
+    spin.setValue(axis)
+
+    assert user.text_of("image_summary") == summary
+
+
+def test_a_channel_axis_that_is_not_there_is_said(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="image")
+
+    user.widget.findChild(QSpinBox, "channel_axis").setValue(5)
+
+    assert "There is no channel axis 5" in user.text_of("image_summary")
+
+
+def test_load_unload_and_load_when_running(advanced, discs, tiny_checkpoint, monkeypatch):
+    user = advanced.user
+    assert user.button("load_model").toolTip().endswith("has no model to load")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tiny_checkpoint))
+    user.click("choose_model_folder")
+    user.wait_for_end()
+    user.viewer.add_image(discs, name="image")
+    user.click("create_prompt_layer")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    assert user.button("run_preview").isEnabled()
+
+    user.click("load_when_running")
+    assert not user.button("run_preview").isEnabled()
+    assert "press Load 2D Model" in user.button("run_preview").toolTip()
+    user.click("load_model")
+    user.wait_for_end()
+    assert " is loaded. Next: choose a task" in user.status
+    user.run()
+    assert user.status.startswith(("✓ Preview ready", "⚠ No objects found"))
+
+    user.click("unload_model")
+    user.wait_for_end()
+    assert user.status == "The model is unloaded."
+    assert not user.button("run_preview").isEnabled()
+    assert user.button("unload_model").toolTip() == "No model is loaded"
+    user.click("load_when_running")
+    assert user.button("run_preview").isEnabled()
+
+
+def test_the_log_keeps_what_was_said(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="image")
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+
+    lines = user.widget.findChild(QPlainTextEdit, "log").toPlainText().splitlines()
+
+    assert any(line[8:].startswith("  ✓ Preview ready: ") for line in lines)
+    assert all(line[2] == line[5] == ":" for line in lines)
+
+
+def find_all(user, discs):
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+    return user.viewer.layers[PREVIEW]
+
+
+def test_the_results_table(advanced, discs):
+    user = advanced.user
+    user.viewer.add_image(discs, name="cells")
+    labels = find_all(user, discs)
+
+    rows = advanced.cells()
+    assert len(rows) == labels.data.max() >= 4
+    for name, prompt, frame, number, score, area in rows:
+        assert (name, prompt, frame) == ("cells", "bright objects", "-")
+        assert 0.35 <= float(score) <= 1
+        assert int(area) == np.count_nonzero(labels.data == int(number))
+
+    areas = [int(row[-1]) for row in rows]
+    advanced.table.sortByColumn(5, Qt.SortOrder.DescendingOrder)
+    assert [int(row[-1]) for row in advanced.cells()] == sorted(areas, reverse=True)
+    line = user.widget.findChild(QLineEdit, "results_filter")
+    QTest.keyClicks(line, "no such")
+    assert advanced.cells() == []
+    line.clear()
+    assert len(advanced.cells()) == len(rows)
+
+    user.click("clear_results")
+    assert advanced.cells() == []
+    assert user.has(PREVIEW)
+
+
+def test_copy_and_export_of_the_results(advanced, discs, qapp, tmp_path, monkeypatch):
+    user = advanced.user
+    user.viewer.add_image(discs, name="cells")
+    find_all(user, discs)
+    table = [("Layer", "Prompt", "Frame", "Object ID", "Score", "Area"), *advanced.cells()]
+
+    user.click("copy_results")
+    assert qapp.clipboard().text() == "\n".join("\t".join(row) for row in table)
+    chosen = (str(tmp_path / "results"), "CSV (*.csv)")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    user.click("export_results")
+    user.wait_for_end()
+
+    assert user.status.startswith(f"✓ Exported {len(table) - 1} result rows to ")
+    text = (tmp_path / "results.csv").read_text(encoding="utf-8")
+    assert text.splitlines() == [",".join(row) for row in table]
+
+
+def test_a_row_shows_its_object_on_its_slice(open_advanced, discs):
+    stack = np.zeros((5, *discs.shape), np.uint8)
+    stack[3] = discs
+    advanced = open_advanced(stack)
+    user = advanced.user
+    user.viewer.dims.set_point(0, 3)
+    labels = find_all(user, discs)
+    user.viewer.dims.set_point(0, 0)
+    place = next(at for at, row in enumerate(advanced.cells()) if row[3] == "2")
+    table = advanced.table
+    table.scrollTo(table.model().index(place, 0))
+    spot = table.visualRect(table.model().index(place, 0)).center()
+
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+    user.settle()
+
+    assert advanced.chosen_row == place
+    assert advanced.cells()[place][2] == "3"
+    assert user.viewer.dims.point[0] == 3
+    assert labels.selected_label == 2
+    _, y, x = (where.mean() for where in np.nonzero(labels.data == 2))
+    camera = getattr(user.viewer, "scene", user.viewer).camera
+    np.testing.assert_allclose(camera.center[-2:], (y, x), atol=2)
+
+
+def test_a_clicked_object_selects_its_row(open_advanced, discs):
+    advanced = open_advanced(discs)
+    user = advanced.user
+    labels = find_all(user, discs)
+    user.viewer.layers.selection.active = labels
+    labels.mode = "pan_zoom"
+
+    user.click_at(labels, (85, 110))
+
+    assert advanced.cells()[advanced.chosen_row][3] == str(labels.data[85, 110])
+
+
+def test_save_to_a_file(advanced, discs, tmp_path, monkeypatch):
+    user = advanced.user
+    user.viewer.add_image(discs, name="cells")
+    labels = find_all(user, discs)
+    chosen = (str(tmp_path / "cells.tif"), "TIFF (*.tif *.tiff)")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+
+    user.click("save_file")
+    user.wait_for_end()
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells.tif"), labels.data)

@@ -1,0 +1,274 @@
+"""A person at the keyboard and the mouse, images to work on, and an engine with a gate."""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+)
+from skimage.draw import disk
+
+PREVIEW = "SAM3 preview labels"
+CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
+LEFT = Qt.MouseButton.LeftButton
+
+
+class User:
+    """Somebody who sees the window, moves the mouse and types; knows no private name."""
+
+    def __init__(self, viewer, qtbot):
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.open()
+
+    def open(self):
+        """Open the widget from the plugin menu."""
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-sam3-assistant", "SAM3 Assistant"
+        )
+        self.window = self.dock.window()
+
+    def close_dock(self):
+        """Close the widget with its dock, as the cross in the title bar does."""
+        self.dock.destroyOnClose()
+        self.dock = self.widget = None
+        # A running event loop does this by itself.
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+        self.settle()
+
+    def settle(self):
+        """Let Qt do all that it has put off."""
+        for _ in range(3):
+            QApplication.sendPostedEvents()
+            QApplication.processEvents()
+
+    # -- what there is to see -------------------------------------------------------------
+
+    def button(self, name):
+        return self.widget.findChild(QAbstractButton, name)
+
+    def combo(self, name):
+        return self.widget.findChild(QComboBox, name)
+
+    @property
+    def progress_bar(self):
+        return self.widget.findChild(QProgressBar, "progress")
+
+    def text_of(self, name):
+        return self.widget.findChild(QLabel, name).text()
+
+    @property
+    def status(self):
+        return self.text_of("status")
+
+    @property
+    def results(self):
+        return self.text_of("results")
+
+    @property
+    def is_running(self):
+        return self.button("cancel").isEnabled()
+
+    @property
+    def preview(self):
+        """The pixels of the preview layer, or None."""
+        return np.asarray(self.viewer.layers[PREVIEW].data) if self.has(PREVIEW) else None
+
+    def has(self, name):
+        return name in self.viewer.layers
+
+    def chosen(self, field_name):
+        """The texts of the buttons that are down, of all whose name begins so."""
+        return [
+            button.text()
+            for button in self.widget.findChildren(QAbstractButton)
+            if button.objectName().startswith(f"{field_name}_") and button.isChecked()
+        ]
+
+    # -- the panel ------------------------------------------------------------------------
+
+    def click(self, name):
+        button = self.button(name)
+        assert button.isEnabled(), f"{name} is greyed out"
+        QTest.mouseClick(button, LEFT)
+
+    def choose(self, task, tool=None):
+        self.click(f"task_{task}")
+        if tool is not None:
+            self.click(f"tool_{tool}")
+
+    def type_phrase(self, phrase, *, enter=True):
+        line = self.widget.findChild(QLineEdit, "text")
+        line.clear()
+        QTest.keyClicks(line, phrase)
+        if enter:
+            QTest.keyClick(line, Qt.Key.Key_Return)
+
+    def choose_in(self, combo_name, text):
+        combo = self.combo(combo_name)
+        index = combo.findText(text)
+        assert index >= 0, f"{text} is not in the list"
+        combo.setCurrentIndex(index)
+        combo.activated.emit(index)
+
+    def run(self):
+        self.click("run_preview")
+        self.wait_for_end()
+
+    def wait_for_end(self):
+        self.qtbot.waitUntil(lambda: not self.is_running, timeout=20_000)
+
+    def wait(self, condition):
+        self.qtbot.waitUntil(condition, timeout=20_000)
+
+    # -- the canvas -----------------------------------------------------------------------
+
+    @property
+    def canvas(self):
+        return self.window.findChild(QOpenGLWidget)
+
+    def _spot(self, layer, pixel):
+        """Where on the canvas a pixel of a layer is shown."""
+        world = np.asarray(layer.data_to_world(pixel))[-2:]
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
+        y, x = (world - np.asarray(camera.center)[-2:]) * camera.zoom
+        size = self.canvas.size()
+        spot = QPoint(round(size.width() / 2 + x), round(size.height() / 2 + y))
+        assert self.canvas.rect().contains(spot), f"pixel {pixel} is not on the canvas"
+        return spot
+
+    def look_at_all(self):
+        self.settle()
+        self.viewer.reset_view()
+        self.settle()
+
+    def click_at(self, layer, pixel):
+        self._move(self._spot(layer, pixel), Qt.MouseButton.NoButton)
+        QTest.mouseClick(self.canvas, LEFT, pos=self._spot(layer, pixel))
+        self.settle()
+
+    def drag(self, layer, *pixels):
+        spots = [self._spot(layer, pixel) for pixel in pixels]
+        self._move(spots[0], Qt.MouseButton.NoButton)
+        QTest.mousePress(self.canvas, LEFT, pos=spots[0])
+        for spot in spots[1:]:
+            self._move(spot, LEFT)
+        QTest.mouseRelease(self.canvas, LEFT, pos=spots[-1])
+        self.settle()
+
+    def _move(self, spot, held):
+        # QTest.mouseMove moves the pointer of the system, which holds no button.
+        canvas = self.canvas
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(spot),
+            QPointF(canvas.mapToGlobal(spot)),
+            Qt.MouseButton.NoButton,
+            held,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(canvas, event)
+        # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
+        self.qtbot.wait(20)
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        self.canvas.setFocus()
+        QTest.keyClick(self.canvas, key, modifier)
+        self.settle()
+
+    def undo(self):
+        self.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+
+    def redo(self):
+        shift = Qt.KeyboardModifier.ShiftModifier
+        self.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | shift)
+
+
+@pytest.fixture
+def discs():
+    """Four bright discs of radius 14 on a dark, slightly noisy ground: (120, 150) uint8."""
+    image = np.random.default_rng(0).normal(50, 4, (120, 150))
+    for centre in CENTRES:
+        image[disk(centre, 14, shape=image.shape)] += 140
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def user(viewer, qtbot):
+    """A user with the widget docked in a viewer that is not shown: for buttons and layers."""
+    user = User(viewer, qtbot)
+    yield user
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
+@pytest.fixture
+def open_window(plugin_manager, settings_file, make_napari_viewer, qtbot):
+    """Open a real window: for the mouse and the keyboard."""
+
+    def open_it(image=None, **layer):
+        viewer = make_napari_viewer(show=True)
+        if image is not None:
+            viewer.add_image(image, name="image", **layer)
+        user = User(viewer, qtbot)
+        user.window.resize(1300, 900)
+        user.look_at_all()
+        return user
+
+    return open_it
+
+
+@dataclass
+class Gate:
+    """Stops an engine in the middle of its work until a test lets it go on."""
+
+    reached: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    opened: threading.Event = field(default_factory=threading.Event)
+    runs: int = 0
+
+    def pass_through(self):
+        self.runs += 1
+        self.reached.release()
+        assert self.opened.wait(60), "the test never opened the gate"
+
+
+class GatedEngine:
+    """The built-in engine, which waits at a gate before it answers. It can't be interrupted."""
+
+    def __init__(self, engine, gate):
+        self._engine = engine
+        self._gate = gate
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def predict(self, *arguments):
+        answer = self._engine.predict(*arguments)
+        self._gate.pass_through()
+        return answer
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Put a gate into the built-in engine, so that a test says when a run goes on."""
+    from napari_sam3_assistant.engines import registry
+    from napari_sam3_assistant.engines.base import EngineEntry
+
+    real = registry.entry("builtin")
+    gate = Gate()
+    gated = EngineEntry(
+        real.spec, real.status, lambda *choice: GatedEngine(real.create(*choice), gate)
+    )
+    monkeypatch.setitem(registry.entries(), "builtin", gated)
+    yield gate
+    gate.opened.set()

@@ -1,0 +1,163 @@
+"""What the user may do while a run is going. A gate holds the engine in the middle of its work."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant import api
+
+CLICK = (30, 110)
+PREVIEW = "SAM3 preview labels"
+
+
+@pytest.fixture
+def running(user, discs, gate):
+    """A user whose run has reached the engine, which waits for the gate to open."""
+    user.viewer.add_image(discs, name="image")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add(CLICK)
+    user.click("run_preview")
+    user.wait(lambda: gate.reached.acquire(blocking=False))
+    assert user.is_running
+    return user
+
+
+def worker_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "sam3-jobs"]
+
+
+def go_on(user, gate):
+    gate.opened.set()
+    user.wait_for_end()
+
+
+def test_the_image_may_be_renamed(running, gate, discs):
+    running.viewer.layers["image"].name = "other name"
+
+    go_on(running, gate)
+
+    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
+    assert running.combo("image").currentText() == "other name"
+
+
+def test_the_image_may_be_removed(running, gate):
+    running.viewer.layers.remove("image")
+
+    go_on(running, gate)
+
+    assert not running.has(PREVIEW)
+    assert running.status == "⚠ The image is no longer open. Choose another image."
+    assert running.results == "No preview result yet."
+    assert not running.button("save").isEnabled()
+    assert not running.button("run_preview").isEnabled()
+
+
+def test_a_second_image_may_be_added(running, gate, discs):
+    running.viewer.add_image(np.zeros((50, 60)), name="second")
+
+    go_on(running, gate)
+
+    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
+    assert running.viewer.layers[PREVIEW].metadata["source_image_layer"] == "image"
+
+
+def test_prompt_layers_may_be_deleted(running, gate, discs):
+    running.viewer.layers.remove("SAM3 points")
+
+    go_on(running, gate)
+
+    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
+    assert not running.button("run_preview").isEnabled()
+    running.click("create_prompt_layer")
+    running.viewer.layers["SAM3 points"].add((85, 40))
+    running.run()
+    assert running.preview[85, 40] == 1
+
+
+def test_the_preview_may_be_deleted_while_the_next_run_is_going(running, gate):
+    go_on(running, gate)
+    gate.opened.clear()
+    gate.reached.acquire(blocking=False)
+    running.viewer.layers["SAM3 points"].add((32, 112))
+    running.click("run_preview")
+    running.wait(lambda: gate.reached.acquire(blocking=False))
+
+    running.viewer.layers.remove(PREVIEW)
+    go_on(running, gate)
+
+    assert running.preview[CLICK] == 1
+
+
+def test_cancel_ends_the_run_at_once_and_drops_its_result(running, gate):
+    running.click("cancel")
+
+    assert running.status == "Cancelled."
+    assert not running.is_running
+    gate.opened.set()
+    running.run()  # on the same thread, so the cancelled run has ended too
+    assert gate.runs == 2
+    assert running.preview[CLICK] == 1
+    assert running.status.startswith("✓ Preview ready")
+
+
+def test_of_two_quick_runs_the_second_one_counts(running, gate, discs):
+    running.viewer.layers["SAM3 points"].add((85, 40))
+    running.click("run_preview")
+
+    go_on(running, gate)
+
+    expected = api.segment(discs, points=[CLICK, (85, 40)]).labels
+    np.testing.assert_array_equal(running.preview, expected)
+    assert running.status.endswith("from 2 points.")
+
+
+def test_task_and_tool_may_be_switched(running, gate, discs):
+    running.click("tool_box")
+    running.choose("text_segmentation")
+
+    go_on(running, gate)
+
+    np.testing.assert_array_equal(running.preview, api.segment(discs, points=[CLICK]).labels)
+    assert running.chosen("task") == ["Text"]
+    assert running.status.endswith("from 1 point.")
+
+
+def test_closing_the_viewer(running, gate):
+    running.viewer.close()
+    gate.opened.set()
+
+    running.wait(lambda: not worker_threads())
+    assert gate.runs == 1
+
+
+def test_closing_the_dock_and_opening_it_again(running, gate, discs):
+    gone = weakref.ref(running.widget)
+    running.close_dock()
+    gate.opened.set()
+    running.wait(lambda: not worker_threads())
+    gc.collect()
+    assert gone() is None
+
+    running.open()
+    assert not running.is_running
+    running.viewer.layers["SAM3 points"].add((85, 40))
+    running.run()
+
+    expected = api.segment(discs, points=[CLICK, (85, 40)]).labels
+    np.testing.assert_array_equal(running.preview, expected)
+
+
+def test_the_progress_bar_counts_and_tells_the_time(running, gate):
+    bar = running.progress_bar
+    assert not bar.isHidden()
+    running.wait(lambda: bar.value() == 2)
+    assert bar.maximum() == 3
+    assert bar.format().startswith("2 of 3, ")
+    assert " s" in bar.format()
+
+    go_on(running, gate)
+
+    assert bar.isHidden()

@@ -1,0 +1,330 @@
+"""From a model folder to labels: choosing, checking and fetching one, and where it runs."""
+
+import json
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDialog,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+)
+
+from napari_sam3_assistant.engines.device import CudaDevice, Devices, read_devices
+from napari_sam3_assistant.workflows import find_devices
+
+BUILTIN = "Engine: Built-in (no SAM 3 weights)"
+TRANSFORMERS = "Engine: SAM 3 (transformers)"
+OVERRIDE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
+
+
+@pytest.fixture(autouse=True)
+def fixed_device(monkeypatch):
+    """The device is not free to choose, whatever the environment of who runs the tests."""
+    monkeypatch.delenv(OVERRIDE, raising=False)
+
+
+@pytest.fixture
+def choose_folder(monkeypatch):
+    """Return a function that chooses a folder as the user does."""
+
+    def choose(user, folder):
+        # The dialog is the system's own, which no test can reach with mouse and keyboard.
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+        user.click("choose_model_folder")
+        user.wait_for_end()
+
+    return choose
+
+
+def badge(user):
+    return user.text_of("engine_badge")
+
+
+def badge_tip(user):
+    return user.widget.findChild(QLabel, "engine_badge").toolTip()
+
+
+def made_by(user):
+    return user.viewer.layers["SAM3 preview labels"].metadata["sam3_engine"]
+
+
+def test_a_folder_is_chosen_and_runs(user, discs, tiny_checkpoint, choose_folder):
+    user.viewer.add_image(discs, name="image")
+    assert badge(user) == BUILTIN
+
+    choose_folder(user, tiny_checkpoint)
+
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: automatic"
+    assert user.status == (
+        "✓ model.safetensors holds SAM 3 for transformers, read by sam3-transformers."
+    )
+    assert user.combo("engine").currentText() == "SAM 3 (transformers)"
+
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.run()
+
+    assert made_by(user)["engine"] == "sam3-transformers"
+    used = made_by(user)["device"]
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: {used}"
+    folder, reason = badge_tip(user).splitlines()
+    assert folder == f"Its weights: {tiny_checkpoint}"
+    assert "PyTorch" in reason
+    assert user.combo("device").currentText() == f"Automatic ({used})"
+
+    user.choose("text_segmentation")
+    user.type_phrase("disc")
+    user.wait_for_end()
+
+    assert made_by(user)["engine"] == "sam3-transformers"
+    assert made_by(user)["weights"] == "model.safetensors"
+    assert user.preview.max() > 0
+    assert "from “disc”." in user.status
+
+
+def test_a_broken_folder_is_told_and_changes_nothing(
+    user, tiny_checkpoint, tmp_path, choose_folder
+):
+    weights = (tiny_checkpoint / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[:-1])
+
+    choose_folder(user, tmp_path)
+
+    assert user.status == (
+        f"✕ model.safetensors is incomplete or damaged: it has only {len(weights) - 1:,} bytes, "
+        f"its header says {len(weights):,}. Download the file again, whole."
+    )
+    assert badge(user) == BUILTIN
+    assert not user.button("validate").isEnabled()
+
+
+def test_a_folder_for_video_only_is_told_and_changes_nothing(user, tmp_path, choose_folder):
+    torch = pytest.importorskip("torch")
+    names = ("detector.backbone.weight", "tracker.model.mask_decoder.weight")
+    torch.save({name: torch.zeros(2) for name in names}, tmp_path / "sam3.1_multiplex.pt")
+
+    choose_folder(user, tmp_path)
+
+    assert user.status == (
+        "✕ SAM 3.1 is for 3D and video; it has no model for 2D tasks here. For 2D tasks choose a "
+        "folder with sam3.pt or model.safetensors of facebook/sam3."
+    )
+    assert badge(user) == BUILTIN
+
+
+def test_the_folder_is_remembered(user, tiny_checkpoint, choose_folder):
+    choose_folder(user, tiny_checkpoint)
+
+    user.close_dock()
+    user.open()
+
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: automatic"
+
+
+def test_validate_tells_every_finding(user, tiny_checkpoint, tmp_path, choose_folder):
+    folder = tmp_path / "sam3"
+    folder.mkdir()
+    for file in tiny_checkpoint.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    choose_folder(user, folder)
+
+    user.click("validate")
+    user.wait_for_end()
+
+    assert user.text_of("findings").splitlines() == [
+        "✓ model.safetensors holds SAM 3 for transformers (0.02 GB).",
+        "✓ config.json is readable.",
+        "✓ processor_config.json is readable.",
+        "✓ The tokenizer is there.",
+    ]
+    assert user.status.startswith("✓ Model directory looks valid. model.safetensors holds")
+
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    user.click("validate")
+    user.wait_for_end()
+
+    wrong = (
+        "config.json is of a model of type 'clip', SAM 3 is of type 'sam3_video'. "
+        "Choose the folder of facebook/sam3."
+    )
+    assert f"✕ {wrong}" in user.text_of("findings").splitlines()
+    assert user.status == f"✕ {wrong}"
+
+
+# -- the device ---------------------------------------------------------------------------
+
+
+def test_the_device_is_an_indicator(user):
+    field = user.combo("device")
+    assert not field.isEnabled()
+    assert field.currentText() == "Automatic"
+    assert OVERRIDE in field.toolTip()
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with two GPUs, written down, and a free choice of the device."""
+    monkeypatch.setenv(OVERRIDE, "yes")
+    found = Devices(
+        True, ("sm_80",), (CudaDevice("NVIDIA A", (8, 0)), CudaDevice("B", (9, 0), "no"))
+    )
+    # What this machine really has differs from one who runs the tests to the other.
+    monkeypatch.setattr(find_devices, "read_devices", lambda: found)
+
+
+def items(combo: QComboBox):
+    return [combo.itemText(index) for index in range(combo.count())]
+
+
+def test_a_device_can_be_chosen_where_the_environment_frees_it(
+    two_gpus, user, discs, tiny_checkpoint, choose_folder
+):
+    field = user.combo("device")
+    assert field.isEnabled()
+    user.wait(lambda: field.count() == 5)
+    assert items(field) == [
+        "Automatic (cuda:0)",
+        "CPU",
+        "GPU (the first)",
+        "NVIDIA A",
+        "B (does not work)",
+    ]
+    user.viewer.add_image(discs, name="image")
+    choose_folder(user, tiny_checkpoint)
+
+    user.choose_in("device", "CPU")
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: cpu"
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.run()
+
+    assert made_by(user)["device"] == "cpu"
+    assert badge_tip(user).endswith("The CPU was asked for.")
+
+    user.close_dock()
+    user.open()
+    assert user.combo("device").currentText() == "CPU"
+
+
+def test_a_device_that_is_not_there_ends_a_run_with_a_sentence(
+    two_gpus, user, discs, tiny_checkpoint, choose_folder
+):
+    if len(read_devices().cuda) > 1:
+        pytest.skip("this machine has a second GPU")
+    user.viewer.add_image(discs, name="image")
+    user.wait(lambda: user.combo("device").count() == 5)
+    choose_folder(user, tiny_checkpoint)
+    user.choose_in("device", "B (does not work)")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.run()
+
+    assert user.status.startswith("✕ ")
+    assert "GPU" in user.status
+    assert not user.has("SAM3 preview labels")
+
+
+def test_a_remembered_device_that_has_gone(monkeypatch, two_gpus, user):
+    user.wait(lambda: user.combo("device").count() == 5)
+    user.choose_in("device", "NVIDIA A")
+    monkeypatch.setattr(find_devices, "read_devices", Devices)
+    user.close_dock()
+    user.open()
+
+    user.wait(lambda: user.status.startswith("⚠"))
+    assert user.status == "⚠ The device cuda:0 is not there; it is chosen automatically now."
+    assert items(user.combo("device")) == ["Automatic (cpu)", "CPU"]
+
+
+def test_a_device_of_another_time_counts_only_where_the_choice_is_free(two_gpus, monkeypatch, user):
+    user.wait(lambda: user.combo("device").count() == 5)
+    user.choose_in("device", "CPU")
+    monkeypatch.delenv(OVERRIDE)
+
+    user.close_dock()
+    user.open()
+
+    assert user.combo("device").currentText() == "Automatic"
+
+
+# -- fetching weights ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def filled(hub, tiny_checkpoint):
+    """The stand-in for the hub, with a real checkpoint."""
+    hub.files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    return hub
+
+
+def start_download(user, folder, token=""):
+    user.click("download")
+    dialog = user.widget.findChild(QDialog, "download_dialog")
+    dialog.findChild(QLineEdit, "download_folder").setText(str(folder))
+    dialog.findChild(QLineEdit, "download_token").setText(token)
+    button = dialog.findChild(QPushButton, "start_download")
+    button.click()
+    user.settle()
+
+
+def test_weights_are_fetched_and_used(filled, user, tmp_path):
+    start_download(user, tmp_path / "sam3", token="hf_mine")
+    user.wait(lambda: user.button("download").text() == "Download weights …")
+
+    assert badge(user).startswith(TRANSFORMERS)
+    assert user.status.startswith("✓ model.safetensors holds SAM 3 for transformers")
+    assert filled.tokens == {"hf_mine"}
+    assert "hf_mine" not in (tmp_path / "settings.ini").read_text()
+
+
+def test_a_run_goes_on_while_weights_are_fetched(filled, user, discs, tmp_path):
+    filled.gate.clear()
+    user.viewer.add_image(discs, name="image")
+    start_download(user, tmp_path / "sam3")
+    user.wait(lambda: "file 1 of" in user.text_of("download_progress"))
+
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+
+    assert made_by(user)["engine"] == "builtin"
+    assert np.count_nonzero(np.unique(user.preview)) >= 4
+    assert user.button("download").text() == "Stop download"
+    filled.gate.set()
+    user.wait(lambda: user.button("download").text() == "Download weights …")
+    assert badge(user).startswith(TRANSFORMERS)
+
+
+def test_a_download_can_be_stopped(filled, user, tmp_path):
+    filled.gate.clear()
+    start_download(user, tmp_path / "sam3")
+    user.wait(lambda: "file 1 of" in user.text_of("download_progress"))
+
+    user.click("download")
+
+    assert user.status == "The download was stopped. The next one goes on there."
+    assert user.button("download").text() == "Download weights …"
+    assert badge(user) == BUILTIN
+
+
+def test_a_refused_download_says_what_to_do(filled, user, tmp_path):
+    filled.refusal = (401, {"X-Error-Code": "GatedRepo"})
+    start_download(user, tmp_path / "sam3")
+    user.wait(lambda: user.button("download").text() == "Download weights …")
+
+    assert user.status.startswith("✕ facebook/sam3 needs a login on Hugging Face (error 401).")
+    assert "https://huggingface.co/settings/tokens" in user.status
+    assert badge(user) == BUILTIN
+
+
+def test_a_closed_dialog_fetches_nothing(filled, user):
+    user.click("download")
+    user.widget.findChild(QDialog, "download_dialog").reject()
+    QApplication.processEvents()
+    assert filled.asked == []
+    assert user.button("download").text() == "Download weights …"

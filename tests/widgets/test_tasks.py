@@ -1,0 +1,100 @@
+"""Every task from the prompt to the labels, by mouse and keyboard in a real window."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant import api
+
+CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
+
+
+def test_points(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+
+    user.choose("2d_segmentation", "points")
+    user.click_at(image, (30, 40))
+    assert user.viewer.layers["SAM3 points"].data.round().tolist() == [[30, 40]]
+    user.run()
+
+    expected = api.segment(discs, points=[(30, 40)]).labels
+    np.testing.assert_array_equal(user.preview, expected)
+    assert 500 < np.count_nonzero(user.preview == 1) < 750  # a disc of radius 14 has 615 pixels
+    assert user.status.startswith("✓ Preview ready: 1 object in ")
+    assert "Built-in" in user.status
+    assert user.status.endswith("from 1 point.")
+    assert user.results == "Latest labels: 1 object."
+
+
+def test_box(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+
+    user.choose("2d_segmentation", "box")
+    user.drag(image, (10, 20), (30, 40), (50, 60))
+    user.drag(image, (66, 92), (80, 110), (104, 128))
+    assert len(user.viewer.layers["SAM3 boxes"].data) == 2
+    user.run()
+
+    expected = api.segment(discs, boxes=[(10, 20, 51, 61), (66, 92, 105, 129)]).labels
+    np.testing.assert_array_equal(user.preview, expected)
+    assert [user.preview[30, 40], user.preview[85, 110], user.preview[85, 40]] == [1, 2, 0]
+    assert user.status.endswith("from 2 boxes.")
+
+
+def test_painted_mask(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+
+    user.choose("2d_segmentation", "mask")
+    painted = user.viewer.layers["SAM3 mask prompt"]
+    painted.brush_size = 12
+    user.drag(painted, (80, 35), (85, 42), (92, 44))
+    assert painted.data[85, 42] == 1
+    user.run()
+
+    expected = api.segment(discs, mask=painted.data).labels
+    np.testing.assert_array_equal(user.preview, expected)
+    assert user.preview[85, 42] == 1
+    assert user.status.endswith("from the painted mask.")
+    assert image in user.viewer.layers
+
+
+@pytest.mark.parametrize("task", ["text_segmentation", "2d_segmentation"])
+def test_phrase(open_window, discs, task):
+    user = open_window(discs)
+
+    user.choose(task, "text" if task == "2d_segmentation" else None)
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+
+    expected = api.segment(discs, text="bright objects").labels
+    assert len({expected[centre] for centre in CENTRES} - {0}) == 4
+    np.testing.assert_array_equal(user.preview, expected)
+    assert user.status.endswith("from “bright objects”.")
+    assert user.results.startswith(f"Latest labels: {expected.max()} objects, score")
+
+
+def test_exemplar(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+
+    user.choose("exemplar_segmentation")
+    user.drag(image, (14, 24), (30, 40), (46, 56))
+    user.run()
+
+    expected = api.segment(discs, exemplars=[(14, 24, 47, 57)]).labels
+    assert len({expected[centre] for centre in CENTRES} - {0}) == 4
+    np.testing.assert_array_equal(user.preview, expected)
+    assert user.status.endswith("from 1 example.")
+
+
+def test_live_points(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+
+    user.choose("refinement")
+    user.click_at(image, (30, 110))
+    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
+
+    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[(30, 110)]).labels)
