@@ -1,5 +1,6 @@
 """The commands about model folders: download, and doctor --compare-devices."""
 
+import numpy as np
 import pytest
 
 from napari_sam3_assistant.cli import download, main
@@ -68,3 +69,13 @@ def test_what_was_fetched_but_can_not_be_used_is_told(filled, tmp_path, capsys):
     del filled.files["config.json"]
     assert main(["download", str(tmp_path / "sam3")]) == 2
     assert "Missing required config files: config.json." in capsys.readouterr().err
+
+
+def test_a_model_folder_chooses_its_engine(tiny_checkpoint, tmp_path, capsys):
+    image = tmp_path / "image.npy"
+    np.save(image, np.full((64, 64), 40, np.uint8))
+    output = tmp_path / "labels.npy"
+    arguments = ["--model-folder", str(tiny_checkpoint), "--point", "20,30", "-o", str(output)]
+
+    assert main(["segment", str(image), *arguments]) == 0
+    assert "(SAM 3 (transformers))" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -106,7 +107,7 @@ def make_bench(tiny_checkpoint):
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    benches = []
+    benches, earlier = [], set(threading.enumerate())
 
     def make(planes=3, seed=0, settings=None):
         stack = np.random.default_rng(seed).integers(0, 256, (planes, 60, 80), np.uint8)
@@ -121,6 +122,10 @@ def make_bench(tiny_checkpoint):
     yield make
     for bench in benches:
         bench.session.close()
+    # The workers close the engine last: the next test shall not find it still loaded.
+    for worker in set(threading.enumerate()) - earlier:
+        if worker.name == "sam3-jobs":
+            worker.join(30)
     torch.set_num_threads(threads)
 
 

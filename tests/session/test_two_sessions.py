@@ -37,7 +37,6 @@ def test_the_weights_are_read_once(two, loads):
 
 
 def test_each_has_its_own_result(two):
-    first, second = two
     for bench in two:
         bench.run()
     one, other = (bench.model.preview.segmentation for bench in two)

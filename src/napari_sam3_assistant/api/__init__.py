@@ -4,7 +4,9 @@ Importing this package loads neither Qt nor napari nor torch.
 """
 
 from napari_sam3_assistant.api.engines import EngineInfo, doctor, engines
-from napari_sam3_assistant.api.models import compare_devices, download
+from napari_sam3_assistant.api.folder import segment_folder
+from napari_sam3_assistant.api.models import compare_devices, download, engine_for
+from napari_sam3_assistant.api.rerun import Rerun, rerun
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import open_engine, segment
 from napari_sam3_assistant.api.track import track
@@ -12,14 +14,17 @@ from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segment
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import FrameResult
 from napari_sam3_assistant.workflows.compare_devices import DeviceComparison
+from napari_sam3_assistant.workflows.folder import FolderRow
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 
 __all__ = [
     "DeviceComparison",
     "EngineInfo",
+    "FolderRow",
     "FrameResult",
     "ObjectRecord",
     "Provenance",
+    "Rerun",
     "ScanResult",
     "ScanStep",
     "Segmentation",
@@ -27,9 +32,12 @@ __all__ = [
     "compare_devices",
     "doctor",
     "download",
+    "engine_for",
     "engines",
     "open_engine",
+    "rerun",
     "scan",
     "segment",
+    "segment_folder",
     "track",
 ]

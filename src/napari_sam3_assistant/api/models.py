@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.download import REPOSITORY
+from napari_sam3_assistant.errors import EngineNotInstalled
+from napari_sam3_assistant.workflows.check_folder import check_folder
 from napari_sam3_assistant.workflows.compare_devices import compare_devices as _compare_devices
 from napari_sam3_assistant.workflows.get_weights import WeightsRequest, get_weights
 
@@ -15,6 +18,29 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.workflows.compare_devices import DeviceComparison
+
+
+def engine_for(model_folder: str | Path | None) -> str:
+    """Return the name of the engine that reads a model folder; no weights are loaded.
+
+    Parameters
+    ----------
+    model_folder : str or Path or None
+        The folder of the weights; None for the engine that needs none.
+
+    Raises
+    ------
+    EngineError
+        If nothing in the folder can be loaded for 2D tasks.
+    EngineNotInstalled
+        If the engine can't run on this machine.
+    """
+    if model_folder is None:
+        return next(iter(registry.entries()))
+    choice = next(check_folder(Path(model_folder).expanduser(), NullReporter()))
+    if not choice.installed:
+        raise EngineNotInstalled(choice.reason)
+    return choice.engine
 
 
 def compare_devices(

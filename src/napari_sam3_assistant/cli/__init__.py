@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.cli import demo, doctor, download, scan, segment, track
+from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
 from napari_sam3_assistant.errors import Sam3AssistantError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"napari-sam3 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (segment, scan, track, demo, doctor, download):
+    for command in (segment, scan, batch, rerun, track, demo, doctor, download):
         command.add(commands)
     chosen = parser.parse_args(arguments)
     try:

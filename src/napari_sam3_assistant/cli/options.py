@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import numbers
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add what chooses the engine."""
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", default="builtin", help="see 'napari-sam3 doctor'")
+    engine.add_argument(
+        "--engine",
+        help="see 'napari-sam3 doctor' (default: the one that reads the model folder, "
+        "without a folder the built-in one)",
+    )
     engine.add_argument("--model-folder", type=Path, metavar="FOLDER", help="the SAM 3 weights")
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     engine.add_argument(
@@ -29,7 +34,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 def engine_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return the engine that was chosen, as the functions of the API take it."""
     return {
-        "engine": chosen.engine,
+        "engine": chosen.engine or api.engine_for(chosen.model_folder),
         "model_folder": chosen.model_folder,
         "device": chosen.device,
         "threshold": chosen.threshold,

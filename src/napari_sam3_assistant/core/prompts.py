@@ -39,11 +39,14 @@ class PointPrompt:
         Position in pixels.
     positive : bool
         True where the pixel belongs to the object, False where it does not.
+    object_id : int or None
+        Which object of a stack it is on, from 1; None where there is only one to click on.
     """
 
     y: float
     x: float
     positive: bool = True
+    object_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,12 @@ class BoxPrompt:
     ----------
     region : Region
         The pixels inside the box.
+    object_id : int or None
+        Which object of a stack it is round, from 1; None for a new one.
     """
 
     region: Region
+    object_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +91,24 @@ class MaskPrompt:
         The painted pixels, cropped to ``region``.
     region : Region
         Where the crop lies in the plane.
+    object_id : int or None
+        Which object of a stack it is, from 1; None for a new one.
     """
 
     mask: npt.NDArray[np.bool_]
     region: Region
+    object_id: int | None = None
 
     @classmethod
-    def from_plane(cls, mask: npt.NDArray[np.generic]) -> MaskPrompt:
+    def from_plane(cls, mask: npt.NDArray[np.generic], object_id: int | None = None) -> MaskPrompt:
         """Return the non-zero pixels of a whole plane, cropped to their bounding box.
 
         Parameters
         ----------
         mask : ndarray, shape (H, W)
             Non-zero where painted.
+        object_id : int or None
+            Which object of a stack it is.
 
         Raises
         ------
@@ -109,7 +120,7 @@ class MaskPrompt:
         if rows.size == 0:
             raise PromptError("The mask is empty.", "Paint over the object first.")
         region = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        return cls(painted[region.slices].copy(), region)
+        return cls(painted[region.slices].copy(), region, object_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,16 +211,16 @@ class PromptSet:
             kept = prompt.region.intersect(region)
             if not kept.is_empty:
                 crop = prompt.mask[kept.localise(prompt.region).slices]
-                masks.append(MaskPrompt(crop, kept.localise(region)))
+                masks.append(MaskPrompt(crop, kept.localise(region), prompt.object_id))
         return replace(
             self,
             points=tuple(
-                PointPrompt(point.y - region.y0, point.x - region.x0, point.positive)
+                replace(point, y=point.y - region.y0, x=point.x - region.x0)
                 for point in self.points
                 if region.holds(point.y, point.x)
             ),
             boxes=tuple(
-                BoxPrompt(kept)
+                BoxPrompt(kept, prompt.object_id)
                 for prompt in self.boxes
                 if not (kept := prompt.region.localise(region).intersect(inside)).is_empty
             ),

@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackSpec:
+    """What an engine's video head takes, known before anything is loaded.
+
+    Parameters
+    ----------
+    prompts : frozenset of PromptKind
+        The kinds that it takes itself. Where it takes masks, other kinds are found on their
+        slice by the image heads, and the masks are tracked.
+    max_points : int or None
+        Most points on one object and frame; None for any number.
+    max_boxes : int or None
+        Most boxes of one run; None for any number.
+    mixes : bool
+        Whether points may go together with a phrase or with boxes.
+    """
+
+    prompts: frozenset[PromptKind]
+    max_points: int | None = None
+    max_boxes: int | None = None
+    mixes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """What is known of an engine without making it.
 
@@ -34,6 +57,8 @@ class EngineSpec:
         Whether it needs a model folder.
     phrases : str
         Which phrases it understands, for the user; empty where it takes any.
+    video : TrackSpec or None
+        What it takes for stacks and videos; None where it works on single planes only.
     """
 
     name: str
@@ -41,6 +66,7 @@ class EngineSpec:
     accepts: frozenset[PromptKind]
     needs_weights: bool
     phrases: str = ""
+    video: TrackSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ class Detections:
     scores: npt.NDArray[np.float32]
     masks: torch.Tensor
 
+    def to(self, device: str) -> Detections:
+        """Return them with the masks on another device."""
+        return Detections(self.scores, self.masks.to(device))
+
 
 def retry_thresholds(first: float) -> tuple[float, ...]:
     """Return a phrase's thresholds, falling, the asked one first."""

@@ -2,75 +2,79 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.engines.device import free_cache
+from napari_sam3_assistant.engines.embedding_store import EmbeddingStore
+from napari_sam3_assistant.engines.errors import map_engine_errors
+from napari_sam3_assistant.engines.exclusive import Exclusive
+from napari_sam3_assistant.engines.packing import Packable, Unpacker
+from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from types import TracebackType
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
-    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.progress import Progress, Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.engines.base import EngineSpec, ImageEngine, Prediction
+    from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
+    from napari_sam3_assistant.engines.video import VideoEngine, VideoTrack
 
-
-class EmbeddingStore:
-    """The last few encodings, the least recently used dropped first.
-
-    Parameters
-    ----------
-    capacity : int
-        How many are kept.
-    """
-
-    def __init__(self, capacity: int = 4) -> None:
-        self._capacity = capacity
-        self._items: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Return the encoding of a key; it is made if it is not there."""
-        if key not in self._items:
-            made = make()
-            while len(self._items) >= self._capacity:
-                self._items.popitem(last=False)
-            self._items[key] = made
-        self._items.move_to_end(key)
-        return self._items[key]
-
-    def clear(self) -> None:
-        """Forget all encodings."""
-        self._items.clear()
+T = TypeVar("T")
 
 
 class EncodingEngine:
-    """An engine together with the encodings it has made.
+    """An engine together with the encodings it has made, for one caller at a time.
 
-    Leaving it as a context manager closes the engine.
+    Several threads may call; each waits for its turn and can be stopped while it waits. Leaving
+    it as a context manager closes the engine.
 
     Parameters
     ----------
     engine : ImageEngine
         The engine; from here on nobody else calls it.
     store : EmbeddingStore, optional
-        Where encodings are kept.
+        Where encodings are kept in memory.
+    folder : EmbeddingFolder, optional
+        Where encodings are kept on disk as well.
     """
 
-    def __init__(self, engine: ImageEngine, store: EmbeddingStore | None = None) -> None:
+    def __init__(
+        self,
+        engine: ImageEngine,
+        store: EmbeddingStore | None = None,
+        folder: EmbeddingFolder | None = None,
+    ) -> None:
         self._engine = engine
-        self._store = store or EmbeddingStore()
+        # Not `or`: an empty store is false.
+        self._store = EmbeddingStore() if store is None else store
+        self._folder = folder
+        self._turns = Exclusive()
+        self._loaded = False
 
     @property
     def spec(self) -> EngineSpec:
         """The engine's card."""
         return self._engine.spec
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the engine is ready to work."""
+        return self._loaded
+
+    @property
+    def device(self) -> str:
+        """Where the loaded engine runs: ``cpu``, ``cuda:0``, ``mps``."""
+        return self._engine.device
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +89,9 @@ class EncodingEngine:
 
     def load(self, reporter: Reporter) -> None:
         """Make the engine ready; a second call does nothing."""
-        self._engine.load(reporter)
+        with self._turns.turn(reporter):
+            self._engine.load(reporter)
+            self._loaded = True
 
     def embedding(
         self, view: ImageView, region: Region, reporter: Reporter, key: Hashable = None
@@ -102,11 +108,47 @@ class EncodingEngine:
             Is told of the progress, and stops the work.
         key : hashable, optional
             Identity of the pixels; by default that of the view.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            If it does not fit, also after all other encodings have made room.
         """
-        whole_key = (view.key if key is None else key, region)
-        return self._store.get_or_make(
-            whole_key, lambda: self._engine.embed(view.rgb(region), reporter)
-        )
+        with self._turns.turn(reporter):
+            return self._stored(view, region, reporter, view.key if key is None else key)
+
+    def encode_ahead(self, view: ImageView, region: Region, reporter: Reporter) -> None:
+        """Make the encoding that nobody has asked for yet.
+
+        Parameters
+        ----------
+        view : ImageView
+            What the model shall see.
+        region : Region
+            The part of the plane to encode.
+        reporter : Reporter
+            Stops the work.
+
+        Raises
+        ------
+        JobCancelled
+            If somebody else wants the engine.
+        """
+        with self._turns.turn(reporter, urgent=False):
+            self._stored(view, region, _GivingWay(reporter, self._turns), view.key)
+
+    def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
+        """Return the encoding of a picture that is needed once; it is not kept.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            RGB picture.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+        """
+        with self._turns.turn(reporter):
+            return self._with_room(lambda: self._engine.embed(image, reporter))
 
     def predict(
         self,
@@ -116,7 +158,27 @@ class EncodingEngine:
         reporter: Reporter,
     ) -> Prediction:
         """Segment an encoded image; see :meth:`ImageEngine.predict`."""
-        return self._engine.predict(embedding, prompts, options, reporter)
+        with self._turns.turn(reporter):
+            return self._with_room(
+                lambda: self._engine.predict(embedding, prompts, options, reporter), embedding
+            )
+
+    def track(
+        self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
+    ) -> VideoTrack:
+        """Begin to follow objects through a stack; see :class:`VideoEngine`.
+
+        Raises
+        ------
+        EngineError
+            If the engine works on single planes only.
+        """
+        if self.spec.video is None:
+            raise EngineError(
+                f"{self.spec.title} can't follow objects through a stack.",
+                "Choose another engine for 3D/video.",
+            )
+        return cast("VideoEngine", self._engine).track(frames, options, new_id)
 
     def provenance(self, prediction: Prediction) -> Provenance:
         """Return what made a prediction."""
@@ -132,6 +194,61 @@ class EncodingEngine:
         )
 
     def close(self) -> None:
-        """Forget all encodings and free the engine's memory."""
-        self._store.clear()
+        """Forget all encodings and free the engine's memory; work in progress is stopped."""
+        # The engine first: it stops who works with it, and that caller then leaves his turn.
         self._engine.close()
+        with self._turns.last_turn():
+            self._store.clear()
+            self._loaded = False
+
+    def _stored(self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable) -> Any:  # noqa: ANN401
+        engine = self._engine
+        key = (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
+        return self._with_room(
+            lambda: self._store.get_or_make(
+                key, lambda: self._make(view, region, reporter), engine.device
+            )
+        )
+
+    def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
+        image = view.rgb(region)
+        engine, folder = self._engine, self._folder
+        if folder is None or not isinstance(engine, Unpacker):
+            return engine.embed(image, reporter)
+        name = folder.key(image, engine.encoding_id)
+        packed = folder.load(name)
+        if packed is not None:
+            return engine.unpack(*packed)
+        made = engine.embed(image, reporter)
+        if isinstance(made, Packable):
+            folder.save(name, made.shape, made.tensors())
+        return made
+
+    def _with_room(self, work: Callable[[], T], in_use: Any = None) -> T:  # noqa: ANN401
+        """Do work; where memory runs out, let the encodings go and try once more."""
+        try:
+            with map_engine_errors():
+                return work()
+        except OutOfDeviceMemory:
+            if not self._store.free(self._engine.device, keep=in_use):
+                raise
+        free_cache()
+        with map_engine_errors():
+            return work()
+
+
+class _GivingWay:
+    """A reporter for work that stops as soon as somebody waits for his turn."""
+
+    def __init__(self, reporter: Reporter, turns: Exclusive) -> None:
+        self._reporter = reporter
+        self._turns = turns
+
+    def report(self, progress: Progress) -> None:
+        self.check()
+        self._reporter.report(progress)
+
+    def check(self) -> None:
+        self._reporter.check()
+        if self._turns.is_wanted:
+            raise JobCancelled

@@ -185,6 +185,5 @@ class map_engine_errors:
             # The frames of the traceback hold the tensors of the failed work.
             traceback.clear_frames(trace)
             gc.collect()
-            if "torch" in sys.modules:
-                free_cache()
+            free_cache()
         raise mapped from exc

@@ -23,12 +23,31 @@ class Exclusive:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._counting = threading.Lock()
+        self._waiting = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether an urgent caller waits for his turn."""
+        return self._waiting > 0
 
     @contextmanager
-    def turn(self, reporter: Reporter) -> Iterator[None]:
-        """Wait until no other thread uses the model; a caller that waits can be stopped."""
-        while not self._lock.acquire(timeout=_PATIENCE):
-            reporter.check()
+    def turn(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[None]:
+        """Wait until no other thread uses the model; a caller that waits can be stopped.
+
+        Parameters
+        ----------
+        reporter : Reporter
+            Stops the waiting.
+        urgent : bool
+            Whether who waits shall be seen by :attr:`is_wanted`.
+        """
+        self._count(urgent)
+        try:
+            while not self._lock.acquire(timeout=_PATIENCE):
+                reporter.check()
+        finally:
+            self._count(-urgent)
         try:
             reporter.check()
             yield
@@ -55,3 +74,7 @@ class Exclusive:
         """
         if self._closing.is_set():
             raise EngineError("SAM 3 was closed while it worked.", "Load it and run again.")
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._waiting += change

@@ -15,6 +15,29 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system says when a file can't be written into a sentence.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder that the block writes.
+
+    Raises
+    ------
+    ExportError
+        If the block fails for the disk, the network or the user's rights.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise ExportError(
+            f"{path} can't be written: {exc.strerror or exc}.",
+            "Check the free space and that you may write there, or choose another folder.",
+        ) from exc
+
+
+@contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a file to write that takes its final name only when it is complete.
 
@@ -39,15 +62,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         )
     # Made by the writer itself and not by tempfile, whose files only their owner may read.
     draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield draft
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as exc:
-        raise ExportError(
-            f"{path} can't be written: {exc.strerror or exc}.",
-            "Check the free space and that you may write there, or choose another folder.",
-        ) from exc
-    finally:
-        draft.unlink(missing_ok=True)
+    with explained(path):
+        try:
+            yield draft
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)

@@ -11,6 +11,9 @@ import tifffile
 
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.io.tiff_scale import ome_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,13 @@ _MAX_32_BIT = (1 << 32) - 1
 _CLASSIC_TIFF_BYTES = 1 << 31
 
 
-def save_labels(labels: npt.NDArray[np.generic], path: str | Path) -> Path:
+def save_labels(
+    labels: npt.NDArray[np.generic],
+    path: str | Path,
+    axes: LabelAxes | None = None,
+    *,
+    overwrite: bool = True,
+) -> Path:
     """Write labels to a file, completely or not at all.
 
     Parameters
@@ -30,7 +39,12 @@ def save_labels(labels: npt.NDArray[np.generic], path: str | Path) -> Path:
     labels : ndarray of integers or bool, shape (..., H, W)
         Object ids from 0 to 4294967295; PNG takes one plane of up to 65535.
     path : str or Path
-        File that ends in .tif, .tiff, .npy or .png; replaced if it exists.
+        File that ends in .tif, .tiff, .npy or .png, or a folder that ends in .zarr (OME-Zarr).
+    axes : LabelAxes, optional
+        Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; the
+        other formats don't hold it.
+    overwrite : bool
+        Whether a file of that name is replaced. A folder is never replaced.
 
     Returns
     -------
@@ -44,14 +58,21 @@ def save_labels(labels: npt.NDArray[np.generic], path: str | Path) -> Path:
         file can't be written.
     """
     path = Path(path)
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} exists already.", "Choose another name.")
+    if path.suffix.lower() == ".zarr":
+        plain = _compact(np.asarray(labels))
+        save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim))
+        return path
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise ExportError(
-            f"Labels can't be saved as '{path.suffix}': {path}.", f"Use {', '.join(_WRITERS)}."
+            f"Labels can't be saved as '{path.suffix}': {path}.",
+            f"Use {', '.join((*_WRITERS, '.zarr'))}.",
         )
     compact = _compact(np.asarray(labels))
     with atomic_write(path) as draft:
-        write(draft, compact)
+        write(draft, compact, axes)
     return path
 
 
@@ -77,7 +98,7 @@ def _compact(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16] | npt.ND
     return labels.astype(np.uint32, copy=False)
 
 
-def _write_tiff(path: Path, labels: npt.NDArray[np.generic]) -> None:
+def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: LabelAxes | None) -> None:
     # photometric: an axis of size 3 or 4 must not be taken for colours.
     tifffile.imwrite(
         path,
@@ -85,14 +106,16 @@ def _write_tiff(path: Path, labels: npt.NDArray[np.generic]) -> None:
         photometric="minisblack",
         compression="zlib",
         bigtiff=labels.nbytes > _CLASSIC_TIFF_BYTES,
+        ome=axes is not None,
+        metadata={} if axes is None else ome_metadata(axes),
     )
 
 
-def _write_npy(path: Path, labels: npt.NDArray[np.generic]) -> None:
+def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
     np.save(path, labels, allow_pickle=False)
 
 
-def _write_png(path: Path, labels: npt.NDArray[np.generic]) -> None:
+def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
     if labels.ndim != 2:
         raise ExportError(
             f"PNG holds one plane, these labels have the shape {labels.shape}.",
@@ -106,7 +129,7 @@ def _write_png(path: Path, labels: npt.NDArray[np.generic]) -> None:
     iio.imwrite(path, labels, plugin="pillow", extension=".png")
 
 
-_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic]], None]] = {
+_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic], LabelAxes | None], None]] = {
     **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".npy": _write_npy,
     ".png": _write_png,

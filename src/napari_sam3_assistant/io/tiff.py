@@ -12,6 +12,7 @@ import zarr
 
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
+from napari_sam3_assistant.io.tiff_scale import read_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
         is_rgb = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
         large = series.nbytes > lazy_bytes
         in_one_piece = series.dataoffset is not None
+        scale = read_scale(file, axes)
         data: Any = None if large else series.asarray()
     if large:
         data = tifffile.memmap(path, series=0, mode="r") if in_one_piece else _open_lazily(path)
@@ -56,8 +58,10 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
             else np.moveaxis(data, samples, -1)
         )
         axes = axes.replace("S", "") + "S"
+        if scale is not None:
+            scale = (*scale[:samples], *scale[samples + 1 :], scale[samples])
     rgb = is_rgb and axes.endswith("S") and data.shape[-1] in (3, 4)
-    return LoadedImage(data, tuple(axes.lower()), rgb)
+    return LoadedImage(data, tuple(axes.lower()), rgb, scale)
 
 
 def _open_lazily(path: Path) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped here

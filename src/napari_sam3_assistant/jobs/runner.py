@@ -27,14 +27,23 @@ class JobRunner:
         self._deliver = deliver
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._current: Job | None = None
+        self._jobs: list[Job] = []
         self._farewell: Callable[[], None] = _nothing
 
-    def start(self, job: Job) -> None:
-        """Run a job; a job that is waiting or running is cancelled first."""
-        if self._current is not None:
-            self._current.cancel()
-        self._current = job
+    def start(self, job: Job, behind: Job | None = None) -> None:
+        """Run a job; jobs that are waiting or running are cancelled first.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        behind : Job, optional
+            One of the earlier jobs, which is not cancelled: the new one waits for it.
+        """
+        for earlier in self._jobs:
+            if earlier is not behind:
+                earlier.cancel()
+        self._jobs = [*(earlier for earlier in self._jobs if earlier is behind), job]
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="sam3-jobs", daemon=True)
             self._thread.start()
@@ -48,9 +57,9 @@ class JobRunner:
         farewell : callable
             Called last, on the worker thread if there is one.
         """
-        if self._current is not None:
-            self._current.cancel()
-            self._current = None
+        for job in self._jobs:
+            job.cancel()
+        self._jobs = []
         if self._thread is None:
             farewell()
         else:

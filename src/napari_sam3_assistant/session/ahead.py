@@ -67,6 +67,9 @@ class Ahead:
         engine = self._engine.loaded
         if engine is None or not engine.spec.needs_weights or not self.enabled:
             return
+        if self._model.large_image:
+            # Which part a run will work on is known when it begins.
+            return
         view = None if self._model.running else self._view()
         if view is None or self._last == (engine, view.key):
             return

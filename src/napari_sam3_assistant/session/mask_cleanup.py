@@ -56,8 +56,6 @@ class MaskCleanup:
         self._scene = scene
         self._jobs = jobs
         model.events.target.connect(self._on_target)
-        for field in ("connectivity", "scope"):
-            getattr(model.events, field).connect(self.hide_preview, max_args=0)
 
     # -- the table ------------------------------------------------------------------------
 

@@ -156,7 +156,7 @@ class MaskCollection:
 
     def count_overlap(self) -> None:
         """Count the pixels that the ticked accepted layers share."""
-        keys = self._order(self.model.merge_chosen)
+        keys = self._merge_keys()
         self.model.merge_overlap = -1
         if len(keys) < 2:
             return
@@ -179,7 +179,7 @@ class MaskCollection:
         MaskError
             If none is ticked, or they don't fit each other.
         """
-        keys = self._order(self.model.merge_chosen)
+        keys = self._merge_keys()
         if not keys:
             raise MaskError("Select at least one accepted-object layer.")
         sources = self._sources(keys)
@@ -324,9 +324,10 @@ class MaskCollection:
     def _output(self) -> str:
         return self.model.output.strip() or DEFAULT_FINAL
 
-    def _order(self, chosen: Sequence[str]) -> list[str]:
-        """Return chosen layers from the lowest to the topmost."""
-        return [one.key for one in reversed(self.model.layers) if one.key in set(chosen)]
+    def _merge_keys(self) -> list[str]:
+        """Return the ticked accepted layers of the class, from the lowest to the topmost."""
+        ticked, offered = set(self.model.merge_chosen), self.model.accepted_of_class
+        return [one.key for one in reversed(offered) if one.key in ticked]
 
     def _final_keys(self) -> list[str]:
         there = {one.key for one in self.model.layers}

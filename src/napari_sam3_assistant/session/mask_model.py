@@ -118,6 +118,16 @@ class MaskModel:
     can_undo: bool = False
     can_redo: bool = False
 
+    @property
+    def accepted_of_class(self) -> tuple[LabelsChoice, ...]:
+        """The accepted layers of the class that is asked for; of all if none is."""
+        wanted = self.class_filter.strip().lower()
+        return tuple(
+            layer
+            for layer in self.layers
+            if layer.accepted and wanted in ("", layer.class_name.lower())
+        )
+
     def choice(self, key: str) -> LabelsChoice | None:
         """Return a layer by its key, or None."""
         return next((layer for layer in self.layers if layer.key == key), None)

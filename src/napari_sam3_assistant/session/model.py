@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.tasks import Task, Tool
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.jobs.job import JobProgress
 
@@ -139,11 +140,35 @@ class Preview:
         What was found.
     seconds : float
         How long the run took.
+    label : str
+        What tells it from other previews of the image: a phrase, a region; empty for nothing.
     """
 
     target: Target
     segmentation: Segmentation
     seconds: float
+    label: str = ""
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The place that a later preview of the same image and label takes."""
+        return (self.target.image, self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRoi:
+    """The part of a large image that the last run worked on.
+
+    Parameters
+    ----------
+    target : Target
+        The image and the plane.
+    region : Region
+        The part of the plane.
+    """
+
+    target: Target
+    region: Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +260,12 @@ class SessionModel:
         How far the fetching of weights is; empty while none is going.
     images : tuple of ImageChoice
         The images that are there.
+    large_image : bool
+        Whether a run works on the part of the image around its prompts.
+    roi_size : int
+        Side of that part in pixels.
+    active_roi : ActiveRoi or None
+        The part that the last run worked on.
     channel_axis : int
         Number of the images' channel axis; -1 to find it out.
     prompt_layers : tuple of LayerChoice
@@ -249,6 +280,8 @@ class SessionModel:
         How far the run is.
     message : Message
         The status line.
+    beside : tuple of Preview
+        Earlier results that stay on show beside the latest.
     preview : Preview or None
         The latest result.
     refining : int
@@ -280,6 +313,9 @@ class SessionModel:
     findings: tuple[Message, ...] = ()
     download: str = ""
     images: tuple[ImageChoice, ...] = ()
+    large_image: bool = False
+    roi_size: int = 1024
+    active_roi: ActiveRoi | None = None
     channel_axis: int = FIND_OUT
     prompt_layers: tuple[LayerChoice, ...] = ()
     points_layer: str = ""
@@ -289,6 +325,7 @@ class SessionModel:
     running: bool = False
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))
+    beside: tuple[Preview, ...] = ()
     preview: Preview | None = None
     refining: int = 0
     results: tuple[ResultRow, ...] = ()
@@ -300,3 +337,13 @@ class SessionModel:
     def chosen_image(self) -> ImageChoice | None:
         """The chosen image, or None."""
         return next((choice for choice in self.images if choice.key == self.image), None)
+
+    @property
+    def previews(self) -> tuple[Preview, ...]:
+        """All results on show, the latest last."""
+        return self.beside if self.preview is None else (*self.beside, self.preview)
+
+    def show_previews(self, previews: tuple[Preview, ...]) -> None:
+        """Have these results on show, the latest last."""
+        self.beside = previews[:-1]
+        self.preview = previews[-1] if previews else None

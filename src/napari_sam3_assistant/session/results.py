@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.model import Level, Message, Preview, ResultRow
+from napari_sam3_assistant.session.model import Level, Message, ResultRow
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.export import export_table
 
@@ -46,7 +46,8 @@ class Results:
     def __init__(self, model: SessionModel, start: Callable[[Job], Job]) -> None:
         self._model = model
         self._start = start
-        model.events.preview.connect(self._follow)
+        model.events.preview.connect(self._follow, max_args=0)
+        model.events.beside.connect(self._follow, max_args=0)
 
     def clear(self) -> None:
         """Empty the table; the previews stay."""
@@ -97,10 +98,13 @@ class Results:
             raise PromptError("There are no results yet.", "Press Run Preview first.")
         return [COLUMNS, *map(cells, rows)]
 
-    def _follow(self, preview: Preview | None) -> None:
-        objects = preview.segmentation.objects if preview is not None else ()
+    def _follow(self) -> None:
         self._model.picked = None
-        self._model.results = tuple(ResultRow(preview, record) for record in objects if preview)
+        self._model.results = tuple(
+            ResultRow(preview, record)
+            for preview in self._model.previews
+            for record in preview.segmentation.objects
+        )
 
 
 def _in_one_line(cell: str) -> str:

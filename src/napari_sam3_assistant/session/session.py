@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import Task, prompt_kind
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.device import device_reason
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.jobs.runner import JobRunner
 from napari_sam3_assistant.session.ahead import Ahead
@@ -22,11 +22,13 @@ from napari_sam3_assistant.session.availability import Availability, availabilit
 from napari_sam3_assistant.session.engine_in_use import EngineInUse
 from napari_sam3_assistant.session.history import History
 from napari_sam3_assistant.session.loading import ModelLoading
+from napari_sam3_assistant.session.local import LocalInference
 from napari_sam3_assistant.session.model import DeviceInUse, Level, Message, Preview
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.refine import Seed, seed_of
 from napari_sam3_assistant.session.results import Results
 from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.step import Step
 from napari_sam3_assistant.session.wording import outcome, prompts_used
 from napari_sam3_assistant.workflows.export import export_labels
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
@@ -43,28 +45,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.scene import Scene, Shot
     from napari_sam3_assistant.session.settings import SettingsStore
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """A state that undo goes back to.
-
-    Parameters
-    ----------
-    prompts : object
-        All prompts, as the scene gives them.
-    preview : Preview or None
-        The result on show.
-    accepted : tuple of object
-        What has been accepted so far, as the scene gives it.
-    seed : Seed or None
-        The object that clicks refine.
-    """
-
-    prompts: object
-    preview: Preview | None
-    accepted: tuple[object, ...] = ()
-    seed: Seed | None = None
 
 
 class Session:
@@ -87,6 +67,8 @@ class Session:
         The verbs about the model folder and the device.
     loading : ModelLoading
         The verbs that load and unload the model.
+    local : LocalInference
+        Chooses the region of a run on a large image.
     results : Results
         The verbs about the results table.
     ahead : Ahead
@@ -104,7 +86,7 @@ class Session:
         self._engine = EngineInUse(model)
         self._job: Job | None = None
         self._live_again = False
-        self._history = History(Step(scene.prompt_state(), None))
+        self._history = History(Step(scene.prompt_state()))
         restore(model, settings)
         if model.engine not in registry.entries():
             model.engine = next(iter(registry.entries()))
@@ -112,6 +94,7 @@ class Session:
         model.events.task.connect(self._on_task)
         self.setup = ModelSetup(model, self._start, deliver)
         self.loading = ModelLoading(model, self._engine, self._start)
+        self.local = LocalInference(model)
         self.results = Results(model, self._start)
         self.ahead = Ahead(model, scene, self._runner, self._engine)
         self.prompts_edited.connect(self.ahead.begin)
@@ -160,8 +143,8 @@ class Session:
         elif self.availability.can_run:
             self._run(live=True)
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
-            self.model.preview = None
-            self._history.amend(replace(self._history.current, preview=None))
+            self.model.show_previews(self.model.beside)
+            self._history.amend(replace(self._history.current, previews=self.model.previews))
 
     def cancel(self) -> None:
         """Stop the run; what has come out of it stays."""
@@ -173,8 +156,8 @@ class Session:
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
         self.cancel()
-        self._push(replace(self._history.current, preview=None, seed=None))
-        self.model.preview = None
+        self._push(replace(self._history.current, previews=(), seed=None))
+        self.model.show_previews(())
         self._say("Preview cleared. Prompts and saved labels were kept.")
 
     def refine(self, object_id: int) -> None:
@@ -208,25 +191,39 @@ class Session:
         preview = self.shown_preview()
         if not preview.segmentation.objects:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-        accepted = self._scene.accept(preview)
+        accepted = self._accept_all()
         before = self._history.current
-        cleared = Step(None, None, (*before.accepted, accepted))
-        self._scene.clear_prompts(preview.target.image)
-        self.model.preview = None
-        self._push(replace(cleared, prompts=self._scene.prompt_state()))
-        self._say(f"Accepted: {accepted}. Ready for the next object.", Level.SUCCESS)
+        for image in {shown.target.image for shown in self.model.previews}:
+            self._scene.clear_prompts(image)
+        self.model.show_previews(())
+        prompts = self._scene.prompt_state()
+        self._push(Step(prompts, accepted=(*before.accepted, *accepted)))
+        said = "; ".join(map(str, accepted))
+        self._say(f"Accepted: {said}. Ready for the next object.", Level.SUCCESS)
+
+    def _accept_all(self) -> tuple[object, ...]:
+        accepted: list[object] = []
+        try:
+            accepted += map(self._scene.accept, self.model.previews)
+        except Sam3AssistantError:
+            for one in reversed(accepted):
+                self._scene.undo_accept(one)
+            raise
+        return tuple(accepted)
 
     def keep(self) -> str:
-        """Keep the preview as a saved labels layer; returns its name.
+        """Keep each preview as a saved labels layer; returns the name of the latest.
 
         Raises
         ------
         PromptError
             If there is no preview.
         """
-        name = self._scene.keep(self.shown_preview())
-        self._say(f"Saved as layer “{name}”.", Level.SUCCESS)
-        return name
+        found = [one for one in self.model.previews if one.segmentation.objects]
+        names = [self._scene.keep(one) for one in found or (self.shown_preview(),)]
+        said = ", ".join(f"“{name}”" for name in names)
+        self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.", Level.SUCCESS)
+        return names[-1]
 
     def export(self, path: Path) -> Job:
         """Write the preview's labels to a file.
@@ -274,7 +271,7 @@ class Session:
         for accepted in after.accepted[len(before.accepted) :]:
             self._scene.redo_accept(accepted)
         self._scene.set_prompt_state(after.prompts)
-        self.model.preview = after.preview
+        self.model.show_previews(after.previews)
         self.model.refining = after.seed.record.id if after.seed else 0
         self._tell_history()
 
@@ -303,7 +300,8 @@ class Session:
             shot = replace(shot, prompts=seed.add_to(shot.prompts))
         shot.prompts.check(shot.view.shape)
         engine = self._engine.take()
-        request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold))
+        region = self.local.region(shot)
+        request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold), region)
         choice, known = self._engine.choice, model.device_in_use
         began = time.monotonic()
 
@@ -348,15 +346,19 @@ class Session:
         return job
 
     def _show(self, shot: Shot, result: Segmentation, seconds: float, *, live: bool) -> None:
-        preview = Preview(shot.target, result, seconds)
-        step = replace(self._history.current, preview=preview if result.objects else None)
+        beside = self.local.beside(shot.target, result.region)
+        label = self.local.label(beside, result.region)
+        preview = Preview(shot.target, result, seconds, label)
+        found = (preview,) if result.objects else ()
+        step = replace(self._history.current, previews=(*beside, *found))
         if live:
             self._history.amend(step)
         else:
             self._push(step)
         # The message first: where the preview can't be shown, a warning takes its place.
-        self.model.message = outcome(preview, prompts_used(shot.prompts))
-        self.model.preview = preview
+        used = prompts_used(shot.prompts.localise(result.region))
+        self.model.message = outcome(preview, used)
+        self.model.show_previews((*beside, preview))
 
     def _on_progress(self, progress: JobProgress) -> None:
         self.model.progress = progress

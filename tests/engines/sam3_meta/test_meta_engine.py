@@ -21,6 +21,7 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.sam3_meta import compat
+from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding
 from napari_sam3_assistant.errors import (
     DeviceUnavailable,
     EngineError,
@@ -69,7 +70,7 @@ class _Calls:
 
 
 def _model(engine):
-    return engine._loaded.model  # noqa: SLF001 - what runs can't be counted from outside
+    return engine.model.model
 
 
 @pytest.fixture
@@ -299,7 +300,7 @@ def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
     assert began.wait(30)
     closer = threading.Thread(target=engine.close)
     closer.start()
-    while not engine._exclusive._closing.is_set():  # noqa: SLF001 - the moment has no other sign
+    while not engine._turns._closing.is_set():  # noqa: SLF001 - the moment has no other sign
         closer.join(0.01)
     may_go_on.set()
     worker.join(30)
@@ -340,11 +341,10 @@ def test_a_crowded_image_is_noted(loaded_engine, encoding):
 
 def test_works_in_another_thread_than_it_was_loaded_in(loaded_engine, encoding):
     here = _text(loaded_engine, encoding, "threads")
-    encoding.found.clear()
+    # The same encoding, which remembers no answers.
+    fresh = MetaEncoding(encoding.shape, encoding.features)
     there = []
-    worker = threading.Thread(
-        target=lambda: there.append(_text(loaded_engine, encoding, "threads"))
-    )
+    worker = threading.Thread(target=lambda: there.append(_text(loaded_engine, fresh, "threads")))
     worker.start()
     worker.join(60)
 

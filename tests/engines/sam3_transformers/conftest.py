@@ -103,3 +103,35 @@ def counting():
                 handle.remove()
 
     return count
+
+
+@pytest.fixture(scope="session")
+def video_checkpoint(tiny_checkpoint, tmp_path_factory):
+    """The tiny checkpoint with larger random weights in the tracker.
+
+    With those of a new model every object is lost on the first frame and memory and prompts change
+    next to nothing: a comparison would show nothing.
+    """
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("tiny_video") / "sam3"
+    shutil.copytree(tiny_checkpoint, folder)
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if name.startswith(("tracker_model.", "tracker_neck.")) and weight.ndim > 1:
+            weight *= 4
+        if name.endswith("pred_obj_score_head.proj_out.bias"):
+            weight += 3
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def video_engine(video_checkpoint, _one_thread):
+    """Return a loaded engine with the checkpoint for videos, that the tests leave as it is."""
+    engine = ENTRY.create(video_checkpoint, "cpu")
+    engine.load(NullReporter())
+    yield engine
+    engine.close()

@@ -95,4 +95,4 @@ def test_memory_of_an_embedding_counts_what_it_keeps(engine, embedding):
 def test_old_answers_are_let_go(engine, embedding):
     for number in range(7):
         predict(engine, embedding, text=f"cell {number}")
-    assert len(embedding.groundings) == 4
+    assert len(embedding.found) == 4

@@ -80,7 +80,7 @@ def test_cancel_while_searching(engine, make_image, number):
     embedding = engine.embed(make_image(60, 80), NullReporter())
     with pytest.raises(JobCancelled):
         predict(engine, embedding, TEXT, CancelAt(number))
-    assert not embedding.groundings
+    assert not embedding.found
     assert predict(engine, embedding, TEXT).objects
 
 

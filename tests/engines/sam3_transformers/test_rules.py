@@ -36,23 +36,6 @@ def silent(engine, monkeypatch):
     monkeypatch.setattr(head.bias, "data", head.bias.data - 100.0)
 
 
-@pytest.mark.parametrize(
-    ("asked", "tried"),
-    [
-        (0.9, (0.9, 0.2, 0.175, 0.1)),
-        (0.35, (0.35, 0.2, 0.175, 0.1)),
-        (0.3, (0.3, 0.2, 0.15, 0.1)),
-        (0.16, (0.16, 0.1, 0.08)),
-        (0.1, (0.1, 0.05)),
-        (0.0, (0.0,)),
-    ],
-)
-def test_retries_fall(asked, tried):
-    from napari_sam3_assistant.engines.sam3_transformers.grounding import _thresholds
-
-    assert _thresholds(asked) == pytest.approx(tried)
-
-
 def test_examples_alone_keep_their_threshold(engine, embedding):
     prediction = predict(engine, embedding, 0.9, exemplars=(ExemplarPrompt(Region(5, 5, 30, 30)),))
     assert (prediction.objects, prediction.threshold) == ((), 0.9)
@@ -107,7 +90,7 @@ def mask_prompt(shape=(60, 80)):
 
 
 def test_clicks_take_the_first_box_and_the_first_mask():
-    from napari_sam3_assistant.engines.sam3_transformers.clicks import targets
+    from napari_sam3_assistant.engines.targets import targets
 
     first, second = Region(0, 0, 5, 5), Region(9, 9, 20, 20)
     one, two = mask_prompt(), mask_prompt()
@@ -122,7 +105,7 @@ def test_clicks_take_the_first_box_and_the_first_mask():
 
 
 def test_many_boxes_are_split_over_calls():
-    from napari_sam3_assistant.engines.sam3_transformers.clicks import targets
+    from napari_sam3_assistant.engines.targets import targets
 
     boxes = tuple(BoxPrompt(Region(0, 0, 5, 5)) for _ in range(100))
     calls = list(targets(PromptSet(boxes=boxes), (60, 80)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
+from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ SPEC = EngineSpec(
     accepts=frozenset(PromptKind),
     needs_weights=False,
     phrases="'bright ...' and 'dark ...', such as 'bright cells'",
+    video=TrackSpec(prompts=frozenset({PromptKind.MASK})),
 )
 
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.engines.builtin.strips import strips
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
     Floats = npt.NDArray[np.float32]
@@ -19,7 +22,7 @@ ROUNDS = 6
 REACH = 0.18  # of the longer side: how far the surface follows local light
 
 
-def flattened(features: PlaneFeatures, polarity: int) -> Floats:
+def flattened(features: PlaneFeatures, polarity: int, reporter: Reporter) -> Floats:
     """Return how much brighter (polarity +1) or darker (-1) each pixel is than the background.
 
     Parameters
@@ -28,6 +31,8 @@ def flattened(features: PlaneFeatures, polarity: int) -> Floats:
         The plane.
     polarity : int
         +1 or -1.
+    reporter : Reporter
+        Stops the work.
 
     Returns
     -------
@@ -46,7 +51,8 @@ def flattened(features: PlaneFeatures, polarity: int) -> Floats:
         0, surface.shape[1] - 1
     )
     flat = features.luminance * np.float32(polarity)
-    flat -= _bilinear(surface, rows, columns)
+    for part in strips(flat.shape, reporter):
+        flat[part] -= bilinear(surface, rows[part], columns)
     return flat
 
 
@@ -116,13 +122,26 @@ def _mode(values: npt.NDArray[np.float32]) -> float:
     return float(ordered[first + share // 2])
 
 
-def _bilinear(surface: Floats, rows: Floats, columns: Floats) -> Floats:
-    """Return a grid interpolated at every pair of a row and a column."""
+def bilinear(surface: Floats, rows: Floats, columns: Floats) -> Floats:
+    """Return a grid interpolated at every pair of a row and a column.
+
+    Parameters
+    ----------
+    surface : ndarray, shape (h, w), dtype float32
+        The grid.
+    rows, columns : ndarray, shape (H,) and (W,), dtype float32
+        Places in the grid, inside it.
+
+    Returns
+    -------
+    ndarray, shape (H, W), dtype float32
+    """
     top = np.minimum(rows.astype(np.intp), max(0, surface.shape[0] - 2))
     left = np.minimum(columns.astype(np.intp), max(0, surface.shape[1] - 2))
     bottom = np.minimum(top + 1, surface.shape[0] - 1)
     right = np.minimum(left + 1, surface.shape[1] - 1)
-    down, across = (rows - top)[:, None], (columns - left)[None, :]
+    down = (rows - top).astype(np.float32)[:, None]
+    across = (columns - left).astype(np.float32)[None, :]
     lines = surface[top] * (1 - down) + surface[bottom] * down
     result: Floats = lines[:, left] * (1 - across) + lines[:, right] * across
     return result

@@ -29,7 +29,11 @@ LEVELS = 14
 SMOOTHINGS = (0.6, 1.4)  # in pixels of the octave
 SMALLEST = 12  # pixels of the octave, above the first
 LARGEST = 2800
-HALF = 0.55  # least share of the outline that must lie inside the window
+# Least share of the outline that must lie inside the plane; a quarter of a disc in a corner has
+# half of it there.
+HALF = 0.45
+STEEP = 0.4  # share of the grey range in a window from which its uneven light is taken away
+LAG = 16  # pixels of the octave between which the uneven light is measured
 RATING_LENGTH = 0.4
 RATING_SPREAD = 0.3
 RATING_SOLIDITY = 3.0
@@ -52,6 +56,8 @@ class Candidate:
         +1 if it is brighter than its surroundings, -1 if darker.
     rating : float
         How much it looks like an object; larger is better.
+    convex : float
+        What its solidity is at least; 0 if it was not measured.
     """
 
     mask: npt.NDArray[np.bool_]
@@ -59,6 +65,7 @@ class Candidate:
     octave: int
     polarity: int
     rating: float
+    convex: float = 0.0
 
     @property
     def covers(self) -> Region:
@@ -92,11 +99,28 @@ def candidates(
         patch = features.octave(octave)[view.window.slices]
         for sigma in SMOOTHINGS:
             smooth = ndi.gaussian_filter(patch, sigma, mode="nearest")
-            for polarity in polarities:
-                yield from _walk(smooth * polarity, view, polarity)
+            lights = [smooth]
+            ramp = _ramp(smooth)
+            if np.ptp(ramp) > STEEP * np.subtract(*np.percentile(smooth, (99, 1))):
+                lights.append(smooth - ramp)
+            for light in lights:
+                for polarity in polarities:
+                    yield from _walk(light * polarity, view, polarity)
         if not any(view.cut):
             return
         octave += 1
+
+
+def _ramp(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the uneven light of a window: a plane as steep as most of the window."""
+    height, width = image.shape
+    down = across = 0.0
+    if height > LAG:
+        down = float(np.median(image[LAG:] - image[:-LAG])) / LAG
+    if width > LAG:
+        across = float(np.median(image[:, LAG:] - image[:, :-LAG])) / LAG
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    return rows * np.float32(down) + np.arange(width, dtype=np.float32) * np.float32(across)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.engines.builtin import contours
+from napari_sam3_assistant.engines.builtin.background import bilinear
 from napari_sam3_assistant.engines.builtin.outlines import BLOB, fitted
 from napari_sam3_assistant.engines.builtin.patches import Patch, disc
 from napari_sam3_assistant.engines.builtin.shapes import solidity, split
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
@@ -30,7 +32,10 @@ NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 
 
 def object_at(
-    features: PlaneFeatures, wanted: Sequence[Pixel], unwanted: Sequence[Pixel] = ()
+    features: PlaneFeatures,
+    wanted: Sequence[Pixel],
+    unwanted: Sequence[Pixel],
+    reporter: Reporter,
 ) -> Patch:
     """Return the one object that clicks mark; see :func:`corrected` for what else they do.
 
@@ -42,18 +47,20 @@ def object_at(
         Rows and columns of positive clicks, at least one.
     unwanted : sequence of (int, int)
         Rows and columns of negative clicks.
+    reporter : Reporter
+        Stops the work.
     """
-    patch = _single(features, wanted[0], ())
+    patch = single(features, wanted[0], reporter)
     clicked = all(patch.holds(*point) for point in wanted)
     if not clicked or any(patch.holds(*point) for point in unwanted):
         first = patch
-        whole = best_at(features, wanted[0], lambda item: _obeys(item, wanted, unwanted))
-        alone = best_at(features, wanted[0], lambda item: 1.0)
+        whole = best_at(features, wanted[0], lambda item: _obeys(item, wanted, unwanted), reporter)
+        alone = best_at(features, wanted[0], lambda item: 1.0, reporter)
         if whole is not None and alone is not None and whole.rating >= SECOND * alone.rating:
             patch = _refined(features, whole, wanted)
         else:
             patch = first
-    return corrected(features, patch, wanted, unwanted, anchored=False)
+    return corrected(features, patch, wanted, unwanted, reporter, anchored=False)
 
 
 def corrected(
@@ -61,6 +68,7 @@ def corrected(
     patch: Patch,
     wanted: Sequence[Pixel],
     unwanted: Sequence[Pixel],
+    reporter: Reporter,
     *,
     anchored: bool = True,
 ) -> Patch:
@@ -74,14 +82,17 @@ def corrected(
         The object so far.
     wanted, unwanted : sequence of (int, int)
         Rows and columns of the clicks; none is in both.
+    reporter : Reporter
+        Stops the work.
     anchored : bool
         Whether something other than the clicks marked the object, so that its largest part
         stays without a click on it.
     """
     for point in wanted:
         if not patch.holds(*point):
-            patch = patch.union(_single(features, point, unwanted))
+            patch = patch.union(single(features, point, reporter, unwanted))
     for point in unwanted:
+        reporter.check()
         if patch.holds(*point):
             patch = _without(features, patch, wanted, point)
     return _pinned(features, patch, wanted, unwanted, anchored=anchored)
@@ -95,9 +106,23 @@ def _obeys(candidate: Candidate, wanted: Sequence[Pixel], unwanted: Sequence[Pix
     )
 
 
-def _single(features: PlaneFeatures, point: Pixel, unwanted: Sequence[Pixel]) -> Patch:
-    """Return the object under one click; a small disc where nothing stands out."""
-    best = best_at(features, point, lambda item: _obeys(item, (), unwanted))
+def single(
+    features: PlaneFeatures, point: Pixel, reporter: Reporter, unwanted: Sequence[Pixel] = ()
+) -> Patch:
+    """Return the object under one click; a small disc where nothing stands out.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    point : (int, int)
+        Row and column.
+    reporter : Reporter
+        Stops the work.
+    unwanted : sequence of (int, int)
+        Rows and columns that the object's rough outline must not hold.
+    """
+    best = best_at(features, point, lambda item: _obeys(item, (), unwanted), reporter)
     if best is None:
         return disc(point, NOTHING, features.region)
     return _refined(features, best, [point])
@@ -139,9 +164,13 @@ def enlarged(features: PlaneFeatures, part: npt.NDArray[np.bool_], candidate: Ca
     region = candidate.covers
     if size == 1:
         return Patch(part, region, candidate.polarity)
-    mask = np.repeat(np.repeat(part, size, 0), size, 1)
-    padded = np.pad(mask, size).astype(np.float32)
-    mask = ndi.gaussian_filter(padded, size / 2) >= 0.5  # rounds the corners of its blocks
+    # Between the centres of coarse pixels the outline runs straight, not along their sides.
+    padded = np.pad(part, 1).astype(np.float32)
+    rows, columns = (
+        ((np.arange(count * size) + 0.5) / size - 0.5).clip(0, count - 1).astype(np.float32)
+        for count in padded.shape
+    )
+    mask = bilinear(padded, rows, columns) >= 0.5
     region = region.grow(size)
     return Patch(mask, region, candidate.polarity).clipped(features.region)
 

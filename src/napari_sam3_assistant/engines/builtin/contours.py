@@ -9,6 +9,7 @@ a shortest closed path, found for many objects at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,22 @@ INNER = 0.7  # the strip inside a contour that stands for the object, as a share
 BLUR = 1.0  # half the width of a blurred edge, in pixels
 FORBIDDEN = -1e6  # gain of a radius out of range
 MAX_TURN = 3  # radius steps between neighbouring directions
-_ANGLES = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
-SINES, COSINES = np.sin(_ANGLES).astype(np.float32), np.cos(_ANGLES).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def bearings(count: int) -> tuple[Floats, Floats]:
+    """Return the sines and cosines of directions evenly spread, shape (count,), dtype float32.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    """
+    angles = np.arange(count) * (2 * np.pi / count)
+    return np.sin(angles).astype(np.float32), np.cos(angles).astype(np.float32)
+
+
+SINES, COSINES = bearings(DIRECTIONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +52,8 @@ class Contours:
     ----------
     centres : ndarray, shape (N, 2), dtype float32
         y and x in pixels.
-    radii : ndarray, shape (N, DIRECTIONS), dtype float32
-        Distance from the centre to the contour in pixels, by direction.
+    radii : ndarray, shape (N, D), dtype float32
+        Distance from the centre to the contour in pixels, in directions evenly spread.
     """
 
     centres: Floats
@@ -46,8 +61,9 @@ class Contours:
 
     def recentred(self) -> Contours:
         """Return the same contours as seen from their centroids."""
-        y = self.centres[:, :1] + self.radii * SINES
-        x = self.centres[:, 1:] + self.radii * COSINES
+        sines, cosines = bearings(self.radii.shape[1])
+        y = self.centres[:, :1] + self.radii * sines
+        x = self.centres[:, 1:] + self.radii * cosines
         y_next, x_next = np.roll(y, -1, 1), np.roll(x, -1, 1)
         cross = x * y_next - x_next * y
         area = np.maximum(cross.sum(1), 1e-6) * 3
@@ -57,9 +73,10 @@ class Contours:
         # Distances by interpolating over the angle at which the new centre sees the contour.
         dy, dx = y - centroid[:, :1], x - centroid[:, 1:]
         seen, distance = np.arctan2(dy, dx) % (2 * np.pi), np.hypot(dy, dx)
+        angles = np.arange(self.radii.shape[1]) * (2 * np.pi / self.radii.shape[1])
         radii = np.empty_like(self.radii)
         for row in range(len(radii)):
-            radii[row] = np.interp(_ANGLES, seen[row], distance[row], period=2 * np.pi)
+            radii[row] = np.interp(angles, seen[row], distance[row], period=2 * np.pi)
         return Contours(centroid, radii)
 
     def mask(self, index: int, shape: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], int, int]:
@@ -79,26 +96,29 @@ class Contours:
         y1, x1 = min(shape[0], int(cy + reach) + 2), min(shape[1], int(cx + reach) + 2)
         dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(cy)
         dx = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(cx)
-        turn = np.arctan2(dy, dx) * (DIRECTIONS / (2 * np.pi)) % DIRECTIONS
-        low = turn.astype(np.intp) % DIRECTIONS
+        turn = np.arctan2(dy, dx) * (radii.size / (2 * np.pi)) % radii.size
+        low = turn.astype(np.intp) % radii.size
         share = turn - np.floor(turn)
-        limit = radii[low] * (1 - share) + radii[(low + 1) % DIRECTIONS] * share
+        limit = radii[low] * (1 - share) + radii[(low + 1) % radii.size] * share
         return dy * dy + dx * dx <= limit * limit, y0, x0
 
 
-def from_mask(mask: npt.NDArray[np.bool_], y0: int, x0: int) -> tuple[Floats, Floats]:
-    """Return a mask's centre, shape (2,), and its radii, shape (DIRECTIONS,).
+def from_mask(
+    mask: npt.NDArray[np.bool_], y0: int, x0: int, directions: int = DIRECTIONS
+) -> tuple[Floats, Floats]:
+    """Return a mask's centre, shape (2,), and its radii, shape (directions,).
 
     The radius in a direction is the length of the mask along it, so dents count less and
     islands beyond a gap still count.
     """
+    sines, cosines = bearings(directions)
     rows, columns = np.nonzero(mask)
     centre = np.array([rows.mean(), columns.mean()], np.float32)
     reach = float(np.hypot(rows - centre[0], columns - centre[1]).max()) + 1.5
     steps = max(16, int(reach * 2))
     radius = (np.arange(steps, dtype=np.float32) + 0.5) * (reach / steps)
-    y = centre[0] + SINES[:, None] * radius
-    x = centre[1] + COSINES[:, None] * radius
+    y = centre[0] + sines[:, None] * radius
+    x = centre[1] + cosines[:, None] * radius
     inside = ndi.map_coordinates(mask.astype(np.float32), [y, x], order=1, mode="constant")
     radii = inside.sum(1) * (reach / steps)
     return centre + np.array([y0, x0], np.float32), np.maximum(radii, 0.6).astype(np.float32)
@@ -114,6 +134,7 @@ def fit(
     range_: tuple[float, float] = (0.6, 1.4),
     stiffness: float = 1.0,
     scale: float = 1.0,
+    steps: int = STEPS,
 ) -> Contours:
     """Return the best closed contours near those to start from.
 
@@ -135,13 +156,15 @@ def fit(
         Cost of bending.
     scale : float
         Pixels of the plane per pixel of ``image`` (and of ``owner``).
+    steps : int
+        How many radii are looked at in each direction.
 
     Returns
     -------
     Contours
         With the centres of ``start``, one contour each.
     """
-    grid = _Grid.round(start, range_, image.shape, scale)
+    grid = _Grid.round(start, range_, steps, image.shape, scale)
     values = ndi.map_coordinates(image, [grid.y, grid.x], order=1, mode="nearest")
     values *= polarity[:, None, None]
     foreign = np.zeros(values.shape, bool)
@@ -159,27 +182,34 @@ def fit(
     total = np.cumsum(gain, 2)
     edge = grid.ring + step[:, :, None] / 2  # the contour lies behind the last sample inside
     total[(edge < grid.low[:, :, None]) | (edge > grid.high[:, :, None])] = FORBIDDEN
-    path = _closed_path(total, stiffness * (step / typical) ** 2 * 12)
+    # A bend is one of the contour, whatever the number of directions that it is seen in.
+    fineness = start.radii.shape[1] / DIRECTIONS
+    path = _closed_path(total, stiffness * (step / typical * fineness) ** 2 * 12)
     radii = (path + 1.0) * step + _subsample(total, path) * step
     return Contours(start.centres, radii.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Grid:
-    """Where the image is looked at: N objects x DIRECTIONS x STEPS."""
+    """Where the image is looked at: N objects x D directions x S steps."""
 
     y: Floats  # in pixels of the image
     x: Floats
-    ring: Floats  # (N, 1, STEPS), radius in pixels of the plane
+    ring: Floats  # (N, 1, S), radius in pixels of the plane
     step: Floats  # (N, 1), between radii
-    low: Floats  # (N, DIRECTIONS), smallest radius
+    low: Floats  # (N, D), smallest radius
     high: Floats
     typical: Floats  # (N, 1)
     beyond: npt.NDArray[np.bool_]  # outside the image
 
     @classmethod
     def round(
-        cls, start: Contours, range_: tuple[float, float], shape: tuple[int, ...], scale: float
+        cls,
+        start: Contours,
+        range_: tuple[float, float],
+        steps: int,
+        shape: tuple[int, ...],
+        scale: float,
     ) -> _Grid:
         """Return the grid round contours; see :func:`fit`."""
         typical = np.median(start.radii, 1, keepdims=True)
@@ -187,12 +217,13 @@ class _Grid:
         low = np.maximum(0.5, np.minimum(start.radii, typical) * np.float32(range_[0]))
         high = np.maximum(start.radii, typical) * np.float32(range_[1]) + np.float32(1)
         far = high.max(1, keepdims=True) * 1.35 + 1.5
-        step = far / STEPS
-        ring = ((np.arange(STEPS, dtype=np.float32) + 0.5) * step)[:, None, :]
+        step = far / np.float32(steps)
+        ring = ((np.arange(steps, dtype=np.float32) + 0.5) * step)[:, None, :]
         # Pixel i of a coarser image covers plane pixels from i * scale.
         shift = 0.5 / scale - 0.5
-        y = (start.centres[:, :1, None] + SINES[:, None] * ring) / scale + shift
-        x = (start.centres[:, 1:, None] + COSINES[:, None] * ring) / scale + shift
+        sines, cosines = bearings(start.radii.shape[1])
+        y = (start.centres[:, :1, None] + sines[:, None] * ring) / scale + shift
+        x = (start.centres[:, 1:, None] + cosines[:, None] * ring) / scale + shift
         beyond = (y < -0.5) | (y > shape[0] - 0.5) | (x < -0.5) | (x > shape[1] - 0.5)
         return cls(y, x, ring, step, low, high, typical, beyond)
 
@@ -222,7 +253,8 @@ def _levelled(
 
 def _slope(rest: Floats, known: npt.NDArray[np.bool_], ring: Floats) -> Floats:
     """Return the uneven light of each object: a plane through its centre, least squares."""
-    y, x = SINES[None, :, None] * ring, COSINES[None, :, None] * ring
+    sines, cosines = bearings(rest.shape[1])
+    y, x = sines[:, None] * ring, cosines[:, None] * ring
     ky, kx = known * y, known * x
     yy, xx, xy = (ky * y).sum((1, 2)), (kx * x).sum((1, 2)), (ky * x).sum((1, 2))
     ry, rx = (ky * rest).sum((1, 2)), (kx * rest).sum((1, 2))
@@ -241,21 +273,25 @@ def _masked_mean(values: Floats, chosen: npt.NDArray[np.bool_], weights: Floats)
 
 def _masked_median(values: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
     """Return each object's median over chosen samples; its lowest sample if there is none."""
-    medians = np.empty(len(values), np.float32)
-    for row, (sample, keep) in enumerate(zip(values, chosen, strict=True)):
-        medians[row] = np.median(sample[keep]) if keep.any() else sample.min()
-    return medians
+    count = np.count_nonzero(chosen, (1, 2))
+    ordered = np.sort(np.where(chosen, values, np.inf).reshape(len(values), -1), 1)
+    rows = np.arange(len(values))
+    last = np.maximum(count, 1)
+    medians = (ordered[rows, (last - 1) // 2] + ordered[rows, last // 2]) * np.float32(0.5)
+    lowest = values.min((1, 2))
+    result: Floats = np.where(count > 0, medians, lowest).astype(np.float32)
+    return result
 
 
 def _closed_path(total: Floats, bend: Floats) -> npt.NDArray[np.intp]:
-    """Return the closed path of the largest sum, shape (N, DIRECTIONS).
+    """Return the closed path of the largest sum, shape (N, D).
 
     Two turns are searched and the second half of the first with the first half of the second
     are kept, which closes the path without trying each start.
 
     Parameters
     ----------
-    total : ndarray, shape (N, DIRECTIONS, STEPS)
+    total : ndarray, shape (N, D, S)
         Gain of a contour at a radius in a direction.
     bend : ndarray, shape (N, 1)
         Cost of one radius step between neighbouring directions, squared.

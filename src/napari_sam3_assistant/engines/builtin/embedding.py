@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.builtin.strips import strips
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.detect import Detection
 
 # ITU-R BT.601 luma.
@@ -37,12 +40,22 @@ class PlaneFeatures:
         self.detections: dict[int, tuple[Detection, ...]] = {}
 
     @classmethod
-    def from_rgb(cls, image: npt.NDArray[np.uint8]) -> PlaneFeatures:
-        """Return the features of an RGB image, shape (H, W, 3), dtype uint8."""
-        red, green, blue = image[..., 0], image[..., 1], image[..., 2]
-        luminance = red * LUMA[0]
-        luminance += green * LUMA[1]
-        luminance += blue * LUMA[2]
+    def from_rgb(
+        cls, image: npt.NDArray[np.uint8], reporter: Reporter | None = None
+    ) -> PlaneFeatures:
+        """Return the features of an RGB image.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            Not modified.
+        reporter : Reporter, optional
+            Stops the work.
+        """
+        luminance = np.empty(image.shape[:2], np.float32)
+        for rows in strips(luminance.shape, reporter or NullReporter()):
+            red, green, blue = (image[rows, :, channel] for channel in range(3))
+            luminance[rows] = red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]
         return cls(luminance)
 
     @property
@@ -55,6 +68,11 @@ class PlaneFeatures:
         """Height and width of the plane in pixels."""
         height, width = self.luminance.shape
         return (height, width)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the luminance takes, in bytes."""
+        return sum(level.nbytes for level in self._levels)
 
     @property
     def region(self) -> Region:

@@ -15,14 +15,17 @@ from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.exemplars import similar
 from napari_sam3_assistant.engines.builtin.outlines import snapped
 from napari_sam3_assistant.engines.builtin.patches import Patch
+from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
+from napari_sam3_assistant.engines.phrases import clean_phrase
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
@@ -77,7 +80,7 @@ class BuiltinEngine:
             Stops the work.
         """
         reporter.check()
-        return PlaneFeatures.from_rgb(image)
+        return PlaneFeatures.from_rgb(image, reporter)
 
     def predict(
         self,
@@ -113,7 +116,7 @@ class BuiltinEngine:
         prompts.check(embedding.shape)
         _check_together(prompts)
         if PromptKind.TEXT in prompts.kinds:
-            phrase = phrases.normalised(prompts.text)
+            phrase = clean_phrase(prompts.text)
             found = detect(embedding, phrases.polarity(phrase), reporter)
             return _found(found, options, phrase)
         if prompts.exemplars:
@@ -123,6 +126,12 @@ class BuiltinEngine:
                 )
             return _found(similar(embedding, prompts.exemplars, reporter), options, "")
         return Prediction(_records(_named(embedding, prompts, reporter)), options.threshold)
+
+    def track(
+        self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
+    ) -> BuiltinTrack:
+        """Begin to follow masks through a stack; see :mod:`propagation`."""
+        return BuiltinTrack(frames)
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""
@@ -144,7 +153,7 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
     patches = []
     for box in prompts.boxes:
         reporter.check()
-        patches.append(object_in(features, box.region))
+        patches.append(object_in(features, box.region, reporter))
     for painted in prompts.masks:
         reporter.check()
         region = painted.region.intersect(features.region)
@@ -156,9 +165,9 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
     reporter.check()
     wanted, unwanted = _pixels(prompts.points, features.shape)
     if patches:
-        patches[0] = clicks.corrected(features, patches[0], wanted, unwanted)
+        patches[0] = clicks.corrected(features, patches[0], wanted, unwanted, reporter)
     elif wanted:
-        patches = [clicks.object_at(features, wanted, unwanted)]
+        patches = [clicks.object_at(features, wanted, unwanted, reporter)]
     else:
         raise PromptError(
             "All points are negative.", "Add a positive point on the object, or a box round it."

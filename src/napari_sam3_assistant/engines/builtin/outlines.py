@@ -23,6 +23,7 @@ BLOB = 0.86
 # may lie outside it by the whole half width.
 BAND = 0.35
 ROUNDS = 3
+COARSE = 160  # largest side, in pixels, at which an object and its surroundings are compared
 
 
 def fitted(
@@ -80,15 +81,28 @@ def fitted(
 
 def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
     """Return +1 if a patch is brighter than the ring round it, -1 if it is darker."""
-    margin = max(3, int(np.sqrt(patch.area) * 0.3))
-    frame = patch.region.grow(margin).intersect(features.region)
-    inside = patch.within(frame)
+    octave = 0
+    while max(patch.region.shape) >> octave > COARSE:
+        octave += 1
+    seen = _coarser(patch, octave)
+    image = features.octave(octave)
+    margin = max(3, int(np.sqrt(seen.area) * 0.3))
+    frame = seen.region.grow(margin).intersect(Region.whole((image.shape[0], image.shape[1])))
+    inside = seen.within(frame)
     near = ndi.binary_dilation(inside, iterations=max(1, margin // 3))
     outer = ~near & ndi.binary_dilation(near, iterations=margin)
-    if not outer.any():
+    if not (outer.any() and inside.any()):
         return 1
-    values = features.luminance[frame.slices]
+    values = image[frame.slices]
     return 1 if np.median(values[inside]) >= np.median(values[outer]) else -1
+
+
+def _coarser(patch: Patch, octave: int) -> Patch:
+    """Return a patch in pixels of an octave; each is like one of the pixels that it stands for."""
+    size = 2**octave
+    y0, x0 = -(-patch.region.y0 // size), -(-patch.region.x0 // size)
+    mask = patch.mask[y0 * size - patch.region.y0 :: size, x0 * size - patch.region.x0 :: size]
+    return Patch(mask, Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1]), patch.polarity)
 
 
 def snapped(features: PlaneFeatures, painted: Patch) -> Patch:

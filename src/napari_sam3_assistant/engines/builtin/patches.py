@@ -53,6 +53,13 @@ class Patch:
         kept = self.region.intersect(region)
         return Patch(self.mask[kept.localise(self.region).slices], kept, self.polarity)
 
+    def cropped(self) -> Patch:
+        """Return the same object without empty rows and columns at its sides; it has a pixel."""
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        y0, x0, y1, x1 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+        region = Region(int(y0), int(x0), int(y1), int(x1)).globalise(self.region)
+        return Patch(self.mask[y0:y1, x0:x1], region, self.polarity)
+
     def union(self, other: Patch) -> Patch:
         """Return both objects as one."""
         region = self.region.union(other.region)

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from napari_sam3_assistant.errors import PromptError
 
-_INSTRUCTION = re.compile(
-    r"^(?:segment|detect|find)(?:\s+(?:all\s+of\s+the|all\s+the|the|all))?\s+(?=\S)", re.IGNORECASE
-)
 _POLARITIES = {"bright": 1, "dark": -1}
-
-
-def normalised(text: str) -> str:
-    """Return a phrase without spare spaces, a leading instruction and punctuation at its ends.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``Segment all the bright cells.``, which gives ``bright cells``.
-    """
-    phrase = " ".join(text.split())
-    phrase = _INSTRUCTION.sub("", phrase, count=1)
-    return phrase.strip(" .,:;-")
 
 
 def polarity(phrase: str) -> int:
@@ -31,7 +13,8 @@ def polarity(phrase: str) -> int:
     Parameters
     ----------
     phrase : str
-        A normalised phrase; only its first word counts, the rest is a name.
+        As :func:`~napari_sam3_assistant.engines.phrases.clean_phrase` gives it; only its first
+        word counts, the rest is a name.
 
     Raises
     ------

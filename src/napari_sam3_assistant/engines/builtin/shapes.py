@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # smaller one.
 NECK = 0.86
 CONVEX = 0.95  # from here on there is no neck
+LARGE = 512  # masks with a longer side are divided at a lower resolution
 _SQUARE = np.ones((3, 3), bool)
 
 
@@ -37,7 +38,7 @@ def solidity(mask: npt.NDArray[np.bool_]) -> float:
     return min(1.0, float(np.count_nonzero(mask) / hull))
 
 
-def split(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+def split(mask: npt.NDArray[np.bool_], convex: float = 0.0) -> npt.NDArray[np.int32]:
     """Return the parts of a mask that necks divide, by watershed on its distance transform.
 
     The watershed and its distance function follow Meyer & Beucher (J. Vis. Commun. Image
@@ -47,8 +48,8 @@ def split(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     ----------
     mask : ndarray, shape (h, w), dtype bool
         One connected object, without holes.
-    neck : float
-        Largest width of a neck that divides, as a share of the smaller part's width.
+    convex : float
+        What its solidity is at least, if that is known.
 
     Returns
     -------
@@ -59,8 +60,11 @@ def split(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     from skimage.segmentation import watershed
 
     # The hull of a small disc's pixels is larger than the disc.
-    if solidity(mask) > CONVEX - 0.6 / np.sqrt(np.count_nonzero(mask)):
+    enough = CONVEX - 0.6 / np.sqrt(np.count_nonzero(mask))
+    if convex > enough or solidity(mask) > enough:
         return mask.astype(np.int32)
+    if max(mask.shape) > LARGE:
+        return _split_coarsely(mask)
     padded = np.pad(mask, 1)
     depth = ndi.gaussian_filter(ndi.distance_transform_edt(padded), 0.7)
     depth[~padded] = 0
@@ -73,3 +77,15 @@ def split(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         return mask.astype(np.int32)
     parts: npt.NDArray[np.int32] = watershed(-depth, markers, mask=padded)[1:-1, 1:-1]
     return parts.astype(np.int32)
+
+
+def _split_coarsely(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """Return the parts of a large mask; what divides does not depend on the resolution."""
+    size = -(-max(mask.shape) // LARGE)
+    height, width = mask.shape
+    blocks: npt.NDArray[np.bool_] = np.pad(mask, ((0, -height % size), (0, -width % size)))
+    blocks = blocks.reshape(blocks.shape[0] // size, size, -1, size)
+    some: npt.NDArray[np.bool_] = np.logical_or.reduce(blocks, (1, 3))
+    coarse = split(some)
+    parts: npt.NDArray[np.int32] = np.repeat(np.repeat(coarse, size, 0), size, 1)
+    return parts[:height, :width] * mask

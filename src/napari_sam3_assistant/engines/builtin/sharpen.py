@@ -14,10 +14,12 @@ from napari_sam3_assistant.engines.builtin.candidates import candidates
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
 FINER = 2  # octaves
+LARGEST = 1024  # side in pixels of the finer octave; what is larger is sharp enough
 SIGMA = 1.2  # in pixels of the finer octave
 
 
@@ -41,7 +43,11 @@ def sharpened(features: PlaneFeatures, candidate: Candidate) -> tuple[Candidate,
     coverage : float
         The share of the coarse mask that is still inside, 0 to 1.
     """
+    if max(candidate.region.shape) > LARGEST:
+        return candidate, 1.0
     octave = max(0, candidate.octave - FINER)
+    while max(candidate.region.shape) << (candidate.octave - octave) > LARGEST:
+        octave += 1
     size = 2 ** (candidate.octave - octave)
     image = features.octave(octave)
     region = candidate.region.grow(3)
@@ -59,7 +65,7 @@ def sharpened(features: PlaneFeatures, candidate: Candidate) -> tuple[Candidate,
     found = ndi.binary_fill_holes((values >= middle) & (distance <= size + 1))
     coverage = np.count_nonzero(found & coarse) / np.count_nonzero(coarse)
     mask = ndi.binary_fill_holes(found | (depth > size + 1))
-    sharp = replace(candidate, mask=mask, region=kept, octave=octave)
+    sharp = replace(candidate, mask=mask, region=kept, octave=octave, convex=0.0)
     return sharp, float(coverage)
 
 
@@ -67,6 +73,7 @@ def best_at(
     features: PlaneFeatures,
     point: tuple[int, int],
     accept: Callable[[Candidate], float],
+    reporter: Reporter,
 ) -> Candidate | None:
     """Return the best candidate under a point, sharpened; None if there is none.
 
@@ -78,17 +85,20 @@ def best_at(
         Row and column.
     accept : callable
         Returns how much a candidate fits what else is known, 0 to 1.
+    reporter : Reporter
+        Stops the work.
     """
-    rated = [
-        (candidate.rating * fit, candidate)
-        for candidate in candidates(features, point)
-        if (fit := accept(candidate)) > 0
-    ]
+    rated = []
+    for candidate in candidates(features, point):
+        reporter.check()
+        if (fit := accept(candidate)) > 0:
+            rated.append((candidate.rating * fit, candidate))
     rated.sort(key=lambda item: -item[0])
     best, best_rating = None, 0.0
     for rating, candidate in rated:
         if rating <= best_rating:
             break
+        reporter.check()
         sharp, coverage = sharpened(features, candidate)
         if rating * coverage**2 > best_rating:
             best, best_rating = sharp, rating * coverage**2

@@ -6,35 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_transformers.clicks import Target, targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import MaskPrompt, PromptSet
+    from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding
     from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel
+    from napari_sam3_assistant.engines.targets import Target
 
 # What Meta's tracker makes of a painted mask: 20 times the mask, less 10
 # (sam3_tracker_base.py, _use_mask_as_output).
 _LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
 
 
-def segment_targets(
-    loaded: LoadedModel,
-    encoding: MetaEncoding,
-    prompts: PromptSet,
-    reporter: Reporter,
-    check: Callable[[], None],
+def segment_target(
+    loaded: LoadedModel, encoding: MetaEncoding, check: Callable[[], None], target: Target
 ) -> list[ObjectRecord]:
-    """Return one object for each thing that is named, numbered from 1.
+    """Return the objects of one call of the mask decoder, numbered from 1.
 
     Parameters
     ----------
@@ -42,31 +36,24 @@ def segment_targets(
         The weights.
     encoding : MetaEncoding
         The encoded image.
-    prompts : PromptSet
-        Its points, boxes and masks are used.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
     check : callable
         Called between the model's stages; what it raises stops the work.
+    target : Target
+        What names the objects.
     """
+    masks, scores = _decode(loaded, encoding, target)
     records: list[ObjectRecord] = []
-    for number, target in enumerate(targets(prompts, encoding.shape)):
+    for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
         check()
-        reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
-        masks, scores = _decode(loaded, encoding, target)
-        # A box alone bounds its object; a click may correct it beyond the box.
-        clips = target.boxes if target.boxes and not target.points else ()
-        for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
-            check()
-            clip = clips[index] if clips else Region.whole(encoding.shape)
-            record = ObjectRecord.from_mask(
-                len(records) + 1,
-                mask[clip.slices] > 0,
-                offset=(clip.y0, clip.x0),
-                score=float(score),
-            )
-            if record is not None:
-                records.append(record)
+        clip = target.clips[index] if target.clips else Region.whole(encoding.shape)
+        record = ObjectRecord.from_mask(
+            len(records) + 1,
+            mask[clip.slices] > 0,
+            offset=(clip.y0, clip.x0),
+            score=float(score),
+        )
+        if record is not None:
+            records.append(record)
     return records
 
 

@@ -25,7 +25,7 @@ from napari_sam3_assistant.engines.sam3_meta.compat_kernels import (
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
@@ -301,6 +301,12 @@ def geometric_prompt(
 def vision_blocks(model: Any) -> list[Any]:  # noqa: ANN401
     """Return the blocks of the image encoder, in the order in which they run."""
     return list(model.backbone.vision_backbone.trunk.blocks)
+
+
+def position_encodings(model: Any, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:  # noqa: ANN401
+    """Return the position encodings of feature maps, as ``necks.py:116`` makes them."""
+    encode = model.backbone.vision_backbone.position_encoding
+    return [encode(one).to(one.dtype) for one in maps]
 
 
 def prompt_stages(model: Any) -> list[Any]:  # noqa: ANN401

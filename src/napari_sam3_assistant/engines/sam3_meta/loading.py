@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.device import choose_device, supports_bfloat16
+from napari_sam3_assistant.engines.recent import Recent
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
 from napari_sam3_assistant.engines.sam3_meta.bpe import find_bpe
 from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
@@ -19,7 +20,10 @@ from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
 from napari_sam3_assistant.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import torch
 
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -49,6 +53,20 @@ class LoadedModel:
     device: str
     weights: str
     measures: ExitStack
+    _positions: Recent[Sequence[torch.Tensor]] = field(default_factory=lambda: Recent(1))
+
+    @property
+    def number_format(self) -> str:
+        """Name of the number format of the work."""
+        return "bfloat16" if supports_bfloat16(self.device) else "float32"
+
+    def positions(self, make: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
+        """Return the position encodings, one copy for all images; made at the first call.
+
+        They depend on nothing but the size, which is the same for all images, and take 30 % of
+        what the package keeps for an image.
+        """
+        return self._positions.get_or_make("all", make)
 
     def close(self) -> None:
         """Undo what was done to the package."""

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
+from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ SPEC = EngineSpec(
     title="SAM 3 (transformers)",
     accepts=frozenset(PromptKind),
     needs_weights=True,
+    video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}),
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
 _FIRST_WITH_SAM3 = 5
@@ -48,7 +49,7 @@ def create(model_folder: Path | None, device: str) -> ImageEngine:
     """Make the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam3_transformers.engine import Sam3TransformersEngine
 
-    return Sam3TransformersEngine(model_folder, device)
+    return Sam3TransformersEngine(SPEC, model_folder, device)
 
 
 ENTRY = EngineEntry(SPEC, status, create)

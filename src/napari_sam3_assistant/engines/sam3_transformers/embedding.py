@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.engines.recent import Recent
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import torch
 
-    from napari_sam3_assistant.engines.sam3_transformers.grounding import Grounding
+    from napari_sam3_assistant.engines.detections import Detections
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
 # One set of 200 low-resolution masks takes 66 MB in float32.
-_KEPT_GROUNDINGS = 4
+_KEPT_ANSWERS = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -30,33 +31,72 @@ class Sam3Embedding:
         The image encoder's output and the detector's feature maps.
     clicks : list of torch.Tensor or None
         The feature maps for clicks, fine to coarse; None until the first click.
-    groundings : OrderedDict
-        What the detector found, by phrase and examples, the latest last.
+    found : Recent
+        What the detector found, by phrase and examples.
     """
 
     shape: tuple[int, int]
     vision: Any
     clicks: list[torch.Tensor] | None = None
-    groundings: OrderedDict[Any, Grounding] = field(default_factory=OrderedDict)
+    found: Recent[Detections] = field(default_factory=lambda: Recent(_KEPT_ANSWERS))
 
     @property
     def nbytes(self) -> int:
         """Memory that the tensors of this image take, in bytes."""
-        return sum(tensor.nbytes for tensor in self._tensors())
+        return sum(tensor.nbytes for tensor in self._all())
 
-    def keep(self, key: object, grounding: Grounding) -> None:
-        """Keep what the detector found, in place of the oldest."""
-        self.groundings[key] = grounding
-        while len(self.groundings) > _KEPT_GROUNDINGS:
-            self.groundings.popitem(last=False)
-
-    def _tensors(self) -> Iterator[torch.Tensor]:
-        yield self.vision.last_hidden_state
+    def to(self, device: str) -> Sam3Embedding:
+        """Return it on another device, with what was found; itself where it is there already."""
+        if str(self.vision.last_hidden_state.device) == device:
+            return self
         # Not the position encodings: the library keeps one copy of them for all images.
-        yield from self.vision.fpn_hidden_states
+        vision = replace(
+            self.vision,
+            last_hidden_state=self.vision.last_hidden_state.to(device),
+            fpn_hidden_states=tuple(one.to(device) for one in self.vision.fpn_hidden_states),
+        )
+        clicks = self.clicks and [one.to(device) for one in self.clicks]
+        found = self.found.map(lambda detections: detections.to(device))
+        return Sam3Embedding(self.shape, vision, clicks, found)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the image encoder's output by name; the rest can be made of it."""
+        maps = {f"map{number}": one for number, one in enumerate(self.vision.fpn_hidden_states)}
+        return {"hidden": self.vision.last_hidden_state, **maps}
+
+    @classmethod
+    def from_tensors(
+        cls, model: LoadedModel, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]
+    ) -> Sam3Embedding:
+        """Return the encoding that :meth:`tensors` was asked of.
+
+        Parameters
+        ----------
+        model : LoadedModel
+            The model that made it.
+        shape : tuple of int
+            Height and width of the image in pixels.
+        tensors : mapping
+            Its tensors by name.
+        """
+        from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+        # All but the hidden states.
+        names = [f"map{number}" for number in range(len(tensors) - 1)]
+        maps = tuple(tensors[name].to(model.device) for name in names)
+        positions = model.detector.vision_encoder.neck.position_encoding
+        vision = Sam3VisionEncoderOutput(
+            last_hidden_state=tensors["hidden"].to(model.device),
+            fpn_hidden_states=maps,
+            fpn_position_encoding=tuple(positions(m.shape, m.device, m.dtype) for m in maps),
+        )
+        return cls(shape, vision)
+
+    def _all(self) -> Iterator[torch.Tensor]:
+        yield from self.tensors().values()
         yield from self.clicks or ()
-        for grounding in self.groundings.values():
-            yield grounding.masks
+        for detections in self.found:
+            yield detections.masks
 
 
 def click_features(model: LoadedModel, embedding: Sam3Embedding) -> list[torch.Tensor]:

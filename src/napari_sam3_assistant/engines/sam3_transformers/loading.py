@@ -58,6 +58,14 @@ class LoadedModel:
         """The ``Sam3Model`` that finds all instances of a concept."""
         return self.video.detector_model
 
+    @property
+    def number_format(self) -> str:
+        """Name of the number format, such as ``float32``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def close(self) -> None:
+        """Do nothing: loading changed nothing but memory."""
+
 
 def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedModel:
     """Load the folder of ``facebook/sam3``, offline.

@@ -1,0 +1,209 @@
+"""Operations on components and values. Each returns the edit that would do it.
+
+In a part of the labels, a component that reaches the part's edge is left alone: it may go on
+outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.components import components_of, find_components
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_of_runs
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole
+from napari_sam3_assistant.core.masks.runs import find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.components import Components
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.runs import Runs
+    from napari_sam3_assistant.core.progress import Reporter
+
+FACES = Connectivity.FACES
+
+
+def delete_components(
+    components: Components, which: Sequence[int], dtype: npt.DTypeLike
+) -> LabelEdit:
+    """Return the edit that sets components to 0.
+
+    Parameters
+    ----------
+    components : Components
+        As they were found.
+    which : sequence of int
+        Their indices.
+    dtype : data type
+        Type of the labels.
+    """
+    return _painted("delete selected components", components.runs_of(list(which)), 0, dtype)
+
+
+def assign_components(
+    components: Components, which: Sequence[int], value: int, dtype: npt.DTypeLike
+) -> LabelEdit:
+    """Return the edit that gives components another label; parameters as for deleting.
+
+    Raises
+    ------
+    MaskError
+        If the value does not fit.
+    """
+    check_fits(value, dtype)
+    return _painted("change selected components", components.runs_of(list(which)), value, dtype)
+
+
+def remove_small(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    minimum: int,
+    connectivity: Connectivity = FACES,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that removes components of fewer pixels.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    minimum : int, pixels
+        Smallest area that stays.
+    connectivity : Connectivity
+        Which neighbours belong together.
+    box : tuple of slice, optional
+        The part to work on.
+    reporter : Reporter, optional
+        Is told of the progress.
+    """
+    found = find_components(labels, connectivity, box, reporter)
+    small = (found.areas < minimum) & ~reaching_out(found, box)
+    return _painted("remove small objects", found.runs_of(small), 0, labels.dtype)
+
+
+def keep_largest(
+    labels: Any,  # noqa: ANN401
+    connectivity: Connectivity = FACES,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+    *,
+    per_label: bool = False,
+) -> LabelEdit:
+    """Return the edit that keeps the largest component, overall or of each label.
+
+    Of components of the same area the first one stays. Parameters as for :func:`remove_small`.
+    """
+    found = find_components(labels, connectivity, box, reporter)
+    gone = ~reaching_out(found, box)
+    # The largest last; of equal ones the first one last.
+    order = np.lexsort((-np.arange(len(found)), found.areas))
+    if per_label:
+        order = order[np.argsort(found.values[order], kind="stable")]
+        last = np.append(found.values[order][1:] != found.values[order][:-1], [True])
+        gone[order[last[: order.size]]] = False
+    else:
+        gone[order[-1:]] = False
+    return _painted("keep largest object", found.runs_of(gone), 0, labels.dtype)
+
+
+def renumber(
+    labels: Any,  # noqa: ANN401
+    connectivity: Connectivity = FACES,
+    reporter: Reporter | None = None,
+    *,
+    by_component: bool = False,
+) -> LabelEdit:
+    """Return the edit that numbers labels 1, 2, ... without gaps, or each component anew.
+
+    Raises
+    ------
+    MaskError
+        If there are more than the labels' type can hold.
+    """
+    if by_component:
+        found = find_components(labels, connectivity, None, reporter)
+        runs, numbers = found.runs, found.of_run + 1
+    else:
+        runs = find_runs(labels, reporter=reporter)
+        numbers = np.unique(runs.values, return_inverse=True)[1] + 1
+    check_fits(int(numbers.max(initial=0)), labels.dtype)
+    return LabelEdit.of("renumber", runs.shape, changes_of_runs(runs, numbers), labels.dtype)
+
+
+def merge_values(
+    labels: Any,  # noqa: ANN401
+    values: Sequence[int],
+    new: int,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that gives all pixels of some labels one label.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    values : sequence of int
+        The labels to replace; 0 is the background.
+    new : int
+        The label that they get.
+    box, reporter
+        As for :func:`remove_small`.
+
+    Raises
+    ------
+    MaskError
+        If the new label does not fit the labels' type.
+    """
+    check_fits(new, labels.dtype)
+    runs = find_runs(labels, box, background=0 in values, reporter=reporter)
+    highest = np.iinfo(runs.values.dtype).max
+    wanted = np.asarray([value for value in values if value <= highest], runs.values.dtype)
+    chosen = runs.take(np.isin(runs.values, wanted))
+    return _painted("relabel values", chosen, new, labels.dtype)
+
+
+def delete_at(
+    labels: Any,  # noqa: ANN401
+    pixel: Sequence[int],
+    connectivity: Connectivity = FACES,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+    *,
+    component: bool = False,
+) -> LabelEdit:
+    """Return the edit that removes the label at a pixel, or only its component there.
+
+    Parameters as for :func:`remove_small`; on background it changes nothing.
+    """
+    value = int(labels[tuple(pixel)])
+    shape = tuple(labels.shape)
+    # A pixel of the background belongs to no label: an empty box has no runs.
+    part = (box or whole(shape)) if value else tuple(slice(0, 0) for _ in shape)
+    runs = find_runs(labels, part, only=value, reporter=reporter)
+    if component and runs.starts.size:
+        at = int(np.searchsorted(runs.starts, np.ravel_multi_index(tuple(pixel), shape), "right"))
+        of_run = components_of(runs, connectivity.rank(len(shape))).of_run
+        runs = runs.take(of_run == of_run[at - 1])
+    return _painted("right-click delete", runs, 0, labels.dtype)
+
+
+def reaching_out(found: Components, box: Box | None) -> npt.NDArray[np.bool_]:
+    """Return which components reach an edge of the box that is no edge of the labels."""
+    out = np.zeros(len(found), bool)
+    for axis, side in enumerate(box or ()):
+        if side.start > 0:
+            out |= found.lows[:, axis] == side.start
+        if side.stop < found.runs.shape[axis]:
+            out |= found.highs[:, axis] == side.stop
+    return out
+
+
+def _painted(action: str, runs: Runs, value: int, dtype: npt.DTypeLike) -> LabelEdit:
+    after = np.full(runs.starts.size, value, np.dtype(dtype))
+    return LabelEdit.of(action, runs.shape, changes_of_runs(runs, after), dtype)

@@ -1,0 +1,242 @@
+"""Changes of labels that can be taken back: what changed, compressed."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.labels import Box, shape_of
+from napari_sam3_assistant.core.masks.runs import Runs, spread, to_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.labels import LabelArray, Positions
+
+PIECE_PIXELS = 1 << 20
+_LEVEL = 1  # runs are small already; more effort costs more time than it saves bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """Stretches of pixels that held one label and hold another now.
+
+    Parameters
+    ----------
+    starts, lengths : ndarray, shape (n,), dtype int64
+        First pixel, as a position in C order, and number of pixels. None goes beyond its row.
+    before, after : ndarray, shape (n,)
+        The labels.
+    """
+
+    starts: Positions
+    lengths: Positions
+    before: npt.NDArray[Any]
+    after: npt.NDArray[Any]
+
+    def pieces(self, pixels: int = PIECE_PIXELS) -> Iterator[Changes]:
+        """Yield the changes in parts of about so many pixels."""
+        ends = np.cumsum(self.lengths)
+        begin = 0
+        while begin < ends.size:
+            done = int(ends[begin - 1]) if begin else 0
+            end = max(begin + 1, int(np.searchsorted(ends, done + pixels, side="right")))
+            part = slice(begin, end)
+            yield Changes(
+                self.starts[part], self.lengths[part], self.before[part], self.after[part]
+            )
+            begin = end
+
+    def reversed(self) -> Changes:
+        """Return the changes that take these back."""
+        return Changes(self.starts, self.lengths, self.after, self.before)
+
+    def write(self, labels: Any) -> None:  # noqa: ANN401 - arrays of numpy, zarr and others
+        """Write the changes, where the labels still are what they were before.
+
+        What somebody else has changed in the meantime is left as it is.
+        """
+        pixels = spread(self.starts, self.lengths)
+        before = np.repeat(self.before, self.lengths)
+        after = np.repeat(self.after, self.lengths)
+        if isinstance(labels, np.ndarray) and labels.flags.c_contiguous:
+            flat = labels.reshape(-1)
+            same = flat[pixels] == before
+            flat[pixels[same]] = after[same]
+            return
+        for box, chosen in _by_chunk(labels, pixels):
+            part = np.array(labels[box])
+            shape = part.shape
+            where = np.unravel_index(pixels[chosen], labels.shape)
+            local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
+            flat, at = part.reshape(-1), np.ravel_multi_index(local, shape)
+            same = flat[at] == before[chosen]
+            flat[at[same]] = after[chosen][same]
+            labels[box] = part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelEdit:
+    """One step that can be taken back.
+
+    Parameters
+    ----------
+    action : str
+        What was done, for the user: ``fill holes``.
+    shape : tuple of int
+        Shape of the labels.
+    pixels : int
+        How many pixels it changes.
+    box : tuple of slice
+        Bounding box of the change; empty slices if there is none.
+    count : int
+        Number of stretches.
+    packed : tuple of bytes
+        The stretches, compressed.
+    dtype : str
+        Type of the labels.
+    """
+
+    action: str
+    shape: tuple[int, ...]
+    pixels: int
+    box: Box
+    count: int
+    packed: tuple[bytes, ...]
+    dtype: str
+
+    @classmethod
+    def of(
+        cls, action: str, shape: tuple[int, ...], changes: Changes, dtype: npt.DTypeLike
+    ) -> LabelEdit:
+        """Pack changes; stretches that change nothing are left out."""
+        kept = changes.before != changes.after
+        starts, lengths = changes.starts[kept], changes.lengths[kept]
+        kind = np.dtype(dtype)
+        arrays = (
+            np.diff(starts, prepend=0),
+            lengths.astype(np.uint32),
+            changes.before[kept].astype(kind),
+            changes.after[kept].astype(kind),
+        )
+        packed = tuple(zlib.compress(np.ascontiguousarray(one).data, _LEVEL) for one in arrays)
+        box = _bounds(shape, starts, lengths)
+        return cls(action, shape, int(lengths.sum()), box, starts.size, packed, kind.str)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return sum(map(len, self.packed))
+
+    def changes(self) -> Changes:
+        """Return what it changes."""
+        steps, lengths, before, after = map(zlib.decompress, self.packed)
+        return Changes(
+            np.cumsum(np.frombuffer(steps, np.int64)),
+            np.frombuffer(lengths, np.uint32).astype(np.int64),
+            np.frombuffer(before, self.dtype),
+            np.frombuffer(after, self.dtype),
+        )
+
+    def write(self, labels: Any, *, forward: bool = True) -> None:  # noqa: ANN401
+        """Do it, or take it back."""
+        changes = self.changes()
+        for piece in (changes if forward else changes.reversed()).pieces():
+            piece.write(labels)
+
+
+def changes_of_runs(runs: Runs, after: npt.NDArray[Any]) -> Changes:
+    """Return the changes that give each run another label."""
+    return Changes(runs.starts, runs.lengths, runs.values, after)
+
+
+def changes_between(
+    parts: Iterable[tuple[Box, LabelArray, LabelArray]], shape: tuple[int, ...]
+) -> Changes:
+    """Return what differs in boxes that don't overlap.
+
+    Parameters
+    ----------
+    parts : iterable of (box, before, after)
+        Arrays of the box's shape, of the same type.
+    shape : tuple of int
+        Shape of the whole labels.
+    """
+    found = [_difference(box, before, after, shape) for box, before, after in parts]
+    if not found:
+        nothing = np.zeros(0, np.int64)
+        return Changes(nothing, nothing, nothing, nothing)
+    starts, lengths, before, after = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.argsort(starts, kind="stable")
+    return Changes(starts[order], lengths[order], before[order], after[order])
+
+
+def _difference(
+    box: Box, before: LabelArray, after: LabelArray, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[Any], ...]:
+    width = before.shape[-1]
+    old, new = (np.ascontiguousarray(one).reshape(-1) for one in (before, after))
+    differs = old != new
+    first = np.flatnonzero(differs)
+    if first.size == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), old[:0], new[:0]
+    # Only the changed pixels are looked at from here on.
+    goes_on = np.zeros(first.size, bool)
+    goes_on[1:] = (
+        (np.diff(first) == 1)
+        & (old[first[1:]] == old[first[:-1]])
+        & (new[first[1:]] == new[first[:-1]])
+        & (first[1:] % width != 0)
+    )
+    begins = np.flatnonzero(~goes_on)
+    starts = first[begins]
+    lengths = np.diff(np.append(begins, first.size))
+    return to_whole(starts, box, shape), lengths.astype(np.int64), old[starts], new[starts]
+
+
+def kinds(edit: LabelEdit) -> npt.NDArray[np.uint8]:
+    """Return what an edit does to the pixels of its box: 1 removed, 2 added, 3 other label."""
+    changes = edit.changes()
+    kind = np.where(changes.after == 0, 1, np.where(changes.before == 0, 2, 3)).astype(np.uint8)
+    image = np.zeros(shape_of(edit.box), np.uint8)
+    if edit.count:
+        pixels = spread(changes.starts, changes.lengths)
+        where = np.unravel_index(pixels, edit.shape)
+        local = tuple(axis - side.start for axis, side in zip(where, edit.box, strict=True))
+        image[local] = np.repeat(kind, changes.lengths)
+    return image
+
+
+def _bounds(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Box:
+    if starts.size == 0:
+        return tuple(slice(0, 0) for _ in shape)
+    where = np.unravel_index(starts, shape)
+    highs = [int(axis.max()) + 1 for axis in where]
+    highs[-1] = int((where[-1] + lengths).max())
+    return tuple(slice(int(axis.min()), high) for axis, high in zip(where, highs, strict=True))
+
+
+def _by_chunk(
+    labels: Any,  # noqa: ANN401
+    pixels: Positions,
+) -> Iterator[tuple[Box, npt.NDArray[np.intp]]]:
+    """Yield for each chunk the box of the pixels in it, and which pixels these are."""
+    if pixels.size == 0:
+        return
+    shape = tuple(labels.shape)
+    sides = shape if isinstance(labels, np.ndarray) else tuple(labels.chunks)
+    where = np.unravel_index(pixels, shape)
+    grid = tuple(-(-size // side) for size, side in zip(shape, sides, strict=True))
+    cell = np.ravel_multi_index(
+        tuple(axis // side for axis, side in zip(where, sides, strict=True)), grid
+    )
+    order = np.argsort(cell, kind="stable")
+    cuts = np.flatnonzero(np.diff(cell[order])) + 1
+    for chosen in np.split(order, cuts):
+        box = tuple(slice(int(axis[chosen].min()), int(axis[chosen].max()) + 1) for axis in where)
+        yield box, chosen

@@ -1,0 +1,288 @@
+"""Several labels made one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.blocks import read
+from napari_sam3_assistant.core.masks.components import find_components
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.errors import MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+class MergeMode(StrEnum):
+    """What the values of merged labels mean."""
+
+    SEMANTIC = "semantic"
+    INSTANCE = "instance"
+    BINARY = "binary"
+
+
+class OverlapRule(StrEnum):
+    """Who gets a pixel that several labels claim."""
+
+    PRIORITY = "priority"
+    EARLIER = "earlier"
+    LARGER = "larger"
+    SMALLER = "smaller"
+    BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Labels to merge.
+
+    Parameters
+    ----------
+    name : str
+        For the user.
+    labels : array-like of int
+        In memory or lazy; all sources have the same shape.
+    class_name : str
+        What all of it is; empty if its values tell.
+    class_value : int or None
+        The class of all of its pixels; None if its own values are the classes.
+    """
+
+    name: str
+    labels: Any
+    class_name: str = ""
+    class_value: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """What a merge makes.
+
+    Parameters
+    ----------
+    labels : ndarray, dtype uint32, or uint8 where binary
+        The merged labels.
+    classes : dict of int to str
+        Names of the classes, by value.
+    class_of : dict of int to int
+        The class of each object, where the labels are objects.
+    overlap : int
+        How many pixels several sources claimed.
+    """
+
+    labels: npt.NDArray[Any]
+    classes: dict[int, str]
+    class_of: dict[int, int] = field(default_factory=dict)
+    overlap: int = 0
+
+
+def check_same_shape(sources: Sequence[Source], least: int = 1) -> None:
+    """Raise unless there are sources and they have the same shape.
+
+    Raises
+    ------
+    MaskError
+        With the two shapes.
+    """
+    if len(sources) < least:
+        few = "one layer" if least == 1 else f"{least} layers"
+        raise MaskError(f"Choose at least {few}.", "Tick the boxes in the list.")
+    first = sources[0]
+    for source in sources[1:]:
+        if source.labels.shape != first.labels.shape:
+            raise MaskError(
+                f"Layer shape mismatch: “{source.name}” has {tuple(source.labels.shape)}, "
+                f"“{first.name}” has {tuple(first.labels.shape)}.",
+                "Choose layers of the same size.",
+            )
+
+
+def coverage(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
+    """Return by how many sources each pixel is covered.
+
+    Raises
+    ------
+    MaskError
+        If their shapes differ.
+    """
+    check_same_shape(sources)
+    count = np.zeros(sources[0].labels.shape, np.uint16)
+    for source in sources:
+        count += _pixels(source) != 0
+    return count
+
+
+def overlap_map(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
+    """Return by how many sources each pixel is covered, where more than one, else 0.
+
+    Raises
+    ------
+    MaskError
+        If there are fewer than two sources, their shapes differ, or nothing overlaps.
+    """
+    check_same_shape(sources, 2)
+    count = coverage(sources)
+    count[count == 1] = 0
+    if not count.any():
+        raise MaskError("No overlap found in the selected label layers.")
+    return count
+
+
+def merge_by_class(sources: Sequence[Source], reporter: Reporter | None = None) -> Merged:
+    """Return labels in which each source's pixels hold its class value; later ones are on top.
+
+    A source without a class value, or with 0, counts as class 1.
+
+    Raises
+    ------
+    MaskError
+        If the shapes differ.
+    """
+    reporter = reporter or NullReporter()
+    check_same_shape(sources)
+    result = np.zeros(sources[0].labels.shape, np.uint32)
+    overlap = np.zeros(result.shape, bool)
+    classes = {}
+    for done, source in enumerate(sources):
+        reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
+        value = source.class_value or 1
+        check_fits(value, result.dtype)
+        mask = _pixels(source) != 0
+        overlap |= mask & (result != 0)
+        result[mask] = value
+        classes[value] = source.class_name or source.name
+    return Merged(result, classes, overlap=int(np.count_nonzero(overlap)))
+
+
+def merge(
+    sources: Sequence[Source],
+    mode: MergeMode,
+    rule: OverlapRule,
+    connectivity: Connectivity = Connectivity.FACES,
+    reporter: Reporter | None = None,
+) -> Merged:
+    """Return the final labels.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        In the order of their priority.
+    mode : MergeMode
+        Semantic: class values (a source's own values where it has no class value). Instance:
+        each component of each label of each source is an object of its own, numbered from 1,
+        also where objects touch. Binary: 1.
+    rule : OverlapRule
+        Who gets a pixel that several sources claim. With LARGER and SMALLER the component with
+        more, or fewer, pixels; the earlier source where they are equal.
+    connectivity : Connectivity
+        Which neighbours belong to the same component.
+    reporter : Reporter, optional
+        Is told of the progress.
+
+    Raises
+    ------
+    MaskError
+        If the shapes differ.
+    """
+    reporter = reporter or NullReporter()
+    check_same_shape(sources)
+    shape = tuple(int(size) for size in sources[0].labels.shape)
+    by_area = rule in (OverlapRule.LARGER, OverlapRule.SMALLER)
+    result = np.zeros(shape, np.uint32)
+    claimed = np.zeros(shape, np.uint16)
+    best = np.zeros(shape if by_area else (0,), np.int64)
+    class_of: dict[int, int] = {}
+    classes: dict[int, str] = {}
+    for done, source in enumerate(sources):
+        reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
+        numbers, areas = _numbers(source, mode, connectivity, len(class_of), by_area=by_area)
+        if mode is MergeMode.INSTANCE:
+            class_of |= numbers.class_of
+        classes |= numbers.classes
+        mine = numbers.labels != 0
+        if by_area:
+            better = areas > best if rule is OverlapRule.LARGER else areas < best
+            wins = mine & ((claimed == 0) | better)
+            best[wins] = areas[wins]
+        else:
+            wins = mine & (claimed == 0)
+        result[wins] = numbers.labels[wins]
+        claimed += mine
+    if rule is OverlapRule.BACKGROUND:
+        result[claimed > 1] = 0
+    overlap = int(np.count_nonzero(claimed > 1))
+    if mode is MergeMode.INSTANCE:
+        return _in_order(result, classes, class_of, overlap)
+    if mode is MergeMode.BINARY:
+        return Merged((result != 0).astype(np.uint8), {1: "foreground"}, overlap=overlap)
+    return Merged(result, classes, overlap=overlap)
+
+
+def _numbers(
+    source: Source,
+    mode: MergeMode,
+    connectivity: Connectivity,
+    before: int,
+    *,
+    by_area: bool,
+) -> tuple[Merged, npt.NDArray[np.int64]]:
+    """Return what a source's pixels shall hold, and the areas of their components if needed."""
+    labels = _pixels(source)
+    everything = whole(labels.shape)
+    instance = mode is MergeMode.INSTANCE
+    areas = np.zeros(0, np.int64)
+    name = source.class_name or source.name
+    class_of: dict[int, int] = {}
+    if instance or by_area:
+        found = find_components(labels, connectivity)
+        if by_area:
+            areas = found.image(found.areas, everything)
+        own = found.values.tolist()
+        of_object = [source.class_value or 1] * len(found) if not _is_semantic(source) else own
+        class_of = dict(enumerate(of_object, before + 1))
+        objects = found.image(np.arange(before + 1, before + 1 + len(found), dtype=np.uint32),
+                              everything) if instance else None  # fmt: skip
+    else:
+        objects = None
+    if _is_semantic(source):
+        values = np.unique(labels[labels != 0]).tolist()
+        classes = {int(value): f"class {value}" for value in values}
+        semantic = labels
+        check_fits(max(classes, default=0), np.uint32)
+    else:
+        value = source.class_value or 1
+        check_fits(value, np.uint32)
+        classes = {value: name}
+        semantic = (labels != 0) * np.uint32(value)
+    chosen = semantic if objects is None else objects
+    return Merged(chosen.astype(np.uint32, copy=False), classes, class_of), areas
+
+
+def _is_semantic(source: Source) -> bool:
+    return source.class_value is None
+
+
+def _in_order(
+    labels: npt.NDArray[np.uint32],
+    classes: dict[int, str],
+    class_of: dict[int, int],
+    overlap: int,
+) -> Merged:
+    """Give the objects that are left the numbers 1, 2, ... without gaps."""
+    kept = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=len(class_of) + 1)[1:]) + 1
+    table = np.zeros(len(class_of) + 1, np.uint32)
+    table[kept] = np.arange(1, kept.size + 1)
+    renamed = {new: class_of[int(old)] for new, old in enumerate(kept, 1)}
+    return Merged(table[labels], classes, renamed, overlap)
+
+
+def _pixels(source: Source) -> npt.NDArray[Any]:
+    return read(source.labels, whole(source.labels.shape))

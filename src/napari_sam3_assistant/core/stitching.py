@@ -1,0 +1,304 @@
+"""Objects of overlapping tiles put together in one plane of labels.
+
+What two tiles have in common, both have seen. An object is the same in both where its pixels in
+that shared band are the same, up to the engine's doubt; that it touches another one says nothing.
+Of the same object seen twice the view is kept that was not cut by its tile's edge, and two cut
+views are joined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_sam3_assistant.core.seams import FRAGMENT, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.seams import Views
+    from napari_sam3_assistant.core.tiling import TileGrid
+
+
+class LabelPlane(Protocol):
+    """A plane of labels that is read and written in pieces, such as a NumPy or zarr array."""
+
+    def __getitem__(self, key: tuple[slice, slice], /) -> object:
+        """Return the labels of a piece."""
+
+    def __setitem__(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32], /) -> None:
+        """Write the labels of a piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class StitchedObject:
+    """An object of the whole plane, without its mask, which is in the labels.
+
+    Parameters
+    ----------
+    id : int
+        Its value in the labels.
+    area : int
+        Number of pixels.
+    region : Region
+        A box that holds it, in plane coordinates.
+    score : float or None
+        The highest score of its parts.
+    text : str
+        The phrase that found it.
+    """
+
+    id: int
+    area: int
+    region: Region
+    score: float | None = None
+    text: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Object:
+    """An object as it is known so far."""
+
+    id: int
+    score: float | None
+    text: str
+    area: int  # of its only part, while that is untouched
+    parts: list[Region] = field(default_factory=list)
+    painted: int = 0
+    touched: bool = False
+    joined: _Object | None = None  # the object that has its pixels now
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What one tile saw of an object."""
+
+    tile: Region
+    record: ObjectRecord
+    object: _Object
+    until: int  # number of the last tile that sees some of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """A part and an object of a new tile that share pixels."""
+
+    part: _Part
+    views: Views
+
+
+class Stitcher:
+    """Puts the objects of tiles into one plane of labels, tile by tile in the grid's order.
+
+    Only the parts that a later tile sees are kept, so memory grows with a row of tiles and not
+    with the plane. Ids count up from 1; those of joined parts leave gaps.
+
+    Parameters
+    ----------
+    labels : LabelPlane
+        Where the labels are written; all 0 at first.
+    grid : TileGrid
+        The tiles.
+    """
+
+    def __init__(self, labels: LabelPlane, grid: TileGrid) -> None:
+        self._labels = labels
+        self._grid = grid
+        self._open: list[_Part] = []
+        self._objects: dict[int, _Object] = {}
+        self._next_id = 1
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def objects(self) -> tuple[StitchedObject, ...]:
+        """Return the objects so far, in the order of their ids."""
+        return tuple(
+            StitchedObject(
+                one.id,
+                one.painted if one.touched else one.area,
+                _around(one.parts),
+                one.score,
+                one.text,
+            )
+            for _, one in sorted(self._objects.items())
+        )
+
+    def add(self, number: int, records: Sequence[ObjectRecord]) -> None:
+        """Put the objects of the next tile into the plane.
+
+        Parameters
+        ----------
+        number : int
+            The tile's number in the grid; each one once, in order.
+        records : sequence of ObjectRecord
+            Its objects in plane coordinates, in the order in which they are painted.
+        """
+        tile = self._grid[number]
+        boxes = np.array([part.record.region.box for part in self._open]).reshape(-1, 4)
+        pairs = [self._pairs(record, tile, boxes) for record in records]
+        pairs = self._without_fragments(_with_partners(pairs))
+        owners = [self._owner(record, found) for record, found in zip(records, pairs, strict=True)]
+        # A later record may have joined the object of an earlier one to its own.
+        owners = [None if owner is None else _latest(owner) for owner in owners]
+        self._paint(tile, records, pairs, owners)
+        self._open = [part for part in self._open if part.until > number]
+        for record, owner in zip(records, owners, strict=True):
+            until = max(self._grid.touching(record.region))
+            if owner is not None and until > number:
+                self._open.append(_Part(tile, record, owner, until))
+
+    def _pairs(
+        self, record: ObjectRecord, tile: Region, boxes: npt.NDArray[np.int64]
+    ) -> list[_Pair]:
+        y0, x0, y1, x1 = record.region.box
+        near = (boxes[:, 0] < y1) & (boxes[:, 2] > y0) & (boxes[:, 1] < x1) & (boxes[:, 3] > x0)
+        found = []
+        for index in np.flatnonzero(near):
+            part = self._open[index]
+            views = compare(part.record, part.tile, record, tile)
+            if views is not None:
+                found.append(_Pair(part, views))
+        return found
+
+    def _without_fragments(self, pairs: list[list[_Pair]]) -> list[list[_Pair]]:
+        """Erase what was a cut piece of a new, whole object, and forget its pairs."""
+        known = {id(pair.part) for found in pairs for pair in found if pair.views.same}
+        gone: dict[int, _Part] = {}
+        for pair in (pair for found in pairs for pair in found):
+            piece = pair.views.old_cut and not pair.views.new_cut and pair.views.of_old > FRAGMENT
+            if piece and id(pair.part) not in known:
+                gone[id(pair.part)] = pair.part
+        for part in gone.values():
+            self._erase(part)
+        return [[pair for pair in found if id(pair.part) not in gone] for found in pairs]
+
+    def _owner(self, record: ObjectRecord, pairs: list[_Pair]) -> _Object | None:
+        """Return the object that a record belongs to; None if it is not to be painted."""
+        same = [pair for pair in pairs if pair.views.same]
+        if not same:
+            if any(
+                pair.views.new_cut and not pair.views.old_cut and pair.views.of_new > FRAGMENT
+                for pair in pairs
+            ):
+                return None
+            owner = _Object(self._next_id, record.score, record.text, record.area)
+            self._next_id += 1
+            self._objects[owner.id] = owner
+            return owner
+        owners = sorted({pair.part.object.id: pair.part.object for pair in same}.items())
+        first = owners[0][1]
+        self._objects[first.id] = first
+        for _, other in owners[1:]:
+            self._join(first, other)
+        scores = [score for score in (first.score, record.score) if score is not None]
+        first.score = max(scores, default=None)
+        # Where an earlier tile saw it whole, or both did, this is a second view of the same.
+        seen_whole = any(not pair.views.old_cut for pair in same)
+        return None if seen_whole else first
+
+    def _join(self, first: _Object, other: _Object) -> None:
+        """Give one object's pixels to another one."""
+        for region in dict.fromkeys(other.parts):
+            piece = np.array(self._labels[region.slices])
+            piece[piece == other.id] = first.id
+            self._labels[region.slices] = piece
+        first.parts += other.parts
+        first.painted += other.painted
+        first.touched = True
+        scores = [score for score in (first.score, other.score) if score is not None]
+        first.score = max(scores, default=None)
+        for part in self._open:
+            if part.object is other:
+                part.object = first
+        other.joined = first
+        self._objects.pop(other.id, None)
+
+    def _erase(self, part: _Part) -> None:
+        """Take a part out of the plane."""
+        owner, region = part.object, part.record.region
+        piece = np.array(self._labels[region.slices])
+        mask = part.record.mask & (piece == owner.id)
+        piece[mask] = 0
+        self._labels[region.slices] = piece
+        owner.painted -= int(np.count_nonzero(mask))
+        owner.touched = True
+        if owner.painted <= 0:
+            self._objects.pop(owner.id, None)
+        self._open = [kept for kept in self._open if kept is not part]
+
+    def _paint(
+        self,
+        tile: Region,
+        records: Sequence[ObjectRecord],
+        pairs: Sequence[Sequence[_Pair]],
+        owners: Sequence[_Object | None],
+    ) -> None:
+        labels = np.array(self._labels[tile.slices], np.uint32)
+        # What a record is before ids come in: its place in the list, from 1.
+        local = np.zeros(tile.shape, np.int32)
+        ids = np.zeros(len(records) + 1, np.uint32)
+        for place, (record, owner) in enumerate(zip(records, owners, strict=True), 1):
+            if owner is None:
+                continue
+            ids[place] = owner.id
+            local[record.region.localise(tile).slices][record.mask] = place
+            for pair in pairs[place - 1]:
+                if pair.views.same and not pair.views.new_cut:
+                    _take_over(labels, tile, pair)
+        free = (labels == 0) & (local > 0)
+        counts = np.bincount(local[free], minlength=len(records) + 1)
+        labels[free] = ids[local[free]]
+        for place, (record, owner) in enumerate(zip(records, owners, strict=True), 1):
+            if owner is None:
+                continue
+            owner.touched |= bool(owner.parts)
+            owner.parts.append(record.region)
+            owner.painted += int(counts[place])
+        self._labels[tile.slices] = labels
+
+
+def _with_partners(pairs: list[list[_Pair]]) -> list[list[_Pair]]:
+    """Take likely pairs for the same object where neither of the two has a sure partner."""
+    taken = {id(pair.part) for found in pairs for pair in found if pair.views.same}
+    answer = []
+    for found in pairs:
+        alone = [pair for pair in found if pair.views.likely and id(pair.part) not in taken]
+        if alone and not any(pair.views.same for pair in found):
+            best = max(alone, key=lambda pair: pair.views.of_old + pair.views.of_new)
+            taken.add(id(best.part))
+            sure = _Pair(best.part, replace(best.views, same=True))
+            answer.append([sure if pair is best else pair for pair in found])
+        else:
+            answer.append(found)
+    return answer
+
+
+def _take_over(labels: npt.NDArray[np.uint32], tile: Region, pair: _Pair) -> None:
+    """Erase the cut view of an object where the tile has seen the whole of it."""
+    record, owner = pair.part.record, pair.part.object
+    shared = record.region.intersect(pair.views.band)
+    piece = labels[shared.localise(tile).slices]
+    mask = record.mask[shared.localise(record.region).slices] & (piece == owner.id)
+    piece[mask] = 0
+    owner.painted -= int(np.count_nonzero(mask))
+    owner.touched = True
+
+
+def _latest(owner: _Object) -> _Object:
+    while owner.joined is not None:
+        owner = owner.joined
+    return owner
+
+
+def _around(regions: Iterable[Region]) -> Region:
+    first, *others = regions
+    for region in others:
+        first = first.union(region)
+    return first

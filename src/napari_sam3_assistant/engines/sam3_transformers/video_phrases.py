@@ -1,0 +1,204 @@
+"""All objects of phrases on their way through a stack, by the video model of SAM 3."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.engines.low_resolution_masks import to_records
+from napari_sam3_assistant.engines.sam3_transformers.video_memory import Frames, Memory
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
+
+_MAX_TOKENS = 32
+
+
+class FollowedPhrases:
+    """Phrases and what the model remembers of their objects.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    shape : tuple of int
+        Height and width of a frame.
+    count : int
+        Number of frames of the stack.
+    state_device : str
+        Where its memory lies.
+    new_id : callable
+        Returns the next free object id.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        shape: tuple[int, int],
+        count: int,
+        state_device: str,
+        new_id: Callable[[], int],
+    ) -> None:
+        from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
+
+        self._session: Any = Sam3VideoInferenceSession(
+            video_height=shape[0],
+            video_width=shape[1],
+            inference_device=model.device,
+            inference_state_device=state_device,
+            video_storage_device="cpu",
+            dtype=model.dtype,
+        )
+        self._session.processed_frames = Frames(count)
+        self._shape = shape
+        self._memory = Memory(model.video.tracker_model.config)
+        self._new_id = new_id
+        self._ids: dict[int, int] = {}
+        self.hidden: set[int] = set()
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The objects that were found so far and shall be seen."""
+        return frozenset(self._ids.values()) - self.hidden
+
+    @property
+    def outputs(self) -> list[dict[str, dict[int, dict[str, Any]]]]:
+        """What the session remembers of each object."""
+        return list(self._session.output_dict_per_obj.values())
+
+    @property
+    def features(self) -> Any:  # noqa: ANN401 - transformers ships no types
+        """The features of the last frame, as the tracker takes them."""
+        return self._session.cache
+
+    def add(self, processor: Any, text: str) -> None:  # noqa: ANN401
+        """Look for a phrase from the next frame on.
+
+        Parameters
+        ----------
+        processor : Sam3VideoProcessor
+            Prepares phrases.
+        text : str
+            The phrase.
+
+        Raises
+        ------
+        PromptError
+            If it is too long.
+        """
+        length = len(processor.tokenizer(text)["input_ids"])
+        if length > _MAX_TOKENS:
+            raise PromptError(
+                f"The phrase has {length} tokens, SAM 3 takes up to {_MAX_TOKENS}.",
+                "Use a short noun phrase, such as 'red blood cell'.",
+            )
+        processor.add_text_prompt(self._session, text)
+
+    def begin(self, frame: int, *, reverse: bool) -> None:
+        """Make ready for a pass."""
+        for outputs in self.outputs:
+            self._memory.begin(outputs, frame, reverse=reverse)
+
+    def follow(
+        self,
+        model: LoadedModel,
+        pixels: torch.Tensor,
+        frame: int,
+        *,
+        reverse: bool,
+        check: Callable[[], None],
+    ) -> list[ObjectRecord]:
+        """Return the objects on a frame.
+
+        Parameters
+        ----------
+        model : LoadedModel
+            The weights.
+        pixels : torch.Tensor, shape (1, 3, S, S)
+            The frame as the model takes it.
+        frame : int
+            Its number.
+        reverse : bool
+            Whether the pass goes backward.
+        check : callable
+            Called before each mask is made; what it raises stops the work.
+        """
+        session = self._session
+        try:
+            answer = model.video(
+                inference_session=session, frame=pixels, frame_idx=frame, reverse=reverse
+            )
+        finally:
+            session.processed_frames.clear()
+        self._memory.reached(frame, reverse=reverse)
+        hidden = set(answer.suppressed_obj_ids or ()) | session.hotstart_removed_obj_ids
+        records = self._records(answer, hidden, check)
+        self._forget()
+        return records
+
+    def _records(
+        self,
+        answer: Any,  # noqa: ANN401
+        hidden: set[int],
+        check: Callable[[], None],
+    ) -> list[ObjectRecord]:
+        """Return the objects of an answer, none over another one of its phrase.
+
+        As ``Sam3VideoProcessor.postprocess_outputs``, which makes all masks large at once.
+        """
+        session = self._session
+        by_score = sorted(
+            (name for name in answer.obj_id_to_mask if name not in hidden),
+            key=lambda name: (-answer.obj_id_to_tracker_score.get(name, 0.0), name),
+        )
+        taken: dict[int, np.ndarray[Any, np.dtype[np.bool_]]] = {}
+        records = []
+        for name in by_score:
+            phrase = session.obj_id_to_prompt_id[name]
+            found = to_records(
+                answer.obj_id_to_mask[name].float(),
+                [float(answer.obj_id_to_score[name])],
+                self._shape,
+                cutoff=0.0,
+                check=check,
+                text=session.prompts[phrase],
+            )
+            for record in found:
+                free = taken.setdefault(phrase, np.ones(self._shape, bool))
+                mask = record.mask & free[record.region.slices]
+                free[record.region.slices] &= ~record.mask
+                own = self._ids.get(name)
+                if own is None:
+                    own = self._ids[name] = self._new_id()
+                kept = ObjectRecord.from_mask(
+                    own,
+                    mask,
+                    offset=(record.region.y0, record.region.x0),
+                    score=record.score,
+                    text=record.text,
+                )
+                if kept is not None and own not in self.hidden:
+                    records.append(kept)
+        return sorted(records, key=lambda record: record.id)
+
+    def _forget(self) -> None:
+        """Let go what a streamed session never asks for again."""
+        session = self._session
+        for outputs in self.outputs:
+            self._memory.trim(outputs)
+        for inputs in (session.mask_inputs_per_obj, session.frames_tracked_per_obj):
+            for by_frame in inputs.values():
+                by_frame.clear()
+        # By frame; only a session that holds back its first frames reads them.
+        session.obj_id_to_tracker_score_frame_wise = defaultdict(dict)
+        session.suppressed_obj_ids = defaultdict(set)
+        session.unmatched_frame_inds = defaultdict(list)
+        session.overlap_pair_to_frame_inds = defaultdict(list)

@@ -1,0 +1,127 @@
+"""Writing a stack of labels plane by plane, in any order, into a file that is whole at the end."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from numpy.lib import format as format_
+
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ENDINGS = (".tif", ".tiff", ".npy", ".zarr")
+_CLASSIC_TIFF_BYTES = 1 << 31
+
+
+def check_stack_path(path: str | Path) -> Path:
+    """Return the path that a stack of labels can be written to.
+
+    Raises
+    ------
+    ExportError
+        If its folder is missing, its ending unknown, or it is a folder that exists.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in _ENDINGS:
+        raise ExportError(
+            f"A stack of labels can't be saved as '{path.suffix}': {path}.",
+            f"Use {', '.join(_ENDINGS)}.",
+        )
+    if not path.parent.is_dir():
+        raise ExportError(
+            f"The folder {path.parent} does not exist.", "Make it first, or choose another."
+        )
+    if path.is_dir():
+        raise ExportError(f"{path} exists already.", "Choose another name.")
+    return path
+
+
+@contextmanager
+def open_label_stack(
+    path: str | Path, shape: tuple[int, int, int]
+) -> Iterator[Callable[[int, Any], None]]:
+    """Give a function that writes one plane; planes that are not written are 0.
+
+    The file takes its name when the block ends, also when the block is stopped by Ctrl+C: what
+    was written until then is kept. It takes no name when nothing was written, or the block
+    fails otherwise.
+
+    Parameters
+    ----------
+    path : str or Path
+        File that ends in .tif or .tiff (multi-page), .npy or .zarr (OME-Zarr); a file is
+        replaced if it exists.
+    shape : tuple of int
+        Number of planes, height and width.
+
+    Yields
+    ------
+    callable
+        Takes the plane's number and its labels, shape (Y, X), and writes them as uint32.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written there.
+    """
+    path = check_stack_path(path)
+    opener = _zarr_draft if path.suffix.lower() == ".zarr" else _file_draft
+    with opener(path, shape) as array:
+        written = False
+
+        def write(plane: int, labels: Any) -> None:  # noqa: ANN401
+            nonlocal written
+            array[plane] = np.asarray(labels, np.uint32)
+            written = True
+
+        stopped: KeyboardInterrupt | None = None
+        try:
+            yield write
+        except KeyboardInterrupt as error:
+            if not written:
+                raise
+            stopped = error
+    if stopped is not None:
+        raise stopped
+
+
+@contextmanager
+def _file_draft(path: Path, shape: tuple[int, int, int]) -> Iterator[Any]:
+    with atomic_write(path) as draft:
+        if path.suffix.lower() == ".npy":
+            array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
+        else:
+            array = tifffile.memmap(
+                draft,
+                shape=shape,
+                dtype=np.uint32,
+                photometric="minisblack",
+                metadata={"axes": "ZYX"},
+                bigtiff=4 * np.prod(shape, dtype=np.int64) > _CLASSIC_TIFF_BYTES,
+            )
+        yield array
+        array.flush()
+        # Windows does not rename a file that is mapped.
+        del array
+
+
+@contextmanager
+def _zarr_draft(path: Path, shape: tuple[int, int, int]) -> Iterator[Any]:
+    draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
+    try:
+        yield create_ome_zarr(draft, shape, LabelAxes.of(3))
+        with explained(path):
+            draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

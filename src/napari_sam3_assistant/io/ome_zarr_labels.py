@@ -1,0 +1,202 @@
+"""Writing labels as OME-Zarr: several sizes, the pixel's size, and the names of the axes.
+
+OME-Zarr 0.4 in zarr format 2, which every reader of today knows.
+Specification: https://ngff.openmicroscopy.org/0.4
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import uuid
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.label_axes import LabelAxes
+
+CHUNK = 1024
+SMALLEST_LEVEL = 512
+"""Levels are added until the longer side of the last one is no longer than this."""
+_KINDS = {"t": "time", "c": "channel"}
+
+
+def create_ome_zarr(
+    path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str = "uint32"
+) -> Any:  # noqa: ANN401 - zarr is untyped here
+    """Make an OME-Zarr image of zeros with one level, and return that level to write to.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder; replaced if it exists.
+    shape : sequence of int
+        Length of each axis, rows and columns last.
+    axes : LabelAxes
+        Their names, and the size of a pixel.
+    dtype : str
+        Type of the labels.
+
+    Returns
+    -------
+    zarr.Array
+        Chunks of one plane, at most 1024 x 1024 pixels.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    with explained(path):
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        array = _add_level(group, 0, tuple(shape), axes, dtype)
+        _describe(group, axes, 1)
+    return array
+
+
+def add_pyramid(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
+    """Add the smaller levels of an image; each takes every second row and column.
+
+    Labels are numbers of objects, so they are picked and not averaged.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the image.
+    axes : LabelAxes
+        Its axes, as when it was made.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    with explained(path):
+        group = zarr.open_group(str(path), mode="r+", zarr_format=2)
+        level: Any = group["0"]
+        count = levels_of(level.shape)
+        for number in range(1, count):
+            reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
+            *leading, height, width = level.shape
+            shape = (*leading, math.ceil(height / 2), math.ceil(width / 2))
+            smaller = _add_level(group, number, shape, axes, str(level.dtype))
+            for key in _blocks(shape, smaller.chunks):
+                reporter.check()
+                *planes, rows, columns = key
+                wider = (slice(2 * part.start, 2 * part.stop) for part in (rows, columns))
+                smaller[key] = level[(*planes, *wider)][..., ::2, ::2]
+            level = smaller
+        _describe(group, axes, count)
+
+
+def levels_of(shape: Sequence[int]) -> int:
+    """Return how many levels an image of a shape has."""
+    longest = max(shape[-2:])
+    return 1 + max(0, math.ceil(math.log2(max(1, longest) / SMALLEST_LEVEL)))
+
+
+def save_ome_zarr(
+    labels: Any,  # noqa: ANN401 - NumPy, dask or zarr
+    path: Path,
+    axes: LabelAxes,
+    reporter: Reporter | None = None,
+) -> None:
+    """Write labels as an OME-Zarr image, completely or not at all.
+
+    Parameters
+    ----------
+    labels : array-like of integers, shape (..., H, W)
+        NumPy, dask or zarr array; read block by block.
+    path : Path
+        The folder; must not exist.
+    axes : LabelAxes
+        Names of the axes, and the size of a pixel.
+    reporter : Reporter, optional
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If it exists or can't be written.
+    """
+    told = reporter or NullReporter()
+    if path.exists():
+        raise ExportError(f"{path} exists already.", "Choose another name.")
+    draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
+    try:
+        array = create_ome_zarr(draft, labels.shape, axes, str(np.dtype(labels.dtype)))
+        keys = list(_blocks(tuple(labels.shape), array.chunks))
+        with explained(path):
+            for done, key in enumerate(keys):
+                told.report(Progress(done, len(keys), f"Saving {path.name}"))
+                array[key] = np.asarray(labels[key])
+        add_pyramid(draft, axes, told)
+        with explained(path):
+            draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _add_level(
+    group: Any,  # noqa: ANN401 - zarr is untyped here
+    number: int,
+    shape: tuple[int, ...],
+    axes: LabelAxes,
+    dtype: str,
+) -> Any:  # noqa: ANN401
+    chunks = (*(1 for _ in shape[:-2]), *(min(CHUNK, max(1, size)) for size in shape[-2:]))
+    return group.create_array(
+        str(number),
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=0,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        attributes={"_ARRAY_DIMENSIONS": list(axes.names)},
+        overwrite=True,
+    )
+
+
+def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Yield the slices of each chunk of an array."""
+    starts = [range(0, size, chunk) for size, chunk in zip(shape, chunks, strict=True)]
+    for corner in product(*starts):
+        yield tuple(
+            slice(start, min(start + chunk, size))
+            for start, chunk, size in zip(corner, chunks, shape, strict=True)
+        )
+
+
+def _describe(group: Any, axes: LabelAxes, levels: int) -> None:  # noqa: ANN401
+    named = []
+    for name, unit in zip(axes.names, axes.units, strict=True):
+        axis = {"name": name, "type": _KINDS.get(name, "space")}
+        named.append({**axis, "unit": unit} if unit else axis)
+    datasets = []
+    for number in range(levels):
+        scale = [*axes.scale[:-2], *(size * 2**number for size in axes.scale[-2:])]
+        datasets.append(
+            {
+                "path": str(number),
+                "coordinateTransformations": [{"type": "scale", "scale": scale}],
+            }
+        )
+    group.attrs.update(
+        {
+            "multiscales": [{"version": "0.4", "axes": named, "datasets": datasets}],
+            "image-label": {"version": "0.4"},
+        }
+    )

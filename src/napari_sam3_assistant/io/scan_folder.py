@@ -1,0 +1,237 @@
+"""The folder of a scan on its way: what is done stays, whatever ends the process.
+
+::
+
+    labels.zarr.scan/
+        scan.json        what is scanned, with which prompts: a resumed scan must be the same
+        tiles/00017.npz  the objects of one finished tile; written completely or not at all
+        labels.zarr      the labels so far; made anew from the tiles by a resumed scan
+
+At the end the labels take their final name, ``labels.zarr``, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.io.ome_zarr_labels import add_pyramid, create_ome_zarr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.label_axes import LabelAxes
+
+_VERSION = 1
+# What reading a damaged tile file raises.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileResult:
+    """What one tile gave.
+
+    Parameters
+    ----------
+    records : tuple of ObjectRecord
+        Its objects in plane coordinates.
+    engine : Provenance
+        What made them.
+    notes : tuple of str
+        What the engine said.
+    """
+
+    records: tuple[ObjectRecord, ...]
+    engine: Provenance
+    notes: tuple[str, ...] = ()
+
+
+class ScanFolder:
+    """The folder of one scan.
+
+    Parameters
+    ----------
+    output : Path
+        The final name of the labels; ends with ``.zarr``. The folder lies beside it.
+    identity : mapping
+        What is scanned and how, as JSON holds it.
+    overwrite : bool
+        Whether labels of that name and another scan's folder may be removed.
+
+    Raises
+    ------
+    ExportError
+        If the labels exist, the folder is of another scan, or nothing can be written.
+    """
+
+    def __init__(
+        self, output: Path, identity: Mapping[str, Any], *, overwrite: bool = False
+    ) -> None:
+        if output.suffix != ".zarr":
+            raise ExportError(
+                f"A scan is written as a zarr folder, not as {output.name}.",
+                f"Name it {output.name}.zarr.",
+            )
+        self.output = output
+        self.path = scan_folder_of(output)
+        self.labels_path = self.path / "labels.zarr"
+        self._overwrite = overwrite
+        if output.exists() and not overwrite:
+            self._remove_if_finished()
+            raise ExportError(
+                f"{output} exists already.", "Choose another name, or ask to overwrite it."
+            )
+        self._open({"version": _VERSION, **identity})
+
+    def _open(self, identity: Mapping[str, Any]) -> None:
+        note = self.path / "scan.json"
+        wanted = json.loads(json.dumps(identity))
+        with explained(self.path):
+            if note.exists() and _read_json(note) != wanted:
+                if not self._overwrite:
+                    raise ExportError(
+                        f"{self.path} holds another scan that is not finished.",
+                        "Choose another name for the labels, or ask to overwrite it.",
+                    )
+                shutil.rmtree(self.path)
+            (self.path / "tiles").mkdir(parents=True, exist_ok=True)
+        if not note.exists():
+            with atomic_write(note) as draft:
+                draft.write_text(json.dumps(wanted, indent=1), "utf-8")
+
+    def _remove_if_finished(self) -> None:
+        """Remove what a process left that was killed after the labels got their final name."""
+        if (self.path / "scan.json").exists() and not self.labels_path.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _tile(self, number: int) -> Path:
+        return self.path / "tiles" / f"{number:05d}.npz"
+
+    def has(self, number: int) -> bool:
+        """Return whether a tile is finished."""
+        return self._tile(number).exists()
+
+    def save(self, number: int, result: TileResult) -> None:
+        """Keep what a tile gave.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        """
+        records = result.records
+        about = {
+            "texts": [record.text for record in records],
+            "engine": asdict(result.engine),
+            "notes": list(result.notes),
+        }
+        masks = [np.packbits(record.mask) for record in records]
+        with atomic_write(self._tile(number)) as draft:
+            np.savez_compressed(
+                draft,
+                ids=np.array([record.id for record in records], np.int64),
+                boxes=np.array([record.region.box for record in records], np.int64).reshape(-1, 4),
+                scores=np.array(
+                    [np.nan if record.score is None else record.score for record in records]
+                ),
+                bits=np.concatenate([np.zeros(0, np.uint8), *masks]),
+                about=np.array(json.dumps(about)),
+            )
+
+    def load(self, number: int) -> TileResult | None:
+        """Return what a tile gave; None if it is not finished or its file is damaged."""
+        if not self.has(number):
+            return None
+        try:
+            with np.load(self._tile(number), allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                engine = Provenance(**about["engine"])
+                records = tuple(_records(file, about["texts"]))
+        except _DAMAGED:
+            return None
+        return TileResult(records, engine, tuple(about["notes"]))
+
+    def new_labels(self, shape: tuple[int, int], axes: LabelAxes) -> Any:  # noqa: ANN401
+        """Return a new zarr array of zeros for the labels.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        """
+        return create_ome_zarr(self.labels_path, shape, axes)
+
+    def finish(self, axes: LabelAxes, reporter: Reporter) -> Path:
+        """Complete the labels, give them their final name and remove the folder.
+
+        Parameters
+        ----------
+        axes : LabelAxes
+            The axes of the labels.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+
+        Returns
+        -------
+        Path
+            The final name.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        """
+        add_pyramid(self.labels_path, axes, reporter)
+        with explained(self.output):
+            if self.output.exists():
+                if not self._overwrite:
+                    raise ExportError(
+                        f"{self.output} was made by somebody else while the scan ran; the scan is "
+                        f"complete in {self.labels_path}.",
+                        "Move one of the two, and start the scan again.",
+                    )
+                self.output.rename(self.path / "replaced.zarr")
+            self.labels_path.rename(self.output)
+        # What is left is no longer needed; if it can't be removed now, nothing is lost.
+        shutil.rmtree(self.path, ignore_errors=True)
+        return self.output
+
+
+def scan_folder_of(output: Path) -> Path:
+    """Return the folder of a scan that is on its way to an output."""
+    return output.with_name(f"{output.name}.scan")
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return None
+
+
+def _records(file: Mapping[str, Any], texts: list[str]) -> list[ObjectRecord]:
+    bits = file["bits"]
+    records = []
+    start = 0
+    for id_, box, score, text in zip(
+        file["ids"].tolist(), file["boxes"].tolist(), file["scores"].tolist(), texts, strict=True
+    ):
+        region = Region(*box)
+        stop = start + -(-region.area // 8)
+        mask = np.unpackbits(bits[start:stop], count=region.area).reshape(region.shape)
+        known = None if np.isnan(score) else score
+        records.append(ObjectRecord(id_, mask.astype(bool), region, known, text))
+        start = stop
+    return records

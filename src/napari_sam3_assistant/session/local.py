@@ -1,0 +1,85 @@
+"""Large images: a run works on the part of the plane around its prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.roi import LocalRoi, left_out, local_roi, roi_messages
+from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
+from napari_sam3_assistant.session.wording import counted
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.images import PlaneRef
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.session.model import SessionModel, Target
+    from napari_sam3_assistant.session.scene import Shot
+
+
+class LocalInference:
+    """Chooses the region of a run, and which earlier results stay beside it.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        self._model = model
+        self._rois: dict[tuple[str, PlaneRef], LocalRoi] = {}
+        model.events.large_image.connect(self._on_switch)
+
+    def region(self, shot: Shot) -> Region | None:
+        """Return the region that a run shall work on; None for the whole plane.
+
+        Parameters
+        ----------
+        shot : Shot
+            What the run shall see.
+        """
+        model = self._model
+        if not model.large_image:
+            return None
+        target = shot.target
+        place = (target.image, target.plane)
+        roi = local_roi(shot.prompts, shot.view.shape, model.roi_size, self._rois.get(place))
+        for said in roi_messages(enabled=True, roi=roi):
+            model.message = Message(said)
+        if roi is None:
+            return None
+        self._rois[place] = roi
+        model.active_roi = ActiveRoi(target, roi.region)
+        outside = left_out(shot.prompts, roi.region)
+        if outside:
+            said = f"{counted(outside, 'prompt')} outside the region took no part."
+            model.message = Message(said)
+        return roi.region
+
+    def beside(self, target: Target, region: Region) -> tuple[Preview, ...]:
+        """Return the results that stay on show beside a new one of a region."""
+        if not self._model.large_image:
+            return ()
+        return tuple(
+            preview
+            for preview in self._model.previews
+            if preview.segmentation.objects
+            and preview.target == target
+            and preview.segmentation.region != region
+        )
+
+    def label(self, beside: tuple[Preview, ...], region: Region) -> str:
+        """Return what tells a result of a region from those beside it."""
+        if not any(preview.label == "" for preview in beside):
+            return ""
+        return f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
+
+    def _on_switch(self, enabled: bool) -> None:
+        self._rois.clear()
+        self._model.active_roi = None
+        size = self._model.roi_size
+        said = (
+            f"Large-image mode ON: local ROI inference ({size} x {size})."
+            if enabled
+            else roi_messages(enabled=False, roi=None)[0]
+        )
+        self._model.message = Message(said)

@@ -1,0 +1,205 @@
+"""The built-in engine follows masks through stacks with known truth."""
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.prompts import MaskPrompt
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
+from napari_sam3_assistant.errors import JobCancelled, PromptError
+
+MIDDLE = 11
+SHAPE = (23, 72, 96)
+
+
+def ellipsoid(centre, half, radii, tilt=(0.0, 0.0)):
+    """Return the pixels of an ellipsoid whose centre moves by ``tilt`` each slice."""
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    dz = z - centre[0]
+    dy, dx = y - centre[1] - tilt[0] * dz, x - centre[2] - tilt[1] * dz
+    return (dz / half) ** 2 + (dy / radii[0]) ** 2 + (dx / radii[1]) ** 2 <= 1
+
+
+def photographed(signal, noise=8.0):
+    """Return the stack that a microscope sees of a signal of 0 to 1."""
+    random = np.random.default_rng(0)
+    blurred = ndi.gaussian_filter(signal.astype(float), (0.7, 1.2, 1.2))
+    return np.clip(50 + 130 * blurred + random.normal(0, noise, SHAPE), 0, 255).astype(np.uint8)
+
+
+def solid():
+    truth = ellipsoid((11, 36, 48), 9, (16, 13)).astype(int)
+    return photographed(truth), truth
+
+
+def hollow():
+    truth = ellipsoid((11, 36, 48), 9, (16, 13))
+    depth = ndi.distance_transform_edt(truth, sampling=(1.6, 1, 1))
+    return photographed(np.where(depth <= 3, truth, 0.15 * truth)), truth.astype(int)
+
+
+def tilted():
+    truth = ellipsoid((11, 36, 48), 9, (12, 12), tilt=(1.0, -2.0)).astype(int)
+    return photographed(truth), truth
+
+
+def fading():
+    truth = ellipsoid((11, 36, 48), 9, (16, 13)).astype(int)
+    return photographed(truth * np.linspace(1, 0.3, SHAPE[0])[:, None, None], 5), truth
+
+
+def touching():
+    one = ellipsoid((11, 36, 34), 9, (15, 14))
+    other = ellipsoid((10, 36, 61), 9, (15, 14)) & ~one
+    return photographed(one | other), one + 2 * other
+
+
+CASES = {case.__name__: case for case in (solid, hollow, tilted, fading, touching)}
+
+
+def follow(track, orders, reporter=None):
+    labels = np.zeros(SHAPE, np.uint32)
+    for order in orders:
+        for found in track.propagate(order, reporter or NullReporter()):
+            labels[found.frame] = paint_labels(found.objects, Region.whole(SHAPE[1:]))
+    return labels
+
+
+BOTH = (range(MIDDLE, SHAPE[0]), range(MIDDLE - 1, -1, -1))
+
+
+def start(image, masks, frame=MIDDLE):
+    track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0))
+    for id_, mask in masks.items():
+        track.add(Seed(frame, id_, mask=MaskPrompt.from_plane(mask)))
+    return track
+
+
+def agreement(labels, truth, id_):
+    """Return the mean intersection over union of the slices where the object is or is found."""
+    values = []
+    for found, true in zip(labels == id_, truth == id_, strict=True):
+        if found.any() or true.any():
+            values.append(np.count_nonzero(found & true) / np.count_nonzero(found | true))
+    return np.mean(values)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_prompted_slice_is_enough(case):
+    image, truth = CASES[case]()
+
+    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+
+    assert agreement(labels, truth, 1) >= 0.8
+    assert set(np.unique(labels)) == {0, 1}
+
+
+def test_objects_that_touch_keep_apart():
+    image, truth = touching()
+
+    labels = follow(start(image, {id_: truth[MIDDLE] == id_ for id_ in (1, 2)}), BOTH)
+
+    assert min(agreement(labels, truth, 1), agreement(labels, truth, 2)) >= 0.8
+
+
+def test_an_object_that_ends_is_lost_and_stays_lost():
+    image, truth = solid()
+
+    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+
+    there = np.flatnonzero(truth.any((1, 2)))
+    found = np.flatnonzero(labels.any((1, 2)))
+    assert abs(found[0] - there[0]) <= 1
+    assert abs(found[-1] - there[-1]) <= 1
+    assert len(found) == found[-1] - found[0] + 1
+
+
+def test_a_dark_slice_does_not_end_an_object():
+    image, truth = solid()
+    image[14] = 50
+
+    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+
+    assert not labels[14].any()
+    assert agreement(labels[15:19], truth[15:19], 1) >= 0.8
+
+
+def test_it_goes_on_where_it_was_stopped():
+    image, truth = solid()
+    whole = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH[:1])
+    track = start(image, {1: truth[MIDDLE] == 1})
+    token, frames = CancelToken(), []
+
+    class Reporter:
+        def report(self, progress):
+            token.check()
+
+        def check(self):
+            token.check()
+
+    with pytest.raises(JobCancelled):
+        for found in track.propagate(BOTH[0], Reporter()):
+            frames.append(found.frame)
+            if found.frame == 14:
+                token.cancel()
+    assert frames == [11, 12, 13, 14]
+
+    rest = follow(track, (range(15, SHAPE[0]),))
+    np.testing.assert_array_equal(rest[15:], whole[15:])
+    assert not rest[:15].any()
+
+
+def test_it_can_begin_far_from_the_prompt():
+    image, truth = solid()
+    whole = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+
+    forward = follow(start(image, {1: truth[MIDDLE] == 1}), (range(15, 18),))
+    np.testing.assert_array_equal(forward[15:18], whole[15:18])
+
+
+def test_a_correction_holds_from_its_slice_on():
+    image, truth = touching()
+    wrong = ellipsoid((11, 36, 34), 9, (15, 14))[MIDDLE] | (truth[MIDDLE] == 2)
+    track = start(image, {1: wrong})
+    before = follow(track, BOTH[:1])
+
+    track.add(Seed(14, 1, mask=MaskPrompt.from_plane(truth[14] == 1)))
+    after = follow(track, (range(14, SHAPE[0]),))
+
+    np.testing.assert_array_equal(after[14] == 1, truth[14] == 1)
+    assert agreement(after[14:18], truth[14:18], 1) >= 0.8
+    assert agreement(after[14:18], truth[14:18], 1) > agreement(before[14:18], truth[14:18], 1)
+
+
+def test_a_removed_object_is_gone():
+    image, truth = touching()
+    track = start(image, {id_: truth[MIDDLE] == id_ for id_ in (1, 2)})
+    follow(track, BOTH[:1])
+
+    track.remove(1)
+
+    assert set(np.unique(follow(track, BOTH))) == {0, 2}
+
+
+def test_an_object_takes_part_from_its_own_slice_on():
+    image, truth = touching()
+    track = start(image, {1: truth[9] == 1}, frame=9)
+    track.add(Seed(12, 2, mask=MaskPrompt.from_plane(truth[12] == 2)))
+
+    forward = list(track.propagate(range(9, 14), NullReporter()))
+
+    assert [sorted(found.tracked) for found in forward] == [[1]] * 3 + [[1, 2]] * 2
+
+
+def test_a_seed_without_a_mask_is_refused():
+    track = start(np.zeros(SHAPE, np.uint8), {})
+    with pytest.raises(PromptError, match="Object 3 has no mask on frame 1"):
+        track.add(Seed(1, 3, box=Region(1, 1, 5, 5)))
+    with pytest.raises(PromptError, match="can't look for 'cell' on each slice"):
+        track.add_phrase("cell", 0)

@@ -1,0 +1,199 @@
+"""The engine follows objects as transformers' own video use does, on the tiny checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.views import view_of_array
+
+REPORTER = NullReporter()
+COUNT = 18  # more than the 16 frames that the tracker looks back
+FEW = 8
+SHAPE = (60, 80)
+POINTS = (PointPrompt(30, 40), PointPrompt(10, 12), PointPrompt(5, 70, positive=False))
+BOX = Region(12, 20, 44, 61)
+
+
+def painted():
+    mask = np.zeros(SHAPE, bool)
+    mask[15:40, 25:50] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """An RGB movie of a disc that moves over a ramp."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
+    for number in range(COUNT):
+        movie[number][(rows - 30) ** 2 + (columns - 20 - 2 * number) ** 2 < 120] = (220, 60, 150)
+    return movie.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tracker(video_checkpoint, _one_thread):
+    """The documented use: a separately loaded tracker and its processor."""
+    from transformers import Sam3TrackerVideoModel, Sam3TrackerVideoProcessor
+
+    model, told = Sam3TrackerVideoModel.from_pretrained(video_checkpoint, output_loading_info=True)
+    assert not told["missing_keys"]
+    return model.eval(), Sam3TrackerVideoProcessor.from_pretrained(video_checkpoint)
+
+
+def documented(tracker, frames, start, reverses, *prompts):
+    """Return the masks by frame and object, as the library's page on Sam3TrackerVideo does."""
+    import torch
+
+    model, processor = tracker
+    session = processor.init_video_session(video=frames, inference_device="cpu")
+    masks = {}
+    with torch.inference_mode():
+        for name, inputs in enumerate(prompts, 1):
+            processor.add_inputs_to_inference_session(session, start, name, **inputs)
+            # With each object, as those that come later have no inputs yet.
+            model(inference_session=session, frame_idx=start)
+        for reverse in reverses:
+            for answer in model.propagate_in_video_iterator(
+                session, start_frame_idx=start, reverse=reverse
+            ):
+                large = processor.post_process_masks(
+                    [answer.pred_masks], original_sizes=[SHAPE], binarize=False
+                )[0]
+                masks[answer.frame_idx] = (large[:, 0] > 0).numpy()
+    return masks
+
+
+def ours(engine, frames, start, reverses, *seeds):
+    source = FrameSource(view_of_array(frames, plane=0), 0)
+    track = engine.track(source, PredictOptions(), lambda: 99)
+    for seed in seeds:
+        track.add(seed)
+    found = {}
+    for reverse in reverses:
+        order = range(start, -1, -1) if reverse else range(start, len(frames))
+        for result in track.propagate(order, REPORTER):
+            found[result.frame] = result
+    track.close()
+    return found
+
+
+def plane(record):
+    mask = np.zeros(SHAPE, bool)
+    if record is not None:
+        mask[record.region.slices] = record.mask
+    return mask
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    seen = 0
+    for frame, result in found.items():
+        records = {record.id: record for record in result.objects}
+        for index, mask in enumerate(expected[frame]):
+            np.testing.assert_array_equal(plane(records.get(index + 1)), mask, f"frame {frame}")
+            seen += mask.any()
+    assert seen, "all masks are empty: nothing is shown"
+
+
+PROMPTS = {
+    "points": (
+        {
+            "input_points": [[[[40.0, 30.0], [12.0, 10.0], [70.0, 5.0]]]],
+            "input_labels": [[[1, 1, 0]]],
+        },
+        {"points": POINTS},
+    ),
+    "box": ({"input_boxes": [[[20.0, 12.0, 61.0, 44.0]]]}, {"box": BOX}),
+    "box and point": (
+        {
+            "input_boxes": [[[20.0, 12.0, 61.0, 44.0]]],
+            "input_points": [[[[40.0, 30.0]]]],
+            "input_labels": [[[1]]],
+        },
+        {"box": BOX, "points": POINTS[:1]},
+    ),
+    "mask": ({"input_masks": painted()}, {"mask": MaskPrompt.from_plane(painted())}),
+}
+PASSES = {"forward": (False,), "backward": (True,), "both": (False, True)}
+
+
+@pytest.mark.parametrize("start", [0, 4])
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_every_prompt_forward(video_engine, tracker, frames, kind, start):
+    frames = frames[:FEW]
+    theirs, seed = PROMPTS[kind]
+    expected = documented(tracker, frames, start, (False,), theirs)
+    assert_same(ours(video_engine, frames, start, (False,), Seed(start, 1, **seed)), expected)
+
+
+@pytest.mark.parametrize("way", ["backward", "both"])
+@pytest.mark.parametrize("kind", ["points", "mask"])
+def test_backward_and_both(video_engine, tracker, frames, kind, way):
+    theirs, seed = PROMPTS[kind]
+    expected = documented(tracker, frames, 12, PASSES[way], theirs)
+    assert_same(ours(video_engine, frames, 12, PASSES[way], Seed(12, 1, **seed)), expected)
+
+
+def test_several_objects(video_engine, tracker, frames):
+    kinds = ["points", "mask", "box"]
+    expected = documented(tracker, frames, 6, (False, True), *(PROMPTS[kind][0] for kind in kinds))
+    seeds = [Seed(6, name, **PROMPTS[kind][1]) for name, kind in enumerate(kinds, 1)]
+    assert_same(ours(video_engine, frames, 6, (False, True), *seeds), expected)
+
+
+@pytest.mark.parametrize(("start", "way"), [(0, "forward"), (4, "forward"), (3, "both")])
+def test_phrases(video_engine, video_checkpoint, frames, start, way):
+    import torch
+    from transformers import Sam3VideoModel, Sam3VideoProcessor
+
+    frames = frames[:FEW]
+    model = Sam3VideoModel.from_pretrained(video_checkpoint).eval()
+    processor = Sam3VideoProcessor.from_pretrained(video_checkpoint)
+    session = processor.init_video_session(video=frames, inference_device="cpu")
+    processor.add_text_prompt(session, "cell")
+    expected = {}
+    with torch.inference_mode():
+        for reverse in PASSES[way]:
+            for answer in model.propagate_in_video_iterator(
+                session, start_frame_idx=start, reverse=reverse
+            ):
+                said = processor.postprocess_outputs(session, answer)
+                expected[answer.frame_idx] = (
+                    said["object_ids"].tolist(),
+                    said["scores"].tolist(),
+                    said["masks"].numpy(),
+                )
+
+    source = FrameSource(view_of_array(frames, plane=0), 0)
+    ids = iter(range(1, 1000))
+    track = video_engine.track(source, PredictOptions(), lambda: next(ids))
+    track.add_phrase("cell", start)
+    found = {}
+    for reverse in PASSES[way]:
+        order = range(start - 1, -1, -1) if reverse else range(start, len(frames))
+        for result in track.propagate(order, REPORTER):
+            found[result.frame] = result
+    track.close()
+
+    assert found.keys() == expected.keys()
+    names: dict[int, int] = {}
+    seen = 0
+    for frame, (theirs, scores, masks) in expected.items():
+        by_score = sorted(found[frame].objects, key=lambda record: record.id)
+        assert len(by_score) == sum(mask.any() for mask in masks), f"frame {frame}"
+        for name, score, mask in zip(theirs, scores, masks, strict=True):
+            if not mask.any():
+                continue
+            (record,) = [one for one in by_score if np.array_equal(plane(one), mask)]
+            assert names.setdefault(name, record.id) == record.id
+            assert record.score == pytest.approx(score, abs=1e-5)
+            assert record.text == "cell"
+            seen += 1
+    assert seen > len(frames)

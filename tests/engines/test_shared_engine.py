@@ -1,0 +1,56 @@
+"""Two who ask for the same engine hold one copy of the weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines.shared import borrow
+from napari_sam3_assistant.errors import EngineError
+
+QUIET = NullReporter()
+
+
+@pytest.fixture
+def lend(tiny_checkpoint):
+    loans = []
+
+    def lend(name="sam3-transformers", folder=tiny_checkpoint, device="cpu"):
+        loans.append(borrow(name, folder, device))
+        return loans[-1]
+
+    yield lend
+    for loan in loans:
+        loan.close()
+
+
+def test_the_same_choice_is_the_same_engine(lend, tiny_checkpoint):
+    first, second = lend(), lend(folder=tiny_checkpoint / ".." / tiny_checkpoint.name)
+    assert first.engine is second.engine
+    first.engine.load(QUIET)
+    assert second.engine.is_loaded
+
+
+@pytest.mark.parametrize("other", [{"folder": None}, {"device": "auto"}])
+def test_another_choice_is_another_engine(lend, other):
+    assert lend().engine is not lend(**other).engine
+
+
+def test_the_last_one_closes_it(lend):
+    first, second = lend(), lend()
+    first.engine.load(QUIET)
+    first.close()
+    first.close()
+    assert second.engine.is_loaded
+    second.close()
+    assert not second.engine.is_loaded
+    assert lend().engine is not second.engine
+
+
+def test_engines_without_weights_are_not_shared(lend):
+    assert lend("builtin", None).engine is not lend("builtin", None).engine
+
+
+def test_an_engine_that_is_not_there(lend):
+    with pytest.raises(EngineError, match="no engine 'other'"):
+        lend("other")
