@@ -70,4 +70,8 @@ def test_the_next_start_goes_on(image, whole, tmp_path, killed, moment):
     np.testing.assert_array_equal(zarr.open_group(str(output), mode="r")["0"][...], labels)
     assert result.objects == objects
     assert len(result.objects) == 80
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.npy", "labels.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "image.npy",
+        "labels.zarr",
+        "labels.zarr.json",
+    ]

@@ -14,7 +14,7 @@ from napari_sam3_assistant.engines.embeddings import EncodingEngine
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.track import TrackRequest
 from napari_sam3_assistant.workflows.track import track as _track
-from napari_sam3_assistant.workflows.track_prompts import check_prompts
+from napari_sam3_assistant.workflows.track_checks import check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import explained
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -52,8 +53,9 @@ def free_name(path: Path, taken: Container[str] = ()) -> Path:
     for number in range(1, _MOST):
         name = path.name if number == 1 else f"{stem}_{number:02d}{ending}"
         candidate = path.with_name(name)
-        if name.lower() not in taken and not candidate.exists():
-            return candidate
+        with explained(candidate):
+            if name.lower() not in taken and not candidate.exists():
+                return candidate
     raise ExportError(
         f"{path} and {_MOST} names like it exist.", "Choose another name or another folder."
     )
@@ -78,8 +80,9 @@ def numbered_name(folder: Path, stem: str, ending: str) -> Path:
     """
     for number in range(1, _MOST):
         candidate = folder / f"{stem}_{number:02d}{ending}"
-        if not candidate.exists():
-            return candidate
+        with explained(candidate):
+            if not candidate.exists():
+                return candidate
     raise ExportError(
         f"{folder} holds {_MOST} files named {stem}.", "Choose another name or another folder."
     )

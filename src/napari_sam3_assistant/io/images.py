@@ -33,6 +33,7 @@ _BROKEN = (
     TypeError,
     SyntaxError,  # Pillow, on a damaged PNG
     MemoryError,
+    RuntimeError,  # imagecodecs, on damaged compressed data
     struct.error,
     zlib.error,
     lzma.LZMAError,

@@ -75,8 +75,8 @@ class LabelAxes:
         if names is None or not _in_order(names) or len(names) != ndim:
             if not 2 <= ndim < len(_LEADING) + 2:
                 raise ExportError(
-                    f"Labels with {ndim} axes can't be saved with names of axes.",
-                    "Save a part with two to five axes, or save them as NumPy.",
+                    f"OME files have two, and up to five axes; these labels have {ndim}.",
+                    "Save a part of them, or save them as NumPy.",
                 )
             names = (*_LEADING[ndim - 2], "y", "x")
         units = tuple(unit if name in "zyx" else "" for name in names)

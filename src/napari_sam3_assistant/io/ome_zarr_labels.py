@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.label_axes import LabelAxes
 
-CHUNK = 1024
-SMALLEST_LEVEL = 512
-"""Levels are added until the longer side of the last one is no longer than this."""
+CHUNK = 512
+SMALLEST_LEVEL = 64
+"""Levels are added while the shorter side of the next one is at least this long."""
 _KINDS = {"t": "time", "c": "channel"}
 
 
@@ -51,7 +51,7 @@ def create_ome_zarr(
     Returns
     -------
     zarr.Array
-        Chunks of one plane, at most 1024 x 1024 pixels.
+        Chunks of one plane, at most 512 x 512 pixels.
 
     Raises
     ------
@@ -104,8 +104,7 @@ def add_pyramid(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
 
 def levels_of(shape: Sequence[int]) -> int:
     """Return how many levels an image of a shape has."""
-    longest = max(shape[-2:])
-    return 1 + max(0, math.ceil(math.log2(max(1, longest) / SMALLEST_LEVEL)))
+    return 1 + max(0, math.floor(math.log2(max(1, min(shape[-2:])) / SMALLEST_LEVEL)))
 
 
 def save_ome_zarr(
@@ -113,7 +112,9 @@ def save_ome_zarr(
     path: Path,
     axes: LabelAxes,
     reporter: Reporter | None = None,
-) -> None:
+    *,
+    replace: bool = False,
+) -> Path:
     """Write labels as an OME-Zarr image, completely or not at all.
 
     Parameters
@@ -121,11 +122,18 @@ def save_ome_zarr(
     labels : array-like of integers, shape (..., H, W)
         NumPy, dask or zarr array; read block by block.
     path : Path
-        The folder; must not exist.
+        The folder.
     axes : LabelAxes
         Names of the axes, and the size of a pixel.
     reporter : Reporter, optional
         Is told of the progress, and stops the work.
+    replace : bool
+        Whether a zarr folder of that name is replaced.
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
@@ -133,11 +141,21 @@ def save_ome_zarr(
         If it exists or can't be written.
     """
     told = reporter or NullReporter()
-    if path.exists():
+    if not path.parent.is_dir():
+        raise ExportError(
+            f"The folder {path.parent} does not exist.", "Make it first, or choose another."
+        )
+    if path.exists() and not replace:
         raise ExportError(f"{path} exists already.", "Choose another name.")
+    if path.exists() and not is_zarr(path):
+        raise ExportError(
+            f"{path} exists and is no zarr folder; it was left as it is.", "Choose another name."
+        )
     draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
     try:
-        array = create_ome_zarr(draft, labels.shape, axes, str(np.dtype(labels.dtype)))
+        dtype = np.dtype(labels.dtype)
+        plain = "uint8" if dtype.kind == "b" else str(dtype)
+        array = create_ome_zarr(draft, labels.shape, axes, plain)
         keys = list(_blocks(tuple(labels.shape), array.chunks))
         with explained(path):
             for done, key in enumerate(keys):
@@ -145,9 +163,21 @@ def save_ome_zarr(
                 array[key] = np.asarray(labels[key])
         add_pyramid(draft, axes, told)
         with explained(path):
-            draft.rename(path)
+            if path.exists():
+                old = path.with_name(f".{uuid.uuid4().hex}.old")
+                path.rename(old)
+                draft.rename(path)
+                shutil.rmtree(old)
+            else:
+                draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    return path
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder holds a zarr array or group."""
+    return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def _add_level(

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -38,4 +39,35 @@ def export_labels(
     """
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
     save_labels(labels, path)
+    yield path
+
+
+def export_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], path: Path, reporter: Reporter
+) -> Iterator[Path]:
+    """Write a table as comma-separated values and yield the path.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : sequence of sequence of str
+        The cells.
+    path : Path
+        The file; replaced if it exists.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written; nothing is left behind then.
+    """
+    reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    write_table(path, header, rows)
     yield path

@@ -70,7 +70,7 @@ class Changes:
             flat[pixels[same]] = after[same]
             return
         for box, chosen in _by_chunk(labels, pixels):
-            part = np.array(labels[box])
+            part = np.array(labels[box], order="C")
             shape = part.shape
             where = np.unravel_index(pixels[chosen], labels.shape)
             local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
@@ -142,6 +142,19 @@ class LabelEdit:
             np.frombuffer(before, self.dtype),
             np.frombuffer(after, self.dtype),
         )
+
+    def pixels_to_write(
+        self, labels: npt.NDArray[Any], *, forward: bool = True
+    ) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArray[Any]]:
+        """Return the indices and the values that do it, or take it back.
+
+        Pixels that somebody else has changed in the meantime are left out.
+        """
+        changes = self.changes() if forward else self.changes().reversed()
+        where = np.unravel_index(spread(changes.starts, changes.lengths), self.shape)
+        same = labels[where] == np.repeat(changes.before, changes.lengths)
+        after = np.repeat(changes.after, changes.lengths)
+        return tuple(axis[same] for axis in where), after[same]
 
     def write(self, labels: Any, *, forward: bool = True) -> None:  # noqa: ANN401
         """Do it, or take it back."""

@@ -119,32 +119,6 @@ def whole(shape: Sequence[int]) -> Box:
     return tuple(slice(0, size) for size in shape)
 
 
-def grown(box: Box, margin: int | Sequence[int], shape: Sequence[int]) -> Box:
-    """Return a box with more pixels on each side, as far as the array goes.
-
-    Parameters
-    ----------
-    box : tuple of slice
-        The box.
-    margin : int or sequence of int, pixels
-        How much, the same or one an axis.
-    shape : sequence of int
-        Shape of the array.
-    """
-    margins = [margin] * len(box) if isinstance(margin, int) else margin
-    return tuple(
-        slice(max(side.start - more, 0), min(side.stop + more, size))
-        for side, more, size in zip(box, margins, shape, strict=True)
-    )
-
-
 def shape_of(box: Box) -> tuple[int, ...]:
     """Return the shape of what a box cuts out."""
     return tuple(side.stop - side.start for side in box)
-
-
-def within(inner: Box, outer: Box) -> Box:
-    """Return a box as counted from the first pixel of another."""
-    return tuple(
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
-    )

@@ -236,34 +236,37 @@ def _numbers(
 ) -> tuple[Merged, npt.NDArray[np.int64]]:
     """Return what a source's pixels shall hold, and the areas of their components if needed."""
     labels = _pixels(source)
-    everything = whole(labels.shape)
-    instance = mode is MergeMode.INSTANCE
+    classes = _classes(source, labels)
+    for value in classes:
+        check_fits(value, np.uint32)
     areas = np.zeros(0, np.int64)
-    name = source.class_name or source.name
-    class_of: dict[int, int] = {}
-    if instance or by_area:
-        found = find_components(labels, connectivity)
-        if by_area:
-            areas = found.image(found.areas, everything)
-        own = found.values.tolist()
-        of_object = [source.class_value or 1] * len(found) if not _is_semantic(source) else own
-        class_of = dict(enumerate(of_object, before + 1))
-        objects = found.image(np.arange(before + 1, before + 1 + len(found), dtype=np.uint32),
-                              everything) if instance else None  # fmt: skip
-    else:
-        objects = None
+    if mode is not MergeMode.INSTANCE and not by_area:
+        return Merged(_semantic(source, labels), classes), areas
+    found, everything = find_components(labels, connectivity), whole(labels.shape)
+    if by_area:
+        areas = found.image(found.areas, everything)
+    if mode is not MergeMode.INSTANCE:
+        return Merged(_semantic(source, labels), classes), areas
+    ids = np.arange(before + 1, before + 1 + len(found), dtype=np.uint32)
+    class_values = found.values.tolist()
+    if not _is_semantic(source):
+        class_values = [source.class_value or 1] * len(found)
+    class_of = dict(zip(ids.tolist(), class_values, strict=True))
+    return Merged(found.image(ids, everything), classes, class_of), areas
+
+
+def _classes(source: Source, labels: npt.NDArray[Any]) -> dict[int, str]:
     if _is_semantic(source):
         values = np.unique(labels[labels != 0]).tolist()
-        classes = {int(value): f"class {value}" for value in values}
-        semantic = labels
-        check_fits(max(classes, default=0), np.uint32)
-    else:
-        value = source.class_value or 1
-        check_fits(value, np.uint32)
-        classes = {value: name}
-        semantic = (labels != 0) * np.uint32(value)
-    chosen = semantic if objects is None else objects
-    return Merged(chosen.astype(np.uint32, copy=False), classes, class_of), areas
+        return {int(value): f"class {value}" for value in values}
+    return {source.class_value or 1: source.class_name or source.name}
+
+
+def _semantic(source: Source, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    if _is_semantic(source):
+        return labels.astype(np.uint32)
+    value = np.uint32(source.class_value or 1)
+    return np.where(labels != 0, value, np.uint32(0))
 
 
 def _is_semantic(source: Source) -> bool:

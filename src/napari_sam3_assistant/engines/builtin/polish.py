@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RANGES = ((0.75, 1.25), (0.85, 1.15))  # radii looked at in each round, as shares of the last
 # Radius up to which a sampling does, its directions and its radius steps.
-SAMPLINGS = ((10.0, 32, 32), (np.inf, contours.DIRECTIONS, contours.STEPS))
+SAMPLINGS = ((10.0, 48, 40), (np.inf, contours.DIRECTIONS, contours.STEPS))
 SAMPLES = 1 << 18  # of a batch
 
 

@@ -16,11 +16,8 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.detect import detect
 from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.patches import Patch
-from napari_sam3_assistant.engines.builtin.propagation_step import (
-    LEAST_AREA,
-    PATIENCE,
-    outlined,
-)
+from napari_sam3_assistant.engines.builtin.propagation_fit import LEAST_AREA
+from napari_sam3_assistant.engines.builtin.propagation_step import PATIENCE, outlined
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter

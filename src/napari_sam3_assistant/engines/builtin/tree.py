@@ -171,18 +171,11 @@ def _cut(
     strengths = np.add.reduceat(plane.gradient[rows, columns].astype(np.float64), first)
     strengths /= last - first + 1
     hulls = _hulls(rows, columns, first)
-    boxes = np.stack(
-        [
-            rows[first],
-            np.minimum.reduceat(columns, first),
-            rows[last] + 1,
-            np.maximum.reduceat(columns, first) + 1,
-        ],
-        1,
-    )
+    boxes = _boxes(rows, columns, first, last)
     areas = sizes[names].astype(np.float64)
     convex = np.minimum(1.0, areas / hulls)
     hollow = convex < HOLED
+    reporter.check()
     if hollow.any():
         hollow &= _hollow(inside, labels, count)[names]
     for turn, index in enumerate(np.flatnonzero(hollow).tolist()):
@@ -199,6 +192,24 @@ def _cut(
     seeded = np.stack([rows[first], columns[first]], 1)
     parts = _Parts(seeded, boxes, areas, convex, ratings)
     return parts, np.searchsorted(names, labels[seeds[:, 0], seeds[:, 1]])
+
+
+def _boxes(
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    first: npt.NDArray[np.intp],
+    last: npt.NDArray[np.intp],
+) -> npt.NDArray[np.intp]:
+    """Return the bounding boxes of parts, shape (N, 4); see :func:`_hulls`."""
+    return np.stack(
+        [
+            rows[first],
+            np.minimum.reduceat(columns, first),
+            rows[last] + 1,
+            np.maximum.reduceat(columns, first) + 1,
+        ],
+        1,
+    )
 
 
 def _rim(inside: Bools) -> Bools:

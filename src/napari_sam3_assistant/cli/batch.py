@@ -1,0 +1,109 @@
+"""``napari-sam3 batch``: the same prompts on every image of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli.arguments import numbers, say, signed
+from napari_sam3_assistant.cli.options import add_engine, engine_arguments
+from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_sam3_assistant.api import FolderRow
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "batch",
+        help="the same prompts on every image of a folder",
+        description=(
+            "Segment every TIFF, PNG, JPEG and OME-Zarr image of a folder. Nothing is overwritten "
+            "but sam3_summary.csv; what is finished is skipped when the command is given again."
+        ),
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="folder of the images")
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the labels")
+    parser.add_argument(
+        "--pattern",
+        default="*",
+        help="which files, as '*.tif', or '**/*' for all folders below (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--format",
+        default="tif",
+        choices=("tif", "png", "npy", "zarr"),
+        help="format of the labels (default: %(default)s)",
+    )
+    prompts = parser.add_argument_group("prompts, in pixels of each image, y before x")
+    prompts.add_argument(
+        "--text", action="append", default=[], help="a short phrase; may be repeated"
+    )
+    prompts.add_argument(
+        "--texts", type=Path, metavar="FILE", help="phrases, one a line; # begins a comment"
+    )
+    prompts.add_argument("--point", action="append", default=[], metavar="Y,X,+|-")
+    prompts.add_argument("--box", action="append", default=[], metavar="Y0,X0,Y1,X1")
+    prompts.add_argument("--exemplar", action="append", default=[], metavar="Y0,X0,Y1,X1[,+|-]")
+    add_engine(parser)
+    look = parser.add_argument_group("what to look at")
+    look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
+    look.add_argument("--channel", type=int, help="one channel (default: all together)")
+    look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+    parser.set_defaults(command=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Segment the images of the folder; returns 1 if one failed."""
+    contrast = None
+    if chosen.contrast is not None:
+        low, high = numbers(chosen.contrast, (2,), "--contrast")
+        contrast = (low, high)
+    with TerminalReporter() as reporter:
+        rows = api.segment_folder(
+            chosen.source,
+            chosen.output,
+            texts=[*chosen.text, *_lines(chosen.texts)],
+            points=[signed(text, 2, "--point") for text in chosen.point],
+            boxes=[numbers(text, (4,), "--box") for text in chosen.box],
+            exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
+            pattern=chosen.pattern,
+            ending=f".{chosen.format}",
+            contrast=contrast,
+            channel_axis=chosen.channel_axis,
+            channel=chosen.channel,
+            reporter=reporter,
+            on_row=_tell,
+            **engine_arguments(chosen),
+        )
+    failed = sum(row.status == "failed" for row in rows)
+    say(
+        f"{sum(row.status == 'done' for row in rows)} done, "
+        f"{sum(row.status == 'skipped' for row in rows)} skipped, {failed} failed"
+    )
+    say(str(chosen.output / "sam3_summary.csv"))
+    return 1 if failed else 0
+
+
+def _lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise PromptError(
+            f"The phrases in {path} can't be read ({error}).", "Give a text file in UTF-8."
+        ) from error
+
+
+def _tell(row: FolderRow) -> None:
+    name = f"{row.image} - {row.phrase}" if row.phrase else row.image
+    if row.status == "failed":
+        say(f"{name}: failed. {row.message}")
+    else:
+        say(f"{name}: {row.objects} objects, {row.status}: {row.labels}")

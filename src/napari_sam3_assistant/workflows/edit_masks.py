@@ -1,0 +1,255 @@
+"""Changes of labels, computed and written off the GUI thread."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.masks import cleanup
+from napari_sam3_assistant.core.masks.blocks import blocks, read
+from napari_sam3_assistant.core.masks.components import Components, find_components
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, kinds
+from napari_sam3_assistant.core.masks.holes import fill_holes
+from napari_sam3_assistant.core.masks.labels import check_fits, shape_of, whole
+from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.smoothing import expand, shrink, smooth
+from napari_sam3_assistant.core.masks.splitting import split_touching
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.errors import MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.labels import Box, Connectivity, LabelArray
+    from napari_sam3_assistant.core.masks.operations import Settings
+    from napari_sam3_assistant.core.progress import Reporter
+
+LARGEST_PREVIEW = 1 << 27
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EditRequest:
+    """What to do, and to what.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        The layer's array; it is not written to.
+    operation : Operation
+        What to do.
+    settings : Settings
+        How.
+    spacing : tuple of float
+        Size of a pixel along each axis, in the unit of the radii and distances.
+    box : tuple of slice or None
+        The part to work on; None for all of it.
+    """
+
+    labels: Any
+    operation: Operation
+    settings: Settings
+    spacing: tuple[float, ...]
+    box: Box | None = None
+
+
+def compute_edit(request: EditRequest, reporter: Reporter) -> Iterator[LabelEdit]:
+    """Yield the edit that a request asks for.
+
+    Raises
+    ------
+    MaskError
+        If it can't be done.
+    """
+    yield _COMPUTE[request.operation](request, reporter)
+
+
+def preview_edit(
+    request: EditRequest, reporter: Reporter
+) -> Iterator[tuple[LabelEdit, npt.NDArray[np.uint8] | None]]:
+    """Yield the edit and what it does to each pixel of its box; None if that is too large.
+
+    Raises
+    ------
+    MaskError
+        If it can't be done.
+    """
+    for edit in compute_edit(request, reporter):
+        size = math.prod(shape_of(edit.box))
+        yield edit, kinds(edit) if size <= LARGEST_PREVIEW else None
+
+
+def analyse(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    connectivity: Connectivity,
+    box: Box | None,
+    reporter: Reporter,
+) -> Iterator[Components]:
+    """Yield the components of labels."""
+    yield find_components(labels, connectivity, box, reporter)
+
+
+def write_edit(
+    edit: LabelEdit,
+    labels: Any,  # noqa: ANN401
+    reporter: Reporter,
+    *,
+    forward: bool = True,
+) -> Iterator[LabelEdit]:
+    """Write an edit piece by piece, or take it back, and yield it at the end."""
+    changes = edit.changes() if forward else edit.changes().reversed()
+    written = 0
+    for piece in changes.pieces():
+        reporter.report(Progress(written, edit.pixels, "Writing the change"))
+        piece.write(labels)
+        written += int(piece.lengths.sum())
+    yield edit
+
+
+def overlay(
+    source: Any,  # noqa: ANN401
+    target: Any,  # noqa: ANN401
+    label: int,
+    reporter: Reporter,
+    *,
+    replace: bool,
+) -> Iterator[LabelEdit]:
+    """Yield the edit that writes the labels of one layer into another.
+
+    Parameters
+    ----------
+    source, target : array-like of int
+        Of the same shape.
+    label : int
+        The one label to take; 0 for all.
+    reporter : Reporter
+        Is told of the progress.
+    replace : bool
+        Whether the target's own labels go.
+
+    Raises
+    ------
+    MaskError
+        If the shapes differ or a label does not fit the target's type.
+    """
+    if source.shape != target.shape:
+        raise MaskError(
+            f"Shape mismatch: source {tuple(source.shape)}, target {tuple(target.shape)}.",
+            "Choose a target of the same size, or save as a new layer.",
+        )
+    shape = tuple(int(size) for size in target.shape)
+    pieces = blocks(target, whole(shape))
+    parts = []
+    for done, box in enumerate(pieces):
+        reporter.report(Progress(done, len(pieces), "Comparing"))
+        before, fresh = read(target, box), picked(read(source, box), label)
+        check_fits(int(fresh.max(initial=0)), target.dtype)
+        after = before.copy()
+        chosen = ... if replace else fresh != 0
+        after[chosen] = fresh[chosen]
+        parts.append((box, before, after))
+    action = "replace accepted object" if replace else "append accepted object"
+    yield LabelEdit.of(action, shape, changes_between(parts, shape), target.dtype)
+
+
+def picked(labels: LabelArray, label: int) -> LabelArray:
+    """Return labels, or one of them and 0 elsewhere."""
+    if label == 0:
+        return labels
+    kept: LabelArray = labels * (labels == label)
+    return kept
+
+
+def _in_planes(request: EditRequest) -> tuple[float, ...]:
+    """Return the spacing, with the leading axes left out if planes count for themselves."""
+    if not request.settings.per_slice:
+        return request.spacing
+    leading = len(request.spacing) - 2
+    return (math.inf,) * leading + request.spacing[leading:]
+
+
+def _remove_small(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    settings = request.settings
+    return cleanup.remove_small(
+        request.labels, settings.minimum, settings.connectivity, request.box, reporter
+    )
+
+
+def _fill_holes(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    settings = request.settings
+    return fill_holes(
+        request.labels, settings.hole_size, request.box, reporter, per_slice=settings.per_slice
+    )
+
+
+def _smooth(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    radius = request.settings.radius
+    return smooth(request.labels, radius, _in_planes(request), request.box, reporter)
+
+
+def _expand(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    distance = request.settings.distance
+    return expand(request.labels, distance, _in_planes(request), request.box, reporter)
+
+
+def _shrink(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    distance = request.settings.distance
+    return shrink(request.labels, distance, _in_planes(request), request.box, reporter)
+
+
+def _keep_largest(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    settings = request.settings
+    return cleanup.keep_largest(
+        request.labels,
+        settings.connectivity,
+        request.box,
+        reporter,
+        per_label=settings.per_label,
+    )
+
+
+def _split(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    # New labels must be new in the whole layer, also when only a part is split.
+    highest, pieces = 0, blocks(request.labels, whole(request.labels.shape))
+    for done, box in enumerate(pieces):
+        reporter.report(Progress(done, len(pieces), "Looking for free labels"))
+        highest = max(highest, int(read(request.labels, box).max(initial=0)))
+    return split_touching(
+        request.labels,
+        request.settings.centres,
+        request.settings.connectivity,
+        _in_planes(request),
+        request.box,
+        reporter,
+        highest=highest,
+    )
+
+
+def _renumber(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    settings = request.settings
+    return cleanup.renumber(
+        request.labels, settings.connectivity, reporter, by_component=settings.by_component
+    )
+
+
+def _merge_values(request: EditRequest, reporter: Reporter) -> LabelEdit:
+    settings = request.settings
+    return cleanup.merge_values(
+        request.labels, settings.values, settings.new_value, request.box, reporter
+    )
+
+
+_COMPUTE: dict[Operation, Callable[[EditRequest, Reporter], LabelEdit]] = {
+    Operation.REMOVE_SMALL: _remove_small,
+    Operation.FILL_HOLES: _fill_holes,
+    Operation.SMOOTH: _smooth,
+    Operation.KEEP_LARGEST: _keep_largest,
+    Operation.SPLIT: _split,
+    Operation.EXPAND: _expand,
+    Operation.SHRINK: _shrink,
+    Operation.RENUMBER: _renumber,
+    Operation.MERGE_VALUES: _merge_values,
+}

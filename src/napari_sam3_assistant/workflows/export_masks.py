@@ -1,0 +1,89 @@
+"""Write curated masks to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.masks.blocks import read
+from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.labels import whole
+from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.io.coco import save_coco
+from napari_sam3_assistant.io.geojson import save_geojson
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.ome_zarr_writer import save_ome_zarr
+from napari_sam3_assistant.io.yolo import save_yolo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskExport:
+    """What to write.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    path : Path
+        The file.
+    format : ExportFormat
+        Its format.
+    image_name : str
+        Name of the image that the labels belong to.
+    classes : Classes
+        What the labels stand for.
+    spacing : tuple of float
+        Size of a pixel along each axis.
+    """
+
+    labels: Any
+    path: Path
+    format: ExportFormat
+    image_name: str
+    classes: Classes = field(default_factory=Classes)
+    spacing: tuple[float, ...] = ()
+
+
+def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
+    """Write masks and yield the path.
+
+    Parameters
+    ----------
+    request : MaskExport
+        What to write.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written, or the format can't hold it.
+    """
+    reporter.report(Progress(0, 0, f"Saving {request.path.name}"))
+    labels, path, classes = request.labels, request.path, request.classes
+    match request.format:
+        case ExportFormat.OME_ZARR:
+            save_ome_zarr(labels, path, request.spacing or None, reporter)
+        case ExportFormat.COCO_RLE:
+            save_coco(labels, path, classes, request.image_name)
+        case ExportFormat.COCO_POLYGONS:
+            save_coco(labels, path, classes, request.image_name, as_polygons=True)
+        case ExportFormat.YOLO:
+            save_yolo(labels, path, classes)
+        case ExportFormat.GEOJSON:
+            save_geojson(labels, path, classes)
+        case _:
+            save_labels(read(labels, whole(labels.shape)), path)
+    yield path

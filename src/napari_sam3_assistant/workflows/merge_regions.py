@@ -1,0 +1,91 @@
+"""Put the results of several regions of one plane into one file of labels."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.errors import ExportError, MaskError
+from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.ome_zarr_labels import add_pyramid, create_ome_zarr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.regions import Region
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergeRequest:
+    """Labels of regions, and where they go.
+
+    Parameters
+    ----------
+    parts : tuple of (Region, ndarray of uint32)
+        Each region in pixels of the plane, and its labels, shape (h, w).
+    shape : tuple of int
+        Height and width of the plane.
+    output : Path
+        A zarr folder that does not exist.
+    axes : LabelAxes
+        The size of a pixel.
+    """
+
+    parts: tuple[tuple[Region, npt.NDArray[np.uint32]], ...]
+    shape: tuple[int, int]
+    output: Path
+    axes: LabelAxes = field(default_factory=lambda: LabelAxes.of(2))
+
+
+def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
+    """Write the labels of all regions into one OME-Zarr image and yield its path.
+
+    Ids are numbered on from one region to the next. Where regions overlap, the later result is on
+    top. Only the regions are written, so a plane of any size takes the memory of one region.
+
+    Parameters
+    ----------
+    request : MergeRequest
+        What to merge.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    MaskError
+        If there is nothing to merge.
+    ExportError
+        If the output exists or can't be written.
+    """
+    if not request.parts:
+        raise MaskError("There are no results of regions to merge.", "Run a region first.")
+    output = request.output
+    if output.exists():
+        raise ExportError(f"{output} exists already.", "Choose another name.")
+    draft = output.with_name(f".{uuid.uuid4().hex}.zarr")
+    try:
+        merged = create_ome_zarr(draft, request.shape, request.axes)
+        last = 0
+        for done, (region, labels) in enumerate(request.parts):
+            reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))
+            with explained(output):
+                found = np.array(merged[region.slices])
+                np.add(labels, np.uint32(last), out=found, where=labels > 0)
+                merged[region.slices] = found
+            last += int(labels.max(initial=0))
+        add_pyramid(draft, request.axes, reporter)
+        with explained(output):
+            draft.rename(output)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    yield output

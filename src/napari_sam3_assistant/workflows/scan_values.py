@@ -1,0 +1,103 @@
+"""What a scan is given and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.options import PredictOptions, TileOptions
+from napari_sam3_assistant.io.label_axes import LabelAxes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import Provenance
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.core.views import ImageView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanRequest:
+    """What to scan, frozen before it starts.
+
+    Parameters
+    ----------
+    view : ImageView
+        What the model shall see.
+    prompts : PromptSet
+        A phrase, or examples in pixels of the plane.
+    output : Path
+        The zarr folder of the labels; while the scan runs they are in a folder beside it.
+    options : PredictOptions
+        The choices of the run.
+    tiles : TileOptions
+        How the plane is cut.
+    axes : LabelAxes
+        The size of a pixel.
+    overwrite : bool
+        Whether existing labels of that name may be replaced.
+    """
+
+    view: ImageView
+    prompts: PromptSet
+    output: Path
+    options: PredictOptions = field(default_factory=PredictOptions)
+    tiles: TileOptions = field(default_factory=TileOptions)
+    axes: LabelAxes = field(default_factory=lambda: LabelAxes.of(2))
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStep:
+    """How far a scan is; the first one comes before the first tile.
+
+    Parameters
+    ----------
+    labels : Path
+        Folder of the labels so far: an OME-Zarr image whose level ``0`` is being filled.
+    done, total : int
+        Tiles.
+    objects : int
+        Objects so far.
+    changed : Region or None
+        The tile whose labels have just been written; joining objects may change others.
+    seconds_left : float or None
+        Time left; None while it is not known.
+    """
+
+    labels: Path
+    done: int
+    total: int
+    objects: int
+    changed: Region | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanResult:
+    """What a scan found.
+
+    Parameters
+    ----------
+    path : Path
+        The OME-Zarr image of the labels.
+    shape : tuple of int
+        Height and width of the plane.
+    objects : tuple of StitchedObject
+        The objects, by id.
+    tiles : int
+        How many tiles there were.
+    engine : Provenance
+        What made it.
+    notes : tuple of str
+        What the user should know about how it came about.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    objects: tuple[StitchedObject, ...]
+    tiles: int
+    engine: Provenance
+    notes: tuple[str, ...] = ()

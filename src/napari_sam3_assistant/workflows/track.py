@@ -1,0 +1,281 @@
+"""Follow objects through a stack."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.core.tracks import FrameResult, Span
+from napari_sam3_assistant.engines.base import Prediction
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.track_checks import check_prompts
+from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.tracks import TrackedFrame
+    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+    from napari_sam3_assistant.engines.video import VideoTrack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackRequest:
+    """All that a propagation needs, frozen before it starts.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack.
+    prompts : mapping
+        Prompts by the frame that they are on.
+    span : Span
+        Which frames to go through.
+    options : PredictOptions
+        The choices of the run.
+    """
+
+    frames: FrameSource
+    prompts: Mapping[int, PromptSet]
+    span: Span = field(default_factory=Span)
+    options: PredictOptions = field(default_factory=PredictOptions)
+
+
+def track(
+    engine: EncodingEngine, request: TrackRequest, reporter: Reporter
+) -> Iterator[FrameResult]:
+    """Yield the frames of a request as they are done, and forget the objects at the end.
+
+    See :class:`Tracking`, which this opens, for a propagation that stays open.
+    """
+    check_prompts(engine.spec, request.prompts, request.frames)
+    request.span.within(len(request.frames))
+    with Tracking(engine, request.frames, request.options) as tracking:
+        tracking.add(request.prompts, reporter)
+        yield from tracking.propagate(request.span, reporter)
+
+
+class Tracking:
+    """Objects of one stack that stay known: to go on, to correct them, to remove some.
+
+    Leaving it as a context manager closes it.
+
+    Parameters
+    ----------
+    engine : EncodingEngine
+        The engine; it is loaded when it is first needed.
+    frames : FrameSource
+        The stack.
+    options : PredictOptions
+        The choices of the run.
+    """
+
+    def __init__(
+        self, engine: EncodingEngine, frames: FrameSource, options: PredictOptions | None = None
+    ) -> None:
+        self.frames = frames
+        self._engine = engine
+        self._options = options or PredictOptions()
+        self._ids = Ids()
+        self._track: VideoTrack | None = None
+        self._prompted: dict[int, set[int]] = {}
+        self._phrase_frames: list[int] = []
+        self._notes: tuple[str, ...] = ()
+        self._phrase = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has prompts to go on from."""
+        return self._track is not None
+
+    def add(
+        self,
+        prompts: Mapping[int, PromptSet],
+        reporter: Reporter,
+        shown: Mapping[int, npt.NDArray[np.generic]] | None = None,
+    ) -> None:
+        """Take prompts, the first ones or those of a correction.
+
+        Parameters
+        ----------
+        prompts : mapping
+            By the frame that they are on. For an object and a frame that had prompts, these
+            replace them.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+        shown : mapping, optional
+            The labels that the user sees, by frame: a first guess for clicks that correct an
+            object, for engines that follow masks.
+
+        Raises
+        ------
+        PromptError
+            If they can't be used, or find nothing.
+        """
+        notes = check_prompts(self._engine.spec, prompts, self.frames)
+        reporter.report(Progress(0, 0, f"Loading {self._engine.spec.title}"))
+        self._engine.load(reporter)
+        if self._track is None:
+            self._track = self._engine.track(
+                self.frames, self._options, lambda: self._ids.take(None)
+            )
+        resolver = Resolver(self._engine, self.frames, self._options, self._ids)
+        for frame, found in sorted(prompts.items()):
+            if not found.kinds:
+                continue
+            reporter.report(Progress(0, 0, f"Reading the prompts on frame {frame}"))
+            resolved = resolver.resolve(frame, found, (shown or {}).get(frame), reporter)
+            for seed in resolved.seeds:
+                self._track.add(seed)
+                self._prompted.setdefault(seed.object_id, set()).add(frame)
+            for phrase, start in resolved.phrases:
+                self._track.add_phrase(phrase, start)
+                self._phrase_frames.append(start)
+                self._phrase = phrase
+            notes += resolved.notes
+        self._notes += notes
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object; frames from here on are without it."""
+        if self._track is not None:
+            self._track.remove(object_id)
+        self._ids.forget(object_id)
+        self._prompted.pop(object_id, None)
+
+    def propagate(self, span: Span, reporter: Reporter) -> Iterator[FrameResult]:
+        """Yield frames as they are done.
+
+        When the work is stopped, what was yielded holds, and a new call with a ``start`` goes
+        on. A frame that both passes reach, between two prompted frames, is yielded twice, the
+        second time with the objects of both.
+
+        Parameters
+        ----------
+        span : Span
+            Which frames to go through.
+        reporter : Reporter
+            Is told of each frame, and stops the work between two.
+
+        Raises
+        ------
+        PromptError
+            If nothing was prompted, or the stack has no such frames.
+        JobCancelled
+            If the user stopped the work.
+        """
+        if self._track is None:
+            raise PromptError(
+                "No prompts found.", "Add text, points, boxes, a painted mask or an example box."
+            )
+        orders = self._orders(span)
+        later = orders[-1] if len(orders) > 1 else range(0)
+        total, done = sum(map(len, orders)), 0
+        earlier: dict[int, tuple[ObjectRecord, ...]] = {}
+        began = time.monotonic()
+        for number, order in enumerate(orders):
+            lost = 0
+            for found in self._track.propagate(order, reporter):
+                before = earlier.pop(found.frame, ()) if number else ()
+                result = self._result(found, before)
+                if not number and found.frame in later:
+                    earlier[found.frame] = result.objects
+                yield result
+                done += 1
+                speed = done / max(time.monotonic() - began, 1e-9)
+                count = len(result.objects)
+                reporter.report(
+                    Progress(
+                        done,
+                        total,
+                        f"Frame {found.frame}: {count} object{'' if count == 1 else 's'}, "
+                        f"{speed:.2g} frames/s",
+                    )
+                )
+                lost = 0 if found.objects or self._ahead(found.frame, order) else lost + 1
+                if span.stop_after_lost is not None and lost >= span.stop_after_lost:
+                    total -= len(order) - order.index(found.frame) - 1
+                    break
+
+    def close(self) -> None:
+        """Forget the objects and free what they hold."""
+        if self._track is not None:
+            self._track.close()
+            self._track = None
+
+    def _orders(self, span: Span) -> list[range]:
+        """Return the passes, each without the frames that lie beyond the span."""
+        within = span.within(len(self.frames))
+        inside = [own & set(within) for own in self._all_prompted()]
+        inside = [own for own in inside if own]
+        if span.start is None and not inside:
+            raise PromptError(
+                f"No prompt lies on the frames {within[0]} to {within[-1]}.",
+                "Prompt one of them, or widen the range.",
+            )
+        orders = []
+        reverses = span.direction.reverses
+        for reverse in reverses:
+            begin = span.start
+            if begin is None and reverse:
+                # Where forward has been, it is enough to begin at each object's first prompt.
+                begin = max(max(own) if len(reverses) == 1 else min(own) for own in inside)
+            elif begin is None:
+                begin = min(map(min, inside))
+            if reverse:
+                # Forward has been on the frame already.
+                begin -= len(reverses) - 1
+                orders.append(range(begin, within[0] - 1, -1))
+            else:
+                orders.append(range(begin, within[-1] + 1))
+        return [order for order in orders if len(order)]
+
+    def _ahead(self, frame: int, order: range) -> bool:
+        """Return whether prompted frames lie ahead."""
+        frames = itertools.chain.from_iterable(self._all_prompted())
+        return any((other - frame) * order.step > 0 and other in order for other in frames)
+
+    def _all_prompted(self) -> list[set[int]]:
+        """Return the prompted frames of each object, and of the phrases."""
+        phrases = set(self._phrase_frames)
+        return [*self._prompted.values(), *([phrases] if phrases else [])]
+
+    def _result(self, found: TrackedFrame, before: tuple[ObjectRecord, ...]) -> FrameResult:
+        """Return a frame's result, with what the pass before found there."""
+        objects = before + tuple(
+            record for record in found.objects if record.id not in {old.id for old in before}
+        )
+        notes, self._notes = self._notes, ()
+        used = Prediction(objects, self._options.threshold, self._phrase)
+        return FrameResult(
+            frame=found.frame,
+            labels=paint_labels(objects, Region.whole(self.frames.shape)),
+            objects=tuple(sorted(objects, key=lambda record: record.id)),
+            tracked=found.tracked | {record.id for record in before},
+            engine=self._engine.provenance(used),
+            notes=notes,
+        )

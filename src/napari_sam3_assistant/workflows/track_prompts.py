@@ -1,0 +1,231 @@
+"""From prompts on slices to what an engine follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.track_checks import FOUND
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PointPrompt
+    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+
+
+@dataclass(slots=True)
+class _Group:
+    """The prompts of one object on one frame."""
+
+    points: tuple[PointPrompt, ...] = ()
+    box: Region | None = None
+    mask: MaskPrompt | None = None
+
+    @property
+    def prompts(self) -> PromptSet:
+        return PromptSet(
+            points=self.points,
+            boxes=() if self.box is None else (BoxPrompt(self.box),),
+            masks=() if self.mask is None else (self.mask,),
+        )
+
+
+class Ids:
+    """Gives out object ids, each once, beside those that the user chose."""
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+        self.clicked: int | None = None
+
+    def take(self, wanted: int | None) -> int:
+        """Return an id: the wanted one, or the next that is free.
+
+        Raises
+        ------
+        PromptError
+            If the wanted id is below 1.
+        """
+        if wanted is not None and wanted < 1:
+            raise PromptError(f"The object id {wanted} is below 1.", "Number objects from 1.")
+        id_ = max(self._taken, default=0) + 1 if wanted is None else wanted
+        self._taken.add(id_)
+        return id_
+
+    def for_clicks(self) -> int:
+        """Return the id of the object that clicks without an id are on."""
+        if self.clicked is None:
+            self.clicked = self.take(None)
+        return self.clicked
+
+    def forget(self, object_id: int) -> None:
+        """Let the next click without an id be on a new object if it was on this one."""
+        if self.clicked == object_id:
+            self.clicked = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolved:
+    """What an engine shall follow.
+
+    Parameters
+    ----------
+    seeds : tuple of Seed
+        Objects by what names them.
+    phrases : tuple of (str, int)
+        Phrases to look for on every frame, and from which frame on.
+    notes : tuple of str
+        What the user should know about how it came about.
+    """
+
+    seeds: tuple[Seed, ...]
+    phrases: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Resolver:
+    """Turns prompts into what the engine's video head takes.
+
+    Parameters
+    ----------
+    engine : EncodingEngine
+        Its image heads find what the video head can't be told; it is loaded.
+    frames : FrameSource
+        The stack.
+    options : PredictOptions
+        The choices of the run.
+    ids : Ids
+        Gives out the objects' ids.
+    """
+
+    def __init__(
+        self, engine: EncodingEngine, frames: FrameSource, options: PredictOptions, ids: Ids
+    ) -> None:
+        if engine.spec.video is None:
+            raise TypeError("check_prompts refuses engines without a video head")
+        self._engine = engine
+        self._frames = frames
+        self._options = options
+        self._ids = ids
+        self._takes = engine.spec.video.prompts
+
+    def resolve(
+        self,
+        frame: int,
+        prompts: PromptSet,
+        shown: npt.NDArray[np.generic] | None,
+        reporter: Reporter,
+    ) -> Resolved:
+        """Return what the prompts of one frame name.
+
+        Parameters
+        ----------
+        frame : int
+            The frame.
+        prompts : PromptSet
+            Its prompts.
+        shown : ndarray, shape (Y, X), or None
+            The labels that the user sees there, a first guess for clicks that correct them.
+        reporter : Reporter
+            Stops the work.
+
+        Raises
+        ------
+        PromptError
+            If a prompt finds nothing.
+        """
+        seeds: list[Seed] = []
+        phrases: tuple[tuple[str, int], ...] = ()
+        notes: tuple[str, ...] = ()
+        text = prompts.text.strip()
+        if text and not prompts.exemplars and PromptKind.TEXT in self._takes:
+            phrases = ((text, frame),)
+        elif prompts.kinds & FOUND:
+            looked = PromptSet(exemplars=prompts.exemplars, text=text)
+            found, notes = self._find(frame, looked, reporter)
+            seeds += [replace(seed, object_id=self._ids.take(None)) for seed in found]
+        for id_, group in self._groups(prompts):
+            seeds.append(self._named(frame, id_, group, shown, reporter))
+        return Resolved(tuple(seeds), phrases, notes)
+
+    def _groups(self, prompts: PromptSet) -> list[tuple[int, _Group]]:
+        """Return the objects that clicks, boxes and masks name, with their ids.
+
+        Clicks without an id are on one object, which the first box and mask without an id are
+        of, too; other boxes and masks without an id are new objects.
+        """
+        groups: dict[int, _Group] = {}
+        free = any(point.object_id is None for point in prompts.points)
+        clicked = self._ids.for_clicks() if free else None
+        for point in prompts.points:
+            wanted = clicked if point.object_id is None else point.object_id
+            groups.setdefault(self._ids.take(wanted), _Group()).points += (point,)
+        for box in prompts.boxes:
+            id_ = box.object_id
+            if id_ is None and clicked is not None and groups[clicked].box is None:
+                id_ = clicked
+            group = groups.setdefault(self._ids.take(id_), _Group())
+            if group.box is not None:
+                raise PromptError(
+                    f"There are two boxes round object {id_} on one frame.", "Keep one of them."
+                )
+            group.box = box.region
+        for mask in prompts.masks:
+            id_ = mask.object_id
+            if id_ is None and clicked is not None and groups[clicked].mask is None:
+                id_ = clicked
+            groups.setdefault(self._ids.take(id_), _Group()).mask = mask
+        return list(groups.items())
+
+    def _named(
+        self,
+        frame: int,
+        id_: int,
+        group: _Group,
+        shown: npt.NDArray[np.generic] | None,
+        reporter: Reporter,
+    ) -> Seed:
+        """Return an object as the video head takes it; segmented here first where it must be."""
+        kinds = group.prompts.kinds
+        alone = kinds <= {PromptKind.MASK} or PromptKind.MASK not in kinds
+        if kinds <= self._takes and alone:
+            return Seed(frame, id_, group.points, group.box, group.mask)
+        prompts = group.prompts
+        if shown is not None and group.mask is None and np.any(shown == id_):
+            prompts = replace(prompts, masks=(MaskPrompt.from_plane(shown == id_, id_),))
+        found, _ = self._find(frame, prompts, reporter)
+        return replace(found[0], object_id=id_)
+
+    def _find(
+        self, frame: int, prompts: PromptSet, reporter: Reporter
+    ) -> tuple[list[Seed], tuple[str, ...]]:
+        """Return the objects that the image heads find on a frame, without ids."""
+        whole = Region.whole(self._frames.shape)
+        embedding = self._engine.embedding(self._frames.view_at(frame), whole, reporter)
+        prediction = self._engine.predict(embedding, prompts, self._options, reporter)
+        if not prediction.objects:
+            said = " ".join(prediction.notes)
+            raise PromptError(
+                f"Nothing was found on frame {frame}.",
+                said or "Move the prompts, or paint the object.",
+            )
+        seeds = [
+            Seed(
+                frame,
+                record.id,
+                mask=MaskPrompt(record.mask, record.region),
+                score=record.score,
+                text=record.text,
+            )
+            for record in prediction.objects
+        ]
+        return seeds, prediction.notes

@@ -1,0 +1,89 @@
+"""``napari-sam3 batch`` and ``napari-sam3 rerun``."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.io.images import read_image
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Two images: a plane with two discs, and a stack of two planes."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows, columns = np.ogrid[:60, :80]
+    first = (rows - 30) ** 2 + (columns - 20) ** 2 <= 100
+    second = (rows - 30) ** 2 + (columns - 60) ** 2 <= 100
+    both = np.where(first | second, 200, 30).astype(np.uint8)
+    tifffile.imwrite(folder / "a.tif", both)
+    one = np.where(first, 60000, 3000).astype(np.uint16)
+    tifffile.imwrite(folder / "b.tif", np.stack([one, one[:, ::-1]]), metadata={"axes": "ZYX"})
+    return folder
+
+
+def test_a_folder_and_each_of_its_results_again(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    (tmp_path / "phrases.txt").write_text("# what to find\nbright discs\nBright  discs\n")
+    command = ["batch", str(source), str(output), "--texts", str(tmp_path / "phrases.txt")]
+
+    assert main([*command, "--text", "dark things", "--threshold", "0.4"]) == 0
+
+    said = capsys.readouterr().out
+    assert "a.tif - bright discs: 2 objects, done: a_bright_discs_mask.tif" in said
+    assert "4 done, 0 skipped, 0 failed" in said
+    for name in ("a_bright_discs_mask.tif", "b_bright_discs_mask.tif", "b_dark_things_mask.tif"):
+        assert main(["rerun", str(output / f"{name}.json")]) == 0
+        again = capsys.readouterr().out.split()[-1]
+        assert again.endswith("_mask_02.tif")
+        np.testing.assert_array_equal(
+            np.asarray(read_image(again).data), np.asarray(read_image(output / name).data)
+        )
+    assert main([*command, "--text", "dark things", "--threshold", "0.4"]) == 0
+    assert "0 done, 4 skipped, 0 failed" in capsys.readouterr().out
+
+
+def test_one_that_fails_is_told(source, tmp_path, capsys):
+    (source / "c.tif").write_bytes(b"broken")
+
+    assert main(["batch", str(source), str(tmp_path / "out"), "--box", "15,5,45,35"]) == 1
+
+    said = capsys.readouterr().out
+    assert "c.tif: failed. " in said
+    assert "2 done, 0 skipped, 1 failed" in said
+
+
+def test_a_scan_again(source, tmp_path, capsys):
+    output = tmp_path / "labels.zarr"
+    command = ["scan", str(source / "b.tif"), "--plane", "1", "-o", str(output)]
+    assert main([*command, "--text", "bright discs", "--contrast", "0,60000"]) == 0
+
+    assert main(["rerun", f"{output}.json", "-o", str(tmp_path / "b.zarr")]) == 0
+
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "b.zarr").data[...], read_image(output).data[...]
+    )
+    assert "1 object\n" in capsys.readouterr().out
+
+
+def test_what_is_not_as_it_was_is_told(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert main(["batch", str(source), str(output), "--text", "bright discs"]) == 0
+    path = output / "a_bright_discs_mask.tif.json"
+    note = json.loads(path.read_text("utf-8"))
+    note["engine"]["version"] = "0.1"
+    path.write_text(json.dumps(note))
+    (source / "a.tif").rename(tmp_path / "elsewhere.tif")
+
+    assert main(["rerun", str(path)]) == 2
+    assert "is gone" in capsys.readouterr().err
+    assert main(["rerun", str(path), "--image", str(tmp_path / "elsewhere.tif")]) == 0
+    assert "had 0.1" in capsys.readouterr().out
+
+
+def test_files_that_are_no_notes(source, capsys):
+    assert main(["rerun", str(source / "a.tif")]) == 2
+    assert "does not say" in capsys.readouterr().err

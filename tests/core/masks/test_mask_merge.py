@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage import measure
+
+from napari_sam3_assistant.core.masks.merge import (
+    MergeMode,
+    OverlapRule,
+    Source,
+    coverage,
+    merge,
+    merge_by_class,
+    overlap_map,
+)
+from napari_sam3_assistant.errors import MaskError
+
+A = Source("a", np.array([[1, 1, 2, 2, 0, 0]]), "axon", 5)
+B = Source("b", np.array([[0, 0, 1, 1, 1, 0]]), "myelin", 3)
+SEMANTIC = {
+    OverlapRule.PRIORITY: [5, 5, 5, 5, 3, 0],
+    OverlapRule.EARLIER: [5, 5, 5, 5, 3, 0],
+    OverlapRule.LARGER: [5, 5, 3, 3, 3, 0],
+    OverlapRule.SMALLER: [5, 5, 5, 5, 3, 0],
+    OverlapRule.BACKGROUND: [5, 5, 0, 0, 3, 0],
+}
+
+
+@pytest.mark.parametrize("rule", OverlapRule)
+def test_semantic_masks_hold_class_values(rule):
+    merged = merge([A, B], MergeMode.SEMANTIC, rule)
+
+    assert merged.labels.tolist() == [SEMANTIC[rule]]
+    assert merged.labels.dtype == np.uint32
+    assert merged.classes == {5: "axon", 3: "myelin"}
+    assert merged.overlap == 2
+
+
+def test_the_first_source_has_priority():
+    merged = merge([B, A], MergeMode.SEMANTIC, OverlapRule.PRIORITY)
+
+    assert merged.labels.tolist() == [[5, 5, 3, 3, 3, 0]]
+
+
+def test_a_source_without_class_value_keeps_its_own():
+    plain = Source("plain", np.array([[7, 0, 9]]))
+
+    merged = merge([plain], MergeMode.SEMANTIC, OverlapRule.EARLIER)
+
+    assert merged.labels.tolist() == [[7, 0, 9]]
+    assert merged.classes == {7: "class 7", 9: "class 9"}
+
+
+def test_touching_instances_stay_apart_and_know_their_class():
+    merged = merge([A, B], MergeMode.INSTANCE, OverlapRule.EARLIER)
+
+    assert merged.labels.tolist() == [[1, 1, 2, 2, 3, 0]]
+    assert merged.class_of == {1: 5, 2: 5, 3: 3}
+
+
+def test_an_instance_that_lost_all_its_pixels_leaves_no_gap_in_the_numbers():
+    merged = merge([A, B], MergeMode.INSTANCE, OverlapRule.LARGER)
+
+    assert merged.labels.tolist() == [[1, 1, 2, 2, 2, 0]]
+    assert merged.class_of == {1: 5, 2: 3}
+
+
+def test_binary():
+    merged = merge([A, B], MergeMode.BINARY, OverlapRule.BACKGROUND)
+
+    assert merged.labels.tolist() == [[1, 1, 0, 0, 1, 0]]
+    assert merged.labels.dtype == np.uint8
+
+
+def slow(sources, rule):
+    """Pixel by pixel, with the area of each pixel's component."""
+    areas = []
+    for source in sources:
+        numbers = measure.label(source.labels, connectivity=1)
+        areas.append(np.bincount(numbers.ravel())[numbers])
+    result = np.zeros(sources[0].labels.shape, np.uint32)
+    for pixel in np.ndindex(result.shape):
+        here = [index for index, source in enumerate(sources) if source.labels[pixel]]
+        if not here or (rule is OverlapRule.BACKGROUND and len(here) > 1):
+            continue
+        winner = here[0]
+        if rule is OverlapRule.LARGER:
+            winner = max(here, key=lambda index: areas[index][pixel])
+        if rule is OverlapRule.SMALLER:
+            winner = min(here, key=lambda index: areas[index][pixel])
+        result[pixel] = sources[winner].class_value
+    return result
+
+
+@given(hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2)), st.sampled_from(OverlapRule))
+@settings(max_examples=60, deadline=None)
+def test_like_pixel_by_pixel(planes, rule):
+    sources = [Source(str(at), plane, "", at + 1) for at, plane in enumerate(planes)]
+
+    merged = merge(sources, MergeMode.SEMANTIC, rule)
+
+    np.testing.assert_array_equal(merged.labels, slow(sources, rule))
+
+
+def test_accepted_objects_of_classes_become_a_class_mask():
+    merged = merge_by_class([A, B, Source("c", np.array([[9, 0, 0, 0, 0, 0]]), "odd", 0)])
+
+    assert merged.labels.tolist() == [[1, 5, 3, 3, 3, 0]]
+    assert merged.overlap == 3
+    assert merged.classes == {5: "axon", 3: "myelin", 1: "odd"}
+
+
+def test_the_overlap_map_counts_layers_where_there_are_several():
+    assert coverage([A, B]).tolist() == [[1, 1, 2, 2, 1, 0]]
+    assert overlap_map([A, B]).tolist() == [[0, 0, 2, 2, 0, 0]]
+    assert overlap_map([A, B]).dtype == np.uint16
+
+
+def test_what_can_not_be_merged_is_said():
+    other = Source("other", np.zeros((2, 2), np.uint8))
+    with pytest.raises(MaskError, match=r"“other” has \(2, 2\), “a” has \(1, 6\)"):
+        merge([A, other], MergeMode.BINARY, OverlapRule.EARLIER)
+    with pytest.raises(MaskError, match="at least 2 layers"):
+        overlap_map([A])
+    with pytest.raises(MaskError, match="No overlap found"):
+        overlap_map([A, Source("b", np.zeros((1, 6), np.uint8))])
+    with pytest.raises(MaskError, match="at least one layer"):
+        merge_by_class([])
+
+
+def test_a_class_value_beyond_32_bits_is_refused():
+    with pytest.raises(MaskError, match="does not fit"):
+        merge([Source("a", np.ones((1, 1), np.uint8), "x", 2**32)], MergeMode.SEMANTIC,
+              OverlapRule.EARLIER)  # fmt: skip

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from mask_cases import applied
+from scipy import ndimage as ndi
+from skimage.draw import disk
+
+from napari_sam3_assistant.core.masks.splitting import split_touching
+from napari_sam3_assistant.errors import MaskError
+
+
+@pytest.fixture
+def pair():
+    """Two discs that overlap, under one label, and a lone one."""
+    labels = np.zeros((60, 120), np.uint8)
+    labels[disk((30, 25), 15)] = 4
+    labels[disk((30, 50), 12)] = 4
+    labels[disk((30, 95), 10)] = 9
+    return labels
+
+
+def test_touching_discs_are_cut_at_the_waist(pair):
+    after = applied(split_touching(pair, 8), pair)
+
+    assert set(np.unique(after)) == {0, 4, 9, 10}
+    assert after[30, 20] == 4  # the larger one keeps the label
+    assert after[30, 55] == 10
+    assert abs(np.count_nonzero(after == 10) - np.pi * 144) < 60
+    np.testing.assert_array_equal(after != 0, pair != 0)
+
+
+def test_centres_that_are_too_close_stay_together(pair):
+    assert split_touching(pair, 40).pixels == 0
+
+
+def test_a_component_at_the_edge_of_the_part_stays_whole(pair):
+    assert split_touching(pair, 8, box=(slice(0, 60), slice(0, 40))).pixels == 0
+
+
+def test_labels_that_do_not_fit_are_refused(pair):
+    with pytest.raises(MaskError, match="256 does not fit"):
+        split_touching(pair, 8, highest=255)
+
+
+def test_a_label_in_another_component_of_the_box_is_left_alone(pair):
+    pair[2, 25] = 4
+    pair[2:58, 10] = 4
+
+    after = applied(split_touching(pair, 8), pair)
+
+    assert after[2, 25] == 4
+
+
+def test_two_balls():
+    z, y, x = np.ogrid[:30, :30, :60]
+    labels = ((z - 15) ** 2 + (y - 15) ** 2 + (x - 18) ** 2 <= 100).astype(np.uint16)
+    labels[(z - 15) ** 2 + (y - 15) ** 2 + (x - 33) ** 2 <= 81] = 1
+
+    after = applied(split_touching(labels, 6), labels)
+
+    assert after[15, 15, 12] == 1
+    assert after[15, 15, 38] == 2
+    assert ndi.label(after == 2)[1] == 1

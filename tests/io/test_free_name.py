@@ -1,0 +1,51 @@
+"""Names that are not taken."""
+
+import pytest
+
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("exp1.0_A", ("exp1.0_A", "")),
+        ("exp1.0_A.tif", ("exp1.0_A", ".tif")),
+        ("exp1.0_A.OME.TIF", ("exp1.0_A", ".OME.TIF")),
+        ("a.b.zarr", ("a.b", ".zarr")),
+        (".tif", (".tif", "")),
+    ],
+)
+def test_dots_in_names_survive(name, parts):
+    assert split_ending(name) == parts
+
+
+def test_the_name_itself_then_numbers(tmp_path):
+    wanted = tmp_path / "exp1.0_A.tif"
+    assert free_name(wanted) == wanted
+    wanted.write_text("")
+    assert free_name(wanted).name == "exp1.0_A_02.tif"
+    (tmp_path / "exp1.0_A_02.tif").mkdir()
+    assert free_name(wanted).name == "exp1.0_A_03.tif"
+    assert free_name(wanted, taken={"exp1.0_a_03.tif"}).name == "exp1.0_A_04.tif"
+
+
+def test_numbers_from_one(tmp_path):
+    assert numbered_name(tmp_path, "coins.v1_mask", ".tif").name == "coins.v1_mask_01.tif"
+    (tmp_path / "coins.v1_mask_01.tif").write_text("")
+    assert numbered_name(tmp_path, "coins.v1_mask", ".tif").name == "coins.v1_mask_02.tif"
+    assert numbered_name(tmp_path, "coins.v1_mask", ".png").name == "coins.v1_mask_01.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [("A - cat", "A_-_cat"), ("exp 1.0/B", "exp_1.0_B"), ("..", "_"), ("Zelle ä", "Zelle_ä")],
+)
+def test_texts_as_parts_of_names(text, safe):
+    assert safe_name(text) == safe
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(ExportError) as caught:
+        free_name(tmp_path / ("x" * 5000))
+    assert caught.value.hint

@@ -1,0 +1,184 @@
+"""Each export of masks, read back by somebody else's reader."""
+
+import json
+
+import geojson
+import numpy as np
+import pytest
+import shapely
+import zarr
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from shapely.geometry import shape as shapely_shape
+from skimage.draw import disk, polygon2mask
+
+from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.coco import save_coco
+from napari_sam3_assistant.io.geojson import save_geojson
+from napari_sam3_assistant.io.ome_zarr import read_zarr
+from napari_sam3_assistant.io.ome_zarr_writer import save_ome_zarr
+from napari_sam3_assistant.io.yolo import save_yolo
+
+CLASSES = Classes({1: "cell", 7: 'a "ring"'}, {1: 1, 2: 7, 70000: 1})
+
+
+@pytest.fixture
+def labels():
+    """A disc, a ring with a smaller disc inside, and an object in two parts at the border."""
+    plane = np.zeros((50, 70), np.uint32)
+    plane[disk((15, 15), 9)] = 1
+    plane[disk((25, 45), 14)] = 2
+    plane[disk((25, 45), 8)] = 0
+    plane[disk((25, 45), 3)] = 1
+    plane[44:50, 0:9] = 70000
+    plane[46:50, 60:70] = 70000
+    return plane
+
+
+def coco(path):
+    return COCO(str(path))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+@pytest.mark.parametrize("as_polygons", [False, True])
+def test_coco_is_read_back_by_pycocotools(labels, tmp_path, as_polygons):
+    path = save_coco(labels, tmp_path / "a.json", CLASSES, "cells.tif", as_polygons=as_polygons)
+
+    read = coco(path)
+
+    assert [read.imgs[1][key] for key in ("file_name", "height", "width")] == ["cells.tif", 50, 70]
+    assert {c["id"]: c["name"] for c in read.dataset["categories"]} == CLASSES.names
+    kinds = {type(annotation["segmentation"]) for annotation in read.anns.values()}
+    assert kinds == ({list, dict} if as_polygons else {dict})  # the ring has a hole
+    for annotation, value in zip(read.anns.values(), (1, 2, 70000), strict=True):
+        mask = labels == value
+        np.testing.assert_array_equal(read.annToMask(annotation).astype(bool), mask)
+        assert annotation["area"] == np.count_nonzero(mask)
+        assert annotation["category_id"] == CLASSES.of_object[value]
+        rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert annotation["bbox"] == coco_mask.toBbox(rle).tolist()
+
+
+def test_in_class_masks_each_component_is_an_object(labels, tmp_path):
+    labels[labels == 70000] = 9
+    classes = Classes({1: "cell", 2: "ring", 9: "rest"})
+
+    read = coco(save_coco(labels, tmp_path / "a.json", classes, "x"))
+
+    assert [annotation["category_id"] for annotation in read.anns.values()] == [1, 1, 2, 9, 9]
+
+
+def test_labels_that_nobody_classified_are_objects_of_one_class(labels, tmp_path):
+    read = coco(save_coco(labels, tmp_path / "a.json", Classes(), "x"))
+
+    assert read.loadCats([1])[0]["name"] == "object"
+    assert len(read.anns) == 3
+
+
+def test_a_stack_has_an_image_a_plane(labels, tmp_path):
+    read = coco(save_coco(np.stack([labels, labels * 0]), tmp_path / "a.json", CLASSES, "x"))
+
+    assert [image["file_name"] for image in read.imgs.values()] == ["x_0", "x_1"]
+    assert {annotation["image_id"] for annotation in read.anns.values()} == {1}
+
+
+def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
+    path = save_yolo(labels, tmp_path / "a.txt", CLASSES)
+
+    lines = [line.split() for line in path.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["0", "0", "1", "0", "0"]
+    covered = np.zeros(labels.shape, bool)
+    for line in lines:
+        corners = np.array(line[1:], float).reshape(-1, 2)[:, ::-1] * labels.shape
+        assert shapely.Polygon(corners).is_valid
+        covered |= polygon2mask(labels.shape, corners - 0.5)
+    expected = labels != 0
+    expected[disk((25, 45), 8)] = True  # the format has no holes
+    np.testing.assert_array_equal(covered, expected)
+    names = path.with_suffix(".yaml").read_text().splitlines()
+    assert names == ["names:", '  0: "cell"', '  1: "a \\"ring\\""']
+
+
+def test_yolo_refuses_a_stack(labels, tmp_path):
+    with pytest.raises(ExportError, match="holds one plane"):
+        save_yolo(np.stack([labels, labels]), tmp_path / "a.txt", CLASSES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_geojson_is_valid_and_keeps_holes_and_parts(labels, tmp_path):
+    path = save_geojson(labels, tmp_path / "a.geojson", CLASSES)
+
+    with path.open() as file:
+        collection = geojson.load(file)
+    assert collection.is_valid
+    assert len(collection.features) == 3
+    for feature, value in zip(collection.features, (1, 2, 70000), strict=True):
+        geometry = shapely_shape(feature["geometry"])
+        assert geometry.is_valid
+        assert geometry.area == np.count_nonzero(labels == value)
+        assert feature["properties"]["name"] == str(value)
+        assert (
+            feature["properties"]["classification"]["name"]
+            == CLASSES.names[CLASSES.of_object[value]]
+        )
+    ring = shapely_shape(collection.features[1]["geometry"])
+    assert not ring.contains(shapely.Point(45.5, 25.5))
+    assert ring.contains(shapely.Point(45.5, 13.5))
+
+
+def test_geojson_of_a_stack_says_the_plane(labels, tmp_path):
+    path = save_geojson(np.stack([labels * 0, labels]), tmp_path / "a.geojson", CLASSES)
+
+    features = json.loads(path.read_text())["features"]
+
+    assert {feature["geometry"]["plane"]["z"] for feature in features} == {1}
+
+
+def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
+    stack = np.stack([np.kron(labels, np.ones((4, 4), np.uint32)), np.zeros((200, 280), np.uint32)])
+
+    path = save_ome_zarr(stack, tmp_path / "a.zarr", (2.0, 0.5, 0.25))
+
+    (node,) = Reader(parse_url(str(path)))()
+    np.testing.assert_array_equal(np.asarray(node.data[0]), stack)
+    np.testing.assert_array_equal(np.asarray(node.data[1]), stack[:, ::2, ::2])
+    assert [axis["name"] for axis in node.metadata["axes"]] == ["z", "y", "x"]
+    transformations = node.metadata["coordinateTransformations"]
+    assert transformations[1][0]["scale"] == [2.0, 1.0, 0.5]
+    ours = read_zarr(path)
+    assert ours.scale == (2.0, 0.5, 0.25)
+    np.testing.assert_array_equal(ours.data[:], stack)
+
+
+def test_ome_zarr_replaces_a_zarr_folder_and_nothing_else(labels, tmp_path):
+    path = save_ome_zarr(labels, tmp_path / "a.zarr")
+    save_ome_zarr(labels * 2, path)
+    other = tmp_path / "b.zarr"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+
+    with pytest.raises(ExportError, match="no zarr folder"):
+        save_ome_zarr(labels, other)
+
+    assert (other / "notes.txt").read_text() == "mine"
+    np.testing.assert_array_equal(zarr.open_group(path, mode="r")["0"][:], labels * 2)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.zarr", "b.zarr"]
+
+
+def test_ome_zarr_copies_lazy_labels(labels, tmp_path):
+    lazy = zarr.create_array({}, shape=labels.shape, chunks=(16, 16), dtype=labels.dtype)
+    lazy[:] = labels
+
+    path = save_ome_zarr(lazy, tmp_path / "a.zarr")
+
+    np.testing.assert_array_equal(read_zarr(path).data[:], labels)
+
+
+def test_ome_zarr_needs_a_folder_and_at_most_five_axes(labels, tmp_path):
+    with pytest.raises(ExportError, match="does not exist"):
+        save_ome_zarr(labels, tmp_path / "no" / "a.zarr")
+    with pytest.raises(ExportError, match="up to five axes"):
+        save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr")

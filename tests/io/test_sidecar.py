@@ -1,0 +1,113 @@
+"""The note beside labels."""
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.options import TileOptions
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.checksums import sha256_of
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.sidecar import Sidecar, read_sidecar, sidecar_of, write_sidecar
+
+PROMPTS = PromptSet(
+    points=(PointPrompt(1.5, 2.25), PointPrompt(3, 4, False, 2)),
+    boxes=(BoxPrompt(Region(0, 1, 5, 7)), BoxPrompt(Region(0, 1, 5, 7), 3)),
+    masks=(MaskPrompt(np.random.default_rng(0).random((13, 7)) > 0.5, Region(2, 3, 15, 10)),),
+    exemplars=(ExemplarPrompt(Region(0, 0, 2, 2), False),),
+    text="zellen ä",
+)
+ENGINE = Provenance("builtin", "Built-in", "0.26", "cpu", 0.3, "w.pt", "zellen")
+
+
+def note(**changes):
+    settings = {"channels": ({"path": None},), "prompts": PROMPTS, "threshold": 0.35, **changes}
+    return Sidecar(engine=ENGINE, **settings)
+
+
+def test_prompts_come_back():
+    found = prompts_from_json(json.loads(json.dumps(prompts_to_json(PROMPTS))))
+
+    assert (found.points, found.boxes) == (PROMPTS.points, PROMPTS.boxes)
+    assert (found.exemplars, found.text) == (PROMPTS.exemplars, PROMPTS.text)
+    assert found.masks[0].region == PROMPTS.masks[0].region
+    np.testing.assert_array_equal(found.masks[0].mask, PROMPTS.masks[0].mask)
+
+
+def test_a_note_comes_back(tmp_path):
+    written = note(
+        region=Region(1, 2, 3, 4),
+        tiles=TileOptions(512, 0.25),
+        axes=LabelAxes.of(2, scale=(0.5, 0.25), unit="micrometer"),
+        all_planes=True,
+        model_folder="/models/sam3",
+        sha256="abc",
+        objects=({"id": 1, "score": None, "area": 3, "box": [0, 0, 1, 3], "text": ""},),
+        notes=("Nothing else.",),
+        extra={"source": "a.tif"},
+    )
+
+    path = write_sidecar(tmp_path / "exp1.0_A.tif", written)
+    found = read_sidecar(path)
+
+    assert path == sidecar_of(tmp_path / "exp1.0_A.tif") == tmp_path / "exp1.0_A.tif.json"
+    for name in (
+        "channels", "threshold", "engine", "region", "tiles", "axes", "all_planes", "model_folder",
+        "sha256", "objects", "notes", "extra", "software", "made",
+    ):  # fmt: skip
+        assert getattr(found, name) == getattr(written, name), name
+    assert {"python", "numpy", "napari-sam3-assistant"} <= set(found.software)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: found.update(version=99), "later version"),
+        (lambda found: found.update(format="other"), "does not say what made"),
+        (lambda found: found.pop("prompts"), "does not say completely"),
+        (lambda found: found.update(region=[1, 2]), "does not say completely"),
+    ],
+)
+def test_notes_that_can_not_be_used(tmp_path, change, said):
+    path = write_sidecar(tmp_path / "a.tif", note())
+    found = json.loads(path.read_text("utf-8"))
+    change(found)
+    path.write_text(json.dumps(found))
+
+    with pytest.raises(ExportError, match=said) as caught:
+        read_sidecar(path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xfe"])
+def test_files_that_are_no_notes(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+
+    with pytest.raises(ExportError):
+        read_sidecar(tmp_path / "a.json")
+
+
+def test_a_missing_note(tmp_path):
+    with pytest.raises(ExportError, match="can't be read"):
+        read_sidecar(tmp_path / "a.json")
+
+
+def test_the_checksum_follows_the_file(tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"abc")
+    first = sha256_of(path)
+    path.write_bytes(b"abcd")
+
+    assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(path) != first

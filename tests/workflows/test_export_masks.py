@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.core.masks.formats import ExportFormat, with_suffix
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.workflows.export_masks import MaskExport, export_masks
+
+LABELS = np.array([[0, 1], [2, 65535]], np.uint32)
+READERS = {
+    ExportFormat.TIFF: tifffile.imread,
+    ExportFormat.PNG: iio.imread,
+    ExportFormat.NPY: np.load,
+}
+
+
+@pytest.mark.parametrize("format_", READERS)
+def test_pixels_are_read_back(tmp_path, format_):
+    path = with_suffix(tmp_path / "exp1.0_A", format_)
+
+    list(export_masks(MaskExport(LABELS, path, format_, "image"), NullReporter()))
+
+    assert path.name == f"exp1.0_A{format_.suffix}"
+    np.testing.assert_array_equal(READERS[format_](path), LABELS)
+
+
+@pytest.mark.parametrize("format_", set(ExportFormat) - set(READERS))
+def test_every_other_format_writes_its_file(tmp_path, format_):
+    path = with_suffix(tmp_path / "masks.tif", format_)
+
+    assert list(export_masks(MaskExport(LABELS, path, format_, "image"), NullReporter())) == [path]
+    assert path.exists()
+    assert path.suffix == format_.suffix
+
+
+@pytest.mark.parametrize(
+    ("name", "format_", "expected"),
+    [
+        ("a.TIFF", ExportFormat.TIFF, "a.TIFF"),
+        ("a.png", ExportFormat.TIFF, "a.tif"),
+        ("a.v2", ExportFormat.PNG, "a.v2.png"),
+        ("a", ExportFormat.OME_ZARR, "a.zarr"),
+        ("a.tiff", ExportFormat.YOLO, "a.txt"),
+    ],
+)
+def test_the_ending_follows_the_format(name, format_, expected):
+    assert with_suffix(Path(name), format_) == Path(expected)

@@ -1,0 +1,229 @@
+"""Every image of a folder."""
+
+import csv
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.prompts import PromptSet
+from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.workflows.folder import FolderRequest, segment_folder
+
+NOTHING = PromptSet()
+
+
+def squares(count, shape=(40, 60)):
+    pixels = np.zeros(shape, np.uint8)
+    for number in range(count):
+        pixels[5:9, 12 * number + 2 : 12 * number + 8] = 200
+    return pixels
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "more").mkdir(parents=True)
+    tifffile.imwrite(folder / "img.001.tif", squares(1))
+    tifffile.imwrite(folder / "img.002.tif", squares(2))
+    iio.imwrite(folder / "same.png", squares(3))
+    iio.imwrite(folder / "same.jpg", squares(4))
+    stack = np.stack([squares(1), squares(2), squares(0)])
+    save_labels(stack, folder / "stack.tif", LabelAxes.of(3, scale=(2.0, 0.5, 0.25)))
+    save_ome_zarr(squares(5), folder / "big.ome.zarr", LabelAxes.of(2, scale=(0.5, 0.25)))
+    (folder / "broken.tif").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    tifffile.imwrite(folder / "more" / "deep.tif", squares(1))
+    return folder
+
+
+@pytest.fixture
+def request_of(source, tmp_path):
+    def make(**changes):
+        settings = {"prompts": NOTHING, "options": PredictOptions(), "phrases": ("cat",), **changes}
+        return FolderRequest(source, tmp_path / "out", **settings)
+
+    return make
+
+
+def run(engine, request, reporter=None):
+    return list(segment_folder(engine, request, reporter or NullReporter()))
+
+
+def test_each_image_gets_its_labels(engine, request_of, tmp_path):
+    rows = run(engine, request_of())
+
+    assert [(row.image, row.status, row.objects, row.labels) for row in rows] == [
+        ("big.ome.zarr", "done", 5, "big_cat_mask.tif"),
+        ("broken.tif", "failed", None, ""),
+        ("img.001.tif", "done", 1, "img.001_cat_mask.tif"),
+        ("img.002.tif", "done", 2, "img.002_cat_mask.tif"),
+        ("same.jpg", "done", 4, "same_jpg_cat_mask.tif"),
+        ("same.png", "done", 3, "same_png_cat_mask.tif"),
+        ("stack.tif", "done", 3, "stack_cat_mask.tif"),
+    ]
+    for row in rows:
+        if row.status == "done":
+            labels = read_image(tmp_path / "out" / row.labels)
+            values = np.unique(np.asarray(labels.data)).tolist()
+            assert values == list(range(row.objects + 1))
+    stack = read_image(tmp_path / "out" / "stack_cat_mask.tif")
+    assert (stack.data.shape, stack.axis_labels) == ((3, 40, 60), ("z", "y", "x"))
+    assert stack.scale == (2.0, 0.5, 0.25)
+    assert [int(plane.max()) for plane in np.asarray(stack.data)] == [1, 3, 0]
+    assert read_image(tmp_path / "out" / "big_cat_mask.tif").scale == (0.5, 0.25)
+
+
+def test_the_summary_lists_all(engine, request_of, tmp_path):
+    rows = run(engine, request_of(phrases=("cat", "what it does not know")))
+
+    with (tmp_path / "out" / "sam3_summary.csv").open(newline="", encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    assert [(row["image"], row["phrase"], row["status"]) for row in listed] == [
+        (row.image, row.phrase, row.status) for row in rows
+    ]
+    assert "does not know" in listed[1]["message"]
+
+
+def test_an_image_is_encoded_once_for_all_phrases(engine, bright, request_of):
+    run(engine, request_of(phrases=("cat", "dog", "fish"), pattern="img*"))
+
+    assert len(bright.encoded) == 2
+
+
+def test_folders_below(engine, request_of, tmp_path):
+    rows = run(engine, request_of(pattern="**/*.tif"))
+
+    assert "more/deep.tif" in [row.image for row in rows]
+    assert (tmp_path / "out" / "more" / "deep_cat_mask.tif").exists()
+
+
+def test_a_second_start_skips_what_is_finished(engine, bright, request_of, source, tmp_path):
+    run(engine, request_of())
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "out").iterdir()
+        if path.suffix != ".csv"
+    }
+    tifffile.imwrite(source / "new.tif", squares(1))
+    tifffile.imwrite(source / "img.002.tif", squares(4))
+    encoded = len(bright.encoded)
+
+    rows = {row.image: row for row in run(engine, request_of())}
+
+    assert {name for name, row in rows.items() if row.status == "skipped"} == {
+        "big.ome.zarr",
+        "img.001.tif",
+        "same.jpg",
+        "same.png",
+        "stack.tif",
+    }
+    assert rows["img.001.tif"].objects == 1
+    # What was changed is run again, and the old labels stay.
+    assert (rows["img.002.tif"].status, rows["img.002.tif"].labels) == (
+        "done",
+        "img.002_cat_mask_02.tif",
+    )
+    assert rows["new.tif"].status == "done"
+    assert len(bright.encoded) - encoded == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_other_prompts_never_overwrite(engine, request_of, tmp_path):
+    run(engine, request_of(pattern="img.001.tif"))
+    strict = request_of(pattern="img.001.tif", options=PredictOptions(0.9))
+
+    (row,) = run(engine, strict)
+
+    assert (row.status, row.labels) == ("done", "img.001_cat_mask_02.tif")
+    assert run(engine, strict)[0].status == "skipped"
+
+
+def test_labels_without_a_note_are_not_finished(engine, request_of, tmp_path):
+    run(engine, request_of(pattern="img.001.tif"))
+    (tmp_path / "out" / "img.001_cat_mask.tif.json").unlink()
+
+    (row,) = run(engine, request_of(pattern="img.001.tif"))
+
+    assert (row.status, row.labels) == ("done", "img.001_cat_mask_02.tif")
+
+
+def test_output_in_the_source_is_no_image(engine, source):
+    request = FolderRequest(source, source / "out", NOTHING, PredictOptions(), ("cat",), "**/*.tif")
+    first = run(engine, request)
+    second = run(engine, request)
+
+    assert [row.image for row in first] == [row.image for row in second]
+
+
+def test_a_cancel_keeps_what_is_done_and_its_summary(engine, request_of, tmp_path):
+    token = CancelToken()
+
+    class Reporter(NullReporter):
+        def report(self, progress):
+            token.check()
+
+        check = token.check
+
+    rows = segment_folder(engine, request_of(pattern="img*"), Reporter())
+    next(rows)
+    token.cancel()
+    with pytest.raises(JobCancelled):
+        next(rows)
+
+    with (tmp_path / "out" / "sam3_summary.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["img.001.tif"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"phrases": ()}, PromptError, "No prompts found"),
+        ({"pattern": "*.gif"}, ImageError, "No image in"),
+        ({"pattern": "/x"}, ImageError, "pattern '/x'"),
+        ({"output": "in"}, ExportError, "same folder"),
+        ({"source": "nowhere"}, ImageError, "no folder"),
+        ({"output": "in/notes.txt"}, ExportError, "can't be written"),
+    ],
+)
+def test_refused_with_a_sentence(engine, request_of, tmp_path, changes, error, said):
+    settings = {key: value for key, value in changes.items() if key in ("phrases", "pattern")}
+    wanted = request_of(**settings)
+    source = tmp_path / changes.get("source", "in")
+    output = tmp_path / changes.get("output", "out")
+    request = FolderRequest(
+        source, output, wanted.prompts, wanted.options, wanted.phrases, wanted.pattern
+    )
+
+    with pytest.raises(error, match=said) as caught:
+        run(engine, request)
+    assert caught.value.hint
+
+
+def test_labels_that_can_not_be_written_are_one_sentence(engine, request_of, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "more").write_text("a file where the folder should be")
+
+    rows = run(engine, request_of(pattern="**/*e*p.tif")) + run(engine, request_of(pattern="img*"))
+
+    assert [(row.image, row.status) for row in rows] == [
+        ("more/deep.tif", "failed"),
+        ("img.001.tif", "done"),
+        ("img.002.tif", "done"),
+    ]
+    assert "can't be written" in rows[0].message
+
+
+def test_long_phrases_make_no_long_names(engine, request_of):
+    (row,) = run(engine, request_of(phrases=("a/b: " * 100,), pattern="img.001.tif"))
+
+    assert row.status == "done"
+    assert row.labels.startswith("img.001_a_b_")
+    assert len(row.labels) < 100

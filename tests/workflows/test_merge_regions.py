@@ -1,0 +1,57 @@
+"""Results of regions in one file."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.workflows.merge_regions import MergeRequest, merge_regions
+
+PARTS = (
+    (Region(0, 0, 2, 3), np.array([[1, 2, 0], [0, 0, 2]], np.uint32)),
+    (Region(1, 2, 3, 4), np.array([[1, 0], [1, 3]], np.uint32)),
+)
+
+
+def test_ids_go_on_and_the_later_result_is_on_top(tmp_path):
+    request = MergeRequest(PARTS, (4, 5), tmp_path / "a.zarr", LabelAxes.of(2, scale=(0.5, 0.25)))
+
+    (path,) = merge_regions(request, NullReporter())
+
+    loaded = read_image(path)
+    assert np.asarray(loaded.data).tolist() == [
+        [1, 2, 0, 0, 0],
+        [0, 0, 3, 0, 0],
+        [0, 0, 3, 5, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert loaded.scale == (0.5, 0.25)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_cancel_leaves_nothing(tmp_path):
+    token = CancelToken()
+
+    class Reporter(NullReporter):
+        def report(self, progress):
+            token.check()
+            if progress.message.startswith("Writing size 3"):
+                token.cancel()
+
+        check = token.check
+
+    with pytest.raises(JobCancelled):
+        list(merge_regions(MergeRequest(PARTS, (3000, 3000), tmp_path / "b.zarr"), Reporter()))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_merge_or_a_name_that_is_taken(tmp_path):
+    with pytest.raises(MaskError, match="no results"):
+        list(merge_regions(MergeRequest((), (4, 5), tmp_path / "a.zarr"), NullReporter()))
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(ExportError, match="exists already"):
+        list(merge_regions(MergeRequest(PARTS, (4, 5), tmp_path / "a.zarr"), NullReporter()))

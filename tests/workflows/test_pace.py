@@ -1,0 +1,20 @@
+"""How long is left, and how it is said."""
+
+import pytest
+
+from napari_sam3_assistant.workflows.pace import Pace, duration
+
+
+def test_the_first_piece_does_not_count():
+    times = iter([100.0, 110.0, 130.0, 145.0])
+    pace = Pace(4, clock=lambda: next(times))
+
+    assert [pace.step() for _ in range(4)] == [None, 20.0, 15.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (3000, "50 min"), (12000, "3 h 20 min")],
+)
+def test_durations_for_people(seconds, said):
+    assert duration(seconds) == said

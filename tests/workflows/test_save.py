@@ -1,0 +1,157 @@
+"""Saving results with their notes: all or a sentence, and never over what is there."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import PromptSet
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, ImageError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.sidecar import read_sidecar, sidecar_of
+from napari_sam3_assistant.workflows.recipe import Recipe, described
+from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
+from napari_sam3_assistant.workflows.save import SaveRequest, save_results
+from napari_sam3_assistant.workflows.scan import ScanRequest, scan
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+
+
+@pytest.fixture
+def result(engine, plane_of_squares, tmp_path):
+    """A segmentation and its recipe; the image is a file."""
+    image, _ = plane_of_squares
+    np.save(tmp_path / "image.npy", image)
+    view = view_of_array(read_image(tmp_path / "image.npy").data)
+    prompts = PromptSet(text="cat")
+    made = next(segment(engine, SegmentRequest(view, prompts), NullReporter()))
+    paths = {view.channels[0].source.token: tmp_path / "image.npy"}
+    axes = LabelAxes.of(2, scale=(0.5, 0.25))
+    recipe = Recipe(view, prompts, PredictOptions(), made.engine, paths=paths, axes=axes)
+    return made, recipe
+
+
+def request_of(result, path):
+    made, recipe = result
+    return SaveRequest(
+        made.labels, path, recipe=recipe, objects=tuple(map(described, made.objects))
+    )
+
+
+def save(*requests):
+    return list(save_results(requests, NullReporter()))
+
+
+def test_labels_and_note_are_there(result, tmp_path):
+    made, recipe = result
+
+    (path,) = save(request_of(result, tmp_path / "exp1.0_A_mask_01.tif"))
+
+    loaded = read_image(path)
+    np.testing.assert_array_equal(loaded.data, made.labels)
+    assert loaded.scale == (0.5, 0.25)
+    note = read_sidecar(sidecar_of(path))
+    assert note.prompts.text == "cat"
+    assert note.engine == recipe.engine
+    assert [one["area"] for one in note.objects] == [one.area for one in made.objects]
+
+
+def test_the_note_gives_the_same_labels_again_also_elsewhere(result, engine, tmp_path):
+    made, _ = result
+    folder = tmp_path / "first"
+    folder.mkdir()
+    (path,) = save(request_of(result, folder / "a.tif"))
+    moved = tmp_path / "moved"
+    (moved / "first").mkdir(parents=True)
+    sidecar_of(path).rename(moved / "first" / "a.tif.json")
+    (tmp_path / "image.npy").rename(moved / "image.npy")
+
+    note = read_sidecar(moved / "first" / "a.tif.json")
+    again = next(rerun(engine, RerunRequest(note, moved / "first"), NullReporter()))
+
+    np.testing.assert_array_equal(again.labels, made.labels)
+
+
+def test_an_image_that_is_gone_or_another(result, engine, tmp_path):
+    (path,) = save(request_of(result, tmp_path / "a.tif"))
+    note = read_sidecar(sidecar_of(path))
+    (tmp_path / "image.npy").unlink()
+    np.save(tmp_path / "other.npy", np.zeros((5, 6), np.uint8))
+
+    with pytest.raises(ImageError, match="is gone"):
+        list(rerun(engine, RerunRequest(note, tmp_path), NullReporter()))
+    with pytest.raises(ImageError, match="labels were made from an image of shape"):
+        list(rerun(engine, RerunRequest(note, tmp_path, tmp_path / "other.npy"), NullReporter()))
+
+
+def test_the_scan_of_a_note_is_made_again(result, engine, tmp_path):
+    _, recipe = result
+    *_, scanned = scan(
+        engine, ScanRequest(recipe.view, recipe.prompts, tmp_path / "a.zarr"), NullReporter()
+    )
+    request = ScanRequest(recipe.view, recipe.prompts, tmp_path / "a.zarr")
+    tiled = Recipe(
+        recipe.view, recipe.prompts, recipe.options, scanned.engine, paths=recipe.paths,
+        tiles=request.tiles, axes=request.axes,
+    )  # fmt: skip
+    (path,) = save(SaveRequest(np.zeros((4, 4), np.uint32), tmp_path / "a.tif", recipe=tiled))
+    note = read_sidecar(sidecar_of(path))
+
+    again = next(
+        rerun(engine, RerunRequest(note, tmp_path, output=tmp_path / "b.zarr"), NullReporter())
+    )
+
+    assert again.objects == scanned.objects
+    np.testing.assert_array_equal(
+        read_image(again.path).data[...], read_image(scanned.path).data[...]
+    )
+    with pytest.raises(ExportError, match="zarr folder"):
+        list(rerun(engine, RerunRequest(note, tmp_path), NullReporter()))
+
+
+def test_what_exists_stays_and_what_was_saved_before_is_safe(result, tmp_path):
+    (tmp_path / "b.tif").write_text("mine")
+    requests = [request_of(result, tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
+    saving = save_results(requests, NullReporter())
+
+    assert next(saving).name == "a.tif"
+    with pytest.raises(ExportError, match="exists already"):
+        next(saving)
+
+    assert sidecar_of(tmp_path / "a.tif").exists()
+    assert (tmp_path / "b.tif").read_text() == "mine"
+    assert not (tmp_path / "c.tif").exists()
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".png", ".zarr"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending):
+    resource = pytest.importorskip("resource")
+    rng = np.random.default_rng(0)
+    request = SaveRequest(
+        rng.integers(0, 60000, (300, 300)).astype(np.uint32), tmp_path / f"a{ending}",
+        recipe=result[1],
+    )  # fmt: skip
+    before = sorted(path.name for path in tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        with pytest.raises(ExportError, match="can't be written") as caught:
+            save(request)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_weights_that_are_gone_leave_no_labels(result, tmp_path):
+    made, recipe = result
+    weighty = Recipe(
+        recipe.view, recipe.prompts, recipe.options, recipe.engine, tmp_path / "no model"
+    )
+
+    with pytest.raises(CheckpointNotFound, match=r"bright\.pt"):
+        save(SaveRequest(made.labels, tmp_path / "a.tif", recipe=weighty))
+
+    assert not (tmp_path / "a.tif").exists()
