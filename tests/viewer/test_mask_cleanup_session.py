@@ -72,8 +72,8 @@ def test_rows_get_another_value(stage):
         (Operation.KEEP_LARGEST, {"per_label": True}, 1),
         (Operation.MERGE_VALUES, {"values_text": "2, 3", "new_value": 1}, 6),
         (Operation.RENUMBER, {"by_component": True}, 1),
-        (Operation.EXPAND, {"distance": 1}, 11),
-        (Operation.SHRINK, {"distance": 1}, 10),
+        (Operation.EXPAND, {"distance": 1}, 13),
+        (Operation.SHRINK, {"distance": 1}, 13),
         (Operation.SMOOTH, {"radius": 1}, 11),
     ],
 )

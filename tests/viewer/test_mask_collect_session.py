@@ -181,7 +181,7 @@ def test_the_overlap_map(stage, accepted):
     assert stage.settle() == "Created overlap map “SAM3 overlap map” from 2 layers."
     layer = stage.viewer.layers["SAM3 overlap map"]
     assert layer.data.tolist() == [[0, 2, 0, 0], [0, 0, 0, 0]]
-    assert layer.metadata["source_layers"] == ["axon_one", "myelin_one"]
+    assert layer.metadata["source_layers"] == ["myelin_one", "axon_one"]
 
 
 def test_layers_that_lie_elsewhere_are_refused(stage, accepted):

@@ -286,7 +286,7 @@ def test_save_keeps_a_copy_with_its_place_and_its_features(viewer, binding, run,
     viewer.add_image(disc, scale=(0.5, 0.5), units=("um", "um"))
     click(binding, 20.0, 30.0)
     run()
-    name = binding.session.keep()
+    name = binding.session.saving.keep()
     preview, saved = viewer.layers["SAM3 preview labels"], viewer.layers[name]
     binding.session.clear_preview()
 
@@ -302,7 +302,7 @@ def test_save_to_a_file(viewer, binding, run, disc, tmp_path):
     viewer.add_image(disc)
     click(binding, 20.0, 30.0)
     run()
-    job = binding.session.export(tmp_path / "labels.npy")
+    job = binding.session.saving.export(tmp_path / "labels.npy")
     assert job.wait(30)
 
     np.testing.assert_array_equal(
@@ -318,7 +318,7 @@ def test_a_preview_that_the_user_deletes_is_gone(viewer, binding, run, disc):
 
     assert binding.model.preview is None
     with pytest.raises(PromptError, match="no preview"):
-        binding.session.keep()
+        binding.session.saving.keep()
 
 
 def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc):

@@ -32,16 +32,6 @@ def test_a_widget_opens_through_the_manifest(viewer, title, class_name):
     assert widget.layout().count() > 0
 
 
-def test_mask_operations_says_what_is_coming(viewer):
-    _, widget = viewer.window.add_plugin_dock_widget(
-        "napari-sam3-assistant", "SAM3 Mask Operations"
-    )
-
-    assert any(
-        "clean, merge and save the masks" in label.text() for label in widget.findChildren(QLabel)
-    )
-
-
 @pytest.mark.parametrize("argument", ["napari_viewer", "viewer"])
 def test_a_script_may_call_the_viewer_by_either_name(viewer, settings_file, qtbot, argument):
     from napari_sam3_assistant.widgets.main_widget import MainWidget

@@ -68,7 +68,7 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
             "The model is not loaded. In Advanced, press Load 2D Model, or tick "
             "Load model when running."
         )
-    if _given(kind, model.prompts, model.text):
+    if _given(kind, model.prompts, model.text) or model.phrases:
         return ""
     if model.refining and model.prompts.negative:
         return ""

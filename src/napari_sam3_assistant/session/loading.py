@@ -64,16 +64,24 @@ class ModelLoading:
         job.yielded.connect(show)
         return self._start(job)
 
-    def unload(self) -> Job:
-        """Let go of the engine and its memory; previews and prompts stay."""
+    def unload(self, said: str = "The model is unloaded.") -> Job:
+        """Let go of the engine and its memory; previews and prompts stay.
+
+        Parameters
+        ----------
+        said : str
+            What the status line says then.
+        """
         self._engine.let_go()
         self._model.device_in_use = None
 
         def work(reporter: Reporter) -> Iterator[str]:
             reporter.check()
             self._engine.close_retired()
-            yield "The model is unloaded."
+            yield said
 
         job = Job("Unloading", work)
-        job.yielded.connect(lambda said: setattr(self._model, "message", Message(said)))
+        job.yielded.connect(
+            lambda text: setattr(self._model, "message", Message(text, Level.SUCCESS))
+        )
         return self._start(job)

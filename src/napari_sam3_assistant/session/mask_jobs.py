@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.masks.edits import PIECE_PIXELS, LabelEdit
 from napari_sam3_assistant.core.masks.history import EditHistory
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.jobs.job import Job, JobState
@@ -18,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.jobs.job import JobProgress
     from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.mask_scene import MaskScene
+
+_AT_ONCE = 200_000  # pixels that are written and shown within a few milliseconds
 
 
 class MaskJobs:
@@ -163,9 +165,9 @@ class MaskJobs:
             self._scene.changed(key, edit)
             then()
 
-        if edit.pixels <= PIECE_PIXELS and not hasattr(array, "chunks"):
-            edit.write(array, forward=forward)
-            shown()
+        if edit.pixels <= _AT_ONCE and not hasattr(array, "chunks"):
+            self._scene.write(key, edit, forward=forward)
+            then()
             return
         title = "Writing the change"
         self.start(title, lambda told: write_edit(edit, array, told, forward=forward), shown)

@@ -136,6 +136,9 @@ class MaskScene(Protocol):
     def check_aligned(self, keys: Sequence[str]) -> None:
         """Raise MaskError unless the layers lie on top of each other."""
 
+    def write(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Write a small edit, or take it back, and show it: at once, without a job."""
+
     def changed(self, key: str, edit: LabelEdit) -> None:
         """Show that an edit was written to a layer."""
 

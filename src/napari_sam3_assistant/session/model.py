@@ -10,6 +10,7 @@ from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
+from napari_sam3_assistant.core.phrase_list import parse_phrases
 from napari_sam3_assistant.core.tasks import Task, Tool
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.jobs.job import JobProgress
+    from napari_sam3_assistant.workflows.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,15 @@ class Preview:
         How long the run took.
     label : str
         What tells it from other previews of the image: a phrase, a region; empty for nothing.
+    recipe : Recipe or None
+        What made it, for the note beside a saved file.
     """
 
     target: Target
     segmentation: Segmentation
     seconds: float
     label: str = ""
+    recipe: Recipe | None = None
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -266,6 +271,18 @@ class SessionModel:
         Side of that part in pixels.
     active_roi : ActiveRoi or None
         The part that the last run worked on.
+    batch_images : bool
+        Whether a run takes every image.
+    batch_text : str
+        Several phrases, one a line; for the task Text.
+    output_folder : str
+        Where masks are saved; empty for nowhere yet.
+    output_format : str
+        Ending of the files: ``.tif``, ``.npy`` or ``.png``.
+    output_name : str
+        Name of the file; empty for one made of the image's name.
+    saved : tuple of str
+        The files that were saved last.
     channel_axis : int
         Number of the images' channel axis; -1 to find it out.
     prompt_layers : tuple of LayerChoice
@@ -316,6 +333,12 @@ class SessionModel:
     large_image: bool = False
     roi_size: int = 1024
     active_roi: ActiveRoi | None = None
+    batch_images: bool = False
+    batch_text: str = ""
+    output_folder: str = ""
+    output_format: str = ".tif"
+    output_name: str = ""
+    saved: tuple[str, ...] = ()
     channel_axis: int = FIND_OUT
     prompt_layers: tuple[LayerChoice, ...] = ()
     points_layer: str = ""
@@ -337,6 +360,21 @@ class SessionModel:
     def chosen_image(self) -> ImageChoice | None:
         """The chosen image, or None."""
         return next((choice for choice in self.images if choice.key == self.image), None)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The phrases that run one by one; none where the one phrase does, or another prompt."""
+        return parse_phrases(self.batch_text) if self.task is Task.TEXT else ()
+
+    @property
+    def runs_all_images(self) -> bool:
+        """Whether a run takes every image: not while points are corrected on one of them."""
+        return self.batch_images and self.task is not Task.LIVE_POINTS
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether a run gives several results."""
+        return self.runs_all_images or bool(self.phrases)
 
     @property
     def previews(self) -> tuple[Preview, ...]:

@@ -87,9 +87,9 @@ class Results:
         PromptError
             If there are none.
         """
-        table = self._all(rows)
+        header, *table = self._all(rows)
         said = f"Exported {counted(len(rows), 'result row')} to {path}."
-        job = Job("The export", lambda reporter: export_table(table, path, reporter))
+        job = Job("The export", lambda reporter: export_table(header, table, path, reporter))
         job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
         return self._start(job)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.session.model import Preview, Target
@@ -23,11 +29,33 @@ class Shot:
         What the model shall see.
     prompts : PromptSet
         The prompts of the kind that was asked for, on that plane, in its pixels.
+    paths : mapping of int to Path
+        The files of the images, by the token of their source.
     """
 
     target: Target
     view: ImageView
     prompts: PromptSet
+    paths: Mapping[int, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """A preview as it is on show, with what the user has changed in it.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (h, w)
+        Object ids.
+    scale : tuple of float
+        Height and width of a pixel.
+    unit : str
+        What the scale counts in; empty where that is not known.
+    """
+
+    labels: npt.NDArray[np.integer[Any]]
+    scale: tuple[float, float]
+    unit: str
 
 
 class Scene(Protocol):
@@ -51,6 +79,31 @@ class Scene(Protocol):
             If the image is gone or has no such plane.
         """
 
+    def take_shots(
+        self, image: str, kind: PromptKind, *, every_image: bool
+    ) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+        """Freeze one image or every image, with the prompts of the chosen one on each.
+
+        Parameters
+        ----------
+        image : str
+            The chosen image; prompts lie where they are in the world.
+        kind : PromptKind
+            The kind of prompt.
+        every_image : bool
+            Whether to take the other images, too.
+
+        Returns
+        -------
+        tuple of Shot, tuple of str
+            The images, and why others can't be taken.
+
+        Raises
+        ------
+        ImageError
+            If the chosen image is gone.
+        """
+
     def prompt_state(self) -> object:
         """Return all prompts as a value that :meth:`set_prompt_state` takes."""
 
@@ -68,6 +121,15 @@ class Scene(Protocol):
 
     def redo_accept(self, accepted: object) -> None:
         """Put accepted objects back."""
+
+    def pixels(self, preview: Preview) -> Pixels:
+        """Return a preview as it is on show.
+
+        Raises
+        ------
+        ImageError
+            If its layer is gone.
+        """
 
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""

@@ -19,23 +19,24 @@ from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.jobs.runner import JobRunner
 from napari_sam3_assistant.session.ahead import Ahead
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
+from napari_sam3_assistant.session.batch import Batch
 from napari_sam3_assistant.session.engine_in_use import EngineInUse
 from napari_sam3_assistant.session.history import History
 from napari_sam3_assistant.session.loading import ModelLoading
 from napari_sam3_assistant.session.local import LocalInference
 from napari_sam3_assistant.session.model import DeviceInUse, Level, Message, Preview
 from napari_sam3_assistant.session.model_setup import ModelSetup
+from napari_sam3_assistant.session.recipes import recipe_of
 from napari_sam3_assistant.session.refine import Seed, seed_of
 from napari_sam3_assistant.session.results import Results
+from napari_sam3_assistant.session.saving import SaveAndClean, Saving
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.step import Step
 from napari_sam3_assistant.session.wording import outcome, prompts_used
-from napari_sam3_assistant.workflows.export import export_labels
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.core.progress import Reporter
@@ -67,6 +68,12 @@ class Session:
         The verbs about the model folder and the device.
     loading : ModelLoading
         The verbs that load and unload the model.
+    saving : Saving
+        The verbs that keep results.
+    cleaning : SaveAndClean
+        Saves every preview and frees the memory.
+    batch : Batch
+        Runs on several images, or with several phrases.
     local : LocalInference
         Chooses the region of a run on a large image.
     results : Results
@@ -95,6 +102,9 @@ class Session:
         self.setup = ModelSetup(model, self._start, deliver)
         self.loading = ModelLoading(model, self._engine, self._start)
         self.local = LocalInference(model)
+        self.saving = Saving(model, scene, self._start)
+        self.cleaning = SaveAndClean(model, scene, self._start, self._cleaned)
+        self.batch = Batch(model, scene, self._engine, self.local, self._start, self._record)
         self.results = Results(model, self._start)
         self.ahead = Ahead(model, scene, self._runner, self._engine)
         self.prompts_edited.connect(self.ahead.begin)
@@ -121,14 +131,19 @@ class Session:
     def run(self) -> Job:
         """Segment the plane on show with the prompts of the chosen task and tool.
 
-        A run that is going is cancelled.
+        In a batch: all images, or one after the other with several phrases. A run that is going
+        is cancelled.
 
         Raises
         ------
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        return self._run(live=False)
+        if not self.model.is_batch:
+            return self._run(live=False)
+        if not self.availability.can_run:
+            raise PromptError(self.availability.reason)
+        return self.batch.run()
 
     def run_live(self) -> None:
         """Run Live Points again if there is something to run.
@@ -159,6 +174,12 @@ class Session:
         self._push(replace(self._history.current, previews=(), seed=None))
         self.model.show_previews(())
         self._say("Preview cleared. Prompts and saved labels were kept.")
+
+    def _cleaned(self, said: str) -> None:
+        """Go on after all previews have been saved: without them, and without the model."""
+        self._push(replace(self._history.current, previews=(), seed=None))
+        self.model.show_previews(())
+        self.loading.unload(said)
 
     def refine(self, object_id: int) -> None:
         """Refine one object of the preview by clicks that start from its mask.
@@ -211,33 +232,6 @@ class Session:
             raise
         return tuple(accepted)
 
-    def keep(self) -> str:
-        """Keep each preview as a saved labels layer; returns the name of the latest.
-
-        Raises
-        ------
-        PromptError
-            If there is no preview.
-        """
-        found = [one for one in self.model.previews if one.segmentation.objects]
-        names = [self._scene.keep(one) for one in found or (self.shown_preview(),)]
-        said = ", ".join(f"“{name}”" for name in names)
-        self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.", Level.SUCCESS)
-        return names[-1]
-
-    def export(self, path: Path) -> Job:
-        """Write the preview's labels to a file.
-
-        Raises
-        ------
-        PromptError
-            If there is no preview.
-        """
-        labels = self.shown_preview().segmentation.labels
-        job = Job("Saving", lambda reporter: export_labels(labels, path, reporter))
-        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", Level.SUCCESS))
-        return self._start(job)
-
     def close(self) -> None:
         """Stop the work and free the engine."""
         self.cancel()
@@ -275,8 +269,9 @@ class Session:
         self.model.refining = after.seed.record.id if after.seed else 0
         self._tell_history()
 
-    def _push(self, step: Step) -> None:
-        self._history.push(step)
+    def _push(self, step: Step, *, amend: bool = False) -> None:
+        put = self._history.amend if amend else self._history.push
+        put(step)
         self.model.refining = step.seed.record.id if step.seed else 0
         self._tell_history()
 
@@ -317,7 +312,7 @@ class Session:
             if choice == self._engine.choice:
                 model.device_in_use = device
             whole = result if seed is None else seed.put_back(result)
-            self._show(shot, whole, time.monotonic() - began, live=live)
+            self._show(shot, request, whole, time.monotonic() - began, live=live)
 
         job = Job("The run", work)
         job.yielded.connect(show)
@@ -345,20 +340,29 @@ class Session:
         self._runner.start(job, behind)
         return job
 
-    def _show(self, shot: Shot, result: Segmentation, seconds: float, *, live: bool) -> None:
+    def _show(
+        self,
+        shot: Shot,
+        request: SegmentRequest,
+        result: Segmentation,
+        seconds: float,
+        *,
+        live: bool,
+    ) -> None:
         beside = self.local.beside(shot.target, result.region)
         label = self.local.label(beside, result.region)
-        preview = Preview(shot.target, result, seconds, label)
+        recipe = recipe_of(shot, request, result, self.model.model_folder)
+        preview = Preview(shot.target, result, seconds, label, recipe)
         found = (preview,) if result.objects else ()
-        step = replace(self._history.current, previews=(*beside, *found))
-        if live:
-            self._history.amend(step)
-        else:
-            self._push(step)
+        self._record((*beside, *found), amend=live)
         # The message first: where the preview can't be shown, a warning takes its place.
         used = prompts_used(shot.prompts.localise(result.region))
         self.model.message = outcome(preview, used)
         self.model.show_previews((*beside, preview))
+
+    def _record(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
+        """Make results a step that can be taken back, or a part of the latest step."""
+        self._push(replace(self._history.current, previews=previews), amend=amend)
 
     def _on_progress(self, progress: JobProgress) -> None:
         self.model.progress = progress

@@ -18,6 +18,8 @@ REMEMBERED = (
     "device",
     "encode_ahead",
     "load_when_running",
+    "output_folder",
+    "output_format",
     "threshold",
 )
 

@@ -11,13 +11,13 @@ from napari.layers import Image
 
 from napari_sam3_assistant.core.tasks import Tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, Preview, SessionModel
+from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, SessionModel
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.viewer import polarity, prompt_layers
 from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.picking import pick_once, select_on_click
-from napari_sam3_assistant.viewer.roles import IMAGE, PROMPT_ROLES, Role, key_of, role_of, topmost
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, in_slot, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.scene import ALL_IMAGES, ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
 
@@ -154,7 +154,7 @@ class Binding:
         if len(objects) == 1:
             self._refine(objects[0].id)
             return
-        layer = topmost(self.viewer.layers, Role.PREVIEW_LABELS, preview.target.image)
+        layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         self.viewer.layers.selection.active = layer
         pick_once(layer, self._refine)
         self.model.message = Message("Click on the object to refine.")
@@ -273,7 +273,8 @@ class Binding:
         self._list_images()
         self._list_prompt_layers()
         if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
-            self.model.preview = None
+            left = [one for one in self.model.previews if one.slot != slot_of(layer)]
+            self.model.show_previews(tuple(left))
 
     def _list_images(self, event: Event | None = None) -> None:
         del event
@@ -321,11 +322,11 @@ class Binding:
     def _on_picked(self, event: Event) -> None:
         if self.scene.busy:
             return
-        image, wanted = event.source.metadata.get(IMAGE), event.source.selected_label
+        slot, wanted = slot_of(event.source), event.source.selected_label
         rows = (
             row
             for row in self.model.results
-            if row.record.id == wanted and row.preview.target.image == image
+            if row.record.id == wanted and row.preview.slot == slot
         )
         self.model.picked = next(rows, None)
 
@@ -340,7 +341,9 @@ class Binding:
 
     def _watch_model(self) -> None:
         events = self.model.events
-        events.preview.connect(self._on_preview)
+        events.preview.connect(self._on_previews, max_args=0)
+        events.beside.connect(self._on_previews, max_args=0)
+        events.active_roi.connect(self.scene.show_roi)
         events.next_positive.connect(self._on_next_positive)
         events.image.connect(self._count_prompts, max_args=0)
         events.tool.connect(self._count_prompts, max_args=0)
@@ -350,11 +353,12 @@ class Binding:
             getattr(events, name).connect(partial(self._on_choice, tool))
         self.scene.restored.connect(self._count_prompts, max_args=0)
 
-    def _on_preview(self, preview: Preview | None) -> None:
+    def _on_previews(self) -> None:
         try:
-            self.scene.show(preview)
+            self.scene.show(self.model.previews)
         except ImageError as error:
-            self.model.preview = None
+            left = [one for one in self.model.previews if self.scene.find(one.target.image)]
+            self.model.show_previews(tuple(left))
             self.model.message = Message(str(error), Level.WARNING)
 
     def _on_channel_axis(self, axis: int) -> None:

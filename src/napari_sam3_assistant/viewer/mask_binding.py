@@ -61,6 +61,7 @@ class MaskBinding:
     def __init__(self, viewer: ViewerModel, deliver: Deliver) -> None:
         self.viewer = viewer
         self.closed = False
+        self._holders = 0
         self.scene = ViewerMasks(viewer)
         self.model = MaskModel()
         self.session = MaskSession(self.model, self.scene, deliver)
@@ -73,6 +74,16 @@ class MaskBinding:
         for layer in mask_layers(viewer):
             self._watch(layer)
         self._list_layers()
+
+    def hold(self) -> None:
+        """Keep the binding open until :meth:`release` has been called as often."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Let go; the last one who does closes the binding."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self.close()
 
     def close(self) -> None:
         """Stop the work and let go of the viewer."""
@@ -142,6 +153,8 @@ class MaskBinding:
         self._list_layers()
 
     def _on_paint(self, event: Event) -> None:
+        if self.scene.busy:
+            return
         layer = event.source
         edit = edit_of_strokes(event.value, array_of(layer))
         self.session.cleanup.note_painting(key_of(layer), edit)

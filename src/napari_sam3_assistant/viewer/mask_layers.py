@@ -53,10 +53,16 @@ class ViewerMasks:
     ----------
     viewer : ViewerModel
         The viewer itself, not the proxy that napari hands to dock widgets.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a layer is being changed by us and not by the user.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
+        self.busy = False
 
     def choices(self) -> tuple[LabelsChoice, ...]:
         """Return the labels layers, the topmost first."""
@@ -115,6 +121,21 @@ class ViewerMasks:
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Choose layers with the same scale and position.",
                 )
+
+    def write(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Write a small edit, or take it back, and show it."""
+        layer = self.layer(key)
+        if layer.multiscale:
+            edit.write(array_of(layer), forward=forward)
+            self.changed(key, edit)
+            return
+        where, values = edit.pixels_to_write(layer.data, forward=forward)
+        self.busy = True
+        try:
+            # Unlike a refresh this draws only what changes, which is quick in large layers.
+            layer.data_setitem(where, values)
+        finally:
+            self.busy = False
 
     def changed(self, key: str, edit: LabelEdit) -> None:
         """Show that an edit was written to a layer."""

@@ -9,18 +9,29 @@ import numpy as np
 from napari.layers import Labels, Shapes
 
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.viewer.geometry import layer_transform, place, to_layer_axes
+from napari_sam3_assistant.session.scene import Pixels
+from napari_sam3_assistant.viewer.geometry import (
+    kept_axes,
+    layer_transform,
+    place,
+    to_layer_axes,
+)
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
     PROMPT_ROLES,
     Role,
+    in_slot,
+    name_of,
     role_of,
+    slot_of,
     tag,
     topmost,
     with_role,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -31,12 +42,11 @@ if TYPE_CHECKING:
 ENGINE = "sam3_engine"
 _BOX_EDGE = "#f2c744"
 _ACCEPTED_LIMIT = 2**31
-_PREVIEW_ROLES = (Role.PREVIEW_BOXES, Role.PREVIEW_LABELS)
-_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES}
+_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI}
 
 
-def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
-    """Write a preview into its layers; they are made where they are missing.
+def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
+    """Write a preview into its layers, which are made where they are missing.
 
     Parameters
     ----------
@@ -46,32 +56,41 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
         The image layer that was segmented.
     preview : Preview
         The result.
+
+    Returns
+    -------
+    Layer
+        The preview labels.
     """
     active = viewer.layers.selection.active
-    for role in _PREVIEW_ROLES:
-        for layer in _others(viewer, role, preview.target.image):
-            viewer.layers.remove(layer)
-    if preview.segmentation.objects:
-        _show_labels(viewer, image, preview)
-        _show_boxes(viewer, image, preview)
-    else:
-        remove_previews(viewer)
+    labels = _show_labels(viewer, image, preview)
+    _show_boxes(viewer, image, preview)
     if active in viewer.layers:
         viewer.layers.selection.active = active
+    return labels
 
 
-def remove_previews(viewer: ViewerModel) -> None:
+def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ()) -> None:
     """Remove the preview labels, and what the preview boxes hold.
 
-    The boxes' layer stays: once napari has drawn a Shapes layer and deleted it, OpenGL may read
+    The boxes' layers stay: once napari has drawn a Shapes layer and deleted it, OpenGL may read
     what is gone when it draws the rest (napari/napari#8471). Mesa's software renderer ends the
     process then.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    kept : collection of (str, str)
+        Images and labels of the previews that stay.
     """
     for layer in list(with_role(viewer.layers, Role.PREVIEW_LABELS)):
-        viewer.layers.remove(layer)
+        if slot_of(layer) not in kept:
+            viewer.layers.remove(layer)
     for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
-        layer.selected_data = set()
-        layer.data = []
+        if slot_of(layer) not in kept:
+            layer.selected_data = set()
+            layer.data = []
 
 
 def features_of(segmentation: Segmentation) -> dict[str, list[Any]]:
@@ -86,27 +105,18 @@ def features_of(segmentation: Segmentation) -> dict[str, list[Any]]:
     }
 
 
-def _others(viewer: ViewerModel, role: Role, image: str) -> list[Layer]:
-    """Return the layers of a preview role that belong to other images."""
-    return [
-        layer
-        for layer in viewer.layers
-        if role_of(layer) is role and layer.metadata.get("sam3_image") != image
-    ]
-
-
 def _metadata(role: Role, preview: Preview) -> dict[str, Any]:
     segmentation = preview.segmentation
     return {
-        **tag(role, preview.target.image),
+        **tag(role, *preview.slot),
         ENGINE: asdict(segmentation.engine),
         "source_image_layer": preview.target.name,
     }
 
 
-def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
+def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     segmentation, axes = preview.segmentation, preview.target.axes
-    layer = topmost(viewer.layers, Role.PREVIEW_LABELS, preview.target.image)
+    layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     data = to_layer_axes(segmentation.labels, image, axes)
     placed = place(image, axes, preview.target.plane, segmentation.region)
     if layer is None or layer.data.shape != data.shape:
@@ -114,20 +124,21 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             viewer.layers.remove(layer)
         layer = Labels(
             data.copy(),
-            name=NAMES[Role.PREVIEW_LABELS],
+            name=name_of(Role.PREVIEW_LABELS, preview.label),
             metadata=_metadata(Role.PREVIEW_LABELS, preview),
             **placed,
         )
-        _add_below_prompts(viewer, layer)
+        add_below_prompts(viewer, layer)
     else:
         _write(layer, data)
-        _move(layer, placed)
+        move_to(layer, placed)
         layer.metadata.update(_metadata(Role.PREVIEW_LABELS, preview))
     layer.features = features_of(segmentation)
     layer.visible = True
+    return layer
 
 
-def _move(layer: Layer, place_: dict[str, Any]) -> None:
+def move_to(layer: Layer, place_: dict[str, Any]) -> None:
     """Give a layer its place in the world, if it is another one than it has."""
     if not np.allclose(layer.affine.affine_matrix, place_["affine"]):
         layer.affine = place_["affine"]
@@ -155,7 +166,7 @@ def _write(layer: Labels, data: npt.NDArray[np.uint32]) -> None:
 
 def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     segmentation, axes = preview.segmentation, preview.target.axes
-    layer = topmost(viewer.layers, Role.PREVIEW_BOXES, preview.target.image)
+    layer = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot)
     kept = [axis for axis in range(image.ndim) if axis != axes.channel]
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
@@ -171,10 +182,9 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
         ],
     }
     if layer is None:
-        layer = Shapes(ndim=len(kept), name=NAMES[Role.PREVIEW_BOXES])
-        layer.metadata.update(tag(Role.PREVIEW_BOXES, preview.target.image))
-        _add_below_prompts(viewer, layer)
-    _move(layer, layer_transform(image, axes))
+        layer = _empty_boxes(viewer, len(kept), name_of(Role.PREVIEW_BOXES, preview.label))
+        layer.metadata.update(tag(Role.PREVIEW_BOXES, *preview.slot))
+    move_to(layer, layer_transform(image, axes))
     layer.selected_data = set()
     layer.data = []
     layer.add(
@@ -186,6 +196,17 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     )
     layer.features = features
     layer.metadata.update(_metadata(Role.PREVIEW_BOXES, preview))
+
+
+def _empty_boxes(viewer: ViewerModel, ndim: int, name: str) -> Shapes:
+    """Return boxes that an earlier preview has left empty, or new ones."""
+    for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
+        if layer.ndim == ndim and len(layer.data) == 0:
+            layer.name = name
+            return layer
+    layer = Shapes(ndim=ndim, name=name, metadata=tag(Role.PREVIEW_BOXES, ""))
+    add_below_prompts(viewer, layer)
+    return layer
 
 
 def _outline(
@@ -200,7 +221,7 @@ def _outline(
     return corners
 
 
-def _add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
+def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
     """Add a layer under the prompts and the boxes, so that these stay visible."""
     index = len(viewer.layers)
     while index and role_of(viewer.layers[index - 1]) in _ON_TOP:
@@ -288,7 +309,7 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
         metadata=tag(Role.ACCEPTED, preview.target.image),
         **layer_transform(image, axes),
     )
-    _add_below_prompts(viewer, layer)
+    add_below_prompts(viewer, layer)
     viewer.layers.selection.active = active
     return layer
 
@@ -314,6 +335,30 @@ def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> None:
     layer.refresh(extent=False)
 
 
+def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
+    """Return the preview labels as they are now, with the size of a pixel.
+
+    Raises
+    ------
+    ImageError
+        If the preview layer is gone.
+    """
+    source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    if source is None:
+        raise ImageError("The preview layer is gone.", "Press Run Preview again.")
+    axes = preview.target.axes
+    kept = kept_axes(image, axes)
+    rows, columns = kept.index(axes.y), kept.index(axes.x)
+    plane = np.moveaxis(np.array(source.data), (rows, columns), (-2, -1))
+    units = {str(source.units[axis]) for axis in (rows, columns)}
+    unit = units.pop() if len(units) == 1 else ""
+    return Pixels(
+        plane.reshape(plane.shape[-2:]),
+        (float(source.scale[rows]), float(source.scale[columns])),
+        "" if unit == "pixel" else unit,
+    )
+
+
 def keep(viewer: ViewerModel, preview: Preview) -> str:
     """Copy the preview labels, as they are now, into a saved layer; returns its name.
 
@@ -322,14 +367,14 @@ def keep(viewer: ViewerModel, preview: Preview) -> str:
     ImageError
         If the preview layer is gone.
     """
-    source = topmost(viewer.layers, Role.PREVIEW_LABELS, preview.target.image)
+    source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     if source is None:
         raise ImageError("The preview layer is gone.", "Press Run Preview again.")
     active = viewer.layers.selection.active
     kept = Labels(
         np.array(source.data),
-        name=NAMES[Role.SAVED],
-        metadata={**source.metadata, **tag(Role.SAVED, preview.target.image)},
+        name=name_of(Role.SAVED, preview.label),
+        metadata={**source.metadata, **tag(Role.SAVED, *preview.slot)},
         features=source.features.copy(),
         scale=source.scale,
         translate=source.translate,
@@ -339,6 +384,6 @@ def keep(viewer: ViewerModel, preview: Preview) -> str:
         units=source.units,
         axis_labels=source.axis_labels,
     )
-    _add_below_prompts(viewer, kept)
+    add_below_prompts(viewer, kept)
     viewer.layers.selection.active = active
     return str(kept.name)

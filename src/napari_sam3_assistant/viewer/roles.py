@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ROLE = "sam3_role"
 IMAGE = "sam3_image"
+LABEL = "sam3_label"
 
 
 class Role(StrEnum):
@@ -22,6 +23,7 @@ class Role(StrEnum):
     MASK = "mask_prompt"
     PREVIEW_LABELS = "preview_labels"
     PREVIEW_BOXES = "preview_boxes"
+    ACTIVE_ROI = "active_roi"
     ACCEPTED = "live_accepted_labels"
     SAVED = "saved_labels"
     ACCEPTED_OBJECT = "accepted_object"
@@ -37,6 +39,7 @@ NAMES = {
     Role.MASK: "SAM3 mask prompt",
     Role.PREVIEW_LABELS: "SAM3 preview labels",
     Role.PREVIEW_BOXES: "SAM3 preview boxes",
+    Role.ACTIVE_ROI: "SAM3 active ROI",
     Role.ACCEPTED: "SAM3 live accepted labels",
     Role.SAVED: "SAM3 saved labels",
 }
@@ -54,9 +57,35 @@ def role_of(layer: Layer) -> Role | None:
     return Role(kept) if kept in set(Role) else None
 
 
-def tag(role: Role, image: str) -> dict[str, object]:
-    """Return the metadata that gives a layer its role for an image."""
-    return {ROLE: str(role), IMAGE: image}
+def tag(role: Role, image: str, label: str = "") -> dict[str, object]:
+    """Return the metadata that gives a layer its role for an image.
+
+    Parameters
+    ----------
+    role : Role
+        The role.
+    image : str
+        Key of the image.
+    label : str
+        What tells it from other layers of the role and the image; empty for nothing.
+    """
+    return {ROLE: str(role), IMAGE: image, LABEL: label}
+
+
+def slot_of(layer: Layer) -> tuple[str, str]:
+    """Return the image and the label of a layer that has a role."""
+    return (str(layer.metadata.get(IMAGE, "")), str(layer.metadata.get(LABEL, "")))
+
+
+def name_of(role: Role, label: str) -> str:
+    """Return the name of a new layer."""
+    return f"{NAMES[role]} [{label}]" if label else NAMES[role]
+
+
+def in_slot(layers: Iterable[Layer], role: Role, slot: tuple[str, str]) -> Layer | None:
+    """Return the topmost layer of a role for an image and a label, or None."""
+    found = [layer for layer in with_role(layers, role) if slot_of(layer) == slot]
+    return found[-1] if found else None
 
 
 def with_role(layers: Iterable[Layer], role: Role, image: str | None = None) -> Iterator[Layer]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
@@ -25,17 +27,19 @@ from napari_sam3_assistant.viewer.image_layers import (
     shape_of,
 )
 from napari_sam3_assistant.viewer.picking import show_object
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, topmost
+from napari_sam3_assistant.viewer.roi_layer import hide_roi, show_roi
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer, Points
 
     from napari_sam3_assistant.core.images import ImageAxes
     from napari_sam3_assistant.core.prompts import PromptKind
-    from napari_sam3_assistant.session.model import Preview, ResultRow
+    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow
+    from napari_sam3_assistant.session.scene import Pixels
 
 ALL_IMAGES = "all visible images"
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
@@ -67,6 +71,8 @@ class ViewerScene:
         self.busy = False
         self.channel_axis = FIND_OUT
         self.chosen: dict[Tool, str] = {}
+        # What each layer of preview labels shows: it is not written again.
+        self._shown: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
         self._sources: dict[tuple[str, ImageAxes], ImageSource] = {}
 
     # -- images ---------------------------------------------------------------------------
@@ -136,7 +142,27 @@ class ViewerScene:
         stage = self.stage(image)
         target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
         prompts = prompt_layers.collect(self._prompts_of(stage, kind), stage, kind)
-        return Shot(target, self.take_view(image), prompts)
+        return Shot(target, self.take_view(image), prompts, self._paths())
+
+    def take_shots(
+        self, image: str, kind: PromptKind, *, every_image: bool
+    ) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+        """Freeze one image or every image, with the prompts of the chosen one on each."""
+        if not every_image:
+            return (self.take_shot(image, kind),), ()
+        role = prompt_layers.ROLE_OF_KIND.get(kind)
+        layer = None if role is None else self.prompt_layer(key_of(self.image(image)), role)
+        shots, failed = [], []
+        for one in image_layers(self.viewer):
+            try:
+                stage, view = self.stage(key_of(one)), self.take_view(key_of(one))
+            except ImageError as error:
+                failed.append(f"“{one.name}”: {error}")
+                continue
+            target = Target(key_of(one), one.name, stage.axes, stage.plane)
+            prompts = prompt_layers.collect(layer, stage, kind)
+            shots.append(Shot(target, view, prompts, self._paths()))
+        return tuple(shots), tuple(failed)
 
     def take_view(self, image: str) -> ImageView:
         """Return what the model would see of the plane on show."""
@@ -154,6 +180,17 @@ class ViewerScene:
             if (source := self._source(layer))
         )
         return ImageView(channels)
+
+    def _paths(self) -> dict[int, Path]:
+        """Return the files of the images that have been looked at, by the token of the source."""
+        files = {
+            key_of(layer): Path(layer.source.path)
+            for layer in image_layers(self.viewer)
+            if layer.source.path
+        }
+        return {
+            source.token: files[key] for (key, _), source in self._sources.items() if key in files
+        }
 
     def _source(self, layer: Image) -> ImageSource:
         axes = self._axes(layer)
@@ -285,17 +322,35 @@ class ViewerScene:
 
     # -- results --------------------------------------------------------------------------
 
-    def show(self, preview: Preview | None) -> None:
-        """Show a preview, or none."""
-        with self.at_work():
-            self._show(preview)
+    def show(self, previews: Sequence[Preview]) -> None:
+        """Show previews and no others; of those for the same place, the later one.
 
-    def _show(self, preview: Preview | None) -> None:
-        if preview is None:
-            result_layers.remove_previews(self.viewer)
-            return
-        image = self.image(preview.target.image)
-        result_layers.show_preview(self.viewer, image, preview)
+        Raises
+        ------
+        ImageError
+            If the image of one is gone; the others are shown.
+        """
+        found = {one.slot: one for one in previews if one.segmentation.objects}
+        gone = [slot for slot in found if self.find(slot[0]) is None]
+        wanted = {slot: one for slot, one in found.items() if slot not in gone}
+        with self.at_work():
+            result_layers.remove_previews(self.viewer, wanted)
+            for slot, one in wanted.items():
+                layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
+                if layer is None or self._shown.get(layer) is not one:
+                    image = self.image(slot[0])
+                    self._shown[result_layers.show_preview(self.viewer, image, one)] = one
+        for slot in gone:
+            self.image(slot[0])
+
+    def show_roi(self, roi: ActiveRoi | None) -> None:
+        """Frame the region that the last run worked on, or none."""
+        image = None if roi is None else self.find(roi.target.image)
+        with self.at_work():
+            if roi is None or image is None:
+                hide_roi(self.viewer)
+            else:
+                show_roi(self.viewer, image, roi)
 
     def reveal(self, row: ResultRow) -> None:
         """Bring an object of a preview to the middle of the canvas, and select it.
@@ -306,7 +361,7 @@ class ViewerScene:
             If its image or its preview layer is gone.
         """
         target = row.preview.target
-        labels = topmost(self.viewer.layers, Role.PREVIEW_LABELS, target.image)
+        labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, row.preview.slot)
         if labels is None:
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image(target.image)
@@ -325,6 +380,10 @@ class ViewerScene:
         """Put accepted objects back."""
         if isinstance(accepted, result_layers.Accepted):
             result_layers.write_accepted(self.viewer, accepted)
+
+    def pixels(self, preview: Preview) -> Pixels:
+        """Return a preview as it is on show."""
+        return result_layers.pixels(self.viewer, self.image(preview.target.image), preview)
 
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""

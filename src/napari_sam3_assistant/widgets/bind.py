@@ -9,15 +9,18 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 
-def watch(model: SessionModel, fields: str, widget: QWidget, show: Callable[[], None]) -> None:
+def watch(
+    model: SessionModel | MaskModel, fields: str, widget: QWidget, show: Callable[[], None]
+) -> None:
     """Call ``show`` now and whenever one of the fields changes, as long as the widget lives.
 
     Parameters
     ----------
-    model : SessionModel
+    model : SessionModel or MaskModel
         The state.
     fields : str
         Names of fields, with spaces between them.
@@ -46,7 +49,7 @@ def _disconnector(emitter: Any, slot: Callable[[], None]) -> Callable[..., None]
 
 
 def bind_value(
-    model: SessionModel,
+    model: SessionModel | MaskModel,
     field: str,
     widget: QWidget,
     changed: Any,  # noqa: ANN401 (a bound Qt signal)
@@ -57,7 +60,7 @@ def bind_value(
 
     Parameters
     ----------
-    model : SessionModel
+    model : SessionModel or MaskModel
         The state.
     field : str
         Name of the field.

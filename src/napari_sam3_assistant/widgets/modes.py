@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QRadioButton, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QRadioButton,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +19,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.settings import SettingsStore
 
 _KEPT = "workspace_mode"
+_MARGINS = (9, 4, 9, 0)
 _TIPS = {
     "simple": "A few fields, for a first try",
     "advanced": "Every step: model, task, prompts, run, results",
@@ -31,12 +39,16 @@ class Modes(QWidget):
 
     def __init__(self, panels: Mapping[str, QWidget], store: SettingsStore) -> None:
         super().__init__()
+        # Without it, napari puts empty room below.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._stack = QStackedWidget()
         kept = store.get(_KEPT)
         chosen = kept if kept is not None and kept in panels else next(iter(panels))
         switch = QHBoxLayout()
-        for name, panel in panels.items():
+        for panel in reversed(list(panels.values())):
+            # The last one first, since Qt lists those that are added later before it.
             self._stack.addWidget(panel)
+        for name, panel in panels.items():
             button = QRadioButton(name.capitalize())
             button.setObjectName(f"mode_{name}")
             button.setToolTip(_TIPS[name])
@@ -53,5 +65,6 @@ class Modes(QWidget):
         self._stack.setCurrentWidget(panels[chosen])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        switch.setContentsMargins(*_MARGINS)
         layout.addLayout(switch)
         layout.addWidget(self._stack, 1)

@@ -10,15 +10,16 @@ from napari_sam3_assistant.session.model import Level, Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 
-def guarded(model: SessionModel, verb: Callable[[], object]) -> Callable[..., None]:
+def guarded(model: SessionModel | MaskModel, verb: Callable[[], object]) -> Callable[..., None]:
     """Return a slot that calls a verb and shows its error in the status line.
 
     Parameters
     ----------
-    model : SessionModel
+    model : SessionModel or MaskModel
         Where the status line is.
     verb : callable
         What the user asked for.

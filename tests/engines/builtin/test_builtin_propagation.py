@@ -143,11 +143,14 @@ def test_it_goes_on_where_it_was_stopped():
         def check(self):
             token.check()
 
-    with pytest.raises(JobCancelled):
+    def until_stopped():
         for found in track.propagate(BOTH[0], Reporter()):
             frames.append(found.frame)
             if found.frame == 14:
                 token.cancel()
+
+    with pytest.raises(JobCancelled):
+        until_stopped()
     assert frames == [11, 12, 13, 14]
 
     rest = follow(track, (range(15, SHAPE[0]),))
@@ -203,3 +206,27 @@ def test_a_seed_without_a_mask_is_refused():
         track.add(Seed(1, 3, box=Region(1, 1, 5, 5)))
     with pytest.raises(PromptError, match="can't look for 'cell' on each slice"):
         track.add_phrase("cell", 0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_masks_on_any_stack_give_every_frame(seed):
+    random = np.random.default_rng(seed)
+    shape = tuple(int(size) for size in (random.integers(1, 6), *random.integers(1, 40, 2)))
+    stack = random.integers(0, 256, shape).astype(np.uint8) if seed % 3 else np.zeros(shape)
+    frame = int(random.integers(shape[0]))
+    painted = np.zeros(shape[1:], np.uint32)
+    track = BuiltinTrack(FrameSource(view_of_array(stack, plane=0, rgb=False), 0))
+    for id_ in range(1, 4):
+        y, x = random.integers(0, shape[1]), random.integers(0, shape[2])
+        height, width = random.integers(1, 20, 2)
+        painted[y : y + height, x : x + width] = id_
+    for id_ in np.unique(painted[painted > 0]):
+        track.add(Seed(frame, int(id_), mask=MaskPrompt.from_plane(painted == id_)))
+
+    found = list(track.propagate(range(frame, shape[0]), NullReporter()))
+
+    assert [result.frame for result in found] == list(range(frame, shape[0]))
+    np.testing.assert_array_equal(paint_labels(found[0].objects, Region.whole(shape[1:])), painted)
+    for result in found:
+        for record in result.objects:
+            assert record.region.intersect(Region.whole(shape[1:])) == record.region

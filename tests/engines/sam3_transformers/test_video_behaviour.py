@@ -136,7 +136,7 @@ def test_memory_of_phrases_stays_flat(start, quick_encoder, video_engine, monkey
     phrases = track._phrases  # noqa: SLF001
     sizes = []
 
-    for found in track.propagate(range(90), REPORTER):
+    for found in track.propagate(range(70), REPORTER):
         session = phrases._session  # noqa: SLF001
         by_frame = (
             session.obj_id_to_tracker_score_frame_wise,

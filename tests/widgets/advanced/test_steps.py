@@ -142,7 +142,7 @@ def test_load_unload_and_load_when_running(advanced, discs, tiny_checkpoint, mon
     user.viewer.layers["SAM3 points"].add((30, 40))
     assert user.button("run_preview").isEnabled()
 
-    user.click("load_when_running")
+    user.button("load_when_running").click()
     assert not user.button("run_preview").isEnabled()
     assert "press Load 2D Model" in user.button("run_preview").toolTip()
     user.click("load_model")
@@ -153,10 +153,10 @@ def test_load_unload_and_load_when_running(advanced, discs, tiny_checkpoint, mon
 
     user.click("unload_model")
     user.wait_for_end()
-    assert user.status == "The model is unloaded."
+    assert user.status == "✓ The model is unloaded."
     assert not user.button("run_preview").isEnabled()
     assert user.button("unload_model").toolTip() == "No model is loaded"
-    user.click("load_when_running")
+    user.button("load_when_running").click()
     assert user.button("run_preview").isEnabled()
 
 

@@ -14,19 +14,23 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.widgets.fields.batch import BatchImagesField, BatchTextField
 from napari_sam3_assistant.widgets.fields.channel_axis import ChannelAxisField
 from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
 from napari_sam3_assistant.widgets.fields.device import DeviceField
 from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
 from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
 from napari_sam3_assistant.widgets.fields.image import ImageField
+from napari_sam3_assistant.widgets.fields.large_image import LargeImageField
 from napari_sam3_assistant.widgets.fields.log import LogField
+from napari_sam3_assistant.widgets.fields.mask_operations import OpenMaskOperations
 from napari_sam3_assistant.widgets.fields.model_actions import ModelActions
 from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
 from napari_sam3_assistant.widgets.fields.polarity import PolarityField
 from napari_sam3_assistant.widgets.fields.prompt_layers import PromptLayersField
 from napari_sam3_assistant.widgets.fields.results_table import ResultsTable
 from napari_sam3_assistant.widgets.fields.run_controls import RunControls
+from napari_sam3_assistant.widgets.fields.save_clean import SaveCleanField
 from napari_sam3_assistant.widgets.fields.status import StatusField
 from napari_sam3_assistant.widgets.fields.task import PromptTypeField, TaskField
 from napari_sam3_assistant.widgets.fields.text import TextField
@@ -45,7 +49,7 @@ _WIDE = 640
 
 
 class AdvancedPanel(QScrollArea):
-    """Steps 1 to 5 and the log, each behind a heading that folds it.
+    """Steps 1 to 6 and the log, each behind a heading that folds it.
 
     Parameters
     ----------
@@ -92,6 +96,7 @@ class AdvancedPanel(QScrollArea):
 
 def _first_steps(binding: Binding) -> dict[str, QWidget]:
     session, model = binding.session, binding.model
+    run = guarded(model, session.run)
     return {
         "Step 1. Model": _step(
             EngineBadge(session),
@@ -107,13 +112,16 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
                     "Detection threshold": ThresholdField(model),
                 }
             ),
+            BatchImagesField(model),
+            LargeImageField(model),
             EncodeAheadField(session),
         ),
         "Step 3. Prompt Tools": _step(
             _form({"Prompt type": PromptTypeField(model)}),
             CreatePromptLayer(binding),
             PolarityField(binding),
-            _form({"Text prompt": TextField(model, guarded(model, session.run))}),
+            _form({"Text prompt": TextField(model, run)}),
+            _form({"Batch text prompts": BatchTextField(model, run)}),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),
     }
@@ -121,8 +129,11 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
 
 def _last_steps(binding: Binding) -> dict[str, QWidget]:
     return {
-        "Step 4. Run and Save": _step(RunControls(binding), StatusField(binding.model)),
+        "Step 4. Run and Save": _step(
+            RunControls(binding), StatusField(binding.model), SaveCleanField(binding.session)
+        ),
         "Step 5. Results": _step(ResultsTable(binding)),
+        "Step 6. Mask Operations": _step(OpenMaskOperations(binding)),
         "Log. Activity": _step(LogField(binding.model)),
     }
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.viewer.binding import Binding
 
-_HEIGHT, _COLUMN = 180, 64
+_HEIGHT = 180
+_WIDTHS = (72, 72, 52, 72, 50, 50)
 
 
 class ResultsTable(QWidget):
@@ -75,14 +76,16 @@ class ResultsTable(QWidget):
         table.setObjectName("results_table")
         table.setModel(self._rows)
         table.setMinimumHeight(_HEIGHT)
+        table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         header = QHeaderView(Qt.Orientation.Horizontal)
         header.setSectionsClickable(True)
         header.setStretchLastSection(True)
-        header.setDefaultSectionSize(_COLUMN)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         table.setHorizontalHeader(header)
+        for column, width in enumerate(_WIDTHS):
+            table.setColumnWidth(column, width)
         names = QHeaderView(Qt.Orientation.Vertical)
         names.hide()
         table.setVerticalHeader(names)

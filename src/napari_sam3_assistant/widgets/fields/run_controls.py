@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.mask_window import open_mask_operations
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class RunControls(QWidget):
         self.redo = self._button("Redo", "redo", session.redo)
         self.accept = self._button("Accept Object", "accept", session.accept)
         self.refine = self._button("Refine Object", "refine", binding.refine)
-        self.save = self._button("Save", "save", session.keep)
+        self.save = self._button("Save", "save", session.saving.keep)
+        self.mask_ops = self._button(
+            "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer)
+        )
         self.save_file = self._button("Save to file …", "save_file", self._save_file)
         self.cancel.setToolTip("Stop the run. Your prompts stay.")
         self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
+        self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
         self.undo.setToolTip("Take back the last prompt, run or acceptance (Ctrl+Z)")
         self.redo.setToolTip("Do again what was taken back (Ctrl+Shift+Z)")
         layout = QGridLayout(self)
@@ -61,10 +66,11 @@ class RunControls(QWidget):
         layout.addWidget(self.redo, 3, 1)
         layout.addWidget(self.save, 4, 0)
         layout.addWidget(self.save_file, 4, 1)
+        layout.addWidget(self.mask_ops, 5, 0, 1, 2)
         watch(
             session.model,
             "running preview prompts text image engine model_folder task tool can_undo can_redo "
-            "load_when_running device_in_use",
+            "load_when_running device_in_use batch_images batch_text",
             self,
             self._show,
         )
@@ -79,10 +85,11 @@ class RunControls(QWidget):
     def _save_file(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the preview labels", "", _FILTER)
         if path:
-            self._session.export(Path(path) if Path(path).suffix else Path(f"{path}.tif"))
+            self._session.saving.export(Path(path) if Path(path).suffix else Path(f"{path}.tif"))
 
     def _show(self) -> None:
         model, can = self._session.model, self._session.availability
+        self.run.setText("Run Preview (batch)" if model.is_batch else "Run Preview")
         self.run.setEnabled(can.can_run)
         self.run.setToolTip(can.reason or "Segment the plane on show with your prompts")
         self.cancel.setEnabled(model.running)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
 
+_TIP = (
+    "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
+    "“bright objects” or “dark objects” for the built-in engine. Enter runs."
+)
+_REPLACED = "The batch text prompts of Advanced mode run in its place; clear them to use this line."
+
+
 class TextField(QLineEdit):
     """A line for the phrase; Enter runs.
 
@@ -28,13 +35,15 @@ class TextField(QLineEdit):
 
     def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
         super().__init__()
+        self._model = model
         self.setObjectName("text")
         self.setPlaceholderText("Type a phrase, then press Enter")
-        self.setToolTip(
-            "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
-            "“bright objects” or “dark objects” for the built-in engine. Enter runs."
-        )
         self.setClearButtonEnabled(True)
         bind_value(model, "text", self, self.textChanged, self.text, self.setText)
         self.returnPressed.connect(run)
-        watch(model, "tool", self, lambda: self.setEnabled(model.tool is Tool.TEXT))
+        watch(model, "tool task batch_text", self, self._show)
+
+    def _show(self) -> None:
+        model = self._model
+        self.setEnabled(model.tool is Tool.TEXT and not model.phrases)
+        self.setToolTip(_REPLACED if model.phrases else _TIP)

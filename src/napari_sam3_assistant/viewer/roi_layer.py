@@ -1,0 +1,64 @@
+"""The frame around the part of a large image that the last run worked on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Shapes
+
+from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
+from napari_sam3_assistant.viewer.result_layers import add_below_prompts, move_to
+from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_sam3_assistant.session.model import ActiveRoi
+
+_EDGE, _FACE = "#d6a657", "#d6a65722"
+
+
+def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
+    """Frame a region in the layer ``SAM3 active ROI``, which is made if it is missing.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer.
+    roi : ActiveRoi
+        The region.
+    """
+    hide_roi(viewer)
+    axes, region = roi.target.axes, roi.region
+    kept = kept_axes(image, axes)
+    outline = np.zeros((4, len(kept)))
+    for axis, index in zip(axes.leading, roi.target.plane.leading, strict=True):
+        outline[:, kept.index(axis)] = index
+    top, left, bottom, right = np.asarray(region.box) - 0.5
+    outline[:, kept.index(axes.y)] = (top, top, bottom, bottom)
+    outline[:, kept.index(axes.x)] = (left, right, right, left)
+    placed = layer_transform(image, axes)
+    layer = next(
+        (one for one in with_role(viewer.layers, Role.ACTIVE_ROI) if one.ndim == len(kept)), None
+    )
+    if layer is None:
+        active = viewer.layers.selection.active
+        layer = Shapes(ndim=len(kept), name=NAMES[Role.ACTIVE_ROI])
+        layer.metadata.update(tag(Role.ACTIVE_ROI, roi.target.image))
+        add_below_prompts(viewer, layer)
+        viewer.layers.selection.active = active
+    move_to(layer, placed)
+    width = max(1, min(region.shape) / 200)
+    layer.add(outline, shape_type="rectangle", edge_color=_EDGE, face_color=_FACE, edge_width=width)
+    layer.features = {"source": [roi.target.name]}
+
+
+def hide_roi(viewer: ViewerModel) -> None:
+    """Take the frame away; its layer stays, see :func:`.result_layers.remove_previews`."""
+    for layer in with_role(viewer.layers, Role.ACTIVE_ROI):
+        layer.selected_data = set()
+        layer.data = []

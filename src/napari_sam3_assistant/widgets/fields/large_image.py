@@ -1,0 +1,53 @@
+"""Large images: work on the part around the prompts, and how large that part is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
+
+from napari_sam3_assistant.core.roi import ROI_SIZES
+from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.model import SessionModel
+
+
+class LargeImageField(QWidget):
+    """The switch of large-image mode, and the size of its region.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        switch = QCheckBox("Enable large-image local inference")
+        switch.setObjectName("large_image")
+        switch.setToolTip(
+            "A run works on a square around your points or boxes and reads nothing else, "
+            "for images that are too large to be segmented whole."
+        )
+        bind_value(
+            model, "large_image", switch, switch.toggled, switch.isChecked, switch.setChecked
+        )
+        self._size = QWidget()
+        sizes = [(side, f"{side} x {side}") for side in ROI_SIZES]
+        combo = ChoiceCombo(model, "roi_size", sizes)
+        combo.setToolTip("Side of the square in pixels")
+        form = QFormLayout(self._size)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("ROI size", combo)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(switch, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addWidget(self._size)
+        watch(model, "large_image", self, self._show)
+
+    def _show(self) -> None:
+        self._size.setVisible(self._model.large_image)

@@ -1,0 +1,117 @@
+"""Save & Clean: where to, as what, and under which name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
+
+from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.session import Session
+
+_FORMATS = ((".tif", "TIFF"), (".npy", "NumPy (.npy)"), (".png", "PNG"))
+
+
+class SaveCleanField(QWidget):
+    """Folder, format, file name, Save & Clean, and what was saved.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._model = model = session.model
+        self._folder = QLineEdit()
+        self._folder.setObjectName("output_folder")
+        self._folder.setPlaceholderText("no folder chosen")
+        self._folder.setToolTip("Where masks are saved")
+        self._bind("output_folder", self._folder)
+        choose = QPushButton("Choose")
+        choose.setObjectName("choose_output_folder")
+        choose.setToolTip("Choose the folder for saved masks")
+        choose.clicked.connect(self._choose)
+        self._name = QLineEdit()
+        self._name.setObjectName("output_name")
+        self._name.setPlaceholderText("made of the image's name")
+        self._name.setToolTip(
+            "The ending comes from the format. What you type stays; a name that exists gets a "
+            "number, nothing is overwritten."
+        )
+        self._bind("output_name", self._name)
+        self._save = QPushButton("Save && Clean")
+        self._save.setObjectName("save_clean")
+        self._save.clicked.connect(guarded(model, session.cleaning.save))
+        self._saved = QLabel()
+        self._saved.setObjectName("saved")
+        self._saved.setWordWrap(True)
+        self._open = QPushButton("Open Folder")
+        self._open.setObjectName("open_folder")
+        self._open.clicked.connect(self._open_folder)
+        folder = QHBoxLayout()
+        folder.addWidget(self._folder, 1)
+        folder.addWidget(choose)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow("Output", folder)
+        form.addRow("Format", ChoiceCombo(model, "output_format", _FORMATS))
+        form.addRow("Filename", self._name)
+        form.addRow(self._save)
+        form.addRow(self._saved)
+        form.addRow(self._open)
+        watch(model, "preview beside running output_folder", self, self._show)
+        watch(model, "saved", self, self._show_saved)
+
+    def _bind(self, field: str, line: QLineEdit) -> None:
+        bind_value(self._model, field, line, line.textChanged, line.text, line.setText)
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose the folder for saved masks", self._model.output_folder
+        )
+        if folder:
+            self._model.output_folder = folder
+
+    def _open_folder(self) -> None:
+        folder = Path(self._model.saved[-1]).parent
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    def _show(self) -> None:
+        model = self._model
+        if not any(one.segmentation.objects for one in model.previews):
+            why_not = "There is no preview to save yet"
+        elif not model.output_folder:
+            why_not = "Choose an output folder first"
+        else:
+            why_not = "Wait for the run to end" if model.running else ""
+        self._save.setEnabled(not why_not)
+        self._save.setToolTip(
+            why_not
+            or "Save every preview as a layer and a file, remove the previews and unload the "
+            "model, which the next run loads again"
+        )
+
+    def _show_saved(self) -> None:
+        saved = self._model.saved
+        self._saved.setVisible(bool(saved))
+        self._open.setVisible(bool(saved))
+        self._saved.setText("Saved: " + ", ".join(Path(one).name for one in saved))
+        self._open.setToolTip(str(Path(saved[-1]).parent) if saved else "")

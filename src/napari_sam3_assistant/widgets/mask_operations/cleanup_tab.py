@@ -1,0 +1,234 @@
+"""The tab that cleans one labels layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QMenu,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.masks.labels import Connectivity
+from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.session.mask_model import RightClick
+from napari_sam3_assistant.session.mask_scene import Scope
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.mask_operations.controls import (
+    button,
+    layer_list,
+    note,
+    options,
+    tick,
+)
+from napari_sam3_assistant.widgets.mask_operations.operations_group import OperationsGroup
+from napari_sam3_assistant.widgets.mask_operations.tables import ComponentTable, ValueTable
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.masks import MaskSession
+
+_SCOPES = tuple((scope, scope.value.capitalize()) for scope in Scope)
+_CONNECTIVITIES = (
+    (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),
+    (Connectivity.ALL, "Faces, edges and corners (8, 26)"),
+)
+
+
+class CleanupTab(QWidget):
+    """Mask Cleanup.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self._session = session
+        self._components = ComponentTable(session.model)
+        self._values = ValueTable(session.model)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addLayout(self._choices())
+        layout.addLayout(self._buttons())
+        layout.addWidget(self._tables(), 1)
+        layout.addWidget(OperationsGroup(session))
+
+    def _choices(self) -> QFormLayout:
+        model = self._session.model
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        summary = note("")
+        summary.setObjectName("target_summary")
+        form.addRow("Target layer", layer_list(model, "target", "The labels layer to clean"))
+        form.addRow("", summary)
+        form.addRow(
+            "Work on",
+            options(
+                model,
+                "scope",
+                _SCOPES,
+                "The whole layer, what the canvas shows, or the box around a shape that you drew. "
+                "In a part, objects that reach its edge are neither removed nor split.",
+            ),
+        )
+        form.addRow(
+            "Neighbours",
+            options(
+                model,
+                "connectivity",
+                _CONNECTIVITIES,
+                "Which neighbouring pixels belong to the same component",
+            ),
+        )
+        ticks = QHBoxLayout()
+        ticks.addWidget(
+            tick(model, "per_slice", "Slice by slice", "Work on each plane of a stack by itself")
+        )
+        ticks.addWidget(
+            tick(model, "physical", "Physical units", "Lengths in the layer's scale, not in pixels")
+        )
+        ticks.addStretch(1)
+        form.addRow(ticks)
+
+        def show() -> None:
+            choice = model.choice(model.target)
+            summary.setText(choice.summary if choice else "Open or make a labels layer to begin.")
+
+        watch(model, "target layers", self, show)
+        return form
+
+    def _buttons(self) -> QGridLayout:
+        session, model, cleanup = self._session, self._session.model, self._session.cleanup
+        analyze = button(
+            model, "Analyze Layer", "analyze", cleanup.analyze, "List the connected components"
+        )
+        delete = button(
+            model,
+            "Delete Selected Components",
+            "delete_components",
+            cleanup.delete_selected,
+            "Delete the components of the chosen rows",
+        )
+        change = button(
+            model,
+            "Change Selected To",
+            "change_selected",
+            self._change_selected,
+            "Give the chosen rows, of components or of values, the new value below",
+        )
+        undo = button(
+            model,
+            "Undo Last Edit",
+            "mask_undo",
+            cleanup.undo,
+            "Restore the selected Labels layer to its previous state, painting included (Ctrl+Z)",
+        )
+        redo = button(
+            model, "Redo", "mask_redo", cleanup.redo, "Do again what was taken back (Ctrl+Shift+Z)"
+        )
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        grid.addWidget(analyze, 0, 0)
+        grid.addWidget(change, 0, 1)
+        grid.addWidget(undo, 1, 0)
+        grid.addWidget(redo, 1, 1)
+        grid.addWidget(delete, 2, 0, 1, 2)
+        grid.addLayout(self._right_click(), 3, 0, 1, 2)
+
+        def show() -> None:
+            analyze.setEnabled(bool(model.target))
+            delete.setEnabled(bool(model.selected))
+            undo.setEnabled(model.can_undo)
+            redo.setEnabled(model.can_redo)
+
+        watch(session.model, "target selected can_undo can_redo", self, show)
+        return grid
+
+    def _right_click(self) -> QHBoxLayout:
+        model = self._session.model
+        box = QCheckBox("Right-click Delete")
+        box.setObjectName("right_click")
+        box.setToolTip("Right-click a label object in the target layer to remove it")
+        what = QComboBox()
+        what.setObjectName("right_click_what")
+        what.addItem("label", RightClick.LABEL)
+        what.addItem("component", RightClick.COMPONENT)
+        what.setToolTip("Remove all pixels of the label value, or only the component")
+
+        def choose(*_: object) -> None:
+            model.right_click = what.currentData() if box.isChecked() else RightClick.OFF
+            if box.isChecked():
+                guarded(model, self._say_armed)()
+
+        def show() -> None:
+            box.setChecked(model.right_click is not RightClick.OFF)
+            if model.right_click is not RightClick.OFF:
+                what.setCurrentIndex(what.findData(model.right_click))
+
+        box.clicked.connect(choose)
+        what.activated.connect(choose)
+        watch(model, "right_click", box, show)
+        row = QHBoxLayout()
+        row.addWidget(box)
+        row.addWidget(what)
+        row.addStretch(1)
+        return row
+
+    def _say_armed(self) -> None:
+        model = self._session.model
+        if not model.target:
+            raise MaskError("Choose a target labels layer.")
+        self._session.jobs.say(f"Right-click delete armed for “{model.name_of(model.target)}”.")
+
+    def _tables(self) -> QWidget:
+        session, model, table = self._session, self._session.model, self._components
+        table.doubleClicked.connect(
+            lambda index: guarded(
+                model, lambda: session.cleanup.go_to(table.table.number(index.row()))
+            )()
+        )
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.customContextMenuRequested.connect(self._menu)
+        stale = note("The layer was changed. Press Analyze Layer to bring the table up to date.")
+        stale.setObjectName("stale")
+        watch(model, "components_stale", stale, lambda: stale.setVisible(model.components_stale))
+        self._tabs = QTabWidget()
+        self._tabs.setObjectName("cleanup_tables")
+        self._tabs.addTab(table, "Components")
+        self._tabs.addTab(self._values, "Values")
+        both = QWidget()
+        layout = QVBoxLayout(both)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._tabs)
+        layout.addWidget(stale)
+        return both
+
+    def _menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        action: Any = menu.addAction("Delete Selected Components")
+        action.triggered.connect(
+            guarded(self._session.model, self._session.cleanup.delete_selected)
+        )
+        menu.popup(self._components.mapToGlobal(position))
+
+    def _change_selected(self) -> None:
+        if self._tabs.currentWidget() is self._components:
+            self._session.cleanup.change_selected()
+            return
+        values = self._values.chosen_values()
+        if not values:
+            raise MaskError("Select value rows to change.", "Press Analyze Layer first.")
+        self._session.model.values_text = ", ".join(map(str, values))
+        self._session.cleanup.apply(Operation.MERGE_VALUES)

@@ -1,0 +1,170 @@
+"""The tab that merges cleaned masks and writes them to files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.mask_operations.controls import (
+    TickList,
+    button,
+    note,
+    options,
+    text_line,
+)
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.masks import MaskSession
+
+_MODES = (
+    (MergeMode.SEMANTIC, "Semantic: class values"),
+    (MergeMode.INSTANCE, "Instance: objects 1 to N"),
+    (MergeMode.BINARY, "Binary: 0 and 1"),
+)
+_RULES = (
+    (OverlapRule.PRIORITY, "Class priority order wins"),
+    (OverlapRule.EARLIER, "Earlier selected layer wins"),
+    (OverlapRule.LARGER, "Larger component wins"),
+    (OverlapRule.SMALLER, "Smaller component wins"),
+    (OverlapRule.BACKGROUND, "Set overlap to background"),
+)
+_FORMATS = (
+    (ExportFormat.TIFF, "TIFF"),
+    (ExportFormat.PNG, "PNG (one plane)"),
+    (ExportFormat.NPY, "NumPy (.npy)"),
+    (ExportFormat.OME_ZARR, "OME-Zarr"),
+    (ExportFormat.COCO_RLE, "COCO JSON, run lengths"),
+    (ExportFormat.COCO_POLYGONS, "COCO JSON, polygons"),
+    (ExportFormat.YOLO, "YOLO segmentation"),
+    (ExportFormat.GEOJSON, "GeoJSON for QuPath"),
+)
+
+
+class FinalTab(QWidget):
+    """Final Merge / Export.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        model, collection = session.model, session.collection
+        self._model = model
+        self._list = PriorityList(model)
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow("Merge mode", options(model, "merge_mode", _MODES, "What the values mean"))
+        form.addRow("Overlap rule", options(model, "rule", _RULES, "Who gets a shared pixel"))
+        form.addRow(
+            "Output layer",
+            text_line(
+                model,
+                "output",
+                "final_training_mask",
+                "Merged into and exported from; also the name of any layer to export",
+            ),
+        )
+        form.addRow("Export format", options(model, "export_format", _FORMATS, "The file's format"))
+        browse = QPushButton("Browse")
+        browse.setObjectName("browse")
+        browse.clicked.connect(self._browse)
+        row = QHBoxLayout()
+        row.addWidget(text_line(model, "path", "choose a file", "Its ending follows the format"))
+        row.addWidget(browse)
+        form.addRow("Export path", row)
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for place, (text, name, verb, tooltip) in enumerate(
+            (
+                (
+                    "Merge Saved Objects",
+                    "merge_final",
+                    collection.merge_final,
+                    "Make the output layer from the ticked ones",
+                ),
+                (
+                    "Show Overlap Map",
+                    "show_overlap",
+                    collection.show_overlap,
+                    "A layer that counts the ticked layers where there are several",
+                ),
+                (
+                    "Merge and Export",
+                    "merge_and_export",
+                    collection.merge_and_export,
+                    "Merge, then write the file",
+                ),
+                ("Export Output", "export", collection.export, "Write the output layer as it is"),
+            )
+        ):
+            grid.addWidget(button(model, text, name, verb, tooltip), place // 2, place % 2)
+        layout = QVBoxLayout(self)
+        layout.addWidget(
+            note("Cleaned class masks: tick those to merge, drag them into the order of priority.")
+        )
+        layout.addWidget(self._list, 1)
+        layout.addLayout(form)
+        layout.addLayout(grid)
+
+    def _browse(self) -> None:
+        name = self._model.output.strip() or "final_training_mask"
+        start = self._model.path or name + self._model.export_format.suffix
+        path, _ = QFileDialog.getSaveFileName(self, "Export mask", start)
+        if path:
+            self._model.path = path
+
+
+class PriorityList(TickList):
+    """Layers that are ticked, and dragged into the order of their priority.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    """
+
+    def __init__(self, model: MaskModel) -> None:
+        super().__init__("final_layers", "The first one has the highest priority")
+        self._model = model
+        self._filling = False
+        self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
+        self.itemChanged.connect(self._on_ticked)
+        rows: Any = self.model()
+        rows.rowsMoved.connect(self._on_moved)
+        watch(model, "layers final_order final_chosen", self, self._show)
+
+    def _show(self) -> None:
+        texts = {one.key: _text(one.name, one.class_name, one.class_value)
+                 for one in self._model.layers}  # fmt: skip
+        rows = [(key, texts[key]) for key in self._model.final_order if key in texts]
+        self._filling = True
+        self.show_layers(rows, self._model.final_chosen)
+        self._filling = False
+
+    def _on_ticked(self) -> None:
+        if not self._filling:
+            self._model.final_chosen = self.ticked_after(self._model.final_chosen)
+
+    def _on_moved(self) -> None:
+        self._model.final_order = self.keys()
+
+
+def _text(name: str, class_name: str, value: int | None) -> str:
+    return name if value is None else f"{name} ({class_name} = {value})"

@@ -1,0 +1,143 @@
+"""The operations of Mask Cleanup, each with its number, a live preview and Apply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QGridLayout, QGroupBox, QLabel, QPushButton, QWidget
+
+from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.mask_operations.controls import (
+    number,
+    text_line,
+    tick,
+    whole_number,
+)
+from napari_sam3_assistant.widgets.notify import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.session.masks import MaskSession
+
+_DELAY_MS = 200
+_FIELDS = (
+    "minimum hole_size radius distance centres values_text new_value connectivity scope physical "
+    "per_slice per_label by_component"
+)
+
+
+class OperationsGroup(QGroupBox):
+    """One row an operation.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__("Operations")
+        self._session = session
+        model = session.model
+        self._grid = QGridLayout(self)
+        self._grid.setSpacing(4)
+        self._grid.setContentsMargins(4, 4, 4, 4)
+        self._grid.setColumnStretch(0, 1)
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(_DELAY_MS)
+        self._delay.timeout.connect(guarded(model, self._preview_again))
+        self._add(
+            Operation.REMOVE_SMALL,
+            "Remove Small Objects",
+            whole_number(model, "minimum", "Components with fewer pixels go", 1, " px"),
+        )
+        holes = whole_number(
+            model, "hole_size", "Larger holes stay; other labels in a hole stay too", 0, " px"
+        )
+        holes.setSpecialValueText("any size")
+        self._add(Operation.FILL_HOLES, "Fill Holes", holes)
+        self._add(
+            Operation.SMOOTH,
+            "Smooth Mask",
+            number(model, "radius", "Radius: narrower spikes and gaps go"),
+        )
+        self._add(
+            Operation.KEEP_LARGEST,
+            "Keep Largest Object",
+            tick(model, "per_label", "of each label", "Instead of one object in all"),
+        )
+        self._add(
+            Operation.SPLIT,
+            "Split Touching Objects",
+            number(model, "centres", "Least distance between the centres of two objects"),
+        )
+        self._add(
+            Operation.EXPAND,
+            "Expand Labels",
+            number(model, "distance", "By how much; labels take nothing from each other"),
+        )
+        self._add(
+            Operation.SHRINK,
+            "Shrink Labels",
+            number(model, "distance", "By how much; touching labels get a gap"),
+        )
+        self._add(
+            Operation.RENUMBER,
+            "Renumber",
+            tick(model, "by_component", "each component", "Instead of each label value"),
+        )
+        values = text_line(model, "values_text", "values, such as 3,4,5,6", "The values to replace")
+        self._add(Operation.MERGE_VALUES, "Apply Relabel", values)
+        row = self._grid.rowCount()
+        self._grid.addWidget(QLabel("New value"), row, 0, Qt.AlignmentFlag.AlignRight)
+        self._grid.addWidget(
+            whole_number(model, "new_value", "The value that replaced labels get"), row, 1
+        )
+        for field in _FIELDS.split():
+            getattr(model.events, field).connect(self._on_choice, max_args=0)
+
+    def _add(self, operation: Operation, text: str, field: QWidget) -> None:
+        session, model = self._session, self._session.model
+        apply = QPushButton(text)
+        apply.setObjectName(f"apply_{operation.name.lower()}")
+        apply.clicked.connect(guarded(model, lambda: session.cleanup.apply(operation)))
+        preview = QPushButton("Preview")
+        preview.setObjectName(f"preview_{operation.name.lower()}")
+        preview.setCheckable(True)
+        preview.setToolTip("Show what would change, and how many pixels, while you choose")
+        preview.clicked.connect(guarded(model, self._toggler(operation, preview)))
+        row = self._grid.rowCount()
+        self._grid.addWidget(apply, row, 0)
+        self._grid.addWidget(field, row, 1)
+        self._grid.addWidget(preview, row, 2)
+
+        def show() -> None:
+            preview.setChecked(model.previewing is operation)
+            there = bool(model.target)
+            for widget in (apply, preview):
+                widget.setEnabled(there)
+            apply.setToolTip("" if there else "Choose a target layer first")
+
+        watch(model, "previewing target", preview, show)
+
+    def _toggler(self, operation: Operation, preview: QPushButton) -> Callable[[], None]:
+        def toggle() -> None:
+            if preview.isChecked():
+                self._session.cleanup.show_preview(operation)
+            else:
+                self._session.cleanup.hide_preview()
+
+        return toggle
+
+    def _on_choice(self) -> None:
+        if self._session.model.previewing is not None:
+            self._delay.start()
+
+    def _preview_again(self) -> None:
+        operation = self._session.model.previewing
+        if operation is not None:
+            self._session.cleanup.show_preview(operation)

@@ -1,0 +1,279 @@
+"""The mask operations as a person uses them, in napari's dock."""
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QListWidget, QTabWidget
+
+LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
+PREVIEW = "SAM3 preview labels"
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+def data(curator, name=PREVIEW):
+    return np.asarray(curator.viewer.layers[name].data)
+
+
+def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
+    curator.tab("Accepted Objects")
+    curator.type_in("class_name", "cell")
+    curator.set_number("class_value", "5")
+    curator.type_in("object_name", "object_001")
+    curator.click("save_accepted")
+    assert curator.status == "✓ Saved accepted object layer: cell_object_001."
+    curator.type_in("object_name", "object_002")
+    curator.set_number("label", "4")
+    curator.type_in("class_name", "ring")
+    curator.set_number("class_value", "7")
+    curator.click("save_accepted")
+
+    curator.tab("Class Merge")
+    curator.tick("merge_layers", "cell_object_001 (cell = 5)")
+    curator.tick("merge_layers", "ring_object_002 (ring = 7)")
+    ring = np.count_nonzero(masks == 4)
+    overlap = curator.widget.findChild(QLabel, "merge_overlap").text()
+    assert overlap == f"Overlap: the ticked objects share {ring} pixels."
+    curator.type_in("merge_output", "work")
+    curator.click("merge_accepted")
+    assert set(np.unique(data(curator, "work"))) == {0, 5, 7}
+
+    curator.tab("Mask Cleanup")
+    curator.choose("target", "work")
+    curator.click("analyze")
+    assert len(curator.rows()) == 6
+    curator.set_number("minimum", "10")
+    curator.click("apply_remove_small")
+    curator.set_number("hole_size", "0")
+    curator.click("apply_fill_holes")
+    assert data(curator, "work")[85, 110] == 7
+    assert len(curator.rows()) == 4
+
+    curator.tab("Final Merge / Export")
+    curator.tick("final_layers", "work")
+    curator.choose("merge_mode", "Instance: objects 1 to N")
+    curator.choose("export_format", "TIFF")
+    curator.type_in("path", str(tmp_path / "final.png"))
+    curator.click("merge_and_export")
+    curator.qtbot.waitUntil(lambda: "Exported" in curator.status, timeout=10_000)
+
+    written = tifffile.imread(tmp_path / "final.tif")
+    assert written.max() == 4
+    np.testing.assert_array_equal(written, data(curator, "final_training_mask"))
+    np.testing.assert_array_equal(written != 0, data(curator, "work") != 0)
+
+
+def test_messages_are_shown_in_the_window(curator):
+    curator.tab("Final Merge / Export")
+    curator.click("merge_final")
+
+    assert curator.status == "✕ Select at least one class mask layer."
+
+
+def test_undo_works_in_the_dock(curator, masks):
+    curator.tab("Mask Cleanup")
+    assert not curator.button("mask_undo").isEnabled()
+
+    curator.click("apply_remove_small")
+    assert not (data(curator) == 9).any()
+    curator.click("mask_undo")
+
+    np.testing.assert_array_equal(data(curator), masks)
+    curator.click("mask_redo")
+    assert not (data(curator) == 9).any()
+
+
+def test_the_table_sorts_and_deletes(curator, masks):
+    curator.tab("Mask Cleanup")
+    curator.click("analyze")
+    assert [row[:3] for row in curator.rows()[-2:]] == [["5", "9", "1"], ["6", "9", "1"]]
+
+    curator.sort_by(2)
+    areas = [int(row[2]) for row in curator.rows()]
+    assert areas in (sorted(areas), sorted(areas, reverse=True))
+    assert areas != [int(row[2]) for row in sorted(curator.rows(), key=lambda row: int(row[0]))]
+    row = next(at for at, row in enumerate(curator.rows()) if row[1] == "2")
+    curator.click_row(row)
+    assert curator.chosen_rows() == ["2"]
+    curator.click("delete_components")
+
+    assert not (data(curator) == 2).any()
+    assert np.count_nonzero(data(curator) == 1) == np.count_nonzero(masks == 1)
+    assert len(curator.rows()) == 5
+
+
+def test_the_value_table_changes_values(curator):
+    curator.tab("Mask Cleanup")
+    curator.click("analyze")
+    tables = curator.widget.findChild(QTabWidget, "cleanup_tables")
+    tables.setCurrentIndex(1)
+    values = tables.currentWidget()
+    assert ["9", "2"] in curator.rows(values)
+    values.selectRow(curator.rows(values).index(["9", "2"]))
+    curator.set_number("new_value", "3")
+
+    curator.click("change_selected")
+
+    assert data(curator)[5, 5] == 3
+
+
+def test_a_live_preview_follows_the_number(curator, masks):
+    curator.tab("Mask Cleanup")
+    curator.click("preview_remove_small")
+    assert curator.status == "Remove small objects would change 2 pixels."
+    assert data(curator, "SAM3 mask changes").sum() == 2
+
+    curator.set_number("minimum", "600")
+    curator.qtbot.waitUntil(lambda: "would change 2 pixels" not in curator.status, timeout=5000)
+    curator.wait_for_end()
+
+    below = sum(np.count_nonzero(masks == value) for value in (4, 9))
+    assert f"would change {below} pixels" in curator.status
+    np.testing.assert_array_equal(data(curator), masks)
+    curator.click("preview_remove_small")
+    assert "SAM3 mask changes" not in curator.viewer.layers
+
+
+def test_lists_follow_the_viewer(curator):
+    curator.tab("Mask Cleanup")
+    curator.viewer.add_labels(np.zeros((4, 4), np.uint8), name="new")
+    assert curator.listed("target") == ["new", PREVIEW]
+    curator.viewer.layers["new"].name = "newer"
+    assert curator.listed("target") == ["newer", PREVIEW]
+    curator.viewer.layers.remove("newer")
+    assert curator.listed("target") == [PREVIEW]
+
+
+def test_the_layer_is_removed_in_the_middle(curator):
+    curator.tab("Mask Cleanup")
+    curator.click("analyze")
+    QTest.mouseClick(curator.button("apply_smooth"), LEFT)
+    curator.viewer.layers.remove(PREVIEW)
+    curator.wait_for_end()
+
+    assert curator.rows() == []
+    assert curator.listed("target") == []
+    assert not curator.button("mask_undo").isEnabled()
+    assert not curator.button("apply_smooth").isEnabled()
+
+
+def test_priority_is_dragged(curator):
+    curator.viewer.add_labels(np.ones((120, 150), np.uint8), name="all")
+    curator.tab("Final Merge / Export")
+    ticks = curator.widget.findChild(QListWidget, "final_layers")
+    assert [ticks.item(row).text() for row in range(2)] == ["all", PREVIEW]
+    for name in ("all", PREVIEW):
+        curator.tick("final_layers", name)
+    curator.click("merge_final")
+    assert (data(curator, "final_training_mask") == 1).all()
+
+    # As the drop of a drag does it; the drag itself is a loop of the window system.
+    parent = ticks.rootIndex()
+    row = next(at for at in range(ticks.count()) if ticks.item(at).text() == PREVIEW)
+    assert ticks.model().moveRow(parent, row, parent, 0)
+    curator.click("merge_final")
+
+    assert data(curator, "final_training_mask")[85, 40] == 3
+
+
+# -- on the canvas ------------------------------------------------------------------------
+
+
+def test_right_click_deletes_and_ctrl_z_brings_back(at_canvas, masks):
+    curator = at_canvas
+    curator.tab("Mask Cleanup")
+    curator.click("right_click")
+    assert "armed" in curator.status
+    layer = curator.viewer.layers[PREVIEW]
+
+    curator.click_at(layer, (30, 110), RIGHT)
+
+    assert not (layer.data == 2).any()
+    assert "Removed label value 2" in curator.status
+    curator.press(Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(layer.data, masks)
+    curator.press(Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert not (layer.data == 2).any()
+
+
+def test_right_click_can_delete_one_component(at_canvas):
+    curator = at_canvas
+    curator.tab("Mask Cleanup")
+    curator.choose("right_click_what", "component")
+    curator.click("right_click")
+    layer = curator.viewer.layers[PREVIEW]
+
+    curator.click_at(layer, (5, 5), RIGHT)
+
+    assert np.argwhere(layer.data == 9).tolist() == [[110, 75]]
+
+
+def test_hand_painting_between_operations_is_taken_back(at_canvas, masks):
+    curator = at_canvas
+    curator.tab("Mask Cleanup")
+    layer = curator.viewer.layers[PREVIEW]
+    layer.mode = "paint"
+    layer.selected_label = 12
+    layer.brush_size = 6
+    curator.drag(layer, (60, 70), (60, 75), (60, 80))
+    assert (layer.data == 12).any()
+    painted = layer.data.copy()
+    curator.click("apply_remove_small")
+
+    curator.click("mask_undo")
+    np.testing.assert_array_equal(layer.data, painted)
+    curator.click("mask_undo")
+
+    np.testing.assert_array_equal(layer.data, masks)
+
+
+def test_an_object_in_the_viewer_selects_its_row_and_a_row_goes_to_its_object(at_canvas):
+    curator = at_canvas
+    curator.tab("Mask Cleanup")
+    curator.click("analyze")
+    layer = curator.viewer.layers[PREVIEW]
+
+    curator.click_at(layer, (85, 40))
+    assert curator.chosen_rows() == ["3"]
+    curator.click_row(1, double=True)
+
+    camera = getattr(curator.viewer, "scene", curator.viewer).camera
+    assert tuple(camera.center)[-2:] == pytest.approx((30, 110), abs=0.1)
+    assert "Located component 2, label 2" in curator.status
+
+
+# -- opening ------------------------------------------------------------------------------
+
+
+def test_mask_ops_opens_a_floating_window_and_uses_it_again(viewer, qtbot):
+    _, main = viewer.window.add_plugin_dock_widget("napari-sam3-assistant", "SAM3 Assistant")
+    button = main.findChild(QAbstractButton, "mask_ops")
+
+    QTest.mouseClick(button, LEFT)
+
+    dock, widget = viewer.window.add_plugin_dock_widget(
+        "napari-sam3-assistant", "SAM3 Mask Operations"
+    )
+    assert dock.isFloating()
+    assert (dock.width(), dock.height()) == (780, 720)
+    tabs = widget.findChild(QTabWidget, "mask_tabs")
+    assert tabs.tabText(tabs.currentIndex()) == "Mask Cleanup"
+    tabs.setCurrentIndex(0)
+    QTest.mouseClick(button, LEFT)
+    assert viewer.window.add_plugin_dock_widget(
+        "napari-sam3-assistant", "SAM3 Mask Operations"
+    ) == (dock, widget)
+    assert tabs.tabText(tabs.currentIndex()) == "Mask Cleanup"
+
+
+def test_closing_lets_go_of_the_viewer(curator):
+    viewer = curator.viewer
+    callbacks = len(viewer.mouse_drag_callbacks)
+    curator.dock.destroyOnClose()
+    for _ in range(3):
+        QApplication.sendPostedEvents()
+        QApplication.processEvents()
+
+    assert len(viewer.mouse_drag_callbacks) == callbacks - 1
+    viewer.add_labels(np.zeros((4, 4), np.uint8))
