@@ -6,7 +6,7 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import Task, Tool
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import availability, usable_tool
-from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel
+from napari_sam3_assistant.session.model import DeviceInUse, ImageChoice, PromptCounts, SessionModel
 
 ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)
@@ -35,6 +35,28 @@ def model(**fields):
         ({"task": Task.EXEMPLAR, "tool": Tool.BOX}, ANY, "Draw a box around one example"),
         ({"prompts": PromptCounts(positive=1)}, WEIGHTS, "Heavy needs its weights."),
         ({"prompts": PromptCounts(positive=1), "model_folder": "there"}, WEIGHTS, ""),
+        (
+            {
+                "prompts": PromptCounts(positive=1),
+                "model_folder": "there",
+                "load_when_running": False,
+            },
+            WEIGHTS,
+            "The model is not loaded.",
+        ),
+        (
+            {
+                "prompts": PromptCounts(positive=1),
+                "model_folder": "there",
+                "load_when_running": False,
+                "device_in_use": DeviceInUse("cpu", ""),
+            },
+            WEIGHTS,
+            "",
+        ),
+        ({"prompts": PromptCounts(positive=1), "load_when_running": False}, ANY, ""),
+        ({"task": Task.TEXT, "tool": Tool.TEXT, "batch_text": "cat\ndog"}, ANY, ""),
+        ({"task": Task.TEXT, "tool": Tool.TEXT, "batch_text": "# cat"}, ANY, "Type a phrase"),
     ],
 )
 def test_reason(fields, spec, reason):
@@ -51,3 +73,11 @@ def test_tools_follow_the_task():
     assert availability(model(task=Task.LIVE_POINTS), ANY).tools == (Tool.POINTS,)
     assert usable_tool(Task.EXEMPLAR, Tool.TEXT) is Tool.BOX
     assert usable_tool(Task.SEGMENT, Tool.MASK) is Tool.MASK
+
+
+def test_what_is_a_batch():
+    assert not model().is_batch
+    assert model(batch_images=True).is_batch
+    assert not model(batch_images=True, task=Task.LIVE_POINTS).is_batch
+    assert model(task=Task.TEXT, batch_text="cat").phrases == ("cat",)
+    assert not model(task=Task.EXEMPLAR, batch_text="cat").is_batch

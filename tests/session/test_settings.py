@@ -28,3 +28,15 @@ def test_a_value_of_another_version_is_replaced_by_the_default():
 
     assert model.task is Task.SEGMENT
     assert store.get("task") == "2d_segmentation"
+
+
+def test_a_box_that_was_cleared_comes_back_cleared():
+    store = MemorySettings()
+    first = SessionModel()
+    restore(first, store)
+    first.load_when_running = False
+
+    second = SessionModel()
+    restore(second, store)
+
+    assert second.load_when_running is False

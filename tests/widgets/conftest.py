@@ -90,11 +90,13 @@ class User:
 
     def chosen(self, field_name):
         """The texts of the buttons that are down, of all whose name begins so."""
-        return [
+        texts = [
             button.text()
             for button in self.widget.findChildren(QAbstractButton)
             if button.objectName().startswith(f"{field_name}_") and button.isChecked()
         ]
+        # Each text once: the button of the other mode says the same.
+        return list(dict.fromkeys(texts))
 
     # -- the panel ------------------------------------------------------------------------
 

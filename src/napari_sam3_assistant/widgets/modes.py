@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QRadioButton,
     QSizePolicy,
-    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -41,30 +40,32 @@ class Modes(QWidget):
         super().__init__()
         # Without it, napari puts empty room below.
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self._stack = QStackedWidget()
+        self._panels = panels
         kept = store.get(_KEPT)
         chosen = kept if kept is not None and kept in panels else next(iter(panels))
         switch = QHBoxLayout()
-        for panel in reversed(list(panels.values())):
-            # The last one first, since Qt lists those that are added later before it.
-            self._stack.addWidget(panel)
-        for name, panel in panels.items():
+        for name in panels:
             button = QRadioButton(name.capitalize())
             button.setObjectName(f"mode_{name}")
             button.setToolTip(_TIPS[name])
             button.setChecked(name == chosen)
 
-            def show(on: bool, name: str = name, panel: QWidget = panel) -> None:
+            def choose(on: bool, name: str = name) -> None:
                 if on:
-                    self._stack.setCurrentWidget(panel)
+                    self._show(name)
                     store.set(_KEPT, name)
 
-            button.toggled.connect(show)
+            button.toggled.connect(choose)
             switch.addWidget(button)
         switch.addStretch(1)
-        self._stack.setCurrentWidget(panels[chosen])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         switch.setContentsMargins(*_MARGINS)
         layout.addLayout(switch)
-        layout.addWidget(self._stack, 1)
+        for panel in panels.values():
+            layout.addWidget(panel, 1)
+        self._show(chosen)
+
+    def _show(self, chosen: str) -> None:
+        for name, panel in self._panels.items():
+            panel.setVisible(name == chosen)

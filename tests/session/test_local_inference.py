@@ -1,0 +1,76 @@
+"""Which part of a large image a run works on, without a window."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.session.local import LocalInference
+from napari_sam3_assistant.session.model import SessionModel, Target
+from napari_sam3_assistant.session.scene import Shot
+
+SHAPE = (3000, 4000)
+
+
+@pytest.fixture
+def model():
+    return SessionModel(roi_size=512)
+
+
+def shot(*points, leading=()):
+    target = Target("key", "image", guess_axes(SHAPE), PlaneRef(leading))
+    prompts = PromptSet(points=tuple(PointPrompt(y, x) for y, x in points), text="cell")
+    return Shot(target, view_of_array(np.broadcast_to(np.uint8(0), SHAPE)), prompts)
+
+
+def said(model):
+    lines = []
+    model.events.message.connect(lambda message: lines.append(message.text))
+    return lines
+
+
+def test_off_means_the_whole_plane_and_says_nothing(model):
+    lines = said(model)
+
+    assert LocalInference(model).region(shot((2000, 2500))) is None
+    assert lines == []
+
+
+def test_the_seeds_three_messages(model):
+    lines = said(model)
+    local = LocalInference(model)
+    model.large_image = True
+    region = local.region(shot((10, 20), (2000, 2500)))
+    model.large_image = False
+
+    assert region == Region(1744, 2244, 2256, 2756)
+    assert lines == [
+        "Large-image mode ON: local ROI inference (512 x 512).",
+        "Active ROI bounds: y=1744:2256, x=2244:2756.",
+        "1 prompt outside the region took no part.",
+        "Large-image mode OFF: full-image inference.",
+    ]
+    assert model.active_roi is None
+
+
+def test_each_plane_has_a_region_of_its_own(model):
+    local = LocalInference(model)
+    model.large_image = True
+    first = local.region(shot((2000, 2500)))
+
+    assert local.region(shot((2010, 2510))) == first
+    assert local.region(shot((2010, 2510), leading=(1,))) != first
+    assert local.region(shot((2000, 2500))) == first
+    model.roi_size = 1024
+    assert local.region(shot((2000, 2500))).shape == (1024, 1024)
+
+
+def test_without_a_place_it_is_the_whole_plane(model):
+    local = LocalInference(model)
+    model.large_image = True
+
+    assert local.region(shot()) is None
+    assert "no point or box ROI anchor was found" in model.message.text
