@@ -18,7 +18,7 @@ import numpy as np
 from demo_gui import open_demo
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QRadioButton
 from skimage import data, draw
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _HEIGHT, _REST = 800, 780
 _WIDTHS = {"": 320, "_wide": 600}
+_ADVANCED_WIDTHS = {"": 330, "_wide": 780}
 _THEMES = {"": "dark", "_light": "light"}
 _COIN, _BESIDE_IT, _ANOTHER = (54, 45), (54, 72), (124, 336)
 _BOXES = (((30, 18), (78, 74)), ((100, 312), (148, 360)))
@@ -91,8 +92,16 @@ def exemplar(demo: Demo) -> None:
     demo.wait_for_result()
 
 
+def advanced(demo: Demo) -> None:
+    """Look at a result in Advanced mode."""
+    text(demo)
+    # A radio button's middle may lie beside what reacts to a click, so no mouse here.
+    demo.widget.findChild(QRadioButton, "mode_advanced").click()
+
+
 TASKS: tuple[Callable[[Demo], None], ...] = (points, text, live_points, exemplar)
 TOOLS: tuple[Callable[[Demo], None], ...] = (box, labels)
+MODES: tuple[Callable[[Demo], None], ...] = (advanced,)  # last: the mode is remembered
 
 
 def shoot(demo: Demo, path: Path) -> None:
@@ -117,11 +126,12 @@ def arrange(demo: Demo, width: int) -> None:
 def main(folder: Path) -> None:
     """Play every scene and shoot it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for play in TASKS + TOOLS:
+    for play in TASKS + TOOLS + MODES:
         demo = open_demo(data.coins(), "coins")
         arrange(demo, _WIDTHS[""])
         play(demo)
-        for (theme_mark, theme), (width_mark, width) in product(_THEMES.items(), _WIDTHS.items()):
+        widths = _ADVANCED_WIDTHS if play is advanced else _WIDTHS
+        for (theme_mark, theme), (width_mark, width) in product(_THEMES.items(), widths.items()):
             if play in TOOLS and theme_mark + width_mark:
                 continue
             demo.viewer.theme = theme
