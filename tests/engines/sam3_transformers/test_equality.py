@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -271,6 +272,25 @@ def test_region_of_a_larger_image(engine, reference, make_image):
     region = large[30:190, 70:160]
     found = reference.find(np.ascontiguousarray(region), 0.0, text="cell")
     assert_same_found(run(engine, region, PromptSet(text="cell")).objects, found, (160, 90))
+
+
+def test_a_16_bit_grey_image_from_the_api_on(tiny_checkpoint, reference, make_image):
+    """The whole way: contrast to 8 bit, three equal colours, then what the library answers."""
+    grey = make_image(120, 90)[..., 0].astype(np.uint16) * 40 + 1000
+    low, high = 1000, 1000 + 255 * 40
+    # Each step of 40 is one of 255 grey values.
+    picture = np.stack([((grey - low) // 40).astype(np.uint8)] * 3, -1)
+    points = some_points((120, 90))
+    found = reference.find(picture, 0.0, text="cell")
+    masks, scores = reference.click(picture, **as_library_points(points))
+
+    with api.open_engine("sam3-transformers", model_folder=tiny_checkpoint) as engine:
+        request = {"engine": engine, "contrast": (low, high), "threshold": 0.0}
+        text = api.segment(grey, text="cell", **request)
+        clicked = api.segment(grey, points=[(p.y, p.x, p.positive) for p in points], **request)
+
+    assert_same_found(text.objects, found, (120, 90))
+    assert_same(clicked.objects, masks, scores, (120, 90))
 
 
 @pytest.fixture
