@@ -130,12 +130,14 @@ def test_cancel_keeps_what_has_come(advanced, discs, gate):
     type_phrases(user, "bright discs")
     user.click("run_preview")
     user.wait(lambda: gate.reached.acquire(blocking=False))
-    gate.opened.set()
-    user.wait(lambda: len(previews(user)) >= 1)
+    gate.passes.release()
+    user.wait(lambda: len(previews(user)) == 1)
+    user.wait(lambda: gate.reached.acquire(blocking=False))
     user.widget.findChild(QAbstractButton, "cancel").click()
     user.wait_for_end()
+    gate.opened.set()
 
-    assert named(1, "bright discs") in previews(user)
+    assert set(previews(user)) == {named(1, "bright discs")}
     assert user.button("save").isEnabled()
 
 
