@@ -109,6 +109,27 @@ def test_a_run_on_a_plane_of_a_stack_lies_on_that_plane(viewer, binding, run, di
     assert labels.data[0, 0, 20, 30] == 1
 
 
+def test_a_result_leaves_the_viewer_on_its_slice_also_with_units(viewer, binding, run, disc):
+    stack = np.zeros((24, *disc.shape), np.uint8)
+    stack[12], stack[15] = disc, disc
+    viewer.add_image(stack, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    viewer.dims.set_point(0, 24.0)
+    binding.arm()
+    viewer.layers["SAM3 points"].add((12, 20.0, 30.0))
+    run()
+    assert viewer.dims.point[0] == 24.0
+    viewer.dims.set_point(0, 30.0)
+    viewer.layers["SAM3 points"].add((15, 20.0, 30.0))
+    run()
+
+    assert viewer.dims.point[0] == 30.0
+    labels = viewer.layers["SAM3 preview labels"]
+    assert labels.translate[0] == 30.0
+    assert labels.data[0, 20, 30] == 1
+    outline = viewer.layers["SAM3 preview boxes"].data[0]
+    assert set(outline[:, 0]) == {15.0}
+
+
 def test_only_the_plane_of_a_dask_stack_is_read(viewer, binding, run, disc):
     read = []
 

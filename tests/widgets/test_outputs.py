@@ -143,3 +143,17 @@ def test_run_and_clear_again_and_again_in_a_window(open_window, discs):
         user.click("clear_preview")
         user.settle()
         assert len(user.viewer.layers[BOXES].data) == 0
+
+
+def test_a_result_leaves_the_sliders_where_they_are(user, discs):
+    """In a viewer with sliders: a layer of other units stretches them for a moment."""
+    stack = np.zeros((24, *discs.shape), discs.dtype)
+    stack[12] = discs
+    user.viewer.add_image(stack, name="cells", scale=(2, 0.5, 0.5), units=("um",) * 3)
+    user.viewer.dims.set_point(0, 24.0)
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+
+    assert user.viewer.dims.point[0] == 24.0
+    assert user.viewer.layers[LABELS].translate[0] == 24.0

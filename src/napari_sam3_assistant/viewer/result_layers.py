@@ -62,9 +62,12 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     Layer
         The preview labels.
     """
-    active = viewer.layers.selection.active
+    active, point = viewer.layers.selection.active, viewer.dims.point
     labels = _show_labels(viewer, image, preview)
     _show_boxes(viewer, image, preview)
+    if viewer.dims.point != point and len(point) == viewer.dims.ndim:
+        # A layer that moves between units stretches the sliders for a moment; stay on the slice.
+        viewer.dims.set_point(range(len(point)), point)
     if active in viewer.layers:
         viewer.layers.selection.active = active
     return labels
@@ -181,10 +184,12 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             np.nan if record.score is None else record.score for record in segmentation.objects
         ],
     }
+    transform = layer_transform(image, axes)
     if layer is None:
-        layer = _empty_boxes(viewer, len(kept), name_of(Role.PREVIEW_BOXES, preview.label))
+        name = name_of(Role.PREVIEW_BOXES, preview.label)
+        layer = _empty_boxes(viewer, len(kept), name, transform)
         layer.metadata.update(tag(Role.PREVIEW_BOXES, *preview.slot))
-    move_to(layer, layer_transform(image, axes))
+    move_to(layer, transform)
     layer.selected_data = set()
     layer.data = []
     layer.add(
@@ -198,13 +203,13 @@ def _show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     layer.metadata.update(_metadata(Role.PREVIEW_BOXES, preview))
 
 
-def _empty_boxes(viewer: ViewerModel, ndim: int, name: str) -> Shapes:
+def _empty_boxes(viewer: ViewerModel, ndim: int, name: str, transform: dict[str, Any]) -> Shapes:
     """Return boxes that an earlier preview has left empty, or new ones."""
     for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
         if layer.ndim == ndim and len(layer.data) == 0:
             layer.name = name
             return layer
-    layer = Shapes(ndim=ndim, name=name, metadata=tag(Role.PREVIEW_BOXES, ""))
+    layer = Shapes(ndim=ndim, name=name, metadata=tag(Role.PREVIEW_BOXES, ""), **transform)
     add_below_prompts(viewer, layer)
     return layer
 
