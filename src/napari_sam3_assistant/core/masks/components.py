@@ -139,7 +139,9 @@ def join(count: int, first: Indices, second: Indices) -> Indices:
     """Return for each of ``count`` things the number of the group that pairs tie it to."""
     if count == 0:
         return np.zeros(0, np.intp)
-    ties = coo_array((np.ones(first.size, bool), (first, second)), shape=(count, count))
+    # csgraph of SciPy before 1.12 takes 32-bit indices only.
+    pairs = (first.astype(np.int32), second.astype(np.int32))
+    ties = coo_array((np.ones(first.size, bool), pairs), shape=(count, count))
     groups: Indices = connected_components(ties, directed=False)[1].astype(np.intp)
     return groups
 
