@@ -90,7 +90,12 @@ def test_check_refuses_with_a_remedy(prompts, said):
 
 
 def test_a_box_that_sticks_out_of_the_image_is_fine():
-    PromptSet(boxes=(BoxPrompt(Region(-5, -5, 3, 3)),)).check((H, W))
+    prompts = PromptSet(boxes=(BoxPrompt(Region(-5, -5, 3, 3)),))
+
+    prompts.check((H, W))  # raises where it is not
+
+    kept = prompts.localise(Region.whole((H, W))).boxes
+    assert [box.region for box in kept] == [Region(0, 0, 3, 3)]
 
 
 def test_mask_of_a_plane_is_cropped_to_what_is_painted():
