@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.soft_masks import max_probability
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 
 REPORTER = NullReporter()
@@ -60,10 +61,14 @@ def prompts_of(kind: PromptKind, shape, text="bright cells") -> PromptSet:
 
 
 class ImageEngineContract:
-    """Subclass it in a ``Test...`` class; override ``engine``, and ``text`` where it matters."""
+    """Subclass it in a ``Test...`` class; override ``engine``, and ``text`` where it matters.
+
+    ``fills_holes`` is for engines whose package fills holes after it has cut the soft masks.
+    """
 
     text = "bright cells"
     options = PredictOptions(threshold=0.0)
+    fills_holes = False
 
     @pytest.fixture
     def engine(self):
@@ -118,6 +123,22 @@ class ImageEngineContract:
             assert [item.score for item in other.objects] == [o.score for o in first.objects]
             for one, two in zip(first.objects, other.objects, strict=True):
                 np.testing.assert_array_equal(one.mask, two.mask)
+
+    @pytest.mark.parametrize("kind", list(PromptKind))
+    def test_soft_masks_are_there_as_its_card_says_and_agree_with_the_masks(self, loaded, kind):
+        if kind not in loaded.spec.accepts:
+            return
+        for item in self.run(loaded, blobs(), self.given(kind)).objects:
+            assert (item.soft is not None) == loaded.spec.soft_masks
+            if item.soft is not None:
+                plane = Region.whole((64, 80))
+                likely = max_probability([item], plane)
+                hard = np.zeros(plane.shape, bool)
+                hard[item.region.slices] = item.mask
+                # Half a percent for the rounding to float16.
+                assert (likely[~hard] <= 0.505).all()
+                assert self.fills_holes or (likely[hard] >= 0.495).all()
+                assert (likely[hard] >= 0.495).any()
 
     def test_does_not_change_the_image(self, loaded):
         image = blobs()

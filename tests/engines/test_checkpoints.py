@@ -104,8 +104,11 @@ def test_multiplex_is_known_by_its_names_and_has_no_2d_model(tmp_path):
     assert Layout.META_MULTIPLEX.version == "SAM 3.1"
     assert report.engines == ()
     for engine in ("sam3-meta", "sam3-transformers"):
-        with pytest.raises(CheckpointInvalid, match=r"SAM 3\.1 is for 3D and video"):
+        with pytest.raises(CheckpointInvalid, match=r"SAM 3\.1 is for 3D and video only"):
             report.require(engine)
+    assert report.video_only
+    assert not report.ok
+    assert report.summary == "Model directory looks valid for 3D/video."
 
 
 def test_multiplex_beside_other_weights(tmp_path):
@@ -280,14 +283,39 @@ def test_choice_says_what_to_install(tmp_path):
     assert choice.reason.endswith("It can't run here yet: Not installed: sam3.")
 
 
-def test_no_choice_for_multiplex_alone(tmp_path):
+def test_multiplex_alone_is_chosen_for_video(tmp_path):
     write_archive(tmp_path / "sam3.1_multiplex.pt", MULTIPLEX_NAMES)
-    with pytest.raises(CheckpointInvalid) as caught:
-        choose(tmp_path)
-    assert str(caught.value) == (
-        "SAM 3.1 is for 3D and video; it has no model for 2D tasks here. For 2D tasks choose a "
-        "folder with sam3.pt or model.safetensors of facebook/sam3."
+    choice = choose(tmp_path)
+    assert (choice.engine, choice.installed, choice.video_only) == ("sam3-meta", True, True)
+    assert choice.reason == (
+        "sam3.1_multiplex.pt holds SAM 3.1 multiplex of Meta, read by sam3-meta. SAM 3.1 is for 3D "
+        "and video only; it has no model for 2D tasks here. For 2D tasks choose a folder with "
+        "sam3.pt or model.safetensors of facebook/sam3."
     )
+    with pytest.raises(CheckpointInvalid, match="no model for 2D tasks"):
+        choice.require_planes()
+    assert not choose(tmp_path, meta=NOT_HERE).installed
+
+
+def test_multiplex_beside_a_broken_file_is_not_taken_for_it(tmp_path):
+    write_archive(tmp_path / "sam3.1_multiplex.pt", MULTIPLEX_NAMES)
+    (tmp_path / "sam3.pt").write_bytes(b"cut off")
+    with pytest.raises(CheckpointInvalid, match=r"sam3\.pt"):
+        choose(tmp_path)
+
+
+def test_the_choice_says_how_sam31_can_be_had(folder):
+    write_archive(folder / "sam3.1_multiplex.pt", MULTIPLEX_NAMES)
+    choice = choose(folder)
+    assert (choice.engine, choice.video_only) == ("sam3-transformers", False)
+    choice.require_planes()
+    assert choice.reason.endswith(
+        "sam3.1_multiplex.pt is SAM 3.1: to use it for 3D/video, choose the engine sam3-meta with "
+        "this folder."
+    )
+    write_archive(folder / "sam3.pt", META_NAMES)
+    for chosen in (choose(folder), choose(folder, transformers=NOT_HERE)):
+        assert chosen.reason.endswith("move it into a folder of its own and choose that.")
 
 
 def test_no_choice(tmp_path, folder):

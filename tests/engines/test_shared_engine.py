@@ -31,9 +31,38 @@ def test_the_same_choice_is_the_same_engine(lend, tiny_checkpoint):
     assert second.engine.is_loaded
 
 
-@pytest.mark.parametrize("other", [{"folder": None}, {"device": "auto"}])
+@pytest.mark.parametrize("other", [{"folder": None}, {"device": "mps"}])
 def test_another_choice_is_another_engine(lend, other):
     assert lend().engine is not lend(**other).engine
+
+
+def test_a_device_by_another_name_is_the_same_engine(lend, monkeypatch):
+    from napari_sam3_assistant.engines import device
+
+    # A machine without a GPU, whatever runs this test.
+    monkeypatch.setattr(device, "read_devices", device.Devices)
+    first = lend(device="auto")
+    # Nobody has looked yet which device that is.
+    assert lend(device="cpu").engine is not first.engine
+    first.engine.load(QUIET)
+
+    assert first.engine.device == "cpu"
+    assert lend(device=" CPU").engine is first.engine
+    assert lend(device="auto").engine is first.engine
+    assert lend(device="cuda:0").engine is not first.engine
+    assert lend(device="cuda").engine is lend(device="cuda:0").engine
+
+
+def test_the_loaded_engine_serves_who_asks_for_its_device(lend, monkeypatch):
+    from napari_sam3_assistant.engines import device
+
+    monkeypatch.setattr(device, "read_devices", device.Devices)
+    first = lend(device="auto")
+    first.engine.load(QUIET)
+    second = lend(device="cpu")
+    assert second.engine is first.engine
+    first.close()
+    assert second.engine.is_loaded
 
 
 def test_the_last_one_closes_it(lend):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def _byte_symbols() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
 
 
-def _vision() -> dict:
+def _vision(width: int = WIDTH, layers: int = 2) -> dict:
     grid = SIZE // 14
     return {
         "model_type": "sam3_vision_model",
@@ -32,23 +31,23 @@ def _vision() -> dict:
         "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
         "backbone_config": {
             "model_type": "sam3_vit_model",
-            "hidden_size": WIDTH,
-            "intermediate_size": 256,
-            "num_hidden_layers": 2,
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_hidden_layers": layers,
             "num_attention_heads": 4,
             "image_size": SIZE,
             "pretrain_image_size": SIZE,
             "window_size": 8,
-            "global_attn_indexes": [1],
+            "global_attn_indexes": [layers - 1],
         },
     }
 
 
-def _detector(vocabulary: int) -> dict:
+def _detector(vocabulary: int, vision: dict) -> dict:
     head = {"hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 256}
     return {
         "model_type": "sam3",
-        "vision_config": _vision(),
+        "vision_config": vision,
         "text_config": {
             "model_type": "clip_text_model",
             "vocab_size": vocabulary,
@@ -69,11 +68,11 @@ def _detector(vocabulary: int) -> dict:
     }
 
 
-def _tracker() -> dict:
+def _tracker(vision: dict) -> dict:
     return {
         "model_type": "sam3_tracker_video",
         "image_size": SIZE,
-        "vision_config": _vision(),
+        "vision_config": vision,
         "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": SIZE},
         "mask_decoder_config": {
             "hidden_size": WIDTH,
@@ -104,14 +103,17 @@ def _write_tokenizer(folder: Path):
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=32)
 
 
-def write_tiny_checkpoint(folder: Path) -> Path:
-    """Write a checkpoint of 5.7 million parameters into ``folder`` and return it."""
+def write_tiny_checkpoint(folder: Path, width: int = WIDTH, layers: int = 2) -> Path:
+    """Write a checkpoint of 5.7 million parameters into ``folder`` and return it.
+
+    Another width and number of layers of the image encoder make it heavier.
+    """
     from transformers import Sam3VideoConfig
 
     tokenizer = _write_tokenizer(folder)
     config = Sam3VideoConfig(
-        detector_config=deepcopy(_detector(len(tokenizer))),
-        tracker_config=_tracker(),
+        detector_config=_detector(len(tokenizer), _vision(width, layers)),
+        tracker_config=_tracker(_vision(width, layers)),
         low_res_mask_size=4 * SIZE // 14,
         score_threshold_detection=0.1,
         new_det_thresh=0.1,

@@ -59,6 +59,8 @@ class EngineSpec:
         Which phrases it understands, for the user; empty where it takes any.
     video : TrackSpec or None
         What it takes for stacks and videos; None where it works on single planes only.
+    soft_masks : bool
+        Whether it says of each pixel how likely it belongs to an object.
     """
 
     name: str
@@ -67,6 +69,17 @@ class EngineSpec:
     needs_weights: bool
     phrases: str = ""
     video: TrackSpec | None = None
+    soft_masks: bool = False
+
+    @property
+    def why_no_planes(self) -> str:
+        """Why it can't do 2D tasks, and what can; empty if it can."""
+        if self.accepts:
+            return ""
+        return (
+            f"{self.title} is for 3D/video only. For 2D tasks choose a folder with sam3.pt or "
+            "model.safetensors of facebook/sam3, or the built-in engine."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +212,18 @@ class EngineEntry:
     create : callable
         Makes the engine from a model folder (or None) and a device (``auto``, ``cpu``,
         ``cuda``, ``cuda:N``, ``mps``). Cheap: the work is done in ``load``.
+    choose_spec : callable or None
+        Returns the card for a model folder, where that differs from folder to folder. Cheap, and
+        raises nothing: what is wrong with the folder is said by ``load``.
     """
 
     spec: EngineSpec
     status: Callable[[], EngineStatus]
     create: Callable[[Path | None, str], ImageEngine]
+    choose_spec: Callable[[Path], EngineSpec] | None = None
+
+    def spec_for(self, model_folder: Path | None) -> EngineSpec:
+        """Return the card of the engine on a model folder."""
+        if self.choose_spec is None or model_folder is None:
+            return self.spec
+        return self.choose_spec(model_folder.expanduser())

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 OVERRIDE_VARIABLE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
+# Below so much free memory of the GPU the memory of followed objects lies in the computer's.
+_ROOMY = 8 << 30
 _USE_CPU = "Choose the device 'auto' or 'cpu'."
 _GET_BUILD = (
     "Install a PyTorch build for this GPU (https://pytorch.org), or choose the device 'cpu'."
@@ -278,6 +280,22 @@ def supports_bfloat16(device: str) -> bool:
     major, _ = torch.cuda.get_device_capability(device)
     # Ampere (8.0) is the first with bfloat16 units; before, PyTorch emulates it slowly.
     return torch.version.hip is not None or major >= 8
+
+
+def memory_device(device: str) -> str:
+    """Return where the memory of followed objects lies: beside the model where there is room.
+
+    Parameters
+    ----------
+    device : str
+        Where the model is.
+    """
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if free >= _ROOMY else "cpu"
 
 
 def free_cache() -> None:

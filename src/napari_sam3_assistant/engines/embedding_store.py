@@ -62,8 +62,16 @@ class EmbeddingStore:
         device : str
             Where the engine works.
         """
-        if key not in self._near:
-            self._near[key] = self._fetch(key, device) if key in self._far else make()
+        if key not in self:
+            self._near[key] = make()
+        return self.find(key, device)
+
+    def find(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
+        """Return the encoding of a key on the device, or None where it is not kept."""
+        if key not in self:
+            return None
+        if key in self._far:
+            self._near[key] = self._fetch(key, device)
             # Only now: where moving it fails, it is still in RAM.
             self._far.pop(key, None)
         self._near.move_to_end(key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.engines.device import free_cache
 from napari_sam3_assistant.engines.embedding_store import EmbeddingStore
 from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.exclusive import Exclusive
+from napari_sam3_assistant.engines.memory import give_back_memory
 from napari_sam3_assistant.engines.packing import Packable, Unpacker
+from napari_sam3_assistant.engines.video import ReusesEncodings
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Progress, Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.engines.base import EngineSpec, ImageEngine, Prediction
     from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
@@ -60,6 +63,11 @@ class EncodingEngine:
         self._folder = folder
         self._turns = Exclusive()
         self._loaded = False
+
+    @cached_property
+    def _version(self) -> str:
+        # Engines ask the package's metadata for it, which takes 2 ms.
+        return self._engine.version
 
     @property
     def spec(self) -> EngineSpec:
@@ -178,7 +186,11 @@ class EncodingEngine:
                 f"{self.spec.title} can't follow objects through a stack.",
                 "Choose another engine for 3D/video.",
             )
-        return cast("VideoEngine", self._engine).track(frames, options, new_id)
+        track = cast("VideoEngine", self._engine).track(frames, options, new_id)
+        if isinstance(track, ReusesEncodings):
+            whole = Region.whole(frames.shape)
+            track.reuse(lambda frame, told: self._known(frames.view_at(frame), whole, told))
+        return track
 
     def provenance(self, prediction: Prediction) -> Provenance:
         """Return what made a prediction."""
@@ -186,7 +198,7 @@ class EncodingEngine:
         return Provenance(
             engine=engine.spec.name,
             title=engine.spec.title,
-            version=engine.version,
+            version=self._version,
             device=engine.device,
             threshold=prediction.threshold,
             weights=engine.weights,
@@ -199,14 +211,26 @@ class EncodingEngine:
         self._engine.close()
         with self._turns.last_turn():
             self._store.clear()
-            self._loaded = False
+            had_weights, self._loaded = self._loaded and self.spec.needs_weights, False
+        if had_weights:
+            give_back_memory()
+
+    def _key(self, pixels: Hashable, region: Region) -> Hashable:
+        engine = self._engine
+        return (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
+
+    def _known(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
+        """Return the encoding of a region of a view if it is kept; nothing is made."""
+        with self._turns.turn(reporter):
+            key = self._key(view.key, region)
+            return self._with_room(lambda: self._store.find(key, self._engine.device))
 
     def _stored(self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable) -> Any:  # noqa: ANN401
-        engine = self._engine
-        key = (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
         return self._with_room(
             lambda: self._store.get_or_make(
-                key, lambda: self._make(view, region, reporter), engine.device
+                self._key(pixels, region),
+                lambda: self._make(view, region, reporter),
+                self._engine.device,
             )
         )
 

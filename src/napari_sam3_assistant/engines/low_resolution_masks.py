@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.soft_masks import SoftMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def to_records(
     shape : tuple of int
         Height and width of the image in pixels.
     cutoff : float
-        Pixels above it belong to the mask.
+        Pixels above it belong to the mask: 0 of logits, 0.5 of probabilities.
     check : callable
         Called before each mask; what it raises stops the work.
     clips : sequence of Region, optional
@@ -53,6 +54,7 @@ def to_records(
     """
     records: list[ObjectRecord] = []
     small = (low > cutoff).cpu().numpy()
+    values = low.cpu().numpy()
     for number, score in enumerate(scores):
         check()
         region = reach(small[number], shape)
@@ -62,7 +64,17 @@ def to_records(
             continue
         mask = (upscale_part(low[number], shape, region) > cutoff).cpu().numpy()
         record = ObjectRecord.from_mask(
-            len(records) + 1, mask, offset=(region.y0, region.x0), score=score, text=text
+            len(records) + 1,
+            mask,
+            offset=(region.y0, region.x0),
+            score=score,
+            text=text,
+            soft=SoftMask.cut(
+                values[number],
+                Region.whole(shape),
+                logits=cutoff == 0,
+                clip=None if clips is None else clips[number],
+            ),
         )
         if record is not None:
             records.append(record)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari_sam3_assistant.engines.base import EngineEntry, ImageEngine
+    from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, ImageEngine
 
 ENTRY_GROUP = "napari_sam3_assistant.engines"
 
@@ -36,6 +35,24 @@ def entry(name: str) -> EngineEntry:
     if name not in known:
         raise EngineError(f"There is no engine '{name}'.", f"Known engines: {', '.join(known)}.")
     return known[name]
+
+
+def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
+    """Return the card of an engine on a model folder; nothing is loaded to tell.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    model_folder : Path, str or None
+        The folder of the weights; None or empty for none.
+
+    Raises
+    ------
+    EngineError
+        If there is no engine of that name.
+    """
+    return entry(name).spec_for(Path(model_folder) if model_folder else None)
 
 
 def create(name: str, model_folder: Path | None = None, device: str = "auto") -> ImageEngine:

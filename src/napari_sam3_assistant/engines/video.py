@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,17 @@ class VideoTrack(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
+
+
+@runtime_checkable
+class ReusesEncodings(Protocol):
+    """A track that need not encode a prompted frame again that the image heads have encoded."""
+
+    def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
+        """Take a function that returns a frame's encoding, None where there is none.
+
+        It waits for its turn with the engine, so it is not called within one.
+        """
 
 
 class VideoEngine(Protocol):

@@ -7,6 +7,7 @@ built in less than a second, saved in the layout of ``sam3.pt``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import islice, product
 from types import SimpleNamespace
 
@@ -41,6 +42,8 @@ _SMALL = {
     "VETextEncoder": {"width": 64, "heads": 2, "layers": 2},
     "Sam3TrackerPredictor": {"image_size": SIZE},
     "RoPEAttention": {"feat_sizes": [_GRID, _GRID]},
+    "Sam3VideoInferenceWithInstanceInteractivity": {"image_size": SIZE},
+    "SimpleMaskDownSampler": {"interpol_size": [16 * _GRID, 16 * _GRID]},
 }
 
 
@@ -75,21 +78,28 @@ def merges() -> list[str]:
     return [f"{a} {b}" for a, b in islice(product(symbols, symbols), bpe.MERGE_COUNT)]
 
 
-@pytest.fixture(scope="session")
-def builder():
-    """``sam3.model_builder``, making small models for the whole session."""
-    status = sam3_meta.status()
-    if not status.available:
-        pytest.skip(status.reason)
+@contextmanager
+def small_builder(**vit):
+    """Make ``sam3.model_builder`` build small models; ``vit`` sets more of the image encoder."""
     module = compat.import_model_builder(compat_kernels.choose_measures())
     with pytest.MonkeyPatch.context() as patch:
-        for name, fixed in _SMALL.items():
+        for name, fixed in (_SMALL | {"ViT": _SMALL["ViT"] | vit}).items():
             patch.setattr(module, name, _with(getattr(module, name), **fixed))
         for name, make in (
             ("PositionEmbeddingSine", _small_positions),
             ("SAM3InteractiveImagePredictor", _small_predictor),
         ):
             patch.setattr(module, name, make(getattr(module, name)))
+        yield module
+
+
+@pytest.fixture(scope="session")
+def builder():
+    """``sam3.model_builder``, making small models for the whole session."""
+    status = sam3_meta.status()
+    if not status.available:
+        pytest.skip(status.reason)
+    with small_builder() as module:
         yield module
 
 
@@ -123,6 +133,39 @@ def model_folder(weights, merges, tmp_path_factory):
     torch.save({"model": weights}, folder / "sam3.pt")
     (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def video_folder(weights, merges, tmp_path_factory):
+    """The same with larger random weights in the tracker.
+
+    With those of a new model objects are lost or fill the frame, and memory and prompts change
+    next to nothing: a comparison would show nothing.
+    """
+    import torch
+
+    folder = tmp_path_factory.mktemp("sam3_video")
+    changed = {
+        name: weight * 3 if name.startswith("tracker.") and weight.ndim > 1 else weight
+        for name, weight in weights.items()
+        if not weight.is_complex()
+    }
+    changed |= {name: weight for name, weight in weights.items() if weight.is_complex()}
+    changed["tracker.sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.full((1,), 3.0)
+    torch.save({"model": changed}, folder / "sam3.pt")
+    (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def video_engine(builder, video_folder):
+    """One loaded engine for stacks, for tests that leave it as it is."""
+    from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
+
+    engine = Sam3MetaEngine(SPEC, video_folder, "cpu")
+    engine.load(NullReporter())
+    yield engine
+    engine.close()
 
 
 @pytest.fixture

@@ -224,6 +224,24 @@ def test_imports_without_triton(builder):
     assert result.stdout.strip() == "imported sam3.model_builder", result.stderr
 
 
+def test_overlaps_are_intersection_over_union_of_each_pair():
+    import torch
+
+    masks = torch.rand((7, 30, 20), generator=torch.Generator().manual_seed(1)) > 0.6
+    masks[2] = False
+    masks[5] = True
+    # As mask_iou of the package computes it, all pairs at once.
+    one, other = masks[:, None], masks[None, 1:]
+    common, both = (one & other).sum((2, 3)), (one | other).sum((2, 3))
+
+    made = compat_kernels.overlaps(masks, masks[1:])
+
+    assert made[2, 1] == 0
+    torch.testing.assert_close(made, common.float() / both.float().clamp(min=1), rtol=0, atol=0)
+    assert compat_kernels.overlaps(masks[:0], masks).shape == (0, 7)
+    assert compat_kernels.overlaps(masks, masks[:0]).shape == (7, 0)
+
+
 def test_a_package_that_cant_be_imported_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "sam3.model_builder", None)
 

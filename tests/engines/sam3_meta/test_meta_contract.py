@@ -15,6 +15,8 @@ _SPEC.loader.exec_module(_MODULE)
 
 
 class TestMetaContract(_MODULE.ImageEngineContract):
+    fills_holes = True
+
     @pytest.fixture
     def engine(self, make_engine):
         return make_engine()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.engines.checkpoints.archive import read_strings
 from napari_sam3_assistant.engines.checkpoints.report import (
     META,
+    NO_PLANES,
     TRANSFORMERS,
     Finding,
     FolderReport,
@@ -32,11 +33,6 @@ _MULTIPLEX_PREFIX = "tracker.model."
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
-_NO_PLANES = Finding(
-    False,
-    "SAM 3.1 is for 3D and video; it has no model for 2D tasks here.",
-    "For 2D tasks choose a folder with sam3.pt or model.safetensors of facebook/sam3.",
-)
 _GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
 
 
@@ -73,8 +69,10 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
         found, finding = _weights(file)
         findings.append(finding)
         weights += [found] if found else []
-    if weights and not any(found.layout.segments_planes for found in weights):
-        findings.append(_NO_PLANES)
+    # Not beside a file that can't be read: that may be the model for 2D tasks.
+    video_only = len(weights) == len(present) > 0
+    if video_only and not any(found.layout.segments_planes for found in weights):
+        findings.append(NO_PLANES)
     findings += _configuration(folder)
     findings += _tokenizer(folder)
     return FolderReport(folder, tuple(findings), tuple(weights))

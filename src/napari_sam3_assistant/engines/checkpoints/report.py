@@ -64,6 +64,13 @@ class Finding:
     missing: bool = False
 
 
+NO_PLANES = Finding(
+    False,
+    "SAM 3.1 is for 3D and video only; it has no model for 2D tasks here.",
+    "For 2D tasks choose a folder with sam3.pt or model.safetensors of facebook/sam3.",
+)
+"""What is found where all weights are of SAM 3.1."""
+
 # A folder need not hold weights for both engines, so this is a problem for one, not a finding.
 _ABSENT = {
     TRANSFORMERS: Finding(
@@ -131,10 +138,17 @@ class FolderReport:
         return bool(self.engines)
 
     @property
+    def video_only(self) -> bool:
+        """Whether the folder holds SAM 3.1 and nothing for 2D tasks."""
+        return NO_PLANES in self.findings
+
+    @property
     def summary(self) -> str:
         """The result in one sentence."""
         if self.ok:
             return "Model directory looks valid."
+        if self.video_only:
+            return "Model directory looks valid for 3D/video."
         wrong = [finding for finding in self.findings if not finding.ok]
         return f"{wrong[0].text} {wrong[0].remedy}".strip()
 

@@ -1,15 +1,17 @@
-"""SAM 3 by Meta's own ``sam3`` package, for single planes.
+"""SAM 3 by Meta's own ``sam3`` package, for planes and stacks.
 
 Importing this package loads neither torch nor sam3; they come with ``load``.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
+from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
+from napari_sam3_assistant.engines.sam3_meta.checkpoint import is_multiplex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,22 @@ SPEC = EngineSpec(
     title="SAM 3 (Meta sam3 package)",
     accepts=frozenset(PromptKind),
     needs_weights=True,
+    # The requests of Meta's video predictor take one box and no masks, and clicks not together with
+    # them; its tracker, which is what we ask, takes all of them.
+    video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}, max_points=16),
+    soft_masks=True,
 )
+
+MULTIPLEX_SPEC = replace(
+    SPEC,
+    title="SAM 3.1 (Meta sam3 package)",
+    accepts=frozenset(),
+    video=TrackSpec(
+        prompts=frozenset({PromptKind.POINTS, PromptKind.BOXES, PromptKind.TEXT}), max_points=16
+    ),
+    soft_masks=False,
+)
+"""The same engine on a folder with SAM 3.1, which is for stacks only."""
 
 # What sam3 imports for images; some releases do not list all of it as requirements.
 _IMPORTS = (
@@ -59,11 +76,19 @@ def status() -> EngineStatus:
     return EngineStatus(available=True)
 
 
+def choose_spec(model_folder: Path) -> EngineSpec:
+    """Return the card of the model in a folder: that of SAM 3.1 where there is no SAM 3.0."""
+    return MULTIPLEX_SPEC if is_multiplex(model_folder) else SPEC
+
+
 def create(model_folder: Path | None, device: str) -> ImageEngine:
     """Return the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
+    from napari_sam3_assistant.engines.sam3_meta.multiplex_engine import Sam3MultiplexEngine
 
+    if model_folder is not None and is_multiplex(model_folder.expanduser()):
+        return Sam3MultiplexEngine(MULTIPLEX_SPEC, model_folder, device)
     return Sam3MetaEngine(SPEC, model_folder, device)
 
 
-ENTRY = EngineEntry(SPEC, status, create)
+ENTRY = EngineEntry(SPEC, status, create, choose_spec)

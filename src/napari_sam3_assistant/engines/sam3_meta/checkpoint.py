@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_tensor_names
@@ -63,7 +64,7 @@ def find_weights(folder: Path | None) -> Path:
             _USE_TRANSFORMERS,
         )
     if (folder / MULTIPLEX_NAME).is_file():
-        raise _multiplex_error(MULTIPLEX_NAME)
+        raise multiplex_error(MULTIPLEX_NAME)
     raise CheckpointNotFound(f"{folder} has no weights file (sam3.pt).", _GET_WEIGHTS)
 
 
@@ -129,7 +130,7 @@ def to_image_model(weights: Mapping[str, Any], name: str) -> dict[str, Any]:
         If they are of SAM 3.1, of another layout, or of another model.
     """
     if any(key.startswith(_MULTIPLEX_PREFIXES) for key in weights):
-        raise _multiplex_error(name)
+        raise multiplex_error(name)
     if any(key.startswith("detector_model.") for key in weights):
         raise CheckpointInvalid(
             f"{name} is in the layout of Hugging Face transformers, "
@@ -183,5 +184,36 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
     model.load_state_dict(weights, strict=True)
 
 
-def _multiplex_error(name: str) -> CheckpointInvalid:
+def is_multiplex(folder: Path) -> bool:
+    """Return whether a folder has SAM 3.1 for this engine and not SAM 3.0.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder; nothing in it is read but the names in safetensors files.
+    """
+    if not (folder / MULTIPLEX_NAME).is_file() or len(list(folder.glob("*.pt"))) > 1:
+        return False
+    return not any(map(_may_be_meta, folder.glob("*.safetensors")))
+
+
+def _may_be_meta(path: Path) -> bool:
+    """Return whether a safetensors file is in Meta's layout, or can't be read."""
+    try:
+        found = path.stat()
+        return _is_meta(path, found.st_size, found.st_mtime_ns)
+    except (OSError, CheckpointInvalid):
+        # What is wrong with it is said when it is loaded.
+        return True
+
+
+@lru_cache(maxsize=32)
+def _is_meta(path: Path, size: int, changed: int) -> bool:
+    """Return whether a file is in Meta's layout; size and time tell whether it is the same."""
+    del size, changed
+    return any(name.startswith("detector.") for name in read_tensor_names(path))
+
+
+def multiplex_error(name: str) -> CheckpointInvalid:
+    """Return what is said where a model for single planes is asked for."""
     return CheckpointInvalid(f"{name} is SAM 3.1, which has no 2D model here.", _USE_SAM30)

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.soft_masks import SoftMask
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
@@ -41,16 +42,18 @@ def segment_target(
     target : Target
         What names the objects.
     """
-    masks, scores = _decode(loaded, encoding, target)
+    masks, scores, logits = _decode(loaded, encoding, target)
     records: list[ObjectRecord] = []
+    whole = Region.whole(encoding.shape)
     for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
         check()
-        clip = target.clips[index] if target.clips else Region.whole(encoding.shape)
+        clip = target.clips[index] if target.clips else whole
         record = ObjectRecord.from_mask(
             len(records) + 1,
             mask[clip.slices] > 0,
             offset=(clip.y0, clip.x0),
             score=float(score),
+            soft=SoftMask.cut(logits[index], whole, logits=True, clip=clip),
         )
         if record is not None:
             records.append(record)
@@ -59,7 +62,7 @@ def segment_target(
 
 def _decode(
     loaded: LoadedModel, encoding: MetaEncoding, target: Target
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Run the mask decoder once.
 
     Returns
@@ -68,6 +71,8 @@ def _decode(
         1 inside, 0 outside.
     scores : ndarray, shape (N,), dtype float32
         The model's guess of each mask's overlap with the truth.
+    logits : ndarray, shape (N, h, w), dtype float32
+        The masks in low resolution, before they were cut.
     """
     prompts: dict[str, Any] = {}
     if target.points:
@@ -79,13 +84,14 @@ def _decode(
         size = compat.click_model(loaded.model).low_res_mask_size
         prompts["mask_input"] = mask_logits(target.mask, encoding.shape, size)
     try:
-        masks, scores, _ = loaded.model.predict_inst(
+        masks, scores, low = loaded.model.predict_inst(
             encoding.state(), multimask_output=False, **prompts
         )
     finally:
         # After an error the predictor would go on holding the image's features.
         loaded.model.inst_interactive_predictor.reset_predictor()
-    return masks.reshape(-1, *encoding.shape), scores.reshape(-1)
+    logits = low.reshape(-1, *low.shape[-2:])
+    return masks.reshape(-1, *encoding.shape), scores.reshape(-1), logits
 
 
 def mask_logits(prompt: MaskPrompt, shape: tuple[int, int], size: int) -> npt.NDArray[np.float32]:

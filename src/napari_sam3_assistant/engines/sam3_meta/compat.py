@@ -49,8 +49,8 @@ def import_model_builder(measures: Measures) -> Any:  # noqa: ANN401
 
     with ExitStack() as stack:
         stack.enter_context(quiet())
-        stack.enter_context(_kept(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(_kept(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(kept(torch.backends.cuda.matmul, "allow_tf32"))
+        stack.enter_context(kept(torch.backends.cudnn, "allow_tf32"))
         stack.enter_context(_edt_module(needed=measures.distance))
         stack.enter_context(_pkg_resources_module())
         try:
@@ -71,12 +71,13 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*CUDA is not available", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated")
+        warnings.filterwarnings("ignore", message=".*timm.models.layers is deprecated")
         yield
 
 
 @contextmanager
-def _kept(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
-    """Put an attribute back to what it was."""
+def kept(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
+    """Put an attribute back to what it was when the block ends."""
     before = getattr(owner, name)
     try:
         yield
@@ -178,6 +179,8 @@ def _call_on(
 
     if func is torch.Tensor.to:
         args = tuple(swapped(value) for value in args)
+    if not on_cuda:
+        kwargs.pop("pin_memory", None)
     for name in kwargs.keys() & {"device", "dtype"}:
         kwargs[name] = swapped(kwargs[name])
     return func(*args, **kwargs)

@@ -82,11 +82,15 @@ def applied(measures: Measures) -> Iterator[None]:
             stack.enter_context(_slow_distance_transform())
         if measures.perflib:
             stack.enter_context(_no_perflib())
+        stack.enter_context(_no_components_of_nothing())
+        # ``mask_iou`` (masks_ops.py:48) compares all pairs of masks at once: 26 GB for 200 objects.
+        stack.enter_context(_replaced_everywhere("mask_iou", overlaps))
         yield
 
 
 @contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+    """Replace a name in a module of the package while in the block."""
     before = getattr(module, name)
     setattr(module, name, value)
     try:
@@ -101,7 +105,7 @@ def _replaced_everywhere(name: str, value: Any) -> Iterator[None]:  # noqa: ANN4
     with ExitStack() as stack:
         for key, module in list(sys.modules.items()):
             if key.startswith("sam3.") and hasattr(module, name):
-                stack.enter_context(_replaced(module, name, value))
+                stack.enter_context(replaced(module, name, value))
         yield
 
 
@@ -143,11 +147,51 @@ def _no_perflib() -> Iterator[None]:
     perflib = importlib.import_module("sam3.perflib")
     components = importlib.import_module("sam3.perflib.connected_components")
     with ExitStack() as stack:
-        stack.enter_context(_replaced(perflib, "is_enabled", value=False))
+        stack.enter_context(replaced(perflib, "is_enabled", value=False))
         stack.enter_context(
-            _replaced(components, "connected_components", components.connected_components_cpu)
+            replaced(components, "connected_components", components.connected_components_cpu)
         )
         yield
+
+
+@contextmanager
+def _no_components_of_nothing() -> Iterator[None]:
+    """Let holes be filled where there are no masks.
+
+    ``connected_components_cpu`` (``connected_components.py:48``) stacks an empty list when a frame
+    has no new object, and fails.
+    """
+    module = importlib.import_module("sam3.perflib.connected_components")
+    label = module.connected_components
+
+    def components(masks: torch.Tensor) -> Any:  # noqa: ANN401
+        return label(masks) if len(masks) else (masks.int(), masks.int())
+
+    with replaced(module, "connected_components", components):
+        yield
+
+
+def overlaps(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return the intersection over union of each pair of masks, as ``mask_iou`` of the package.
+
+    Parameters
+    ----------
+    masks, others : Tensor, shape (N, H, W) and (M, H, W), dtype bool
+        The masks.
+
+    Returns
+    -------
+    Tensor, shape (N, M), dtype float32
+        0 for two empty masks.
+    """
+    import torch
+
+    areas = others.sum((1, 2))
+    found = torch.zeros((len(masks), len(others)), device=masks.device)
+    for row, mask in zip(found, masks, strict=True):
+        common = (others & mask).sum((1, 2))
+        row.copy_(common / (areas + mask.sum() - common).clamp(min=1))
+    return found
 
 
 def distance_transform(masks: torch.Tensor) -> torch.Tensor:

@@ -1,29 +1,37 @@
-"""The engine: SAM 3 by Meta's own package, for single planes."""
+"""The engine: SAM 3 by Meta's own package, for planes and stacks."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.clicks import segment_target
 from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding, backbone_out
 from napari_sam3_assistant.engines.sam3_meta.grounding import Grounder
-from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel, load_model
+from napari_sam3_assistant.engines.sam3_meta.loading import (
+    LoadedModel,
+    load_model,
+    sam3_version,
+)
+from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
 from napari_sam3_assistant.engines.stages import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy.typing as npt
     import torch
 
+    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.engines.targets import Target
@@ -35,11 +43,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     @property
     def version(self) -> str:
         """Version of the sam3 package."""
-        try:
-            return version("sam3")
-        except PackageNotFoundError:
-            # A copy of the repository on the path, that was never installed.
-            return "unknown"
+        return sam3_version()
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> MetaEncoding:
         """Return the encoding that :meth:`MetaEncoding.tensors` was asked of.
@@ -61,6 +65,21 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         with self._calls(model):
             positions = model.positions(lambda: compat.position_encodings(model.model, maps))
         return MetaEncoding(shape, backbone_out(maps, click_maps, positions))
+
+    def track(
+        self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
+    ) -> MetaTrack:
+        """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
+        del options
+        return MetaTrack(frames, self._working, self._turns.check, new_id)
+
+    @contextmanager
+    def _working(self, reporter: Reporter) -> Iterator[LoadedModel]:
+        """Wait for this caller's turn and give the model."""
+        with self._turns.turn(reporter), map_engine_errors():
+            model = self.model
+            with self._calls(model):
+                yield model
 
     def _which_folder(self) -> str:
         return "Choose the folder with sam3.pt of facebook/sam3."

@@ -63,10 +63,8 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         return Detections(scores.float().cpu().numpy(), answer["pred_masks"][0])
 
     def _encode(self, phrase: str) -> dict[str, Any]:
+        check_phrase(self._loaded, phrase)
         backbone = self._loaded.model.backbone
-        # The begin and the end are tokens too; the package cuts what is longer without a word.
-        length = len(backbone.language_backbone.tokenizer.encode(phrase)) + 2
-        check_length(length, backbone.language_backbone.context_length)
         encoded: dict[str, Any] = backbone.forward_text([phrase], device=self._loaded.device)
         return encoded
 
@@ -87,3 +85,23 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         labels = torch.tensor([exemplar.positive for exemplar in exemplars], dtype=torch.bool)
         device = self._loaded.device
         return compat.geometric_prompt(torch.from_numpy(boxes).to(device), labels.to(device))
+
+
+def check_phrase(loaded: LoadedModel, phrase: str) -> None:
+    """Refuse a phrase that is too long; the package cuts it without a word.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The weights.
+    phrase : str
+        The phrase.
+
+    Raises
+    ------
+    PromptError
+        If it is too long.
+    """
+    text = loaded.model.backbone.language_backbone
+    # The begin and the end are tokens too.
+    check_length(len(text.tokenizer.encode(phrase)) + 2, text.context_length)

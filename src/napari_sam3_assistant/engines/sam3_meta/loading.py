@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.device import choose_device, supports_bfloat16
 from napari_sam3_assistant.engines.recent import Recent
-from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
+from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels, compat_video
 from napari_sam3_assistant.engines.sam3_meta.bpe import find_bpe
 from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
     find_weights,
@@ -54,6 +55,7 @@ class LoadedModel:
     weights: str
     measures: ExitStack
     _positions: Recent[Sequence[torch.Tensor]] = field(default_factory=lambda: Recent(1))
+    _video: Recent[Any] = field(default_factory=lambda: Recent(2))
 
     @property
     def number_format(self) -> str:
@@ -68,9 +70,30 @@ class LoadedModel:
         """
         return self._positions.get_or_make("all", make)
 
+    @property
+    def tracker(self) -> Any:  # noqa: ANN401 - sam3 ships no types
+        """The tracker for stacks, of the same weights."""
+        return self._video.get_or_make("tracker", lambda: compat_video.make_tracker(self.model))
+
+    @property
+    def video(self) -> Any:  # noqa: ANN401
+        """The model that follows phrases through stacks, of the same weights."""
+        return self._video.get_or_make(
+            "video", lambda: compat_video.make_video_model(self.model, self.tracker, self.device)
+        )
+
     def close(self) -> None:
         """Undo what was done to the package."""
         self.measures.close()
+
+
+def sam3_version() -> str:
+    """Return the version of the sam3 package."""
+    try:
+        return version("sam3")
+    except PackageNotFoundError:
+        # A copy of the repository on the path, that was never installed.
+        return "unknown"
 
 
 def choose_cpu_or_cuda(requested: str) -> str:

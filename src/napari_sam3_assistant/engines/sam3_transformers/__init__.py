@@ -23,6 +23,7 @@ SPEC = EngineSpec(
     accepts=frozenset(PromptKind),
     needs_weights=True,
     video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}),
+    soft_masks=True,
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
 _FIRST_WITH_SAM3 = 5

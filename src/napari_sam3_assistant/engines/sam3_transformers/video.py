@@ -1,4 +1,13 @@
-"""SAM 3 through a stack: prompted objects by its tracker, phrases by its video model."""
+"""SAM 3 through a stack: prompted objects by its tracker, phrases by its video model.
+
+What is encoded when: a frame once for all objects that are followed through it. A prompted frame
+that the image heads have encoded (to find objects, or for a preview before) is not encoded again
+for its prompts; only the tracker's small neck runs again, as the maps that the image heads keep of
+it have their "no memory" embedding added. For a phrase every frame is encoded once by
+``Sam3VideoModel.forward``, which takes pixels and no encoding (transformers 5.23), so a frame
+with a phrase and clicks is encoded twice: once for the clicks, before the pass begins, as objects
+keep to prompts that lie ahead, and once in the pass.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +18,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.tracks import TrackedFrame
+from napari_sam3_assistant.engines.device import memory_device
 from napari_sam3_assistant.engines.low_resolution_masks import to_records
 from napari_sam3_assistant.engines.sam3_transformers.video_objects import FollowedObject
 from napari_sam3_assistant.engines.sam3_transformers.video_phrases import FollowedPhrases
@@ -29,9 +39,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
     Working = Callable[[Reporter], AbstractContextManager[LoadedModel]]
-
-# Below so much free memory of the GPU the objects' memory lies in that of the computer.
-_ROOMY = 8 << 30
 
 
 class TransformersTrack:
@@ -67,6 +74,11 @@ class TransformersTrack:
         self._objects: dict[int, FollowedObject] = {}
         self._phrases: FollowedPhrases | None = None
         self._prompter: Any = None
+        self._known: Callable[[int, Reporter], Any] = lambda _frame, _reporter: None
+
+    def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
+        """Take what the image heads have encoded; see :class:`.engines.video.ReusesEncodings`."""
+        self._known = known
 
     def add(self, seed: Seed) -> None:
         """Take what names an object on a frame; it is read when the frame is.
@@ -86,7 +98,7 @@ class TransformersTrack:
                 )
             with self._working(NullReporter()) as model:
                 object_ = FollowedObject(
-                    model, self._frames.shape, len(self._frames), _state_device(model.device)
+                    model, self._frames.shape, len(self._frames), memory_device(model.device)
                 )
             self._objects[seed.object_id] = object_
         object_.text = seed.text or object_.text
@@ -112,7 +124,7 @@ class TransformersTrack:
                     model,
                     self._frames.shape,
                     len(self._frames),
-                    _state_device(model.device),
+                    memory_device(model.device),
                     self._new_id,
                 )
             processor = Sam3VideoProcessor.from_pretrained(self._folder, local_files_only=True)
@@ -146,8 +158,12 @@ class TransformersTrack:
         """Segment the objects on the frames of new prompts."""
         waiting = {frame for object_ in self._objects.values() for frame in object_.pending}
         for frame in sorted(waiting):
+            encoding = self._known(frame, reporter)
             with self._working(reporter) as model:
-                features = self._encode(model, frame, reporter)
+                if encoding is None:
+                    features = self._encode(model, frame, reporter)
+                else:
+                    features = _features(model, encoding.vision, frame)
                 for object_ in self._objects.values():
                     if frame in object_.pending:
                         self._check(reporter)
@@ -194,20 +210,11 @@ class TransformersTrack:
 
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the features of a frame, as the sessions of all objects take them."""
-        from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
-            Sam3TrackerVideoInferenceCache,
-        )
-
         pixels = self._pixels(model, frame)
         with watched(_layers(model), "", NullReporter(), lambda: self._check(reporter)):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
-        maps, positions = model.video.get_vision_features_for_tracker(hidden)
-        features = Sam3TrackerVideoInferenceCache(model.device, model.device)
-        features.cache_vision_features(
-            frame, {"vision_feats": maps, "vision_pos_embeds": positions}
-        )
-        return features
+        return _features(model, hidden, frame)
 
     def _pixels(self, model: LoadedModel, frame: int) -> torch.Tensor:
         # A read-only or strided array would be refused, or warned of, by torch.
@@ -232,15 +239,27 @@ class TransformersTrack:
         reporter.check()
 
 
+def _features(model: LoadedModel, encoded: Any, frame: int) -> Any:  # noqa: ANN401
+    """Return what the tracker looks at of an encoded frame, as its sessions take it.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    encoded : Sam3VisionEncoderOutput or BaseModelOutput
+        Of it only the image encoder's own output is used, ``last_hidden_state``.
+    frame : int
+        The frame's number.
+    """
+    from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
+        Sam3TrackerVideoInferenceCache,
+    )
+
+    maps, positions = model.video.get_vision_features_for_tracker(encoded)
+    features = Sam3TrackerVideoInferenceCache(model.device, model.device)
+    features.cache_vision_features(frame, {"vision_feats": maps, "vision_pos_embeds": positions})
+    return features
+
+
 def _layers(model: LoadedModel) -> Any:  # noqa: ANN401 - transformers ships no types
     return model.detector.vision_encoder.backbone.layers
-
-
-def _state_device(device: str) -> str:
-    """Return where the memory of objects lies: beside the model where there is room."""
-    import torch
-
-    if not device.startswith("cuda"):
-        return device
-    free, _ = torch.cuda.mem_get_info(device)
-    return device if free >= _ROOMY else "cpu"

@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
+
+    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
     Outputs = dict[str, dict[int, dict[str, Any]]]
 
@@ -37,6 +39,40 @@ class Frames(dict[int, Any]):
 
     def __len__(self) -> int:
         return self._count
+
+
+def open_session(
+    kind: Callable[..., Any],
+    model: LoadedModel,
+    shape: tuple[int, int],
+    count: int,
+    state_device: str,
+) -> Any:  # noqa: ANN401 - transformers ships no types
+    """Return a session of the library that keeps no frames.
+
+    Parameters
+    ----------
+    kind : type
+        ``Sam3TrackerVideoInferenceSession`` or ``Sam3VideoInferenceSession``.
+    model : LoadedModel
+        The weights.
+    shape : tuple of int
+        Height and width of a frame.
+    count : int
+        Number of frames of the stack.
+    state_device : str
+        Where its memory lies.
+    """
+    session = kind(
+        video_height=shape[0],
+        video_width=shape[1],
+        inference_device=model.device,
+        inference_state_device=state_device,
+        video_storage_device="cpu",
+        dtype=model.dtype,
+    )
+    session.processed_frames = Frames(count)
+    return session
 
 
 class Memory:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.sam3_transformers.video_memory import Frames, Memory
+from napari_sam3_assistant.engines.sam3_transformers.video_memory import Memory, open_session
 
 if TYPE_CHECKING:
     import torch
@@ -44,15 +44,9 @@ class FollowedObject:
             Sam3TrackerVideoInferenceSession,
         )
 
-        self._session: Any = Sam3TrackerVideoInferenceSession(
-            video_height=shape[0],
-            video_width=shape[1],
-            inference_device=model.device,
-            inference_state_device=state_device,
-            video_storage_device="cpu",
-            dtype=model.dtype,
+        self._session = open_session(
+            Sam3TrackerVideoInferenceSession, model, shape, count, state_device
         )
-        self._session.processed_frames = Frames(count)
         self._session.obj_id_to_idx(_NAME)
         self._shape = shape
         self._memory = Memory(model.video.tracker_model.config)

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.low_resolution_masks import to_records
-from napari_sam3_assistant.engines.sam3_transformers.video_memory import Frames, Memory
+from napari_sam3_assistant.engines.sam3_transformers.video_memory import Memory, open_session
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -49,15 +49,7 @@ class FollowedPhrases:
     ) -> None:
         from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
-        self._session: Any = Sam3VideoInferenceSession(
-            video_height=shape[0],
-            video_width=shape[1],
-            inference_device=model.device,
-            inference_state_device=state_device,
-            video_storage_device="cpu",
-            dtype=model.dtype,
-        )
-        self._session.processed_frames = Frames(count)
+        self._session = open_session(Sam3VideoInferenceSession, model, shape, count, state_device)
         self._shape = shape
         self._memory = Memory(model.video.tracker_model.config)
         self._new_id = new_id
