@@ -2,6 +2,7 @@
 
     python benchmarks/mask_operations.py            the plane and the stack, a minute
     python benchmarks/mask_operations.py --lazy     and a 60000 x 60000 zarr, minutes
+    python benchmarks/mask_operations.py --window   instead the pauses of napari's window, minutes
 
 Extra memory is the growth of the process's peak while the operation runs, over the label array.
 """
@@ -149,7 +150,13 @@ def huge(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lazy", action="store_true", help="measure a 60000 x 60000 zarr too")
+    parser.add_argument("--window", action="store_true", help="measure the window's pauses only")
     arguments = parser.parse_args()
+    if arguments.window:
+        from mask_window import window  # opens napari
+
+        window(plane())
+        return
     small_ones(plane())
     a_stack(stack())
     if arguments.lazy:

@@ -25,6 +25,16 @@ class MaskStage:
             self._calls.get(timeout=30)()
         return self.model.message.text
 
+    def deliver_one(self):
+        """Deliver the next result, if something runs."""
+        if self.model.running:
+            self._calls.get(timeout=30)()
+
+    def drain(self):
+        """Do what was put off, such as drawing."""
+        while not self._calls.empty():
+            self._calls.get()()
+
     def add(self, labels, target=True, **options):
         layer = self.viewer.add_labels(np.array(labels), **options)
         if target:

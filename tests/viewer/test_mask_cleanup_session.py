@@ -120,7 +120,9 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(stage):
     assert np.count_nonzero(shown.data == 1) == 6
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()
-    assert "SAM3 mask changes" not in stage.viewer.layers
+    assert not shown.visible
+    stage.binding.close()
+    assert shown not in stage.viewer.layers
 
 
 def test_right_click_deletes_a_label_or_a_component(stage):
@@ -229,7 +231,7 @@ def test_a_removed_layer_is_forgotten(stage):
     stage.viewer.layers.remove(layer)
 
     assert stage.model.target == ""
-    assert stage.binding.session.jobs.history.nbytes == 0
+    assert stage.binding.session.edits.history.nbytes == 0
     with pytest.raises(MaskError, match="Choose a target"):
         stage.cleanup.undo()
 
@@ -246,7 +248,7 @@ def test_a_layer_that_is_removed_in_the_middle_of_a_job(stage):
 
 def test_the_bound_of_the_history_is_said(stage):
     stage.add(LABELS)
-    stage.binding.session.jobs.history.limit = 1
+    stage.binding.session.edits.history.limit = 1
 
     stage.cleanup.apply(Operation.KEEP_LARGEST)
 

@@ -82,7 +82,7 @@ def test_append_and_replace_write_into_the_accepted_layer(stage, preview, mode, 
 
     assert stage.settle() == "Updated accepted object layer: a_one."
     assert layer.data.tolist() == expected
-    stage.collection.undo_accepted()
+    stage.collection.undo()
     assert layer.data.tolist() == [[9, 9, 0, 0], [9, 9, 9, 9]]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.masks import cleanup
-from napari_sam3_assistant.core.masks.labels import parse_values
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.mask_model import RightClick
 from napari_sam3_assistant.session.mask_scene import Scope
+from napari_sam3_assistant.session.mask_settings import settings_of
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.edit_masks import (
@@ -20,10 +20,11 @@ from napari_sam3_assistant.workflows.edit_masks import (
     analyse,
     compute_edit,
     preview_edit,
+    preview_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.session.mask_edits import MaskEdits
     from napari_sam3_assistant.session.mask_jobs import MaskJobs
     from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.mask_scene import FrozenLabels, MaskScene
 
+OF_ROWS = (Operation.DELETE_SELECTED, Operation.CHANGE_SELECTED)
 _NO_TARGET = "Choose a target labels layer."
 
 
@@ -49,12 +52,17 @@ class MaskCleanup:
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
+    edits : MaskEdits
+        Writes what was found and keeps what can be taken back.
     """
 
-    def __init__(self, model: MaskModel, scene: MaskScene, jobs: MaskJobs) -> None:
+    def __init__(
+        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits
+    ) -> None:
         self.model = model
         self._scene = scene
         self._jobs = jobs
+        self._edits = edits
         model.events.target.connect(self._on_target)
 
     # -- the table ------------------------------------------------------------------------
@@ -87,11 +95,8 @@ class MaskCleanup:
         MaskError
             If no row is chosen.
         """
-        found, rows = self._chosen("delete")
-        frozen, _ = self._target()
-        edit = cleanup.delete_components(found, rows, frozen.array.dtype)
-        many = counted(len(rows), "selected component")
-        self._commit(edit, f"Deleted {many} from “{frozen.name}”.")
+        edit, many, name = self._edit_of_rows(Operation.DELETE_SELECTED)
+        self._commit(edit, f"Deleted {many} from “{name}”.")
 
     def change_selected(self) -> None:
         """Give the components of the chosen rows the new value.
@@ -101,12 +106,8 @@ class MaskCleanup:
         MaskError
             If no row is chosen or the value does not fit.
         """
-        found, rows = self._chosen("change")
-        frozen, _ = self._target()
-        value = self.model.new_value
-        edit = cleanup.assign_components(found, rows, value, frozen.array.dtype)
-        many = counted(len(rows), "selected component")
-        self._commit(edit, f"Changed {many} of “{frozen.name}” to {value}.")
+        edit, many, name = self._edit_of_rows(Operation.CHANGE_SELECTED)
+        self._commit(edit, f"Changed {many} of “{name}” to {self.model.new_value}.")
 
     def go_to(self, row: int) -> None:
         """Show a component in the middle of the view.
@@ -136,30 +137,6 @@ class MaskCleanup:
 
     # -- operations -----------------------------------------------------------------------
 
-    def settings(self, operation: Operation) -> Settings:
-        """Return the choices as they are now.
-
-        Raises
-        ------
-        MaskError
-            If values are to be replaced and the text names none.
-        """
-        model = self.model
-        merges = operation is Operation.MERGE_VALUES
-        return Settings(
-            connectivity=model.connectivity,
-            minimum=model.minimum,
-            hole_size=model.hole_size,
-            radius=model.radius,
-            distance=model.distance,
-            centres=model.centres,
-            per_slice=model.per_slice,
-            per_label=model.per_label,
-            by_component=model.by_component,
-            values=parse_values(model.values_text) if merges else (),
-            new_value=model.new_value,
-        )
-
     def apply(self, operation: Operation) -> None:
         """Do an operation on the target.
 
@@ -175,7 +152,7 @@ class MaskCleanup:
             self.hide_preview()
             pixels = counted(edit.pixels, "pixel")
             done = f"{operation.capitalize()}: changed {pixels} of “{name}”."
-            self._jobs.commit(key, edit, done, self._after_edit)
+            self._edits.commit(key, edit, done, self._after_edit)
 
         self._jobs.start(operation.capitalize(), partial(compute_edit, request), write)
 
@@ -189,7 +166,12 @@ class MaskCleanup:
         """
         key = self.model.target
         self.model.previewing = operation
-        request = self._request(operation)
+        try:
+            work = self._preview_work(operation)
+        except MaskError:
+            self._scene.hide_changes()  # until the choices make sense
+            self.model.preview = None
+            raise
 
         def show(result: tuple[LabelEdit, npt.NDArray[np.uint8] | None]) -> None:
             edit, image = result
@@ -204,7 +186,7 @@ class MaskCleanup:
             hidden = " They are spread too widely to be shown." if image is None else ""
             self._jobs.say(f"{operation.capitalize()} would change {pixels}.{hidden}")
 
-        self._jobs.start("The preview", partial(preview_edit, request), show)
+        self._jobs.start("The preview", work, show)
 
     def hide_preview(self) -> None:
         """Show no effect of an operation any more."""
@@ -213,6 +195,10 @@ class MaskCleanup:
         self.model.previewing = None
         self.model.preview = None
         self._scene.hide_changes()
+
+    def forget_preview(self) -> None:
+        """Take out of the viewer what showed effects of operations."""
+        self._scene.forget_changes()
 
     def delete_at(self, pixel: Sequence[int]) -> None:
         """Delete the label, or the component, at a pixel of the target.
@@ -242,7 +228,7 @@ class MaskCleanup:
             what = "a component of label" if component else "label value"
             pixels = counted(edit.pixels, "pixel")
             done = f"Removed {what} {value} from “{frozen.name}” ({pixels})."
-            self._jobs.commit(key, edit, done, self._after_edit)
+            self._edits.commit(key, edit, done, self._after_edit)
 
         self._jobs.start("Right-click delete", find, write)
 
@@ -271,18 +257,20 @@ class MaskCleanup:
     def note_painting(self, key: str, edit: LabelEdit) -> None:
         """Take note that the user painted on a layer."""
         if edit.pixels:
-            self._jobs.remember(key, edit)
+            self._edits.painted(key, edit)
             self._outdate(key)
 
     def note_replaced(self, key: str, *, same_shape: bool) -> None:
         """Take note that a layer got other data."""
+        if key == self.model.target:
+            self._jobs.cancel()
         if not same_shape:
             self.note_removed(key)
         self._outdate(key)
 
     def note_removed(self, key: str) -> None:
         """Forget what can be taken back on a layer that is gone."""
-        self._jobs.history.forget(key)
+        self._edits.forget(key)
         if key == self.model.target:
             self._on_target()
 
@@ -300,7 +288,27 @@ class MaskCleanup:
             raise MaskError("Only a whole layer can be renumbered.", "Choose “whole layer”.")
         ones = (1.0,) * frozen.array.ndim
         spacing = frozen.scale if self.model.physical else ones
-        return EditRequest(frozen.array, operation, self.settings(operation), spacing, box)
+        return EditRequest(
+            frozen.array, operation, settings_of(self.model, operation), spacing, box
+        )
+
+    def _preview_work(self, operation: Operation) -> Callable[[Reporter], Iterator[Any]]:
+        if operation in OF_ROWS:
+            return partial(preview_of, self._edit_of_rows(operation)[0])
+        return partial(preview_edit, self._request(operation))
+
+    def _edit_of_rows(self, operation: Operation) -> tuple[LabelEdit, str, str]:
+        """Return what changes the chosen rows, how many these are, and the layer's name."""
+        deletes = operation is Operation.DELETE_SELECTED
+        found, rows = self._chosen("delete" if deletes else "change")
+        frozen, _ = self._target()
+        dtype, value = frozen.array.dtype, self.model.new_value
+        edit = (
+            cleanup.delete_components(found, rows, dtype)
+            if deletes
+            else cleanup.assign_components(found, rows, value, dtype)
+        )
+        return edit, counted(len(rows), "selected component"), frozen.name
 
     def _chosen(self, verb: str) -> tuple[Components, list[int]]:
         found = self.model.components
@@ -311,13 +319,13 @@ class MaskCleanup:
 
     def _commit(self, edit: LabelEdit, done: str) -> None:
         self.hide_preview()
-        self._jobs.commit(self.model.target, edit, done, self._after_edit)
+        self._edits.commit(self.model.target, edit, done, self._after_edit)
 
     def _step(self, *, forward: bool) -> None:
         if self.model.choice(self.model.target) is None:
             raise MaskError(_NO_TARGET)
         self.hide_preview()
-        self._jobs.step(self.model.target, self._after_edit, forward=forward)
+        self._edits.step(self.model.target, self._after_edit, forward=forward)
 
     def _after_edit(self) -> None:
         """Bring the table up to date, where that is quick."""
@@ -352,4 +360,4 @@ class MaskCleanup:
         self.model.selected = ()
         self.model.components = None
         self.model.components_stale = False
-        self._jobs.tell_history()
+        self._edits.tell_history()

@@ -23,6 +23,7 @@ from napari_sam3_assistant.core.masks.merge import (
 )
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.mask_model import SaveMode
+from napari_sam3_assistant.session.mask_outputs import MaskOutputs
 from napari_sam3_assistant.session.mask_scene import NewLabels
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.wording import counted
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.session.mask_edits import MaskEdits
     from napari_sam3_assistant.session.mask_jobs import MaskJobs
     from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.mask_scene import MaskScene
@@ -61,12 +63,38 @@ class MaskCollection:
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
+    edits : MaskEdits
+        Makes and fills layers and keeps what can be taken back.
     """
 
-    def __init__(self, model: MaskModel, scene: MaskScene, jobs: MaskJobs) -> None:
+    def __init__(
+        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits
+    ) -> None:
         self.model = model
         self._scene = scene
         self._jobs = jobs
+        self._edits = edits
+        self._outputs = MaskOutputs(scene, jobs, edits)
+
+    def undo(self) -> None:
+        """Take the latest step back on a layer that was made or changed here.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        self._edits.step_collected(forward=False)
+
+    def redo(self) -> None:
+        """Do the step again that was taken back.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        self._edits.step_collected(forward=True)
 
     # -- accepted objects -----------------------------------------------------------------
 
@@ -99,22 +127,9 @@ class MaskCollection:
 
         def write(edit: LabelEdit) -> None:
             done = f"Updated accepted object layer: {target.name}."
-            self._jobs.commit(target.key, edit, done, _nothing)
+            self._edits.commit(target.key, edit, done, partial(self._edits.follow, target.key))
 
         self._jobs.start("Saving the object", work, write)
-
-    def undo_accepted(self) -> None:
-        """Take the last change of the accepted target back.
-
-        Raises
-        ------
-        MaskError
-            If there is none.
-        """
-        target = self.model.choice(self.model.accepted_target)
-        if target is None:
-            raise MaskError("Select an accepted target layer.")
-        self._jobs.step(target.key, _nothing, forward=False)
 
     def _save_new(self) -> None:
         model, key = self.model, self.model.source
@@ -146,9 +161,12 @@ class MaskCollection:
             yield labels.copy()
 
         def add(labels: npt.NDArray[Any]) -> None:
-            name = f"{class_name}_{object_name}"
-            name = self._scene.add(NewLabels(name, ACCEPTED, labels, key, metadata))
-            self._jobs.say(f"Saved accepted object layer: {name}.", Level.SUCCESS)
+            fresh = NewLabels(f"{class_name}_{object_name}", ACCEPTED, labels, key, metadata)
+
+            def tell(name: str) -> None:
+                self._jobs.say(f"Saved accepted object layer: {name}.", Level.SUCCESS)
+
+            self._outputs.add(fresh, "save accepted object", tell)
 
         self._jobs.start("Saving the object", copy, add)
 
@@ -196,13 +214,17 @@ class MaskCollection:
                 "source_accepted_layers": [source.name for source in sources],
             }
             name = self.model.merge_output.strip() or DEFAULT_WORKING
-            name = self._scene.put(NewLabels(name, WORKING, merged.labels, keys[0], metadata))
             shared = counted(merged.overlap, "pixel")
-            self._jobs.say(
-                f"Merged {counted(len(keys), 'accepted object layer')} into class mask: {name} "
-                f"({shared} shared; the layer further up won).",
-                Level.SUCCESS,
-            )
+
+            def tell(made: str) -> None:
+                self._jobs.say(
+                    f"Merged {counted(len(keys), 'accepted object layer')} into class mask: {made} "
+                    f"({shared} shared; the layer further up won).",
+                    Level.SUCCESS,
+                )
+
+            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
+            self._outputs.put(fresh, "class merge", tell)
 
         self._jobs.start("The merge", work, put)
 
@@ -240,16 +262,20 @@ class MaskCollection:
                 "class_names": merged.classes,
                 "object_classes": merged.class_of,
             }
-            made = self._scene.put(NewLabels(name, FINAL, merged.labels, keys[0], metadata))
             many = counted(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
-            self._jobs.say(
-                f"Merged {counted(len(keys), 'class mask layer')} into final mask: {made} "
-                f"({merged.overlap} pixels overlapped{of}).",
-                Level.SUCCESS,
-            )
-            if then is not None:
-                then()
+
+            def tell(made: str) -> None:
+                self._jobs.say(
+                    f"Merged {counted(len(keys), 'class mask layer')} into final mask: {made} "
+                    f"({counted(merged.overlap, 'pixel')} overlapped{of}).",
+                    Level.SUCCESS,
+                )
+                if then is not None:
+                    then()
+
+            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata)
+            self._outputs.put(fresh, "final merge", tell)
 
         self._jobs.start("The merge", work, put)
 
@@ -271,11 +297,14 @@ class MaskCollection:
             yield overlap_map(sources)
 
         def put(labels: npt.NDArray[np.uint16]) -> None:
-            names = [source.name for source in sources]
-            metadata = {"source_layers": names}
-            name = self._scene.put(NewLabels(OVERLAP_NAME, OVERLAP, labels, keys[0], metadata))
+            metadata = {"source_layers": [source.name for source in sources]}
             many = counted(len(keys), "layer")
-            self._jobs.say(f"Created overlap map “{name}” from {many}.", Level.SUCCESS)
+
+            def tell(made: str) -> None:
+                self._jobs.say(f"Created overlap map “{made}” from {many}.", Level.SUCCESS)
+
+            fresh = NewLabels(OVERLAP_NAME, OVERLAP, labels, keys[0], metadata)
+            self._outputs.put(fresh, "overlap map", tell)
 
         self._jobs.start("The overlap map", work, put)
 
@@ -345,7 +374,3 @@ class MaskCollection:
             name = choice.class_name if choice else ""
             sources.append(Source(frozen.name, frozen.array, name, value))
         return sources
-
-
-def _nothing() -> None:
-    """Do nothing more."""

@@ -65,6 +65,11 @@ class MaskModel:
         what to make of them.
     running, progress, message, can_undo, can_redo
         What is going on.
+    stroke : bool
+        Whether the user holds the mouse button down on the canvas.
+    undo_collected, redo_collected
+        What was made, filled or changed last by the tabs that collect, and what was taken back
+        last; empty if there is nothing.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -117,6 +122,9 @@ class MaskModel:
     message: Message = field(default_factory=lambda: Message("Ready"))
     can_undo: bool = False
     can_redo: bool = False
+    stroke: bool = False
+    undo_collected: str = ""
+    redo_collected: str = ""
 
     @property
     def accepted_of_class(self) -> tuple[LabelsChoice, ...]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -72,6 +72,8 @@ class FrozenLabels:
         Name of the image that the labels belong to.
     classes : Classes
         What the labels stand for.
+    smaller : tuple of array-like of int
+        The smaller levels of a pyramid.
     """
 
     array: Any
@@ -79,6 +81,7 @@ class FrozenLabels:
     scale: tuple[float, ...]
     image_name: str
     classes: Classes
+    smaller: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +107,28 @@ class NewLabels:
     labels: npt.NDArray[np.integer[Any]]
     like: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TakenLayer:
+    """A layer that was taken out of the viewer, to be brought back.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    layer : object
+        The layer itself.
+    place : int
+        Where it was in the list of layers.
+    nbytes : int
+        How much memory its labels take.
+    """
+
+    name: str
+    layer: Any
+    place: int
+    nbytes: int
 
 
 class MaskScene(Protocol):
@@ -136,11 +161,11 @@ class MaskScene(Protocol):
     def check_aligned(self, keys: Sequence[str]) -> None:
         """Raise MaskError unless the layers lie on top of each other."""
 
-    def write(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
-        """Write a small edit, or take it back, and show it: at once, without a job."""
+    def lock(self, key: str) -> Callable[[], None]:
+        """Keep the user from painting on a layer until what is returned is called."""
 
-    def changed(self, key: str, edit: LabelEdit) -> None:
-        """Show that an edit was written to a layer."""
+    def redraw(self, key: str, box: Box) -> Iterator[None]:
+        """Show a part of a layer anew; yields where the event loop may have its turn."""
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box (see ``core.masks.edits.kinds``)."""
@@ -148,11 +173,31 @@ class MaskScene(Protocol):
     def hide_changes(self) -> None:
         """Show that no more."""
 
-    def add(self, fresh: NewLabels) -> str:
-        """Add a layer; returns its name."""
+    def forget_changes(self) -> None:
+        """Keep nothing of what was shown."""
 
-    def put(self, fresh: NewLabels) -> str:
-        """Add a layer, or fill the one of that name and role anew; returns its name."""
+    def builder(self, fresh: NewLabels) -> Callable[[], object]:
+        """Return what builds a layer, on whichever thread: that takes a while."""
+
+    def add(self, built: object) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+
+    def made_before(self, fresh: NewLabels) -> str:
+        """Return the key of the layer of that name, role and shape; empty if there is none."""
+
+    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Set what is known of a layer; returns what was."""
+
+    def swap(
+        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
+        """Give a layer other labels; returns those that it had, and what was known of them."""
+
+    def take(self, key: str) -> TakenLayer:
+        """Take a layer out of the viewer."""
+
+    def bring(self, taken: TakenLayer) -> None:
+        """Put a layer back that was taken out."""
 
     def go_to(self, key: str, centre: Sequence[float]) -> None:
         """Show a pixel of a layer in the middle of the view."""

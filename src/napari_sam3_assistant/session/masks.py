@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.session.mask_cleanup import MaskCleanup
 from napari_sam3_assistant.session.mask_collect import MaskCollection
+from napari_sam3_assistant.session.mask_edits import MaskEdits
 from napari_sam3_assistant.session.mask_jobs import MaskJobs
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ class MaskSession:
 
     def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
         self.model = model
-        self.jobs = MaskJobs(model, scene, deliver)
-        self.cleanup = MaskCleanup(model, scene, self.jobs)
-        self.collection = MaskCollection(model, scene, self.jobs)
+        self.jobs = MaskJobs(model, deliver)
+        self.edits = MaskEdits(model, scene, self.jobs, deliver)
+        self.cleanup = MaskCleanup(model, scene, self.jobs, self.edits)
+        self.collection = MaskCollection(model, scene, self.jobs, self.edits)
 
     def cancel(self) -> None:
         """Stop what is running; nothing is changed by half."""
@@ -42,4 +44,5 @@ class MaskSession:
     def close(self) -> None:
         """Stop the work."""
         self.cleanup.hide_preview()
+        self.cleanup.forget_preview()
         self.jobs.close()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.mask_model import MaskModel, RightClick
 from napari_sam3_assistant.session.masks import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.mask_layers import ViewerMasks, array_of, mask_layers
 from napari_sam3_assistant.viewer.mask_painting import edit_of_strokes
 from napari_sam3_assistant.viewer.roles import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari.components import ViewerModel
     from napari.layers import Labels
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT = 1, 2
 _POINTING = {"pan_zoom", "pick"}
-_BINDINGS: WeakKeyDictionary[ViewerModel, ReferenceType[MaskBinding]] = WeakKeyDictionary()
+_BINDINGS: Bindings[MaskBinding] = WeakKeyDictionary()
 
 
 def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
@@ -38,16 +38,10 @@ def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     deliver : callable
         Runs what it is given on the GUI thread.
     """
-    real = inspect.unwrap(viewer)  # napari's proxies are new objects each time
-    known = _BINDINGS.get(real)
-    binding = known() if known is not None else None
-    if binding is None or binding.closed:
-        binding = MaskBinding(real, deliver)
-        _BINDINGS[real] = ref(binding)
-    return binding
+    return binding_of(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
 
 
-class MaskBinding:
+class MaskBinding(Held):
     """A viewer, the session of its masks, and what keeps the two in step.
 
     Parameters
@@ -59,9 +53,8 @@ class MaskBinding:
     """
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver) -> None:
+        super().__init__()
         self.viewer = viewer
-        self.closed = False
-        self._holders = 0
         self.scene = ViewerMasks(viewer)
         self.model = MaskModel()
         self.session = MaskSession(self.model, self.scene, deliver)
@@ -70,30 +63,17 @@ class MaskBinding:
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list_layers)
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
         for layer in mask_layers(viewer):
             self._watch(layer)
         self._list_layers()
 
-    def hold(self) -> None:
-        """Keep the binding open until :meth:`release` has been called as often."""
-        self._holders += 1
-
-    def release(self) -> None:
-        """Let go; the last one who does closes the binding."""
-        self._holders -= 1
-        if self._holders <= 0:
-            self.close()
-
-    def close(self) -> None:
-        """Stop the work and let go of the viewer."""
-        if self.closed:
-            return
-        self.closed = True
+    def _let_go(self) -> None:
         self.session.close()
         for emitter in ("inserted", "removed", "reordered"):
             getattr(self.viewer.layers.events, emitter).disconnect(self)
-        self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        for callback in (self._on_mouse, self._on_stroke):
+            self.viewer.mouse_drag_callbacks.remove(callback)
         for layer in mask_layers(self.viewer):
             self._forget(layer)
 
@@ -116,21 +96,22 @@ class MaskBinding:
 
     def _stepper(self, *, forward: bool) -> Callable[[Labels], None]:
         def step(layer: Labels) -> None:
-            self._step(layer, forward=forward)
+            self.step(layer, forward=forward)
 
         return step
 
-    def _step(self, layer: Labels, *, forward: bool) -> None:
-        """Undo or redo on a layer; what we don't know is napari's to take back."""
-        key, history = key_of(layer), self.session.jobs.history
-        if not (history.can_redo(key) if forward else history.can_undo(key)):
+    def step(self, layer: Labels, *, forward: bool) -> None:
+        """Undo or redo on a layer; where we know of nothing it is napari's to take back."""
+        key = key_of(layer)
+        if not self.session.edits.history.knows(key):
+            # Later on its own history would bring back what we have changed since.
             (layer.redo if forward else layer.undo)()
             return
         cleanup = self.session.cleanup
         if key == self.model.target:
             self._try(cleanup.redo if forward else cleanup.undo)
         else:
-            self._try(lambda: self.session.jobs.step(key, _nothing, forward=forward))
+            self._try(lambda: self.session.edits.step(key, _nothing, forward=forward))
 
     def _on_inserted(self, event: Event) -> None:
         if event.value in mask_layers(self.viewer):
@@ -141,7 +122,8 @@ class MaskBinding:
         key = key_of(event.value)
         if key in self._shapes:
             self._forget(event.value)
-            self.session.cleanup.note_removed(key)
+            if not self.scene.busy:
+                self.session.cleanup.note_removed(key)
             self._list_layers()
 
     def _on_data(self, event: Event) -> None:
@@ -153,8 +135,6 @@ class MaskBinding:
         self._list_layers()
 
     def _on_paint(self, event: Event) -> None:
-        if self.scene.busy:
-            return
         layer = event.source
         edit = edit_of_strokes(event.value, array_of(layer))
         self.session.cleanup.note_painting(key_of(layer), edit)
@@ -204,6 +184,17 @@ class MaskBinding:
             return
         cleanup = self.session.cleanup
         self._try(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
+
+    def _on_stroke(self, viewer: ViewerModel, event: Any) -> Iterator[None]:  # noqa: ANN401
+        """Note how long the user draws on labels: nothing else is written to them meanwhile."""
+        layer = viewer.layers.selection.active
+        if layer not in mask_layers(viewer) or str(layer.mode) in _POINTING:
+            return
+        self.model.stroke = True
+        yield
+        while event.type == "mouse_move":
+            yield
+        self.model.stroke = False
 
     def _try(self, verb: Callable[[], None]) -> None:
         try:

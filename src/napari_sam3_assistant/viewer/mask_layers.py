@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from napari.layers import Image, Labels
+from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 
-from napari_sam3_assistant.core.masks.labels import check_labels, shape_of
+from napari_sam3_assistant.core.masks.labels import check_labels
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.mask_scene import FrozenLabels, LabelsChoice, NewLabels, Scope
+from napari_sam3_assistant.session.mask_scene import (
+    FrozenLabels,
+    LabelsChoice,
+    NewLabels,
+    Scope,
+    TakenLayer,
+)
 from napari_sam3_assistant.viewer.geometry import moved
+from napari_sam3_assistant.viewer.image_layers import image_layers
+from napari_sam3_assistant.viewer.mask_display import redraw_in_parts
 from napari_sam3_assistant.viewer.mask_regions import drawn_box, visible_box
 from napari_sam3_assistant.viewer.roles import ROLE, Role, key_of, role_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -57,7 +66,7 @@ class ViewerMasks:
     Attributes
     ----------
     busy : bool
-        Whether a layer is being changed by us and not by the user.
+        Whether a layer is being taken out by us and not by the user.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -89,10 +98,11 @@ class ViewerMasks:
         if editable:
             _check_writable(array, layer.name)
         image_name = layer.metadata.get("source_image_layer") or next(
-            (one.name for one in self.viewer.layers if isinstance(one, Image)), layer.name
+            (one.name for one in image_layers(self.viewer)), layer.name
         )
         scale = tuple(abs(float(size)) for size in layer.scale)
-        return FrozenLabels(array, layer.name, scale, str(image_name), _classes(layer))
+        smaller = tuple(layer.data)[1:] if layer.multiscale else ()
+        return FrozenLabels(array, layer.name, scale, str(image_name), _classes(layer), smaller)
 
     def box(self, key: str, scope: Scope) -> Box | None:
         """Return the part of a layer to work on; None for all of it."""
@@ -122,27 +132,22 @@ class ViewerMasks:
                     "Choose layers with the same scale and position.",
                 )
 
-    def write(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
-        """Write a small edit, or take it back, and show it."""
+    def lock(self, key: str) -> Callable[[], None]:
+        """Keep the user from painting on a layer until what is returned is called."""
         layer = self.layer(key)
-        if layer.multiscale:
-            edit.write(array_of(layer), forward=forward)
-            self.changed(key, edit)
-            return
-        where, values = edit.pixels_to_write(layer.data, forward=forward)
-        self.busy = True
-        try:
-            # Unlike a refresh this draws only what changes, which is quick in large layers.
-            layer.data_setitem(where, values)
-        finally:
-            self.busy = False
+        editable, mode = layer.editable, layer.mode
+        layer.editable = False
 
-    def changed(self, key: str, edit: LabelEdit) -> None:
-        """Show that an edit was written to a layer."""
-        layer = self.layer(key)
-        if layer.multiscale:
-            _write_levels(list(layer.data), edit.box)
-        layer.refresh(extent=False)
+        def unlock() -> None:
+            layer.editable = editable
+            if editable:
+                layer.mode = mode
+
+        return unlock
+
+    def redraw(self, key: str, box: Box) -> Iterator[None]:
+        """Show a part of a layer anew; yields where the event loop may have its turn."""
+        return redraw_in_parts(self.viewer, self.layer(key), box)
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box."""
@@ -150,10 +155,12 @@ class ViewerMasks:
         placed = moved(_place(source), [side.start for side in edit.box])
         layer = self._changes()
         if layer is not None and layer.ndim == source.ndim and _same_place(layer, placed):
+            layer.visible = False  # napari draws a layer that is not shown when it is shown again
             layer.data = image
             layer.translate = placed["translate"]
+            layer.visible = True
             return
-        self.hide_changes()
+        self.forget_changes()
         self._insert(
             Labels(
                 image,
@@ -169,28 +176,70 @@ class ViewerMasks:
         """Show that no more."""
         layer = self._changes()
         if layer is not None:
+            # To remove it would halt napari, which then collects garbage, for 0.2 s.
+            layer.visible = False
+
+    def forget_changes(self) -> None:
+        """Take the layer that shows changes out of the viewer."""
+        layer = self._changes()
+        if layer is not None:
             self.viewer.layers.remove(layer)
 
-    def add(self, fresh: NewLabels) -> str:
-        """Add a layer; returns its name."""
-        layer = Labels(
-            fresh.labels,
-            name=fresh.name,
-            metadata={ROLE: fresh.role, **fresh.metadata},
-            **_place(self.layer(fresh.like)),
-        )
-        self._insert(layer)
-        return str(layer.name)
+    def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
+        """Return what builds a layer, on whichever thread: that takes a while."""
+        metadata = {ROLE: fresh.role, **fresh.metadata}
+        place = _place(self.layer(fresh.like))
+        return partial(Labels, fresh.labels, name=fresh.name, metadata=metadata, **place)
 
-    def put(self, fresh: NewLabels) -> str:
-        """Add a layer, or fill the one of that name and role anew; returns its name."""
+    def add(self, built: Labels) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+        self._insert(built)
+        return key_of(built), str(built.name)
+
+    def made_before(self, fresh: NewLabels) -> str:
+        """Return the key of the layer of that name, role and shape; empty if there is none."""
         for layer in mask_layers(self.viewer):
             same = layer.name == fresh.name and layer.metadata.get(ROLE) == fresh.role
-            if same and not layer.multiscale and layer.data.shape == fresh.labels.shape:
-                layer.metadata = {ROLE: fresh.role, **fresh.metadata}
-                layer.data = fresh.labels
-                return str(layer.name)
-        return self.add(fresh)
+            writable = isinstance(layer.data, np.ndarray) and layer.data.flags.writeable
+            if same and writable and layer.data.shape == fresh.labels.shape:
+                return key_of(layer)
+        return ""
+
+    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Set what is known of a layer; returns what was."""
+        layer = self.layer(key)
+        before, role = dict(layer.metadata), layer.metadata.get(ROLE)
+        layer.metadata = {ROLE: role, **metadata}
+        return before
+
+    def swap(
+        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
+        """Give a layer other labels; returns those that it had, and what was known of them."""
+        layer = self.layer(key)
+        before = layer.data
+        described = self.describe(key, metadata)
+        layer.data = labels
+        return before, described
+
+    def take(self, key: str) -> TakenLayer:
+        """Take a layer out of the viewer."""
+        layer, layers = self.layer(key), self.viewer.layers
+        taken = TakenLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
+        self.busy = True
+        try:
+            layers.remove(layer)
+        finally:
+            self.busy = False
+        return taken
+
+    def bring(self, taken: TakenLayer) -> None:
+        """Put a layer back that was taken out."""
+        layers, active = self.viewer.layers, self.viewer.layers.selection.active
+        layers.insert(min(taken.place, len(layers)), taken.layer)
+        taken.layer.name = taken.name
+        if active is not None:
+            layers.selection.active = active
 
     def go_to(self, key: str, centre: Sequence[float]) -> None:
         """Show a pixel of a layer in the middle of the view."""
@@ -270,23 +319,3 @@ def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
     return all(
         np.array_equal(getattr(layer, name), placed[name]) for name in ("scale", "rotate", "shear")
     ) and np.array_equal(layer.affine.affine_matrix, placed["affine"].affine_matrix)
-
-
-def _write_levels(levels: list[Any], box: Box) -> None:
-    """Bring the smaller levels of a pyramid up to date: each its nearest pixel of the largest."""
-    for level in levels[1:]:
-        if 0 in shape_of(box) or not isinstance(level, (np.ndarray, zarr.Array)):
-            continue
-        steps = [
-            max(1, round(size / small))
-            for size, small in zip(levels[0].shape, level.shape, strict=True)
-        ]
-        small = tuple(
-            slice(side.start // step, min(-(-side.stop // step), size))
-            for side, step, size in zip(box, steps, level.shape, strict=True)
-        )
-        fine = tuple(
-            slice(side.start * step, side.stop * step, step)
-            for side, step in zip(small, steps, strict=True)
-        )
-        level[small] = np.asarray(levels[0][fine])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtTest import QTest
@@ -95,6 +95,35 @@ class Curator:
         ticks.setCurrentItem(item)
         QTest.keyClick(ticks, Qt.Key.Key_Space)
         self.wait_for_end()
+
+    def row_of(self, list_name, text):
+        ticks = self.widget.findChild(QListWidget, list_name)
+        return next(row for row in range(ticks.count()) if ticks.item(row).text() == text)
+
+    def drag_row(self, list_name, text, onto):
+        """Drag a row with the mouse to just above another one."""
+        ticks = self.widget.findChild(QListWidget, list_name)
+        view = ticks.viewport()
+
+        def place(row):
+            return ticks.visualItemRect(ticks.item(row)).center()
+
+        begin, end = place(self.row_of(list_name, text)), place(self.row_of(list_name, onto))
+        end -= QPoint(0, ticks.visualItemRect(ticks.item(0)).height() // 2 - 2)
+
+        def finish():
+            # The drag runs a loop of its own, out of which only a timer is called.
+            QTest.mouseMove(view, end)
+            QTest.qWait(50)
+            QTest.mouseRelease(view, LEFT, pos=end)
+
+        QTimer.singleShot(400, finish)
+        QTest.mousePress(view, LEFT, pos=begin)
+        step = 1 if end.y() > begin.y() else -1
+        for distance in range(4, 2 * QApplication.startDragDistance(), 4):
+            QTest.mouseMove(view, begin + QPoint(0, step * distance))
+            self.qtbot.wait(10)
+        self.qtbot.wait(600)
 
     # -- the table ------------------------------------------------------------------------
 

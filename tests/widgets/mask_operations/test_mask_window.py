@@ -132,7 +132,30 @@ def test_a_live_preview_follows_the_number(curator, masks):
     assert f"would change {below} pixels" in curator.status
     np.testing.assert_array_equal(data(curator), masks)
     curator.click("preview_remove_small")
-    assert "SAM3 mask changes" not in curator.viewer.layers
+    assert not curator.viewer.layers["SAM3 mask changes"].visible
+
+
+def test_the_preview_of_chosen_rows_follows_them(curator, masks):
+    curator.tab("Mask Cleanup")
+    curator.click("analyze")
+    curator.click("preview_delete_selected")
+    assert curator.status.startswith("✕ Select component rows to delete.")
+
+    curator.click_row(1)
+    curator.qtbot.waitUntil(lambda: "would change" in curator.status, timeout=5000)
+    curator.wait_for_end()
+    second = np.count_nonzero(masks == 2)
+    assert curator.status == f"Delete selected components would change {second} pixels."
+    shown = data(curator, "SAM3 mask changes")
+    assert np.count_nonzero(shown == 1) == second
+
+    curator.set_number("new_value", "7")
+    assert curator.button("change_selected").text() == "Change Selected To 7"
+    curator.click("preview_change_selected")
+    assert curator.status == f"Change selected components would change {second} pixels."
+    curator.click("change_selected")
+    assert np.count_nonzero(data(curator) == 7) == second
+    assert not curator.viewer.layers["SAM3 mask changes"].visible
 
 
 def test_lists_follow_the_viewer(curator):
@@ -158,23 +181,98 @@ def test_the_layer_is_removed_in_the_middle(curator):
     assert not curator.button("apply_smooth").isEnabled()
 
 
-def test_priority_is_dragged(curator):
+@pytest.fixture
+def two_layers(at_canvas):
+    """A layer of ones above the discs, both ticked; the upper one wins."""
+    curator = at_canvas
     curator.viewer.add_labels(np.ones((120, 150), np.uint8), name="all")
     curator.tab("Final Merge / Export")
-    ticks = curator.widget.findChild(QListWidget, "final_layers")
-    assert [ticks.item(row).text() for row in range(2)] == ["all", PREVIEW]
     for name in ("all", PREVIEW):
         curator.tick("final_layers", name)
     curator.click("merge_final")
     assert (data(curator, "final_training_mask") == 1).all()
+    return curator
 
-    # As the drop of a drag does it; the drag itself is a loop of the window system.
-    parent = ticks.rootIndex()
-    row = next(at for at in range(ticks.count()) if ticks.item(at).text() == PREVIEW)
-    assert ticks.model().moveRow(parent, row, parent, 0)
+
+def listed(curator):
+    ticks = curator.widget.findChild(QListWidget, "final_layers")
+    return [ticks.item(row).text() for row in range(ticks.count())]
+
+
+def test_priority_is_dragged_with_the_mouse(two_layers):
+    curator = two_layers
+    assert listed(curator) == ["final_training_mask", "all", PREVIEW]
+
+    curator.drag_row("final_layers", PREVIEW, "all")
+
+    assert listed(curator) == ["final_training_mask", PREVIEW, "all"]
     curator.click("merge_final")
-
     assert data(curator, "final_training_mask")[85, 40] == 3
+    assert (data(curator, "final_training_mask") == 1).any()
+
+
+def test_priority_by_the_buttons_and_by_the_keyboard(two_layers):
+    curator = two_layers
+    ticks = curator.widget.findChild(QListWidget, "final_layers")
+    ticks.setCurrentRow(curator.row_of("final_layers", PREVIEW))
+
+    curator.click("priority_up")
+    assert listed(curator) == ["final_training_mask", PREVIEW, "all"]
+    assert ticks.currentItem().text() == PREVIEW
+    curator.click("priority_down")
+    assert listed(curator) == ["final_training_mask", "all", PREVIEW]
+    for _ in range(3):  # also from the top it stays where it is
+        QTest.keyClick(ticks, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
+    assert listed(curator) == [PREVIEW, "final_training_mask", "all"]
+    QTest.keyClick(ticks, Qt.Key.Key_Down, Qt.KeyboardModifier.AltModifier)
+    assert listed(curator) == ["final_training_mask", PREVIEW, "all"]
+
+    curator.click("merge_final")
+    assert data(curator, "final_training_mask")[85, 40] == 3
+
+
+def test_what_was_made_is_taken_back_and_done_again_in_the_window(curator):
+    curator.tab("Accepted Objects")
+    assert not curator.button("undo_accepted").isEnabled()
+    curator.type_in("class_name", "cell")
+    curator.type_in("object_name", "one")
+    curator.click("save_accepted")
+    assert curator.button("undo_accepted").toolTip() == (
+        "Take back: save accepted object (“cell_one”)"
+    )
+
+    curator.click("undo_accepted")
+    assert "cell_one" not in curator.viewer.layers
+    assert curator.status == "✓ Undid: save accepted object on “cell_one”."
+    assert not curator.button("undo_accepted").isEnabled()
+    curator.click("redo_accepted")
+
+    assert curator.viewer.layers["cell_one"].metadata["class_name"] == "cell"
+    curator.tab("Class Merge")
+    curator.tick("merge_layers", "cell_one (cell = 1)")
+    curator.click("merge_accepted")
+    curator.click("undo_merge")
+    assert "class_working_mask" not in curator.viewer.layers
+    assert "cell_one" in curator.viewer.layers
+
+
+def test_chosen_rows_stay_chosen_when_many_rows_are_sorted(curator):
+    many = np.arange(1, 90 * 90 + 1, dtype=np.uint32).reshape(90, 90)
+    curator.viewer.add_labels(np.kron(many, np.eye(2, dtype=np.uint32)), name="many")
+    curator.tab("Mask Cleanup")
+    curator.choose("target", "many")
+    curator.click("analyze")
+    table = curator.table
+
+    table.selectAll()
+    curator.sort_by(3)
+
+    chosen = table.selectionModel().selectedRows()
+    assert len(chosen) == table.model().rowCount()
+    table.selectRow(5)
+    number = curator.chosen_rows()
+    curator.sort_by(3)
+    assert curator.chosen_rows() == number
 
 
 # -- on the canvas ------------------------------------------------------------------------
@@ -275,5 +373,5 @@ def test_closing_lets_go_of_the_viewer(curator):
         QApplication.sendPostedEvents()
         QApplication.processEvents()
 
-    assert len(viewer.mouse_drag_callbacks) == callbacks - 1
+    assert len(viewer.mouse_drag_callbacks) == callbacks - 2
     viewer.add_labels(np.zeros((4, 4), np.uint8))

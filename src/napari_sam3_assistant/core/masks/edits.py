@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.labels import Box, shape_of
 from napari_sam3_assistant.core.masks.runs import Runs, spread, to_whole
+from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.masks.labels import LabelArray, Positions
+    from napari_sam3_assistant.core.progress import Reporter
 
 PIECE_PIXELS = 1 << 20
 _LEVEL = 1  # runs are small already; more effort costs more time than it saves bytes
@@ -52,32 +54,63 @@ class Changes:
             )
             begin = end
 
+    @classmethod
+    def of_pixels(
+        cls,
+        pixels: Positions,
+        before: npt.NDArray[Any],
+        after: npt.NDArray[Any],
+        width: int,
+    ) -> Changes:
+        """Return the stretches of single pixels.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (n,), dtype int64
+            Positions in C order, ascending.
+        before, after : ndarray, shape (n,)
+            The labels.
+        width : int
+            Length of a row.
+        """
+        begins = np.ones(pixels.size, bool)
+        begins[1:] = (
+            (np.diff(pixels) != 1)
+            | (before[1:] != before[:-1])
+            | (after[1:] != after[:-1])
+            | (pixels[1:] % width == 0)
+        )
+        first = np.flatnonzero(begins)
+        lengths = np.diff(np.append(first, pixels.size))
+        return cls(pixels[first], lengths, before[first], after[first])
+
     def reversed(self) -> Changes:
         """Return the changes that take these back."""
         return Changes(self.starts, self.lengths, self.after, self.before)
 
-    def write(self, labels: Any) -> None:  # noqa: ANN401 - arrays of numpy, zarr and others
+    def write(self, labels: Any) -> Changes:  # noqa: ANN401 - arrays of numpy, zarr and others
         """Write the changes, where the labels still are what they were before.
 
-        What somebody else has changed in the meantime is left as it is.
+        What somebody else has changed in the meantime is left as it is. Returns what was written:
+        these changes themselves if all of them were.
         """
         pixels = spread(self.starts, self.lengths)
         before = np.repeat(self.before, self.lengths)
         after = np.repeat(self.after, self.lengths)
+        same = np.empty(pixels.size, bool)
         if isinstance(labels, np.ndarray) and labels.flags.c_contiguous:
-            flat = labels.reshape(-1)
-            same = flat[pixels] == before
-            flat[pixels[same]] = after[same]
-            return
-        for box, chosen in _by_chunk(labels, pixels):
-            part = np.array(labels[box], order="C")
-            shape = part.shape
-            where = np.unravel_index(pixels[chosen], labels.shape)
-            local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
-            flat, at = part.reshape(-1), np.ravel_multi_index(local, shape)
-            same = flat[at] == before[chosen]
-            flat[at[same]] = after[chosen][same]
-            labels[box] = part
+            _write(labels.reshape(-1), pixels, before, after, same, slice(None))
+        else:
+            for box, chosen in _by_chunk(labels, pixels):
+                part = np.array(labels[box], order="C")
+                where = np.unravel_index(pixels[chosen], labels.shape)
+                local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
+                at = np.ravel_multi_index(local, part.shape)
+                _write(part.reshape(-1), at, before[chosen], after[chosen], same, chosen)
+                labels[box] = part
+        if same.all():
+            return self
+        return Changes.of_pixels(pixels[same], before[same], after[same], labels.shape[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,24 +176,44 @@ class LabelEdit:
             np.frombuffer(after, self.dtype),
         )
 
-    def pixels_to_write(
-        self, labels: npt.NDArray[Any], *, forward: bool = True
-    ) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArray[Any]]:
-        """Return the indices and the values that do it, or take it back.
+    def write(
+        self,
+        labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+        *,
+        forward: bool = True,
+        reporter: Reporter | None = None,
+    ) -> LabelEdit:
+        """Do it, or take it back; returns the edit that tells what was really done.
 
-        Pixels that somebody else has changed in the meantime are left out.
+        That is this edit, or one without the pixels that somebody else had changed meanwhile.
         """
         changes = self.changes() if forward else self.changes().reversed()
-        where = np.unravel_index(spread(changes.starts, changes.lengths), self.shape)
-        same = labels[where] == np.repeat(changes.before, changes.lengths)
-        after = np.repeat(changes.after, changes.lengths)
-        return tuple(axis[same] for axis in where), after[same]
+        told = reporter or NullReporter()
+        pieces, written, done = list(changes.pieces()), [], 0
+        for piece in pieces:
+            told.report(Progress(done, self.pixels, "Writing the change"))
+            written.append(piece.write(labels))
+            done += int(piece.lengths.sum())
+        if all(one is piece for one, piece in zip(written, pieces, strict=True)):
+            return self
+        columns = zip(*((c.starts, c.lengths, c.before, c.after) for c in written), strict=True)
+        left = Changes(*map(np.concatenate, columns))
+        kept = left if forward else left.reversed()
+        return LabelEdit.of(self.action, self.shape, kept, self.dtype)
 
-    def write(self, labels: Any, *, forward: bool = True) -> None:  # noqa: ANN401
-        """Do it, or take it back."""
-        changes = self.changes()
-        for piece in (changes if forward else changes.reversed()).pieces():
-            piece.write(labels)
+
+def _write(
+    flat: npt.NDArray[Any],
+    pixels: Positions,
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+    same: npt.NDArray[np.bool_],
+    chosen: npt.NDArray[np.intp] | slice,
+) -> None:
+    """Write to pixels that are what they were before, and note which ones are."""
+    fits = flat[pixels] == before
+    flat[pixels[fits]] = after[fits]
+    same[chosen] = fits
 
 
 def changes_of_runs(runs: Runs, after: npt.NDArray[Any]) -> Changes:

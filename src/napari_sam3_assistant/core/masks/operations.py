@@ -20,6 +20,8 @@ class Operation(StrEnum):
     SHRINK = "shrink labels"
     RENUMBER = "renumber labels"
     MERGE_VALUES = "relabel values"
+    DELETE_SELECTED = "delete selected components"
+    CHANGE_SELECTED = "change selected components"
 
 
 @dataclass(frozen=True, slots=True)

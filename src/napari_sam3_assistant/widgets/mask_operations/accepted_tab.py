@@ -15,6 +15,7 @@ from napari_sam3_assistant.widgets.mask_operations.controls import (
     text_line,
     whole_number,
 )
+from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks import MaskSession
@@ -42,13 +43,6 @@ class AcceptedTab(QWidget):
         label.setSpecialValueText("all labels")
         target = layer_list(
             model, "accepted_target", "The accepted layer to change", lambda one: one.accepted
-        )
-        undo = button(
-            model,
-            "Undo on Target",
-            "undo_accepted",
-            collection.undo_accepted,
-            "Take the last change of the target layer back",
         )
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -81,12 +75,11 @@ class AcceptedTab(QWidget):
                 "Keep the source, or one label of it, as an object with a class",
             )
         )
-        layout.addWidget(undo)
+        layout.addWidget(UndoRow(session, "accepted"))
         layout.addStretch(1)
-
-        def show() -> None:
-            existing = model.save_mode is not SaveMode.NEW
-            target.setEnabled(existing)
-            undo.setVisible(existing)
-
-        watch(model, "save_mode", self, show)
+        watch(
+            model,
+            "save_mode",
+            self,
+            lambda: target.setEnabled(model.save_mode is not SaveMode.NEW),
+        )

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.mask_model import RightClick
@@ -26,11 +25,13 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
     layer_list,
+    neighbours,
     note,
     options,
     tick,
 )
 from napari_sam3_assistant.widgets.mask_operations.operations_group import OperationsGroup
+from napari_sam3_assistant.widgets.mask_operations.preview_button import PreviewButton
 from napari_sam3_assistant.widgets.mask_operations.tables import ComponentTable, ValueTable
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks import MaskSession
 
 _SCOPES = tuple((scope, scope.value.capitalize()) for scope in Scope)
-_CONNECTIVITIES = (
-    (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),
-    (Connectivity.ALL, "Faces, edges and corners (8, 26)"),
-)
 
 
 class CleanupTab(QWidget):
@@ -85,12 +82,7 @@ class CleanupTab(QWidget):
         )
         form.addRow(
             "Neighbours",
-            options(
-                model,
-                "connectivity",
-                _CONNECTIVITIES,
-                "Which neighbouring pixels belong to the same component",
-            ),
+            neighbours(model),
         )
         ticks = QHBoxLayout()
         ticks.addWidget(
@@ -126,7 +118,13 @@ class CleanupTab(QWidget):
             "Change Selected To",
             "change_selected",
             self._change_selected,
-            "Give the chosen rows, of components or of values, the new value below",
+            "Give the chosen rows, of components or of values, the “New value” at the bottom",
+        )
+        watch(
+            model,
+            "new_value",
+            change,
+            lambda: change.setText(f"Change Selected To {model.new_value}"),
         )
         undo = button(
             model,
@@ -140,12 +138,16 @@ class CleanupTab(QWidget):
         )
         grid = QGridLayout()
         grid.setSpacing(4)
-        grid.addWidget(analyze, 0, 0)
-        grid.addWidget(change, 0, 1)
+        grid.addWidget(analyze, 0, 0, 1, 2)
         grid.addWidget(undo, 1, 0)
         grid.addWidget(redo, 1, 1)
-        grid.addWidget(delete, 2, 0, 1, 2)
-        grid.addLayout(self._right_click(), 3, 0, 1, 2)
+        of_rows = ((delete, Operation.DELETE_SELECTED), (change, Operation.CHANGE_SELECTED))
+        for place, (verb, operation) in enumerate(of_rows, 2):
+            row = QHBoxLayout()
+            row.addWidget(verb, 1)
+            row.addWidget(PreviewButton(session, operation, self._shown_instead))
+            grid.addLayout(row, place, 0, 1, 2)
+        grid.addLayout(self._right_click(), 4, 0, 1, 2)
 
         def show() -> None:
             analyze.setEnabled(bool(model.target))
@@ -227,8 +229,19 @@ class CleanupTab(QWidget):
         if self._tabs.currentWidget() is self._components:
             self._session.cleanup.change_selected()
             return
+        self._take_values()
+        self._session.cleanup.apply(Operation.MERGE_VALUES)
+
+    def _shown_instead(self, operation: Operation) -> Operation:
+        """Return the operation whose effect is shown: rows of values are relabelled."""
+        on_values = self._tabs.currentWidget() is not self._components
+        if operation is Operation.CHANGE_SELECTED and on_values:
+            self._take_values()
+            return Operation.MERGE_VALUES
+        return operation
+
+    def _take_values(self) -> None:
         values = self._values.chosen_values()
         if not values:
             raise MaskError("Select value rows to change.", "Press Analyze Layer first.")
         self._session.model.values_text = ", ".join(map(str, values))
-        self._session.cleanup.apply(Operation.MERGE_VALUES)

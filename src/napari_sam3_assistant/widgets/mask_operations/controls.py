@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.mask_scene import LabelsChoice
 
+_CONNECTIVITIES = (
+    (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),
+    (Connectivity.ALL, "Faces, edges and corners (8, 26)"),
+)
 _HIGHEST = 2**31 - 1
 _NUMBER_WIDTH = 92  # Qt would make room for the highest number
 
@@ -110,6 +115,13 @@ def options(
     watch(model, field, made, show)
     made.activated.connect(lambda index: setattr(model, field, made.itemData(index)))
     return made
+
+
+def neighbours(model: MaskModel) -> QComboBox:
+    """Return the choice of what belongs together."""
+    return options(
+        model, "connectivity", _CONNECTIVITIES, "Which neighbours belong to the same component"
+    )
 
 
 def layer_list(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
     QFormLayout,
     QGridLayout,
@@ -17,17 +16,17 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.formats import ExportFormat
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
-from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
-    TickList,
     button,
+    neighbours,
     note,
     options,
     text_line,
 )
+from napari_sam3_assistant.widgets.mask_operations.priority_list import Priorities
+from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.masks import MaskSession
 
 _MODES = (
@@ -67,11 +66,11 @@ class FinalTab(QWidget):
         super().__init__()
         model, collection = session.model, session.collection
         self._model = model
-        self._list = PriorityList(model)
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Merge mode", options(model, "merge_mode", _MODES, "What the values mean"))
         form.addRow("Overlap rule", options(model, "rule", _RULES, "Who gets a shared pixel"))
+        form.addRow("Neighbours", neighbours(model))
         form.addRow(
             "Output layer",
             text_line(
@@ -119,9 +118,10 @@ class FinalTab(QWidget):
         layout.addWidget(
             note("Cleaned class masks: tick those to merge, drag them into the order of priority.")
         )
-        layout.addWidget(self._list, 1)
+        layout.addWidget(Priorities(model), 1)
         layout.addLayout(form)
         layout.addLayout(grid)
+        layout.addWidget(UndoRow(session, "final"))
 
     def _browse(self) -> None:
         name = self._model.output.strip() or "final_training_mask"
@@ -129,42 +129,3 @@ class FinalTab(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Export mask", start)
         if path:
             self._model.path = path
-
-
-class PriorityList(TickList):
-    """Layers that are ticked, and dragged into the order of their priority.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    """
-
-    def __init__(self, model: MaskModel) -> None:
-        super().__init__("final_layers", "The first one has the highest priority")
-        self._model = model
-        self._filling = False
-        self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
-        self.itemChanged.connect(self._on_ticked)
-        rows: Any = self.model()
-        rows.rowsMoved.connect(self._on_moved)
-        watch(model, "layers final_order final_chosen", self, self._show)
-
-    def _show(self) -> None:
-        texts = {one.key: _text(one.name, one.class_name, one.class_value)
-                 for one in self._model.layers}  # fmt: skip
-        rows = [(key, texts[key]) for key in self._model.final_order if key in texts]
-        self._filling = True
-        self.show_layers(rows, self._model.final_chosen)
-        self._filling = False
-
-    def _on_ticked(self) -> None:
-        if not self._filling:
-            self._model.final_chosen = self.ticked_after(self._model.final_chosen)
-
-    def _on_moved(self) -> None:
-        self._model.final_order = self.keys()
-
-
-def _text(name: str, class_name: str, value: int | None) -> str:
-    return name if value is None else f"{name} ({class_name} = {value})"

@@ -13,6 +13,7 @@ from napari_sam3_assistant.widgets.mask_operations.controls import (
     note,
     text_line,
 )
+from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class MergeTab(QWidget):
                 "Make one mask in which each object holds its class value",
             )
         )
+        layout.addWidget(UndoRow(session, "merge"))
         self._list.itemChanged.connect(self._on_ticked)
         watch(self._model, "layers class_filter merge_chosen", self, self._show)
         watch(self._model, "merge_chosen merge_overlap class_filter", self, self._show_overlap)

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QGridLayout, QGroupBox, QLabel, QPushButton, QWidget
 
 from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.session.mask_cleanup import OF_ROWS
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     number,
@@ -15,11 +16,10 @@ from napari_sam3_assistant.widgets.mask_operations.controls import (
     tick,
     whole_number,
 )
+from napari_sam3_assistant.widgets.mask_operations.preview_button import PreviewButton
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_sam3_assistant.session.masks import MaskSession
 
 _DELAY_MS = 200
@@ -99,42 +99,30 @@ class OperationsGroup(QGroupBox):
         )
         for field in _FIELDS.split():
             getattr(model.events, field).connect(self._on_choice, max_args=0)
+        model.events.selected.connect(self._on_rows, max_args=0)
 
     def _add(self, operation: Operation, text: str, field: QWidget) -> None:
         session, model = self._session, self._session.model
         apply = QPushButton(text)
         apply.setObjectName(f"apply_{operation.name.lower()}")
         apply.clicked.connect(guarded(model, lambda: session.cleanup.apply(operation)))
-        preview = QPushButton("Preview")
-        preview.setObjectName(f"preview_{operation.name.lower()}")
-        preview.setCheckable(True)
-        preview.setToolTip("Show what would change, and how many pixels, while you choose")
-        preview.clicked.connect(guarded(model, self._toggler(operation, preview)))
         row = self._grid.rowCount()
         self._grid.addWidget(apply, row, 0)
         self._grid.addWidget(field, row, 1)
-        self._grid.addWidget(preview, row, 2)
+        self._grid.addWidget(PreviewButton(session, operation), row, 2)
 
         def show() -> None:
-            preview.setChecked(model.previewing is operation)
-            there = bool(model.target)
-            for widget in (apply, preview):
-                widget.setEnabled(there)
-            apply.setToolTip("" if there else "Choose a target layer first")
+            apply.setEnabled(bool(model.target))
+            apply.setToolTip("" if model.target else "Choose a target layer first")
 
-        watch(model, "previewing target", preview, show)
-
-    def _toggler(self, operation: Operation, preview: QPushButton) -> Callable[[], None]:
-        def toggle() -> None:
-            if preview.isChecked():
-                self._session.cleanup.show_preview(operation)
-            else:
-                self._session.cleanup.hide_preview()
-
-        return toggle
+        watch(model, "target", apply, show)
 
     def _on_choice(self) -> None:
         if self._session.model.previewing is not None:
+            self._delay.start()
+
+    def _on_rows(self) -> None:
+        if self._session.model.previewing in OF_ROWS:
             self._delay.start()
 
     def _preview_again(self) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelection,
+    QItemSelectionModel,
+    QItemSelectionRange,
+    QModelIndex,
+    Qt,
+)
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from napari_sam3_assistant.widgets.bind import watch
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.mask_model import MaskModel
 
 _NO_PARENT = QModelIndex()
+_ROW_HEIGHT = 22
 _AXES = ("T", "Z", "Y", "X")
 
 
@@ -49,6 +57,10 @@ class ArrayTable(QAbstractTableModel):
     def number(self, row: int) -> int:
         """Return the number of the row at a place."""
         return int(self._order[row])
+
+    def numbers(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Return the numbers of the rows at places."""
+        return self._order[rows]
 
     def place(self, number: int) -> int:
         """Return the place of a row by its number."""
@@ -124,8 +136,11 @@ class ArrayView(QTableView):
         # Qt's stubs say that each of these may be missing; after setModel none is.
         rows: Any = self.verticalHeader()
         rows.hide()
+        rows.setDefaultSectionSize(_ROW_HEIGHT)
         columns: Any = self.horizontalHeader()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        # The heads show no selection: to know theirs, Qt would ask for every cell of a column.
+        columns.setSelectionModel(QItemSelectionModel(self.table, self))
         self.picker: Any = self.selectionModel()
         self.setMinimumHeight(140)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -133,18 +148,26 @@ class ArrayView(QTableView):
 
     def chosen(self) -> tuple[int, ...]:
         """Return the numbers of the chosen rows."""
-        rows = self.picker.selectedRows()
-        return tuple(sorted(self.table.number(index.row()) for index in rows))
+        places = [np.arange(part.top(), part.bottom() + 1) for part in self.picker.selection()]
+        # A stretch of cells stands once for each column that was chosen by itself.
+        rows = np.unique(np.concatenate(places)) if places else np.zeros(0, np.intp)
+        return tuple(np.sort(self.table.numbers(rows)).tolist())
 
     def choose(self, numbers: Sequence[int]) -> None:
         """Choose rows by their numbers and show the first of them."""
         if tuple(sorted(numbers)) == self.chosen():
             return
-        self.picker.clearSelection()
-        flags = QItemSelectionModel.SelectionFlag
-        for number in numbers:
-            index = self.table.index(self.table.place(number), 0)
-            self.picker.select(index, flags.Select | flags.Rows)
+        places = np.sort([self.table.place(number) for number in numbers]).astype(int)
+        last, rows = self.table.columnCount() - 1, QItemSelection()
+        # One selection of stretches: Qt and all who listen hear of it once.
+        for stretch in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
+            if stretch.size:
+                ends = (
+                    self.table.index(int(stretch[0]), 0),
+                    self.table.index(int(stretch[-1]), last),
+                )
+                rows.append(QItemSelectionRange(*ends))
+        self.picker.select(rows, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if numbers:
             self.scrollTo(self.table.index(self.table.place(numbers[0]), 0))
 

@@ -1,0 +1,72 @@
+"""What is shared by all views of a viewer, and ends with the last of them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, TypeVar
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+
+
+class Held:
+    """A binding that closes when the last view lets go of it.
+
+    Attributes
+    ----------
+    closed : bool
+        Whether it is closed; then the next view gets a new one.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._holders = 0
+
+    def hold(self) -> None:
+        """Take note of one more view; each calls :meth:`release` when it goes."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Take note that a view has gone; with the last one, close."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self.close()
+
+    def close(self) -> None:
+        """Stop the work and let go of the viewer; only the first call does anything."""
+        if not self.closed:
+            self.closed = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Undo what the subclass has connected."""
+
+
+Kind = TypeVar("Kind", bound=Held)
+Bindings = WeakKeyDictionary["ViewerModel", ReferenceType[Kind]]
+
+
+def binding_of(
+    viewer: ViewerModel, known: Bindings[Kind], make: Callable[[ViewerModel], Kind]
+) -> Kind:
+    """Return the binding of a viewer: the same one for all who ask while somebody holds it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer, or the proxy of it that napari hands to dock widgets.
+    known : WeakKeyDictionary
+        The bindings of this kind that there are.
+    make : callable
+        Makes one for a viewer that has none.
+    """
+    real = inspect.unwrap(viewer)  # napari's proxies are new objects each time
+    reference = known.get(real)
+    binding = reference() if reference is not None else None
+    if binding is None or binding.closed:
+        binding = make(real)
+        known[real] = ref(binding)
+    return binding
