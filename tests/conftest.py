@@ -110,3 +110,9 @@ def hub(monkeypatch, tmp_path):
 def killed():
     """Functions that run Python which is killed on the spot."""
     return load_beside("killed_process.py")
+
+
+@pytest.fixture(scope="session")
+def disks():
+    """Functions that give a test a full disk, or a folder that nobody may write to."""
+    return load_beside("faulty_disks.py")

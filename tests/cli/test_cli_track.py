@@ -1,5 +1,8 @@
 """``napari-sam3 track``."""
 
+import csv
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -8,6 +11,7 @@ import zarr
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.cli import track as command
+from napari_sam3_assistant.io.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -77,26 +81,76 @@ def test_a_labels_mask_and_the_formats(stack, file, tmp_path, ending):
     assert set(np.unique(labels)) == {0, 5}
 
 
+@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+def test_labels_and_table_carry_the_size_of_a_pixel(stack, tmp_path, capsys, ending):
+    file, output, table = tmp_path / "ball.ome.tif", tmp_path / f"a{ending}", tmp_path / "a.csv"
+    told = {"axes": "TYX", "TimeIncrement": 30.0, "TimeIncrementUnit": "s"}
+    told |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm", "PhysicalSizeX": 0.25}
+    tifffile.imwrite(file, stack, metadata=told)
+    arguments = ["--axis", "t", "--point", "3:20,30", "--frames", "3,4", "--csv", str(table)]
+
+    assert main(["track", str(file), *arguments, "-o", str(output)]) == 0
+
+    written = read_image(output)
+    assert written.axis_labels == ("t", "y", "x")
+    assert written.scale == (30.0, 0.5, 0.25)
+    assert written.units == ("second", "micrometer", "micrometer")
+    with table.open() as lines:
+        rows = list(csv.DictReader(lines))
+    labels = np.asarray(written.data[...])
+    assert [(row["frame"], row["object"], int(row["area_px"])) for row in rows] == [
+        (str(frame), "1", np.count_nonzero(labels[frame])) for frame in (3, 4)
+    ]
+    assert (rows[1]["position"], rows[1]["position_unit"]) == ("120", "second")
+    assert (float(rows[0]["y"]), float(rows[0]["x"])) == (
+        pytest.approx(float(rows[0]["y_px"]) * 0.5),
+        pytest.approx(float(rows[0]["x_px"]) * 0.25),
+    )
+    assert float(rows[0]["area"]) == pytest.approx(int(rows[0]["area_px"]) / 8)
+    assert str(table) in capsys.readouterr().out
+
+
+def test_a_model_folder_chooses_its_engine(file, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments = ["--point", "20,30", "-o", str(tmp_path / "a.tif"), "--model-folder"]
+
+    assert main(["track", str(file), *arguments, str(tmp_path / "empty")]) == 2
+
+    # The built-in engine would not have looked into it.
+    assert "No weight file found" in capsys.readouterr().err
+
+
+def test_the_progress_line_tells_the_time_left(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    arguments = ["--frame", "3", "--point", "20,30", "-o", str(tmp_path / "a.tif")]
+    assert main(["track", str(file), *arguments]) == 0
+
+    said = capsys.readouterr().err.split("\r")
+    assert re.search(r"Frame 5: 1 object, [\d.e+]+ frames/s, \d+ s left", " ".join(said))
+
+
 def test_ctrl_c_keeps_what_is_done(stack, file, tmp_path, capsys, monkeypatch):
     output = tmp_path / "labels.tif"
+    track = api.track
 
     def interrupted(*args, **kwargs):
-        for result in api.track(*args, **kwargs):
+        for result in track(*args, **kwargs):
             if result.frame == 5:
                 raise KeyboardInterrupt
             yield result
 
-    class Api:
-        track = staticmethod(interrupted)
-
-    monkeypatch.setattr(command, "api", Api)
-    assert main(["track", str(file), "--frame", "3", "--point", "20,30", "-o", str(output)]) == 130
+    monkeypatch.setattr(command.api, "track", interrupted)
+    arguments = ["--frame", "3", "--point", "20,30", "-o", str(output)]
+    assert main(["track", str(file), *arguments, "--csv", str(tmp_path / "a.csv")]) == 130
 
     labels = tifffile.imread(output)
     assert [bool(plane.any()) for plane in labels] == [False] * 3 + [True] * 2 + [False] * 2
     told = capsys.readouterr()
     assert "1 object on 2 frames" in told.out
     assert "Stopped" in told.err
+    with (tmp_path / "a.csv").open() as table:
+        assert [row["frame"] for row in csv.DictReader(table)] == ["3", "4"]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +161,10 @@ def test_ctrl_c_keeps_what_is_done(stack, file, tmp_path, capsys, monkeypatch):
         (["--point", "+,20,30", "-o", "labels.tif"], "stands behind the 2 coordinates"),
         (["--point", "20,30", "--frame", "9", "-o", "labels.tif"], "no frame 9 in a stack of 7"),
         (["-o", "labels.tif"], "No prompts found"),
+        (
+            ["--point", "20,30", "-o", "labels.tif", "--csv", "none/a.csv"],
+            "output folder none does not exist",
+        ),
     ],
 )
 def test_mistakes_are_told_and_nothing_is_written(

@@ -8,6 +8,7 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.loaded import LoadedImage
 
 
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
@@ -44,6 +45,46 @@ def test_the_unit_is_in_the_file(tmp_path):
         assert 'PhysicalSizeX="0.25" PhysicalSizeXUnit="µm"' in file.ome_metadata
 
 
+@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+def test_units_are_read_back(tmp_path, ending):
+    axes = LabelAxes(("t", "y", "x"), (1.5, 0.5, 0.25), ("millisecond", "nanometer", "nanometer"))
+    path = save_labels(np.ones((2, 4, 5), np.uint32), tmp_path / f"a{ending}", axes)
+
+    loaded = read_image(path)
+
+    assert loaded.units == ("millisecond", "nanometer", "nanometer")
+    assert loaded.axes_of_stack((0, 1, 2)) == axes
+
+
+def test_sizes_without_a_unit_are_those_of_the_format(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        np.zeros((2, 4, 5), np.uint8),
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeZ": 2.0},
+    )
+
+    loaded = read_image(tmp_path / "a.ome.tif")
+
+    assert loaded.units == ("micrometer", "", "micrometer")
+    assert loaded.axes_of_stack((0, 1, 2)).scale == (2.0, 1.0, 0.25)
+
+
+def test_an_image_that_says_nothing_gives_pixels():
+    loaded = LoadedImage(np.zeros((2, 3, 4, 5)), axis_labels=("q", "c", "y", "x"))
+
+    assert loaded.axes_of_stack((0, 2, 3)) == LabelAxes.of(3)
+
+
+def test_sizes_that_can_not_be_written_are_pixels():
+    loaded = LoadedImage(
+        np.zeros((2, 4, 5)), ("t", "y", "x"), False, (0.0, 0.5, 0.5), units=("s", "um", "um")
+    )
+
+    assert loaded.axes_of_stack((0, 1, 2)) == LabelAxes(
+        ("t", "y", "x"), (1.0, 0.5, 0.5), ("", "um", "um")
+    )
+
+
 def test_what_imagej_writes_is_read(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif",
@@ -53,7 +94,9 @@ def test_what_imagej_writes_is_read(tmp_path):
         metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"},
     )
 
-    assert read_image(tmp_path / "a.tif").scale == (2.0, 0.5, 0.25)
+    loaded = read_image(tmp_path / "a.tif")
+    assert loaded.scale == (2.0, 0.5, 0.25)
+    assert loaded.units == ("micrometer",) * 3
 
 
 def test_the_resolution_of_a_print_is_no_scale(tmp_path):

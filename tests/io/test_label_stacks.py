@@ -6,6 +6,8 @@ import tifffile
 import zarr
 
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.label_stacks import open_label_stack
 
 SHAPE = (4, 3, 5)
@@ -44,6 +46,18 @@ def test_a_tiff_is_multi_page(tmp_path):
     with tifffile.TiffFile(path) as file:
         assert len(file.pages) == 4
         assert file.series[0].axes == "ZYX"
+
+
+@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+def test_the_size_of_a_pixel_is_in_the_file(tmp_path, ending):
+    path = tmp_path / f"labels{ending}"
+    axes = LabelAxes(("t", "y", "x"), (2.5, 0.5, 0.25), ("second", "micrometer", "micrometer"))
+    with open_label_stack(path, SHAPE, axes) as write:
+        write(1, np.ones((3, 5)))
+
+    loaded = read_image(path)
+    assert loaded.axes_of_stack((0, 1, 2)) == axes
+    assert np.asarray(loaded.data[...]).sum() == 15
 
 
 def test_ctrl_c_keeps_what_is_done(path):

@@ -1,5 +1,7 @@
 """One thread, one job at a time."""
 
+import subprocess
+import sys
 import threading
 
 from napari_sam3_assistant.core.delivery import deliver_inline
@@ -75,3 +77,31 @@ def test_farewell_is_said_at_once_where_no_job_ever_ran():
     said = []
     JobRunner(deliver_inline).close(lambda: said.append(True))
     assert said == [True]
+
+
+def test_python_waits_for_the_worker_before_it_goes(tmp_path):
+    written = tmp_path / "written"
+    script = f"""
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.jobs.job import Job
+from napari_sam3_assistant.jobs.runner import JobRunner
+
+begun = threading.Event()
+
+def work(reporter):
+    begun.set()
+    threading.Event().wait(0.5)  # compiled code that can't be stopped
+    yield Path({str(written)!r}).touch()
+
+runner = JobRunner(deliver_inline)
+runner.start(Job("Work", work))
+begun.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert written.exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import queue
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ import pytest
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.views import ViewChannel, view_of_array
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel, Target
+from napari_sam3_assistant.session.choices import ImageChoice
+from napari_sam3_assistant.session.model import PromptCounts, SessionModel, Target
 from napari_sam3_assistant.session.scene import Shot
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.settings import MemorySettings
@@ -132,3 +136,31 @@ def make_bench(tiny_checkpoint):
 @pytest.fixture
 def bench(make_bench):
     return make_bench()
+
+
+@pytest.fixture
+def balls():
+    """Two bright balls on slices 1 to 11 of 12, dark elsewhere: (12, 60, 70) uint8."""
+    return stack_bench().balls()
+
+
+@pytest.fixture
+def open_bench(balls):
+    """Return a function that opens a viewer with a stack, and closes it after the test."""
+    benches = []
+
+    def open_it(image=None, **layer):
+        benches.append(stack_bench().Bench(balls if image is None else image, **layer))
+        return benches[-1]
+
+    yield open_it
+    for one in benches:
+        one.binding.close()
+
+
+def stack_bench():
+    """Return the module beside this file; napari is imported for its tests only."""
+    here = str(Path(__file__).parent)
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module("stack_bench")

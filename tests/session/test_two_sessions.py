@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -67,15 +68,31 @@ def test_one_closes_while_the_other_runs(two, loads):
     assert loads == [1]
 
 
-def test_another_choice_leaves_the_engine_to_the_other(two, loads):
+def test_another_choice_leaves_the_engine_to_the_other(two, loads, tiny_checkpoint, tmp_path):
     first, second = two
     first.run()
     second.run()
-    first.model.device = "cpu"
+    another = tmp_path / "weights"
+    shutil.copytree(tiny_checkpoint, another)
+    first.model.model_folder = str(another)
     first.run()
     assert second.run().state is JobState.DONE
     # The second one never lost its weights.
     assert loads == [1, 1]
+
+
+def test_who_names_the_device_gets_the_engine_that_runs_on_it(two, loads, monkeypatch):
+    from napari_sam3_assistant.engines import device
+
+    monkeypatch.setattr(device, "read_devices", device.Devices)
+    first, second = two
+    second.model.device = "cpu"
+    for bench in two:
+        bench.session._engine.take()  # noqa: SLF001 - as a run does, before either is loaded
+    first.run()
+    second.run()
+    assert second.model.preview.segmentation.objects
+    assert loads == [1]
 
 
 def test_the_engine_is_closed_with_the_last(two):
@@ -87,7 +104,7 @@ def test_the_engine_is_closed_with_the_last(two):
     second.run()
     first.session.close()
     assert engine.is_loaded
-    worker = second.session._runner._thread  # noqa: SLF001 - it closes the engine last
+    worker = second.session._running.runner._thread  # noqa: SLF001 - it closes the engine last
     second.session.close()
     worker.join(30)
     assert not engine.is_loaded

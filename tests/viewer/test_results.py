@@ -12,7 +12,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
-from napari_sam3_assistant.viewer.scene import ALL_IMAGES
+from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
 
 
 def names(viewer):
@@ -349,7 +349,7 @@ def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc)
     binding.session.run_live()
     viewer.layers["SAM3 points"].add((2.0, 2.0))
     binding.session.run_live()
-    binding.session._runner.close(lambda: None)  # noqa: SLF001 (ends when the queue is empty)
+    binding.session._running.runner.close(lambda: None)  # noqa: SLF001 (ends when the queue is empty)
     for thread in __import__("threading").enumerate():
         if thread.name == "sam3-jobs":
             thread.join(30)

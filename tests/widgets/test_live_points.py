@@ -4,6 +4,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 POINTS, ACCEPTED, PREVIEW = "SAM3 points", "SAM3 live accepted labels", "SAM3 preview labels"
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -140,3 +141,30 @@ def test_removing_the_last_point_removes_the_mask(open_window, discs):
 
     user.wait(lambda: not user.has(PREVIEW))
     assert user.results == "No preview result yet."
+
+
+def test_two_widgets_on_one_viewer_make_one_run(open_window, discs, gate):
+    user, image = begin(open_window, discs)
+    second = MainWidget(user.viewer)
+    user.qtbot.addWidget(second)
+    gate.opened.set()
+
+    user.click_at(image, (30, 40))
+    user.wait(lambda: user.status.endswith("from 1 point."))
+    user.qtbot.wait(300)  # longer than the 200 ms after which the other would run, too
+
+    assert second.binding is user.widget.binding
+    assert gate.runs == 1
+
+
+def test_the_widget_that_is_left_goes_on(open_window, discs):
+    user, _ = begin(open_window, discs)
+    second = MainWidget(user.viewer)
+    user.qtbot.addWidget(second)
+    user.close_dock()
+
+    user.viewer.layers[POINTS].add((30, 40))
+
+    user.wait(lambda: user.preview is not None)
+    user.wait(lambda: not second.binding.model.running)
+    assert user.preview[30, 40] == 1

@@ -1,6 +1,8 @@
 """From a model folder to labels: choosing, checking and fetching one, and where it runs."""
 
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.engines.device import CudaDevice, Devices, read_devices
+from napari_sam3_assistant.engines.triton_library import keep_triton_apart
 from napari_sam3_assistant.workflows import find_devices
 
 BUILTIN = "Engine: Built-in (no SAM 3 weights)"
@@ -103,18 +106,71 @@ def test_a_broken_folder_is_told_and_changes_nothing(
     assert not user.button("validate").isEnabled()
 
 
-def test_a_folder_for_video_only_is_told_and_changes_nothing(user, tmp_path, choose_folder):
+@pytest.fixture
+def video_only(tmp_path):
+    """A folder with a file like that of SAM 3.1, and no other weights."""
+    from napari_sam3_assistant.engines import sam3_meta
+
+    if not sam3_meta.status().available:
+        pytest.skip(sam3_meta.status().reason)
+    keep_triton_apart()  # the tests before may have drawn
     torch = pytest.importorskip("torch")
     names = ("detector.backbone.weight", "tracker.model.mask_decoder.weight")
     torch.save({name: torch.zeros(2) for name in names}, tmp_path / "sam3.1_multiplex.pt")
+    return tmp_path
 
-    choose_folder(user, tmp_path)
+
+def test_a_folder_for_video_only(user, discs, video_only, choose_folder):
+    user.viewer.add_image(np.stack([discs] * 3), name="image", axis_labels=("z", "y", "x"))
+    user.click("mode_advanced")
+    choose_folder(user, video_only)
 
     assert user.status == (
-        "✕ SAM 3.1 is for 3D and video; it has no model for 2D tasks here. For 2D tasks choose a "
-        "folder with sam3.pt or model.safetensors of facebook/sam3."
+        "✓ sam3.1_multiplex.pt holds SAM 3.1 multiplex of Meta, read by sam3-meta. SAM 3.1 is for "
+        "3D and video only; it has no model for 2D tasks here. For 2D tasks choose a folder with "
+        "sam3.pt or model.safetensors of facebook/sam3."
     )
-    assert badge(user) == BUILTIN
+    assert badge(user) == "Engine: SAM 3.1 (Meta sam3 package)\nSAM 3.1, device: automatic"
+    why_not = (
+        "SAM 3.1 (Meta sam3 package) is for 3D/video only. For 2D tasks choose a folder with "
+        "sam3.pt or model.safetensors of facebook/sam3, or the built-in engine."
+    )
+    assert not user.button("load_model").isEnabled()
+    assert user.button("load_model").toolTip() == why_not
+    assert user.button("load_video_model").isEnabled()
+
+    user.click("mode_simple")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((1, 30, 40))
+    user.settle()
+    assert not user.button("run_preview").isEnabled()
+    assert user.button("run_preview").toolTip() == why_not
+
+
+def test_a_folder_for_video_only_runs_3d_video(user, discs, video_only, choose_folder):
+    package = Path(find_spec("sam3").origin).parent
+    if (package / "model" / "sam3_multiplex_tracking.py").is_file():
+        pytest.skip("Meta's repository is installed, which has SAM 3.1.")
+    user.viewer.add_image(np.stack([discs] * 3), name="image", axis_labels=("z", "y", "x"))
+    (video_only / "merges.txt").write_text("#version: 0.2\n" + "a b\n" * 48894, "utf-8")
+    choose_folder(user, video_only)
+    user.choose("3d_video_propagation", "points")
+    user.viewer.layers["SAM3 points"].add((1, 30, 40))
+    user.settle()
+
+    user.run()
+
+    assert user.status.startswith("✕ The installed sam3 package has no SAM 3.1.")
+    assert "pip install git+https://github.com/facebookresearch/sam3" in user.status
+    np.testing.assert_array_equal(user.viewer.layers["SAM3 points"].data, [(1, 30, 40)])
+    assert not user.has("SAM3 propagated preview labels")
+    assert badge(user).startswith("Engine: SAM 3.1")
+    # The prompts are there for another engine.
+    user.click("mode_advanced")
+    user.choose_in("engine", "Built-in (no SAM 3 weights)")
+    user.click("run_preview")
+    user.wait_for_end()
+    assert user.status.startswith("✓ Propagated: 1 object on 3 frames")
 
 
 def test_the_folder_is_remembered(user, tiny_checkpoint, choose_folder):

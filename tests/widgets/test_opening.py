@@ -66,6 +66,7 @@ def test_what_a_newcomer_sees_without_an_image(user):
     for name in ("run_preview", "cancel", "clear_preview", "save", "save_file", "undo", "redo"):
         assert not user.button(name).isEnabled(), name
     assert user.button("run_preview").toolTip() == "Open an image first."
+    assert user.text_of("run_reason") == "Open an image first."
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -12,6 +12,14 @@ def test_the_first_piece_does_not_count():
     assert [pace.step() for _ in range(4)] == [None, 20.0, 15.0, 0.0]
 
 
+def test_pieces_that_are_left_out_take_no_time():
+    times = iter([100.0, 110.0])
+    pace = Pace(9, clock=lambda: next(times))
+    pace.step()
+    pace.leave_out(5)
+    assert pace.step() == 20.0
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (3000, "50 min"), (12000, "3 h 20 min")],

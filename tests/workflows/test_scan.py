@@ -205,7 +205,7 @@ def test_existing_labels_are_not_replaced_unasked(engine, plane_of_squares, tmp_
     run(engine, request_of(image, tmp_path, overwrite=True))
 
     assert labels_at(small.output).shape == (600, 700)
-    assert [path.name for path in tmp_path.iterdir()] == ["labels.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.zarr", "labels.zarr.json"]
 
 
 def test_what_a_killed_process_left_after_the_end_is_removed(engine, plane_of_squares, tmp_path):

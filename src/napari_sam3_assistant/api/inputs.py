@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.segment import open_engine
+from napari_sam3_assistant.api.engines import open_engine
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.loaded import LoadedImage
@@ -76,6 +76,7 @@ def source_of(
             loaded.rgb if rgb is None else rgb,
             loaded.scale,
             loaded.name,
+            loaded.units,
         ),
         path,
     )

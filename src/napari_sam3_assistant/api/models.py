@@ -20,24 +20,28 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.compare_devices import DeviceComparison
 
 
-def engine_for(model_folder: str | Path | None) -> str:
+def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:
     """Return the name of the engine that reads a model folder; no weights are loaded.
 
     Parameters
     ----------
     model_folder : str or Path or None
         The folder of the weights; None for the engine that needs none.
+    video : bool
+        Whether it is for :func:`track`, so that weights for 3D and video only will do.
 
     Raises
     ------
     EngineError
-        If nothing in the folder can be loaded for 2D tasks.
+        If nothing in the folder can be loaded for that.
     EngineNotInstalled
         If the engine can't run on this machine.
     """
     if model_folder is None:
         return next(iter(registry.entries()))
     choice = next(check_folder(Path(model_folder).expanduser(), NullReporter()))
+    if not video:
+        choice.require_planes()
     if not choice.installed:
         raise EngineNotInstalled(choice.reason)
     return choice.engine
@@ -105,7 +109,7 @@ def download(
     Raises
     ------
     EngineError
-        If it could not be done, or no engine can load the folder for 2D tasks.
+        If it could not be done, or no engine can load the folder.
     """
     request = WeightsRequest(Path(folder).expanduser(), repository, meta, token)
     return next(get_weights(request, reporter or NullReporter())).reason

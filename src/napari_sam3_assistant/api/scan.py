@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.inputs import Source, opened, source_of
+from napari_sam3_assistant.api.inputs import opened, source_of
 from napari_sam3_assistant.api.prompt_arguments import prompt_set
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.io.label_axes import LabelAxes
-from napari_sam3_assistant.io.sidecar import write_sidecar
-from napari_sam3_assistant.workflows.recipe import Recipe, described, sidecar_for
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
@@ -108,6 +106,7 @@ def scan(
         axis_labels=source.image.axis_labels,
         rgb=source.image.rgb,
     )
+    tokens = {channel.source.token for channel in view.channels}
     request = ScanRequest(
         view,
         prompt_set((), (), exemplars, None, text, view.shape),
@@ -116,33 +115,13 @@ def scan(
         TileOptions(tile, overlap),
         LabelAxes.of(2, scale=scale or source.plane_scale(view), unit=unit),
         overwrite,
+        None if model_folder is None else Path(model_folder).expanduser(),
+        {} if source.path is None else dict.fromkeys(tokens, source.path),
     )
     with opened(engine, model_folder, device) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):
             if isinstance(step, ScanResult):
-                folder = None if model_folder is None else Path(model_folder).expanduser()
-                _write_note(step, request, source, folder)
                 return step
             if on_step is not None:
                 on_step(step)
     raise RuntimeError("a scan ends with its result")
-
-
-def _write_note(
-    result: ScanResult, request: ScanRequest, source: Source, model_folder: Path | None
-) -> None:
-    """Write beside the labels what made them."""
-    tokens = {channel.source.token for channel in request.view.channels}
-    recipe = Recipe(
-        request.view,
-        request.prompts,
-        request.options,
-        result.engine,
-        model_folder,
-        {} if source.path is None else dict.fromkeys(tokens, source.path),
-        tiles=request.tiles,
-        axes=request.axes,
-        notes=result.notes,
-    )
-    objects = [described(one) for one in result.objects]
-    write_sidecar(result.path, sidecar_for(recipe, result.path.parent, objects))

@@ -1,68 +1,26 @@
-"""Segment one plane, and keep an engine open between calls."""
+"""Segment one plane."""
 
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.api.inputs import opened
 from napari_sam3_assistant.api.prompt_arguments import prompt_set
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.views import ImageView, view_of_array
-from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.results import Segmentation
-
-
-def open_engine(
-    name: str,
-    *,
-    model_folder: str | Path | None = None,
-    device: str = "auto",
-    encodings_folder: str | Path | None = None,
-) -> EncodingEngine:
-    """Return an engine that keeps its weights and encodings between calls of :func:`segment`.
-
-    Use it as a context manager; leaving it frees the memory.
-
-    Parameters
-    ----------
-    name : str
-        Its name, see :func:`engines`.
-    model_folder : str or Path, optional
-        The folder of the weights, for engines that need them.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    encodings_folder : str or Path, optional
-        Where encodings of SAM 3 are kept on disk too, so that another process need not encode
-        the same pixels again: up to 10 GB, the least recently used go first.
-
-    Raises
-    ------
-    EngineError
-        If there is no such engine, or it can't run here.
-
-    Examples
-    --------
-    >>> from skimage.data import coins
-    >>> with open_engine("builtin") as engine:
-    ...     result = segment(coins(), points=[(125, 165)], engine=engine)
-    >>> len(result.objects)
-    1
-    """
-    folder = None if model_folder is None else Path(model_folder).expanduser()
-    kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
-    return EncodingEngine(registry.create(name, folder, device), folder=kept)
 
 
 def segment(
@@ -154,13 +112,11 @@ def segment(
     )
     prompts = prompt_set(points, boxes, exemplars, mask, text, view.shape)
     prompts.check(view.shape)
-    options = PredictOptions(threshold)
-    told = reporter or NullReporter()
-    if isinstance(engine, EncodingEngine):
-        request = SegmentRequest(view, prompts, options, pixels_key=_pixels_key(view))
-        return next(_segment(engine, request, told))
-    with open_engine(engine, model_folder=model_folder, device=device) as opened:
-        return next(_segment(opened, SegmentRequest(view, prompts, options), told))
+    # Only an open engine may hold encodings of earlier calls.
+    key = _pixels_key(view) if isinstance(engine, EncodingEngine) else None
+    request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
+    with opened(engine, model_folder, device) as ready:
+        return next(_segment(ready, request, reporter or NullReporter()))
 
 
 def _pixels_key(view: ImageView) -> Hashable:

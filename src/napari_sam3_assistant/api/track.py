@@ -146,8 +146,9 @@ def track(
     span = Span(way, first, last, stop_after_lost=stop_after_lost)
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
-    named = engine.spec if isinstance(engine, EncodingEngine) else registry.entry(engine).spec
-    check_prompts(named, prompts, source)
+    named = isinstance(engine, str)
+    spec = registry.spec_for(engine, model_folder) if named else engine.spec
+    check_prompts(spec, prompts, source)
     return _run(request, engine, model_folder, device, reporter or NullReporter())
 
 

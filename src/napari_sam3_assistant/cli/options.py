@@ -31,20 +31,36 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return the engine that was chosen, as the functions of the API take it."""
+def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict[str, Any]:
+    """Return the engine that was chosen, as the functions of the API take it.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        What was typed.
+    video : bool
+        Whether weights for 3D and video only will do.
+    """
     return {
-        "engine": chosen.engine or api.engine_for(chosen.model_folder),
+        "engine": chosen.engine or api.engine_for(chosen.model_folder, video=video),
         "model_folder": chosen.model_folder,
         "device": chosen.device,
         "threshold": chosen.threshold,
     }
 
 
-def add_plane(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses the plane and its contrast."""
+def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:
+    """Add what chooses the plane and its contrast.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        The command.
+    leading : str
+        Which axes need an index.
+    """
     plane = parser.add_argument_group("what to look at")
-    plane.add_argument("--plane", metavar="I,J,...", help="index along each leading axis")
+    plane.add_argument("--plane", metavar="I,J,...", help=f"index along {leading}")
     plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     plane.add_argument("--channel", type=int, help="one channel (default: all together)")
     plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")

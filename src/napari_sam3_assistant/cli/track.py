@@ -10,9 +10,15 @@ import numpy as np
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_arguments import frame_source
-from napari_sam3_assistant.cli.arguments import numbers, say
+from napari_sam3_assistant.cli.arguments import numbers, say, writable_folder
+from napari_sam3_assistant.cli.options import (
+    add_engine,
+    add_plane,
+    engine_arguments,
+    plane_arguments,
+)
 from napari_sam3_assistant.cli.terminal import TerminalReporter
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
+from napari_sam3_assistant.core.track_table import TrackScale, TrackTable
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
@@ -21,6 +27,8 @@ from napari_sam3_assistant.io.label_stacks import check_stack_path, open_label_s
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
+
+    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,6 +50,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="LABELS",
         help="for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)",
     )
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="a table with one row for each frame and object: area, centroid, score",
+    )
     _add_prompts(parser)
     way = parser.add_argument_group("which frames")
     way.add_argument("--axis", default="0", help="number or name of their axis (default: 0)")
@@ -51,21 +65,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     way.add_argument(
         "--stop-after-lost", type=int, metavar="N", help="end after N frames without objects"
     )
-    engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", default="builtin", help="see 'napari-sam3 doctor'")
-    engine.add_argument("--model-folder", type=Path, metavar="FOLDER", help="the SAM 3 weights")
-    engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    engine.add_argument(
-        "--threshold",
-        type=float,
-        default=DEFAULT_THRESHOLD,
-        help="detection threshold, 0 to 1 (default: %(default)s)",
-    )
-    plane = parser.add_argument_group("what to look at")
-    plane.add_argument("--plane", metavar="I,J,...", help="index along each other leading axis")
-    plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
-    plane.add_argument("--channel", type=int, help="one channel (default: all together)")
-    plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+    add_engine(parser)
+    add_plane(parser, "each leading axis but that of the frames")
     parser.set_defaults(command=run)
 
 
@@ -107,18 +108,13 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Follow the objects that were named, and write each frame as it is done."""
     output = check_stack_path(chosen.output)
+    if chosen.csv is not None:
+        writable_folder(chosen.csv)
     image = read_image(chosen.stack)
-    contrast = None
-    if chosen.contrast is not None:
-        low, high = numbers(chosen.contrast, (2,), "--contrast")
-        contrast = (low, high)
     axis = int(chosen.axis) if chosen.axis.lstrip("-").isdigit() else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
-        "plane": chosen.plane and [int(value) for value in numbers(chosen.plane, (), "--plane")],
-        "channel_axis": chosen.channel_axis,
-        "channel": chosen.channel,
-        "contrast": contrast,
+        **plane_arguments(chosen),
         "axis_labels": image.axis_labels,
         "rgb": image.rgb,
     }
@@ -137,28 +133,35 @@ def run(chosen: argparse.Namespace) -> int:
             direction=chosen.direction,
             frames=None if bounds is None else (bounds[0], bounds[1]),
             stop_after_lost=chosen.stop_after_lost,
-            engine=chosen.engine,
-            model_folder=chosen.model_folder,
-            device=chosen.device,
-            threshold=chosen.threshold,
             reporter=reporter,
+            **engine_arguments(chosen, video=True),
             **look,
         )
-        _write(results, output, (len(source), *source.shape))
+        layout = source.view.channels[0].source.axes
+        axes = image.axes_of_stack((source.axis, layout.y, layout.x))
+        _write(results, output, (len(source), *source.shape), axes, chosen.csv)
     return 0
 
 
-def _write(results: Iterable[api.FrameResult], output: Path, shape: tuple[int, int, int]) -> None:
-    """Write each frame, and say what was done, also when it was stopped."""
+def _write(
+    results: Iterable[api.FrameResult],
+    output: Path,
+    shape: tuple[int, int, int],
+    axes: LabelAxes,
+    csv: Path | None,
+) -> None:
+    """Write each frame and the table, and say what was done, also when it was stopped."""
     ids: set[int] = set()
     frames: set[int] = set()
+    table = TrackTable()
     began = time.monotonic()
     stopped: KeyboardInterrupt | None = None
     try:
-        with open_label_stack(output, shape) as write:
+        with open_label_stack(output, shape, axes) as write:
             for result in results:
                 write(result.frame, result.labels)
                 frames.add(result.frame)
+                table.add(result)
                 ids |= {record.id for record in result.objects}
                 for note in result.notes:
                     say(note)
@@ -169,6 +172,8 @@ def _write(results: Iterable[api.FrameResult], output: Path, shape: tuple[int, i
     count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
     say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
     say(str(output))
+    if csv is not None:
+        say(str(api.save_tracks(table, csv, TrackScale.of(axes.scale, axes.units))))
     if stopped is not None:
         raise stopped
 

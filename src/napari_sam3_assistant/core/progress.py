@@ -19,11 +19,14 @@ class Progress:
         Units of work done and to do. A total of 0 means that it is not known.
     message : str
         What is being done, for the status line.
+    seconds_left : float or None
+        Time left, where the work knows it better than by its units; None where it does not.
     """
 
     done: int
     total: int
     message: str
+    seconds_left: float | None = None
 
 
 class Reporter(Protocol):

@@ -6,6 +6,7 @@ Coordinates are pixels of the image plane, y before x, pixel centres at integers
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -158,6 +159,12 @@ class PromptSet:
             PromptKind.TEXT: self.text.strip(),
         }
         return frozenset(kind for kind, prompts in given.items() if prompts)
+
+    @property
+    def most_points(self) -> int:
+        """The most clicks that are on one object."""
+        counts = Counter(point.object_id for point in self.points)
+        return max(counts.values(), default=0)
 
     def check(self, shape: tuple[int, int]) -> None:
         """Raise unless the prompts can be used on a plane.

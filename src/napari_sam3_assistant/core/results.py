@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import numpy.typing as npt
+
+    from napari_sam3_assistant.core.soft_masks import SoftMask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +33,8 @@ class ObjectRecord:
         Confidence, 0 to 1, where the engine gives one.
     text : str
         The phrase that found it; empty for other prompts.
+    soft : SoftMask or None
+        How likely each pixel belongs to it, where the engine says.
     """
 
     id: int
@@ -38,6 +42,7 @@ class ObjectRecord:
     region: Region
     score: float | None = None
     text: str = ""
+    soft: SoftMask | None = None
 
     @classmethod
     def from_mask(
@@ -48,6 +53,7 @@ class ObjectRecord:
         offset: tuple[int, int] = (0, 0),
         score: float | None = None,
         text: str = "",
+        soft: SoftMask | None = None,
     ) -> ObjectRecord | None:
         """Return a record of a mask, cropped to its bounding box, or None if it is empty.
 
@@ -63,12 +69,14 @@ class ObjectRecord:
             Confidence, 0 to 1.
         text : str
             The phrase that found it.
+        soft : SoftMask or None
+            How likely each pixel belongs to it.
         """
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if rows.size == 0:
             return None
         crop = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        return cls(id_, mask[crop.slices].copy(), crop.shift(*offset), score, text)
+        return cls(id_, mask[crop.slices].copy(), crop.shift(*offset), score, text, soft)
 
     @property
     def area(self) -> int:
@@ -82,7 +90,8 @@ class ObjectRecord:
 
     def shift(self, dy: int, dx: int) -> ObjectRecord:
         """Return the object moved by whole pixels."""
-        return ObjectRecord(self.id, self.mask, self.region.shift(dy, dx), self.score, self.text)
+        soft = None if self.soft is None else self.soft.shift(dy, dx)
+        return replace(self, region=self.region.shift(dy, dx), soft=soft)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ class Task(StrEnum):
     TEXT = "text_segmentation"
     LIVE_POINTS = "refinement"
     EXEMPLAR = "exemplar_segmentation"
+    VIDEO = "3d_video_propagation"
 
 
 class Tool(StrEnum):
@@ -23,6 +24,7 @@ class Tool(StrEnum):
     BOX = "box"
     MASK = "mask"
     TEXT = "text"
+    EXAMPLE = "example"
 
 
 _TOOLS = {
@@ -30,6 +32,7 @@ _TOOLS = {
     Task.TEXT: (Tool.TEXT,),
     Task.LIVE_POINTS: (Tool.POINTS,),
     Task.EXEMPLAR: (Tool.BOX,),
+    Task.VIDEO: (Tool.POINTS, Tool.BOX, Tool.MASK, Tool.TEXT, Tool.EXAMPLE),
 }
 
 _KINDS = {
@@ -37,6 +40,7 @@ _KINDS = {
     Tool.BOX: PromptKind.BOXES,
     Tool.MASK: PromptKind.MASK,
     Tool.TEXT: PromptKind.TEXT,
+    Tool.EXAMPLE: PromptKind.EXEMPLARS,
 }
 
 
@@ -53,3 +57,8 @@ def prompt_kind(task: Task, tool: Tool) -> PromptKind:
     if task is Task.EXEMPLAR and tool is Tool.BOX:
         return PromptKind.EXEMPLARS
     return _KINDS[tool]
+
+
+def layer_tool(tool: Tool) -> Tool:
+    """Return the tool whose layer a tool draws in: examples are boxes."""
+    return Tool.BOX if tool is Tool.EXAMPLE else tool

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
@@ -164,3 +165,16 @@ class FrameResult:
     tracked: frozenset[int]
     engine: Provenance
     notes: tuple[str, ...] = ()
+
+    def over(self, before: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        """Return an earlier result of this frame, with what is new.
+
+        Parameters
+        ----------
+        before : ndarray, shape (Y, X), dtype uint32
+            Object ids; objects in it that were not looked for are kept.
+        """
+        # Labels are small numbers: looked up in a table, which is faster than np.isin.
+        goes = np.zeros(int(before.max()) + 1, bool)
+        goes[[id_ for id_ in self.tracked if id_ < goes.size]] = True
+        return np.where((self.labels != 0) | goes[before], self.labels, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from contextlib import contextmanager
@@ -12,6 +13,21 @@ from napari_sam3_assistant.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_REMEDY = "Check the free space and that you may write there, or choose another folder."
+_REMEDIES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "Free some space on this disk, or choose another folder."
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "Choose a folder that you may write to."
+    ),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN),
+        "Check that the disk or the network folder is connected, or choose another folder.",
+    ),
+}
 
 
 @contextmanager
@@ -33,7 +49,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise ExportError(
             f"{path} can't be written: {exc.strerror or exc}.",
-            "Check the free space and that you may write there, or choose another folder.",
+            _REMEDIES.get(exc.errno or 0, _REMEDY),
         ) from exc
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import uuid
 from contextlib import contextmanager
@@ -15,13 +17,15 @@ from numpy.lib import format as format_
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
 from napari_sam3_assistant.io.label_axes import LabelAxes
-from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr
+from napari_sam3_assistant.io.ome_zarr_labels import check_there, create_ome_zarr
+from napari_sam3_assistant.io.tiff_scale import ome_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ENDINGS = (".tif", ".tiff", ".npy", ".zarr")
 _CLASSIC_TIFF_BYTES = 1 << 31
+_NOT_KNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def check_stack_path(path: str | Path) -> Path:
@@ -49,7 +53,7 @@ def check_stack_path(path: str | Path) -> Path:
 
 @contextmanager
 def open_label_stack(
-    path: str | Path, shape: tuple[int, int, int]
+    path: str | Path, shape: tuple[int, int, int], axes: LabelAxes | None = None
 ) -> Iterator[Callable[[int, Any], None]]:
     """Give a function that writes one plane; planes that are not written are 0.
 
@@ -64,6 +68,9 @@ def open_label_stack(
         replaced if it exists.
     shape : tuple of int
         Number of planes, height and width.
+    axes : LabelAxes, optional
+        Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; NumPy
+        files don't hold it.
 
     Yields
     ------
@@ -77,12 +84,13 @@ def open_label_stack(
     """
     path = check_stack_path(path)
     opener = _zarr_draft if path.suffix.lower() == ".zarr" else _file_draft
-    with opener(path, shape) as array:
+    with opener(path, shape, axes or LabelAxes.of(3)) as array:
         written = False
 
         def write(plane: int, labels: Any) -> None:  # noqa: ANN401
             nonlocal written
-            array[plane] = np.asarray(labels, np.uint32)
+            with explained(path):
+                array[plane] = np.asarray(labels, np.uint32)
             written = True
 
         stopped: KeyboardInterrupt | None = None
@@ -97,7 +105,7 @@ def open_label_stack(
 
 
 @contextmanager
-def _file_draft(path: Path, shape: tuple[int, int, int]) -> Iterator[Any]:
+def _file_draft(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
     with atomic_write(path) as draft:
         if path.suffix.lower() == ".npy":
             array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
@@ -107,21 +115,40 @@ def _file_draft(path: Path, shape: tuple[int, int, int]) -> Iterator[Any]:
                 shape=shape,
                 dtype=np.uint32,
                 photometric="minisblack",
-                metadata={"axes": "ZYX"},
+                ome=True,
+                metadata=ome_metadata(axes),
                 bigtiff=4 * np.prod(shape, dtype=np.int64) > _CLASSIC_TIFF_BYTES,
             )
+        _reserve(draft)
         yield array
         array.flush()
         # Windows does not rename a file that is mapped.
         del array
 
 
+def _reserve(file: Path) -> None:
+    """Have the system set all of a file's space aside, or say that there is none.
+
+    Who writes to a mapped file on a full disk is not told but ended (SIGBUS).
+    """
+    with file.open("rb+") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        try:
+            os.posix_fallocate(opened.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            # macOS and Windows have no such call, and some file systems don't know it.
+            known = isinstance(error, OSError) and error.errno not in _NOT_KNOWN
+            if known or shutil.disk_usage(file.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
 @contextmanager
-def _zarr_draft(path: Path, shape: tuple[int, int, int]) -> Iterator[Any]:
+def _zarr_draft(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
     draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
     try:
-        yield create_ome_zarr(draft, shape, LabelAxes.of(3))
+        yield create_ome_zarr(draft, shape, axes, called=path)
         with explained(path):
+            check_there(draft)
             draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.progress import Reporter
+
 _MAX_16_BIT = 65535
 _MAX_32_BIT = (1 << 32) - 1
 _CLASSIC_TIFF_BYTES = 1 << 31
@@ -31,6 +34,7 @@ def save_labels(
     axes: LabelAxes | None = None,
     *,
     overwrite: bool = True,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Write labels to a file, completely or not at all.
 
@@ -45,6 +49,8 @@ def save_labels(
         other formats don't hold it.
     overwrite : bool
         Whether a file of that name is replaced. A folder is never replaced.
+    reporter : Reporter, optional
+        Is told of the progress with large folders, and stops the work.
 
     Returns
     -------
@@ -62,7 +68,7 @@ def save_labels(
         raise ExportError(f"{path} exists already.", "Choose another name.")
     if path.suffix.lower() == ".zarr":
         plain = _compact(np.asarray(labels))
-        save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim))
+        save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim), reporter)
         return path
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
@@ -111,8 +117,19 @@ def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: LabelAxes | N
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A file that NumPy does not know as one.
+
+    Of a full disk it says how many bytes it could not write to a file of its own, and not why.
+    """
+
+    write: Callable[[bytes], int]
+
+
 def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
-    np.save(path, labels, allow_pickle=False)
+    with path.open("wb") as file:
+        np.save(_Stream(file.write), labels, allow_pickle=False)
 
 
 def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:

@@ -74,10 +74,12 @@ def _ome_attributes(group: Any) -> Mapping[str, Any]:  # noqa: ANN401 - zarr is 
 def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # noqa: ANN401
     level = image["datasets"][0]
     array = group[level["path"]]
-    names = tuple(
-        str(axis["name"] if isinstance(axis, dict) else axis)
+    told = [
+        axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
-    )
+    ]
+    names = tuple(str(axis["name"]) for axis in told)
+    units = tuple(str(axis.get("unit") or "") for axis in told)
     if len(names) != array.ndim:
         raise ImageError(
             f"The OME-Zarr image names {len(names)} axes, its array has {array.ndim}.",
@@ -88,7 +90,12 @@ def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # no
         for transformation in level.get("coordinateTransformations", ())
         if transformation["type"] == "scale" and "scale" in transformation
     ]
-    return LoadedImage(array, names, scale=scales[0] if scales else None)
+    return LoadedImage(
+        array,
+        names,
+        scale=scales[0] if scales else None,
+        units=units if any(units) else None,
+    )
 
 
 def _dimension_names(array: Any) -> tuple[str, ...] | None:  # noqa: ANN401 - zarr is untyped here

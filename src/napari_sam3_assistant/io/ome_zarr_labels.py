@@ -6,6 +6,7 @@ Specification: https://ngff.openmicroscopy.org/0.4
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import uuid
@@ -33,7 +34,12 @@ _KINDS = {"t": "time", "c": "channel"}
 
 
 def create_ome_zarr(
-    path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str = "uint32"
+    path: Path,
+    shape: Sequence[int],
+    axes: LabelAxes,
+    dtype: str = "uint32",
+    *,
+    called: Path | None = None,
 ) -> Any:  # noqa: ANN401 - zarr is untyped here
     """Make an OME-Zarr image of zeros with one level, and return that level to write to.
 
@@ -47,6 +53,8 @@ def create_ome_zarr(
         Their names, and the size of a pixel.
     dtype : str
         Type of the labels.
+    called : Path, optional
+        The name that the user knows it by, where it is a draft.
 
     Returns
     -------
@@ -58,11 +66,76 @@ def create_ome_zarr(
     ExportError
         If it can't be written.
     """
+    with explained(called or path):
+        return _create(path, shape, axes, dtype)
+
+
+def _create(path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str) -> Any:  # noqa: ANN401
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    array = _add_level(group, 0, tuple(shape), axes, dtype)
+    _describe(group, axes, 1)
+    return array
+
+
+def create_pyramid(
+    path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str = "uint32"
+) -> tuple[Any, ...]:
+    """Make an OME-Zarr image of zeros with all its levels, and return them, the largest first.
+
+    Parameters
+    ----------
+    path, shape, axes, dtype
+        As :func:`create_ome_zarr` takes them.
+
+    Returns
+    -------
+    tuple of zarr.Array
+        Each half as high and wide as the one before.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
     with explained(path):
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
-        array = _add_level(group, 0, tuple(shape), axes, dtype)
-        _describe(group, axes, 1)
-    return array
+        size = tuple(shape)
+        levels = []
+        for number in range(levels_of(shape)):
+            levels.append(_add_level(group, number, size, axes, dtype))
+            size = _halved(size)
+        _describe(group, axes, len(levels))
+    return tuple(levels)
+
+
+def open_levels(path: Path, *, writable: bool = False) -> tuple[Any, ...]:
+    """Open the levels of an image that this module has written, the largest first.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the image.
+    writable : bool
+        Whether they may be written to.
+
+    Returns
+    -------
+    tuple of zarr.Array
+        Their pixels are read when they are indexed.
+
+    Raises
+    ------
+    ExportError
+        If the image is gone.
+    """
+    try:
+        group = zarr.open_group(str(path), mode="r+" if writable else "r", zarr_format=2)
+    except OSError as exc:
+        raise ExportError(
+            f"The labels {path} can't be read.", "Check whether they were moved or removed."
+        ) from exc
+    listed: Any = group.attrs["multiscales"]
+    return tuple(group[level["path"]] for level in listed[0]["datasets"])
 
 
 def add_pyramid(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
@@ -85,21 +158,24 @@ def add_pyramid(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
         If it can't be written.
     """
     with explained(path):
-        group = zarr.open_group(str(path), mode="r+", zarr_format=2)
-        level: Any = group["0"]
-        count = levels_of(level.shape)
-        for number in range(1, count):
-            reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
-            *leading, height, width = level.shape
-            shape = (*leading, math.ceil(height / 2), math.ceil(width / 2))
-            smaller = _add_level(group, number, shape, axes, str(level.dtype))
-            for key in _blocks(shape, smaller.chunks):
-                reporter.check()
-                *planes, rows, columns = key
-                wider = (slice(2 * part.start, 2 * part.stop) for part in (rows, columns))
-                smaller[key] = level[(*planes, *wider)][..., ::2, ::2]
-            level = smaller
-        _describe(group, axes, count)
+        _add_levels(path, axes, reporter)
+
+
+def _add_levels(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
+    group = zarr.open_group(str(path), mode="r+", zarr_format=2)
+    level: Any = group["0"]
+    count = levels_of(level.shape)
+    for number in range(1, count):
+        reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
+        shape = _halved(level.shape)
+        smaller = _add_level(group, number, shape, axes, str(level.dtype))
+        for key in _blocks(shape, smaller.chunks):
+            reporter.check()
+            *planes, rows, columns = key
+            wider = (slice(2 * part.start, 2 * part.stop) for part in (rows, columns))
+            smaller[key] = level[(*planes, *wider)][..., ::2, ::2]
+        level = smaller
+    _describe(group, axes, count)
 
 
 def levels_of(shape: Sequence[int]) -> int:
@@ -155,24 +231,49 @@ def save_ome_zarr(
     try:
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
-        array = create_ome_zarr(draft, labels.shape, axes, plain)
-        keys = list(_blocks(tuple(labels.shape), array.chunks))
         with explained(path):
+            array = _create(draft, labels.shape, axes, plain)
+            keys = list(_blocks(tuple(labels.shape), array.chunks))
             for done, key in enumerate(keys):
                 told.report(Progress(done, len(keys), f"Saving {path.name}"))
                 array[key] = np.asarray(labels[key])
-        add_pyramid(draft, axes, told)
-        with explained(path):
-            if path.exists():
-                old = path.with_name(f".{uuid.uuid4().hex}.old")
-                path.rename(old)
-                draft.rename(path)
-                shutil.rmtree(old)
-            else:
-                draft.rename(path)
+            check_there(draft)
+            _add_levels(draft, axes, told)
+            check_there(draft)
+            _give_name(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return path
+
+
+def check_there(draft: Path) -> None:
+    """Raise unless the folder of an image is the one that was made.
+
+    zarr makes folders that are missing, also those of a network path that has gone: what was
+    written before is not in them, such as what says that it is a group.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is another one, or none.
+    """
+    if not (draft / ".zgroup").exists():
+        raise FileNotFoundError(errno.ENOENT, "its folder vanished meanwhile")
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    """Rename a finished folder; one of that name is removed when the new one is there."""
+    if not path.exists():
+        draft.rename(path)
+        return
+    old = path.with_name(f".{uuid.uuid4().hex}.old")
+    path.rename(old)
+    try:
+        draft.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
 
 
 def is_zarr(path: Path) -> bool:
@@ -200,6 +301,11 @@ def _add_level(
     )
 
 
+def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
+    *leading, height, width = shape
+    return (*leading, math.ceil(height / 2), math.ceil(width / 2))
+
+
 def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Yield the slices of each chunk of an array."""
     starts = [range(0, size, chunk) for size, chunk in zip(shape, chunks, strict=True)]
@@ -218,12 +324,11 @@ def _describe(group: Any, axes: LabelAxes, levels: int) -> None:  # noqa: ANN401
     datasets = []
     for number in range(levels):
         scale = [*axes.scale[:-2], *(size * 2**number for size in axes.scale[-2:])]
-        datasets.append(
-            {
-                "path": str(number),
-                "coordinateTransformations": [{"type": "scale", "scale": scale}],
-            }
-        )
+        moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        if any(axes.translate):
+            # The same at every size: the first pixel is one of those that are picked.
+            moves.append({"type": "translation", "translation": list(axes.translate)})
+        datasets.append({"path": str(number), "coordinateTransformations": moves})
     group.attrs.update(
         {
             "multiscales": [{"version": "0.4", "axes": named, "datasets": datasets}],

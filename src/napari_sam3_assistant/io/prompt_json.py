@@ -50,7 +50,11 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
             for prompt in prompts.exemplars
         ],
         "masks": [
-            {"box": list(prompt.region.box), "bits": _packed(prompt.mask)}
+            {
+                "box": list(prompt.region.box),
+                "bits": _packed(prompt.mask),
+                "object_id": prompt.object_id,
+            }
             for prompt in prompts.masks
         ],
         "text": prompts.text,
@@ -78,7 +82,8 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             for example in found["exemplars"]
         ),
         masks=tuple(
-            MaskPrompt(_unpacked(mask["bits"], region.shape), region)
+            # Notes of single planes did not name the object until version 0.3.
+            MaskPrompt(_unpacked(mask["bits"], region.shape), region, mask.get("object_id"))
             for mask in found["masks"]
             for region in (_region(mask["box"]),)
         ),

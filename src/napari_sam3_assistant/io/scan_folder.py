@@ -25,14 +25,15 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
-from napari_sam3_assistant.io.ome_zarr_labels import add_pyramid, create_ome_zarr
+from napari_sam3_assistant.io.growing_labels import GrowingLabels
+from napari_sam3_assistant.io.sidecar import write_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.label_axes import LabelAxes
+    from napari_sam3_assistant.io.sidecar import Sidecar
 
 _VERSION = 1
 # What reading a damaged tile file raises.
@@ -97,7 +98,7 @@ class ScanFolder:
 
     def _open(self, identity: Mapping[str, Any]) -> None:
         note = self.path / "scan.json"
-        wanted = json.loads(json.dumps(identity))
+        wanted = _plain(identity)
         with explained(self.path):
             if note.exists() and _read_json(note) != wanted:
                 if not self._overwrite:
@@ -163,25 +164,24 @@ class ScanFolder:
             return None
         return TileResult(records, engine, tuple(about["notes"]))
 
-    def new_labels(self, shape: tuple[int, int], axes: LabelAxes) -> Any:  # noqa: ANN401
-        """Return a new zarr array of zeros for the labels.
+    def new_labels(self, shape: tuple[int, int], axes: LabelAxes) -> GrowingLabels:
+        """Return new labels, all 0.
 
         Raises
         ------
         ExportError
             If it can't be written.
         """
-        return create_ome_zarr(self.labels_path, shape, axes)
+        return GrowingLabels(self.labels_path, shape, axes)
 
-    def finish(self, axes: LabelAxes, reporter: Reporter) -> Path:
-        """Complete the labels, give them their final name and remove the folder.
+    def finish(self, note: Sidecar) -> Path:
+        """Write the note, give the labels their final name and remove the folder.
 
         Parameters
         ----------
-        axes : LabelAxes
-            The axes of the labels.
-        reporter : Reporter
-            Is told of the progress, and stops the work.
+        note : Sidecar
+            What made the labels. It comes first: a scan that is killed in between goes on, and
+            labels of that name always have their note.
 
         Returns
         -------
@@ -193,7 +193,6 @@ class ScanFolder:
         ExportError
             If it can't be written.
         """
-        add_pyramid(self.labels_path, axes, reporter)
         with explained(self.output):
             if self.output.exists():
                 if not self._overwrite:
@@ -203,15 +202,48 @@ class ScanFolder:
                         "Move one of the two, and start the scan again.",
                     )
                 self.output.rename(self.path / "replaced.zarr")
+            write_sidecar(self.output, note)
             self.labels_path.rename(self.output)
         # What is left is no longer needed; if it can't be removed now, nothing is lost.
         shutil.rmtree(self.path, ignore_errors=True)
         return self.output
 
+    def remove_if_empty(self) -> None:
+        """Remove the folder of a scan that ended before its first tile was finished."""
+        if not any((self.path / "tiles").glob("*.npz")):
+            shutil.rmtree(self.path, ignore_errors=True)
+
 
 def scan_folder_of(output: Path) -> Path:
     """Return the folder of a scan that is on its way to an output."""
     return output.with_name(f"{output.name}.scan")
+
+
+def output_of(folder: Path) -> Path:
+    """Return the output that a scan's folder is on its way to."""
+    return folder.with_name(folder.name.removesuffix(".scan"))
+
+
+def is_folder_of(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Return whether a folder is of a scan that can go on as the one that is described.
+
+    Parameters
+    ----------
+    folder : Path
+        A scan's folder, which may be missing.
+    identity : mapping
+        As :class:`ScanFolder` takes it.
+    """
+    try:
+        found = _read_json(folder / "scan.json")
+    except OSError:
+        return False
+    return found == _plain({"version": _VERSION, **identity})
+
+
+def _plain(identity: Mapping[str, Any]) -> object:
+    """Return values as JSON gives them back."""
+    return json.loads(json.dumps(identity))
 
 
 def _read_json(path: Path) -> object:

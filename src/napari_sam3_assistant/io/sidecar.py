@@ -183,7 +183,12 @@ def _read(found: Mapping[str, Any]) -> Sidecar:
         tiles=None if tiles is None else TileOptions(int(tiles["size"]), float(tiles["overlap"])),
         axes=None
         if axes is None
-        else LabelAxes(tuple(axes["names"]), tuple(axes["scale"]), tuple(axes["units"])),
+        else LabelAxes(
+            tuple(axes["names"]),
+            tuple(axes["scale"]),
+            tuple(axes["units"]),
+            tuple(axes.get("translate", ())),
+        ),
         all_planes=bool(found["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,

@@ -12,7 +12,7 @@ import zarr
 
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
-from napari_sam3_assistant.io.tiff_scale import read_scale
+from napari_sam3_assistant.io.tiff_scale import read_scale, read_units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,7 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
         large = series.nbytes > lazy_bytes
         in_one_piece = series.dataoffset is not None
         scale = read_scale(file, axes)
+        units = read_units(file, axes)
         data: Any = None if large else series.asarray()
     if large:
         data = tifffile.memmap(path, series=0, mode="r") if in_one_piece else _open_lazily(path)
@@ -60,8 +61,10 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
         axes = axes.replace("S", "") + "S"
         if scale is not None:
             scale = (*scale[:samples], *scale[samples + 1 :], scale[samples])
+        if units is not None:
+            units = (*units[:samples], *units[samples + 1 :], units[samples])
     rgb = is_rgb and axes.endswith("S") and data.shape[-1] in (3, 4)
-    return LoadedImage(data, tuple(axes.lower()), rgb, scale)
+    return LoadedImage(data, tuple(axes.lower()), rgb, scale, units=units)
 
 
 def _open_lazily(path: Path) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped here

@@ -56,7 +56,9 @@ class JobProgress:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds left at the present speed; None while that is not known."""
+        """Seconds left, as the work says or at the present speed; None while not known."""
+        if self.step.seconds_left is not None:
+            return self.step.seconds_left
         if self.step.done <= 0 or self.step.total <= 0:
             return None
         return self.elapsed / self.step.done * (self.step.total - self.step.done)

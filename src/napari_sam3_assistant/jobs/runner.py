@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.jobs.job import Job
+
+
+_PATIENCE_S = 120.0
+"""How long Python's exit waits for the engine: about one encoding at full size on a slow CPU."""
 
 
 class JobRunner:
@@ -46,6 +51,7 @@ class JobRunner:
         self._jobs = [*(earlier for earlier in self._jobs if earlier is behind), job]
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="sam3-jobs", daemon=True)
+            atexit.register(self._leave, self._thread)
             self._thread.start()
         self._queue.put(job)
 
@@ -67,11 +73,23 @@ class JobRunner:
             self._queue.put(None)
             self._thread = None
 
+    def _leave(self, thread: threading.Thread) -> None:
+        """Let the worker finish before Python goes.
+
+        A thread that comes back from an engine's compiled code after that ends the process by
+        "terminate called without an active exception".
+        """
+        for job in self._jobs:
+            job.cancel()
+        self._queue.put(None)
+        thread.join(_PATIENCE_S)
+
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             job.run(self._deliver)
             del job
         self._farewell()
+        atexit.unregister(self._leave)
 
 
 def _nothing() -> None:

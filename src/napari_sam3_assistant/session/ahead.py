@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import EncodeAhead
@@ -66,6 +67,9 @@ class Ahead:
         """Encode the plane on show, if that is wanted and the engine is loaded and idle."""
         engine = self._engine.loaded
         if engine is None or not engine.spec.needs_weights or not self.enabled:
+            return
+        if self._model.task is Task.VIDEO:
+            # A tracker reads its frames by itself.
             return
         if self._model.large_image:
             # Which part a run will work on is known when it begins.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import Task, Tool, prompt_kind, tools_of
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.track_checks import check_limits
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
@@ -25,11 +27,14 @@ class Availability:
         Why not, and what to do; empty if it would.
     tools : tuple of Tool
         The prompt tools that the task offers.
+    why_not_go_on : str
+        Why the propagation that is open can't go on; empty if it can.
     """
 
     can_run: bool
     reason: str
     tools: tuple[Tool, ...]
+    why_not_go_on: str = ""
 
 
 _MISSING = {
@@ -52,26 +57,27 @@ def availability(model: SessionModel, spec: EngineSpec) -> Availability:
         The chosen engine's card.
     """
     reason = _why_not(model, spec)
-    return Availability(not reason, reason, tools_of(model.task))
+    return Availability(not reason, reason, tools_of(model.task), _why_not_go_on(model))
 
 
 def _why_not(model: SessionModel, spec: EngineSpec) -> str:
     if model.chosen_image is None:
         return "Open an image first."
     kind = prompt_kind(model.task, model.tool)
-    if kind not in spec.accepts:
-        return f"{spec.title} does not take this prompt. Choose another tool or engine."
-    if spec.needs_weights and not model.model_folder:
-        return f"{spec.title} needs its weights. Use Choose model folder."
-    if spec.needs_weights and not model.load_when_running and model.device_in_use is None:
-        return (
-            "The model is not loaded. In Advanced, press Load 2D Model, or tick "
-            "Load model when running."
-        )
-    if _given(kind, model.prompts, model.text) or model.phrases:
+    if refused := _why_refused(model, spec, kind):
+        return refused
+    if missing := why_no_model(model, spec):
+        return missing
+    if given(kind, model.prompts, model.text) or model.phrases:
         return ""
+    return _why_no_prompt(model, kind)
+
+
+def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
     if model.refining and model.prompts.negative:
         return ""
+    if model.prompts.elsewhere and model.task is Task.VIDEO:
+        return "The prompts are at another position of the other sliders. Go there, or prompt here."
     if model.prompts.elsewhere and kind is not PromptKind.TEXT:
         return "The prompts are on another slice. Go there, or prompt on this slice."
     if kind is PromptKind.POINTS and model.prompts.negative:
@@ -79,7 +85,50 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
     return _MISSING[kind]
 
 
-def _given(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
+def why_no_model(model: SessionModel, spec: EngineSpec) -> str:
+    """Return why the engine can't run for want of its weights; empty if it can."""
+    if spec.needs_weights and not model.model_folder:
+        return f"{spec.title} needs its weights. Use Choose model folder."
+    if spec.needs_weights and not model.load_when_running and model.device_in_use is None:
+        button = "Load 3D/Video Model" if spec.why_no_planes else "Load 2D Model"
+        return (
+            f"The model is not loaded. In Advanced, press {button}, or tick "
+            "Load model when running."
+        )
+    return ""
+
+
+def why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
+    """Return why the engine takes no such prompt for 2D tasks; empty if it does."""
+    if kind in spec.accepts:
+        return ""
+    return spec.why_no_planes or (
+        f"{spec.title} does not take this prompt. Choose another tool or engine."
+    )
+
+
+def _why_refused(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
+    if model.task is not Task.VIDEO:
+        return why_not_planes(spec, kind)
+    if not model.frame_axes:
+        return "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
+    counts = model.prompts
+    boxes = counts.boxes if kind is PromptKind.BOXES else 0
+    try:
+        check_limits(spec, frozenset({kind}), points=counts.most_points, boxes=boxes)
+    except PromptError as error:
+        return str(error)
+    return ""
+
+
+def _why_not_go_on(model: SessionModel) -> str:
+    if not model.can_continue:
+        return "Start a propagation first: this goes on with its objects."
+    return "Wait for the run to end." if model.running else ""
+
+
+def given(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
+    """Return whether there is a prompt of a kind."""
     given = {
         PromptKind.POINTS: counts.positive,
         PromptKind.BOXES: counts.boxes,

@@ -84,7 +84,9 @@ class Batch:
         shots, failed = self._scene.take_shots(model.image, kind, every_image=model.runs_all_images)
         phrases = model.phrases
         if kind is PromptKind.TEXT and not phrases:
-            phrases = (model.text.strip(),)
+            # The one phrase is a prompt like any other: the results are named by the images alone.
+            text = model.text.strip()
+            shots = tuple(replace(one, prompts=replace(one.prompts, text=text)) for one in shots)
         usable = [shot for shot in shots if phrases or shot.prompts.kinds]
         failed += tuple(
             f"no prompt lies on “{shot.target.name}”" for shot in shots if shot not in usable

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psygnal import Signal
+
 from napari_sam3_assistant.engines.shared import Loan, borrow
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.workflows.track import Tracking
 
 
 class EngineInUse:
@@ -19,13 +22,21 @@ class EngineInUse:
     ----------
     model : SessionModel
         Says which engine, folder and device are chosen.
+
+    Attributes
+    ----------
+    leaving : Signal
+        Tells that the engine is about to be let go.
     """
+
+    leaving = Signal()
 
     def __init__(self, model: SessionModel) -> None:
         self._model = model
         self._loan: Loan | None = None
         self._key: tuple[str, str, str] | None = None
         self._retired: list[Loan] = []
+        self._trackings: list[Tracking] = []
 
     @property
     def choice(self) -> tuple[str, str, str]:
@@ -42,25 +53,36 @@ class EngineInUse:
     def take(self) -> EncodingEngine:
         """Return the chosen engine, not always loaded yet.
 
+        While it is not, another session may have loaded one that does as well.
+
         Raises
         ------
         EngineError
             If it can't run on this machine; nothing has changed then.
         """
-        if self._loan is None or self._key != self.choice:
-            name, folder, device = key = self.choice
-            fresh = borrow(name, Path(folder) if folder else None, device)
+        name, folder, device = key = self.choice
+        loan = self._loan
+        if loan is None or key != self._key or not loan.engine.is_loaded:
+            loan = borrow(name, Path(folder) if folder else None, device)
             self.let_go()
-            self._loan, self._key = fresh, key
-        return self._loan.engine
+            self._loan, self._key = loan, key
+        return loan.engine
+
+    def retire(self, tracking: Tracking) -> None:
+        """Have a tracking closed when a worker has time."""
+        self._trackings.append(tracking)
 
     def let_go(self) -> None:
         """Do without the engine from now on."""
+        self.leaving.emit()
         if self._loan is not None:
             self._retired.append(self._loan)
         self._loan = self._key = None
 
     def close_retired(self) -> None:
         """Close what is no longer used; called on the worker thread, since it takes a while."""
+        # What an engine has tracked goes before the engine.
+        while self._trackings:
+            self._trackings.pop().close()
         while self._retired:
             self._retired.pop().close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.jobs.job import Job
 from napari_sam3_assistant.session.model import DeviceInUse, Level, Message
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
 _NEXT = "Next: choose a task, create a prompt layer if needed, then run preview."
+_NEXT_VIDEO = "Next: go to a slice or frame, add prompts, then start the propagation."
 
 
 class ModelLoading:
@@ -58,7 +60,8 @@ class ModelLoading:
         def show(used: DeviceInUse) -> None:
             if choice == self._engine.choice:
                 self._model.device_in_use = used
-            self._model.message = Message(f"{engine.spec.title} is loaded. {_NEXT}", Level.SUCCESS)
+            hint = _NEXT_VIDEO if self._model.task is Task.VIDEO else _NEXT
+            self._model.message = Message(f"{engine.spec.title} is loaded. {hint}", Level.SUCCESS)
 
         job = Job("Loading", work)
         job.yielded.connect(show)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.roi import LocalRoi, left_out, local_roi, roi_messages
 from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
 from napari_sam3_assistant.session.wording import counted
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
-    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import SessionModel, Target
+    from napari_sam3_assistant.session.refine import Seed
     from napari_sam3_assistant.session.scene import Shot
 
 
@@ -48,12 +49,34 @@ class LocalInference:
         if roi is None:
             return None
         self._rois[place] = roi
-        model.active_roi = ActiveRoi(target, roi.region)
-        outside = left_out(shot.prompts, roi.region)
+        self._work_in(shot, roi.region)
+        return roi.region
+
+    def region_of(self, seed: Seed, shot: Shot) -> Region | None:
+        """Return the region of a run that refines an object: within what its preview covers.
+
+        Parameters
+        ----------
+        seed : Seed
+            The object.
+        shot : Shot
+            What the run shall see.
+        """
+        if seed.region == Region.whole(shot.view.shape):
+            return self.region(shot)
+        target = shot.target
+        if self._model.large_image:
+            place = (target.image, target.plane)
+            self._rois[place] = LocalRoi(seed.region, self._model.roi_size)
+        self._work_in(shot, seed.region)
+        return seed.region
+
+    def _work_in(self, shot: Shot, region: Region) -> None:
+        self._model.active_roi = ActiveRoi(shot.target, region)
+        outside = left_out(shot.prompts, region)
         if outside:
             said = f"{counted(outside, 'prompt')} outside the region took no part."
-            model.message = Message(said)
-        return roi.region
+            self._model.message = Message(said)
 
     def beside(self, target: Target, region: Region) -> tuple[Preview, ...]:
         """Return the results that stay on show beside a new one of a region."""

@@ -12,51 +12,18 @@ from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.phrase_list import parse_phrases
 from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.tracks import Direction
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.jobs.job import JobProgress
+    from napari_sam3_assistant.session.choices import FrameAxis, ImageChoice, LayerChoice
+    from napari_sam3_assistant.session.soft_masks import SoftImage
+    from napari_sam3_assistant.session.stack_values import FrameObject, FramePlace, StackTarget
     from napari_sam3_assistant.workflows.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class ImageChoice:
-    """An image that can be chosen.
-
-    Parameters
-    ----------
-    key : str
-        Its identity; survives renaming.
-    name : str
-        Its name for the user.
-    summary : str
-        Its size and how its axes are read, for the user.
-    """
-
-    key: str
-    name: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
-class LayerChoice:
-    """A layer that prompts can be taken from.
-
-    Parameters
-    ----------
-    key : str
-        Its identity; survives renaming.
-    name : str
-        Its name for the user.
-    tool : Tool
-        What its type is for: points, boxes or a mask.
-    """
-
-    key: str
-    name: str
-    tool: Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +40,8 @@ class PromptCounts:
         Whether a mask is painted on the plane on show.
     elsewhere : int
         Prompts of this kind on other slices.
+    most_points : int
+        Most clicks on one object and slice of a stack.
     """
 
     positive: int = 0
@@ -80,6 +49,7 @@ class PromptCounts:
     boxes: int = 0
     painted: bool = False
     elsewhere: int = 0
+    most_points: int = 0
 
 
 class Level(StrEnum):
@@ -182,14 +152,17 @@ class ResultRow:
 
     Parameters
     ----------
-    preview : Preview
-        The result.
-    record : ObjectRecord
+    preview : Preview or FramePlace
+        The result, or the frame of a propagation.
+    record : ObjectRecord or FrameObject
         The object.
+    measured : Measurement or None
+        Its size and brightness; None until they are asked for.
     """
 
-    preview: Preview
-    record: ObjectRecord
+    preview: Preview | FramePlace
+    record: ObjectRecord | FrameObject
+    measured: Measurement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +230,8 @@ class SessionModel:
         Whether the plane on show is encoded while the user draws.
     load_when_running : bool
         Whether a run loads the model by itself.
+    sound : bool
+        Whether a chime tells the end of a long run.
     device_in_use : DeviceInUse or None
         Where the engine runs; None until it has been loaded.
     findings : tuple of Message
@@ -278,7 +253,7 @@ class SessionModel:
     output_folder : str
         Where masks are saved; empty for nowhere yet.
     output_format : str
-        Ending of the files: ``.tif``, ``.npy`` or ``.png``.
+        Ending of the files: ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``.
     output_name : str
         Name of the file; empty for one made of the image's name.
     saved : tuple of str
@@ -301,6 +276,10 @@ class SessionModel:
         Earlier results that stay on show beside the latest.
     preview : Preview or None
         The latest result.
+    soft_masks : bool
+        Whether the soft masks of the results are on show.
+    soft_images : tuple of SoftImage
+        Those that are ready to be shown.
     refining : int
         The object of the preview that clicks refine; 0 for none.
     results : tuple of ResultRow
@@ -309,6 +288,26 @@ class SessionModel:
         The object that is pointed at, in the table or in the image.
     can_undo, can_redo : bool
         Whether there is a step to take back, or to take again.
+    frame_axes : tuple of FrameAxis
+        The axes of the chosen image that objects can be followed along.
+    frame_axis : int
+        Number of the chosen one; -1 where there is none.
+    direction : Direction
+        Which way prompts spread through the frames.
+    first_frame, last_frame : int or None
+        The frames to go through, both included; None for the ends of the stack.
+    stop_after_lost : int
+        A direction ends when all objects are gone for so many frames; 0 to go to the end.
+    object_id : int
+        The object that the next click on a stack is on.
+    propagated : StackTarget or None
+        What the propagated preview labels belong to; None where there are none.
+    can_continue : bool
+        Whether its objects are still known, so that propagation can go on.
+    tracked : tuple of int
+        The ids of its objects.
+    tracks_layer : bool
+        Whether their way is shown as tracks.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -326,6 +325,7 @@ class SessionModel:
     device_options: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
     encode_ahead: EncodeAhead = EncodeAhead.AUTO
     load_when_running: bool = True
+    sound: bool = False
     device_in_use: DeviceInUse | None = None
     findings: tuple[Message, ...] = ()
     download: str = ""
@@ -350,11 +350,24 @@ class SessionModel:
     message: Message = field(default_factory=lambda: Message("Ready"))
     beside: tuple[Preview, ...] = ()
     preview: Preview | None = None
+    soft_masks: bool = False
+    soft_images: tuple[SoftImage, ...] = ()
     refining: int = 0
     results: tuple[ResultRow, ...] = ()
     picked: ResultRow | None = None
     can_undo: bool = False
     can_redo: bool = False
+    frame_axes: tuple[FrameAxis, ...] = ()
+    frame_axis: int = -1
+    direction: Direction = Direction.BOTH
+    first_frame: int | None = None
+    last_frame: int | None = None
+    stop_after_lost: int = 0
+    object_id: int = 1
+    propagated: StackTarget | None = None
+    can_continue: bool = False
+    tracked: tuple[int, ...] = ()
+    tracks_layer: bool = False
 
     @property
     def chosen_image(self) -> ImageChoice | None:
@@ -368,8 +381,8 @@ class SessionModel:
 
     @property
     def runs_all_images(self) -> bool:
-        """Whether a run takes every image: not while points are corrected on one of them."""
-        return self.batch_images and self.task is not Task.LIVE_POINTS
+        """Whether a run takes every image: not where it corrects one, or goes through it."""
+        return self.batch_images and self.task not in (Task.LIVE_POINTS, Task.VIDEO)
 
     @property
     def is_batch(self) -> bool:
@@ -382,6 +395,6 @@ class SessionModel:
         return self.beside if self.preview is None else (*self.beside, self.preview)
 
     def show_previews(self, previews: tuple[Preview, ...]) -> None:
-        """Have these results on show, the latest last."""
-        self.beside = previews[:-1]
-        self.preview = previews[-1] if previews else None
+        """Have these results on show, the latest last. Told when all of them are set."""
+        with self.events.beside.paused(), self.events.preview.paused():
+            self.beside, self.preview = previews[:-1], previews[-1] if previews else None

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import MaskPrompt
-from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
+from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.session.model import Preview, Target
+    from napari_sam3_assistant.session.scene import Shot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,11 +29,31 @@ class Seed:
         The object as it was when the refining began.
     others : tuple of ObjectRecord
         The other objects of the preview.
+    region : Region
+        The part of the plane that the preview covers.
+    label : str
+        What tells the preview from others of its image.
     """
 
     target: Target
     record: ObjectRecord
     others: tuple[ObjectRecord, ...]
+    region: Region
+    label: str = ""
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The place of the preview, see :attr:`.model.Preview.slot`."""
+        return (self.target.image, self.label)
+
+    def fits(self, shot: Shot) -> bool:
+        """Return whether a run refines it: by clicks, the latest in its part of its plane."""
+        points = shot.prompts.points
+        return (
+            shot.target == self.target
+            and bool(points)
+            and self.region.holds(points[-1].y, points[-1].x)
+        )
 
     def add_to(self, prompts: PromptSet) -> PromptSet:
         """Return the clicks with the object's mask as the start."""
@@ -43,15 +65,13 @@ class Seed:
         Parameters
         ----------
         refined : Segmentation
-            What the clicks gave: one object.
+            What the clicks gave: one object in the part that the preview covers.
         """
         old = self.record
-        found = [
-            ObjectRecord(old.id, new.mask, new.region, new.score, old.text)
-            for new in refined.objects[:1]
-        ]
+        found = [replace(new, id=old.id, text=old.text) for new in refined.objects[:1]]
         objects = tuple(sorted((*self.others, *found), key=lambda record: record.id))
-        return replace(refined, objects=objects, labels=paint_labels(objects, refined.region))
+        labels = paint_labels(objects, self.region)
+        return replace(refined, objects=objects, labels=labels, region=self.region)
 
 
 def seed_of(preview: Preview, object_id: int) -> Seed:
@@ -69,4 +89,5 @@ def seed_of(preview: Preview, object_id: int) -> Seed:
             f"The preview has no object {object_id}.", "Click on one of the previewed objects."
         )
     others = tuple(record for record in objects if record.id != object_id)
-    return Seed(preview.target, chosen[0], others)
+    region = preview.segmentation.region
+    return Seed(preview.target, chosen[0], others, region, preview.label)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job
+from napari_sam3_assistant.session.frame_rows import FrameRows
+from napari_sam3_assistant.session.measured_columns import channels_of, texts, titles
 from napari_sam3_assistant.session.model import Level, Message, ResultRow
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.export import export_table
@@ -14,14 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.stack_values import StackTarget
 
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 
 
-def cells(row: ResultRow) -> tuple[str, ...]:
-    """Return a row as text, in the order of ``COLUMNS``; ``-`` where there is nothing to say."""
-    return (*named(row), str(row.record.area))
+def cells(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
+    """Return a row as text, ``-`` where there is nothing to say.
+
+    Parameters
+    ----------
+    row : ResultRow
+        The row.
+    channels : int
+        Of how many channels there are columns of measurements; 0 for ``COLUMNS`` alone.
+    """
+    return (*named(row), str(row.record.area), *texts(row.measured, channels))
 
 
 def named(row: ResultRow) -> tuple[str, ...]:
@@ -46,13 +58,31 @@ class Results:
     def __init__(self, model: SessionModel, start: Callable[[Job], Job]) -> None:
         self._model = model
         self._start = start
+        self._frames = FrameRows()
         model.events.preview.connect(self._follow, max_args=0)
         model.events.beside.connect(self._follow, max_args=0)
 
     def clear(self) -> None:
         """Empty the table; the previews stay."""
+        self._frames.clear()
         self._model.results = ()
         self._model.picked = None
+
+    def add_frame(self, stack: StackTarget, result: FrameResult) -> None:
+        """Take the objects of a frame; they are listed now, or with one of the next frames."""
+        self._frames.add(stack, result)
+        if self._frames.is_due:
+            self.list_frames()
+
+    def list_frames(self) -> None:
+        """List all frames that have come in."""
+        self._model.results = self._frames.rows()
+
+    def remove(self, object_id: int) -> None:
+        """Take an object of the propagation out of the table."""
+        self._frames.remove(object_id)
+        self._model.picked = None
+        self.list_frames()
 
     def copied(self, rows: Sequence[ResultRow]) -> str:
         """Return rows as tab-separated text with a header, and say so.
@@ -96,12 +126,15 @@ class Results:
     def _all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
         if not rows:
             raise PromptError("There are no results yet.", "Press Run Preview first.")
-        return [COLUMNS, *map(cells, rows)]
+        channels = channels_of(rows)
+        return [(*COLUMNS, *titles(channels)), *(cells(row, channels) for row in rows)]
 
     def _follow(self) -> None:
+        kept = {id(row.record): row.measured for row in self._model.results}
+        self._frames.clear()
         self._model.picked = None
         self._model.results = tuple(
-            ResultRow(preview, record)
+            ResultRow(preview, record, kept.get(id(record)))
             for preview in self._model.previews
             for record in preview.segmentation.objects
         )

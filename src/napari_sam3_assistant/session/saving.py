@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.stack_saving import copying, request_for
 from napari_sam3_assistant.workflows.export import export_labels
 from napari_sam3_assistant.workflows.recipe import described
 from napari_sam3_assistant.workflows.save import SaveRequest, save_results
+from napari_sam3_assistant.workflows.save_stack import save_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.scene import Pixels, Scene
+    from napari_sam3_assistant.session.stack_values import StackTarget
+    from napari_sam3_assistant.workflows.save_stack import StackSaveRequest
 
 
 class Saving:
@@ -31,13 +39,22 @@ class Saving:
         The state.
     scene : Scene
         Where results are shown.
+    propagation : Propagation
+        Knows what was propagated.
     start : callable
         Starts a job in the place of a run.
     """
 
-    def __init__(self, model: SessionModel, scene: Scene, start: Callable[[Job], Job]) -> None:
+    def __init__(
+        self,
+        model: SessionModel,
+        scene: Scene,
+        propagation: Propagation,
+        start: Callable[[Job], Job],
+    ) -> None:
         self._model = model
         self._scene = scene
+        self._propagation = propagation
         self._start = start
 
     def keep(self) -> str:
@@ -53,27 +70,82 @@ class Saving:
         self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.")
         return names[-1]
 
-    def export(self, path: Path) -> Job:
-        """Write the labels of the latest preview to a file.
+    def keep_all(self) -> None:
+        """Keep each preview, and what was propagated, as saved layers.
+
+        Raises
+        ------
+        PromptError
+            If there is neither.
+        """
+        stack = self._model.propagated
+        if self._found(or_stack=stack is not None):
+            self.keep()
+        if stack is None:
+            return
+        self._check_idle()
+        copy = self._scene.stacks.copy(stack)
+        job = Job("Saving", partial(copying, copy))
+        job.yielded.connect(lambda whole: self._say(f"Saved as layer “{whole.add()}”."))
+        self._start(job)
+
+    def export(self, path: Path, ending: str = ".tif") -> Job:
+        """Write the labels of the latest preview, as they are on show, to a file.
+
+        For the task 3D/video, or where there is no other preview: what was propagated.
+
+        Parameters
+        ----------
+        path : Path
+            The file. A name without an ending of ours gets one, and then a number, if that
+            exists: nobody has been asked about it.
+        ending : str
+            The ending that it gets.
 
         Raises
         ------
         PromptError
             If there is no preview.
+        ImageError
+            If its layer is gone.
         """
-        labels = self._found()[-1].segmentation.labels
-        job = Job("Saving", lambda reporter: export_labels(labels, path, reporter))
+        if not split_ending(path.name)[1]:
+            path = free_name(path.with_name(f"{path.name}{ending}"))
+        stack = self._model.propagated
+        found = self._found(or_stack=stack is not None)
+        if stack is not None and (self._model.task is Task.VIDEO or not found):
+            return self._export_stack(stack, path)
+        pixels = self._scene.pixels(found[-1])
+        axes = axes_of(pixels)
+        job = Job("Saving", lambda reporter: export_labels(pixels.labels, path, reporter, axes))
         job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
         return self._start(job)
 
-    def _found(self) -> list[Preview]:
+    def _check_idle(self) -> None:
+        if self._model.running:
+            raise PromptError("The run is not done yet.", "Wait for its end, or cancel it first.")
+
+    def _export_stack(self, stack: StackTarget, path: Path) -> Job:
+        self._check_idle()
+        pixels, tracks = self._scene.stacks.pixels(stack), self._propagation.tracks
+        request = request_for(pixels, path, None, tracks)
+        job = Job("Saving", lambda reporter: save_stack(request, reporter, overwrite=True))
+        job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
+        return self._start(job)
+
+    def _found(self, *, or_stack: bool = False) -> list[Preview]:
         found = [one for one in self._model.previews if one.segmentation.objects]
-        if not found:
+        if not (found or or_stack):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return found
 
     def _say(self, text: str) -> None:
         self._model.message = Message(text, Level.SUCCESS)
+
+
+def axes_of(pixels: Pixels) -> LabelAxes:
+    """Return the axes of a plane of labels, for files that can hold them."""
+    return LabelAxes.of(2, scale=pixels.scale, unit=pixels.unit, translate=pixels.translate)
 
 
 class SaveAndClean:
@@ -85,6 +157,8 @@ class SaveAndClean:
         The state.
     scene : Scene
         Where results are shown.
+    propagation : Propagation
+        Knows what was propagated.
     start : callable
         Starts a job in the place of a run.
     cleaned : callable
@@ -95,11 +169,13 @@ class SaveAndClean:
         self,
         model: SessionModel,
         scene: Scene,
+        propagation: Propagation,
         start: Callable[[Job], Job],
         cleaned: Callable[[str], None],
     ) -> None:
         self._model = model
         self._scene = scene
+        self._propagation = propagation
         self._start = start
         self._cleaned = cleaned
 
@@ -114,13 +190,21 @@ class SaveAndClean:
             If there is no preview, or no folder is chosen.
         """
         previews = [one for one in self._model.previews if one.segmentation.objects]
-        if not previews:
+        stack = self._model.propagated
+        if not previews and stack is None:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         if not self._model.output_folder:
             raise PromptError("No output folder is chosen.", "Press Choose.")
         taken: set[str] = set()
         requests = [self._request(preview, len(previews) > 1, taken) for preview in previews]
-        job = Job("Saving", lambda reporter: save_results(requests, reporter))
+        whole = None if stack is None else self._stack_request(stack, taken, bool(previews))
+
+        def work(reporter: Reporter) -> Iterator[Path]:
+            yield from save_results(requests, reporter)
+            if whole is not None:
+                yield from save_stack(whole, reporter)
+
+        job = Job("Saving", work)
         saved: list[str] = []
         job.yielded.connect(lambda path: saved.append(str(path)))
 
@@ -129,11 +213,28 @@ class SaveAndClean:
             if state is JobState.DONE:
                 for preview in previews:
                     self._scene.keep(preview)
+                if stack is not None:
+                    self._scene.stacks.hand_over(stack)
                 names = ", ".join(Path(one).name for one in saved)
                 self._cleaned(f"Saved {names}. The previews are removed, the model is unloaded.")
 
         job.finished.connect(end)
         return self._start(job)
+
+    def _stack_request(
+        self, stack: StackTarget, taken: set[str], several: bool
+    ) -> StackSaveRequest:
+        model, folder = self._model, Path(self._model.output_folder)
+        image = safe_name(stack.target.name)
+        typed = split_ending(model.output_name.strip())[0]
+        if typed:
+            stem = f"{safe_name(typed)}_propagated" if several else safe_name(typed)
+            wanted = folder / f"{stem}{model.output_format}"
+        else:
+            wanted = numbered_name(folder, f"{image}_propagated_mask", model.output_format)
+        pixels, propagation = self._scene.stacks.pixels(stack), self._propagation
+        path = free_name(wanted, taken)
+        return request_for(pixels, path, propagation.recipe, propagation.tracks)
 
     def _request(self, preview: Preview, several: bool, taken: set[str]) -> SaveRequest:
         model, folder = self._model, Path(self._model.output_folder)
@@ -150,7 +251,7 @@ class SaveAndClean:
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
-        axes = LabelAxes.of(2, scale=pixels.scale, unit=pixels.unit)
+        axes = axes_of(pixels)
         objects = tuple(map(described, preview.segmentation.objects))
         recipe = None if preview.recipe is None else replace(preview.recipe, axes=axes)
         return SaveRequest(pixels.labels, path, axes, recipe, objects)

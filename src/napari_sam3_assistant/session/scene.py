@@ -6,15 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
+    from napari_sam3_assistant.core.raw_plane import RawPlane
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.session.model import Preview, Target
+    from napari_sam3_assistant.session.stacks import Stacks
+    from napari_sam3_assistant.session.stored import StoredLabels
+    from napari_sam3_assistant.session.track_tables import TracksOnShow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,15 +56,26 @@ class Pixels:
         Height and width of a pixel.
     unit : str
         What the scale counts in; empty where that is not known.
+    translate : tuple of float
+        Where the first pixel lies.
     """
 
     labels: npt.NDArray[np.integer[Any]]
     scale: tuple[float, float]
     unit: str
+    translate: tuple[float, float] = (0.0, 0.0)
 
 
 class Scene(Protocol):
     """Where images and prompts live. Called on the GUI thread only."""
+
+    @property
+    def stacks(self) -> Stacks:
+        """The same of whole stacks, for 3D/video."""
+
+    @property
+    def tracks(self) -> TracksOnShow:
+        """The tracks of what was followed through a stack."""
 
     def take_view(self, image: str) -> ImageView:
         """Return what the model would see of the plane on show.
@@ -131,5 +147,50 @@ class Scene(Protocol):
             If its layer is gone.
         """
 
+    def raw_plane(self, preview: Preview) -> RawPlane:
+        """Return the pixels below a preview.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone.
+        """
+
+    def add_features(
+        self, preview: Preview, ids: Sequence[int], columns: Mapping[str, Sequence[object]]
+    ) -> None:
+        """Add columns to the features of a preview's layer, if it is still there.
+
+        Parameters
+        ----------
+        preview : Preview
+            The preview.
+        ids : sequence of int
+            The objects.
+        columns : mapping of str to sequence
+            For each column a value for each object.
+        """
+
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
+
+    def pixel_size(self, target: Target) -> tuple[tuple[float, float], str]:
+        """Return height and width of a pixel, and what they count in; empty if not known.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone.
+        """
+
+    def show_stored(self, stored: StoredLabels) -> str:
+        """Show labels that are in a file; returns the name of their layer, empty for none.
+
+        An earlier layer of the same file is replaced. There is none where the image is gone.
+        """
+
+    def refresh_stored(self, stored: StoredLabels, changed: Region | None) -> None:
+        """Take note that labels in a file changed in a region; None for anywhere."""
+
+    def remove_stored(self, stored: StoredLabels) -> None:
+        """Remove the layer of labels in a file; the file stays."""

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Task, prompt_kind
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
-from napari_sam3_assistant.jobs.job import Job, JobState
-from napari_sam3_assistant.jobs.runner import JobRunner
 from napari_sam3_assistant.session.ahead import Ahead
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.batch import Batch
+from napari_sam3_assistant.session.chime import Chime
+from napari_sam3_assistant.session.disk_model import REMEMBERED_ON_DISK, DiskModel
 from napari_sam3_assistant.session.engine_in_use import EngineInUse
-from napari_sam3_assistant.session.history import History
+from napari_sam3_assistant.session.folder_batch import FolderBatch
 from napari_sam3_assistant.session.loading import ModelLoading
 from napari_sam3_assistant.session.local import LocalInference
-from napari_sam3_assistant.session.model import DeviceInUse, Level, Message, Preview
+from napari_sam3_assistant.session.measuring import Measuring
+from napari_sam3_assistant.session.merging import Merging
+from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
-from napari_sam3_assistant.session.recipes import recipe_of
-from napari_sam3_assistant.session.refine import Seed, seed_of
+from napari_sam3_assistant.session.propagation import Propagation
+from napari_sam3_assistant.session.refine import seed_of
 from napari_sam3_assistant.session.results import Results
+from napari_sam3_assistant.session.running import Running
 from napari_sam3_assistant.session.saving import SaveAndClean, Saving
+from napari_sam3_assistant.session.scanning import Scanning
 from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.single import SingleRun
+from napari_sam3_assistant.session.soft_masks import SoftMasks
 from napari_sam3_assistant.session.step import Step
-from napari_sam3_assistant.session.wording import outcome, prompts_used
-from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+from napari_sam3_assistant.session.track_tables import TrackTables
+from napari_sam3_assistant.session.undo import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from napari_sam3_assistant.core.delivery import Deliver
-    from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.jobs.job import JobProgress
-    from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.jobs.job import Job
+    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.scene import Scene
     from napari_sam3_assistant.session.settings import SettingsStore
 
 
@@ -78,8 +75,26 @@ class Session:
         Chooses the region of a run on a large image.
     results : Results
         The verbs about the results table.
+    disk : DiskModel
+        The choices for scans, merged regions and folder batches.
+    scanning : Scanning
+        Scans the whole plane tile by tile.
+    folder_batch : FolderBatch
+        Runs on every image of a folder.
+    merging : Merging
+        Puts the results of regions into one file.
+    measuring : Measuring
+        Measures the objects of the results table.
+    soft_masks : SoftMasks
+        Makes the soft masks of results that the user wants to see.
+    chime : Chime
+        Tells when a long job is done.
     ahead : Ahead
         Encodes the plane on show while the user draws.
+    propagation : Propagation
+        Follows objects through a stack.
+    tracks : TrackTables
+        What it found as tracks in the viewer, and as a file.
     """
 
     prompts_edited = Signal()
@@ -89,24 +104,38 @@ class Session:
     ) -> None:
         self.model = model
         self._scene = scene
-        self._runner = JobRunner(deliver)
-        self._engine = EngineInUse(model)
-        self._job: Job | None = None
         self._live_again = False
-        self._history = History(Step(scene.prompt_state()))
+        self._undo = Undo(model, scene)
         restore(model, settings)
         if model.engine not in registry.entries():
             model.engine = next(iter(registry.entries()))
         model.tool = usable_tool(model.task, model.tool)
         model.events.task.connect(self._on_task)
+        self.disk = DiskModel()
+        restore(self.disk, settings, REMEMBERED_ON_DISK)
+        self._engine = EngineInUse(model)
+        self._running = Running(model, deliver)
+        self._running.idle.connect(self._on_idle)
         self.setup = ModelSetup(model, self._start, deliver)
         self.loading = ModelLoading(model, self._engine, self._start)
         self.local = LocalInference(model)
-        self.saving = Saving(model, scene, self._start)
-        self.cleaning = SaveAndClean(model, scene, self._start, self._cleaned)
-        self.batch = Batch(model, scene, self._engine, self.local, self._start, self._record)
         self.results = Results(model, self._start)
-        self.ahead = Ahead(model, scene, self._runner, self._engine)
+        self.propagation = Propagation(model, scene, self._engine, self._running, self.results)
+        self.saving = Saving(model, scene, self.propagation, self._start)
+        self.cleaning = SaveAndClean(model, scene, self.propagation, self._start, self._cleaned)
+        self.batch = Batch(model, scene, self._engine, self.local, self._start, self._undo.record)
+        engine, disk = self._engine, self.disk
+        self.scanning = Scanning(model, disk, scene, engine, lambda: self.spec, self._start)
+        self.folder_batch = FolderBatch(model, disk, scene, engine, lambda: self.spec, self._start)
+        self.merging = Merging(model, disk, scene, self._start)
+        self.soft_masks = SoftMasks(model, deliver)
+        self.chime = Chime(model, self._running)
+        self.measuring = Measuring(model, scene, self._start)
+        self.ahead = Ahead(model, scene, self._running.runner, self._engine)
+        self._single = SingleRun(
+            model, scene, self._engine, self.local, self.ahead, self._running, self._undo
+        )
+        self.tracks = TrackTables(model, self.propagation.tracks, scene, self._running)
         self.prompts_edited.connect(self.ahead.begin)
 
     # -- what can be done ---------------------------------------------------------------
@@ -114,7 +143,7 @@ class Session:
     @property
     def spec(self) -> EngineSpec:
         """The card of the chosen engine."""
-        return registry.entry(self.model.engine).spec
+        return registry.spec_for(self.model.engine, self.model.model_folder)
 
     @property
     def engine_choices(self) -> tuple[EngineSpec, ...]:
@@ -139,11 +168,13 @@ class Session:
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        if not self.model.is_batch:
-            return self._run(live=False)
+        if self.model.task is Task.VIDEO:
+            return self.propagation.start()
         if not self.availability.can_run:
             raise PromptError(self.availability.reason)
-        return self.batch.run()
+        job = self.batch.run() if self.model.is_batch else self._single.run(live=False)
+        self._live_again = False
+        return job
 
     def run_live(self) -> None:
         """Run Live Points again if there is something to run.
@@ -156,48 +187,52 @@ class Session:
         if self.model.running:
             self._live_again = True
         elif self.availability.can_run:
-            self._run(live=True)
+            self._single.run(live=True)
+            self._live_again = False
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
             self.model.show_previews(self.model.beside)
-            self._history.amend(replace(self._history.current, previews=self.model.previews))
+            self._undo.record(self.model.previews, amend=True)
 
     def cancel(self) -> None:
         """Stop the run; what has come out of it stays."""
         self._live_again = False
-        if self._job is not None:
-            self._job.cancel()
+        if self._running.cancel():
             self.ahead.cancel()
 
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
         self.cancel()
-        self._push(replace(self._history.current, previews=(), seed=None))
+        self._undo.push(replace(self._undo.current, previews=(), seed=None))
         self.model.show_previews(())
+        self.propagation.clear()
         self._say("Preview cleared. Prompts and saved labels were kept.")
 
     def _cleaned(self, said: str) -> None:
         """Go on after all previews have been saved: without them, and without the model."""
-        self._push(replace(self._history.current, previews=(), seed=None))
+        self._undo.push(replace(self._undo.current, previews=(), seed=None))
         self.model.show_previews(())
+        self.propagation.clear()
         self.loading.unload(said)
 
-    def refine(self, object_id: int) -> None:
-        """Refine one object of the preview by clicks that start from its mask.
+    def refine(self, object_id: int, preview: Preview | None = None) -> None:
+        """Refine one object of a preview by clicks that start from its mask.
 
         Parameters
         ----------
         object_id : int
             Which object.
+        preview : Preview, optional
+            The preview; by default the latest.
 
         Raises
         ------
         PromptError
             If the preview has no such object.
         """
-        preview = self.shown_preview()
+        preview = preview or self.shown_preview()
         seed = seed_of(preview, object_id)
         self._scene.clear_prompts(preview.target.image)
-        self._push(replace(self._history.current, prompts=self._scene.prompt_state(), seed=seed))
+        self._undo.push(replace(self._undo.current, prompts=self._scene.prompt_state(), seed=seed))
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
@@ -213,12 +248,12 @@ class Session:
         if not preview.segmentation.objects:
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         accepted = self._accept_all()
-        before = self._history.current
+        before = self._undo.current
         for image in {shown.target.image for shown in self.model.previews}:
             self._scene.clear_prompts(image)
         self.model.show_previews(())
         prompts = self._scene.prompt_state()
-        self._push(Step(prompts, accepted=(*before.accepted, *accepted)))
+        self._undo.push(Step(prompts, accepted=(*before.accepted, *accepted)))
         said = "; ".join(map(str, accepted))
         self._say(f"Accepted: {said}. Ready for the next object.", Level.SUCCESS)
 
@@ -236,148 +271,34 @@ class Session:
         """Stop the work and free the engine."""
         self.cancel()
         self._engine.let_go()
-        self._runner.close(self._engine.close_retired)
+        self._running.close(self._engine.close_retired)
         self.setup.close()
+        self.soft_masks.close()
 
     # -- undo -------------------------------------------------------------------------------
 
     def note_prompts(self) -> None:
         """Take note that the user changed the prompts: a step that can be taken back."""
-        prompts = self._scene.prompt_state()
-        if prompts != self._history.current.prompts:
-            self._push(replace(self._history.current, prompts=prompts))
+        if self._undo.note_prompts():
             self.prompts_edited.emit()
 
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance."""
-        before = self._history.current
-        self._go_to(before, self._history.undo())
+        self.cancel()
+        self._undo.undo()
 
     def redo(self) -> None:
         """Take the step again that was taken back."""
-        before = self._history.current
-        self._go_to(before, self._history.redo())
-
-    def _go_to(self, before: Step, after: Step) -> None:
         self.cancel()
-        for accepted in reversed(before.accepted[len(after.accepted) :]):
-            self._scene.undo_accept(accepted)
-        for accepted in after.accepted[len(before.accepted) :]:
-            self._scene.redo_accept(accepted)
-        self._scene.set_prompt_state(after.prompts)
-        self.model.show_previews(after.previews)
-        self.model.refining = after.seed.record.id if after.seed else 0
-        self._tell_history()
-
-    def _push(self, step: Step, *, amend: bool = False) -> None:
-        put = self._history.amend if amend else self._history.push
-        put(step)
-        self.model.refining = step.seed.record.id if step.seed else 0
-        self._tell_history()
-
-    def _tell_history(self) -> None:
-        self.model.can_undo = self._history.can_undo
-        self.model.can_redo = self._history.can_redo
+        self._undo.redo()
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _run(self, *, live: bool) -> Job:
-        can = self.availability
-        if not can.can_run:
-            raise PromptError(can.reason)
-        model = self.model
-        kind = prompt_kind(model.task, model.tool)
-        shot = self._scene.take_shot(model.image, kind)
-        if kind is PromptKind.TEXT:
-            shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
-        seed = self._seed_for(shot)
-        if seed is not None:
-            shot = replace(shot, prompts=seed.add_to(shot.prompts))
-        shot.prompts.check(shot.view.shape)
-        engine = self._engine.take()
-        region = self.local.region(shot)
-        request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold), region)
-        choice, known = self._engine.choice, model.device_in_use
-        began = time.monotonic()
-
-        def work(reporter: Reporter) -> Iterator[tuple[Segmentation, DeviceInUse]]:
-            self._engine.close_retired()
-            for result in segment(engine, request, reporter):
-                used = result.engine.device
-                # Asked for here and once, since it may start PyTorch's GPU.
-                yield result, known or DeviceInUse(used, device_reason(model.device, used))
-
-        def show(answer: tuple[Segmentation, DeviceInUse]) -> None:
-            result, device = answer
-            if choice == self._engine.choice:
-                model.device_in_use = device
-            whole = result if seed is None else seed.put_back(result)
-            self._show(shot, request, whole, time.monotonic() - began, live=live)
-
-        job = Job("The run", work)
-        job.yielded.connect(show)
-        return self._start(job, self.ahead.job_for(engine, shot.view))
-
-    def _seed_for(self, shot: Shot) -> Seed | None:
-        """Return the seed, if the run is of its plane and by clicks."""
-        seed = self._history.current.seed
-        same = seed is not None and seed.target == shot.target
-        return seed if same and shot.prompts.points else None
-
-    def _start(self, job: Job, behind: Job | None = None) -> Job:
+    def _start(self, job: Job) -> Job:
         self._live_again = False
-        # Of the one that it waits for, too: its progress is progress of this one.
-        for told in (job, behind):
-            if told is not None:
-                told.progressed.connect(self._on_progress, unique=True)
-        job.finished.connect(partial(self._on_finished, job))
-        self._job, before = job, self._job
-        if before is not None:
-            before.cancel()
-        self.model.progress = None
-        self.model.running = True
-        self._say("Starting …")
-        self._runner.start(job, behind)
-        return job
+        return self._running.start(job)
 
-    def _show(
-        self,
-        shot: Shot,
-        request: SegmentRequest,
-        result: Segmentation,
-        seconds: float,
-        *,
-        live: bool,
-    ) -> None:
-        beside = self.local.beside(shot.target, result.region)
-        label = self.local.label(beside, result.region)
-        recipe = recipe_of(shot, request, result, self.model.model_folder)
-        preview = Preview(shot.target, result, seconds, label, recipe)
-        found = (preview,) if result.objects else ()
-        self._record((*beside, *found), amend=live)
-        # The message first: where the preview can't be shown, a warning takes its place.
-        used = prompts_used(shot.prompts.localise(result.region))
-        self.model.message = outcome(preview, used)
-        self.model.show_previews((*beside, preview))
-
-    def _record(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
-        """Make results a step that can be taken back, or a part of the latest step."""
-        self._push(replace(self._history.current, previews=previews), amend=amend)
-
-    def _on_progress(self, progress: JobProgress) -> None:
-        self.model.progress = progress
-        self._say(f"{progress.step.message} …")
-
-    def _on_finished(self, job: Job, state: JobState) -> None:
-        if job is not self._job:
-            return
-        self._job = None
-        self.model.running = False
-        self.model.progress = None
-        if state is JobState.CANCELLED:
-            self._say("Cancelled.")
-        elif job.error is not None:
-            self.model.message = Message(str(job.error), Level.ERROR)
+    def _on_idle(self) -> None:
         if self._live_again:
             self.run_live()
 

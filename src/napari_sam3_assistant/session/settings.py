@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.session.disk_model import DiskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 REMEMBERED = (
@@ -18,9 +19,14 @@ REMEMBERED = (
     "device",
     "encode_ahead",
     "load_when_running",
+    "sound",
+    "soft_masks",
     "output_folder",
     "output_format",
     "threshold",
+    "direction",
+    "stop_after_lost",
+    "tracks_layer",
 )
 
 
@@ -49,12 +55,14 @@ class MemorySettings:
         self._values[name] = value
 
 
-def restore(model: SessionModel, store: SettingsStore) -> None:
+def restore(
+    model: SessionModel | DiskModel, store: SettingsStore, names: tuple[str, ...] = REMEMBERED
+) -> None:
     """Set the remembered fields of a model, and remember them whenever they change.
 
     A value that this version does not know is left at its default.
     """
-    for name in REMEMBERED:
+    for name in names:
         kept = store.get(name)
         if kept is not None:
             try:
@@ -64,7 +72,7 @@ def restore(model: SessionModel, store: SettingsStore) -> None:
         _remember(model, name, store)
 
 
-def _remember(model: SessionModel, name: str, store: SettingsStore) -> None:
+def _remember(model: SessionModel | DiskModel, name: str, store: SettingsStore) -> None:
     def keep(value: object) -> None:
         store.set(name, str(value))
 

@@ -59,6 +59,13 @@ def results_line(preview: Preview | None) -> str:
     return f"Latest labels: {counted(len(result.objects), 'object')}{_score_range(result)}."
 
 
+def propagation_line(model: SessionModel) -> str:
+    """Return the one line about what was propagated."""
+    if not model.can_continue:
+        return "Propagated labels; their session has ended."
+    return f"Propagated labels: {counted(len(model.tracked), 'object')}. Video session ready."
+
+
 def _score_range(result: Segmentation) -> str:
     scores = [record.score for record in result.objects if record.score is not None]
     if not scores:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 
-from napari_sam3_assistant.core.tasks import Tool, prompt_kind
+from napari_sam3_assistant.core.tasks import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, SessionModel
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.viewer import polarity, prompt_layers
+from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.image_layers import image_layers
-from napari_sam3_assistant.viewer.picking import pick_once, select_on_click
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, in_slot, key_of, role_of, slot_of
-from napari_sam3_assistant.viewer.scene import ALL_IMAGES, ViewerScene
+from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.picking import forget_pick, select_on_click
+from napari_sam3_assistant.viewer.refining import choose_object
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of, slot_of
+from napari_sam3_assistant.viewer.scene import ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
+from napari_sam3_assistant.viewer.stack_binding import StackBinding
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,13 +30,14 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.delivery import Deliver
-    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.model import Preview, ResultRow
     from napari_sam3_assistant.session.settings import SettingsStore
 
 _HINTS = {
     Tool.POINTS: "Click on the object",
     Tool.BOX: "Drag a box around an object",
     Tool.MASK: "Paint over the object",
+    Tool.EXAMPLE: "Drag a box around an example",
 }
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
 _WATCHED = (
@@ -46,7 +50,7 @@ _WATCHED = (
     "selected_label",
 )
 
-_BINDINGS: WeakKeyDictionary[ViewerModel, ReferenceType[Binding]] = WeakKeyDictionary()
+_BINDINGS: Bindings[Binding] = WeakKeyDictionary()
 
 
 def session_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> Binding:
@@ -61,16 +65,10 @@ def session_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) 
     settings : SettingsStore
         Remembers choices.
     """
-    real = inspect.unwrap(viewer)  # napari's proxies are new objects each time
-    known = _BINDINGS.get(real)
-    binding = known() if known is not None else None
-    if binding is None or binding.closed:
-        binding = Binding(real, deliver, settings)
-        _BINDINGS[real] = ref(binding)
-    return binding
+    return binding_of(viewer, _BINDINGS, lambda real: Binding(real, deliver, settings))
 
 
-class Binding:
+class Binding(Held):
     """A viewer, its session, and what keeps the two in step.
 
     Parameters
@@ -84,12 +82,12 @@ class Binding:
     """
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
+        super().__init__()
         self.viewer = viewer
-        self.closed = False
-        self._holders = 0
         self.scene = ViewerScene(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.scene, deliver, settings)
+        self._stack = StackBinding(self.model, self.scene, self.session)
         self._watch_viewer()
         self._watch_model()
         for layer in viewer.layers:
@@ -98,21 +96,7 @@ class Binding:
         self._list_prompt_layers()
         self._follow_active()
 
-    def hold(self) -> None:
-        """Take note of one more view; each calls :meth:`release` when it goes."""
-        self._holders += 1
-
-    def release(self) -> None:
-        """Take note that a view has gone; with the last one, close."""
-        self._holders -= 1
-        if self._holders <= 0:
-            self.close()
-
-    def close(self) -> None:
-        """Stop the work and let go of the viewer."""
-        if self.closed:
-            return
-        self.closed = True
+    def _let_go(self) -> None:
         for emitter in self._viewer_emitters():
             emitter.disconnect(self)
         for layer in self.viewer.layers:
@@ -130,37 +114,33 @@ class Binding:
         ImageError
             If there is no image.
         """
-        tool = self.model.tool
+        tool = layer_tool(self.model.tool)
         if tool is Tool.TEXT:
             return "Type a phrase, then press Enter."
         setattr(self.model, CHOICE_FIELDS[tool], "")
         with self.scene.at_work():
             name = self.scene.arm(self.model.image, tool)
         self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
+        self._stack.arm_points()
         self._count_prompts()
         self.session.ahead.begin()
-        return f"{_HINTS[tool]} (layer “{name}”)."
+        return f"{_HINTS[self.model.tool]} (layer “{name}”)."
 
     def refine(self) -> None:
-        """Let the user point at an object of the preview, then refine it by clicks.
+        """Let the user point at an object of the previews, then refine it by clicks.
 
         Raises
         ------
         PromptError
             If there is no preview.
         """
-        preview = self.session.shown_preview()
-        objects = preview.segmentation.objects
-        if len(objects) == 1:
-            self._refine(objects[0].id)
-            return
-        layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-        self.viewer.layers.selection.active = layer
-        pick_once(layer, self._refine)
-        self.model.message = Message("Click on the object to refine.")
+        self.session.shown_preview()
+        choose_object(self.viewer, self.model, self._refine)
 
-    def _refine(self, object_id: int) -> None:
-        self.session.refine(object_id)
+    def _refine(self, preview: Preview, object_id: int) -> None:
+        if self._image_key() != preview.target.image:
+            self.model.image = preview.target.image
+        self.session.refine(object_id, preview)
         self.arm()
 
     def toggle_next(self) -> None:
@@ -170,6 +150,10 @@ class Binding:
     def flip(self) -> int:
         """Flip the selected points, or the latest one; returns how many."""
         return self.scene.flip_points(self.model.image)
+
+    def new_object(self) -> None:
+        """Let the next click on a stack be on an object that there is not yet."""
+        self._stack.new_object()
 
     def mark_selected(self) -> None:
         """Give the selected points the polarity of the next click.
@@ -222,12 +206,15 @@ class Binding:
         layer.events.name.connect(self._list_images)
         layer.events.name.connect(self._list_prompt_layers)
         layer.events.visible.connect(self._list_images)
+        if role_of(layer) is Role.PREVIEW_MASKS:
+            layer.events.visible.connect(self._on_soft_visible)
+            return
         if isinstance(layer, Image):
             layer.events.data.connect(self._on_pixels)
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
-        if role_of(layer) is Role.PREVIEW_LABELS:
+        if role_of(layer) in (Role.PREVIEW_LABELS, Role.PROPAGATED):
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
         if role_of(layer) not in PROMPT_ROLES:
@@ -250,6 +237,7 @@ class Binding:
                 emitter.connect(self._on_other_prompts)
 
     def _forget_layer(self, layer: Layer) -> None:
+        forget_pick(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
         for name in _WATCHED:
@@ -272,6 +260,7 @@ class Binding:
         self.scene.forget_pixels(layer)
         self._list_images()
         self._list_prompt_layers()
+        self._stack.removed(layer)
         if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
             self.model.show_previews(tuple(left))
@@ -282,6 +271,7 @@ class Binding:
         self.model.images = choices
         if self.model.image not in {choice.key for choice in choices}:
             self.model.image = choices[0].key if choices else ""
+        self._stack.list_axes()
         self._count_prompts()
 
     def _list_prompt_layers(self, event: Event | None = None) -> None:
@@ -322,6 +312,9 @@ class Binding:
     def _on_picked(self, event: Event) -> None:
         if self.scene.busy:
             return
+        if role_of(event.source) is Role.PROPAGATED:
+            self.model.picked = self._stack.picked(event.source)
+            return
         slot, wanted = slot_of(event.source), event.source.selected_label
         rows = (
             row
@@ -330,10 +323,19 @@ class Binding:
         )
         self.model.picked = next(rows, None)
 
+    def _on_soft_visible(self, event: Event) -> None:
+        # The eye in the layer list and the box in the panel are one.
+        if not self.scene.busy:
+            self.model.soft_masks = event.source.visible
+
     def _on_next_polarity(self, event: Event) -> None:
         self.model.next_positive = polarity.next_positive(event.source)
+        self._stack.follow_points(event.source)
 
     def _count_prompts(self) -> None:
+        if self.model.task is Task.VIDEO:
+            self.model.prompts = self._stack.count()
+            return
         kind = prompt_kind(self.model.task, self.model.tool)
         self.model.prompts = self.scene.count(self.model.image, kind)
 
@@ -344,10 +346,13 @@ class Binding:
         events.preview.connect(self._on_previews, max_args=0)
         events.beside.connect(self._on_previews, max_args=0)
         events.active_roi.connect(self.scene.show_roi)
+        events.soft_images.connect(self._on_soft, max_args=0)
+        events.soft_masks.connect(self._on_soft, max_args=0)
         events.next_positive.connect(self._on_next_positive)
         events.image.connect(self._count_prompts, max_args=0)
         events.tool.connect(self._count_prompts, max_args=0)
         events.task.connect(self._count_prompts, max_args=0)
+        events.frame_axis.connect(self._count_prompts, max_args=0)
         events.channel_axis.connect(self._on_channel_axis)
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
@@ -360,6 +365,9 @@ class Binding:
             left = [one for one in self.model.previews if self.scene.find(one.target.image)]
             self.model.show_previews(tuple(left))
             self.model.message = Message(str(error), Level.WARNING)
+
+    def _on_soft(self) -> None:
+        self.scene.show_soft(self.model.soft_images, wanted=self.model.soft_masks)
 
     def _on_channel_axis(self, axis: int) -> None:
         self.scene.channel_axis = axis

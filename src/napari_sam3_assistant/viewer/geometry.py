@@ -123,6 +123,23 @@ def moved(transform: dict[str, Any], first_pixel: Sequence[float]) -> dict[str, 
     return {**transform, "translate": np.asarray(placed(np.asarray(first_pixel, float)))}
 
 
+def pixel_size(layer: Layer, rows: int, columns: int) -> tuple[tuple[float, float], str]:
+    """Return how high and wide a pixel of a layer is, and in what; empty where that is not known.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+    rows, columns : int
+        Its axes of rows and columns.
+    """
+    units = {str(layer.units[axis]) for axis in (rows, columns)}
+    unit = units.pop() if len(units) == 1 else ""
+    # A flipped layer has a negative scale; its pixels have a size all the same.
+    size = (abs(float(layer.scale[rows])), abs(float(layer.scale[columns])))
+    return size, "" if unit == "pixel" else unit
+
+
 def place(layer: Layer, axes: ImageAxes, plane: PlaneRef, region: Region) -> dict[str, Any]:
     """Return the transform of a result of one region of one plane.
 

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.images import ImageAxes, ImageSource, PlaneRef, 
 from napari_sam3_assistant.core.rgb import Display
 from napari_sam3_assistant.core.views import ViewChannel, shown_contrast
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
-from napari_sam3_assistant.session.model import ImageChoice
+from napari_sam3_assistant.session.choices import ImageChoice
 from napari_sam3_assistant.viewer.roles import key_of, role_of
 
 if TYPE_CHECKING:
@@ -122,19 +122,21 @@ def _colours(layer: Image) -> npt.NDArray[np.float64]:
 
 def choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
     """Return an image as the user chooses it."""
-    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer, channel_axis))
-
-
-def _summary(viewer: ViewerModel, layer: Image, channel_axis: int) -> str:
     try:
         axes = axes_on_show(viewer, layer, channel_axis)
     except Sam3AssistantError as error:
-        return str(error)
+        return ImageChoice(key_of(layer), layer.name, str(error))
+    shape = shape_of(layer)
+    plane = (shape[axes.y], shape[axes.x])
+    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer, axes), plane)
+
+
+def _summary(viewer: ViewerModel, layer: Image, axes: ImageAxes) -> str:
     shape = shape_of(layer)
     parts = [f"{shape[axes.y]} x {shape[axes.x]}"]
     plane = plane_on_show(viewer, layer, axes)
     for axis, index in zip(axes.leading, plane.leading, strict=True):
-        parts.append(f"{_axis_name(layer, axis)} = {index}")
+        parts.append(f"{axis_name(layer, axis)} = {index}")
     if axes.rgb:
         parts.append("RGB")
     elif plane.channel is not None:
@@ -142,7 +144,8 @@ def _summary(viewer: ViewerModel, layer: Image, channel_axis: int) -> str:
     return ", ".join(parts)
 
 
-def _axis_name(layer: Layer, axis: int) -> str:
+def axis_name(layer: Layer, axis: int) -> str:
+    """Return the label of an image's axis, or its number where it has none."""
     # napari's own names count from the end: "-3", or "axis -3" before 0.9.
     label = str(layer.axis_labels[axis]).strip()
     unnamed = label.removeprefix("axis").strip().lstrip("-").isdigit()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
@@ -15,24 +15,34 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.model import Target
+    from napari_sam3_assistant.session.stack_values import FrameObject
 
 
-def pick_once(layer: Labels, picked: Callable[[int], None]) -> None:
-    """Call ``picked`` with the value of the next object of a layer that is clicked.
+def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:
+    """Call ``picked`` with the next object that is clicked, while one of its layers is active.
 
     Clicks on the background are passed over. Asking again replaces what was asked before.
 
     Parameters
     ----------
-    layer : Labels
-        The layer, which must be the active one to hear of clicks.
+    layers : sequence of Labels
+        Where the object may lie, the lowest first.
     picked : callable
-        Takes the object's value.
+        Takes the layer and the object's value.
     """
-    layer.mode = "pan_zoom"
-    for callback in [each for each in layer.mouse_drag_callbacks if isinstance(each, _Pick)]:
+    pick = _Pick(layers, picked)
+    for layer in layers:
+        layer.mode = "pan_zoom"
+        forget_pick(layer)
+        # Of the layers and not of the viewer: a prompt layer that ``picked`` makes the active one
+        # must not hear of the same click.
+        layer.mouse_drag_callbacks.append(pick)
+
+
+def forget_pick(layer: Layer) -> None:
+    """Wait no longer for an object of a layer to be clicked."""
+    for callback in [one for one in layer.mouse_drag_callbacks if isinstance(one, _Pick)]:
         layer.mouse_drag_callbacks.remove(callback)
-    layer.mouse_drag_callbacks.append(_Pick(picked))
 
 
 def select_on_click(layer: Labels, event: Event) -> None:
@@ -45,7 +55,11 @@ def select_on_click(layer: Labels, event: Event) -> None:
 
 
 def show_object(
-    viewer: ViewerModel, labels: Labels, target: Target, record: ObjectRecord, image: Layer
+    viewer: ViewerModel,
+    labels: Labels,
+    target: Target,
+    record: ObjectRecord | FrameObject,
+    image: Layer,
 ) -> None:
     """Bring an object to the middle of the canvas, on its slice, and select it.
 
@@ -57,7 +71,7 @@ def show_object(
         The layer that shows the object.
     target : Target
         The plane that the object lies on.
-    record : ObjectRecord
+    record : ObjectRecord or FrameObject
         The object.
     image : Layer
         The image layer of the plane.
@@ -94,11 +108,14 @@ def _value_at(layer: Labels, event: Event) -> int:
 class _Pick:
     """A mouse callback that takes itself away when it has done its work."""
 
-    def __init__(self, picked: Callable[[int], None]) -> None:
+    def __init__(self, layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:
+        self._layers = layers
         self._picked = picked
 
-    def __call__(self, layer: Labels, event: Event) -> None:
-        value = _value_at(layer, event)
-        if value:
-            layer.mouse_drag_callbacks.remove(self)
-            self._picked(value)
+    def __call__(self, active: Labels, event: Event) -> None:
+        for layer in reversed(self._layers):
+            if layer.visible and (value := _value_at(layer, event)):
+                for each in self._layers:
+                    forget_pick(each)
+                self._picked(layer, value)
+                return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,9 @@ def set_next(layer: Points, *, positive: bool) -> None:
     """Choose the polarity of the points that are added next."""
     word = "positive" if positive else "negative"
     if POLARITY in layer.features and layer.feature_defaults[POLARITY].iloc[0] != word:
-        layer.feature_defaults = {POLARITY: word}
+        defaults = layer.feature_defaults.copy()
+        defaults[POLARITY] = word
+        layer.feature_defaults = defaults
 
 
 def next_positive(layer: Points) -> bool:
@@ -73,4 +75,16 @@ def set_polarity(layer: Points, chosen: Iterable[int], positive: dict[int, bool]
     for at in chosen:
         words[at] = "positive" if positive[at] else "negative"
     features[feature_name(layer) or POLARITY] = words
+    set_features(layer, features)
+
+
+def set_features(layer: Points, features: Any) -> None:  # noqa: ANN401 (pandas has no types)
+    """Set the features of the points that are there, and leave those of the next one.
+
+    napari takes the last point's for the next one, and none where there is no point.
+    """
+    defaults = layer.feature_defaults.copy()
     layer.features = features
+    for name in features.columns.difference(defaults.columns):
+        defaults[name] = layer.feature_defaults[name]
+    layer.feature_defaults = defaults[list(features.columns)]

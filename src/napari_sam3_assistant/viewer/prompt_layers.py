@@ -141,11 +141,11 @@ def _make(stage: Stage, role: Role) -> Layer:
 def _on_plane(layer: Layer, stage: Stage) -> bool:
     """Return whether a painted layer lies on the plane on show."""
     way = DataMap.between(stage.layer, layer, stage.world)
-    middle = way(_whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
+    middle = way(whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
     return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < layer.data.shape))
 
 
-def _whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
+def whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
     """Return a pixel of the plane on show in the data coordinates of the image layer."""
     position = np.zeros(stage.layer.ndim)
     for axis, index in zip(stage.axes.leading, stage.plane.leading, strict=True):
@@ -211,47 +211,69 @@ def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
 def _boxes(layer: Shapes, stage: Stage) -> tuple[list[Region], int]:
     """Return the shapes' bounding boxes on the plane, and how many shapes lie elsewhere."""
     way = DataMap.between(layer, stage.layer, stage.world)
-    plane = Region.whole(stage.shape)
     regions, elsewhere = [], 0
     for outline in layer.data:
         corners = way(outline)
         if not _on_show(corners, stage).all():
             elsewhere += 1
             continue
-        rows, columns = corners[:, stage.axes.y], corners[:, stage.axes.x]
-        # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
-        box = (rows.min(), columns.min(), rows.max(), columns.max())
-        lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
-        highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
-        region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
-        inside = region.intersect(plane)
+        inside = region_of(corners, stage)
         if not inside.is_empty:
             regions.append(inside)
     return regions, elsewhere
 
 
+def region_of(corners: npt.NDArray[np.float64], stage: Stage) -> Region:
+    """Return the pixels of the plane that an outline, shape (N, D), encloses; may be empty."""
+    rows, columns = corners[:, stage.axes.y], corners[:, stage.axes.x]
+    # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
+    box = (rows.min(), columns.min(), rows.max(), columns.max())
+    lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
+    highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
+    region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
+    return region.intersect(Region.whole(stage.shape))
+
+
 def _painted(layer: Labels, stage: Stage) -> npt.NDArray[np.bool_]:
     """Return the painted pixels of the plane on show, shape (H, W)."""
     way = DataMap.between(stage.layer, layer, stage.world)
-    first = way(_whole_position(stage, 0, 0))[0]
+    plane = painted_plane(layer, stage, way, way(whole_position(stage, 0, 0))[0])
+    return np.zeros(stage.shape, bool) if plane is None else plane != 0
+
+
+def painted_plane(
+    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+) -> npt.NDArray[np.generic] | None:
+    """Return a layer's values on a plane of an image, shape (H, W); None where it has none.
+
+    Parameters
+    ----------
+    layer : Labels
+        The painted layer.
+    stage : Stage
+        The image, and the shape of its planes.
+    way : DataMap
+        From the image to the layer.
+    first : ndarray, shape (d,), dtype float
+        Where the plane's first pixel lies in the layer.
+    """
     steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
-    data = np.asarray(layer.data)
     plain = {}
     for axis in range(layer.ndim):
         if np.allclose(steps[axis], 0):
             index = round(float(first[axis]))
-            if not 0 <= index < data.shape[axis]:
-                return np.zeros(stage.shape, bool)
+            if not 0 <= index < layer.data.shape[axis]:
+                return None
             plain[axis] = index
     free = [axis for axis in range(layer.ndim) if axis not in plain]
     if len(free) != 2:
-        return np.zeros(stage.shape, bool)
+        return None
     cut = tuple(plain.get(axis, slice(None)) for axis in range(layer.ndim))
-    sliced: npt.NDArray[np.bool_] = data[cut] != 0
+    sliced: npt.NDArray[np.generic] = np.asarray(layer.data[cut])
     unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
     if sliced.shape == stage.shape and unmoved:
         return sliced
-    moved: npt.NDArray[np.bool_] = ndimage.affine_transform(
+    moved: npt.NDArray[np.generic] = ndimage.affine_transform(
         # The nearest pixel: a mask has no values in between.
         sliced,
         steps[free],

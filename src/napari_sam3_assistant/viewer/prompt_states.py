@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.viewer.polarity import POLARITY, polarity_of
+from napari_sam3_assistant.viewer.point_objects import OBJECT_ID, ids_of
+from napari_sam3_assistant.viewer.polarity import POLARITY, polarity_of, set_features
 from napari_sam3_assistant.viewer.prompt_layers import BOX_EDGE, BOX_FACE
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
 
@@ -39,16 +40,19 @@ def put_back(layers: Iterable[Layer], kept: dict[str, State]) -> None:
 
 def _points(layer: Points) -> State:
     words = map(str, polarity_of(layer))
-    return tuple((tuple(row), word) for row, word in zip(layer.data.tolist(), words, strict=True))
+    rows = zip(layer.data.tolist(), words, ids_of(layer), strict=True)
+    return tuple((tuple(row), word, object_id) for row, word, object_id in rows)
 
 
 def _put_points(layer: Points, state: State) -> None:
     layer.selected_data = set()
-    layer.data = np.array([row for row, _ in state], float).reshape(-1, layer.ndim)
+    layer.data = np.array([row for row, _, _ in state], float).reshape(-1, layer.ndim)
     if state:
         features = layer.features.copy()
-        features[POLARITY] = [word for _, word in state]
-        layer.features = features
+        features[POLARITY] = [word for _, word, _ in state]
+        if OBJECT_ID in features:
+            features[OBJECT_ID] = [object_id or 1 for _, _, object_id in state]
+        set_features(layer, features)
 
 
 def _boxes(layer: Shapes) -> State:

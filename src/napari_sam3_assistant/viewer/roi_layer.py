@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Shapes
 
 from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
-from napari_sam3_assistant.viewer.result_layers import add_below_prompts, move_to
+from napari_sam3_assistant.viewer.placing import add_below_prompts, move_to
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
 
 if TYPE_CHECKING:

@@ -23,9 +23,15 @@ class Role(StrEnum):
     MASK = "mask_prompt"
     PREVIEW_LABELS = "preview_labels"
     PREVIEW_BOXES = "preview_boxes"
+    PREVIEW_MASKS = "preview_masks"
     ACTIVE_ROI = "active_roi"
     ACCEPTED = "live_accepted_labels"
     SAVED = "saved_labels"
+    PROPAGATED = "propagated_labels"
+    SAVED_PROPAGATED = "saved_propagated_labels"
+    TRACKS = "propagated_tracks"
+    SCAN = "scan_labels"
+    MERGED = "merged_labels"
     ACCEPTED_OBJECT = "accepted_object"
     CLASS_MASK = "class_working_mask"
     FINAL_MASK = "final_training_mask"
@@ -39,9 +45,15 @@ NAMES = {
     Role.MASK: "SAM3 mask prompt",
     Role.PREVIEW_LABELS: "SAM3 preview labels",
     Role.PREVIEW_BOXES: "SAM3 preview boxes",
+    Role.PREVIEW_MASKS: "SAM3 preview masks",
     Role.ACTIVE_ROI: "SAM3 active ROI",
     Role.ACCEPTED: "SAM3 live accepted labels",
     Role.SAVED: "SAM3 saved labels",
+    Role.PROPAGATED: "SAM3 propagated preview labels",
+    Role.SAVED_PROPAGATED: "SAM3 saved propagated labels",
+    Role.TRACKS: "SAM3 propagated tracks",
+    Role.SCAN: "SAM3 scan labels",
+    Role.MERGED: "SAM3 merged ROI labels",
 }
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
 

@@ -3,50 +3,57 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.tasks import Tool
-from napari_sam3_assistant.core.views import ImageView
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.model import ImageChoice, LayerChoice, PromptCounts, Target
+from napari_sam3_assistant.session.choices import LayerChoice
+from napari_sam3_assistant.session.model import PromptCounts, Target
 from napari_sam3_assistant.session.scene import Shot
-from napari_sam3_assistant.viewer import polarity, prompt_layers, prompt_states, result_layers
-from napari_sam3_assistant.viewer.image_layers import (
-    axes_on_show,
-    channel_of_layer,
-    choice,
-    find_image,
-    image_layers,
-    plane_on_show,
-    shape_of,
+from napari_sam3_assistant.session.stack_values import FramePlace
+from napari_sam3_assistant.viewer import (
+    accepted_layer,
+    polarity,
+    prompt_layers,
+    prompt_states,
+    result_layers,
 )
+from napari_sam3_assistant.viewer.geometry import pixel_size
+from napari_sam3_assistant.viewer.image_layers import (
+    image_layers,
+)
+from napari_sam3_assistant.viewer.images_on_show import ImagesOnShow
+from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
 from napari_sam3_assistant.viewer.picking import show_object
 from napari_sam3_assistant.viewer.roi_layer import hide_roi, show_roi
 from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
+from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
+from napari_sam3_assistant.viewer.stack_scene import ViewerStacks
+from napari_sam3_assistant.viewer.stored_layers import StoredLayers
+from napari_sam3_assistant.viewer.tracks_layer import ViewerTracks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer, Points
+    from napari.layers import Layer, Points
 
-    from napari_sam3_assistant.core.images import ImageAxes
     from napari_sam3_assistant.core.prompts import PromptKind
+    from napari_sam3_assistant.core.raw_plane import RawPlane
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow
     from napari_sam3_assistant.session.scene import Pixels
+    from napari_sam3_assistant.session.soft_masks import SoftImage
+    from napari_sam3_assistant.session.stored import StoredLabels
 
-ALL_IMAGES = "all visible images"
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
 _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
-class ViewerScene:
+class ViewerScene(ImagesOnShow):
     """A napari viewer as a scene; see :class:`napari_sam3_assistant.session.scene.Scene`.
 
     Parameters
@@ -58,91 +65,34 @@ class ViewerScene:
     ----------
     busy : bool
         Whether the layers are being changed by us and not by the user.
-    channel_axis : int
-        Number of the images' channel axis; -1 to find it out.
     chosen : dict of Tool to str
         Keys of the layers that prompts are taken from, where it is not the session's own.
+    stacks : ViewerStacks
+        The same of whole stacks, for 3D/video.
+    tracks : ViewerTracks
+        The tracks of what was followed through a stack.
     """
 
     restored = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self.viewer = viewer
+        super().__init__(viewer)
         self.busy = False
-        self.channel_axis = FIND_OUT
         self.chosen: dict[Tool, str] = {}
+        self.stacks = ViewerStacks(self)
+        self.tracks = ViewerTracks(self)
+        self._stored = StoredLayers(viewer)
         # What each layer of preview labels shows: it is not written again.
         self._shown: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
-        self._sources: dict[tuple[str, ImageAxes], ImageSource] = {}
 
-    # -- images ---------------------------------------------------------------------------
-
-    def choices(self) -> tuple[ImageChoice, ...]:
-        """Return the images that can be chosen, the topmost first."""
-        images = image_layers(self.viewer)
-        listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
-        if sum(layer.visible for layer in images) > 1:
-            listed.append(ImageChoice(ALL_IMAGES, "All visible images", "as one coloured picture"))
-        return tuple(listed)
-
-    def forget_pixels(self, layer: Layer) -> None:
-        """Take note that an image has other pixels now."""
-        key = key_of(layer)
-        self._sources = {kept: source for kept, source in self._sources.items() if kept[0] != key}
-
-    def image(self, key: str) -> Image:
-        """Return the layer of an image key: of several images the lowest.
-
-        Raises
-        ------
-        ImageError
-            If it is gone.
-        """
-        if key == ALL_IMAGES:
-            return self._visible()[0]
-        return find_image(self.viewer, key)
-
-    def find(self, key: str) -> Image | None:
-        """Return the layer of an image key, or None if it is gone."""
-        try:
-            return self.image(key)
-        except ImageError:
-            return None
-
-    def _axes(self, layer: Image) -> ImageAxes:
-        return axes_on_show(self.viewer, layer, self.channel_axis)
-
-    def _visible(self) -> list[Image]:
-        images = [layer for layer in image_layers(self.viewer) if layer.visible]
-        if not images:
-            raise ImageError("No image is visible.", "Show one in the layer list.")
-        return images
-
-    def stage(self, key: str) -> prompt_layers.Stage:
-        """Return the plane of an image that is on show.
-
-        Raises
-        ------
-        ImageError
-            If the image is gone, or the viewer shows no plane of it.
-        """
-        layer = self.image(key)
-        axes = self._axes(layer)
-        shape = shape_of(layer)
-        return prompt_layers.Stage(
-            layer,
-            axes,
-            plane_on_show(self.viewer, layer, axes),
-            (shape[axes.y], shape[axes.x]),
-            tuple(self.viewer.dims.point),
-        )
+    # -- prompts --------------------------------------------------------------------------
 
     def take_shot(self, image: str, kind: PromptKind) -> Shot:
         """Freeze the plane on show and the prompts of one kind on it."""
         stage = self.stage(image)
         target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
         prompts = prompt_layers.collect(self._prompts_of(stage, kind), stage, kind)
-        return Shot(target, self.take_view(image), prompts, self._paths())
+        return Shot(target, self.take_view(image), prompts, self.paths())
 
     def take_shots(
         self, image: str, kind: PromptKind, *, every_image: bool
@@ -161,60 +111,8 @@ class ViewerScene:
                 continue
             target = Target(key_of(one), one.name, stage.axes, stage.plane)
             prompts = prompt_layers.collect(layer, stage, kind)
-            shots.append(Shot(target, view, prompts, self._paths()))
+            shots.append(Shot(target, view, prompts, self.paths()))
         return tuple(shots), tuple(failed)
-
-    def take_view(self, image: str) -> ImageView:
-        """Return what the model would see of the plane on show."""
-        stage = self.stage(image)
-        layers = self._visible() if image == ALL_IMAGES else [stage.layer]
-        self._check_aligned(layers)
-        channels = tuple(
-            channel_of_layer(
-                layer,
-                source,
-                plane_on_show(self.viewer, layer, source.axes),
-                coloured=len(layers) > 1,
-            )
-            for layer in layers
-            if (source := self._source(layer))
-        )
-        return ImageView(channels)
-
-    def _paths(self) -> dict[int, Path]:
-        """Return the files of the images that have been looked at, by the token of the source."""
-        files = {
-            key_of(layer): Path(layer.source.path)
-            for layer in image_layers(self.viewer)
-            if layer.source.path
-        }
-        return {
-            source.token: files[key] for (key, _), source in self._sources.items() if key in files
-        }
-
-    def _source(self, layer: Image) -> ImageSource:
-        axes = self._axes(layer)
-        key = (key_of(layer), axes)
-        if key not in self._sources:
-            data = list(layer.data) if layer.multiscale else layer.data
-            self._sources[key] = ImageSource(data, axes)
-        return self._sources[key]
-
-    def _check_aligned(self, layers: list[Image]) -> None:
-        """Raise unless the layers lie on top of each other, pixel on pixel."""
-        first = layers[0]
-        for layer in layers[1:]:
-            same = layer.ndim == first.ndim and all(
-                layer.data_to_world(corner) == first.data_to_world(corner)
-                for corner in ([0] * layer.ndim, [1] * layer.ndim)
-            )
-            if not same:
-                raise ImageError(
-                    f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
-                    "Hide one of them, or choose a single image.",
-                )
-
-    # -- prompts --------------------------------------------------------------------------
 
     def arm(self, image: str, tool: Tool) -> str:
         """Make the prompt layer of a tool ready to use; returns its name.
@@ -343,6 +241,30 @@ class ViewerScene:
         for slot in gone:
             self.image(slot[0])
 
+    def show_soft(self, images: Sequence[SoftImage], *, wanted: bool) -> None:
+        """Show the soft masks of results.
+
+        Parameters
+        ----------
+        images : sequence of SoftImage
+            Those that are ready.
+        wanted : bool
+            Whether the user wants to see any; else all are hidden. Of those that are not ready
+            yet, the earlier ones stay for the moment that it takes.
+        """
+        with self.at_work():
+            if not wanted:
+                hide_soft(self.viewer.layers)
+            for one in images:
+                labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, one.preview.slot)
+                image = self.find(one.preview.target.image)
+                if (
+                    labels is not None
+                    and image is not None
+                    and self._shown.get(labels) is one.preview
+                ):
+                    show_soft(self.viewer, image, one)
+
     def show_roi(self, roi: ActiveRoi | None) -> None:
         """Frame the region that the last run worked on, or none."""
         image = None if roi is None else self.find(roi.target.image)
@@ -361,7 +283,9 @@ class ViewerScene:
             If its image or its preview layer is gone.
         """
         target = row.preview.target
-        labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, row.preview.slot)
+        followed = isinstance(row.preview, FramePlace)
+        role = Role.PROPAGATED if followed else Role.PREVIEW_LABELS
+        labels = in_slot(self.viewer.layers, role, row.preview.slot)
         if labels is None:
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image(target.image)
@@ -369,22 +293,57 @@ class ViewerScene:
 
     def accept(self, preview: Preview) -> object:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
-        return result_layers.accept(self.viewer, self.image(preview.target.image), preview)
+        return accepted_layer.accept(self.viewer, self.image(preview.target.image), preview)
 
     def undo_accept(self, accepted: object) -> None:
         """Take accepted objects out again."""
-        if isinstance(accepted, result_layers.Accepted):
-            result_layers.erase_accepted(self.viewer, accepted)
+        if isinstance(accepted, accepted_layer.Accepted):
+            accepted_layer.erase_accepted(self.viewer, accepted)
 
     def redo_accept(self, accepted: object) -> None:
         """Put accepted objects back."""
-        if isinstance(accepted, result_layers.Accepted):
-            result_layers.write_accepted(self.viewer, accepted)
+        if isinstance(accepted, accepted_layer.Accepted):
+            accepted_layer.write_accepted(self.viewer, accepted)
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""
         return result_layers.pixels(self.viewer, self.image(preview.target.image), preview)
 
+    def raw_plane(self, preview: Preview) -> RawPlane:
+        """Return the pixels below a preview."""
+        return raw_plane(self.image(preview.target.image), preview.target)
+
+    def add_features(
+        self, preview: Preview, ids: Sequence[int], columns: Mapping[str, Sequence[object]]
+    ) -> None:
+        """Add columns to the features of a preview's layer, if it is still there."""
+        layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+        if layer is not None and self._shown.get(layer) is preview:
+            layer.features = with_columns(layer.features, ids, columns)
+
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
         return result_layers.keep(self.viewer, preview)
+
+    # -- labels in files ------------------------------------------------------------------
+
+    def pixel_size(self, target: Target) -> tuple[tuple[float, float], str]:
+        """Return height and width of a pixel, and what they count in; empty if not known."""
+        return pixel_size(self.image(target.image), target.axes.y, target.axes.x)
+
+    def show_stored(self, stored: StoredLabels) -> str:
+        """Show labels that are in a file; returns the name of their layer, empty for none."""
+        image = self.find(stored.target.image)
+        if image is None:
+            return ""
+        with self.at_work():
+            return self._stored.show(image, stored)
+
+    def refresh_stored(self, stored: StoredLabels, changed: Region | None) -> None:
+        """Take note that labels in a file changed in a region; None for anywhere."""
+        self._stored.refresh(stored, changed)
+
+    def remove_stored(self, stored: StoredLabels) -> None:
+        """Remove the layer of labels in a file; the file stays."""
+        with self.at_work():
+            self._stored.remove(stored)

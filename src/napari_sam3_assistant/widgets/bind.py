@@ -9,18 +9,22 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_sam3_assistant.session.disk_model import DiskModel
     from napari_sam3_assistant.session.mask_model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 
 def watch(
-    model: SessionModel | MaskModel, fields: str, widget: QWidget, show: Callable[[], None]
+    model: SessionModel | DiskModel | MaskModel,
+    fields: str,
+    widget: QWidget,
+    show: Callable[[], None],
 ) -> None:
     """Call ``show`` now and whenever one of the fields changes, as long as the widget lives.
 
     Parameters
     ----------
-    model : SessionModel or MaskModel
+    model : SessionModel, DiskModel or MaskModel
         The state.
     fields : str
         Names of fields, with spaces between them.
@@ -49,7 +53,7 @@ def _disconnector(emitter: Any, slot: Callable[[], None]) -> Callable[..., None]
 
 
 def bind_value(
-    model: SessionModel | MaskModel,
+    model: SessionModel | DiskModel | MaskModel,
     field: str,
     widget: QWidget,
     changed: Any,  # noqa: ANN401 (a bound Qt signal)
@@ -60,7 +64,7 @@ def bind_value(
 
     Parameters
     ----------
-    model : SessionModel or MaskModel
+    model : SessionModel, DiskModel or MaskModel
         The state.
     field : str
         Name of the field.

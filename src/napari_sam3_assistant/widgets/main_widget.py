@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
-from superqt.utils import QSignalDebouncer
 
 from napari_sam3_assistant.viewer.binding import session_for
 from napari_sam3_assistant.viewer.shortcuts import bind_shortcuts
 from napari_sam3_assistant.widgets.advanced.panel import AdvancedPanel
+from napari_sam3_assistant.widgets.chime_player import chime_for
+from napari_sam3_assistant.widgets.fields.sound import SoundField
+from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.modes import Modes
 from napari_sam3_assistant.widgets.notify import guarded
 from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
@@ -22,7 +24,6 @@ from napari_sam3_assistant.widgets.simple.panel import SimplePanel
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-LIVE_DELAY_MS = 200
 _NARROWEST = 300
 
 
@@ -43,11 +44,8 @@ class MainWidget(QWidget):
         self.setObjectName("sam3_assistant")
         store = QtSettingsStore()
         self.binding = binding = session_for(chosen, QtDispatcher(), store)
-        self._live = QSignalDebouncer(parent=self)
-        self._live.setTimeout(LIVE_DELAY_MS)
-        self._live.triggered.connect(guarded(binding.model, binding.session.run_live))
-        binding.session.prompts_edited.connect(self._on_prompts_edited)
-        binding.hold()
+        live = live_points_of(binding)
+        live.hold()
         bind_shortcuts(binding, lambda verb: guarded(binding.model, verb)())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -56,13 +54,13 @@ class MainWidget(QWidget):
         scroll.setWidget(SimplePanel(binding))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(
-            Modes({"simple": scroll, "advanced": AdvancedPanel(binding, store)}, store)
-        )
+        panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
+        layout.addWidget(Modes(panels, store, SoundField(binding.model)))
+        chime_for(binding.session, self)
         self.setMinimumWidth(_NARROWEST)
 
         # Once, whichever way the widget goes: taken out of its dock, destroyed by Qt, or forgotten.
-        self._leave = leave = weakref.finalize(self, binding.release)
+        self._leave = leave = weakref.finalize(self, live.release)
         leave.atexit = False
         self.destroyed.connect(lambda *_: leave())
 
@@ -75,9 +73,5 @@ class MainWidget(QWidget):
         super().changeEvent(event)
         taken_out = event is not None and event.type() == QEvent.Type.ParentChange
         if taken_out and self.parent() is None:
-            self.binding.session.prompts_edited.disconnect(self._on_prompts_edited, missing_ok=True)
             self._leave()
             self.deleteLater()
-
-    def _on_prompts_edited(self) -> None:
-        self._live.throttle()

@@ -34,9 +34,13 @@ class Modes(QWidget):
         The panels by the name of their mode, the default first.
     store : SettingsStore
         Remembers the mode.
+    *beside : QWidget
+        What stands beside the switch, in both modes.
     """
 
-    def __init__(self, panels: Mapping[str, QWidget], store: SettingsStore) -> None:
+    def __init__(
+        self, panels: Mapping[str, QWidget], store: SettingsStore, *beside: QWidget
+    ) -> None:
         super().__init__()
         # Without it, napari puts empty room below.
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -58,6 +62,8 @@ class Modes(QWidget):
             button.toggled.connect(choose)
             switch.addWidget(button)
         switch.addStretch(1)
+        for field in beside:
+            switch.addWidget(field)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         switch.setContentsMargins(*_MARGINS)

@@ -32,7 +32,7 @@ class FolderCheck:
     findings : tuple of Finding
         All that was looked at, in order.
     usable : bool
-        Whether an engine can load it here, for 2D tasks.
+        Whether an engine can load it here.
     verdict : str
         Which engine and why, or what to do.
     """
@@ -55,7 +55,7 @@ def check_folder(folder: Path, reporter: Reporter) -> Iterator[EngineChoice]:
     Raises
     ------
     EngineError
-        If the folder has nothing that an engine can load for 2D tasks.
+        If the folder has nothing that an engine can load.
     """
     reporter.report(Progress(0, 1, f"Checking {folder.name}"))
     yield _choose(inspect_folder(folder))

@@ -152,6 +152,7 @@ def compare_devices(
         If no engine can load the folder, or the reference device does not work.
     """
     choice = next(check_folder(folder, reporter))
+    choice.require_planes()
     if not choice.installed:
         raise EngineNotInstalled(choice.reason)
     title = registry.entry(choice.engine).spec.title

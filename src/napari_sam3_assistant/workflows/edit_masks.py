@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, k
 from napari_sam3_assistant.core.masks.holes import fill_holes
 from napari_sam3_assistant.core.masks.labels import check_fits, shape_of, whole
 from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.pyramid import write_smaller
 from napari_sam3_assistant.core.masks.smoothing import expand, shrink, smooth
 from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.errors import JobCancelled, MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -78,8 +80,16 @@ def preview_edit(
         If it can't be done.
     """
     for edit in compute_edit(request, reporter):
-        size = math.prod(shape_of(edit.box))
-        yield edit, kinds(edit) if size <= LARGEST_PREVIEW else None
+        yield from preview_of(edit, reporter)
+
+
+def preview_of(
+    edit: LabelEdit, reporter: Reporter
+) -> Iterator[tuple[LabelEdit, npt.NDArray[np.uint8] | None]]:
+    """Yield an edit and what it does to each pixel of its box; None if that is too large."""
+    reporter.check()
+    size = math.prod(shape_of(edit.box))
+    yield edit, kinds(edit) if size <= LARGEST_PREVIEW else None
 
 
 def analyse(
@@ -95,18 +105,49 @@ def analyse(
 def write_edit(
     edit: LabelEdit,
     labels: Any,  # noqa: ANN401
+    smaller: Sequence[Any],
     reporter: Reporter,
     *,
     forward: bool = True,
 ) -> Iterator[LabelEdit]:
-    """Write an edit piece by piece, or take it back, and yield it at the end."""
-    changes = edit.changes() if forward else edit.changes().reversed()
-    written = 0
-    for piece in changes.pieces():
-        reporter.report(Progress(written, edit.pixels, "Writing the change"))
-        piece.write(labels)
-        written += int(piece.lengths.sum())
-    yield edit
+    """Write an edit piece by piece, or take it back, and yield what was really done.
+
+    Parameters
+    ----------
+    edit : LabelEdit
+        What to write.
+    labels : array-like of int
+        Where to.
+    smaller : sequence of array-like of int
+        Smaller levels of the same labels, which follow.
+    reporter : Reporter
+        Is told of the progress.
+    forward : bool
+        Whether to do it or to take it back.
+    """
+    written = edit.write(labels, forward=forward, reporter=_ToTheEnd(reporter))
+    write_smaller(labels, smaller, edit.box)
+    yield written
+
+
+class _ToTheEnd:
+    """A reporter that never stops the work: nothing is written by half.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        Is told of the progress.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def report(self, progress: Progress) -> None:
+        with suppress(JobCancelled):
+            self._reporter.report(progress)
+
+    def check(self) -> None:
+        """Go on."""
 
 
 def overlay(
@@ -116,6 +157,7 @@ def overlay(
     reporter: Reporter,
     *,
     replace: bool,
+    action: str = "",
 ) -> Iterator[LabelEdit]:
     """Yield the edit that writes the labels of one layer into another.
 
@@ -129,6 +171,8 @@ def overlay(
         Is told of the progress.
     replace : bool
         Whether the target's own labels go.
+    action : str
+        What to call it; by default what it is for accepted objects.
 
     Raises
     ------
@@ -151,8 +195,8 @@ def overlay(
         chosen = ... if replace else fresh != 0
         after[chosen] = fresh[chosen]
         parts.append((box, before, after))
-    action = "replace accepted object" if replace else "append accepted object"
-    yield LabelEdit.of(action, shape, changes_between(parts, shape), target.dtype)
+    what = action or ("replace accepted object" if replace else "append accepted object")
+    yield LabelEdit.of(what, shape, changes_between(parts, shape), target.dtype)
 
 
 def picked(labels: LabelArray, label: int) -> LabelArray:

@@ -9,17 +9,18 @@ from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 def export_labels(
-    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter
+    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter, axes: LabelAxes | None = None
 ) -> Iterator[Path]:
     """Write labels and yield the path.
 
@@ -31,6 +32,8 @@ def export_labels(
         The file; its ending chooses the format.
     reporter : Reporter
         Is told of the progress, and stops the work.
+    axes : LabelAxes, optional
+        Names of the axes and the size of a pixel, for formats that hold it.
 
     Yields
     ------
@@ -38,12 +41,12 @@ def export_labels(
         The file that was written.
     """
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
-    save_labels(labels, path)
+    save_labels(labels, path, axes, reporter=reporter)
     yield path
 
 
 def export_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], path: Path, reporter: Reporter
+    header: Sequence[str], rows: Iterable[Sequence[object]], path: Path, reporter: Reporter
 ) -> Iterator[Path]:
     """Write a table as comma-separated values and yield the path.
 
@@ -51,7 +54,7 @@ def export_table(
     ----------
     header : sequence of str
         Names of the columns.
-    rows : sequence of sequence of str
+    rows : iterable of sequence
         The cells.
     path : Path
         The file; replaced if it exists.

@@ -18,7 +18,7 @@ from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.prompt_json import prompts_to_json
 from napari_sam3_assistant.io.sidecar import write_sidecar
 from napari_sam3_assistant.io.tables import write_table
-from napari_sam3_assistant.workflows.pace import Quiet
+from napari_sam3_assistant.workflows.pace import Pace, Quiet, duration
 from napari_sam3_assistant.workflows.planes import first_view, segment_planes
 from napari_sam3_assistant.workflows.recipe import Recipe, described, sidecar_for
 from napari_sam3_assistant.workflows.segment import SegmentRequest
@@ -62,6 +62,8 @@ class FolderRequest:
         Folder of the weights, for the notes beside the labels.
     look : mapping
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
+    skip_finished : bool
+        Whether images that an earlier start has finished with the same prompts are left out.
     """
 
     source: Path
@@ -73,6 +75,7 @@ class FolderRequest:
     ending: str = ".tif"
     model_folder: Path | None = None
     look: dict[str, Any] = field(default_factory=dict)
+    skip_finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +143,25 @@ def segment_folder(
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
     images = find_images(request.source, request.output, request.pattern)
-    finished = finished_outputs(request.output)
+    finished = finished_outputs(request.output) if request.skip_finished else {}
     phrases = request.phrases or (request.prompts.text,)
     total = len(images) * len(phrases)
+    runs = [
+        [_Run(engine, request, image, phrase, reporter) for phrase in phrases] for image in images
+    ]
+    pace = Pace(sum(run.skipped(finished) is None for of_image in runs for run in of_image))
+    left: float | None = None
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
     rows: list[FolderRow] = []
     try:
-        for image in images:
+        for of_image in runs:
             loaded: tuple[LoadedImage, ImageView] | None = None
-            for phrase in phrases:
-                reporter.report(
-                    Progress(len(rows), total, f"{image.relative} ({len(rows) + 1} of {total})")
-                )
-                run = _Run(engine, request, image, phrase, reporter)
+            for run in of_image:
+                name, place = run.image.relative, len(rows) + 1
+                soon = "" if left is None else f", {duration(left)} left"
+                said = f"{name} ({place} of {total}{soon})"
+                reporter.report(Progress(len(rows), total, said, left))
                 row = run.skipped(finished)
                 if row is None:
                     try:
@@ -162,7 +170,8 @@ def segment_folder(
                     except JobCancelled:
                         raise
                     except Sam3AssistantError as error:
-                        row = FolderRow(image.relative, phrase, "failed", message=str(error))
+                        row = FolderRow(name, run.phrase, "failed", message=str(error))
+                    left = pace.step()
                 rows.append(row)
                 yield row
     finally:

@@ -12,8 +12,8 @@ import numpy as np
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.label_axes import LabelAxes
-from napari_sam3_assistant.io.ome_zarr_labels import add_pyramid, create_ome_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
         raise ExportError(f"{output} exists already.", "Choose another name.")
     draft = output.with_name(f".{uuid.uuid4().hex}.zarr")
     try:
-        merged = create_ome_zarr(draft, request.shape, request.axes)
+        merged = GrowingLabels(draft, request.shape, request.axes)
         last = 0
         for done, (region, labels) in enumerate(request.parts):
             reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))
@@ -83,7 +83,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
                 np.add(labels, np.uint32(last), out=found, where=labels > 0)
                 merged[region.slices] = found
             last += int(labels.max(initial=0))
-        add_pyramid(draft, request.axes, reporter)
+        reporter.check()
         with explained(output):
             draft.rename(output)
     finally:

@@ -38,6 +38,10 @@ class Pace:
         each = (self._clock() - self._began) / (self._done - 1)
         return each * max(0, self._pieces - self._done)
 
+    def leave_out(self, pieces: int) -> None:
+        """Take note that so many pieces will not be done."""
+        self._pieces -= pieces
+
 
 class Quiet:
     """A reporter for the parts of a larger work: it hears of a cancel and tells nothing.

@@ -11,6 +11,7 @@ from napari_sam3_assistant.io.checksums import sha256_of
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.view_json import view_from_json
 from napari_sam3_assistant.workflows.planes import segment_planes
+from napari_sam3_assistant.workflows.rerun_stack import PropagatedStack, rerun_stack
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -49,8 +50,8 @@ class RerunRequest:
 
 def rerun(
     engine: EncodingEngine, request: RerunRequest, reporter: Reporter
-) -> Iterator[Segmentation | StackResult | ScanResult]:
-    """Yield the one result: of a plane, of all planes, or of a scan.
+) -> Iterator[Segmentation | StackResult | ScanResult | PropagatedStack]:
+    """Yield the one result: of a plane, of all planes, of a scan, or of a propagation.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def rerun(
     ImageError
         If the image is gone or another one.
     ExportError
-        If the note is damaged.
+        If the note is damaged, or has a step that can't be made again.
     """
     note = request.sidecar
     try:
@@ -75,6 +76,9 @@ def rerun(
         raise ExportError(
             f"The note does not say completely which image it was ({exc}).", "Save the labels anew."
         ) from exc
+    if "propagation" in note.extra:
+        yield from rerun_stack(engine, note, view, reporter)
+        return
     options = PredictOptions(note.threshold)
     if note.tiles is not None:
         if request.output is None:

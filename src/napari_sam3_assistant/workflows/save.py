@@ -80,7 +80,7 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
             else sidecar_for(request.recipe, request.path.parent, request.objects)
         )
         axes = request.axes or (request.recipe.axes if request.recipe else None)
-        save_labels(request.labels, request.path, axes, overwrite=False)
+        save_labels(request.labels, request.path, axes, overwrite=False, reporter=reporter)
         if note is not None:
             write_sidecar(request.path, note)
         yield request.path

@@ -19,6 +19,7 @@ from napari_sam3_assistant.io.prompt_json import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows.pace import Pace, Quiet, duration
 from napari_sam3_assistant.workflows.read_ahead import read_ahead
+from napari_sam3_assistant.workflows.recipe import Recipe, described, sidecar_for
 from napari_sam3_assistant.workflows.scan_values import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.tile_prompts import TilePrompts
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
 
-__all__ = ["ScanRequest", "ScanResult", "ScanStep", "scan"]
+__all__ = ["ScanRequest", "ScanResult", "ScanStep", "scan", "scan_identity"]
 
 _KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 _SAMPLES = 4  # pieces of the image along each side that tell it from another one
@@ -46,6 +47,8 @@ def scan(
     engine: EncodingEngine, request: ScanRequest, reporter: Reporter
 ) -> Iterator[ScanStep | ScanResult]:
     """Scan a plane; tiles that an earlier start of the same scan has finished are not repeated.
+
+    Beside the labels lies a note from which they can be made again.
 
     Parameters
     ----------
@@ -70,17 +73,32 @@ def scan(
         If the output exists or can't be written.
     """
     _check(engine, request)
-    shape = request.view.shape
-    grid = TileGrid.cover(shape, request.tiles)
+    grid = TileGrid.cover(request.view.shape, request.tiles)
     reporter.report(Progress(0, len(grid), f"Loading {engine.spec.title}"))
     engine.load(reporter)
-    folder = ScanFolder(request.output, _identity(engine, request), overwrite=request.overwrite)
+    identity = scan_identity(engine, request)
+    folder = ScanFolder(request.output, identity, overwrite=request.overwrite)
+    try:
+        yield from _scan(engine, request, grid, folder, reporter)
+    finally:
+        folder.remove_if_empty()
+
+
+def _scan(
+    engine: EncodingEngine,
+    request: ScanRequest,
+    grid: TileGrid,
+    folder: ScanFolder,
+    reporter: Reporter,
+) -> Iterator[ScanStep | ScanResult]:
+    shape = request.view.shape
     labels = folder.new_labels(shape, request.axes)
     stitcher = Stitcher(labels, grid)
-    yield ScanStep(folder.labels_path, 0, len(grid), 0)
+    to_do = {number for number in range(len(grid)) if not folder.has(number)}
+    kept = len(grid) - len(to_do)
+    yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
     said: Counter[str] = Counter()
     made_by = _engine_now(engine, request)
-    to_do = {number for number in range(len(grid)) if not folder.has(number)}
     pace = Pace(len(to_do))
     with closing(_results(engine, request, grid, folder, reporter)) as results:
         for number, result in enumerate(results):
@@ -90,13 +108,31 @@ def scan(
             made_by = result.engine if number == 0 else made_by
             left = pace.step() if number in to_do else None
             step = ScanStep(
-                folder.labels_path, number + 1, len(grid), len(stitcher), grid[number], left
+                folder.labels_path,
+                number + 1,
+                len(grid),
+                len(stitcher),
+                labels.take_changed(),
+                left,
+                kept,
             )
-            reporter.report(Progress(step.done, step.total, _message(step)))
+            reporter.report(Progress(step.done, step.total, _message(step), left))
             yield step
     objects = stitcher.objects()
-    path = folder.finish(request.axes, reporter)
-    yield ScanResult(path, shape, objects, len(grid), made_by, _notes(said))
+    notes = _notes(said)
+    recipe = Recipe(
+        request.view,
+        request.prompts,
+        request.options,
+        made_by,
+        request.model_folder if made_by.weights else None,
+        request.paths,
+        tiles=request.tiles,
+        axes=request.axes,
+        notes=notes,
+    )
+    note = sidecar_for(recipe, request.output.parent, map(described, objects))
+    yield ScanResult(folder.finish(note), shape, objects, len(grid), made_by, notes)
 
 
 def _check(engine: EncodingEngine, request: ScanRequest) -> None:
@@ -110,7 +146,7 @@ def _check(engine: EncodingEngine, request: ScanRequest) -> None:
     if not kinds <= engine.spec.accepts:
         raise PromptError(
             f"{engine.spec.title} does not take {' and '.join(sorted(kinds))}.",
-            f"It takes {', '.join(sorted(engine.spec.accepts))}.",
+            engine.spec.why_no_planes or f"It takes {', '.join(sorted(engine.spec.accepts))}.",
         )
 
 
@@ -170,8 +206,8 @@ def _engine_now(engine: EncodingEngine, request: ScanRequest) -> Provenance:
     return engine.provenance(Prediction((), request.options.threshold))
 
 
-def _identity(engine: EncodingEngine, request: ScanRequest) -> dict[str, Any]:
-    """Return what must be the same for a scan to go on."""
+def scan_identity(engine: EncodingEngine, request: ScanRequest) -> dict[str, Any]:
+    """Return what must be the same for a scan to go on; the engine must be loaded."""
     made_by = _engine_now(engine, request)
     return {
         "shape": list(request.view.shape),

@@ -9,6 +9,7 @@ from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.io.label_axes import LabelAxes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -38,6 +39,10 @@ class ScanRequest:
         The size of a pixel.
     overwrite : bool
         Whether existing labels of that name may be replaced.
+    model_folder : Path or None
+        Folder of the weights, for the note beside the labels.
+    paths : mapping of int to Path
+        The file of each image by the token of its source, for the note.
     """
 
     view: ImageView
@@ -47,6 +52,8 @@ class ScanRequest:
     tiles: TileOptions = field(default_factory=TileOptions)
     axes: LabelAxes = field(default_factory=lambda: LabelAxes.of(2))
     overwrite: bool = False
+    model_folder: Path | None = None
+    paths: Mapping[int, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +63,17 @@ class ScanStep:
     Parameters
     ----------
     labels : Path
-        Folder of the labels so far: an OME-Zarr image whose level ``0`` is being filled.
+        Folder of the labels so far: an OME-Zarr image whose levels are being filled.
     done, total : int
         Tiles.
     objects : int
         Objects so far.
     changed : Region or None
-        The tile whose labels have just been written; joining objects may change others.
+        A box around all labels that changed with the tile: it, and what was joined to it.
     seconds_left : float or None
         Time left; None while it is not known.
+    kept : int
+        How many tiles an earlier start has finished.
     """
 
     labels: Path
@@ -73,6 +82,7 @@ class ScanStep:
     objects: int
     changed: Region | None = None
     seconds_left: float | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

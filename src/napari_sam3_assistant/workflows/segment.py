@@ -75,7 +75,7 @@ def segment(
     if refused:
         raise PromptError(
             f"{engine.spec.title} does not take {' and '.join(sorted(refused))}.",
-            f"It takes {', '.join(sorted(engine.spec.accepts))}.",
+            engine.spec.why_no_planes or f"It takes {', '.join(sorted(engine.spec.accepts))}.",
         )
     region = (request.region or Region.whole(shape)).intersect(Region.whole(shape))
     reporter.report(Progress(0, 3, f"Loading {engine.spec.title}"))

@@ -14,11 +14,12 @@ from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult, Span
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.pace import Pace, duration
 from napari_sam3_assistant.workflows.track_checks import check_prompts
 from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.tracks import TrackedFrame
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.engines.video import VideoTrack
@@ -96,6 +97,9 @@ class Tracking:
         self._phrase_frames: list[int] = []
         self._notes: tuple[str, ...] = ()
         self._phrase = ""
+        self._made_by: Provenance | None = None
+        # What a first pass found on the frames that a second one reaches, too.
+        self._earlier: dict[int, tuple[ObjectRecord, ...]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +163,10 @@ class Tracking:
                 self._phrase = phrase
             notes += resolved.notes
         self._notes += notes
+        # Asked once and not with each frame: versions are read from files.
+        self._made_by = self._engine.provenance(
+            Prediction((), self._options.threshold, self._phrase)
+        )
 
     def remove(self, object_id: int) -> None:
         """Forget an object; frames from here on are without it."""
@@ -192,33 +200,51 @@ class Tracking:
             raise PromptError(
                 "No prompts found.", "Add text, points, boxes, a painted mask or an example box."
             )
-        orders = self._orders(span)
-        later = orders[-1] if len(orders) > 1 else range(0)
+        yield from self.follow(self.orders(span), reporter, stop_after_lost=span.stop_after_lost)
+
+    def follow(
+        self,
+        orders: Sequence[range],
+        reporter: Reporter,
+        *,
+        stop_after_lost: int | None = None,
+    ) -> Iterator[FrameResult]:
+        """Yield the frames of some passes as they are done.
+
+        Parameters
+        ----------
+        orders : sequence of range
+            The passes as :meth:`orders` gives them, or what is left of them.
+        reporter : Reporter
+            Is told of each frame, and stops the work between two.
+        stop_after_lost : int or None
+            A pass ends when all objects are gone for so many frames; None to go to the end.
+
+        Raises
+        ------
+        JobCancelled
+            If the user stopped the work.
+        """
+        if self._track is None:
+            return
         total, done = sum(map(len, orders)), 0
-        earlier: dict[int, tuple[ObjectRecord, ...]] = {}
-        began = time.monotonic()
+        began, pace = time.monotonic(), Pace(total)
         for number, order in enumerate(orders):
+            later = set(itertools.chain.from_iterable(orders[number + 1 :]))
             lost = 0
             for found in self._track.propagate(order, reporter):
-                before = earlier.pop(found.frame, ()) if number else ()
-                result = self._result(found, before)
-                if not number and found.frame in later:
-                    earlier[found.frame] = result.objects
+                result = self._result(found, self._earlier.pop(found.frame, ()))
+                if found.frame in later:
+                    self._earlier[found.frame] = result.objects
                 yield result
                 done += 1
                 speed = done / max(time.monotonic() - began, 1e-9)
-                count = len(result.objects)
-                reporter.report(
-                    Progress(
-                        done,
-                        total,
-                        f"Frame {found.frame}: {count} object{'' if count == 1 else 's'}, "
-                        f"{speed:.2g} frames/s",
-                    )
-                )
+                reporter.report(Progress(done, total, _told(result, speed, pace.step())))
                 lost = 0 if found.objects or self._ahead(found.frame, order) else lost + 1
-                if span.stop_after_lost is not None and lost >= span.stop_after_lost:
-                    total -= len(order) - order.index(found.frame) - 1
+                if stop_after_lost is not None and lost >= stop_after_lost:
+                    skipped = len(order) - order.index(found.frame) - 1
+                    total -= skipped
+                    pace.leave_out(skipped)
                     break
 
     def close(self) -> None:
@@ -227,8 +253,19 @@ class Tracking:
             self._track.close()
             self._track = None
 
-    def _orders(self, span: Span) -> list[range]:
-        """Return the passes, each without the frames that lie beyond the span."""
+    def begin_anew(self) -> None:
+        """Forget which frames passes have left half done: the next passes are of a new run."""
+        self._earlier = {}
+
+    def orders(self, span: Span) -> list[range]:
+        """Return the passes of a span, each without the frames that lie beyond it.
+
+        Raises
+        ------
+        PromptError
+            If the stack has no such frames, or none of them is prompted.
+        """
+        self.begin_anew()
         within = span.within(len(self.frames))
         inside = [own & set(within) for own in self._all_prompted()]
         inside = [own for own in inside if own]
@@ -269,13 +306,22 @@ class Tracking:
         objects = before + tuple(
             record for record in found.objects if record.id not in {old.id for old in before}
         )
+        if self._made_by is None:
+            raise TypeError("add comes before follow")
         notes, self._notes = self._notes, ()
-        used = Prediction(objects, self._options.threshold, self._phrase)
         return FrameResult(
             frame=found.frame,
             labels=paint_labels(objects, Region.whole(self.frames.shape)),
             objects=tuple(sorted(objects, key=lambda record: record.id)),
             tracked=found.tracked | {record.id for record in before},
-            engine=self._engine.provenance(used),
+            engine=self._made_by,
             notes=notes,
         )
+
+
+def _told(result: FrameResult, speed: float, left: float | None) -> str:
+    """Return what is said of a frame: objects, frames per second and, once known, time left."""
+    count = len(result.objects)
+    objects = f"{count} object{'' if count == 1 else 's'}"
+    ahead = "" if left is None else f", {duration(left)} left"
+    return f"Frame {result.frame}: {objects}, {speed:.3g} frames/s{ahead}"

@@ -45,11 +45,7 @@ def check_prompts(
     PromptError
         If there are no prompts, they lie outside the stack, or the engine can't use them.
     """
-    if spec.video is None:
-        raise PromptError(
-            f"{spec.title} can't follow objects through a stack.",
-            "Choose the built-in engine or sam3-transformers for 3D/video.",
-        )
+    video = check_limits(spec)
     given = {frame: found for frame, found in prompts.items() if found.kinds}
     if not given:
         PromptSet().check(frames.shape)
@@ -60,44 +56,70 @@ def check_prompts(
                 f"Put the prompts on frames 0 to {len(frames) - 1}.",
             )
         found.check(frames.shape)
-        _check_kinds(spec, spec.video, found)
-    _check_counts(spec, spec.video, given)
-    return _bridge_notes(spec, spec.video, given)
+        _check_mix(spec, video, found)
+        check_limits(spec, found.kinds, points=found.most_points)
+    check_limits(spec, boxes=sum(len(found.boxes) for found in given.values()))
+    return _bridge_notes(spec, video, given)
 
 
-def _check_kinds(spec: EngineSpec, video: TrackSpec, prompts: PromptSet) -> None:
+def check_limits(
+    spec: EngineSpec,
+    kinds: frozenset[PromptKind] = frozenset(),
+    *,
+    points: int = 0,
+    boxes: int = 0,
+) -> TrackSpec:
+    """Return what an engine's video head takes, if it can use so much.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine's card.
+    kinds : frozenset of PromptKind
+        The kinds of prompt.
+    points : int
+        Most clicks on one object and frame.
+    boxes : int
+        Boxes of the whole run.
+
+    Raises
+    ------
+    PromptError
+        If it works on single planes only, or takes no such prompts or not so many.
+    """
+    video = spec.video
+    if video is None:
+        raise PromptError(
+            f"{spec.title} can't follow objects through a stack.",
+            "Choose the built-in engine or sam3-transformers for 3D/video.",
+        )
     bridged = PromptKind.MASK in video.prompts
     usable = video.prompts | (spec.accepts if bridged else frozenset())
-    if refused := prompts.kinds - usable:
+    if refused := kinds - usable:
         raise PromptError(
             f"{spec.title} does not take {_listed(refused)} for 3D/video.",
             f"Use {_listed(usable, 'or')}, or the engine sam3-transformers or the built-in one.",
         )
+    if video.max_points is not None and points > video.max_points:
+        raise PromptError(
+            f"{spec.title} takes up to {video.max_points} points on one object, "
+            f"these are {points}.",
+            "Remove the points that matter least, or paint the object instead.",
+        )
+    if video.max_boxes is not None and boxes > video.max_boxes:
+        raise PromptError(
+            f"{spec.title} takes {video.max_boxes} box for 3D/video, these are {boxes}.",
+            "Keep one box, or choose the engine sam3-transformers, which takes many.",
+        )
+    return video
+
+
+def _check_mix(spec: EngineSpec, video: TrackSpec, prompts: PromptSet) -> None:
     if not video.mixes and PromptKind.POINTS in prompts.kinds and len(prompts.kinds) > 1:
         raise PromptError(
             f"{spec.title} does not take points together with "
             f"{_listed(prompts.kinds - {PromptKind.POINTS})} for 3D/video.",
             "Use one kind of prompt, or the engine sam3-transformers.",
-        )
-
-
-def _check_counts(spec: EngineSpec, video: TrackSpec, prompts: Mapping[int, PromptSet]) -> None:
-    for found in prompts.values():
-        counts: dict[int | None, int] = {}
-        for point in found.points:
-            counts[point.object_id] = counts.get(point.object_id, 0) + 1
-        most = max(counts.values(), default=0)
-        if video.max_points is not None and most > video.max_points:
-            raise PromptError(
-                f"{spec.title} takes up to {video.max_points} points on one object, "
-                f"these are {most}.",
-                "Remove the points that matter least, or paint the object instead.",
-            )
-    boxes = sum(len(found.boxes) for found in prompts.values())
-    if video.max_boxes is not None and boxes > video.max_boxes:
-        raise PromptError(
-            f"{spec.title} takes {video.max_boxes} box for 3D/video, these are {boxes}.",
-            "Keep one box, or choose the engine sam3-transformers, which takes many.",
         )
 
 

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, kinds
 from napari_sam3_assistant.core.masks.history import EditHistory
 from napari_sam3_assistant.core.masks.labels import whole
+from napari_sam3_assistant.core.masks.pyramid import write_smaller
 
 
 def edit_between(before, after):
@@ -62,6 +63,39 @@ def test_what_was_changed_meanwhile_is_left_as_it_is():
     assert labels.tolist() == [[1, 9, 1]]
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_writing_tells_what_was_really_written(lazy):
+    begin = np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.uint8)
+    edit = edit_between(begin, np.array([[2, 2, 2, 2], [0, 0, 0, 3]], np.uint8))
+    target = zarr.create_array({}, shape=(2, 4), chunks=(1, 3), dtype="uint8") if lazy else begin
+    target[...] = [[1, 9, 1, 1], [0, 0, 0, 0]]
+
+    written = edit.write(target)
+
+    assert target[...].tolist() == [[2, 9, 2, 2], [0, 0, 0, 3]]
+    assert (written.pixels, edit.pixels) == (4, 5)
+    written.write(target, forward=False)
+    assert target[...].tolist() == [[1, 9, 1, 1], [0, 0, 0, 0]]
+
+
+def test_an_edit_that_was_written_whole_is_told_as_it_is():
+    edit = edit_of(4)
+    labels = np.zeros((1, 4), np.uint8)
+
+    assert edit.write(labels) is edit
+    assert edit.write(labels, forward=False) is edit
+
+
+def test_smaller_levels_follow_the_largest():
+    large = np.arange(1, 37, dtype=np.uint8).reshape(6, 6)
+    small, tiny = np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.uint8)
+
+    write_smaller(large, [small, tiny], (slice(2, 5), slice(3, 4)))
+
+    assert small.tolist() == [[0, 0, 0], [0, 15, 0], [0, 27, 0]]
+    assert tiny.tolist() == [[0, 4], [0, 22]]
+
+
 def test_the_preview_shows_what_goes_comes_and_changes():
     before = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 2, 3]], np.uint8)
     after = np.array([[0, 0, 0, 0, 0], [0, 0, 1, 5, 3]], np.uint8)
@@ -114,6 +148,36 @@ def test_layers_have_histories_of_their_own():
     history.forget("a")
     assert not history.can_undo("a")
     assert history.nbytes == 0
+
+
+def test_the_latest_step_of_some_layers_is_found():
+    history, first, second = EditHistory(), edit_of(1), edit_of(2)
+    history.push("a", first)
+    history.push("b", second)
+    history.push("c", edit_of(3))
+
+    assert history.latest({"a", "b"}) == ("b", second)
+    assert history.latest({"x"}) is None
+    history.undo("a")
+    history.undo("b")
+    assert history.latest({"a", "b"}, forward=True) == ("b", second)
+    history.redo("b")
+    assert history.latest({"a", "b"}) == ("b", second)
+    history.forget_undone({"a"})
+    assert history.latest({"a", "b"}, forward=True) is None
+
+
+def test_a_step_is_amended_where_it_went():
+    history, less = EditHistory(), edit_of(1)
+    history.push("a", edit_of(5))
+    history.undo("a")
+
+    history.amend("a", less, forward=False)
+
+    assert history.redo("a") is less
+    assert history.knows("a")
+    history.forget("a")
+    assert not history.knows("a")
 
 
 def test_the_oldest_edits_go_when_the_limit_is_reached():

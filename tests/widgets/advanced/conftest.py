@@ -1,7 +1,13 @@
 """The same user, with Advanced mode open."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import pytest
-from qtpy.QtWidgets import QTableView, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QTableView, QWidget
+
+from napari_sam3_assistant import api
 
 
 class Advanced:
@@ -44,3 +50,41 @@ def advanced(user):
 def open_advanced(open_window):
     """Open a real window in Advanced mode."""
     return lambda *image, **layer: Advanced(open_window(*image, **layer))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An engine, as the user chooses it and as the API names it."""
+
+    name: str
+    folder: Path | None = None
+    # Random weights are sure of nothing: at 0 they find whatever they are asked for.
+    threshold: float = 0.35
+
+    def choose(self, user):
+        """Choose the engine in step 1, and in step 2 a threshold that it reaches."""
+        if self.folder is not None:
+            user.click("choose_model_folder")
+            user.wait_for_end()
+        assert user.combo("engine").currentData() == self.name
+        user.widget.findChild(QDoubleSpinBox, "threshold").setValue(self.threshold)
+
+    def labels(self, image, **prompts):
+        """What the API makes of the same."""
+        given = {"engine": self.name, "model_folder": self.folder, "threshold": self.threshold}
+        contrast = None if image.dtype == np.uint8 else (image.min(), image.max())
+        return api.segment(image, **prompts, **given, contrast=contrast).labels
+
+    @property
+    def has_weights(self):
+        return self.folder is not None
+
+
+@pytest.fixture(params=["builtin", "sam3-transformers"])
+def engine(request, monkeypatch):
+    """The built-in engine, and SAM 3 with small random weights."""
+    if request.param == "builtin":
+        return Chosen("builtin")
+    folder = request.getfixturevalue("tiny_checkpoint")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    return Chosen(request.param, folder, 0.0)

@@ -7,30 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QPlainTextEdit, QSpinBox
 
-from napari_sam3_assistant import api
-
 PREVIEW = "SAM3 preview labels"
-
-
-def test_basic_workflow_by_points(open_advanced, discs):
-    """Target image, task, prompt layer, clicks, Run Preview, preview layers."""
-    user = open_advanced(discs).user
-    user.choose_in("task", "2D segmentation")
-    user.choose_in("tool", "Points (positive/negative)")
-    user.click("create_prompt_layer")
-    user.click_at(user.viewer.layers["image"], (30, 40))
-    user.click("next_positive_False")
-    user.click_at(user.viewer.layers["image"], (30, 75))
-
-    user.run()
-
-    clicks = user.viewer.layers["SAM3 points"].data
-    expected = api.segment(discs, points=[(*clicks[0], True), (*clicks[1], False)]).labels
-    np.testing.assert_array_equal(user.preview, expected)
-    assert user.preview[30, 40] == 1
-    user.click("clear_preview")
-    assert not user.has(PREVIEW)
-    assert len(user.viewer.layers["SAM3 points"].data) == 2
 
 
 def test_the_prompt_types_follow_the_task(advanced):

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.widgets.fields.batch import BatchImagesField, BatchTextField
+from napari_sam3_assistant.widgets.fields.batch_folder import BatchFolderField
 from napari_sam3_assistant.widgets.fields.channel_axis import ChannelAxisField
 from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
 from napari_sam3_assistant.widgets.fields.device import DeviceField
@@ -24,17 +25,25 @@ from napari_sam3_assistant.widgets.fields.image import ImageField
 from napari_sam3_assistant.widgets.fields.large_image import LargeImageField
 from napari_sam3_assistant.widgets.fields.log import LogField
 from napari_sam3_assistant.widgets.fields.mask_operations import OpenMaskOperations
+from napari_sam3_assistant.widgets.fields.measure import MeasureField
+from napari_sam3_assistant.widgets.fields.merge_regions import MergeRegions
 from napari_sam3_assistant.widgets.fields.model_actions import ModelActions
 from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
 from napari_sam3_assistant.widgets.fields.polarity import PolarityField
 from napari_sam3_assistant.widgets.fields.prompt_layers import PromptLayersField
+from napari_sam3_assistant.widgets.fields.propagation import PropagationControls
 from napari_sam3_assistant.widgets.fields.results_table import ResultsTable
 from napari_sam3_assistant.widgets.fields.run_controls import RunControls
 from napari_sam3_assistant.widgets.fields.save_clean import SaveCleanField
+from napari_sam3_assistant.widgets.fields.scan import ScanField
+from napari_sam3_assistant.widgets.fields.soft_masks import SoftMasksField
+from napari_sam3_assistant.widgets.fields.stack_objects import ObjectField
+from napari_sam3_assistant.widgets.fields.stack_options import StackOptions
 from napari_sam3_assistant.widgets.fields.status import StatusField
 from napari_sam3_assistant.widgets.fields.task import PromptTypeField, TaskField
 from napari_sam3_assistant.widgets.fields.text import TextField
 from napari_sam3_assistant.widgets.fields.threshold import ThresholdField
+from napari_sam3_assistant.widgets.fields.tracks import TracksField
 from napari_sam3_assistant.widgets.fold import Fold
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -112,6 +121,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
                     "Detection threshold": ThresholdField(model),
                 }
             ),
+            StackOptions(model, all_rows=True),
             BatchImagesField(model),
             LargeImageField(model),
             EncodeAheadField(session),
@@ -120,19 +130,30 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             _form({"Prompt type": PromptTypeField(model)}),
             CreatePromptLayer(binding),
             PolarityField(binding),
+            ObjectField(binding),
             _form({"Text prompt": TextField(model, run)}),
-            _form({"Batch text prompts": BatchTextField(model, run)}),
+            _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),
     }
 
 
 def _last_steps(binding: Binding) -> dict[str, QWidget]:
+    session = binding.session
     return {
         "Step 4. Run and Save": _step(
-            RunControls(binding), StatusField(binding.model), SaveCleanField(binding.session)
+            RunControls(binding),
+            PropagationControls(session),
+            TracksField(session),
+            MergeRegions(session),
+            StatusField(binding.model),
+            SaveCleanField(session),
+            Fold("Scan Whole Image", ScanField(session)),
+            Fold("Batch Folder", BatchFolderField(session)),
         ),
-        "Step 5. Results": _step(ResultsTable(binding)),
+        "Step 5. Results": _step(
+            ResultsTable(binding), MeasureField(session), SoftMasksField(session)
+        ),
         "Step 6. Mask Operations": _step(OpenMaskOperations(binding)),
         "Log. Activity": _step(LogField(binding.model)),
     }
@@ -147,11 +168,12 @@ def _step(*fields: QWidget) -> QWidget:
     return content
 
 
-def _form(rows: dict[str, QWidget]) -> QWidget:
+def _form(rows: dict[str, QWidget], *, above: bool = False) -> QWidget:
+    policies = QFormLayout.RowWrapPolicy
     content = QWidget()
     form = QFormLayout(content)
     form.setContentsMargins(0, 0, 0, 0)
-    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    form.setRowWrapPolicy(policies.WrapAllRows if above else policies.WrapLongRows)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for title, field in rows.items():
         form.addRow(title, field)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
 _HEIGHT = 78
+_WHY_NO_BATCH = {
+    Task.LIVE_POINTS: "Live Points correct one image; choose another task for a batch",
+    Task.VIDEO: "3D/video goes through one stack; choose a 2D task for a batch",
+}
 
 
 class BatchImagesField(QCheckBox):
@@ -38,12 +42,11 @@ class BatchImagesField(QCheckBox):
         watch(model, "task", self, self._show)
 
     def _show(self) -> None:
-        live = self._model.task is Task.LIVE_POINTS
-        self.setEnabled(not live)
+        why_not = _WHY_NO_BATCH.get(self._model.task, "")
+        self.setEnabled(not why_not)
         self.setToolTip(
-            "Live Points correct one image; choose another task for a batch"
-            if live
-            else "Run the same prompts, where they lie in the world, on every image. Each image "
+            why_not
+            or "Run the same prompts, where they lie in the world, on every image. Each image "
             "gets layers of its own."
         )
 

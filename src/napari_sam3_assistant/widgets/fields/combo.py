@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox
-
 from napari_sam3_assistant.widgets.bind import bind_value
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_sam3_assistant.session.disk_model import DiskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 
-class ChoiceCombo(QComboBox):
+class ChoiceCombo(ElidedCombo):
     """A list, one entry for each value of a field; it may be narrower than its entries.
 
     Parameters
     ----------
-    model : SessionModel
+    model : SessionModel or DiskModel
         The state.
     field : str
         The field that holds the chosen value, and the name of the widget.
@@ -28,14 +28,12 @@ class ChoiceCombo(QComboBox):
     """
 
     def __init__(
-        self, model: SessionModel, field: str, choices: Sequence[tuple[Any, str]] = ()
+        self, model: SessionModel | DiskModel, field: str, choices: Sequence[tuple[Any, str]] = ()
     ) -> None:
         super().__init__()
-        self._model = model
+        self._state = model
         self._field = field
         self.setObjectName(field)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
         self.offer(choices)
         bind_value(model, field, self, self.activated, self._value, self._choose)
 
@@ -46,7 +44,7 @@ class ChoiceCombo(QComboBox):
             self.clear()
             for value, text in choices:
                 self.addItem(text, value)
-        self._choose(getattr(self._model, self._field))
+        self._choose(getattr(self._state, self._field))
 
     def _value(self) -> Any:  # noqa: ANN401 (the field's)
         return self.itemData(self.currentIndex())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox
-
 from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -18,7 +17,7 @@ _FIXED = (
 _FREE = "Where the engine runs. The model is loaded again when you change it."
 
 
-class DeviceField(QComboBox):
+class DeviceField(ElidedCombo):
     """The device.
 
     Parameters
@@ -31,8 +30,6 @@ class DeviceField(QComboBox):
         super().__init__()
         self._model = session.model
         self.setObjectName("device")
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
         free = session.setup.may_choose_device
         self.setEnabled(free)
         self.setToolTip(_FREE if free else _FIXED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_sam3_assistant.session.wording import engine_line, engine_reason
 from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class EngineBadge(QWidget):
             self._session.setup.use_folder(folder)
 
 
-class EngineField(QComboBox):
+class EngineField(ElidedCombo):
     """All engines, for choosing one by hand.
 
     Parameters
@@ -73,8 +74,6 @@ class EngineField(QComboBox):
         super().__init__()
         self.setObjectName("engine")
         self.setToolTip("The engine that makes the masks.")
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
         for spec in session.engine_choices:
             self.addItem(spec.title, spec.name)
         bind_value(session.model, "engine", self, self.activated, self.currentData, self._choose)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
@@ -24,13 +25,9 @@ class ImageField(QWidget):
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
         self._model = model
-        self._combo = QComboBox()
+        self._combo = ElidedCombo()
         self._combo.setObjectName("image")
         self._combo.setToolTip("The image to segment. Follows the selected layer.")
-        self._combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._combo.setMinimumContentsLength(8)
         self._summary = QLabel()
         self._summary.setObjectName("image_summary")
         self._summary.setWordWrap(True)

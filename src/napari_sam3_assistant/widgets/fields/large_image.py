@@ -8,11 +8,18 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.roi import ROI_SIZES
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
+
+_TOOLTIP = (
+    "A run works on a square around your points or boxes and reads nothing else, "
+    "for images that are too large to be segmented whole."
+)
+_NOT_FOR_VIDEO = "3D/video follows objects on whole slices; choose a 2D task for a region"
 
 
 class LargeImageField(QWidget):
@@ -29,13 +36,10 @@ class LargeImageField(QWidget):
         self._model = model
         switch = QCheckBox("Enable large-image local inference")
         switch.setObjectName("large_image")
-        switch.setToolTip(
-            "A run works on a square around your points or boxes and reads nothing else, "
-            "for images that are too large to be segmented whole."
-        )
         bind_value(
             model, "large_image", switch, switch.toggled, switch.isChecked, switch.setChecked
         )
+        self._switch = switch
         self._size = QWidget()
         sizes = [(side, f"{side} x {side}") for side in ROI_SIZES]
         combo = ChoiceCombo(model, "roi_size", sizes)
@@ -47,7 +51,10 @@ class LargeImageField(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(switch, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self._size)
-        watch(model, "large_image", self, self._show)
+        watch(model, "large_image task", self, self._show)
 
     def _show(self) -> None:
-        self._size.setVisible(self._model.large_image)
+        video = self._model.task is Task.VIDEO
+        self._switch.setEnabled(not video)
+        self._switch.setToolTip(_NOT_FOR_VIDEO if video else _TOOLTIP)
+        self._size.setVisible(self._model.large_image and not video)

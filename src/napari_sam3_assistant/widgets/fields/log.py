@@ -45,6 +45,9 @@ class LogField(QWidget):
         watch(model, "message", self, self._add)
 
     def _add(self) -> None:
-        message = self._model.message
+        message, progress = self._model.message, self._model.progress
+        if progress is not None and progress.step.total > 0 and message.level is Level.INFO:
+            # Counted steps are in the progress bar: a thousand frames would hide all else.
+            return
         now = datetime.now().astimezone()
         self._text.appendPlainText(f"{now:%H:%M:%S}  {_SIGNS[message.level]}{message.text}")

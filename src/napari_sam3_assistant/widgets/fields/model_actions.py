@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.notify import guarded
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ModelActions(QWidget):
-    """Load 2D Model, Unload, and whether a run loads the model by itself.
+    """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself.
 
     Parameters
     ----------
@@ -30,6 +30,9 @@ class ModelActions(QWidget):
         self._load = QPushButton("Load 2D Model")
         self._load.setObjectName("load_model")
         self._load.clicked.connect(guarded(model, session.loading.load))
+        self._load_video = QPushButton("Load 3D/Video Model")
+        self._load_video.setObjectName("load_video_model")
+        self._load_video.clicked.connect(guarded(model, session.loading.load))
         self._unload = QPushButton("Unload")
         self._unload.setObjectName("unload_model")
         self._unload.clicked.connect(guarded(model, session.loading.unload))
@@ -46,9 +49,11 @@ class ModelActions(QWidget):
             self._by_itself.isChecked,
             self._by_itself.setChecked,
         )
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._load)
-        buttons.addWidget(self._unload)
+        buttons = QGridLayout()
+        buttons.setSpacing(4)
+        buttons.addWidget(self._load, 0, 0)
+        buttons.addWidget(self._load_video, 0, 1)
+        buttons.addWidget(self._unload, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
@@ -57,9 +62,18 @@ class ModelActions(QWidget):
 
     def _show(self) -> None:
         why_not = self._why_not_load()
-        self._load.setEnabled(not why_not)
-        self._load.setToolTip(why_not or "Load the weights now, so that the first run need not")
         model, spec = self._session.model, self._session.spec
+        now = "Load the weights now, so that the first run need not"
+        no_planes = spec.why_no_planes
+        self._load.setEnabled(not (no_planes or why_not))
+        self._load.setToolTip(no_planes or why_not or now)
+        no_video = "" if spec.video is not None else f"{spec.title} can't follow objects"
+        self._load_video.setEnabled(not (no_video or why_not))
+        self._load_video.setToolTip(
+            no_video
+            or why_not
+            or (now if no_planes else "Load the weights now; one checkpoint serves planes and stacks")
+        )
         loaded = spec.needs_weights and model.device_in_use is not None
         self._unload.setEnabled(loaded)
         self._unload.setToolTip(

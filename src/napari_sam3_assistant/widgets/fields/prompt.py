@@ -11,6 +11,7 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.buttons import ChoiceButtons
 from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
 from napari_sam3_assistant.widgets.fields.polarity import PolarityButtons
+from napari_sam3_assistant.widgets.fields.stack_objects import ObjectField
 from napari_sam3_assistant.widgets.fields.text import TextField
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -22,6 +23,7 @@ _TOOLS = (
     (Tool.BOX, "Box", "Draw a box around the object"),
     (Tool.MASK, "Labels", "Paint roughly over the object"),
     (Tool.TEXT, "Text", "Name what to find"),
+    (Tool.EXAMPLE, "Example", "Draw a box around an example of what to find"),
 )
 _HINTS = {
     (Task.SEGMENT, Tool.POINTS): "Click on one object. Negative points push the mask away.",
@@ -30,6 +32,17 @@ _HINTS = {
     (Task.LIVE_POINTS, Tool.POINTS): (
         "Click on an object: the mask follows each click. T switches to negative points, "
         "Shift+T flips the selected or latest point. Accept Object keeps it."
+    ),
+    (Task.VIDEO, Tool.POINTS): (
+        "Click on objects of this slice; New Object before the clicks on another one. Then start."
+    ),
+    (Task.VIDEO, Tool.BOX): "Draw a box around each object of this slice, then start.",
+    (Task.VIDEO, Tool.MASK): (
+        "Paint the objects of this slice, each with its own label value, then start. On another "
+        "slice press Create Prompt Layer first."
+    ),
+    (Task.VIDEO, Tool.EXAMPLE): (
+        "Draw a box around an example: all like it on this slice are found and followed."
     ),
     (Task.EXEMPLAR, Tool.BOX): "Draw a box around one or more examples, then run.",
 }
@@ -49,7 +62,7 @@ class PromptField(QWidget):
         self._binding = binding
         self._model = model = binding.model
         self._create = CreatePromptLayer(binding)
-        self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=4, chosen=self._create.arm)
+        self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=5, chosen=self._create.arm)
         self._text = TextField(model, guarded(model, binding.session.run))
         self._polarity = PolarityButtons(model)
         self._hint = QLabel()
@@ -57,7 +70,15 @@ class PromptField(QWidget):
         self._hint.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._tools, self._hint, self._text, self._polarity, self._create):
+        objects = ObjectField(binding)
+        for widget in (
+            self._tools,
+            self._hint,
+            self._text,
+            self._polarity,
+            objects,
+            self._create,
+        ):
             layout.addWidget(widget)
         watch(model, "task tool engine", self, self._show)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
+from napari_sam3_assistant.session.measured_columns import channels_of, titles, values
 from napari_sam3_assistant.session.results import COLUMNS, cells, named
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class ResultRows(QAbstractTableModel):
         self._shown: list[ResultRow] = []
         self._wanted = ""
         self._order: tuple[int, bool] | None = None
+        self._channels = 0
+        self._titles: tuple[str, ...] = COLUMNS
 
     @property
     def shown(self) -> Sequence[ResultRow]:
@@ -48,8 +52,17 @@ class ResultRows(QAbstractTableModel):
         return self._shown
 
     def show(self, rows: tuple[ResultRow, ...]) -> None:
-        """Show other rows."""
-        self._all = rows
+        """Show other rows; where they only go on, the view stays where it is."""
+        before, self._all = self._all, rows
+        plain = before and not self._wanted and self._order is None
+        # The same rows, and not only equal ones: these may have been measured.
+        if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
+            self._append(rows[len(before) :])
+            return
+        self._channels = channels_of(rows)
+        self._titles = (*COLUMNS, *titles(self._channels))
+        if self._order is not None and self._order[0] >= len(self._titles):
+            self._order = None
         self._arrange()
 
     def filter(self, text: str) -> None:
@@ -61,13 +74,32 @@ class ResultRows(QAbstractTableModel):
         """Return where a row is shown, or -1."""
         return self._shown.index(row) if row in self._shown else -1
 
+    def _append(self, rows: tuple[ResultRow, ...]) -> None:
+        if rows:
+            first = len(self._shown)
+            self.beginInsertRows(_NOWHERE, first, first + len(rows) - 1)
+            self._shown.extend(rows)
+            self.endInsertRows()
+
     def _arrange(self) -> None:
         self.beginResetModel()
         self._shown = [row for row in self._all if not self._wanted or self._holds(row)]
         if self._order is not None:
             column, backwards = self._order
-            self._shown.sort(key=_KEYS[column], reverse=backwards)
+            self._shown.sort(key=self._key_of(column), reverse=backwards)
         self.endResetModel()
+
+    def _key_of(self, column: int) -> Callable[[ResultRow], Any]:
+        if column < len(COLUMNS):
+            return _KEYS[column]
+        # The last one is text; what is missing comes first in both.
+        nothing: float | str = "" if column == len(self._titles) - 1 else -math.inf
+
+        def key(row: ResultRow) -> float | str:
+            value = values(row.measured, self._channels)[column - len(COLUMNS)]
+            return nothing if value is None else value
+
+        return key
 
     def _holds(self, row: ResultRow) -> bool:
         return any(self._wanted in cell.lower() for cell in named(row))
@@ -80,12 +112,13 @@ class ResultRows(QAbstractTableModel):
 
     def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
         """Return how many columns there are."""
-        return 0 if parent.isValid() else len(COLUMNS)
+        return 0 if parent.isValid() else len(self._titles)
 
     def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> Any:  # noqa: ANN401 (Qt's)
         """Return what a cell shows."""
-        if role == _ROLE.DisplayRole:
-            return cells(self._shown[index.row()])[index.column()]
+        # The tooltip has the whole of what a narrow column cuts.
+        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
+            return cells(self._shown[index.row()], self._channels)[index.column()]
         return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
 
     def headerData(
@@ -95,8 +128,8 @@ class ResultRows(QAbstractTableModel):
         role: int = _ROLE.DisplayRole,
     ) -> Any:  # noqa: ANN401 (Qt's)
         """Return the name of a column."""
-        if role == _ROLE.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
+        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole) and orientation == Qt.Orientation.Horizontal:
+            return self._titles[section]
         return None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:

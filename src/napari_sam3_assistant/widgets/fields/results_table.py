@@ -14,12 +14,12 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLineEdit,
     QPushButton,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.fitted_table import FittedTable
 from napari_sam3_assistant.widgets.fields.results_rows import ResultRows
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.binding import Binding
 
 _HEIGHT = 180
-_WIDTHS = (72, 72, 52, 72, 50, 50)
+# In a narrow panel these give way to score and area: prompt, layer, object ID, frame.
+_LEAST = ((1, 62), (0, 52), (3, 40), (2, 36), (1, 44), (0, 44))
 
 
 class ResultsTable(QWidget):
@@ -71,21 +72,16 @@ class ResultsTable(QWidget):
         watch(self._model, "picked", self, self._show_picked)
         watch(self._model, "results running", self, self._show_buttons)
 
-    def _make_table(self) -> QTableView:
-        table = QTableView()
+    def _make_table(self) -> FittedTable:
+        table = FittedTable(self._rows, _LEAST)
         table.setObjectName("results_table")
-        table.setModel(self._rows)
         table.setMinimumHeight(_HEIGHT)
         table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        header = QHeaderView(Qt.Orientation.Horizontal)
-        header.setSectionsClickable(True)
-        header.setStretchLastSection(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        table.setHorizontalHeader(header)
-        for column, width in enumerate(_WIDTHS):
-            table.setColumnWidth(column, width)
+        header = table.horizontalHeader()
+        if header is not None:
+            header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         names = QHeaderView(Qt.Orientation.Vertical)
         names.hide()
         table.setVerticalHeader(names)
@@ -118,7 +114,12 @@ class ResultsTable(QWidget):
             self._binding.session.results.export(self._rows.shown, file)
 
     def _show(self) -> None:
+        before = self._rows.columnCount()
         self._rows.show(self._model.results)
+        if self._rows.columnCount() > before:
+            # What was measured stands behind the edge of a narrow panel.
+            self._table.scrollTo(self._rows.index(0, self._rows.columnCount() - 1))
+            self._table.scrollTo(self._rows.index(0, before))
 
     def _show_picked(self) -> None:
         place = self._rows.place_of(self._model.picked)

@@ -13,7 +13,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.run_button import RunButton
 from napari_sam3_assistant.widgets.mask_window import open_mask_operations
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -22,7 +24,27 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.viewer.binding import Binding
 
-_FILTER = "TIFF (*.tif *.tiff);;NumPy (*.npy);;PNG (*.png)"
+_FILTERS = {
+    "TIFF (*.tif *.tiff)": ".tif",
+    "NumPy (*.npy)": ".npy",
+    "PNG (*.png)": ".png",
+    "OME-Zarr (*.ome.zarr *.zarr)": ".ome.zarr",
+}
+_IN_NAPARI = (
+    "Copy the preview into a layer “SAM3 saved labels”, which later runs leave alone. "
+    "It is gone with napari: nothing is written to disk."
+)
+_ON_DISK = (
+    "Write the preview to disk as TIFF, NumPy, PNG or OME-Zarr; you choose where. "
+    "The layers stay as they are."
+)
+
+_WAIT = "Wait for the run to end"
+_SEGMENTS = "Segment the plane on show with your prompts"
+_STARTS = (
+    "Begin a new session: follow what your prompts name through the stack, from the slices with "
+    "prompts on. The labels of an earlier session are removed."
+)
 
 
 class RunControls(QWidget):
@@ -38,17 +60,18 @@ class RunControls(QWidget):
         super().__init__()
         self._session = session = binding.session
         self.run = self._button("Run Preview", "run_preview", session.run)
+        self.run_line = RunButton(self.run, binding.viewer)
         self.cancel = self._button("Cancel", "cancel", session.cancel)
         self.clear = self._button("Clear Preview", "clear_preview", session.clear_preview)
         self.undo = self._button("Undo", "undo", session.undo)
         self.redo = self._button("Redo", "redo", session.redo)
         self.accept = self._button("Accept Object", "accept", session.accept)
         self.refine = self._button("Refine Object", "refine", binding.refine)
-        self.save = self._button("Save", "save", session.saving.keep)
+        self.save = self._button("Save as Layer", "save", session.saving.keep_all)
         self.mask_ops = self._button(
             "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer)
         )
-        self.save_file = self._button("Save to file …", "save_file", self._save_file)
+        self.save_file = self._button("Save to File …", "save_file", self._save_file)
         self.cancel.setToolTip("Stop the run. Your prompts stay.")
         self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
         self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
@@ -57,7 +80,7 @@ class RunControls(QWidget):
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.run, 0, 0, 1, 2)
+        layout.addWidget(self.run_line, 0, 0, 1, 2)
         layout.addWidget(self.accept, 1, 0)
         layout.addWidget(self.refine, 1, 1)
         layout.addWidget(self.cancel, 2, 0)
@@ -69,8 +92,9 @@ class RunControls(QWidget):
         layout.addWidget(self.mask_ops, 5, 0, 1, 2)
         watch(
             session.model,
-            "running preview prompts text image engine model_folder task tool can_undo can_redo "
-            "load_when_running device_in_use batch_images batch_text",
+            "running preview propagated frame_axes prompts text image engine model_folder "
+            "task tool can_undo can_redo load_when_running device_in_use batch_images "
+            "batch_text",
             self,
             self._show,
         )
@@ -83,23 +107,37 @@ class RunControls(QWidget):
         return button
 
     def _save_file(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save the preview labels", "", _FILTER)
-        if path:
-            self._session.saving.export(Path(path) if Path(path).suffix else Path(f"{path}.tif"))
+        chosen, format_ = QFileDialog.getSaveFileName(
+            self, "Save the preview labels", "", ";;".join(_FILTERS)
+        )
+        if chosen:
+            ending = _FILTERS.get(format_, ".tif")
+            guarded(
+                self._session.model,
+                lambda: self._session.saving.export(Path(chosen), ending),
+            )()
 
     def _show(self) -> None:
         model, can = self._session.model, self._session.availability
-        self.run.setText("Run Preview (batch)" if model.is_batch else "Run Preview")
-        self.run.setEnabled(can.can_run)
-        self.run.setToolTip(can.reason or "Segment the plane on show with your prompts")
+        video = model.task is Task.VIDEO
+        plain = "Run Preview (batch)" if model.is_batch else "Run Preview"
+        self.run.setText("Start 3D Propagation" if video else plain)
+        self.run_line.tell(can.reason, _STARTS if video else _SEGMENTS)
         self.cancel.setEnabled(model.running)
         found = model.preview is not None and bool(model.preview.segmentation.objects)
-        self.clear.setEnabled(model.preview is not None)
+        there = model.propagated is not None
+        self.clear.setEnabled(model.preview is not None or there)
         nothing = "There is no preview to save yet"
-        self.save.setEnabled(found)
-        self.save.setToolTip("Keep the preview as “SAM3 saved labels”" if found else nothing)
-        self.save_file.setEnabled(found)
-        self.save_file.setToolTip("Write the preview as TIFF, NumPy or PNG" if found else nothing)
+        # Copying a stack is a job of its own.
+        waits = there and model.running
+        why_not = _WAIT if waits else "" if found or there else nothing
+        self.save.setEnabled(not why_not)
+        self.save.setToolTip(why_not or _IN_NAPARI)
+        self.save_file.setEnabled(not why_not)
+        self.save_file.setToolTip(why_not or _ON_DISK)
+        # They are about the plane on show; a propagation has Remove Object and its prompts.
+        self.accept.setVisible(not video)
+        self.refine.setVisible(not video)
         self.accept.setEnabled(found)
         self.accept.setToolTip(
             "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"

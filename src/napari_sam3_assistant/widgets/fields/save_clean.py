@@ -24,7 +24,12 @@ from napari_sam3_assistant.widgets.notify import guarded
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
 
-_FORMATS = ((".tif", "TIFF"), (".npy", "NumPy (.npy)"), (".png", "PNG"))
+_FORMATS = (
+    (".tif", "TIFF"),
+    (".npy", "NumPy (.npy)"),
+    (".png", "PNG"),
+    (".ome.zarr", "OME-Zarr (.ome.zarr)"),
+)
 
 
 class SaveCleanField(QWidget):
@@ -77,7 +82,9 @@ class SaveCleanField(QWidget):
         form.addRow(self._save)
         form.addRow(self._saved)
         form.addRow(self._open)
-        watch(model, "preview beside running output_folder", self, self._show)
+        watch(
+            model, "preview beside propagated running output_folder output_format", self, self._show
+        )
         watch(model, "saved", self, self._show_saved)
 
     def _bind(self, field: str, line: QLineEdit) -> None:
@@ -96,10 +103,13 @@ class SaveCleanField(QWidget):
 
     def _show(self) -> None:
         model = self._model
-        if not any(one.segmentation.objects for one in model.previews):
+        found = any(one.segmentation.objects for one in model.previews)
+        if not found and model.propagated is None:
             why_not = "There is no preview to save yet"
         elif not model.output_folder:
             why_not = "Choose an output folder first"
+        elif model.propagated is not None and model.output_format == ".png":
+            why_not = "PNG holds one plane; choose TIFF, NumPy or OME-Zarr for propagated labels"
         else:
             why_not = "Wait for the run to end" if model.running else ""
         self._save.setEnabled(not why_not)

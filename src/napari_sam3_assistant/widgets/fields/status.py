@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.session.model import Level
-from napari_sam3_assistant.session.wording import results_line
+from napari_sam3_assistant.session.wording import propagation_line, results_line
 from napari_sam3_assistant.widgets.bind import watch
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class StatusField(QWidget):
         layout.addWidget(self._message)
         layout.addWidget(self._results)
         watch(model, "message", self, self._show_message)
-        watch(model, "preview", self, self._show_results)
+        watch(model, "preview propagated tracked can_continue task", self, self._show_results)
         watch(model, "running", self, self._show_running)
         watch(model, "progress", self, self._show_progress)
 
@@ -59,7 +60,9 @@ class StatusField(QWidget):
         self._message.setProperty("level", str(message.level))
 
     def _show_results(self) -> None:
-        self._results.setText(results_line(self._model.preview))
+        model = self._model
+        followed = model.task is Task.VIDEO and model.propagated is not None
+        self._results.setText(propagation_line(model) if followed else results_line(model.preview))
 
     def _show_running(self) -> None:
         running = self._model.running

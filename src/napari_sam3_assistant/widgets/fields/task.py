@@ -17,12 +17,14 @@ _TASKS = (
     (Task.EXEMPLAR, "Exemplar segmentation"),
     (Task.TEXT, "Text segmentation"),
     (Task.LIVE_POINTS, "Live Points (positive/negative)"),
+    (Task.VIDEO, "3D/video propagation"),
 )
 _TOOLS = (
     (Tool.POINTS, "Points (positive/negative)"),
     (Tool.BOX, "Box"),
     (Tool.MASK, "Labels mask"),
     (Tool.TEXT, "Text only"),
+    (Tool.EXAMPLE, "Example boxes"),
 )
 _GUIDANCE = {
     Task.SEGMENT: "2D: use text, points, boxes, or a labels-mask prompt, then run preview.",
@@ -31,6 +33,10 @@ _GUIDANCE = {
     Task.LIVE_POINTS: (
         "Live Points: create a points layer and add a point. T switches the next point mode; "
         "Shift+T flips the selected or latest point and reruns."
+    ),
+    Task.VIDEO: (
+        "3D/video: go to a slice or frame, prompt the objects there, then press Start 3D "
+        "Propagation. Prompts on several slices are used together."
     ),
 }
 
@@ -46,6 +52,7 @@ class TaskField(ChoiceCombo):
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "task", _TASKS)
+        self._model = model
         self.setToolTip("What the run does. It sets the prompt types that can be chosen.")
         self.activated.connect(self._say)
 
@@ -64,6 +71,7 @@ class PromptTypeField(ChoiceCombo):
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "tool")
+        self._model = model
         watch(model, "task tool", self, self._show)
 
     def _show(self) -> None:

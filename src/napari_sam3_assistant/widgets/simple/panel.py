@@ -12,11 +12,16 @@ from napari_sam3_assistant.widgets.fields.device import DeviceField
 from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
 from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
 from napari_sam3_assistant.widgets.fields.image import ImageField
+from napari_sam3_assistant.widgets.fields.large_image import LargeImageField
 from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
+from napari_sam3_assistant.widgets.fields.propagation import PropagationControls
 from napari_sam3_assistant.widgets.fields.run_controls import RunControls
+from napari_sam3_assistant.widgets.fields.scan import SimpleScan
+from napari_sam3_assistant.widgets.fields.stack_options import StackOptions
 from napari_sam3_assistant.widgets.fields.status import StatusField
 from napari_sam3_assistant.widgets.fields.threshold import ThresholdField
+from napari_sam3_assistant.widgets.fields.tracks import TracksField
 from napari_sam3_assistant.widgets.fold import Fold
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -28,6 +33,7 @@ _TASKS = (
     (Task.TEXT, "Text", "Find everything that a phrase names"),
     (Task.LIVE_POINTS, "Live Points", "Click, and see the mask after each click"),
     (Task.EXEMPLAR, "Exemplar", "Box an example, and find everything like it"),
+    (Task.VIDEO, "3D/Video", "Follow what you point at through slices or frames"),
 )
 
 
@@ -51,10 +57,18 @@ class SimplePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(EngineBadge(session))
         layout.addWidget(_group("Image", ImageField(model)))
-        tasks = ChoiceButtons(model, "task", _TASKS, columns=2, chosen=begin)
+        tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
-        layout.addWidget(_group("Run", RunControls(binding), StatusField(model)))
+        run = (
+            StackOptions(model, all_rows=False),
+            RunControls(binding),
+            PropagationControls(session),
+            SimpleScan(session),
+            StatusField(model),
+            TracksField(session),
+        )
+        layout.addWidget(_group("Run", *run))
         options = QWidget()
         form = QFormLayout(options)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -62,6 +76,7 @@ class SimplePanel(QWidget):
         form.addRow("Engine", EngineField(session))
         form.addRow("Device", DeviceField(session))
         form.addRow("Model folder", ModelFolderField(session))
+        form.addRow(LargeImageField(model))
         form.addRow(EncodeAheadField(session))
         layout.addWidget(Fold("More options", options))
         layout.addStretch(1)

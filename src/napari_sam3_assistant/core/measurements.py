@@ -1,0 +1,105 @@
+"""Size and brightness of objects, by scikit-image, in the image's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.measure import regionprops_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import ObjectRecord
+
+_CELL = 256
+"""Objects that begin in the same square of so many pixels are read together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of one object.
+
+    Parameters
+    ----------
+    area : float
+        In squares of the unit.
+    diameter : float
+        Diameter of the disc of the same area, in the unit.
+    centroid : tuple of float
+        ``(y, x)`` in the unit, from the centre of the image's first pixel.
+    means : tuple of float
+        Mean of the raw pixels, one for each channel.
+    unit : str
+        What the scale counts in; empty where that is not known.
+    """
+
+    area: float
+    diameter: float
+    centroid: tuple[float, float]
+    means: tuple[float, ...]
+    unit: str = ""
+
+
+def measure_object(
+    record: ObjectRecord,
+    pixels: npt.NDArray[np.generic],
+    scale: tuple[float, float] = (1.0, 1.0),
+    unit: str = "",
+) -> Measurement:
+    """Measure one object.
+
+    Parameters
+    ----------
+    record : ObjectRecord
+        The object.
+    pixels : ndarray, shape (h, w, C)
+        The raw pixels of its bounding box.
+    scale : tuple of float
+        Height and width of a pixel in the unit.
+    unit : str
+        The unit.
+    """
+    told: dict[str, Any] = regionprops_table(
+        record.mask.astype(np.uint8),
+        # Numbers of 8 and 16 bits would overflow where they are added up.
+        pixels.astype(np.float64),
+        ("area", "equivalent_diameter_area", "centroid", "intensity_mean"),
+        spacing=scale,
+    )
+    channels = pixels.shape[-1]
+    return Measurement(
+        float(told["area"][0]),
+        float(told["equivalent_diameter_area"][0]),
+        (
+            float(told["centroid-0"][0]) + record.region.y0 * scale[0],
+            float(told["centroid-1"][0]) + record.region.x0 * scale[1],
+        ),
+        tuple(float(told[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
+        unit,
+    )
+
+
+def neighbourhoods(objects: Sequence[ObjectRecord]) -> Iterator[tuple[Region, list[int]]]:
+    """Yield groups of objects that lie close together, so that each piece of an image is read once.
+
+    Yields
+    ------
+    Region
+        The smallest region that holds the group.
+    list of int
+        The places of its objects in the sequence.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, record in enumerate(objects):
+        cell = (record.region.y0 // _CELL, record.region.x0 // _CELL)
+        groups.setdefault(cell, []).append(place)
+    for _, places in sorted(groups.items()):
+        region = objects[places[0]].region
+        for place in places[1:]:
+            region = region.union(objects[place].region)
+        yield region, places

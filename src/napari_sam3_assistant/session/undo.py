@@ -1,0 +1,86 @@
+"""Taking steps back: a prompt, a run, an acceptance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.session.history import History
+from napari_sam3_assistant.session.step import Step
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.scene import Scene
+
+
+class Undo:
+    """The steps of a session. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    scene : Scene
+        Where prompts and accepted objects live.
+    """
+
+    def __init__(self, model: SessionModel, scene: Scene) -> None:
+        self._model = model
+        self._scene = scene
+        self._history = History(Step(scene.prompt_state()))
+
+    @property
+    def current(self) -> Step:
+        """The state that holds now."""
+        return self._history.current
+
+    def push(self, step: Step) -> None:
+        """Go on to a new state."""
+        self._history.push(step)
+        self._tell()
+
+    def amend(self, step: Step) -> None:
+        """Make a state a part of the latest step."""
+        self._history.amend(step)
+        self._tell()
+
+    def record(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
+        """Make results a step that can be taken back, or a part of the latest step."""
+        step = replace(self.current, previews=previews)
+        if amend:
+            self.amend(step)
+        else:
+            self.push(step)
+
+    def note_prompts(self) -> bool:
+        """Make changed prompts a step; returns whether there was a change."""
+        prompts = self._scene.prompt_state()
+        if prompts == self.current.prompts:
+            return False
+        self.push(replace(self.current, prompts=prompts))
+        return True
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        before = self.current
+        self._go_to(before, self._history.undo())
+
+    def redo(self) -> None:
+        """Take the step again that was taken back."""
+        before = self.current
+        self._go_to(before, self._history.redo())
+
+    def _go_to(self, before: Step, after: Step) -> None:
+        for accepted in reversed(before.accepted[len(after.accepted) :]):
+            self._scene.undo_accept(accepted)
+        for accepted in after.accepted[len(before.accepted) :]:
+            self._scene.redo_accept(accepted)
+        self._scene.set_prompt_state(after.prompts)
+        self._model.show_previews(after.previews)
+        self._tell()
+
+    def _tell(self) -> None:
+        seed = self.current.seed
+        self._model.refining = seed.record.id if seed else 0
+        self._model.can_undo = self._history.can_undo
+        self._model.can_redo = self._history.can_redo

@@ -1,0 +1,108 @@
+"""The boxes round a preview's objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+
+from napari_sam3_assistant.viewer.geometry import layer_transform
+from napari_sam3_assistant.viewer.placing import add_below_prompts, metadata_of, move_to
+from napari_sam3_assistant.viewer.roles import Role, in_slot, name_of, slot_of, tag, with_role
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.session.model import Preview
+
+_EDGE = "#f2c744"
+
+
+def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
+    """Write the boxes of a preview's objects into their layer, which is made if it is missing."""
+    segmentation, axes = preview.segmentation, preview.target.axes
+    layer = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot)
+    kept = [axis for axis in range(image.ndim) if axis != axes.channel]
+    base = np.zeros(len(kept))
+    for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
+        base[kept.index(axis)] = index
+    outlines = [
+        _outline(record, base, kept.index(axes.y), kept.index(axes.x))
+        for record in segmentation.objects
+    ]
+    features = {
+        "object_id": [record.id for record in segmentation.objects],
+        "score": [
+            np.nan if record.score is None else record.score for record in segmentation.objects
+        ],
+    }
+    transform = layer_transform(image, axes)
+    if layer is None:
+        name = name_of(Role.PREVIEW_BOXES, preview.label)
+        layer = _empty_boxes(viewer, len(kept), name, transform)
+        layer.metadata.update(tag(Role.PREVIEW_BOXES, *preview.slot))
+    move_to(layer, transform)
+    layer.selected_data = set()
+    if outlines and len(layer.data) == len(outlines):
+        # They keep their colours; an update after a click takes half the time so.
+        layer.data = outlines
+    else:
+        layer.data = []
+        layer.add(
+            outlines,
+            shape_type="rectangle",
+            edge_color=_EDGE,
+            face_color="transparent",
+            edge_width=max(1, min(segmentation.labels.shape) / 400),
+        )
+    layer.features = features
+    layer.metadata.update(metadata_of(Role.PREVIEW_BOXES, preview))
+
+
+def _empty_boxes(viewer: ViewerModel, ndim: int, name: str, transform: dict[str, Any]) -> Shapes:
+    """Return boxes that an earlier preview has left empty, or new ones."""
+    for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
+        if layer.ndim == ndim and len(layer.data) == 0:
+            layer.name = name
+            return layer
+    layer = Shapes(ndim=ndim, name=name, metadata=tag(Role.PREVIEW_BOXES, ""), **transform)
+    add_below_prompts(viewer, layer)
+    return layer
+
+
+def _outline(
+    record: ObjectRecord, base: npt.NDArray[np.float64], y: int, x: int
+) -> npt.NDArray[np.float64]:
+    region = record.region
+    corners = np.repeat(base[None], 4, axis=0)
+    top, left = region.y0 - 0.5, region.x0 - 0.5
+    bottom, right = region.y1 - 0.5, region.x1 - 0.5
+    corners[:, y] = (top, top, bottom, bottom)
+    corners[:, x] = (left, right, right, left)
+    return corners
+
+
+def empty_boxes(viewer: ViewerModel, kept: Collection[tuple[str, str]]) -> None:
+    """Empty the boxes of all previews but some.
+
+    The layers stay: once napari has drawn a Shapes layer and deleted it, OpenGL may read what is
+    gone when it draws the rest (napari/napari#8471). Mesa's software renderer ends the process
+    then.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    kept : collection of (str, str)
+        Images and labels of the previews that stay.
+    """
+    for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
+        if slot_of(layer) not in kept:
+            layer.selected_data = set()
+            layer.data = []

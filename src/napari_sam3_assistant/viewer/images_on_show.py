@@ -1,0 +1,164 @@
+"""The images of a viewer, and the planes of them that are on show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.axes import FIND_OUT
+from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.views import ImageView
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.choices import ImageChoice
+from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.image_layers import (
+    axes_on_show,
+    channel_of_layer,
+    choice,
+    find_image,
+    image_layers,
+    plane_on_show,
+    shape_of,
+)
+from napari_sam3_assistant.viewer.roles import key_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+    from napari_sam3_assistant.core.images import ImageAxes
+
+ALL_IMAGES = "all visible images"
+
+
+class ImagesOnShow:
+    """The images that a user can choose from.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself, not the proxy that napari hands to dock widgets.
+
+    Attributes
+    ----------
+    channel_axis : int
+        Number of the images' channel axis; -1 to find it out.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.channel_axis = FIND_OUT
+        self._sources: dict[tuple[str, ImageAxes], ImageSource] = {}
+
+    def choices(self) -> tuple[ImageChoice, ...]:
+        """Return the images that can be chosen, the topmost first."""
+        images = image_layers(self.viewer)
+        listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
+        if sum(layer.visible for layer in images) > 1:
+            shape = choice(self.viewer, self._visible()[0], self.channel_axis).shape
+            listed.append(
+                ImageChoice(ALL_IMAGES, "All visible images", "as one coloured picture", shape)
+            )
+        return tuple(listed)
+
+    def forget_pixels(self, layer: Layer) -> None:
+        """Take note that an image has other pixels now."""
+        key = key_of(layer)
+        self._sources = {kept: source for kept, source in self._sources.items() if kept[0] != key}
+
+    def image(self, key: str) -> Image:
+        """Return the layer of an image key: of several images the lowest.
+
+        Raises
+        ------
+        ImageError
+            If it is gone.
+        """
+        if key == ALL_IMAGES:
+            return self._visible()[0]
+        return find_image(self.viewer, key)
+
+    def find(self, key: str) -> Image | None:
+        """Return the layer of an image key, or None if it is gone."""
+        try:
+            return self.image(key)
+        except ImageError:
+            return None
+
+    def _axes(self, layer: Image) -> ImageAxes:
+        return axes_on_show(self.viewer, layer, self.channel_axis)
+
+    def _visible(self) -> list[Image]:
+        images = [layer for layer in image_layers(self.viewer) if layer.visible]
+        if not images:
+            raise ImageError("No image is visible.", "Show one in the layer list.")
+        return images
+
+    def stage(self, key: str) -> prompt_layers.Stage:
+        """Return the plane of an image that is on show.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone, or the viewer shows no plane of it.
+        """
+        layer = self.image(key)
+        axes = self._axes(layer)
+        shape = shape_of(layer)
+        return prompt_layers.Stage(
+            layer,
+            axes,
+            plane_on_show(self.viewer, layer, axes),
+            (shape[axes.y], shape[axes.x]),
+            tuple(self.viewer.dims.point),
+        )
+
+    def take_view(self, image: str) -> ImageView:
+        """Return what the model would see of the plane on show."""
+        stage = self.stage(image)
+        layers = self._visible() if image == ALL_IMAGES else [stage.layer]
+        self._check_aligned(layers)
+        channels = tuple(
+            channel_of_layer(
+                layer,
+                source,
+                plane_on_show(self.viewer, layer, source.axes),
+                coloured=len(layers) > 1,
+            )
+            for layer in layers
+            if (source := self._source(layer))
+        )
+        return ImageView(channels)
+
+    def paths(self) -> dict[int, Path]:
+        """Return the files of the images that have been looked at, by the token of the source."""
+        files = {
+            key_of(layer): Path(layer.source.path)
+            for layer in image_layers(self.viewer)
+            if layer.source.path
+        }
+        return {
+            source.token: files[key] for (key, _), source in self._sources.items() if key in files
+        }
+
+    def _source(self, layer: Image) -> ImageSource:
+        axes = self._axes(layer)
+        key = (key_of(layer), axes)
+        if key not in self._sources:
+            data = list(layer.data) if layer.multiscale else layer.data
+            self._sources[key] = ImageSource(data, axes)
+        return self._sources[key]
+
+    def _check_aligned(self, layers: list[Image]) -> None:
+        """Raise unless the layers lie on top of each other, pixel on pixel."""
+        first = layers[0]
+        for layer in layers[1:]:
+            same = layer.ndim == first.ndim and all(
+                layer.data_to_world(corner) == first.data_to_world(corner)
+                for corner in ([0] * layer.ndim, [1] * layer.ndim)
+            )
+            if not same:
+                raise ImageError(
+                    f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
+                    "Hide one of them, or choose a single image.",
+                )

@@ -1,0 +1,58 @@
+"""What measuring needs of layers, and what it writes into them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.raw_plane import RawPlane
+from napari_sam3_assistant.viewer.geometry import pixel_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari.layers import Image
+
+    from napari_sam3_assistant.session.model import Target
+
+
+def raw_plane(image: Image, target: Target) -> RawPlane:
+    """Return the pixels of the plane of an image that a result is of.
+
+    Parameters
+    ----------
+    image : Image
+        The layer.
+    target : Target
+        The plane.
+    """
+    axes = target.axes
+    data = list(image.data) if image.multiscale else image.data
+    scale, unit = pixel_size(image, axes.y, axes.x)
+    # Pixels are napari's default unit: with another scale nobody has said what it counts in.
+    if scale == (1.0, 1.0) and {str(image.units[axis]) for axis in (axes.y, axes.x)} == {"pixel"}:
+        unit = "pixel"
+    return RawPlane(ImageSource(data, axes), target.plane.leading, scale, unit)
+
+
+def with_columns(
+    features: Any,  # noqa: ANN401 - pandas is untyped here
+    ids: Sequence[int],
+    columns: Mapping[str, Sequence[object]],
+) -> Any:  # noqa: ANN401
+    """Return a layer's features with more columns; those that it has are kept.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row an object, which the column ``index`` names.
+    ids : sequence of int
+        The objects.
+    columns : mapping of str to sequence
+        For each column a value for each object.
+    """
+    added = {
+        name: features["index"].map(dict(zip(ids, values, strict=True)))
+        for name, values in columns.items()
+    }
+    return features.assign(**added)

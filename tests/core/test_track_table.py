@@ -1,0 +1,104 @@
+"""The table of a propagation, and its tracks."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+from napari_sam3_assistant.core.track_table import COLUMNS, TrackScale, TrackTable
+from napari_sam3_assistant.core.tracks import FrameResult
+
+ENGINE = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
+L_SHAPE = np.array([[1, 0], [1, 0], [1, 1]], bool)
+
+
+def result(frame, objects, tracked=None):
+    """Return the result of a frame of objects by id: mask, first row and column, score, text."""
+    records = tuple(
+        ObjectRecord.from_mask(id_, mask, offset=offset, score=score, text=text)
+        for id_, (mask, offset, score, text) in objects.items()
+    )
+    ids = frozenset(objects) if tracked is None else frozenset(tracked)
+    return FrameResult(frame, np.zeros((9, 9), np.uint32), records, ids, ENGINE)
+
+
+def square(y, x):
+    return (np.ones((3, 3), bool), (y - 1, x - 1), 0.5, "")
+
+
+@pytest.fixture
+def table():
+    made = TrackTable()
+    made.add(result(3, {7: (L_SHAPE, (10, 20), 0.98765, "cell, big"), 2: square(5, 6)}))
+    made.add(result(2, {2: square(4, 6)}, tracked={2, 7}))
+    return made
+
+
+def test_rows_come_by_frame_and_object_with_area_and_centroid(table):
+    rows = [(row.frame, row.object_id, row.area, row.y, row.x) for row in table.rows()]
+    assert rows == [(2, 2, 9, 4.0, 6.0), (3, 2, 9, 5.0, 6.0), (3, 7, 4, 11.25, 20.25)]
+    assert len(table) == 3
+
+
+def test_cells_hold_pixels_and_lengths(table):
+    scale = TrackScale.of((2.0, 0.5, 0.25), ("second", "micrometer", "micrometer"))
+
+    cells = list(table.cells(scale))
+
+    assert dict(zip(COLUMNS, cells[2], strict=True)) == {
+        "frame": 3,
+        "object": 7,
+        "area_px": 4,
+        "y_px": 11.25,
+        "x_px": 20.25,
+        "position": "6",
+        "y": "5.625",
+        "x": "5.0625",
+        "area": "0.5",
+        "position_unit": "second",
+        "unit": "micrometer",
+        "score": 0.9877,
+        "text": "cell, big",
+    }
+    assert next(table.cells())[5:11] == ("2", "4", "6", "9", "", "")
+
+
+def test_a_frame_that_comes_again_replaces_what_was_looked_for(table):
+    table.add(result(3, {7: square(1, 1)}))
+    assert [(row.frame, row.object_id, row.y) for row in table.rows()] == [
+        (2, 2, 4.0),
+        (3, 2, 5.0),
+        (3, 7, 1.0),
+    ]
+
+    table.add(result(3, {}, tracked={2, 7}))
+    assert [row.frame for row in table.rows()] == [2]
+
+
+def test_objects_and_frames_are_forgotten(table):
+    table.remove(2, frames=[3, 8])
+    assert [(row.frame, row.object_id) for row in table.rows()] == [(2, 2), (3, 7)]
+    table.remove(2)
+    assert [(row.frame, row.object_id) for row in table.rows()] == [(3, 7)]
+    table.clear()
+    assert (len(table), list(table.rows())) == (0, [])
+
+
+def test_a_copy_stays_as_it_is(table):
+    kept = table.copy()
+    table.add(result(3, {}, tracked={2, 7}))
+    table.add(result(9, {1: square(1, 1)}))
+    assert [row.frame for row in kept.rows()] == [2, 3, 3]
+
+
+def test_one_track_an_object(table):
+    expected = [[2, 2, 4, 6], [2, 3, 5, 6], [7, 3, 11.25, 20.25]]
+    np.testing.assert_array_equal(table.tracks(), expected)
+
+
+def test_tracks_of_a_stack_with_other_axes(table):
+    expected = [[2, 4, 2, 4, 6], [2, 4, 3, 5, 6]]
+    np.testing.assert_array_equal(table.tracks((4, 0), 1, least=2), expected)
+
+
+def test_tracks_of_nothing_have_their_columns():
+    assert TrackTable().tracks((0, 5), 0).shape == (0, 5)

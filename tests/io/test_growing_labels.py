@@ -1,0 +1,53 @@
+"""Labels whose sizes are all true after each write."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.io.growing_labels import GrowingLabels
+from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.ome_zarr_labels import open_levels, save_ome_zarr
+
+SHAPE = (301, 530)
+AXES = LabelAxes.of(2)
+
+
+@st.composite
+def pieces(draw):
+    y0, x0 = draw(st.integers(0, 299)), draw(st.integers(0, 528))
+    return Region(y0, x0, draw(st.integers(y0 + 1, 301)), draw(st.integers(x0 + 1, 530)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(pieces(), max_size=4))
+def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
+    folder = tmp_path_factory.mktemp("labels")
+    labels = GrowingLabels(folder / "growing.zarr", SHAPE, AXES)
+    whole = np.zeros(SHAPE, np.uint32)
+    rng = np.random.default_rng(0)
+
+    for region in regions:
+        piece = rng.integers(0, 9, region.shape, np.uint32)
+        labels[region.slices] = piece
+        whole[region.slices] = piece
+        np.testing.assert_array_equal(labels[region.slices], piece)
+
+    save_ome_zarr(whole, folder / "whole.zarr", AXES)
+    grown, made = open_levels(folder / "growing.zarr"), open_levels(folder / "whole.zarr")
+    assert [level.shape for level in grown] == [(301, 530), (151, 265), (76, 133)]
+    for one, other in zip(grown, made, strict=True):
+        np.testing.assert_array_equal(one[...], other[...])
+    assert (folder / "growing.zarr" / ".zattrs").read_text() == (
+        folder / "whole.zarr" / ".zattrs"
+    ).read_text()
+
+
+def test_what_changed_is_told_once(tmp_path):
+    labels = GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES)
+    assert labels.take_changed() is None
+    labels[10:20, 30:40] = np.ones((10, 10), np.uint32)
+    labels[5:6, 50:60] = np.ones((1, 10), np.uint32)
+
+    assert labels.take_changed() == Region(5, 30, 20, 60)
+    assert labels.take_changed() is None

@@ -1,0 +1,198 @@
+"""Batch folder in the window: the same prompts on every image of a folder."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QTextEdit
+
+from napari_sam3_assistant import api
+
+TEXT = "bright discs"
+
+
+@pytest.fixture
+def folders(tmp_path, discs):
+    """Two images, something that is none, and a place for labels."""
+    source = tmp_path / "in"
+    source.mkdir()
+    tifffile.imwrite(source / "a.tif", discs)
+    tifffile.imwrite(source / "b.tif", discs[::-1])
+    (source / "broken.tif").write_bytes(b"no image")
+    (source / "read me.txt").write_text("no image")
+    return source, tmp_path / "out"
+
+
+def line(user, name):
+    return user.widget.findChild(QLineEdit, name)
+
+
+def set_up(user, folders, task="Text segmentation"):
+    user.choose_in("task", task)
+    for name, folder in zip(("folder_source", "folder_output"), folders, strict=True):
+        line(user, name).setText(str(folder))
+
+
+def rows(folder):
+    with (folder / "sam3_summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def statuses(folder):
+    return [row["status"] for row in rows(folder)]
+
+
+def run(user):
+    user.click("batch_folder")
+    user.wait_for_end()
+
+
+def test_a_phrase_on_every_image_without_one_in_the_window(advanced, folders, monkeypatch):
+    user, (source, output) = advanced.user, folders
+    set_up(user, folders)
+    user.type_phrase(TEXT, enter=False)
+    assert not user.button("open_batch_folder").isVisibleTo(user.widget)
+
+    run(user)
+
+    assert user.status.startswith("⚠ Folder batch ready: 2 done (8 objects), 1 failed. Summary: ")
+    assert str(output / "sam3_summary.csv") in user.status
+    assert "First failure: broken.tif: " in user.status
+    for name in "ab":
+        expected = api.segment(tifffile.imread(source / f"{name}.tif"), text=TEXT).labels
+        found = tifffile.imread(output / f"{name}_bright_discs_mask.tif")
+        np.testing.assert_array_equal(found, expected)
+    assert statuses(output) == ["done", "done", "failed"]
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    user.click("open_batch_folder")
+    assert opened == [str(output)]
+
+
+def test_a_second_start_skips_what_is_finished(advanced, folders, gate):
+    gate.opened.set()
+    user, (_, output) = advanced.user, folders
+    set_up(user, folders)
+    user.type_phrase(TEXT, enter=False)
+    line(user, "folder_pattern").setText("[ab].tif")
+    run(user)
+    before = gate.runs
+
+    run(user)
+    assert gate.runs == before
+    assert user.status.startswith("✓ Folder batch ready: 0 done (0 objects), 2 skipped. Summary: ")
+
+    user.button("folder_skips").click()
+    run(user)
+    assert gate.runs == before + 2
+    assert (output / "a_bright_discs_mask_02.tif").exists()
+    assert statuses(output) == ["done", "done"]
+
+
+def test_cancel_keeps_what_is_done_and_the_next_start_goes_on(advanced, folders, gate):
+    user, (_, output) = advanced.user, folders
+    set_up(user, folders)
+    user.type_phrase(TEXT, enter=False)
+    line(user, "folder_pattern").setText("[ab].tif")
+    user.click("batch_folder")
+    gate.passes.release()
+    user.wait(lambda: user.status.startswith("b.tif (2 of 2"))
+    user.wait(lambda: gate.runs == 2)
+    assert user.progress_bar.maximum() == 2
+    assert user.progress_bar.value() == 1
+    user.click("cancel")
+    user.wait_for_end()
+    gate.opened.set()
+
+    assert user.status.startswith("Folder batch stopped: 1 done (4 objects). What is done is kept")
+    assert (output / "a_bright_discs_mask.tif").exists()
+    run(user)
+    assert user.status.startswith("✓ Folder batch ready: ")
+    assert statuses(output)[0] == "skipped"
+    assert (output / "b_bright_discs_mask.tif").exists()
+    assert not (output / "b_bright_discs_mask_02.tif").exists()
+
+
+def test_several_phrases_in_another_format(advanced, folders):
+    user, (_, output) = advanced.user, folders
+    set_up(user, folders)
+    box = user.widget.findChild(QTextEdit, "batch_text")
+    for phrase in ("bright discs", "bright spots"):
+        QTest.keyClicks(box, phrase)
+        QTest.keyClick(box, Qt.Key.Key_Return)
+    line(user, "folder_pattern").setText("a.tif")
+    user.choose_in("folder_format", "NumPy (.npy)")
+
+    run(user)
+
+    assert sorted(path.name for path in output.glob("*.npy")) == [
+        "a_bright_discs_mask.npy",
+        "a_bright_spots_mask.npy",
+    ]
+
+
+def test_an_example_of_the_image_on_show_serves_every_image(advanced, folders, discs):
+    user, (_, output) = advanced.user, folders
+    user.viewer.add_image(discs, name="image")
+    set_up(user, folders, "Exemplar segmentation")
+    line(user, "folder_pattern").setText("a.tif")
+    user.click("create_prompt_layer")
+    assert "Draw the prompt" in user.button("batch_folder").toolTip()
+    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(14, 24), (46, 56)]))
+
+    run(user)
+
+    expected = api.segment(discs, exemplars=[(14, 24, 47, 57)]).labels
+    assert expected.max() > 1
+    np.testing.assert_array_equal(tifffile.imread(output / "a_mask.tif"), expected)
+
+
+def test_what_keeps_a_folder_batch_from_starting(advanced, folders, discs):
+    user, (source, output) = advanced.user, folders
+
+    def reason():
+        assert not user.button("batch_folder").isEnabled()
+        return user.button("batch_folder").toolTip()
+
+    user.viewer.add_image(discs, name="image")
+    user.choose_in("tool", "Labels mask")
+    assert "A painted mask fits one image only" in reason()
+    user.choose_in("task", "Live Points (positive/negative)")
+    assert "Live Points correct one image" in reason()
+    user.choose_in("task", "Text segmentation")
+    assert reason() == "Type a phrase first."
+    user.type_phrase(TEXT, enter=False)
+    assert reason() == "Choose the folder of the images first."
+    line(user, "folder_source").setText(str(source))
+    assert reason() == "Choose the folder for the labels first."
+    line(user, "folder_output").setText(str(output))
+    assert user.button("batch_folder").isEnabled()
+
+
+def test_a_folder_without_images_is_said(advanced, folders, tmp_path):
+    user, (_, output) = advanced.user, folders
+    set_up(user, (tmp_path / "missing", output))
+    user.type_phrase(TEXT, enter=False)
+
+    run(user)
+
+    assert user.status == f"✕ There is no folder {tmp_path / 'missing'}. Check the path."
+
+
+def test_the_folders_are_chosen_and_remembered(advanced, tmp_path, monkeypatch):
+    user = advanced.user
+    for name in ("folder_source", "folder_output"):
+        chosen = str(tmp_path / name)
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, c=chosen: c)
+        user.click(f"choose_{name}")
+    user.choose_in("folder_format", "OME-Zarr")
+    user.close_dock()
+    user.open()
+
+    assert line(user, "folder_source").text() == str(tmp_path / "folder_source")
+    assert line(user, "folder_output").text() == str(tmp_path / "folder_output")
+    assert user.combo("folder_format").currentText() == "OME-Zarr"

@@ -1,0 +1,196 @@
+"""Measuring: into the table, the CSV file and the layer's features, in the image's units."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QPushButton
+
+PREVIEW = "SAM3 preview labels"
+SEED = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
+MEASURED = ("Measured area", "Diameter", "Centroid Y", "Centroid X")
+
+
+def titles(advanced):
+    model = advanced.table.model()
+    return tuple(
+        model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())
+    )
+
+
+def find(user, phrase="bright discs"):
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase(phrase)
+    user.wait_for_end()
+
+
+def measure(user):
+    user.click("measure")
+    user.wait_for_end()
+
+
+@pytest.fixture
+def found(advanced, discs):
+    """Four discs that were found, in an image of 0.5 x 0.25 micrometres a pixel."""
+    advanced.user.viewer.add_image(discs, name="cells", scale=(0.5, 0.25), units=("um", "um"))
+    find(advanced.user)
+    return advanced
+
+
+def test_what_is_measured_stands_in_the_table(found, discs):
+    user = found.user
+    assert titles(found) == SEED
+    before = found.cells()
+    user.viewer.layers[PREVIEW].selected_label = 2
+    chosen = found.chosen_row
+    assert chosen is not None
+
+    measure(user)
+
+    assert found.chosen_row == chosen
+    assert user.status == "✓ Measured 4 objects."
+    assert titles(found) == (*SEED, *MEASURED, "Mean intensity", "Unit")
+    labels = np.asarray(user.viewer.layers[PREVIEW].data)
+    for row, old in zip(found.cells(), before, strict=True):
+        assert row[:6] == old
+        mask = labels == int(row[3])
+        area = mask.sum() * 0.5 * 0.25
+        rows, columns = np.nonzero(mask)
+        numbers = [float(cell) for cell in row[6:11]]
+        assert numbers == pytest.approx(
+            [
+                area,
+                math.sqrt(4 * area / math.pi),
+                rows.mean() * 0.5,
+                columns.mean() * 0.25,
+                discs[mask].mean(),
+            ],
+            rel=1e-6,
+        )
+        assert row[11] == "micrometer"
+
+
+def test_the_new_columns_sort(found):
+    user = found.user
+    measure(user)
+    column = titles(found).index("Centroid X")
+
+    found.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+
+    shown = [float(row[column]) for row in found.cells()]
+    assert shown == sorted(shown, reverse=True)
+    found.table.sortByColumn(titles(found).index("Unit"), Qt.SortOrder.AscendingOrder)
+    assert len(found.cells()) == 4
+
+
+def test_the_features_of_the_layer_keep_what_they_had(found):
+    user = found.user
+    layer = user.viewer.layers[PREVIEW]
+    before = layer.features.copy()
+    layer.features = before.assign(mine=["a", "b", "c", "d"])
+
+    measure(user)
+
+    features = layer.features
+    assert list(features.columns) == [
+        *before.columns, "mine", "measured_area", "diameter", "centroid_y", "centroid_x",
+        "mean_intensity", "unit",
+    ]  # fmt: skip
+    assert list(features["mine"]) == ["a", "b", "c", "d"]
+    shown = {int(row[3]): float(row[6]) for row in found.cells()}
+    assert dict(zip(features["index"], features["measured_area"], strict=True)) == pytest.approx(
+        shown
+    )
+
+
+def test_the_csv_file_holds_them(found, tmp_path, monkeypatch):
+    measure(found.user)
+    file = tmp_path / "results.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+
+    found.user.click("export_results")
+    found.user.wait_for_end()
+
+    with file.open(encoding="utf-8", newline="") as opened:
+        header, *rows = csv.reader(opened)
+    assert tuple(header) == titles(found)
+    assert [tuple(row) for row in rows] == found.cells()
+
+
+def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
+    user = advanced.user
+    stack = np.zeros((3, *discs.shape, 3), np.uint8)
+    stack[1] = discs[..., None] // np.array([1, 2, 4], np.uint8)
+    user.viewer.add_image(stack, name="rgb", rgb=True)
+    user.viewer.dims.set_point(0, 1)
+    find(user)
+    assert len(advanced.cells()) == 4, user.status
+
+    measure(user)
+
+    means = [f"Mean intensity {number}" for number in (1, 2, 3)]
+    assert titles(advanced) == (*SEED, *MEASURED, *means, "Unit")
+    labels = np.asarray(user.viewer.layers[PREVIEW].data)[0]
+    for row in advanced.cells():
+        mask = labels == int(row[3])
+        expected = [stack[1][mask][:, channel].mean() for channel in range(3)]
+        assert [float(cell) for cell in row[10:13]] == pytest.approx(expected, rel=1e-6)
+        assert row[13] == "pixel"
+
+
+def test_a_new_run_is_not_measured_yet(found):
+    measure(found.user)
+    find(found.user, "dark spots")
+    assert titles(found) == SEED
+    assert not set(found.user.viewer.layers[PREVIEW].features) & {"measured_area"}
+
+
+def test_when_it_can_not_measure_it_says_why(advanced, discs, gate):
+    user = advanced.user
+    button = user.widget.findChild(QPushButton, "measure")
+    assert (button.isEnabled(), button.toolTip()) == (False, "There are no results yet")
+
+    gate.opened.set()
+    user.viewer.add_image(discs, name="cells")
+    find(user)
+    assert button.isEnabled()
+    gate.opened.clear()
+    user.click("run_preview")
+    assert (button.isEnabled(), button.toolTip()) == (False, "Wait for the run to end")
+    gate.opened.set()
+    user.wait_for_end()
+
+    user.viewer.layers.remove("cells")
+    assert not button.isEnabled() or button.toolTip()
+
+
+def test_an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
+    user = found.user
+
+    class Gone(np.ndarray):
+        def __getitem__(self, key):
+            raise FileNotFoundError("cells.tif")
+
+    before = found.cells()
+    image = user.viewer.layers["cells"]
+    monkeypatch.setattr(type(image), "data", property(lambda self: np.zeros((120, 150)).view(Gone)))
+
+    measure(user)
+    monkeypatch.undo()
+
+    assert user.status.startswith("✕ The image could not be read: cells.tif.")
+    assert found.cells() == before
+    assert user.has(PREVIEW)
+
+
+def test_the_new_columns_come_into_view(open_advanced, discs):
+    opened = open_advanced(discs)
+    find(opened.user)
+    assert opened.table.columnViewportPosition(0) == 0
+
+    measure(opened.user)
+
+    left = opened.table.columnViewportPosition(titles(opened).index("Measured area"))
+    assert 0 <= left < opened.table.viewport().width()

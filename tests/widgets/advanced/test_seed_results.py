@@ -1,0 +1,55 @@
+"""The seed's section on the results table and its buttons, by mouse and keyboard."""
+
+import csv
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+PREVIEW = "SAM3 preview labels"
+HEADER = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
+
+
+def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
+    advanced = open_advanced(discs)
+    user = advanced.user
+    engine.choose(user)
+    # Without a phrase the column Prompt has a dash.
+    user.choose_in("tool", "Box")
+    user.click("create_prompt_layer")
+    user.drag(user.viewer.layers["image"], (12, 22), (30, 40), (48, 58))
+    user.run()
+    ((layer, prompt, frame, number, _, area),) = advanced.cells()
+    assert (layer, prompt, frame, number) == ("image", "-", "-", "1")
+    assert int(area) == np.count_nonzero(user.preview)
+
+    # With a phrase: layer, prompt, frame, id, score and area of each object.
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+    model = advanced.table.model()
+    titles = [model.headerData(at, Qt.Orientation.Horizontal) for at in range(len(HEADER))]
+    assert tuple(titles) == HEADER
+    rows = advanced.cells()
+    assert len(rows) >= 4
+    for layer, prompt, frame, _, score, area in rows:
+        assert (layer, prompt, frame) == ("image", "bright objects", "-")
+        assert 0 <= float(score) <= 1
+        assert int(area) > 0
+
+    # Copy Clipboard: tab-separated, with headers.
+    user.click("copy_results")
+    table = [HEADER, *(row[:6] for row in rows)]
+    copied = [tuple(line.split("\t"))[:6] for line in qapp.clipboard().text().splitlines()]
+    assert copied == table
+    # Export CSV.
+    chosen = (str(tmp_path / "results.csv"), "CSV (*.csv)")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    user.click("export_results")
+    user.wait_for_end()
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        assert [tuple(line)[:6] for line in csv.reader(file)] == table
+    # Clear Results: the table only.
+    user.click("clear_results")
+    assert advanced.cells() == []
+    assert user.has(PREVIEW)

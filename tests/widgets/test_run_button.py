@@ -1,0 +1,50 @@
+"""The button that runs, and the line that says why it is grey."""
+
+import pytest
+from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QScrollArea
+
+FIRST = "Click on the object in the image first."
+
+
+def colour(button):
+    """The button's colour, beside its text."""
+    return button.grab().toImage().pixelColor(5, 5).name()
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_why_it_is_grey_is_read_under_it(open_window, discs, mode):
+    user = open_window(discs)
+    user.choose("2d_segmentation", "points")
+    user.click(f"mode_{mode}")
+    panels = {area.objectName(): area for area in user.widget.findChildren(QScrollArea)}
+    user.widget = panels["advanced_panel" if mode == "advanced" else ""]
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    button, line = user.button("run_preview"), user.widget.findChild(QLabel, "run_reason")
+    below = user.button("accept")
+    place = below.mapTo(user.widget, below.rect().topLeft())
+
+    assert not button.isEnabled()
+    assert line.isVisible()
+    assert line.text() == button.accessibleDescription() == FIRST
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    user.settle()
+
+    assert button.isEnabled()
+    assert line.text() == "Ready to run."
+    assert button.accessibleDescription() == "Segment the plane on show with your prompts"
+    assert below.mapTo(user.widget, below.rect().topLeft()) == place
+
+
+def test_it_stands_out_in_both_themes(open_window, discs):
+    user = open_window(discs)
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add((30, 40))
+    for theme in ("dark", "light"):
+        user.viewer.theme = theme
+        user.settle()
+        accent, plain = get_theme(theme).current.as_hex(), get_theme(theme).primary.as_hex()
+        assert colour(user.button("run_preview")) == accent
+        assert colour(user.button("mask_ops")) == plain

@@ -1,0 +1,148 @@
+"""Tracks of a propagation, by the box and the button of the panel."""
+
+import csv
+
+import numpy as np
+import pytest
+from napari.layers import Tracks
+from qtpy.QtWidgets import QFileDialog
+
+TRACKS = "SAM3 propagated tracks"
+LABELS = "SAM3 propagated preview labels"
+CENTRES = ((30, 40), (85, 110))
+SIZE = {"scale": (30, 0.5, 0.5), "units": ("second", "micrometer", "micrometer")}
+
+
+@pytest.fixture
+def movie():
+    """Two bright discs that move right by three columns a frame: (6, 120, 150) uint8."""
+    rows, columns = np.mgrid[:120, :150]
+    frames = np.full((6, 120, 150), 50, np.uint8)
+    for number, frame in enumerate(frames):
+        for y, x in CENTRES:
+            frame[(rows - y) ** 2 + (columns - x - 3 * number) ** 2 <= 196] = 190
+    return frames
+
+
+@pytest.fixture
+def begin(open_window, movie):
+    """Return a function that opens a window with the movie on its first frame."""
+
+    def go():
+        user = open_window(movie, **SIZE)
+        user.viewer.dims.set_current_step(0, 0)
+        user.look_at_all()
+        user.choose("3d_video_propagation", "points")
+        return user
+
+    return go
+
+
+def click_both(user):
+    user.click_at(user.viewer.layers["image"], (0, *CENTRES[0]))
+    user.click("new_object")
+    user.click_at(user.viewer.layers["image"], (0, *CENTRES[1]))
+
+
+def paths(user):
+    """Return the columns of each track, as its object goes through the frames."""
+    data = user.viewer.layers[TRACKS].data
+    return {int(id_): data[data[:, 0] == id_][:, 3].round().tolist() for id_ in set(data[:, 0])}
+
+
+def test_the_tracks_follow_the_objects(begin):
+    user = begin()
+    click_both(user)
+    user.click("tracks_layer")
+
+    user.run()
+
+    layer = user.viewer.layers[TRACKS]
+    assert isinstance(layer, Tracks)
+    assert paths(user) == {
+        1: [40, 43, 46, 49, 52, 55],
+        2: [110, 113, 116, 119, 122, 125],
+    }
+    np.testing.assert_array_equal(layer.scale, user.viewer.layers[LABELS].scale)
+    assert user.viewer.dims.current_step[0] == 0
+    user.viewer.dims.set_current_step(0, 4)
+    user.settle()
+    user.viewer.dims.ndisplay = 3
+    user.settle()
+
+
+def test_the_box_hides_them_and_shows_them_again(begin):
+    user = begin()
+    click_both(user)
+    user.click("tracks_layer")
+    user.run()
+
+    user.click("tracks_layer")
+    assert not user.has(TRACKS)
+    user.click("tracks_layer")
+    assert user.has(TRACKS)
+
+
+def test_removed_objects_and_later_propagations_are_followed(begin):
+    user = begin()
+    click_both(user)
+    user.click("tracks_layer")
+    user.run()
+
+    user.choose_in("tracked_objects", "Object 1")
+    user.click("remove_object")
+    user.wait_for_end()
+    assert list(paths(user)) == [2]
+
+    user.click("clear_preview")
+    assert not user.has(TRACKS)
+
+
+def test_a_new_propagation_leaves_no_old_track(begin):
+    user = begin()
+    click_both(user)
+    user.click("tracks_layer")
+    user.run()
+    points = user.viewer.layers["SAM3 points"]
+    points.selected_data = {0}
+    points.remove_selected()
+
+    user.run()
+
+    assert list(paths(user)) == [2]
+
+
+def test_all_rows_are_exported(begin, tmp_path, monkeypatch):
+    user = begin()
+    assert not user.button("export_tracks").isEnabled()
+    assert user.button("export_tracks").toolTip() == "There is nothing propagated yet"
+    click_both(user)
+    user.run()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "way"), ""))
+
+    user.click("export_tracks")
+    user.wait_for_end()
+
+    with (tmp_path / "way.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["object"]) for row in rows] == [
+        (str(frame), str(id_)) for frame in range(6) for id_ in (1, 2)
+    ]
+    assert (rows[-1]["position"], rows[-1]["position_unit"]) == ("150", "second")
+    assert float(rows[-1]["x"]) == pytest.approx(125 / 2, abs=0.5)
+    assert "Exported 12 rows of tracks" in user.status
+
+
+def test_the_choice_is_remembered(user):
+    user.choose("3d_video_propagation")
+    user.click("tracks_layer")
+    user.close_dock()
+    user.open()
+    assert user.button("tracks_layer").isChecked()
+
+
+def test_it_is_there_for_3d_and_video_only(begin):
+    user = begin()
+    assert user.button("export_tracks").isVisible()
+    user.choose("2d_segmentation")
+    assert not user.button("export_tracks").isVisible()
