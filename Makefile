@@ -44,4 +44,6 @@ demo-gui: ## Open napari with the coins image, the widget and a result
 
 screenshots: ## Drive napari and write the pictures of the documentation into docs/images
 	@sh tools/setup.sh .venv constraints.txt pyqt6
-	@sh tools/with_display.sh .venv $(BIN)/python tools/screenshots.py docs/images
+	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots.py docs/images
+	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots_masks.py docs/images
+	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots_stacks.py docs/images

@@ -3,8 +3,8 @@
     python tools/screenshots.py [FOLDER]      (default: docs/images)
 
 Every task is shown in napari's dark and light theme, with a dock 320 and 600 pixels wide; the
-other tools of the 2D task in the dark theme only. The display must have room for the window, such
-as ``xvfb-run -s "-screen 0 1600x1200x24"``.
+other tools of the 2D task, the steps of Advanced mode, a region of a large image and a batch in the
+dark theme only. The display must have room for the window: ``make screenshots`` sees to it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,35 @@ from __future__ import annotations
 import sys
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from demo_gui import open_demo
+from demo_gui import open_demo, wait_until
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QRadioButton
+from qtpy.QtWidgets import QApplication, QPushButton, QRadioButton, QScrollArea, QWidget
 from skimage import data, draw
+
+from napari_sam3_assistant.widgets.fold import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from demo_gui import Demo
 
-_HEIGHT, _REST = 800, 780
+_HEIGHT, _REST = 860, 780
 _WIDTHS = {"": 320, "_wide": 600}
 _ADVANCED_WIDTHS = {"": 330, "_wide": 780}
 _THEMES = {"": "dark", "_light": "light"}
+_STEPS = {
+    "Step 1.": "step1",
+    "Step 2.": "step2",
+    "Step 3.": "step3",
+    "Step 4.": "step4",
+    "Step 5.": "step5",
+    "Step 6.": "step6",
+    "Log.": "log",
+}
 _COIN, _BESIDE_IT, _ANOTHER = (54, 45), (54, 72), (124, 336)
 _BOXES = (((30, 18), (78, 74)), ((100, 312), (148, 360)))
 
@@ -95,8 +106,14 @@ def exemplar(demo: Demo) -> None:
 def advanced(demo: Demo) -> None:
     """Look at a result in Advanced mode."""
     text(demo)
+    to_advanced(demo)
+
+
+def to_advanced(demo: Demo) -> None:
+    """Switch to Advanced mode."""
     # A radio button's middle may lie beside what reacts to a click, so no mouse here.
     demo.widget.findChild(QRadioButton, "mode_advanced").click()
+    QApplication.processEvents()
 
 
 TASKS: tuple[Callable[[Demo], None], ...] = (points, text, live_points, exemplar)
@@ -123,6 +140,67 @@ def arrange(demo: Demo, width: int) -> None:
     QApplication.processEvents()
 
 
+def steps(folder: Path) -> None:
+    """Shoot each step of Advanced mode by itself."""
+    demo = open_demo(data.coins(), "coins")
+    arrange(demo, _ADVANCED_WIDTHS[""])
+    advanced(demo)
+    for fold in demo.widget.findChildren(Fold):
+        heading = fold.findChild(QPushButton, "fold").text()
+        name = next((_STEPS[title] for title in _STEPS if title in heading), "")
+        if name and fold.isVisible():
+            fold.grab().save(str(folder / f"advanced_{name}.png"))
+    demo.viewer.close()
+
+
+def region(folder: Path) -> None:
+    """Click in a large image, of which a square is worked on."""
+    demo = open_demo(np.tile(data.coins(), (4, 4)), "large")
+    arrange(demo, _ADVANCED_WIDTHS[""])
+    demo.click("task_2d_segmentation")
+    demo.click("tool_points")
+    to_advanced(demo)
+    shown(demo, "large_image").click()
+    sizes = shown(demo, "roi_size")
+    sizes.setCurrentIndex(0)
+    sizes.activated.emit(0)
+    demo.viewer.layers["SAM3 points"].add((660, 813))
+    shown(demo, "run_preview").click()
+    demo.wait_for_result()
+    see(demo, "run_reason")
+    shoot(demo, folder / "advanced_region.png")
+    demo.viewer.close()
+
+
+def batch(folder: Path) -> None:
+    """Run a phrase on two images."""
+    demo = open_demo(data.coins(), "coins")
+    demo.viewer.add_image(data.coins()[::-1], name="coins upside down", translate=(0, 400))
+    arrange(demo, _ADVANCED_WIDTHS[""])
+    demo.click("task_text_segmentation")
+    to_advanced(demo)
+    shown(demo, "batch_images").click()
+    shown(demo, "text").setText("bright objects")
+    shown(demo, "run_preview").click()
+    wait_until(lambda: demo.status.startswith("✓"))
+    see(demo, "text")
+    shoot(demo, folder / "advanced_batch.png")
+    demo.viewer.close()
+
+
+def shown(demo: Demo, name: str) -> Any:  # noqa: ANN401 (of any class)
+    """Return the widget of an object name that is on show, of those of both modes."""
+    found = demo.widget.findChildren(QWidget, name)
+    return next(one for one in found if one.isVisible())
+
+
+def see(demo: Demo, name: str) -> None:
+    """Scroll Advanced mode to a field."""
+    panel = demo.widget.findChild(QScrollArea, "advanced_panel")
+    panel.ensureWidgetVisible(shown(demo, name))
+    QApplication.processEvents()
+
+
 def main(folder: Path) -> None:
     """Play every scene and shoot it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +216,8 @@ def main(folder: Path) -> None:
             arrange(demo, width)
             shoot(demo, folder / f"{play.__name__}{theme_mark}{width_mark}.png")
         demo.viewer.close()
+    for more in (steps, region, batch):
+        more(folder)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 #
 #   sh tools/with_display.sh FOLDER COMMAND...
 #
-# FOLDER is the virtual environment whose Qt must be able to open the display.
+# FOLDER is the virtual environment whose Qt must be able to open the display. SCREEN is the size of
+# a virtual display, 1280x1024 if it is not set.
 set -eu
 folder=$1
 shift
@@ -50,4 +51,4 @@ command -v xauth >/dev/null || missing="$missing xauth"
 [ -z "$missing" ] || sh "$(dirname "$0")/apt.sh" $missing
 
 unset WAYLAND_DISPLAY QT_QPA_PLATFORM
-exec xvfb-run --auto-servernum --server-args='-screen 0 1280x1024x24' "$@"
+exec xvfb-run --auto-servernum --server-args="-screen 0 ${SCREEN:-1280x1024}x24" "$@"

@@ -21,7 +21,7 @@ NO_PLANES = (
 
 @pytest.fixture
 def folder(tmp_path):
-    """A file with names like those of SAM 3.1, and a vocabulary."""
+    """A file with names like those of SAM 3.1, and nothing else."""
     if not sam3_meta.status().available:
         pytest.skip(sam3_meta.status().reason)
     keep_triton_apart()  # the tests before may have drawn
@@ -30,7 +30,6 @@ def folder(tmp_path):
     folder.mkdir()
     names = ("detector.backbone.weight", "tracker.model.mask_decoder.weight")
     torch.save({name: torch.zeros(2) for name in names}, folder / "sam3.1_multiplex.pt")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "a b\n" * 48894, "utf-8")
     return folder
 
 

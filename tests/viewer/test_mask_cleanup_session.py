@@ -5,8 +5,8 @@ import zarr
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.mask_model import RightClick
-from napari_sam3_assistant.session.mask_scene import Scope
+from napari_sam3_assistant.session.masks.model import RightClick
+from napari_sam3_assistant.session.masks.scene import Scope
 
 LABELS = np.array(
     [

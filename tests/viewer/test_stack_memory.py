@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 from napari.layers import Labels
 
-from napari_sam3_assistant.viewer import stack_memory
+from napari_sam3_assistant.viewer.stacks import memory as stack_memory
 
 
 def test_small_ones_are_in_memory():

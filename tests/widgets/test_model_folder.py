@@ -152,7 +152,6 @@ def test_a_folder_for_video_only_runs_3d_video(user, discs, video_only, choose_f
     if (package / "model" / "sam3_multiplex_tracking.py").is_file():
         pytest.skip("Meta's repository is installed, which has SAM 3.1.")
     user.viewer.add_image(np.stack([discs] * 3), name="image", axis_labels=("z", "y", "x"))
-    (video_only / "merges.txt").write_text("#version: 0.2\n" + "a b\n" * 48894, "utf-8")
     choose_folder(user, video_only)
     user.choose("3d_video_propagation", "points")
     user.viewer.layers["SAM3 points"].add((1, 30, 40))

@@ -146,8 +146,11 @@ def track(
     span = Span(way, first, last, stop_after_lost=stop_after_lost)
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
-    named = isinstance(engine, str)
-    spec = registry.spec_for(engine, model_folder) if named else engine.spec
+    spec = (
+        engine.spec
+        if isinstance(engine, EncodingEngine)
+        else registry.spec_for(engine, model_folder)
+    )
     check_prompts(spec, prompts, source)
     return _run(request, engine, model_folder, device, reporter or NullReporter())
 

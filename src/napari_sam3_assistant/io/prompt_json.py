@@ -82,7 +82,7 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             for example in found["exemplars"]
         ),
         masks=tuple(
-            # Notes of single planes did not name the object until version 0.3.
+            # Notes of earlier versions do not name the object.
             MaskPrompt(_unpacked(mask["bits"], region.shape), region, mask.get("object_id"))
             for mask in found["masks"]
             for region in (_region(mask["box"]),)

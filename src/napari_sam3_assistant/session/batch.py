@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import prompt_kind
-from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job, JobState
-from napari_sam3_assistant.session.model import DeviceInUse, Level, Message, Preview
+from napari_sam3_assistant.session.model import Level, Message, Preview
 from napari_sam3_assistant.session.recipes import recipe_of
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.session.engine_in_use import EngineInUse
     from napari_sam3_assistant.session.local import LocalInference
     from napari_sam3_assistant.session.model import SessionModel
@@ -97,25 +95,14 @@ class Batch:
         request = BatchRequest(
             tuple(self._item(number, shot) for number, shot in enumerate(usable)), phrases
         )
-        choice, asked, known = self._engine.choice, model.device, model.device_in_use
-
-        def work(reporter: Reporter) -> Iterator[tuple[BatchResult, DeviceInUse]]:
-            self._engine.close_retired()
-            device = known
-            for result in batch(engine, request, reporter):
-                device = device or DeviceInUse(engine.device, device_reason(asked, engine.device))
-                yield result, device
-
         collected = _Collected(model, usable, request, self._record, list(failed))
 
-        def show(answer: tuple[BatchResult, DeviceInUse]) -> None:
-            result, device = answer
-            if choice == self._engine.choice:
-                model.device_in_use = device
-            collected.add(result)
-
-        job = Job("The batch", work)
-        job.yielded.connect(show)
+        job = self._engine.job(
+            "The batch",
+            engine,
+            lambda reporter: batch(engine, request, reporter),
+            collected.add,
+        )
         job.finished.connect(collected.sum_up)
         said = f"Running {counted(request.runs, 'batch job')}: {counted(len(usable), 'image')}"
         self._start(job)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
+from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.engines.shared import Loan, borrow
+from napari_sam3_assistant.jobs.job import Job
+from napari_sam3_assistant.session.model import DeviceInUse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.workflows.track import Tracking
+
+T = TypeVar("T")
 
 
 class EngineInUse:
@@ -67,6 +75,46 @@ class EngineInUse:
             self.let_go()
             self._loan, self._key = loan, key
         return loan.engine
+
+    def job(
+        self,
+        title: str,
+        engine: EncodingEngine,
+        work: Callable[[Reporter], Iterator[T]],
+        show: Callable[[T], None],
+    ) -> Job:
+        """Return a job of the engine that was taken; the model is told where the engine runs.
+
+        Parameters
+        ----------
+        title : str
+            What the user reads.
+        engine : EncodingEngine
+            The engine; it is loaded when the first result is there.
+        work : callable
+            Takes a Reporter and returns the results; it runs on the worker thread.
+        show : callable
+            Takes each result on the GUI thread.
+        """
+        choice, asked, known = self.choice, self._model.device, self._model.device_in_use
+
+        def results(reporter: Reporter) -> Iterator[tuple[T, DeviceInUse]]:
+            self.close_retired()
+            device = known
+            for result in work(reporter):
+                # Asked for here and once, since it may start PyTorch's GPU.
+                device = device or DeviceInUse(engine.device, device_reason(asked, engine.device))
+                yield result, device
+
+        def tell(answer: tuple[T, DeviceInUse]) -> None:
+            result, device = answer
+            if choice == self.choice:
+                self._model.device_in_use = device
+            show(result)
+
+        job = Job(title, results)
+        job.yielded.connect(tell)
+        return job
 
     def retire(self, tracking: Tracking) -> None:
         """Have a tracking closed when a worker has time."""

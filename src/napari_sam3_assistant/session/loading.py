@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.tasks import Task
-from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.model import DeviceInUse, Level, Message
+from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.load import load
 
 if TYPE_CHECKING:
@@ -50,22 +49,14 @@ class ModelLoading:
             If it can't run on this machine.
         """
         engine = self._engine.take()
-        asked, choice = self._model.device, self._engine.choice
 
-        def work(reporter: Reporter) -> Iterator[DeviceInUse]:
-            self._engine.close_retired()
-            for used in load(engine, reporter):
-                yield DeviceInUse(used, device_reason(asked, used))
-
-        def show(used: DeviceInUse) -> None:
-            if choice == self._engine.choice:
-                self._model.device_in_use = used
+        def show(_: str) -> None:
             hint = _NEXT_VIDEO if self._model.task is Task.VIDEO else _NEXT
             self._model.message = Message(f"{engine.spec.title} is loaded. {hint}", Level.SUCCESS)
 
-        job = Job("Loading", work)
-        job.yielded.connect(show)
-        return self._start(job)
+        return self._start(
+            self._engine.job("Loading", engine, lambda reporter: load(engine, reporter), show)
+        )
 
     def unload(self, said: str = "The model is unloaded.") -> Job:
         """Let go of the engine and its memory; previews and prompts stay.

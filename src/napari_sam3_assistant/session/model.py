@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.jobs.job import JobProgress
     from napari_sam3_assistant.session.choices import FrameAxis, ImageChoice, LayerChoice
     from napari_sam3_assistant.session.soft_masks import SoftImage
-    from napari_sam3_assistant.session.stack_values import FrameObject, FramePlace, StackTarget
+    from napari_sam3_assistant.session.stacks.values import FrameObject, FramePlace, StackTarget
     from napari_sam3_assistant.workflows.recipe import Recipe
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.frame_rows import FrameRows
 from napari_sam3_assistant.session.measured_columns import channels_of, texts, titles
 from napari_sam3_assistant.session.model import Level, Message, ResultRow
+from napari_sam3_assistant.session.stacks.frame_rows import FrameRows
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.export import export_table
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.stack_values import StackTarget
+    from napari_sam3_assistant.session.stacks.values import StackTarget
 
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 

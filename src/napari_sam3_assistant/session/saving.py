@@ -13,7 +13,7 @@ from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_na
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.session.stack_saving import copying, request_for
+from napari_sam3_assistant.session.stacks.saving import copying, request_for
 from napari_sam3_assistant.workflows.export import export_labels
 from napari_sam3_assistant.workflows.recipe import described
 from napari_sam3_assistant.workflows.save import SaveRequest, save_results
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.scene import Pixels, Scene
-    from napari_sam3_assistant.session.stack_values import StackTarget
+    from napari_sam3_assistant.session.stacks.propagation import Propagation
+    from napari_sam3_assistant.session.stacks.values import StackTarget
     from napari_sam3_assistant.workflows.save_stack import StackSaveRequest
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.views import ImageView
+    from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.model import Preview, Target
-    from napari_sam3_assistant.session.stacks import Stacks
-    from napari_sam3_assistant.session.stored import StoredLabels
-    from napari_sam3_assistant.session.track_tables import TracksOnShow
+    from napari_sam3_assistant.session.stacks.scene import Stacks
+    from napari_sam3_assistant.session.stacks.track_tables import TracksOnShow
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,26 +14,26 @@ from napari_sam3_assistant.session.ahead import Ahead
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.batch import Batch
 from napari_sam3_assistant.session.chime import Chime
-from napari_sam3_assistant.session.disk_model import REMEMBERED_ON_DISK, DiskModel
+from napari_sam3_assistant.session.disk.folder_batch import FolderBatch
+from napari_sam3_assistant.session.disk.merging import Merging
+from napari_sam3_assistant.session.disk.model import REMEMBERED_ON_DISK, DiskModel
+from napari_sam3_assistant.session.disk.scanning import Scanning
 from napari_sam3_assistant.session.engine_in_use import EngineInUse
-from napari_sam3_assistant.session.folder_batch import FolderBatch
 from napari_sam3_assistant.session.loading import ModelLoading
 from napari_sam3_assistant.session.local import LocalInference
 from napari_sam3_assistant.session.measuring import Measuring
-from napari_sam3_assistant.session.merging import Merging
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
-from napari_sam3_assistant.session.propagation import Propagation
 from napari_sam3_assistant.session.refine import seed_of
 from napari_sam3_assistant.session.results import Results
 from napari_sam3_assistant.session.running import Running
 from napari_sam3_assistant.session.saving import SaveAndClean, Saving
-from napari_sam3_assistant.session.scanning import Scanning
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.single import SingleRun
 from napari_sam3_assistant.session.soft_masks import SoftMasks
+from napari_sam3_assistant.session.stacks.propagation import Propagation
+from napari_sam3_assistant.session.stacks.track_tables import TrackTables
 from napari_sam3_assistant.session.step import Step
-from napari_sam3_assistant.session.track_tables import TrackTables
 from napari_sam3_assistant.session.undo import Undo
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.disk_model import DiskModel
+    from napari_sam3_assistant.session.disk.model import DiskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 REMEMBERED = (

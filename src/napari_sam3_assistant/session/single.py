@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import prompt_kind
-from napari_sam3_assistant.engines.device import device_reason
-from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.model import DeviceInUse, Preview
+from napari_sam3_assistant.session.model import Preview
 from napari_sam3_assistant.session.recipes import recipe_of
 from napari_sam3_assistant.session.wording import outcome, prompts_used
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.jobs.job import Job
     from napari_sam3_assistant.session.ahead import Ahead
     from napari_sam3_assistant.session.engine_in_use import EngineInUse
     from napari_sam3_assistant.session.local import LocalInference
@@ -95,20 +91,9 @@ class SingleRun:
         engine = self._engine.take()
         region = self._local.region(shot) if seed is None else self._local.region_of(seed, shot)
         request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold), region)
-        choice, known = self._engine.choice, model.device_in_use
         began = time.monotonic()
 
-        def work(reporter: Reporter) -> Iterator[tuple[Segmentation, DeviceInUse]]:
-            self._engine.close_retired()
-            for result in segment(engine, request, reporter):
-                used = result.engine.device
-                # Asked for here and once, since it may start PyTorch's GPU.
-                yield result, known or DeviceInUse(used, device_reason(model.device, used))
-
-        def show(answer: tuple[Segmentation, DeviceInUse]) -> None:
-            result, device = answer
-            if choice == self._engine.choice:
-                model.device_in_use = device
+        def show(result: Segmentation) -> None:
             seconds = time.monotonic() - began
             if seed is None:
                 beside = self._local.beside(shot.target, result.region)
@@ -122,8 +107,9 @@ class SingleRun:
             preview = Preview(shot.target, result, seconds, label, recipe)
             self._show(shot, preview, beside, live=live)
 
-        job = Job("The run", work)
-        job.yielded.connect(show)
+        job = self._engine.job(
+            "The run", engine, lambda reporter: segment(engine, request, reporter), show
+        )
         return self._running.start(job, self._ahead.job_for(engine, shot.view))
 
     def _seed_for(self, shot: Shot) -> Seed | None:

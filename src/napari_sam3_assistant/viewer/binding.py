@@ -22,7 +22,7 @@ from napari_sam3_assistant.viewer.refining import choose_object
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.scene import ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
-from napari_sam3_assistant.viewer.stack_binding import StackBinding
+from napari_sam3_assistant.viewer.stacks.binding import StackBinding
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
+from napari.layers.base import ActionType
 
 from napari_sam3_assistant.viewer.geometry import layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts, metadata_of, move_to
@@ -50,8 +51,16 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     move_to(layer, transform)
     layer.selected_data = set()
     if outlines and len(layer.data) == len(outlines):
-        # They keep their colours; an update after a click takes half the time so.
-        layer.data = outlines
+        # They keep their colours; an update after a click takes half the time so, and a third
+        # where the viewer looks at all layers once and not before and after.
+        with layer.events.data.blocker():
+            layer.data = outlines
+        layer.events.data(
+            value=layer.data,
+            action=ActionType.CHANGED,
+            data_indices=tuple(range(len(outlines))),
+            vertex_indices=((),),
+        )
     else:
         layer.data = []
         layer.add(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.model import Target
-    from napari_sam3_assistant.session.stack_values import FrameObject
+    from napari_sam3_assistant.session.stacks.values import FrameObject
 
 
 def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:

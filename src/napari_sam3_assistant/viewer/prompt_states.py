@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.viewer.point_objects import OBJECT_ID, ids_of
 from napari_sam3_assistant.viewer.polarity import POLARITY, polarity_of, set_features
 from napari_sam3_assistant.viewer.prompt_layers import BOX_EDGE, BOX_FACE
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
+from napari_sam3_assistant.viewer.stacks.point_objects import OBJECT_ID, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

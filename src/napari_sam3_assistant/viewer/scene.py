@@ -13,7 +13,7 @@ from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantE
 from napari_sam3_assistant.session.choices import LayerChoice
 from napari_sam3_assistant.session.model import PromptCounts, Target
 from napari_sam3_assistant.session.scene import Shot
-from napari_sam3_assistant.session.stack_values import FramePlace
+from napari_sam3_assistant.session.stacks.values import FramePlace
 from napari_sam3_assistant.viewer import (
     accepted_layer,
     polarity,
@@ -31,9 +31,9 @@ from napari_sam3_assistant.viewer.picking import show_object
 from napari_sam3_assistant.viewer.roi_layer import hide_roi, show_roi
 from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
 from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
-from napari_sam3_assistant.viewer.stack_scene import ViewerStacks
+from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
+from napari_sam3_assistant.viewer.stacks.tracks_layer import ViewerTracks
 from napari_sam3_assistant.viewer.stored_layers import StoredLayers
-from napari_sam3_assistant.viewer.tracks_layer import ViewerTracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow
     from napari_sam3_assistant.session.scene import Pixels
     from napari_sam3_assistant.session.soft_masks import SoftImage
-    from napari_sam3_assistant.session.stored import StoredLabels
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
 _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}

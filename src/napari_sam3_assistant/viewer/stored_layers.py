@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.stored import StoredKind
+from napari_sam3_assistant.session.disk.stored import StoredKind
 from napari_sam3_assistant.viewer.geometry import kept_axes, place
 from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
 from napari_sam3_assistant.viewer.placing import add_below_prompts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_sam3_assistant.session.stored import StoredLabels
+    from napari_sam3_assistant.session.disk.stored import StoredLabels
 
 FILE = "sam3_file"
 _ROLES = {StoredKind.SCAN: Role.SCAN, StoredKind.MERGED: Role.MERGED}

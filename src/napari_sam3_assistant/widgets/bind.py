@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
-    from napari_sam3_assistant.session.disk_model import DiskModel
-    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.disk.model import DiskModel
+    from napari_sam3_assistant.session.masks.model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 

@@ -9,7 +9,7 @@ from napari import current_viewer  # noqa: TID251 (with its twin the one place t
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.viewer.mask_binding import masks_for
+from napari_sam3_assistant.viewer.masks.binding import masks_for
 from napari_sam3_assistant.widgets.mask_operations.panel import CLEANUP, MaskPanel
 from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
 

@@ -10,7 +10,7 @@ from napari_sam3_assistant.session.model import Level, Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.masks.model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 

@@ -81,7 +81,7 @@ class _Run:
 
 def checksum_of(labels: npt.NDArray[np.generic]) -> int:
     """Return the CRC-32 of a frame's labels: a hand that painted on them changes it."""
-    return zlib.crc32(np.ascontiguousarray(labels, np.uint32))
+    return zlib.crc32(np.ascontiguousarray(labels, np.uint32).tobytes())
 
 
 def rerun_stack(

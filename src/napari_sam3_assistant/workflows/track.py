@@ -19,7 +19,7 @@ from napari_sam3_assistant.workflows.track_checks import check_prompts
 from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -208,7 +208,7 @@ class Tracking:
         reporter: Reporter,
         *,
         stop_after_lost: int | None = None,
-    ) -> Iterator[FrameResult]:
+    ) -> Generator[FrameResult]:
         """Yield the frames of some passes as they are done.
 
         Parameters

@@ -144,11 +144,12 @@ class Sam3MultiplexEngine:
 
 
 def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
-    bpe = find_bpe(folder)
     device = choose_cpu_or_cuda(requested)
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
     measures = compat_kernels.choose_measures()
     builder = compat_multiplex.import_builder(measures)
+    # After the package, since some copies of it bring a vocabulary along.
+    bpe = find_bpe(folder)
     with ExitStack() as stack:
         stack.enter_context(compat_kernels.applied(measures))
         stack.enter_context(compat_multiplex.without_bars())

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
 _HEIGHT = 78
+_COLOURS = """
+QTextEdit { background-color: rgba(128, 128, 128, 32); }
+QTextEdit:disabled { placeholder-text-color: rgb(135, 135, 135); }
+"""
 _WHY_NO_BATCH = {
     Task.LIVE_POINTS: "Live Points correct one image; choose another task for a batch",
     Task.VIDEO: "3D/video goes through one stack; choose a 2D task for a batch",
@@ -68,9 +72,11 @@ class BatchTextField(QTextEdit):
         self._run = run
         self.setObjectName("batch_text")
         self.setAcceptRichText(False)
+        # napari's own is almost black in the dark theme, and the hint on it unreadable.
+        self.setStyleSheet(_COLOURS)
         self.setMaximumHeight(_HEIGHT)
         self.setTabChangesFocus(True)
-        self.setPlaceholderText("One phrase a line, # for a comment. Ctrl+Enter runs.")
+        self.setPlaceholderText("One phrase a line, # for a comment")
         bind_value(model, "batch_text", self, self.textChanged, self.toPlainText, self.setPlainText)
         watch(model, "task", self, self._show)
 
@@ -87,7 +93,7 @@ class BatchTextField(QTextEdit):
         text = self._model.task is Task.TEXT
         self.setEnabled(text)
         self.setToolTip(
-            "Each phrase runs by itself and gets layers of its own"
+            "Each phrase runs by itself and gets layers of its own. Ctrl+Enter runs."
             if text
             else "Choose the task Text segmentation first"
         )

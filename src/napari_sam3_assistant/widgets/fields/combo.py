@@ -10,7 +10,7 @@ from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_sam3_assistant.session.disk_model import DiskModel
+    from napari_sam3_assistant.session.disk.model import DiskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 

@@ -42,7 +42,7 @@ class ElidedCombo(QComboBox):
     def _elided(self, option: QStyleOptionComboBox) -> str:
         style = self.style()
         if style is None:
-            return option.currentText
+            return self.currentText()
         room = style.subControlRect(
             QStyle.ComplexControl.CC_ComboBox,
             option,
@@ -50,7 +50,8 @@ class ElidedCombo(QComboBox):
             self,
         )
         right = Qt.TextElideMode.ElideRight
-        return option.fontMetrics.elidedText(option.currentText, right, room.width() - _EDGE)
+        text = option.currentText or ""
+        return option.fontMetrics.elidedText(text, right, room.width() - _EDGE)
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
         """Draw the list with its text cut to the room that it has."""

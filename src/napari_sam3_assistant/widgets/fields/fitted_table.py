@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 _MOST = 160
 """No column asks for more pixels than this."""
 
+_PADDING = 16
+_HORIZONTAL = Qt.Orientation.Horizontal
+
 
 class FittedTable(QTableView):
     """Its columns are as wide as what they hold; the first one takes the room that is left.
 
     Where there is too little, columns become narrower and cut their texts, and what does not fit
-    then is reached by scrolling. A column that the user has dragged ends this: all stay as they are.
+    then is reached by scrolling. Once the user drags a column, all stay as they are.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ class FittedTable(QTableView):
         self._least = least
         self._fitting = False
         self._dragged = False
-        header = QHeaderView(Qt.Orientation.Horizontal)
+        header = QHeaderView(_HORIZONTAL)
         header.setSectionsClickable(True)
         header.setTextElideMode(Qt.TextElideMode.ElideRight)
         # Only what is on show is measured, whatever the number of rows.
@@ -55,9 +58,14 @@ class FittedTable(QTableView):
         header, view, rows = self.horizontalHeader(), self.viewport(), self.model()
         if self._dragged or header is None or view is None or rows is None:
             return
-        widths = [
-            min(_MOST, max(header.sectionSizeHint(column), self.sizeHintForColumn(column)))
+        # The header's own hint keeps room for the arrow of sorting in every column.
+        titles = [
+            self.fontMetrics().horizontalAdvance(str(rows.headerData(column, _HORIZONTAL)))
             for column in range(rows.columnCount())
+        ]
+        widths = [
+            min(_MOST, max(title + _PADDING, self.sizeHintForColumn(column)))
+            for column, title in enumerate(titles)
         ]
         spare = view.width() - sum(widths)
         widths[0] += max(0, spare)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWi
 from napari_sam3_assistant.widgets.bind import bind_value
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.disk_model import DiskModel
+    from napari_sam3_assistant.session.disk.model import DiskModel
 
 
 class FolderField(QWidget):

@@ -69,11 +69,8 @@ class ModelActions(QWidget):
         self._load.setToolTip(no_planes or why_not or now)
         no_video = "" if spec.video is not None else f"{spec.title} can't follow objects"
         self._load_video.setEnabled(not (no_video or why_not))
-        self._load_video.setToolTip(
-            no_video
-            or why_not
-            or (now if no_planes else "Load the weights now; one checkpoint serves planes and stacks")
-        )
+        both = "Load the weights now; one checkpoint serves planes and stacks"
+        self._load_video.setToolTip(no_video or why_not or (now if no_planes else both))
         loaded = spec.needs_weights and model.device_in_use is not None
         self._unload.setEnabled(loaded)
         self._unload.setToolTip(

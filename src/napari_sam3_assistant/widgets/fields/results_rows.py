@@ -128,7 +128,10 @@ class ResultRows(QAbstractTableModel):
         role: int = _ROLE.DisplayRole,
     ) -> Any:  # noqa: ANN401 (Qt's)
         """Return the name of a column."""
-        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole) and orientation == Qt.Orientation.Horizontal:
+        if (
+            role in (_ROLE.DisplayRole, _ROLE.ToolTipRole)
+            and orientation == Qt.Orientation.Horizontal
+        ):
             return self._titles[section]
         return None
 

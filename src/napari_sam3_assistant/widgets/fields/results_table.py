@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 180
 # In a narrow panel these give way to score and area: prompt, layer, object ID, frame.
-_LEAST = ((1, 62), (0, 52), (3, 40), (2, 36), (1, 44), (0, 44))
+_LEAST = ((1, 62), (0, 52), (3, 36), (2, 32), (1, 44), (0, 44))
 
 
 class ResultsTable(QWidget):

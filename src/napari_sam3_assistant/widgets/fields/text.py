@@ -39,6 +39,8 @@ class TextField(QLineEdit):
         self.setObjectName("text")
         self.setPlaceholderText("Type a phrase, then press Enter")
         self.setClearButtonEnabled(True)
+        # napari's is too faint to be read.
+        self.setStyleSheet("QLineEdit:disabled { placeholder-text-color: rgb(140, 140, 140); }")
         bind_value(model, "text", self, self.textChanged, self.text, self.setText)
         self.returnPressed.connect(run)
         watch(model, "tool task batch_text", self, self._show)

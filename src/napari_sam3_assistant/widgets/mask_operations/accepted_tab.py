@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.session.mask_model import SaveMode
+from napari_sam3_assistant.session.masks.model import SaveMode
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
@@ -18,7 +18,7 @@ from napari_sam3_assistant.widgets.mask_operations.controls import (
 from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 _MODES = (
     (SaveMode.NEW, "Save as new layer"),

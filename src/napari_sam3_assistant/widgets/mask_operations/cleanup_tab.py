@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.mask_model import RightClick
-from napari_sam3_assistant.session.mask_scene import Scope
+from napari_sam3_assistant.session.masks.model import RightClick
+from napari_sam3_assistant.session.masks.scene import Scope
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
@@ -36,7 +36,7 @@ from napari_sam3_assistant.widgets.mask_operations.tables import ComponentTable,
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 _SCOPES = tuple((scope, scope.value.capitalize()) for scope in Scope)
 

@@ -25,8 +25,8 @@ from napari_sam3_assistant.widgets.notify import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_sam3_assistant.session.mask_model import MaskModel
-    from napari_sam3_assistant.session.mask_scene import LabelsChoice
+    from napari_sam3_assistant.session.masks.model import MaskModel
+    from napari_sam3_assistant.session.masks.scene import LabelsChoice
 
 _CONNECTIVITIES = (
     (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),

@@ -27,7 +27,7 @@ from napari_sam3_assistant.widgets.mask_operations.priority_list import Prioriti
 from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 _MODES = (
     (MergeMode.SEMANTIC, "Semantic: class values"),

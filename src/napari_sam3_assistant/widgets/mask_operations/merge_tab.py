@@ -17,7 +17,7 @@ from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 
 class MergeTab(QWidget):

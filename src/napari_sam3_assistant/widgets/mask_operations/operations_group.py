@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QGridLayout, QGroupBox, QLabel, QPushButton, QWidget
 
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.session.mask_cleanup import OF_ROWS
+from napari_sam3_assistant.session.masks.cleanup import OF_ROWS
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     number,
@@ -20,7 +20,7 @@ from napari_sam3_assistant.widgets.mask_operations.preview_button import Preview
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 _DELAY_MS = 200
 _FIELDS = (

@@ -13,7 +13,7 @@ from napari_sam3_assistant.widgets.mask_operations.merge_tab import MergeTab
 from napari_sam3_assistant.widgets.mask_operations.status_bar import MaskStatus
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 CLEANUP = 2
 

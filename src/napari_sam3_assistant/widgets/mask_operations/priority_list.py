@@ -13,7 +13,7 @@ from napari_sam3_assistant.widgets.mask_operations.controls import TickList
 if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent
 
-    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.masks.model import MaskModel
 
 _KEYS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
 

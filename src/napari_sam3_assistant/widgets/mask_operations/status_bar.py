@@ -10,7 +10,7 @@ from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.bind import watch
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 _SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
 

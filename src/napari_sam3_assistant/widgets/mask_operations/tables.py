@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.masks.components import Components
-    from napari_sam3_assistant.session.mask_model import MaskModel
+    from napari_sam3_assistant.session.masks.model import MaskModel
 
 _NO_PARENT = QModelIndex()
 _ROW_HEIGHT = 22
@@ -78,7 +78,8 @@ class ArrayTable(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Return the name of a column."""
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+        shown = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
+        if orientation == Qt.Orientation.Horizontal and shown:
             return self._heads[section]
         return None
 
@@ -86,7 +87,7 @@ class ArrayTable(QAbstractTableModel):
         """Return what a cell shows."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(Qt.AlignmentFlag.AlignCenter)
-        if role != Qt.ItemDataRole.DisplayRole:
+        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return None
         value = self._columns[index.column()][self._order[index.row()]]
         if np.ndim(value):
@@ -139,6 +140,8 @@ class ArrayView(QTableView):
         rows.setDefaultSectionSize(_ROW_HEIGHT)
         columns: Any = self.horizontalHeader()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        # Beginnings are alike: “Centroid Y”, “Centroid X”.
+        columns.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         # The heads show no selection: to know theirs, Qt would ask for every cell of a column.
         columns.setSelectionModel(QItemSelectionModel(self.table, self))
         self.picker: Any = self.selectionModel()

@@ -10,7 +10,7 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import button
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.masks import MaskSession
+    from napari_sam3_assistant.session.masks.session import MaskSession
 
 
 class UndoRow(QWidget):

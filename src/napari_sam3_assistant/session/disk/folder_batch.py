@@ -1,0 +1,144 @@
+"""Running the present prompts on every image of a folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.axes import FIND_OUT
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
+from napari_sam3_assistant.core.tasks import prompt_kind
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.session.disk.availability import why_no_folder_batch
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.wording import counted
+from napari_sam3_assistant.workflows.folder import (
+    SUMMARY,
+    FolderRequest,
+    FolderRow,
+    segment_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.session.disk.model import DiskModel
+    from napari_sam3_assistant.session.engine_in_use import EngineInUse
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.scene import Scene
+
+
+class FolderBatch:
+    """Starts batches on folders. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    disk : DiskModel
+        The folders and what else was chosen for them.
+    scene : Scene
+        Where prompts live.
+    engine : EngineInUse
+        The engine.
+    spec : callable
+        Returns the card of the chosen engine.
+    start : callable
+        Starts a job in the place of a run.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        engine: EngineInUse,
+        spec: Callable[[], EngineSpec],
+        start: Callable[[Job], Job],
+    ) -> None:
+        self._model = model
+        self._disk = disk
+        self._scene = scene
+        self._engine = engine
+        self._spec = spec
+        self._start = start
+
+    @property
+    def why_not(self) -> str:
+        """Why no folder batch can start; empty if one can."""
+        return why_no_folder_batch(self._model, self._disk, self._spec())
+
+    def run(self) -> Job:
+        """Run the present phrases, or the prompts drawn on the image on show, on every image.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        if self.why_not:
+            raise PromptError(self.why_not)
+        model, disk = self._model, self._disk
+        request = self._request()
+        engine = self._engine.take()
+        rows: list[FolderRow] = []
+
+        def end(state: JobState) -> None:
+            if rows:
+                disk.folder_done = str(request.output)
+            if state is not JobState.FAILED:
+                model.message = _summed_up(rows, request.output, state)
+
+        job = self._engine.job(
+            "The folder batch",
+            engine,
+            lambda reporter: segment_folder(engine, request, reporter),
+            rows.append,
+        )
+        self._start(job)
+        # After the session's own word on how it ended.
+        job.finished.connect(end)
+        return job
+
+    def _request(self) -> FolderRequest:
+        model, disk = self._model, self._disk
+        kind = prompt_kind(model.task, model.tool)
+        if kind is PromptKind.TEXT:
+            prompts = PromptSet()
+            phrases = model.phrases or (model.text.strip(),)
+        else:
+            prompts = self._scene.take_shot(model.image, kind).prompts
+            phrases = ()
+        chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
+        return FolderRequest(
+            Path(disk.folder_source.strip()).expanduser(),
+            Path(disk.folder_output.strip()).expanduser(),
+            prompts,
+            PredictOptions(model.threshold),
+            phrases,
+            disk.folder_pattern.strip() or "*",
+            disk.folder_format,
+            Path(model.model_folder) if model.model_folder and self._spec().needs_weights else None,
+            {"channel_axis": chosen},
+            disk.folder_skips,
+        )
+
+
+def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
+    """Return what came out of a folder."""
+    statuses = Counter(row.status for row in rows)
+    objects = sum(row.objects or 0 for row in rows if row.status == "done")
+    parts = [f"{statuses['done']} done ({counted(objects, 'object')})"]
+    parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
+    counts = ", ".join(parts)
+    if state is JobState.CANCELLED:
+        said = f"Folder batch stopped: {counts}. What is done is kept; start again to go on."
+        return Message(said)
+    failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
+    why = f" First failure: {failed[0]}" if failed else ""
+    said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{why}"
+    return Message(said, Level.WARNING if failed else Level.SUCCESS)

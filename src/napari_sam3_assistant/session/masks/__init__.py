@@ -1,0 +1,1 @@
+"""The session of the mask operations: its state and its verbs."""

@@ -1,0 +1,312 @@
+"""Edits that are written, remembered and taken back, and layers that are made."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.edits import LabelEdit
+from napari_sam3_assistant.core.masks.history import EditHistory
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.session.masks.steps import Filled, Made, Swapped
+from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.wording import counted
+from napari_sam3_assistant.workflows.edit_masks import write_edit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.masks.history import Step
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.session.masks.jobs import MaskJobs
+    from napari_sam3_assistant.session.masks.model import MaskModel
+    from napari_sam3_assistant.session.masks.scene import MaskScene
+
+_AT_ONCE = 100_000  # pixels that are written within a few milliseconds
+
+
+class MaskEdits:
+    """Writes edits, makes layers, and keeps what can be taken back.
+
+    An edit that takes longer is written by a job. The user can't paint on the layer meanwhile, so
+    the steps of a layer stand in the order in which its pixels were changed.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    jobs : MaskJobs
+        Runs the work.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(
+        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, deliver: Deliver
+    ) -> None:
+        self.model = model
+        self.history = EditHistory()
+        self._scene = scene
+        self._jobs = jobs
+        self._deliver = deliver
+        self._collected: set[str] = set()
+        self._writing = ""
+        self._painted: list[tuple[str, LabelEdit]] = []
+        self._after_stroke: list[Callable[[], None]] = []
+        self._after_writing: list[Callable[[], None]] = []
+        model.events.stroke.connect(self._on_stroke)
+
+    # -- doing ----------------------------------------------------------------------------
+
+    def commit(self, key: str, edit: LabelEdit, done: str, then: Callable[[], None]) -> None:
+        """Write an edit and remember what was written.
+
+        Parameters
+        ----------
+        key : str
+            The layer.
+        edit : LabelEdit
+            What to write.
+        done : str
+            What to say afterwards.
+        then : callable
+            Called afterwards.
+        """
+
+        def remember(written: LabelEdit) -> None:
+            if written.pixels == 0:
+                self._jobs.say(f"{edit.action.capitalize()} made no mask changes.")
+                return
+            self.remember(key, written, done)
+            then()
+
+        if edit.pixels == 0:
+            remember(edit)
+        else:
+            self._write(key, edit, remember, forward=True)
+
+    def make(self, built: object, action: str) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+        key, name = self._scene.add(built)
+        self._collect(key, Made(action))
+        return key, name
+
+    def fill(
+        self, key: str, edit: LabelEdit, metadata: dict[str, Any], then: Callable[[], None]
+    ) -> None:
+        """Write labels of the same type into a layer that was made before."""
+
+        def remember(written: LabelEdit) -> None:
+            before = self._scene.describe(key, metadata)
+            self._collect(key, Filled(edit.action, written, before, metadata))
+            then()
+
+        if edit.pixels == 0:
+            remember(edit)
+        else:
+            self._write(key, edit, remember, forward=True)
+
+    def swap(
+        self, key: str, labels: np.ndarray[Any, Any], metadata: dict[str, Any], action: str
+    ) -> None:
+        """Put labels of another type into a layer that was made before."""
+        before = self._scene.swap(key, labels, metadata)
+        self._collect(key, Swapped(action, *before))
+
+    def follow(self, key: str) -> None:
+        """Let the undo of what was collected know of an edit of a layer."""
+        self._collected.add(key)
+        self.tell_history()
+
+    def remember(self, key: str, step: Step, done: str = "") -> None:
+        """Keep a step that was made already, so that it can be taken back."""
+        dropped = self.history.push(key, step)
+        if dropped:
+            done = f"{done} {self._dropped(dropped)}".strip()
+        if done:
+            self._jobs.say(done, Level.WARNING if dropped else Level.SUCCESS)
+        self.tell_history()
+
+    def painted(self, key: str, edit: LabelEdit) -> None:
+        """Take note that the user, or a script, changed pixels of a layer."""
+        if key == self._writing:
+            self._painted.append((key, edit))  # its turn comes after what is being written
+        else:
+            self.remember(key, edit)
+
+    def forget(self, key: str) -> None:
+        """Forget a layer that is gone or has another shape."""
+        self.history.forget(key)
+        self._collected.discard(key)
+        self.tell_history()
+
+    # -- taking back ----------------------------------------------------------------------
+
+    def step(self, key: str, then: Callable[[], None], *, forward: bool) -> None:
+        """Take the latest step of a layer back, or do the next one again.
+
+        While an edit is being written, this is done after it.
+
+        Raises
+        ------
+        MaskError
+            If there is none, or the user is painting.
+        """
+        if self._writing:
+            self._after_writing.append(partial(self.step, key, then, forward=forward))
+            return
+        if self.model.stroke:
+            raise MaskError("You are painting.", "Let go of the mouse button first.")
+        name = self.model.name_of(key)
+        latest = self.history.latest({key}, forward=forward)
+        if latest is None:
+            raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} on “{name}”.")
+        step = latest[1]
+        if isinstance(step, (LabelEdit, Filled)):
+            self._jobs.check_free()
+            self._scene.freeze(key, editable=True)
+        if isinstance(step, Made) and step.taken is not None:
+            name = step.taken.name
+        (self.history.redo if forward else self.history.undo)(key)
+
+        def tell() -> None:
+            did = "Did again" if forward else "Undid"
+            self._jobs.say(f"{did}: {step.action} on “{name}”.", Level.SUCCESS)
+            self.tell_history()
+            then()
+
+        self._do(key, step, tell, forward=forward)
+
+    def step_collected(self, *, forward: bool) -> None:
+        """Take the latest step back on a layer that was collected here, or do it again.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        latest = self.history.latest(self._collected, forward=forward)
+        if latest is None:
+            raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} here.")
+        self.step(latest[0], _nothing, forward=forward)
+
+    def tell_history(self) -> None:
+        """Show whether there is something to take back."""
+        model, history = self.model, self.history
+        model.can_undo = history.can_undo(model.target)
+        model.can_redo = history.can_redo(model.target)
+        model.undo_collected = self._title(forward=False)
+        model.redo_collected = self._title(forward=True)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _collect(self, key: str, step: Step) -> None:
+        self.history.forget_undone(self._collected)
+        self._collected.add(key)
+        self.remember(key, step)
+
+    def _title(self, *, forward: bool) -> str:
+        latest = self.history.latest(self._collected, forward=forward)
+        if latest is None:
+            return ""
+        key, step = latest
+        taken = step.taken if isinstance(step, Made) else None
+        name = taken.name if taken else self.model.name_of(key)
+        return f"{step.action} (“{name}”)"
+
+    def _do(self, key: str, step: Step, tell: Callable[[], None], *, forward: bool) -> None:
+        if isinstance(step, Made):
+            if forward and step.taken is not None:
+                self._scene.bring(step.taken)
+                step.taken = None
+            else:
+                step.taken = self._scene.take(key)
+            self._shrink(tell)
+        elif isinstance(step, Swapped):
+            step.labels, step.metadata = self._scene.swap(key, step.labels, step.metadata)
+            self._shrink(tell)
+        elif isinstance(step, Filled):
+            self._scene.describe(key, step.after if forward else step.before)
+            self._write(key, step.edit, lambda _: tell(), forward=forward)
+        elif isinstance(step, LabelEdit):
+
+            def amend(written: LabelEdit) -> None:
+                if written is not step:
+                    self.history.amend(key, written, forward=forward)
+                tell()
+
+            self._write(key, step, amend, forward=forward)
+
+    def _shrink(self, tell: Callable[[], None]) -> None:
+        tell()
+        dropped = self.history.shrink()
+        if dropped:
+            self._jobs.say(self._dropped(dropped), Level.WARNING)
+            self.tell_history()
+
+    def _dropped(self, count: int) -> str:
+        limit = self.history.limit // 2**20
+        were = "was" if count == 1 else "were"
+        return f"To stay below {limit} MB, {counted(count, 'old undo step')} {were} dropped."
+
+    def _write(
+        self, key: str, edit: LabelEdit, then: Callable[[LabelEdit], None], *, forward: bool
+    ) -> None:
+        self._jobs.check_free()
+        frozen = self._scene.freeze(key, editable=True)
+        in_memory = isinstance(frozen.array, np.ndarray) and not frozen.smaller
+        if in_memory and edit.pixels <= _AT_ONCE:
+            written = edit.write(frozen.array, forward=forward)
+            self._show(key, edit.box)
+            then(written)
+            return
+        if self.model.stroke:
+            self._after_stroke.append(partial(self._write, key, edit, then, forward=forward))
+            return
+        unlock = self._scene.lock(key)
+
+        def done(written: LabelEdit) -> None:
+            if self._scene.freeze(key).array is not frozen.array:
+                return  # the layer has got other data, in which nothing was written
+            self._show(key, edit.box)
+            then(written)
+
+        def end() -> None:
+            unlock()
+            self._writing = ""
+            painted, self._painted = self._painted, []
+            for where, strokes in painted:
+                self.remember(where, strokes)
+            waiting, self._after_writing = self._after_writing, []
+            for call in waiting:
+                self._jobs.guard(call)
+
+        work = partial(write_edit, edit, frozen.array, frozen.smaller, forward=forward)
+        self._jobs.start("Writing the change", work, done, unstoppable=end)
+        self._writing = key
+
+    def _show(self, key: str, box: Box) -> None:
+        self._go_on(self._scene.redraw(key, box))
+
+    def _go_on(self, steps: Iterator[None]) -> None:
+        """Draw one part; the next one has its turn after what else is waiting."""
+        if next(steps, _OVER) is not _OVER:
+            self._deliver(partial(self._go_on, steps))
+
+    def _on_stroke(self, going_on: bool) -> None:
+        if not going_on:
+            waiting, self._after_stroke = self._after_stroke, []
+            for call in waiting:
+                self._jobs.guard(call)
+
+
+_OVER = object()
+
+
+def _nothing() -> None:
+    """Do nothing more."""

@@ -1,0 +1,48 @@
+"""The session of the mask operations: its state, and its verbs in two groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.session.masks.cleanup import MaskCleanup
+from napari_sam3_assistant.session.masks.collect import MaskCollection
+from napari_sam3_assistant.session.masks.edits import MaskEdits
+from napari_sam3_assistant.session.masks.jobs import MaskJobs
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.session.masks.model import MaskModel
+    from napari_sam3_assistant.session.masks.scene import MaskScene
+
+
+class MaskSession:
+    """What a user can do with labels layers. All methods are called on the GUI thread.
+
+    It has a thread of its own, so masks can be curated while an engine works.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
+        self.model = model
+        self.jobs = MaskJobs(model, deliver)
+        self.edits = MaskEdits(model, scene, self.jobs, deliver)
+        self.cleanup = MaskCleanup(model, scene, self.jobs, self.edits)
+        self.collection = MaskCollection(model, scene, self.jobs, self.edits)
+
+    def cancel(self) -> None:
+        """Stop what is running; nothing is changed by half."""
+        self.jobs.cancel()
+
+    def close(self) -> None:
+        """Stop the work."""
+        self.cleanup.hide_preview()
+        self.cleanup.forget_preview()
+        self.jobs.close()

@@ -1,0 +1,1 @@
+"""The mask operations in the viewer."""

@@ -1,0 +1,321 @@
+"""Labels layers as the mask operations see them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from napari.layers import Labels
+from napari.utils import DirectLabelColormap
+
+from napari_sam3_assistant.core.masks.labels import check_labels
+from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.session.masks.scene import (
+    FrozenLabels,
+    LabelsChoice,
+    NewLabels,
+    Scope,
+    TakenLayer,
+)
+from napari_sam3_assistant.viewer.geometry import moved
+from napari_sam3_assistant.viewer.image_layers import image_layers
+from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
+from napari_sam3_assistant.viewer.masks.regions import drawn_box, visible_box
+from napari_sam3_assistant.viewer.roles import ROLE, Role, key_of, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.labels import Box
+
+CHANGES_NAME = "SAM3 mask changes"
+_HIDDEN = (Role.MASK, Role.MASK_CHANGES)
+# What goes, what comes, what gets another label.
+_COLOURS = {None: "transparent", 0: "transparent", 1: "#ff5555", 2: "#55dd55", 3: "#ffcc33"}
+
+
+def mask_layers(viewer: ViewerModel) -> list[Labels]:
+    """Return the labels layers that can be worked on, the lowest first."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels) and role_of(layer) not in _HIDDEN
+    ]
+
+
+def array_of(layer: Labels) -> Any:  # noqa: ANN401 - arrays of numpy, zarr and others
+    """Return a layer's array, of the largest level if it has several."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+class ViewerMasks:
+    """A napari viewer as a scene; see :class:`napari_sam3_assistant.session.mask_scene.MaskScene`.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself, not the proxy that napari hands to dock widgets.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a layer is being taken out by us and not by the user.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.busy = False
+
+    def choices(self) -> tuple[LabelsChoice, ...]:
+        """Return the labels layers, the topmost first."""
+        return tuple(_choice(layer) for layer in reversed(mask_layers(self.viewer)))
+
+    def layer(self, key: str) -> Labels:
+        """Return the layer of a key.
+
+        Raises
+        ------
+        MaskError
+            If it is gone.
+        """
+        for layer in mask_layers(self.viewer):
+            if key_of(layer) == key:
+                return layer
+        raise MaskError("The labels layer is no longer open.", "Choose another one.")
+
+    def freeze(self, key: str, *, editable: bool = False) -> FrozenLabels:
+        """Return what a job may see of a layer."""
+        layer = self.layer(key)
+        array = array_of(layer)
+        check_labels(array)
+        if editable:
+            _check_writable(array, layer.name)
+        image_name = layer.metadata.get("source_image_layer") or next(
+            (one.name for one in image_layers(self.viewer)), layer.name
+        )
+        scale = tuple(abs(float(size)) for size in layer.scale)
+        smaller = tuple(layer.data)[1:] if layer.multiscale else ()
+        return FrozenLabels(array, layer.name, scale, str(image_name), _classes(layer), smaller)
+
+    def box(self, key: str, scope: Scope) -> Box | None:
+        """Return the part of a layer to work on; None for all of it."""
+        layer = self.layer(key)
+        if scope is Scope.VISIBLE:
+            return visible_box(self.viewer, layer, array_of(layer).shape)
+        if scope is Scope.DRAWN:
+            return drawn_box(self.viewer, layer, array_of(layer).shape)
+        return None
+
+    def metadata(self, key: str) -> dict[str, Any]:
+        """Return what is known of a layer."""
+        return dict(self.layer(key).metadata)
+
+    def check_aligned(self, keys: Sequence[str]) -> None:
+        """Raise MaskError unless the layers lie on top of each other."""
+        layers = [self.layer(key) for key in keys]
+        for layer in layers[1:]:
+            first = layers[0]
+            same = layer.ndim == first.ndim and all(
+                np.allclose(layer.data_to_world(corner), first.data_to_world(corner))
+                for corner in (np.zeros(layer.ndim), *np.eye(layer.ndim))
+            )
+            if not same:
+                raise MaskError(
+                    f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
+                    "Choose layers with the same scale and position.",
+                )
+
+    def lock(self, key: str) -> Callable[[], None]:
+        """Keep the user from painting on a layer until what is returned is called."""
+        layer = self.layer(key)
+        editable, mode = layer.editable, layer.mode
+        layer.editable = False
+
+        def unlock() -> None:
+            layer.editable = editable
+            if editable:
+                layer.mode = mode
+
+        return unlock
+
+    def redraw(self, key: str, box: Box) -> Iterator[None]:
+        """Show a part of a layer anew; yields where the event loop may have its turn."""
+        return redraw_in_parts(self.viewer, self.layer(key), box)
+
+    def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
+        """Show what an edit would do to the pixels of its box."""
+        source = self.layer(key)
+        placed = moved(_place(source), [side.start for side in edit.box])
+        layer = self._changes()
+        if layer is not None and layer.ndim == source.ndim and _same_place(layer, placed):
+            layer.visible = False  # napari draws a layer that is not shown when it is shown again
+            layer.data = image
+            layer.translate = placed["translate"]
+            layer.visible = True
+            return
+        self.forget_changes()
+        self._insert(
+            Labels(
+                image,
+                name=CHANGES_NAME,
+                metadata={ROLE: str(Role.MASK_CHANGES)},
+                colormap=DirectLabelColormap(color_dict=_COLOURS),
+                opacity=0.9,
+                **placed,
+            )
+        )
+
+    def hide_changes(self) -> None:
+        """Show that no more."""
+        layer = self._changes()
+        if layer is not None:
+            # To remove it would halt napari, which then collects garbage, for 0.2 s.
+            layer.visible = False
+
+    def forget_changes(self) -> None:
+        """Take the layer that shows changes out of the viewer."""
+        layer = self._changes()
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+
+    def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
+        """Return what builds a layer, on whichever thread: that takes a while."""
+        metadata = {ROLE: fresh.role, **fresh.metadata}
+        place = _place(self.layer(fresh.like))
+        return partial(Labels, fresh.labels, name=fresh.name, metadata=metadata, **place)
+
+    def add(self, built: Labels) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+        self._insert(built)
+        return key_of(built), str(built.name)
+
+    def made_before(self, fresh: NewLabels) -> str:
+        """Return the key of the layer of that name, role and shape; empty if there is none."""
+        for layer in mask_layers(self.viewer):
+            same = layer.name == fresh.name and layer.metadata.get(ROLE) == fresh.role
+            writable = isinstance(layer.data, np.ndarray) and layer.data.flags.writeable
+            if same and writable and layer.data.shape == fresh.labels.shape:
+                return key_of(layer)
+        return ""
+
+    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Set what is known of a layer; returns what was."""
+        layer = self.layer(key)
+        before, role = dict(layer.metadata), layer.metadata.get(ROLE)
+        layer.metadata = {ROLE: role, **metadata}
+        return before
+
+    def swap(
+        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
+        """Give a layer other labels; returns those that it had, and what was known of them."""
+        layer = self.layer(key)
+        before = layer.data
+        described = self.describe(key, metadata)
+        layer.data = labels
+        return before, described
+
+    def take(self, key: str) -> TakenLayer:
+        """Take a layer out of the viewer."""
+        layer, layers = self.layer(key), self.viewer.layers
+        taken = TakenLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
+        self.busy = True
+        try:
+            layers.remove(layer)
+        finally:
+            self.busy = False
+        return taken
+
+    def bring(self, taken: TakenLayer) -> None:
+        """Put a layer back that was taken out."""
+        layers, active = self.viewer.layers, self.viewer.layers.selection.active
+        layers.insert(min(taken.place, len(layers)), taken.layer)
+        taken.layer.name = taken.name
+        if active is not None:
+            layers.selection.active = active
+
+    def go_to(self, key: str, centre: Sequence[float]) -> None:
+        """Show a pixel of a layer in the middle of the view."""
+        layer, dims = self.layer(key), self.viewer.dims
+        world = np.asarray(layer.data_to_world(centre), float)
+        missing = dims.ndim - layer.ndim
+        for axis, position in enumerate(world):
+            if axis + missing not in dims.displayed:
+                dims.set_point(axis + missing, position)
+        shown = [world[axis - missing] for axis in dims.displayed if axis >= missing]
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
+        camera.center = (*camera.center[: 3 - len(shown)], *shown)
+        self.viewer.layers.selection.active = layer
+
+    def _changes(self) -> Labels | None:
+        shown = (one for one in self.viewer.layers if role_of(one) is Role.MASK_CHANGES)
+        return next(shown, None)
+
+    def _insert(self, layer: Labels) -> None:
+        active = self.viewer.layers.selection.active
+        self.viewer.add_layer(layer)
+        if active is not None:
+            self.viewer.layers.selection.active = active
+
+
+def _choice(layer: Labels) -> LabelsChoice:
+    array, known, role = array_of(layer), layer.metadata, role_of(layer)
+    value = known.get("class_value")
+    return LabelsChoice(
+        key_of(layer),
+        layer.name,
+        f"{' x '.join(map(str, array.shape))}, {array.dtype}",
+        preview=role is Role.PREVIEW_LABELS or "preview" in layer.name.lower(),
+        accepted=role is Role.ACCEPTED_OBJECT,
+        class_name=str(known.get("class_name", "")),
+        class_value=value if isinstance(value, int) else None,
+    )
+
+
+def _classes(layer: Labels) -> Classes:
+    known = layer.metadata
+    if role_of(layer) is Role.ACCEPTED_OBJECT:
+        value = int(known.get("class_value", 1))
+        return Classes({value: str(known.get("class_name", "object"))}, every=value)
+    names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
+    of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}
+    return Classes(names, of_object)
+
+
+def _check_writable(array: Any, name: str) -> None:  # noqa: ANN401
+    if isinstance(array, np.ndarray):
+        writable = bool(array.flags.writeable)
+    else:
+        writable = isinstance(array, zarr.Array) and not array.read_only
+    if not writable:
+        raise MaskError(
+            f"“{name}” can only be read ({type(array).__module__.partition('.')[0]} array).",
+            "Duplicate the layer into memory, or open a zarr folder for writing.",
+        )
+
+
+def _place(layer: Labels) -> dict[str, Any]:
+    """Return the keyword arguments that put a new layer where another one is."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
+    """Return whether a layer is placed like that, but for where it begins."""
+    return all(
+        np.array_equal(getattr(layer, name), placed[name]) for name in ("scale", "rotate", "shear")
+    ) and np.array_equal(layer.affine.affine_matrix, placed["affine"].affine_matrix)

@@ -1,0 +1,1 @@
+"""Stacks in the viewer: prompts on many slices, propagated labels, tracks."""

@@ -1,0 +1,64 @@
+"""The columns of a table in panels of several widths."""
+
+import pytest
+from qtpy.QtGui import QStandardItem, QStandardItemModel
+
+from napari_sam3_assistant.widgets.fields.fitted_table import FittedTable
+
+TITLES = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
+SCORE, AREA = 4, 5
+LEAST = ((1, 44), (0, 44), (3, 36), (2, 32))
+
+
+@pytest.fixture
+def table(qtbot):
+    rows = QStandardItemModel(0, len(TITLES))
+    rows.setHorizontalHeaderLabels(TITLES)
+    table = FittedTable(rows, LEAST)
+    qtbot.addWidget(table)
+    table.verticalHeader().hide()
+    table.show()
+    cells = ("a long name of a layer", "bright objects", "-", "1", "0.972", "3123")
+    rows.appendRow([QStandardItem(cell) for cell in cells])
+    return table
+
+
+def widths(table, width):
+    """Return the widths of the columns in a table of a width."""
+    table.resize(width, 200)
+    return [table.columnWidth(column) for column in range(table.model().columnCount())]
+
+
+def test_a_wide_table_is_filled_and_the_first_column_takes_what_is_left(table):
+    wide, wider = widths(table, 800), widths(table, 900)
+
+    assert sum(wider) == table.viewport().width()
+    assert wider[0] == wide[0] + 100
+    assert wider[1:] == wide[1:]
+
+
+def test_in_a_narrow_table_texts_give_way_and_numbers_stay_whole(table):
+    wide = widths(table, 800)
+    # What the table needs at least, so that the test holds for other fonts, too.
+    narrow = widths(table, wide[SCORE] + wide[AREA] + 44 + 44 + 36 + 32 + 10)
+
+    assert sum(narrow) <= table.viewport().width()
+    assert narrow[SCORE:] == wide[SCORE:]
+    assert narrow[0] < wide[0]
+    assert narrow[1] < wide[1]
+
+
+def test_what_does_not_fit_is_reached_by_scrolling(table):
+    narrowest = widths(table, 120)
+
+    assert narrowest[:4] == [44, 44, 32, 36]
+    assert table.horizontalScrollBar().maximum() > 0
+
+
+def test_a_column_that_was_dragged_stays(table):
+    widths(table, 800)
+    table.horizontalHeader().resizeSection(1, 123)
+    before = widths(table, 800)
+
+    assert widths(table, 400) == before
+    assert before[1] == 123
