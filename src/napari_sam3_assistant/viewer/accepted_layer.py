@@ -10,6 +10,7 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.viewer.geometry import layer_transform, to_layer_axes
+from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, topmost
 
@@ -101,6 +102,7 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
         np.zeros(shape, np.uint32),
         name=NAMES[Role.ACCEPTED],
         metadata=tag(Role.ACCEPTED, preview.target.image),
+        colormap=default_colours(),
         **layer_transform(image, axes),
     )
     add_below_prompts(viewer, layer)

@@ -22,6 +22,7 @@ from napari_sam3_assistant.session.masks.scene import (
 )
 from napari_sam3_assistant.viewer.geometry import moved
 from napari_sam3_assistant.viewer.image_layers import image_layers
+from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
 from napari_sam3_assistant.viewer.masks.regions import drawn_box, visible_box
 from napari_sam3_assistant.viewer.roles import ROLE, Role, key_of, role_of
@@ -189,7 +190,14 @@ class ViewerMasks:
         """Return what builds a layer, on whichever thread: that takes a while."""
         metadata = {ROLE: fresh.role, **fresh.metadata}
         place = _place(self.layer(fresh.like))
-        return partial(Labels, fresh.labels, name=fresh.name, metadata=metadata, **place)
+        return partial(
+            Labels,
+            fresh.labels,
+            name=fresh.name,
+            metadata=metadata,
+            colormap=default_colours(),
+            **place,
+        )
 
     def add(self, built: Labels) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""

@@ -11,7 +11,7 @@ from napari.layers import Labels
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
 from napari_sam3_assistant.viewer.image_layers import shape_of
-from napari_sam3_assistant.viewer.label_pixels import redraw
+from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, slot_of, tag
 from napari_sam3_assistant.viewer.stacks.memory import empty_labels, let_go_with
@@ -68,7 +68,9 @@ def _labels(
     shape: list[int], role: Role, metadata: dict[str, Any], transform: dict[str, Any]
 ) -> Labels:
     data = empty_labels(shape)
-    layer = Labels(data, name=NAMES[role], metadata=metadata, **transform)
+    layer = Labels(
+        data, name=NAMES[role], metadata=metadata, colormap=default_colours(), **transform
+    )
     let_go_with(layer, data)
     return layer
 
