@@ -16,11 +16,11 @@ demo: ## Segment a real image with the built-in engine: no window, no weights, n
 	@$(BIN)/napari-sam3 demo --output-folder .demo $(ARGS)
 
 test: setup ## Run all tests; more arguments for pytest in ARGS="..."
-	@sh tools/with_display.sh .venv $(BIN)/python -m pytest $(ARGS)
+	@sh tools/with_display.sh .venv sh tools/run_tests.sh .venv $(ARGS)
 
 test-oldest: ## Run the tests on the oldest napari that is supported, without torch
 	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test
-	@sh tools/with_display.sh .venv-oldest .venv-oldest/bin/python -m pytest $(ARGS)
+	@sh tools/with_display.sh .venv-oldest sh tools/run_tests.sh .venv-oldest $(ARGS)
 
 lint: setup ## Check style, types, import direction and the plugin manifest
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
+from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.device import CudaDevice, Devices, read_devices
 from napari_sam3_assistant.engines.triton_library import keep_triton_apart
 from napari_sam3_assistant.workflows import find_devices
@@ -106,20 +107,24 @@ def test_a_broken_folder_is_told_and_changes_nothing(
     assert not user.button("validate").isEnabled()
 
 
+# Not skipped in the fixture: napari 0.5.6's own stumbles over a test that is skipped after it.
+needs_meta = pytest.mark.skipif(
+    not sam3_meta.status().available, reason=str(sam3_meta.status().reason)
+)
+
+
 @pytest.fixture
 def video_only(tmp_path):
     """A folder with a file like that of SAM 3.1, and no other weights."""
-    from napari_sam3_assistant.engines import sam3_meta
-
-    if not sam3_meta.status().available:
-        pytest.skip(sam3_meta.status().reason)
     keep_triton_apart()  # the tests before may have drawn
-    torch = pytest.importorskip("torch")
+    import torch
+
     names = ("detector.backbone.weight", "tracker.model.mask_decoder.weight")
     torch.save({name: torch.zeros(2) for name in names}, tmp_path / "sam3.1_multiplex.pt")
     return tmp_path
 
 
+@needs_meta
 def test_a_folder_for_video_only(user, discs, video_only, choose_folder):
     user.viewer.add_image(np.stack([discs] * 3), name="image", axis_labels=("z", "y", "x"))
     user.click("mode_advanced")
@@ -147,6 +152,7 @@ def test_a_folder_for_video_only(user, discs, video_only, choose_folder):
     assert user.button("run_preview").toolTip() == why_not
 
 
+@needs_meta
 def test_a_folder_for_video_only_runs_3d_video(user, discs, video_only, choose_folder):
     package = Path(find_spec("sam3").origin).parent
     if (package / "model" / "sam3_multiplex_tracking.py").is_file():

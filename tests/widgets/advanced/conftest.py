@@ -1,6 +1,7 @@
 """The same user, with Advanced mode open."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,11 @@ class Chosen:
         return self.folder is not None
 
 
-@pytest.fixture(params=["builtin", "sam3-transformers"])
+# Not skipped in the fixture: napari 0.5.6's own stumbles over a test that is skipped after it.
+NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="SAM 3 runs on torch")
+
+
+@pytest.fixture(params=["builtin", pytest.param("sam3-transformers", marks=NEEDS_TORCH)])
 def engine(request, monkeypatch):
     """The built-in engine, and SAM 3 with small random weights."""
     if request.param == "builtin":

@@ -187,6 +187,7 @@ def test_of_two_previews_the_second_can_not_be_written(advanced, discs, folder, 
 
 
 def test_save_to_file_takes_the_format_that_was_chosen(advanced, discs, folder, monkeypatch):
+    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     user = advanced.user
     labels = find_all(user, discs, scale=(0.5, 0.5))
     user.viewer.layers[PREVIEW].data[0, 0] = labels[0, 0] = 9

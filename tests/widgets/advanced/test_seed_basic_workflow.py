@@ -1,6 +1,7 @@
 """The seed's section “Basic Workflow”, step by step, by mouse and keyboard."""
 
 import numpy as np
+from qtpy.QtWidgets import QDockWidget
 
 PREVIEW, MASKS, BOXES = "SAM3 preview labels", "SAM3 preview masks", "SAM3 preview boxes"
 
@@ -36,8 +37,8 @@ def test_basic_workflow(open_advanced, discs, engine):
     assert user.has(MASKS) == engine.has_weights
     # 9: the way to Mask Operations (Save & Clean has a test of its own).
     user.click("open_mask_operations")
-    docks = getattr(viewer.window, "dock_widgets", {})
-    assert any("SAM3 Mask Operations" in name for name in docks)
+    docks = user.window.findChildren(QDockWidget)
+    assert any("SAM3 Mask Operations" in dock.windowTitle() for dock in docks)
 
     # Clear Preview removes the previews, and neither prompts nor saved labels.
     user.click("save")

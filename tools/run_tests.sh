@@ -1,0 +1,20 @@
+#!/bin/sh
+# Run all tests, those with windows and the others at the same time.
+#
+#   sh tools/run_tests.sh FOLDER [ARGUMENT...]
+#
+# FOLDER is the virtual environment. With arguments it is one pytest with these.
+set -u
+python=$1/bin/python
+shift
+[ $# -eq 0 ] || exec "$python" -m pytest "$@"
+
+others=$(mktemp)
+trap 'rm -f "$others"' EXIT
+"$python" -m pytest --ignore=tests/widgets >"$others" 2>&1 &
+"$python" -m pytest tests/widgets
+with_windows=$?
+wait $!
+without=$?
+cat "$others"
+[ $with_windows -eq 0 ] && [ $without -eq 0 ]
