@@ -42,7 +42,7 @@ class Frames:
 @pytest.fixture
 def folder(merges, tmp_path):
     """A folder with a file of the name of SAM 3.1's weights."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     torch.save({"model": {"tracker.model.x": torch.zeros(1)}}, tmp_path / "sam3.1_multiplex.pt")
     (tmp_path / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
@@ -150,7 +150,7 @@ def test_an_engine_that_is_not_loaded_is_said(track):
 
 
 def test_each_parameter_must_be_in_the_file():
-    import torch
+    torch = pytest.importorskip("torch")
 
     model = torch.nn.Linear(2, 3)
     model.register_buffer("freqs_cis_real", torch.ones(4))
@@ -166,7 +166,7 @@ def test_each_parameter_must_be_in_the_file():
 
 
 def test_memory_that_only_cuda_has_is_not_asked_for():
-    import torch
+    torch = pytest.importorskip("torch")
 
     with compat.redirect_cuda("cpu"):
         made = torch.empty(2, dtype=torch.float32, pin_memory=True)
