@@ -125,14 +125,12 @@ def test_what_a_source_says_of_itself():
     assert source.plane_shape == (8, 7)
     assert source.channels == 3
     assert source.dtype == np.uint16
-    assert source.first_plane() == PlaneRef((0, 0), 0)
 
 
 def test_rgb_is_read_as_one():
     source = source_of(np.zeros((9, 8, 7, 4), np.uint8))
 
     assert source.channels == 1
-    assert source.first_plane() == PlaneRef((0,))
     assert source.read(PlaneRef((3,)), Region(2, 2, 4, 5)).shape == (2, 3, 4)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.engines.phrases import clean_phrase, split_phrases
+from napari_sam3_assistant.engines.phrases import clean_phrase
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,3 @@ from napari_sam3_assistant.engines.phrases import clean_phrase, split_phrases
 )
 def test_clean_phrase(typed, phrase):
     assert clean_phrase(typed) == phrase
-
-
-def test_split_phrases():
-    text = "nucleus\n\n# a remark\n  cell   wall \nNucleus\nsegment cells\n"
-    assert split_phrases(text) == ("nucleus", "cell wall", "segment cells")

@@ -120,10 +120,6 @@ class ImageSource:
         """Whether a plane is named with a channel."""
         return self.axes.channel is not None and not self.axes.rgb
 
-    def first_plane(self) -> PlaneRef:
-        """Return the plane with index 0 on each axis."""
-        return PlaneRef((0,) * len(self.axes.leading), 0 if self.has_channels else None)
-
     def check(self, plane: PlaneRef) -> None:
         """Raise unless the image has this plane.
 

@@ -35,27 +35,3 @@ def clean_phrase(text: str) -> str:
             phrase = collapsed[match.end() :]
             break
     return phrase.strip(_PUNCTUATION) or collapsed
-
-
-def split_phrases(text: str) -> tuple[str, ...]:
-    """Return the phrases of a text with one phrase per line.
-
-    Blank lines, lines that begin with ``#`` and repetitions are left out; upper and lower case
-    count as the same.
-
-    Parameters
-    ----------
-    text : str
-        The lines.
-
-    Returns
-    -------
-    tuple of str
-        The phrases as typed, white space collapsed, in the order of their first line.
-    """
-    phrases: dict[str, str] = {}
-    for line in text.splitlines():
-        phrase = " ".join(line.split())
-        if phrase and not phrase.startswith("#"):
-            phrases.setdefault(phrase.casefold(), phrase)
-    return tuple(phrases.values())

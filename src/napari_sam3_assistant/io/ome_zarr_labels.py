@@ -138,29 +138,6 @@ def open_levels(path: Path, *, writable: bool = False) -> tuple[Any, ...]:
     return tuple(group[level["path"]] for level in listed[0]["datasets"])
 
 
-def add_pyramid(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
-    """Add the smaller levels of an image; each takes every second row and column.
-
-    Labels are numbers of objects, so they are picked and not averaged.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the image.
-    axes : LabelAxes
-        Its axes, as when it was made.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written.
-    """
-    with explained(path):
-        _add_levels(path, axes, reporter)
-
-
 def _add_levels(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
     group = zarr.open_group(str(path), mode="r+", zarr_format=2)
     level: Any = group["0"]
