@@ -1,10 +1,14 @@
 """Labels whose sizes are all true after each write."""
 
+import shutil
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels, save_ome_zarr
@@ -23,15 +27,15 @@ def pieces(draw):
 @given(st.lists(pieces(), max_size=4))
 def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     folder = tmp_path_factory.mktemp("labels")
-    labels = GrowingLabels(folder / "growing.zarr", SHAPE, AXES)
     whole = np.zeros(SHAPE, np.uint32)
     rng = np.random.default_rng(0)
 
-    for region in regions:
-        piece = rng.integers(0, 9, region.shape, np.uint32)
-        labels[region.slices] = piece
-        whole[region.slices] = piece
-        np.testing.assert_array_equal(labels[region.slices], piece)
+    with GrowingLabels(folder / "growing.zarr", SHAPE, AXES) as labels:
+        for region in regions:
+            piece = rng.integers(0, 9, region.shape, np.uint32)
+            labels[region.slices] = piece
+            whole[region.slices] = piece
+            np.testing.assert_array_equal(labels[region.slices], piece)
 
     save_ome_zarr(whole, folder / "whole.zarr", AXES)
     grown, made = open_levels(folder / "growing.zarr"), open_levels(folder / "whole.zarr")
@@ -43,11 +47,48 @@ def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     ).read_text()
 
 
-def test_what_changed_is_told_once(tmp_path):
-    labels = GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES)
-    assert labels.take_changed() is None
-    labels[10:20, 30:40] = np.ones((10, 10), np.uint32)
-    labels[5:6, 50:60] = np.ones((1, 10), np.uint32)
+def test_all_is_written_when_the_block_ends(tmp_path):
+    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+        for row in range(0, 300, 10):
+            labels[row : row + 10, 0:530] = np.full((10, 530), row + 1, np.uint32)
 
-    assert labels.take_changed() == Region(5, 30, 20, 60)
-    assert labels.take_changed() is None
+    written = open_levels(tmp_path / "a.zarr")[0][:300, 0]
+    np.testing.assert_array_equal(written, np.repeat(np.arange(0, 300, 10) + 1, 10))
+
+
+def test_what_changed_is_told_once(tmp_path):
+    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+        assert labels.take_changed(60) is None
+        labels[10:20, 30:40] = np.ones((10, 10), np.uint32)
+        labels[5:6, 50:60] = np.ones((1, 10), np.uint32)
+
+        assert labels.take_changed(60) == Region(5, 30, 20, 60)
+        assert labels.take_changed(60) is None
+
+
+def test_what_is_not_yet_written_is_told_later(tmp_path):
+    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+        for _ in range(30):
+            labels[0:301, 0:530] = np.ones(SHAPE, np.uint32)
+        told = [labels.take_changed(0), labels.take_changed(60)]
+
+    assert told[1] == Region(0, 0, *SHAPE)
+
+
+@pytest.mark.parametrize("then", ["read", "ask", "leave"])
+def test_what_went_wrong_in_a_write_is_raised_by_the_next_use(tmp_path, then):
+    path = tmp_path / "a.zarr"
+    called = tmp_path / "cells.zarr"
+
+    def use():
+        with GrowingLabels(path, SHAPE, AXES, called=called) as labels:
+            shutil.rmtree(path)
+            path.write_text("a file is where the folder was")
+            labels[0:10, 0:10] = np.ones((10, 10), np.uint32)
+            if then == "read":
+                labels[0:10, 0:10]
+            elif then == "ask":
+                labels.take_changed(60)
+
+    with pytest.raises(ExportError, match=r"cells\.zarr can't be written"):
+        use()

@@ -141,8 +141,11 @@ class Stitcher:
             Its objects in plane coordinates, in the order in which they are painted.
         """
         tile = self._grid[number]
-        boxes = np.array([part.record.region.box for part in self._open]).reshape(-1, 4)
-        pairs = [self._pairs(record, tile, boxes) for record in records]
+        near = _meeting(records, [part.record for part in self._open])
+        pairs = [
+            self._pairs(record, tile, np.flatnonzero(places))
+            for record, places in zip(records, near, strict=True)
+        ]
         pairs = self._without_fragments(_with_partners(pairs))
         owners = [self._owner(record, found) for record, found in zip(records, pairs, strict=True)]
         # A later record may have joined the object of an earlier one to its own.
@@ -155,13 +158,12 @@ class Stitcher:
                 self._open.append(_Part(tile, record, owner, until))
 
     def _pairs(
-        self, record: ObjectRecord, tile: Region, boxes: npt.NDArray[np.int64]
+        self, record: ObjectRecord, tile: Region, places: npt.NDArray[np.intp]
     ) -> list[_Pair]:
-        y0, x0, y1, x1 = record.region.box
-        near = (boxes[:, 0] < y1) & (boxes[:, 2] > y0) & (boxes[:, 1] < x1) & (boxes[:, 3] > x0)
+        """Compare a record with the open parts at some places."""
         found = []
-        for index in np.flatnonzero(near):
-            part = self._open[index]
+        for place in places:
+            part = self._open[place]
             views = compare(part.record, part.tile, record, tile)
             if views is not None:
                 found.append(_Pair(part, views))
@@ -240,6 +242,8 @@ class Stitcher:
         pairs: Sequence[Sequence[_Pair]],
         owners: Sequence[_Object | None],
     ) -> None:
+        if not any(owners):
+            return
         labels = np.array(self._labels[tile.slices], np.uint32)
         # What a record is before ids come in: its place in the list, from 1.
         local = np.zeros(tile.shape, np.int32)
@@ -262,6 +266,19 @@ class Stitcher:
             owner.parts.append(record.region)
             owner.painted += int(counts[place])
         self._labels[tile.slices] = labels
+
+
+def _meeting(
+    records: Sequence[ObjectRecord], others: Sequence[ObjectRecord]
+) -> npt.NDArray[np.bool_]:
+    """Return which boxes overlap, shape (records, others)."""
+    one, other = (
+        np.array([record.region.box for record in some], np.int64).reshape(-1, 4).T
+        for some in (records, others)
+    )
+    (y0, x0, y1, x1), (top, left, bottom, right) = one[:, :, None], other
+    meeting: npt.NDArray[np.bool_] = (top < y1) & (bottom > y0) & (left < x1) & (right > x0)
+    return meeting
 
 
 def _with_partners(pairs: list[list[_Pair]]) -> list[list[_Pair]]:

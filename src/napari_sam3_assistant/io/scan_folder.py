@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 # What reading a damaged tile file raises.
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, IndexError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,20 +136,23 @@ class ScanFolder:
             If it can't be written.
         """
         records = result.records
+        phrases = sorted({record.text for record in records})
         about = {
-            "texts": [record.text for record in records],
+            "phrases": phrases,
             "engine": asdict(result.engine),
             "notes": list(result.notes),
         }
         masks = [np.packbits(record.mask) for record in records]
         with atomic_write(self._tile(number)) as draft:
-            np.savez_compressed(
+            # Not compressed: that takes longer than all else, and the folder goes in the end.
+            np.savez(
                 draft,
                 ids=np.array([record.id for record in records], np.int64),
                 boxes=np.array([record.region.box for record in records], np.int64).reshape(-1, 4),
                 scores=np.array(
                     [np.nan if record.score is None else record.score for record in records]
                 ),
+                phrases=np.array([phrases.index(record.text) for record in records], np.int64),
                 bits=np.concatenate([np.zeros(0, np.uint8), *masks]),
                 about=np.array(json.dumps(about)),
             )
@@ -159,7 +165,7 @@ class ScanFolder:
             with np.load(self._tile(number), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 engine = Provenance(**about["engine"])
-                records = tuple(_records(file, about["texts"]))
+                records = tuple(_records(file, about["phrases"]))
         except _DAMAGED:
             return None
         return TileResult(records, engine, tuple(about["notes"]))
@@ -253,17 +259,16 @@ def _read_json(path: Path) -> object:
         return None
 
 
-def _records(file: Mapping[str, Any], texts: list[str]) -> list[ObjectRecord]:
+def _records(file: Mapping[str, Any], phrases: list[str]) -> list[ObjectRecord]:
     bits = file["bits"]
     records = []
     start = 0
-    for id_, box, score, text in zip(
-        file["ids"].tolist(), file["boxes"].tolist(), file["scores"].tolist(), texts, strict=True
-    ):
+    columns = (file[name].tolist() for name in ("ids", "boxes", "scores", "phrases"))
+    for id_, box, score, phrase in zip(*columns, strict=True):
         region = Region(*box)
         stop = start + -(-region.area // 8)
         mask = np.unpackbits(bits[start:stop], count=region.area).reshape(region.shape)
         known = None if np.isnan(score) else score
-        records.append(ObjectRecord(id_, mask.astype(bool), region, known, text))
+        records.append(ObjectRecord(id_, mask.astype(bool), region, known, phrases[phrase]))
         start = stop
     return records

@@ -21,7 +21,7 @@ from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -57,8 +57,9 @@ class Sidecar:
         Folder of the weights; empty where there are none.
     sha256 : str
         SHA-256 of the weights; empty where there are none.
-    objects : tuple of mapping
-        Id, score, area, box and text of each object.
+    objects : iterable of mapping
+        Id, score, area, box and text of each object; a note that was read has a tuple. Written
+        one by one, so those of a large scan need not all be there at once.
     notes : tuple of str
         What the user was told.
     extra : mapping
@@ -79,7 +80,7 @@ class Sidecar:
     all_planes: bool = False
     model_folder: str = ""
     sha256: str = ""
-    objects: tuple[Mapping[str, Any], ...] = ()
+    objects: Iterable[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=lambda: _software())
@@ -124,12 +125,19 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
         "threshold": sidecar.threshold,
         "notes": list(sidecar.notes),
         "extra": dict(sidecar.extra),
-        "objects": list(sidecar.objects),
     }
     path = sidecar_of(labels)
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8")
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.write(_text(content, 1).removesuffix("\n}"))
+        file.write(',\n "objects": [')
+        for number, told in enumerate(sidecar.objects):
+            file.write(f"{',' if number else ''}\n  {_text(told)}")
+        file.write("\n ]\n}\n")
     return path
+
+
+def _text(content: object, indent: int | None = None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=False)
 
 
 def read_sidecar(path: Path) -> Sidecar:

@@ -39,6 +39,8 @@ class StoredLayers:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._looked: WeakKeyDictionary[Labels, float] = WeakKeyDictionary()
+        # What changed while it was too early to look again.
+        self._waiting: WeakKeyDictionary[Labels, Region] = WeakKeyDictionary()
 
     def show(self, image: Image, stored: StoredLabels) -> str:
         """Show labels in their layer, which is made where it is missing; returns its name.
@@ -83,10 +85,16 @@ class StoredLayers:
         if layer is None:
             return
         now = time.monotonic()
-        early = now - self._looked.get(layer, 0.0) < _MOST_OFTEN
-        if changed is None or (not early and not _seen(layer, stored, changed).is_empty):
-            self._looked[layer] = now
-            layer.refresh(extent=False)
+        waiting = self._waiting.pop(layer, changed)
+        if changed is not None and waiting is not None:
+            waiting = waiting.union(changed)
+            if now - self._looked.get(layer, 0.0) < _MOST_OFTEN:
+                self._waiting[layer] = waiting
+                return
+            if _seen(layer, stored, waiting).is_empty:
+                return
+        self._looked[layer] = now
+        layer.refresh(extent=False)
 
     def remove(self, stored: StoredLabels) -> None:
         """Remove the layer of labels."""

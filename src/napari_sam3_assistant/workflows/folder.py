@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.sidecar import Sidecar
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 SUMMARY = "sam3_summary.csv"
@@ -212,7 +213,7 @@ class _Run:
         """The prompts with the phrase."""
         return replace(self.request.prompts, text=self.phrase)
 
-    def skipped(self, finished: dict[str, list[tuple[Path, Any]]]) -> FolderRow | None:
+    def skipped(self, finished: dict[str, list[tuple[Path, Sidecar]]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
         for labels, note in finished.get(self.image.relative, ()):
             same = (
@@ -224,7 +225,7 @@ class _Run:
             if same and labels.exists():
                 name = labels.relative_to(self.request.output).as_posix()
                 return FolderRow(
-                    self.image.relative, self.phrase, "skipped", len(note.objects), 0.0, name
+                    self.image.relative, self.phrase, "skipped", len(tuple(note.objects)), 0.0, name
                 )
         return None
 

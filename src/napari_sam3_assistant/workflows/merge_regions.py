@@ -74,15 +74,14 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
         raise ExportError(f"{output} exists already.", "Choose another name.")
     draft = output.with_name(f".{uuid.uuid4().hex}.zarr")
     try:
-        merged = GrowingLabels(draft, request.shape, request.axes)
-        last = 0
-        for done, (region, labels) in enumerate(request.parts):
-            reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))
-            with explained(output):
+        with GrowingLabels(draft, request.shape, request.axes, called=output) as merged:
+            last = 0
+            for done, (region, labels) in enumerate(request.parts):
+                reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))
                 found = np.array(merged[region.slices])
                 np.add(labels, np.uint32(last), out=found, where=labels > 0)
                 merged[region.slices] = found
-            last += int(labels.max(initial=0))
+                last += int(labels.max(initial=0))
         reporter.check()
         with explained(output):
             draft.rename(output)

@@ -102,7 +102,7 @@ def sidecar_for(
         all_planes=recipe.all_planes,
         model_folder=str(recipe.model_folder.absolute()) if recipe.model_folder else "",
         sha256=sha256_of(Path(recipe.model_folder or "") / weights) if has_file else "",
-        objects=tuple(objects),
+        objects=objects,
         notes=recipe.notes,
         extra=extra or {},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from contextlib import closing
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
@@ -14,7 +15,6 @@ from napari_sam3_assistant.core.stitching import Stitcher
 from napari_sam3_assistant.core.tiling import TileGrid
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.prompt_json import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows.pace import Pace, Quiet, duration
@@ -41,6 +41,8 @@ _KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 _SAMPLES = 4  # pieces of the image along each side that tell it from another one
 _SAMPLE_SIDE = 64
 _MOST_NOTES = 5
+_FAST = 1.0  # seconds; of a tile that takes less the labels are told with the next tile
+_PATIENCE = 0.01  # share of a slower tile's time that its labels are waited for
 
 
 def scan(
@@ -92,31 +94,35 @@ def _scan(
     reporter: Reporter,
 ) -> Iterator[ScanStep | ScanResult]:
     shape = request.view.shape
-    labels = folder.new_labels(shape, request.axes)
-    stitcher = Stitcher(labels, grid)
     to_do = {number for number in range(len(grid)) if not folder.has(number)}
     kept = len(grid) - len(to_do)
-    yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
     said: Counter[str] = Counter()
     made_by = _engine_now(engine, request)
     pace = Pace(len(to_do))
-    with closing(_results(engine, request, grid, folder, reporter)) as results:
+    with (
+        folder.new_labels(shape, request.axes) as labels,
+        closing(_results(engine, request, grid, folder, reporter)) as results,
+    ):
+        yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
+        stitcher = Stitcher(labels, grid)
+        began = monotonic()
         for number, result in enumerate(results):
-            with explained(folder.labels_path):
-                stitcher.add(number, result.records)
+            stitcher.add(number, result.records)
             said.update(result.notes)
             made_by = result.engine if number == 0 else made_by
             left = pace.step() if number in to_do else None
+            took = monotonic() - began
             step = ScanStep(
                 folder.labels_path,
                 number + 1,
                 len(grid),
                 len(stitcher),
-                labels.take_changed(),
+                labels.take_changed(_PATIENCE * took if took > _FAST else 0),
                 left,
                 kept,
             )
             reporter.report(Progress(step.done, step.total, _message(step), left))
+            began = monotonic()
             yield step
     objects = stitcher.objects()
     notes = _notes(said)

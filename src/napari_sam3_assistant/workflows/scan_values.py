@@ -69,7 +69,8 @@ class ScanStep:
     objects : int
         Objects so far.
     changed : Region or None
-        A box around all labels that changed with the tile: it, and what was joined to it.
+        A box around all labels that were written since the last step: those of this tile, and
+        what was joined to them, or of the one before where tiles take less time than writing.
     seconds_left : float or None
         Time left; None while it is not known.
     kept : int
