@@ -123,3 +123,20 @@ def test_large_labels_below_zero_get_naparis_colours():
 
     np.testing.assert_array_equal(shown(ours), shown(usual))
     assert len(np.unique(shown(ours))) == 2
+
+
+class Growing(np.ndarray):
+    """Labels into which somebody writes higher ones as soon as the highest is known."""
+
+    def max(self, *args, **kwargs):
+        highest = super().max(*args, **kwargs)
+        self[...] = highest + 1
+        return highest
+
+
+def test_labels_that_a_job_changes_meanwhile_are_drawn():
+    values = np.full((1100, 2050), 60, np.uint32)
+
+    texture = default_colours()._data_to_texture(values.view(Growing))  # noqa: SLF001 - napari calls it
+
+    np.testing.assert_array_equal(texture, default_colours()._data_to_texture(values))  # noqa: SLF001

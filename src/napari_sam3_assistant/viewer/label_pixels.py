@@ -94,6 +94,7 @@ def _colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]
     to look the result up is the same in a part of the time; where that changes none of them, to
     narrow them is the same in an eighth.
     """
+    values = np.array(values)  # a job may write into the labels meanwhile
     highest = int(values.max(initial=0))
     if highest > _LOOKED_UP or highest > values.size or values.min(initial=0) < 0:
         return texture(values)

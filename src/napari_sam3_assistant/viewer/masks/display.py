@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.labels import Box
 
-PART_PIXELS = 1 << 19  # coloured and handed to the graphics card within some 5 ms
+PART_PIXELS = 1 << 18  # with more, drawing them without a graphics card takes over 50 ms at times
 
 
 def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[None]:
