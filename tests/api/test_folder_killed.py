@@ -53,7 +53,7 @@ def test_a_killed_folder_batch_goes_on(tmp_path, killed):
         *(f"{number}_bright_spots_mask.tif" for number in (1, 2, 3)),
         *(f"{number}_bright_spots_mask.tif.json" for number in (1, 2)),
     }
-    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    before = {output / name: (output / name).stat().st_mtime_ns for name in seen}
     found = api.segment_folder(source, output, texts=["bright spots"])
 
     assert [(row.status, row.objects) for row in found] == [
@@ -65,5 +65,6 @@ def test_a_killed_folder_batch_goes_on(tmp_path, killed):
     # Labels without a note may be anybody's: they stay.
     assert found[2].labels == "3_bright_spots_mask_02.tif"
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not list(output.glob(".*"))  # the draft of the note that was being written
     for row in found:
         assert np.asarray(read_image(output / row.labels).data).max() == row.objects

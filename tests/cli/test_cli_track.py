@@ -9,9 +9,10 @@ import tifffile
 import zarr
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.api.track_frames import TrackFrames
 from napari_sam3_assistant.cli import main
-from napari_sam3_assistant.cli import track as command
 from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.sidecar import read_sidecar
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +131,17 @@ def test_the_progress_line_tells_the_time_left(file, tmp_path, capsys, monkeypat
     assert re.search(r"Frame 5: 1 object, [\d.e+]+ frames/s, \d+ s left", " ".join(said))
 
 
-def test_ctrl_c_keeps_what_is_done(stack, file, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_keeps_what_is_done(file, tmp_path, capsys, monkeypatch):
     output = tmp_path / "labels.tif"
-    track = api.track
+    following = TrackFrames.__next__
 
-    def interrupted(*args, **kwargs):
-        for result in track(*args, **kwargs):
-            if result.frame == 5:
-                raise KeyboardInterrupt
-            yield result
+    def interrupted(frames):
+        result = following(frames)
+        if result.frame == 5:
+            raise KeyboardInterrupt
+        return result
 
-    monkeypatch.setattr(command.api, "track", interrupted)
+    monkeypatch.setattr(TrackFrames, "__next__", interrupted)
     arguments = ["--frame", "3", "--point", "20,30", "-o", str(output)]
     assert main(["track", str(file), *arguments, "--csv", str(tmp_path / "a.csv")]) == 130
 
@@ -151,6 +152,57 @@ def test_ctrl_c_keeps_what_is_done(stack, file, tmp_path, capsys, monkeypatch):
     assert "Stopped" in told.err
     with (tmp_path / "a.csv").open() as table:
         assert [row["frame"] for row in csv.DictReader(table)] == ["3", "4"]
+    assert_rerun_makes_the_same(output, capsys)
+
+
+def assert_rerun_makes_the_same(output, capsys):
+    """Make labels again from the note beside them."""
+    assert main(["rerun", f"{output}.json"]) == 0
+    again = capsys.readouterr().out.splitlines()[-1]
+    assert again != str(output)
+    np.testing.assert_array_equal(
+        np.asarray(read_image(again).data[...]), np.asarray(read_image(output).data[...])
+    )
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".ome.zarr"])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["--point", "20,30", "--point", "5:20,30,+,7", "--frame", "2"],
+        ["--point", "2:20,30", "--direction", "forward", "--frames", "1,4"],
+        ["--point", "3:20,30", "--stop-after-lost", "1"],
+        ["--text", "bright objects", "--frame", "3", "--threshold", "0.4"],
+    ],
+)
+def test_the_note_makes_the_same_labels_again(file, tmp_path, capsys, monkeypatch, ending, prompts):
+    monkeypatch.chdir(tmp_path)
+    output = f"labels{ending}"
+    assert main(["track", "ball.tif", *prompts, "-o", output]) == 0
+
+    note = read_sidecar(tmp_path / f"{output}.json")
+    labels = np.asarray(read_image(tmp_path / output).data[...])
+    assert sorted(one["id"] for one in note.objects) == np.unique(labels)[1:].tolist()
+    assert note.channels[0]["path"] == str(file)
+    assert_rerun_makes_the_same(tmp_path / output, capsys)
+
+
+def test_the_note_of_one_plane_of_a_movie_and_its_axes(stack, tmp_path, capsys):
+    file, output = tmp_path / "movie.ome.tif", tmp_path / "labels.ome.tif"
+    movie = np.stack([np.full_like(stack, 30), stack], 1)
+    told = {"axes": "TZYX", "TimeIncrement": 30.0, "TimeIncrementUnit": "s"}
+    tifffile.imwrite(
+        file, movie, metadata={**told, "PhysicalSizeX": 0.25}, photometric="minisblack"
+    )
+    arguments = ["--axis", "t", "--plane", "1", "--point", "3:20,30", "--contrast", "10,220"]
+
+    assert main(["track", str(file), *arguments, "-o", str(output)]) == 0
+
+    assert np.asarray(read_image(output).data).any()
+    assert_rerun_makes_the_same(output, capsys)
+    again = read_image(tmp_path / "labels_02.ome.tif")
+    assert again.axis_labels == ("t", "y", "x")
+    assert again.scale == read_image(output).scale == (30.0, 1.0, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,14 @@ def test_mask_of_a_plane_is_cropped_to_what_is_painted():
     assert prompt.mask.base is None  # a crop that keeps the plane alive would hold its memory
 
 
+def test_a_mask_in_a_plane_is_cut_at_its_sides():
+    plane = MaskPrompt(np.array([[1, 0, 1], [1, 1, 0]], bool), Region(-1, 2, 1, 5)).to_plane((2, 4))
+
+    np.testing.assert_array_equal(plane, [[0, 0, 1, 1], [0, 0, 0, 0]])
+    beside = MaskPrompt(np.ones((2, 2), bool), Region(7, 7, 9, 9))
+    assert not beside.to_plane((2, 4)).any()
+
+
 def test_an_empty_mask_is_refused():
     with pytest.raises(PromptError, match="mask is empty"):
         MaskPrompt.from_plane(np.zeros((4, 5)))

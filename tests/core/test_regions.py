@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.regions import Region, bounds_of
 from napari_sam3_assistant.errors import PromptError
 
 SIDE = 12
@@ -130,3 +130,12 @@ def test_from_box_is_the_smallest_region_around_the_box(box):
     assert region.x0 <= x0 < region.x0 + 1
     assert region.y1 - 1 < y1 <= region.y1
     assert region.x1 - 1 < x1 <= region.x1
+
+
+def test_bounds_hold_all_pixels_and_no_empty_side():
+    volume = np.zeros((3, 5, 6), np.uint8)
+    volume[1, 2, 4] = volume[2, 0, 4] = 7
+    assert bounds_of(volume) == (slice(1, 3), slice(0, 3), slice(4, 5))
+    assert bounds_of(np.zeros((3, 5))) == (slice(0, 0), slice(0, 0))
+    assert Region.around(volume[1]) == Region(2, 4, 3, 5)
+    assert Region.around(volume[0]).is_empty

@@ -53,7 +53,7 @@ def test_units_are_read_back(tmp_path, ending):
     loaded = read_image(path)
 
     assert loaded.units == ("millisecond", "nanometer", "nanometer")
-    assert loaded.axes_of_stack((0, 1, 2)) == axes
+    assert loaded.axes_of_labels((0, 1, 2)) == axes
 
 
 def test_sizes_without_a_unit_are_those_of_the_format(tmp_path):
@@ -66,13 +66,13 @@ def test_sizes_without_a_unit_are_those_of_the_format(tmp_path):
     loaded = read_image(tmp_path / "a.ome.tif")
 
     assert loaded.units == ("micrometer", "", "micrometer")
-    assert loaded.axes_of_stack((0, 1, 2)).scale == (2.0, 1.0, 0.25)
+    assert loaded.axes_of_labels((0, 1, 2)).scale == (2.0, 1.0, 0.25)
 
 
 def test_an_image_that_says_nothing_gives_pixels():
     loaded = LoadedImage(np.zeros((2, 3, 4, 5)), axis_labels=("q", "c", "y", "x"))
 
-    assert loaded.axes_of_stack((0, 2, 3)) == LabelAxes.of(3)
+    assert loaded.axes_of_labels((0, 2, 3)) == LabelAxes.of(3)
 
 
 def test_sizes_that_can_not_be_written_are_pixels():
@@ -80,7 +80,7 @@ def test_sizes_that_can_not_be_written_are_pixels():
         np.zeros((2, 4, 5)), ("t", "y", "x"), False, (0.0, 0.5, 0.5), units=("s", "um", "um")
     )
 
-    assert loaded.axes_of_stack((0, 1, 2)) == LabelAxes(
+    assert loaded.axes_of_labels((0, 1, 2)) == LabelAxes(
         ("t", "y", "x"), (1.0, 0.5, 0.5), ("", "um", "um")
     )
 

@@ -56,7 +56,7 @@ def test_the_size_of_a_pixel_is_in_the_file(tmp_path, ending):
         write(1, np.ones((3, 5)))
 
     loaded = read_image(path)
-    assert loaded.axes_of_stack((0, 1, 2)) == axes
+    assert loaded.axes_of_labels((0, 1, 2)) == axes
     assert np.asarray(loaded.data[...]).sum() == 15
 
 

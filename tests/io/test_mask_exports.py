@@ -183,3 +183,13 @@ def test_ome_zarr_needs_a_folder_and_at_most_five_axes(labels, tmp_path):
         save_ome_zarr(labels, tmp_path / "no" / "a.zarr")
     with pytest.raises(ExportError, match="up to five axes"):
         save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr")
+
+
+def test_geojson_tells_the_plane_and_the_time(labels, tmp_path):
+    movie = np.zeros((2, 3, *labels.shape), labels.dtype)
+    movie[1, 2] = labels == 1
+
+    path = save_geojson(movie, tmp_path / "a.geojson", CLASSES)
+
+    planes = [one["geometry"]["plane"] for one in json.loads(path.read_text())["features"]]
+    assert planes == [{"c": -1, "z": 2, "t": 1}]

@@ -1,8 +1,11 @@
 """One thread, one job at a time."""
 
+import gc
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
 from napari_sam3_assistant.core.delivery import deliver_inline
 from napari_sam3_assistant.jobs.job import Job, JobState
@@ -56,6 +59,28 @@ def test_a_new_job_cancels_the_running_one_and_waits_for_it():
     assert results == ["result"]
 
 
+def test_a_job_that_is_over_is_not_kept():
+    class Pixels:
+        """What a job works on."""
+
+    runner, pixels = JobRunner(deliver_inline), Pixels()
+    kept = weakref.ref(pixels)
+
+    def work(reporter, pixels=pixels):
+        yield pixels
+
+    job = Job("Work", work)
+    runner.start(job)
+    assert job.wait(5)
+    del job, work, pixels
+    deadline = time.monotonic() + 5  # the worker lets go a moment after it has told the end
+    while kept() is not None and time.monotonic() < deadline:
+        gc.collect()
+
+    assert kept() is None
+    runner.close()
+
+
 def test_farewell_is_said_last_and_on_the_worker_thread():
     runner, said = JobRunner(deliver_inline), threading.Event()
     where = []
@@ -82,9 +107,12 @@ def test_farewell_is_said_at_once_where_no_job_ever_ran():
 def test_python_waits_for_the_worker_before_it_goes(tmp_path):
     written = tmp_path / "written"
     script = f"""
+import gc
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 from napari_sam3_assistant.core.delivery import deliver_inline
 from napari_sam3_assistant.jobs.job import Job

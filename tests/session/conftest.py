@@ -62,7 +62,7 @@ class ArrayScene:
     def take_shot(self, image, kind):
         view = self.take_view(image)
         (channel,) = view.channels
-        target = Target("image", "image", channel.source.axes, channel.plane)
+        target = Target("image", "image", channel.source.axes, channel.plane, channel.source.shape)
         return Shot(target, view, PromptSet(points=(PointPrompt(20.0, 30.0),)))
 
     def prompt_state(self):

@@ -37,3 +37,19 @@ def test_the_oldest_states_are_dropped():
         history.push(state)
 
     assert [history.undo() for _ in range(3)] == [2, 1, 1]
+
+
+def test_states_that_take_too_much_room_are_dropped_but_for_the_latest():
+    history = History(0, fits=lambda states: sum(states) <= 60)
+    for state in (10, 20, 30, 1, 2, 3, 4):
+        history.push(state)
+    assert [history.undo() for _ in range(7)] == [3, 2, 1, 30, 20, 20, 20]
+
+    for _ in range(5):
+        history.redo()
+    history.amend(40)
+    assert [history.undo() for _ in range(6)] == [3, 2, 1, 30, 30, 30]
+
+    for state in (70, 70, 70, 70, 70, 70):
+        history.push(state)
+    assert [history.undo() for _ in range(5)] == [70] * 5

@@ -21,7 +21,7 @@ def model():
 
 
 def shot(*points, leading=()):
-    target = Target("key", "image", guess_axes(SHAPE), PlaneRef(leading))
+    target = Target("key", "image", guess_axes(SHAPE), PlaneRef(leading), SHAPE)
     prompts = PromptSet(points=tuple(PointPrompt(y, x) for y, x in points), text="cell")
     return Shot(target, view_of_array(np.broadcast_to(np.uint8(0), SHAPE)), prompts)
 
@@ -53,7 +53,7 @@ def test_the_seeds_three_messages(model):
         "1 prompt outside the region took no part.",
         "Large-image mode OFF: full-image inference.",
     ]
-    assert model.active_roi is None
+    assert model.active_rois == ()
 
 
 def test_each_plane_has_a_region_of_its_own(model):

@@ -161,3 +161,20 @@ def test_a_note_that_does_not_say_all_is_refused(open_bench, saved, change, said
 
     with pytest.raises(ExportError, match=said):
         api.rerun(path, image=file)
+
+
+def test_save_to_file_writes_the_note_as_well(open_bench, balls, tmp_path):
+    file = tmp_path / "balls.tif"
+    tifffile.imwrite(file, balls, photometric="minisblack")
+    bench = open_bench()
+    bench.click(4, 20, 20, on=1)
+    bench.start()
+    path = tmp_path / "labels.ome.tif"
+    for frame in (4, 8):  # the note tells of the latest labels of that name
+        bench.click(frame, 40, 50, on=2)
+        bench.go_on()
+        bench.finish(bench.session.saving.export(path))
+        made = api.rerun(f"{path}.json", image=file, output=tmp_path / f"again_{frame}.npy")
+
+        np.testing.assert_array_equal(np.load(made.path), np.asarray(bench.labels.data))
+        np.testing.assert_array_equal(tifffile.imread(path), np.asarray(bench.labels.data))

@@ -28,7 +28,7 @@ def preview(count, *, leading=(), text="", score=0.5):
         ObjectRecord(number, square, Region(0, 0, 2, 3), score, text)
         for number in range(1, count + 1)
     )
-    target = Target("key", "cells\t1", guess_axes((9, 9)), PlaneRef(leading))
+    target = Target("key", "cells\t1", guess_axes((9, 9)), PlaneRef(leading), (9, 9))
     labels = np.zeros((9, 9), np.uint32)
     return Preview(target, Segmentation(labels, objects, Region.whole((9, 9)), MADE_BY), 1.0)
 

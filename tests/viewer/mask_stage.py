@@ -20,8 +20,8 @@ class MaskStage:
         self.collection = self.binding.session.collection
 
     def settle(self):
-        """Deliver results until nothing runs any more."""
-        while self.model.running:
+        """Deliver results until nothing runs any more, and do what was put off."""
+        while self.model.running or not self._calls.empty():
             self._calls.get(timeout=30)()
         return self.model.message.text
 
@@ -29,11 +29,6 @@ class MaskStage:
         """Deliver the next result, if something runs."""
         if self.model.running:
             self._calls.get(timeout=30)()
-
-    def drain(self):
-        """Do what was put off, such as drawing."""
-        while not self._calls.empty():
-            self._calls.get()()
 
     def add(self, labels, target=True, **options):
         layer = self.viewer.add_labels(np.array(labels), **options)

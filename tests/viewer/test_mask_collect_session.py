@@ -224,3 +224,52 @@ def test_a_folder_that_is_missing_is_said(stage, preview, tmp_path):
     stage.collection.export()
 
     assert "does not exist" in stage.settle()
+
+
+def test_names_of_classes_go_on_through_both_merges(stage, preview, tmp_path):
+    save(stage, "myelin", 4, label=1)
+    save(stage, "axon", 7, label=2)
+    stage.model.merge_chosen = tuple(one.key for one in stage.model.layers if one.accepted)
+    stage.collection.merge_accepted()
+    stage.settle()
+    stage.model.final_chosen = (stage.key(stage.viewer.layers["class_working_mask"]),)
+    stage.collection.merge_final()
+    stage.settle()
+
+    assert stage.viewer.layers["final_training_mask"].metadata["class_names"] == {
+        4: "myelin",
+        7: "axon",
+    }
+
+
+def test_two_classes_of_one_value_are_told(stage, preview):
+    save(stage, "myelin", 4, label=1)
+    save(stage, "axon", 4, label=2)
+    stage.model.merge_chosen = tuple(one.key for one in stage.model.layers if one.accepted)
+    stage.collection.merge_accepted()
+
+    said = stage.settle()
+
+    assert said.startswith("Merged 2 accepted object layers")
+    assert said.endswith("“myelin” and “axon” became one: both have the value 4.")
+
+
+def test_the_overlap_is_not_shown_for_other_layers_than_those_ticked(stage, preview):
+    save(stage, "myelin", 4)
+    save(stage, "myelin", 4)
+    stage.model.merge_chosen = tuple(one.key for one in stage.model.layers if one.accepted)
+    stage.collection.count_overlap()
+    stage.settle()
+    assert stage.model.merge_overlap == 4
+
+    stage.viewer.layers.remove("myelin_one")
+
+    assert stage.model.merge_overlap == -1
+
+
+@pytest.mark.parametrize("path", ["/", ".", "~nobody-of-this-name/mask"])
+def test_what_is_no_name_of_a_file_is_a_sentence(stage, preview, path):
+    stage.model.output, stage.model.path = "SAM3 preview labels", path
+
+    with pytest.raises(MaskError, match="is no name of a file"):
+        stage.collection.export()

@@ -1,18 +1,21 @@
 """From a run to layers, and back by undo: through the session, on a viewer without a window."""
 
 import gc
+import queue
 import weakref
 
 import dask.array as da
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.tasks import Task, Tool
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import MaskError, PromptError
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.masks.binding import masks_for
 
 
 def names(viewer):
@@ -48,6 +51,32 @@ def test_a_run_gives_labels_and_boxes_that_lie_on_the_image(viewer, binding, run
     y0, x0, y1, x1 = record.bbox
     np.testing.assert_allclose(boxes.data[0].min(0), [y0 - 0.5, x0 - 0.5])
     np.testing.assert_allclose(boxes.data[0].max(0), [y1 - 0.5, x1 - 0.5])
+
+
+def test_a_mask_operation_is_not_undone_into_the_labels_of_the_next_run(viewer, binding, run, disc):
+    calls = queue.SimpleQueue()
+    masks = masks_for(viewer, calls.put)
+    masks.hold()
+    viewer.add_image(disc, name="cells")
+    click(binding, 20.0, 30.0)
+    run()
+    labels = viewer.layers["SAM3 preview labels"]
+    masks.model.target = str(labels.unique_id)
+    before = np.count_nonzero(labels.data)
+    masks.session.cleanup.apply(Operation.SHRINK)
+    while masks.model.running:
+        calls.get(timeout=30)()
+    assert np.count_nonzero(labels.data) < before
+
+    click(binding, 22.0, 32.0)
+    run()
+    found = np.array(labels.data)
+
+    assert found.any()
+    with pytest.raises(MaskError, match="nothing to undo"):
+        masks.session.cleanup.undo()
+    np.testing.assert_array_equal(labels.data, found)
+    masks.release()
 
 
 def test_what_made_a_mask_stands_on_its_layer(viewer, binding, run, disc):

@@ -1,31 +1,27 @@
 """A person at the keyboard and the mouse, images to work on, and an engine with a gate."""
 
+import sys
 import threading
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import (
-    QAbstractButton,
-    QApplication,
-    QComboBox,
-    QLabel,
-    QLineEdit,
-    QProgressBar,
-)
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QLineEdit, QProgressBar
 from skimage.draw import disk
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests are not a package
+Person = import_module("person").Person
 
 PREVIEW = "SAM3 preview labels"
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
-LEFT = Qt.MouseButton.LeftButton
 
 
-class User:
-    """Somebody who sees the window, moves the mouse and types; knows no private name."""
+class User(Person):
+    """Somebody who works in the widget; knows no private name."""
 
     def __init__(self, viewer, qtbot):
         self.viewer = viewer
@@ -47,16 +43,7 @@ class User:
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         self.settle()
 
-    def settle(self):
-        """Let Qt do all that it has put off."""
-        for _ in range(3):
-            QApplication.sendPostedEvents()
-            QApplication.processEvents()
-
     # -- what there is to see -------------------------------------------------------------
-
-    def button(self, name):
-        return self.widget.findChild(QAbstractButton, name)
 
     def combo(self, name):
         return self.widget.findChild(QComboBox, name)
@@ -100,11 +87,6 @@ class User:
 
     # -- the panel ------------------------------------------------------------------------
 
-    def click(self, name):
-        button = self.button(name)
-        assert button.isEnabled(), f"{name} is greyed out"
-        QTest.mouseClick(button, LEFT)
-
     def choose(self, task, tool=None):
         self.click(f"task_{task}")
         if tool is not None:
@@ -133,61 +115,6 @@ class User:
 
     def wait(self, condition):
         self.qtbot.waitUntil(condition, timeout=20_000)
-
-    # -- the canvas -----------------------------------------------------------------------
-
-    @property
-    def canvas(self):
-        return self.window.findChild(QOpenGLWidget)
-
-    def _spot(self, layer, pixel):
-        """Where on the canvas a pixel of a layer is shown."""
-        world = np.asarray(layer.data_to_world(pixel))[-2:]
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
-        y, x = (world - np.asarray(camera.center)[-2:]) * camera.zoom
-        size = self.canvas.size()
-        spot = QPoint(round(size.width() / 2 + x), round(size.height() / 2 + y))
-        assert self.canvas.rect().contains(spot), f"pixel {pixel} is not on the canvas"
-        return spot
-
-    def look_at_all(self):
-        self.settle()
-        self.viewer.reset_view()
-        self.settle()
-
-    def click_at(self, layer, pixel):
-        self._move(self._spot(layer, pixel), Qt.MouseButton.NoButton)
-        QTest.mouseClick(self.canvas, LEFT, pos=self._spot(layer, pixel))
-        self.settle()
-
-    def drag(self, layer, *pixels):
-        spots = [self._spot(layer, pixel) for pixel in pixels]
-        self._move(spots[0], Qt.MouseButton.NoButton)
-        QTest.mousePress(self.canvas, LEFT, pos=spots[0])
-        for spot in spots[1:]:
-            self._move(spot, LEFT)
-        QTest.mouseRelease(self.canvas, LEFT, pos=spots[-1])
-        self.settle()
-
-    def _move(self, spot, held):
-        # QTest.mouseMove moves the pointer of the system, which holds no button.
-        canvas = self.canvas
-        event = QMouseEvent(
-            QEvent.Type.MouseMove,
-            QPointF(spot),
-            QPointF(canvas.mapToGlobal(spot)),
-            Qt.MouseButton.NoButton,
-            held,
-            Qt.KeyboardModifier.NoModifier,
-        )
-        QApplication.sendEvent(canvas, event)
-        # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
-        self.qtbot.wait(20)
-
-    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
-        self.canvas.setFocus()
-        QTest.keyClick(self.canvas, key, modifier)
-        self.settle()
 
     def undo(self):
         self.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_sam3_assistant.widgets import chime_player
 from napari_sam3_assistant.widgets.chime_player import ChimePlayer
+from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has one player, its own")
 
@@ -142,3 +143,19 @@ def test_the_box_stands_in_both_modes_and_is_remembered(user, machine, qtbot):
     assert user.button("sound").isChecked()
     QTest.qWait(50)
     assert len(machine.calls) == 1
+
+
+def test_two_widgets_on_one_viewer_chime_once(user, machine, qtbot):
+    machine.install("aplay")
+    second = MainWidget(user.viewer)
+    qtbot.addWidget(second)
+    due = second.binding.session.chime.due
+
+    due.emit()
+    qtbot.waitUntil(lambda: machine.calls != [])
+    QTest.qWait(100)
+    assert len(machine.calls) == 1
+
+    user.close_dock()
+    due.emit()
+    qtbot.waitUntil(lambda: len(machine.calls) == 2)

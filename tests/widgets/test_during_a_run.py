@@ -55,6 +55,20 @@ def test_the_image_may_be_removed(running, gate):
     assert not running.button("run_preview").isEnabled()
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (3, 120, 150)])
+def test_the_image_may_get_another_shape(running, gate, shape):
+    running.viewer.layers["image"].data = np.zeros(shape, np.uint8)
+
+    go_on(running, gate)
+
+    assert not running.has(PREVIEW)
+    assert running.status == (
+        "⚠ “image” has another shape now; earlier results do not fit it. Run again."
+    )
+    assert running.results == "No preview result yet."
+    assert not running.button("accept").isEnabled()
+
+
 def test_a_second_image_may_be_added(running, gate, discs):
     running.viewer.add_image(np.zeros((50, 60)), name="second")
 

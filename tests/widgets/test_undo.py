@@ -93,11 +93,13 @@ def test_after_accept(open_window, discs):
     accepted = user.viewer.layers[ACCEPTED]
 
     user.undo()
+    assert user.status == "The last step is taken back."
     assert not accepted.data.any()
     assert points_of(user) == [[30, 40]]
     np.testing.assert_array_equal(user.preview, found)
 
     user.redo()
+    assert user.status == "The step is done again."
     np.testing.assert_array_equal(accepted.data, found)
     assert points_of(user) == []
     assert user.preview is None

@@ -48,3 +48,11 @@ def test_every_other_format_writes_its_file(tmp_path, format_):
 )
 def test_the_ending_follows_the_format(name, format_, expected):
     assert with_suffix(Path(name), format_) == Path(expected)
+
+
+def test_one_plane_of_a_stack_is_one_plane_as_png(tmp_path):
+    path = tmp_path / "plane.png"
+
+    list(export_masks(MaskExport(LABELS[None], path, ExportFormat.PNG, "image"), NullReporter()))
+
+    np.testing.assert_array_equal(iio.imread(path), LABELS)

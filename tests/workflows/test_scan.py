@@ -96,6 +96,32 @@ def test_labels_fill_in_while_the_scan_goes_on(engine, plane_of_squares, tmp_pat
     assert found[-1] == np.count_nonzero(truth)
 
 
+def test_two_scans_do_not_write_to_the_same_labels_at_once(engine, plane_of_squares, tmp_path):
+    image, truth = plane_of_squares
+    first = scan(engine, request_of(image, tmp_path), NullReporter())
+    for _ in range(4):
+        next(first)
+
+    for changes in ({}, {"overwrite": True}):
+        with pytest.raises(ExportError, match=r"Another scan is writing .* now"):
+            run(engine, request_of(image, tmp_path, **changes))
+
+    *_, result = first
+    assert same_partition(labels_at(result.path), truth)
+    assert not (tmp_path / "labels.zarr.scan").exists()
+
+
+def test_the_image_itself_is_never_replaced(engine, plane_of_squares, tmp_path):
+    image, _ = plane_of_squares
+    zarr.save_array(str(tmp_path / "labels.zarr"), image)
+    request = request_of(image, tmp_path, overwrite=True, paths={0: tmp_path / "labels.zarr"})
+
+    with pytest.raises(ExportError, match="would replace"):
+        run(engine, request)
+
+    np.testing.assert_array_equal(zarr.load(str(tmp_path / "labels.zarr")), image)
+
+
 def test_each_tile_is_read_once_and_the_next_one_ahead(engine, bright, plane_of_squares, tmp_path):
     image, _ = plane_of_squares
     read_when = []

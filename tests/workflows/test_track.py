@@ -303,7 +303,7 @@ def test_prompts_that_find_nothing_are_said(tracking):
 
 
 def test_an_object_id_below_1_is_refused(tracking):
-    with pytest.raises(PromptError, match="object id 0 is below 1"):
+    with pytest.raises(PromptError, match="object id 0 can't be used"):
         tracking.add({5: PromptSet(points=(PointPrompt(20, 16, object_id=0),))}, REPORTER)
 
 

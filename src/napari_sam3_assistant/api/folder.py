@@ -10,6 +10,7 @@ from napari_sam3_assistant.api.prompt_arguments import prompt_set
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.phrase_list import parse_phrases
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
+from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.workflows.folder import FolderRequest, FolderRow
 from napari_sam3_assistant.workflows.folder import segment_folder as _segment_folder
 
@@ -81,12 +82,13 @@ def segment_folder(
     ExportError
         If the output folder can't be made.
     """
+    check_ending(Path(f"labels{ending}"))
     request = FolderRequest(
         Path(source).expanduser(),
         Path(output).expanduser(),
         prompt_set(points, boxes, exemplars, None, None, (0, 0)),
         PredictOptions(threshold),
-        parse_phrases("\n".join(texts)),
+        parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,
         ending,
         None if model_folder is None else Path(model_folder).expanduser(),

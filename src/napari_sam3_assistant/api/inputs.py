@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_sam3_assistant.core.views import ImageView
+    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,13 +34,10 @@ class Source:
     image: LoadedImage
     path: Path | None = None
 
-    def plane_scale(self, view: ImageView) -> tuple[float, float]:
-        """Return the length of a pixel along y and x; 1 where the file does not say."""
+    def plane_axes(self, view: ImageView) -> LabelAxes:
+        """Return the size of a pixel along y and x, and what it counts in, as the file says."""
         axes = view.channels[0].source.axes
-        scale = self.image.scale
-        if scale is None or len(scale) != axes.ndim:
-            return (1.0, 1.0)
-        return (scale[axes.y], scale[axes.x])
+        return self.image.axes_of_labels((axes.y, axes.x))
 
 
 def source_of(

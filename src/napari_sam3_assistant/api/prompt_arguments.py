@@ -17,7 +17,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -52,6 +52,8 @@ def prompt_set(
     PromptError
         If a value can't be used.
     """
+    points, boxes, exemplars = map(tuple, (points, boxes, exemplars))
+    check_lists(points, boxes, exemplars)
     return PromptSet(
         points=tuple(_point(point) for point in points),
         boxes=tuple(BoxPrompt(Region.from_box(box)) for box in boxes),
@@ -62,6 +64,16 @@ def prompt_set(
         masks=() if mask is None else (_mask(np.asarray(mask), shape),),
         text=(text or "").strip(),
     )
+
+
+def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:
+    """Raise PromptError where a single prompt is given in place of a list of them."""
+    for given in prompts:
+        for one in given:
+            if np.ndim(one) == 0:
+                raise PromptError(
+                    f"{given} is no list of prompts.", "Put it in a list, as in points=[(120, 85)]."
+                )
 
 
 def _point(point: Sequence[float]) -> PointPrompt:

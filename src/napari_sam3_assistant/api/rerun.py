@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.api.inputs import opened
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.io.free_name import free_name
-from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.io.sidecar import read_sidecar
 from napari_sam3_assistant.workflows.rerun import RerunRequest, differences
 from napari_sam3_assistant.workflows.rerun import rerun as _rerun
@@ -85,6 +86,9 @@ def rerun(
     request = RerunRequest(
         note, path.parent, None if image is None else Path(image).expanduser(), target
     )
+    check_output(target, replaces=False)
+    if note.tiles is None:
+        check_ending(target)
     with opened(engine or note.engine.engine, weights, device) as ready:
         result = next(_rerun(ready, request, reporter or NullReporter()))
     if isinstance(result, ScanResult):

@@ -70,7 +70,7 @@ def scan(
     contrast, plane, channel_axis, channel, axis_labels, rgb
         As :func:`segment` takes them; of a file, its own axes are the default.
     scale : (y, x), optional
-        Length of a pixel; by default what the file says.
+        Length of a pixel; by default what the file says, and in its units.
     unit : str
         What ``scale`` counts in, such as ``micrometer``.
     overwrite : bool
@@ -113,7 +113,7 @@ def scan(
         Path(output).expanduser(),
         PredictOptions(threshold),
         TileOptions(tile, overlap),
-        LabelAxes.of(2, scale=scale or source.plane_scale(view), unit=unit),
+        LabelAxes.of(2, scale=scale, unit=unit) if scale else source.plane_axes(view),
         overwrite,
         None if model_folder is None else Path(model_folder).expanduser(),
         {} if source.path is None else dict.fromkeys(tokens, source.path),

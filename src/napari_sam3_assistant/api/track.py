@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.inputs import opened
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
+from napari_sam3_assistant.api.track_frames import TrackFrames
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.tracks import Direction, Span
@@ -13,15 +13,13 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.track import TrackRequest
-from napari_sam3_assistant.workflows.track import track as _track
 from napari_sam3_assistant.workflows.track_checks import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
-    from napari_sam3_assistant.core.tracks import FrameResult
 
 
 def track(
@@ -48,7 +46,7 @@ def track(
     axis_labels: Sequence[str] | None = None,
     rgb: bool | None = None,
     reporter: Reporter | None = None,
-) -> Iterator[FrameResult]:
+) -> TrackFrames:
     """Spread prompts through the slices of a stack, or the frames of a video.
 
     All arguments are checked before anything is read or loaded. Frames are read one at a time,
@@ -102,10 +100,10 @@ def track(
 
     Returns
     -------
-    iterator of FrameResult
-        ``frame``, ``labels`` (Y, X) uint32 and ``objects``, in the order in which they are done:
-        forward from the prompts, then backward. A frame between two prompted frames may come
-        twice, the second time with more objects.
+    TrackFrames
+        An iterator of FrameResult: ``frame``, ``labels`` (Y, X) uint32 and ``objects``, in the
+        order in which they are done: forward from the prompts, then backward. A frame between
+        two prompted frames may come twice, the second time with more objects.
 
     Raises
     ------
@@ -152,15 +150,4 @@ def track(
         else registry.spec_for(engine, model_folder)
     )
     check_prompts(spec, prompts, source)
-    return _run(request, engine, model_folder, device, reporter or NullReporter())
-
-
-def _run(
-    request: TrackRequest,
-    engine: str | EncodingEngine,
-    model_folder: str | Path | None,
-    device: str,
-    reporter: Reporter,
-) -> Iterator[FrameResult]:
-    with opened(engine, model_folder, device) as ready:
-        yield from _track(ready, request, reporter)
+    return TrackFrames(request, engine, model_folder, device, reporter or NullReporter())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.api.prompt_arguments import check_lists
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.frames import FrameSource
 from napari_sam3_assistant.core.images import level_zero
@@ -155,6 +156,8 @@ def prompts_by_frame(
         "exemplars": _by_frame(exemplars, frame),
         "masks": _by_frame(mask, frame),
     }
+    for kind in ("points", "boxes", "exemplars"):
+        check_lists(*given[kind].values())
     frames = sorted({number for kind in given.values() for number in kind} | {frame})
     phrase = (text or "").strip()
     return {
@@ -196,7 +199,13 @@ def _box(values: Sequence[float]) -> BoxPrompt:
 
 
 def _object(numbers: list[float], position: int) -> int | None:
-    return int(numbers[position]) if len(numbers) > position else None
+    if len(numbers) <= position:
+        return None
+    if not numbers[position].is_integer():
+        raise PromptError(
+            f"The object id {numbers[position]} is no whole number.", "Number objects from 1."
+        )
+    return int(numbers[position])
 
 
 def _exemplar(values: Sequence[float]) -> ExemplarPrompt:

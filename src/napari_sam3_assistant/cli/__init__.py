@@ -6,7 +6,10 @@ One module a command.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
@@ -14,7 +17,7 @@ from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan
 from napari_sam3_assistant.errors import Sam3AssistantError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 when it worked, 1 when devices do not agree, 2 when the input can't be used, 130 when
-        the user stopped it.
+        it was stopped by Ctrl+C or by the system (SIGTERM).
     """
+    # Python has none of these where they were closed, and argparse and ours write to them.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     parser = argparse.ArgumentParser(
         prog="napari-sam3", description="Segment images without opening a window."
     )
@@ -40,10 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add(commands)
     chosen = parser.parse_args(arguments)
     try:
-        return int(chosen.command(chosen))
+        with _stopped_by_the_system():
+            return int(chosen.command(chosen))
     except Sam3AssistantError as error:
         sys.stderr.write(f"napari-sam3: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"napari-sam3: {error.filename or 'A file'}: {error.strerror or error}.\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("napari-sam3: Stopped.\n")
         return 130
+
+
+@contextmanager
+def _stopped_by_the_system() -> Iterator[None]:
+    """Let SIGTERM, as a cluster sends it before it kills, end the work as Ctrl+C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

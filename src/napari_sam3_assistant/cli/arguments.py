@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, PromptError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_sam3_assistant.api import Segmentation
 
 
@@ -24,16 +25,32 @@ def tell(result: Segmentation, seconds: float, *paths: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line."""
-    sys.stdout.write(f"{line}\n")
+    """Print a line at once; the work goes on where nobody reads it any more (``| head``).
+
+    Raises
+    ------
+    ExportError
+        If it can't be printed, such as into a file on a full disk.
+    """
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still in the buffer would be tried again, and fail, when Python ends.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+        if not isinstance(error, BrokenPipeError):
+            raise ExportError(
+                f"What was found can't be printed: {error.strerror}.",
+                "Print it elsewhere; the files that are finished stay.",
+            ) from error
 
 
-def writable_folder(path: Path) -> None:
-    """Raise ExportError unless the folder of an output file is there."""
-    if not path.parent.is_dir():
-        raise ExportError(
-            f"The output folder {path.parent} does not exist.", "Make it, or choose another one."
-        )
+def path_of(text: str) -> Path:
+    """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ArgumentTypeError(f"{text}: {error}") from error
 
 
 def numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
@@ -64,9 +81,23 @@ def numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
         wanted = " or ".join(map(str, lengths))
         raise PromptError(
             f"{option} {text}: {len(values)} numbers, but {wanted} are needed.",
-            "See 'napari-sam3 segment --help'.",
+            "Give the command --help to see how it is written.",
         )
     return values
+
+
+def whole_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[int]:
+    """Read whole numbers with commas between them, as :func:`numbers` does.
+
+    Raises
+    ------
+    PromptError
+        If it can't be read so.
+    """
+    values = numbers(text, lengths, option)
+    if not all(value.is_integer() for value in values):
+        raise PromptError(f"{option} {text}: these are not whole numbers.", "Count from 0.")
+    return [int(value) for value in values]
 
 
 def signed(text: str, count: int, option: str) -> list[float]:

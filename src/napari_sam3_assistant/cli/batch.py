@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers, say, signed
+from napari_sam3_assistant.cli.arguments import numbers, path_of, say, signed
 from napari_sam3_assistant.cli.options import add_engine, engine_arguments
 from napari_sam3_assistant.cli.terminal import TerminalReporter
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from napari_sam3_assistant.api import FolderRow
 
@@ -27,8 +27,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "but sam3_summary.csv; what is finished is skipped when the command is given again."
         ),
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="folder of the images")
-    parser.add_argument("output", type=Path, metavar="OUT", help="folder for the labels")
+    parser.add_argument("source", type=path_of, metavar="IN", help="folder of the images")
+    parser.add_argument("output", type=path_of, metavar="OUT", help="folder for the labels")
     parser.add_argument(
         "--pattern",
         default="*",
@@ -45,7 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--text", action="append", default=[], help="a short phrase; may be repeated"
     )
     prompts.add_argument(
-        "--texts", type=Path, metavar="FILE", help="phrases, one a line; # begins a comment"
+        "--texts", type=path_of, metavar="FILE", help="phrases, one a line; # begins a comment"
     )
     prompts.add_argument("--point", action="append", default=[], metavar="Y,X,+|-")
     prompts.add_argument("--box", action="append", default=[], metavar="Y0,X0,Y1,X1")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import tell
+from napari_sam3_assistant.cli.arguments import path_of, tell
 from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.labels import save_labels
@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-o",
         "--output-folder",
-        type=Path,
+        type=path_of,
         default=Path("napari-sam3-demo"),
         metavar="FOLDER",
         help="where to write (default: %(default)s)",

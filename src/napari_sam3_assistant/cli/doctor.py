@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import say
+from napari_sam3_assistant.cli.arguments import path_of, say
 from napari_sam3_assistant.cli.terminal import TerminalReporter
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("doctor", help="say what is installed and what is missing")
     parser.add_argument(
         "--compare-devices",
-        type=Path,
+        type=path_of,
         metavar="MODEL_FOLDER",
         help="run the folder's model on every device that works, and compare the results with "
         "those of the CPU",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from getpass import getpass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import say
+from napari_sam3_assistant.cli.arguments import path_of, say
 from napari_sam3_assistant.cli.terminal import TerminalReporter
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "again, and goes on where it was."
         ),
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to")
+    parser.add_argument("folder", type=path_of, metavar="FOLDER", help="where to")
     parser.add_argument(
         "--repo",
         default="facebook/sam3",

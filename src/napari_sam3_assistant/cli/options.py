@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers
+from napari_sam3_assistant.cli.arguments import numbers, path_of, whole_numbers
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="see 'napari-sam3 doctor' (default: the one that reads the model folder, "
         "without a folder the built-in one)",
     )
-    engine.add_argument("--model-folder", type=Path, metavar="FOLDER", help="the SAM 3 weights")
+    engine.add_argument("--model-folder", type=path_of, metavar="FOLDER", help="the SAM 3 weights")
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     engine.add_argument(
         "--threshold",
@@ -78,7 +77,7 @@ def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.contrast is not None:
         low, high = numbers(chosen.contrast, (2,), "--contrast")
         contrast = (low, high)
-    plane = chosen.plane and [int(value) for value in numbers(chosen.plane, (), "--plane")]
+    plane = chosen.plane and whole_numbers(chosen.plane, (), "--plane")
     return {
         "plane": plane,
         "contrast": contrast,

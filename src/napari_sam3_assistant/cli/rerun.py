@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import say
+from napari_sam3_assistant.cli.arguments import path_of, say
 from napari_sam3_assistant.cli.terminal import TerminalReporter
 
 if TYPE_CHECKING:
@@ -16,16 +15,16 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("rerun", help="make labels again from the note beside them")
-    parser.add_argument("sidecar", type=Path, metavar="SIDECAR", help="the .json beside labels")
+    parser.add_argument("sidecar", type=path_of, metavar="SIDECAR", help="the .json beside labels")
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path_of,
         metavar="LABELS",
         help="the new labels (default: a free name beside the old ones)",
     )
-    parser.add_argument("--image", type=Path, help="the image, if it was moved")
-    parser.add_argument("--model-folder", type=Path, metavar="FOLDER", help="if it was moved")
+    parser.add_argument("--image", type=path_of, help="the image, if it was moved")
+    parser.add_argument("--model-folder", type=path_of, metavar="FOLDER", help="if it was moved")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.set_defaults(command=run)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import say, signed, writable_folder
+from napari_sam3_assistant.cli.arguments import path_of, say, signed
 from napari_sam3_assistant.cli.options import (
     add_engine,
     add_plane,
@@ -16,6 +15,7 @@ from napari_sam3_assistant.cli.options import (
     plane_arguments,
 )
 from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.io.outputs import check_folder, check_output
 from napari_sam3_assistant.io.tables import write_table
 
 if TYPE_CHECKING:
@@ -32,16 +32,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "where it was when the same command is given again."
         ),
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr")
+    parser.add_argument(
+        "image", type=path_of, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+    )
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="LABELS.zarr",
         help="OME-Zarr folder for the labels",
     )
-    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="write the objects as CSV")
+    parser.add_argument(
+        "--table", type=path_of, metavar="FILE.csv", help="write the objects as CSV"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the labels if they exist")
     prompts = parser.add_argument_group("prompts, in pixels, y before x")
     prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
@@ -60,9 +64,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Scan the image that was named."""
-    writable_folder(chosen.output)
+    check_folder(chosen.output)
     if chosen.table is not None:
-        writable_folder(chosen.table)
+        check_output(chosen.table, chosen.image, chosen.output)
     began = time.monotonic()
     with TerminalReporter() as reporter:
         result = api.scan(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers, signed, tell, writable_folder
+from napari_sam3_assistant.cli.arguments import numbers, path_of, signed, tell
 from napari_sam3_assistant.cli.options import (
     add_engine,
     add_plane,
     engine_arguments,
     plane_arguments,
 )
+from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.outputs import check_output
 
 if TYPE_CHECKING:
     import argparse
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("segment", help="segment one plane of an image")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr")
+    parser.add_argument(
+        "image", type=path_of, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+    )
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="LABELS",
         help="file for the labels: .tif, .png or .npy",
@@ -57,7 +60,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="Y0,X0,Y1,X1[,+|-]",
         help="a box around an example of what to find; may be repeated",
     )
-    prompts.add_argument("--mask", type=Path, metavar="FILE", help="image, non-zero where painted")
+    prompts.add_argument(
+        "--mask", type=path_of, metavar="FILE", help="image, non-zero where painted"
+    )
     prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
     add_engine(parser)
     add_plane(parser)
@@ -66,8 +71,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
-    writable_folder(chosen.output)
+    check_output(chosen.output, chosen.image, *([chosen.mask] if chosen.mask else ()))
+    check_ending(chosen.output)
     image = read_image(chosen.image)
+    look: dict[str, Any] = {
+        **plane_arguments(chosen),
+        "axis_labels": image.axis_labels,
+        "rgb": image.rgb,
+    }
     began = time.monotonic()
     result = api.segment(
         image.data,
@@ -77,10 +88,9 @@ def run(chosen: argparse.Namespace) -> int:
         mask=None if chosen.mask is None else np.asarray(read_image(chosen.mask).data),
         text=chosen.text,
         **engine_arguments(chosen),
-        **plane_arguments(chosen),
-        axis_labels=image.axis_labels,
-        rgb=image.rgb,
+        **look,
     )
-    save_labels(result.labels, chosen.output)
+    axes = view_of_array(image.data, **look).channels[0].source.axes
+    save_labels(result.labels, chosen.output, image.axes_of_labels((axes.y, axes.x)))
     tell(result, time.monotonic() - began, chosen.output)
     return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_arguments import frame_source
-from napari_sam3_assistant.cli.arguments import numbers, say, writable_folder
+from napari_sam3_assistant.cli.arguments import numbers, path_of, say, whole_numbers
 from napari_sam3_assistant.cli.options import (
     add_engine,
     add_plane,
@@ -23,11 +23,13 @@ from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.label_stacks import check_stack_path, open_label_stack
+from napari_sam3_assistant.io.outputs import check_apart, check_output
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from pathlib import Path
 
+    from napari_sam3_assistant.api.track_frames import TrackFrames
     from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
@@ -41,18 +43,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "that are done are kept."
         ),
     )
-    parser.add_argument("stack", type=Path, metavar="STACK", help="TIFF, NumPy or zarr")
+    parser.add_argument("stack", type=path_of, metavar="STACK", help="TIFF, NumPy or zarr")
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="LABELS",
         help="for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)",
     )
     parser.add_argument(
         "--csv",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="a table with one row for each frame and object: area, centroid, score",
     )
@@ -108,10 +110,12 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Follow the objects that were named, and write each frame as it is done."""
     output = check_stack_path(chosen.output)
+    read = [chosen.stack, *(_place(text, 0)[1] for text in chosen.mask)]
+    check_apart(output, *read)
     if chosen.csv is not None:
-        writable_folder(chosen.csv)
+        check_output(chosen.csv, output, *read)
     image = read_image(chosen.stack)
-    axis = int(chosen.axis) if chosen.axis.lstrip("-").isdigit() else chosen.axis
+    axis = int(chosen.axis) if re.fullmatch(r"-?\d+", chosen.axis, re.ASCII) else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
         **plane_arguments(chosen),
@@ -119,7 +123,7 @@ def run(chosen: argparse.Namespace) -> int:
         "rgb": image.rgb,
     }
     source = frame_source(image.data, axis, **look)
-    bounds = chosen.frames and [int(value) for value in numbers(chosen.frames, (2,), "--frames")]
+    bounds = chosen.frames and whole_numbers(chosen.frames, (2,), "--frames")
     with TerminalReporter() as reporter:
         results = api.track(
             image.data,
@@ -138,19 +142,19 @@ def run(chosen: argparse.Namespace) -> int:
             **look,
         )
         layout = source.view.channels[0].source.axes
-        axes = image.axes_of_stack((source.axis, layout.y, layout.x))
-        _write(results, output, (len(source), *source.shape), axes, chosen.csv)
+        axes = image.axes_of_labels((source.axis, layout.y, layout.x))
+        _write(results, chosen, output, (len(source), *source.shape), axes)
     return 0
 
 
 def _write(
-    results: Iterable[api.FrameResult],
+    results: TrackFrames,
+    chosen: argparse.Namespace,
     output: Path,
     shape: tuple[int, int, int],
     axes: LabelAxes,
-    csv: Path | None,
 ) -> None:
-    """Write each frame and the table, and say what was done, also when it was stopped."""
+    """Write each frame, note and table, and say what was done, also when it was stopped."""
     ids: set[int] = set()
     frames: set[int] = set()
     table = TrackTable()
@@ -160,6 +164,7 @@ def _write(
         with open_label_stack(output, shape, axes) as write:
             for result in results:
                 write(result.frame, result.labels)
+                results.written(result)
                 frames.add(result.frame)
                 table.add(result)
                 ids |= {record.id for record in result.objects}
@@ -169,11 +174,12 @@ def _write(
         if not frames:
             raise
         stopped = error
+    results.save_note(output, chosen.stack, axes, table)
     count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
     say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
     say(str(output))
-    if csv is not None:
-        say(str(api.save_tracks(table, csv, TrackScale.of(axes.scale, axes.units))))
+    if chosen.csv is not None:
+        say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes.scale, axes.units))))
     if stopped is not None:
         raise stopped
 
@@ -191,9 +197,10 @@ def _by_frame(
             # A third number is the object's, as a sign is written with a sign.
             parts.insert(2, "+")
             signs = [2]
-        if signs not in ([], [count]):
+        if signs and (signs != [count] or option == "--box"):
             raise PromptError(
-                f"{option} {text}: + or - stands behind the {count} coordinates.",
+                f"{option} {text}: + or - stands behind the {count} coordinates of a point or an "
+                "example.",
                 "See 'napari-sam3 track --help'.",
             )
         for place in signs:
@@ -207,14 +214,19 @@ def _frame_of(text: str, frame: int, option: str) -> tuple[int, str]:
     head, colon, rest = text.partition(":")
     if not colon:
         return frame, text
-    return int(numbers(head, (1,), option)[0]), rest
+    return whole_numbers(head, (1,), option)[0], rest
 
 
 def _masks(texts: list[str], frame: int) -> dict[int, Any] | None:
     found: dict[int, Any] = {}
     for text in texts:
-        head, colon, rest = text.partition(":")
-        # "C:\mask.tif" is a path, "3:mask.tif" a frame and a path.
-        number, path = (int(head), rest) if colon and head.isdigit() else (frame, text)
+        number, path = _place(text, frame)
         found[number] = np.asarray(read_image(path).data)
     return found or None
+
+
+def _place(text: str, frame: int) -> tuple[int, Path]:
+    """Return the frame and the file of a mask."""
+    # "C:\mask.tif" is a path, "3:mask.tif" a frame and a path.
+    found = re.fullmatch(r"(\d+):(.*)", text, re.ASCII | re.DOTALL)
+    return (frame, path_of(text)) if found is None else (int(found[1]), path_of(found[2]))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+MOST_ID = 10**9
+"""The largest id of an object; engines count in 32 bits, and number on from there."""
+
+
 class PromptKind(StrEnum):
     """The kinds of prompt that an engine may accept."""
 
@@ -117,11 +121,28 @@ class MaskPrompt:
             If nothing is painted.
         """
         painted = np.asarray(mask) != 0
-        rows, columns = np.flatnonzero(painted.any(1)), np.flatnonzero(painted.any(0))
-        if rows.size == 0:
+        region = Region.around(painted)
+        if region.is_empty:
             raise PromptError("The mask is empty.", "Paint over the object first.")
-        region = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         return cls(painted[region.slices].copy(), region, object_id)
+
+    def to_plane(self, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """Return the painted pixels in a plane, those beyond its sides left out.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width of the plane.
+
+        Returns
+        -------
+        ndarray, shape (H, W), dtype bool
+            True where painted.
+        """
+        plane = np.zeros(shape, bool)
+        inside = self.region.intersect(Region.whole(shape))
+        plane[inside.slices] = self.mask[inside.localise(self.region).slices]
+        return plane
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +199,7 @@ class PromptSet:
         ------
         PromptError
             If there is no prompt, a coordinate is not finite, a point lies outside the
-            plane, or a box, example or mask does not touch it.
+            plane, a box, example or mask does not touch it, or an object's id is too large.
         """
         if not self.kinds:
             raise PromptError(
@@ -196,6 +217,14 @@ class PromptSet:
                 raise PromptError(
                     f"The point ({point.y:g}, {point.x:g}) lies outside the image of {size}.",
                     "Give y before x, in pixels, inside the image.",
+                )
+        named = [point.object_id for point in self.points]
+        named += [box.object_id for box in self.boxes]
+        named += [mask.object_id for mask in self.masks]
+        for id_ in named:
+            if id_ is not None and not 1 <= id_ <= MOST_ID:
+                raise PromptError(
+                    f"The object id {id_} can't be used.", f"Number objects from 1 to {MOST_ID}."
                 )
         regions = [prompt.region for prompt in self.boxes]
         regions += [prompt.region for prompt in self.exemplars]

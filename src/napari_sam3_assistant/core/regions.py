@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class Region:
     def whole(cls, shape: tuple[int, int]) -> Region:
         """Return the region of a whole plane of ``shape`` (height, width)."""
         return cls(0, 0, shape[0], shape[1])
+
+    @classmethod
+    def around(cls, mask: npt.NDArray[Any]) -> Region:
+        """Return the smallest region that holds all pixels that are not 0; may be empty."""
+        rows, columns = bounds_of(mask)
+        return cls(rows.start, columns.start, rows.stop, columns.stop)
 
     @classmethod
     def from_box(cls, box: Iterable[float]) -> Region:
@@ -139,3 +149,15 @@ class Region:
     def globalise(self, origin: Region) -> Region:
         """Return this region, counted from the first pixel of ``origin``, as of the plane."""
         return self.shift(origin.y0, origin.x0)
+
+
+def bounds_of(pixels: npt.NDArray[Any]) -> tuple[slice, ...]:
+    """Return the smallest box that holds all pixels that are not 0, a slice for each axis."""
+    bounds: list[slice] = []
+    for axis in range(pixels.ndim):
+        others = tuple(other for other in range(pixels.ndim) if other != axis)
+        at = np.flatnonzero(pixels.any(others))
+        bounds.append(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0))
+        # Mostly little is left for the other axes.
+        pixels = pixels[(*(slice(None),) * axis, bounds[-1])]
+    return tuple(bounds)

@@ -72,10 +72,9 @@ class ObjectRecord:
         soft : SoftMask or None
             How likely each pixel belongs to it.
         """
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if rows.size == 0:
+        crop = Region.around(mask)
+        if crop.is_empty:
             return None
-        crop = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
         return cls(id_, mask[crop.slices].copy(), crop.shift(*offset), score, text, soft)
 
     @property

@@ -75,13 +75,11 @@ class SoftMask:
         clip : Region, optional
             The pixels that the object may cover.
         """
-        seen = values > (_LOWEST_LOGIT if logits else FLOOR)
-        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        if rows.size == 0:
+        seen = Region.around(values > (_LOWEST_LOGIT if logits else FLOOR))
+        if seen.is_empty:
             return None
         # One more on each side: the values between two that are kept are their mean.
-        part = Region(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        part = part.grow(1).intersect(Region.whole((values.shape[0], values.shape[1])))
+        part = seen.grow(1).intersect(Region.whole((values.shape[0], values.shape[1])))
         return cls(
             values[part.slices].astype(np.float16),
             (part.y0, part.x0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from napari_sam3_assistant.engines.targets import numbered, segment_targets
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
@@ -159,10 +160,8 @@ class Sam3Engine(ABC, Generic[M, E]):
         OutOfDeviceMemory
             If the image does not fit beside the model.
         """
-        with self._turns.turn(reporter), map_engine_errors():
-            model = self.model
-            with self._calls(model):
-                return self._embed(model, image, reporter)
+        with self._working(reporter) as model:
+            return self._embed(model, image, reporter)
 
     def predict(
         self,
@@ -202,14 +201,13 @@ class Sam3Engine(ABC, Generic[M, E]):
             self._turns.check()
             reporter.check()
 
-        with self._turns.turn(reporter), map_engine_errors():
-            model, finder = self.model, self._finder
-            with self._calls(model):
-                if prompts.kinds & _GROUNDED and finder is not None:
-                    found = finder.find(embedding, prompts, options.threshold, reporter, check)
-                if prompts.kinds - _GROUNDED:
-                    decode = self._decoder(model, embedding, check)
-                    named = segment_targets(prompts, embedding.shape, decode, reporter, check)
+        with self._working(reporter) as model:
+            finder = self._finder
+            if prompts.kinds & _GROUNDED and finder is not None:
+                found = finder.find(embedding, prompts, options.threshold, reporter, check)
+            if prompts.kinds - _GROUNDED:
+                decode = self._decoder(model, embedding, check)
+                named = segment_targets(prompts, embedding.shape, decode, reporter, check)
         objects = (*found.objects, *numbered(named, first=len(found.objects) + 1))
         return replace(found, objects=objects)
 
@@ -222,6 +220,14 @@ class Sam3Engine(ABC, Generic[M, E]):
             model.close()
             del model
             free_cache()
+
+    @contextmanager
+    def _working(self, reporter: Reporter) -> Iterator[M]:
+        """Wait for this caller's turn and give the model, ready to be called."""
+        with self._turns.turn(reporter), map_engine_errors():
+            model = self.model
+            with self._calls(model):
+                yield model
 
     @abstractmethod
     def _which_folder(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.drafts import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,11 @@ _REMEDIES = {
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS), "Choose a folder that you may write to."
     ),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.EISDIR, errno.ENOTDIR),
+        "A folder or a file of that name is there already: choose another name.",
+    ),
+    errno.ENAMETOOLONG: "Choose a shorter name.",
     **dict.fromkeys(
         (errno.ENOENT, errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN),
         "Check that the disk or the network folder is connected, or choose another folder.",
@@ -77,7 +82,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
         )
     # Made by the writer itself and not by tempfile, whose files only their owner may read.
-    draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    draft = draft_of(path)
     with explained(path):
         try:
             yield draft

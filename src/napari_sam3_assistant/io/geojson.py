@@ -22,7 +22,7 @@ def save_geojson(labels: Any, path: str | Path, classes: Classes) -> Path:  # no
 
     Parameters
     ----------
-    labels : array-like of int, shape (H, W) or (Z, H, W)
+    labels : array-like of int, shape (H, W), (Z, H, W) or (T, Z, H, W)
         Labels; in a stack each plane has its objects.
     path : str or Path
         The file; replaced if it exists.
@@ -35,7 +35,7 @@ def save_geojson(labels: Any, path: str | Path, classes: Classes) -> Path:  # no
         If the file can't be written.
     """
     features = [
-        _feature(one, index[-1] if index else 0, classes)
+        _feature(one, index, classes)
         for index, plane in planes(labels)
         for one in objects(plane, classes)
     ]
@@ -46,7 +46,8 @@ def save_geojson(labels: Any, path: str | Path, classes: Classes) -> Path:  # no
     return path
 
 
-def _feature(one: PlaneObject, z: int, classes: Classes) -> dict[str, Any]:
+def _feature(one: PlaneObject, index: tuple[int, ...], classes: Classes) -> dict[str, Any]:
+    t, z = (0, 0, *index)[-2:]
     parts = [
         [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
         for rings in polygons(one.mask)
@@ -57,7 +58,7 @@ def _feature(one: PlaneObject, z: int, classes: Classes) -> dict[str, Any]:
         "geometry": {
             "type": "Polygon" if single else "MultiPolygon",
             "coordinates": parts[0] if single else parts,
-            "plane": {"c": -1, "z": z, "t": 0},
+            "plane": {"c": -1, "z": z, "t": t},
         },
         "properties": {
             "objectType": "annotation",

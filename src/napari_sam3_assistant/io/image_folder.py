@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, ImageError
@@ -11,7 +13,6 @@ from napari_sam3_assistant.io.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from napari_sam3_assistant.io.sidecar import Sidecar
 
@@ -66,19 +67,19 @@ def find_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, 
     """
     if not source.is_dir():
         raise ImageError(f"There is no folder {source}.", "Check the path.")
-    if source.resolve() == output.resolve():
+    inside = Path(os.path.realpath(output))
+    if Path(os.path.realpath(source)) == inside:
         raise ExportError(
             "The images and the labels can't be in the same folder.",
             "Choose another output folder, such as one in the folder of the images.",
         )
     with explained(output):
         output.mkdir(parents=True, exist_ok=True)
-    inside = output.resolve()
     try:
         found = sorted(
             path
             for path in source.glob(pattern)
-            if _is_image(path) and inside not in path.resolve().parents
+            if _is_image(path) and inside not in Path(os.path.realpath(path)).parents
         )
     except (ValueError, NotImplementedError) as exc:
         raise ImageError(
@@ -106,10 +107,16 @@ def _named(source: Path, found: list[Path]) -> Iterator[FolderImage]:
         stem = _stem(path)
         if stems.count(key) > 1:
             stem = f"{stem}_{path.name[len(stem) :].strip('.').replace('.', '_')}"
+        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _state(path))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return size and time of change; 0 of a link to nowhere, which fails when it is read."""
+    try:
         stat = path.stat()
-        size = 0 if path.is_dir() else stat.st_size
-        relative = path.relative_to(source).as_posix()
-        yield FolderImage(path, relative, stem, (size, stat.st_mtime_ns))
+    except OSError:
+        return (0, 0)
+    return (0 if path.is_dir() else stat.st_size, stat.st_mtime_ns)
 
 
 def _stem(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import struct
 import zlib
 from dataclasses import replace
@@ -63,7 +64,7 @@ def read_image(path: str | Path) -> LoadedImage:
         If it is missing, empty, damaged or of another format.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike the path's own, also where a name is too long
         raise ImageError(f"There is no file {path}.", "Check the path.")
     reader = _reader(path)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from numpy.lib import format as format_
 
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.io.drafts import draft_folder
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import check_there, create_ome_zarr
 from napari_sam3_assistant.io.tiff_scale import ome_metadata
@@ -46,7 +46,7 @@ def check_stack_path(path: str | Path) -> Path:
         raise ExportError(
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
         )
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ExportError(f"{path} exists already.", "Choose another name.")
     return path
 
@@ -144,11 +144,8 @@ def _reserve(file: Path) -> None:
 
 @contextmanager
 def _zarr_draft(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
-    draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
-    try:
+    with draft_folder(path) as draft:
         yield create_ome_zarr(draft, shape, axes, called=path)
         with explained(path):
             check_there(draft)
             draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

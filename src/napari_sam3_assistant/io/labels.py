@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.atomic import atomic_write, explained
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.tiff_scale import ome_metadata
@@ -64,22 +65,27 @@ def save_labels(
         file can't be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} exists already.", "Choose another name.")
+    check_ending(path)
+    with explained(path):
+        if path.exists() and not overwrite:
+            raise ExportError(f"{path} exists already.", "Choose another name.")
     if path.suffix.lower() == ".zarr":
         plain = _compact(np.asarray(labels))
         save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim), reporter)
         return path
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
+    compact = _compact(np.asarray(labels))
+    with atomic_write(path) as draft:
+        _WRITERS[path.suffix.lower()](draft, compact, axes)
+    return path
+
+
+def check_ending(path: Path) -> None:
+    """Raise ExportError unless labels can be saved in a file of this ending."""
+    if path.suffix.lower() not in (*_WRITERS, ".zarr"):
         raise ExportError(
             f"Labels can't be saved as '{path.suffix}': {path}.",
             f"Use {', '.join((*_WRITERS, '.zarr'))}.",
         )
-    compact = _compact(np.asarray(labels))
-    with atomic_write(path) as draft:
-        write(draft, compact, axes)
-    return path
 
 
 def _compact(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
@@ -133,7 +139,7 @@ def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | N
 
 
 def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
-    if labels.ndim != 2:
+    if labels.size != math.prod(labels.shape[-2:]):
         raise ExportError(
             f"PNG holds one plane, these labels have the shape {labels.shape}.",
             "Save them as TIFF or NPY.",
@@ -143,7 +149,7 @@ def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | N
             f"PNG holds labels up to {_MAX_16_BIT}, the highest here is {labels.max()}.",
             "Save them as TIFF or NPY.",
         )
-    iio.imwrite(path, labels, plugin="pillow", extension=".png")
+    iio.imwrite(path, labels.reshape(labels.shape[-2:]), plugin="pillow", extension=".png")
 
 
 _WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic], LabelAxes | None], None]] = {

@@ -42,23 +42,24 @@ class LoadedImage:
     name: str = ""
     units: tuple[str, ...] | None = None
 
-    def axes_of_stack(self, axes: Sequence[int]) -> LabelAxes:
-        """Return names, sizes and units of three axes, for a stack of labels along them.
+    def axes_of_labels(self, axes: Sequence[int]) -> LabelAxes:
+        """Return names, sizes and units of some axes, for labels along them.
 
-        What the file does not say, or says in a way that can't be written, is filled in: z, y, x,
-        and pixels of length 1.
+        What the file does not say, or says in a way that can't be written, is filled in: y and x,
+        z, t and c before them, and pixels of length 1.
 
         Parameters
         ----------
         axes : sequence of int
-            Number of the axis of the frames, of rows and of columns.
+            Numbers of two to five axes, rows and columns last.
         """
+        ndim = len(self.data.shape)
         names = tuple(self.axis_labels[axis] for axis in axes) if self.axis_labels else ()
-        sizes = tuple(self.scale[axis] for axis in axes) if self.scale else (1.0, 1.0, 1.0)
-        units = tuple(self.units[axis] for axis in axes) if self.units else ("", "", "")
-        good = [math.isfinite(size) and size > 0 for size in sizes]
+        told = self.scale if self.scale and len(self.scale) == ndim else (1.0,) * ndim
+        units = self.units if self.units and len(self.units) == ndim else ("",) * ndim
+        good = [math.isfinite(told[axis]) and told[axis] > 0 for axis in axes]
         return LabelAxes(
-            names if in_order(names) else ("z", "y", "x"),
-            tuple(size if fits else 1.0 for size, fits in zip(sizes, good, strict=True)),
-            tuple(unit if fits else "" for unit, fits in zip(units, good, strict=True)),
+            names if in_order(names) else LabelAxes.of(len(axes)).names,
+            tuple(told[axis] if fits else 1.0 for axis, fits in zip(axes, good, strict=True)),
+            tuple(units[axis] if fits else "" for axis, fits in zip(axes, good, strict=True)),
         )

@@ -19,6 +19,7 @@ import zarr
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.drafts import draft_folder, draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -212,8 +213,7 @@ def save_ome_zarr(
         raise ExportError(
             f"{path} exists and is no zarr folder; it was left as it is.", "Choose another name."
         )
-    draft = path.with_name(f".{uuid.uuid4().hex}.zarr")
-    try:
+    with draft_folder(path) as draft:
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
         with explained(path):
@@ -226,8 +226,6 @@ def save_ome_zarr(
             _add_levels(draft, axes, told)
             check_there(draft)
             _give_name(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return path
 
 
@@ -251,6 +249,7 @@ def _give_name(draft: Path, path: Path) -> None:
     if not path.exists():
         draft.rename(path)
         return
+    # No draft: whoever is killed in between finds all of it under this name.
     old = path.with_name(f".{uuid.uuid4().hex}.old")
     path.rename(old)
     try:
@@ -258,7 +257,9 @@ def _give_name(draft: Path, path: Path) -> None:
     except OSError:
         old.rename(path)
         raise
-    shutil.rmtree(old)
+    superfluous = draft_of(path)
+    old.rename(superfluous)
+    shutil.rmtree(superfluous, ignore_errors=True)
 
 
 def is_zarr(path: Path) -> bool:

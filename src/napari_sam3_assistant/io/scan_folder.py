@@ -6,6 +6,7 @@
         scan.json        what is scanned, with which prompts: a resumed scan must be the same
         tiles/00017.npz  the objects of one finished tile; written completely or not at all
         labels.zarr      the labels so far; made anew from the tiles by a resumed scan
+        writer-...       of which process the scan is; a second one at the same time is refused
 
 At the end the labels take their final name, ``labels.zarr``, and the folder goes.
 """
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.io.drafts import process_mark, runs
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.sidecar import write_sidecar
 
@@ -77,7 +81,8 @@ class ScanFolder:
     Raises
     ------
     ExportError
-        If the labels exist, the folder is of another scan, or nothing can be written.
+        If the labels exist, the folder is of another scan or one writes to it at the moment, or
+        nothing can be written.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class ScanFolder:
         self.path = scan_folder_of(output)
         self.labels_path = self.path / "labels.zarr"
         self._overwrite = overwrite
+        self._claim = self.path / f"writer-{process_mark()}-{uuid.uuid4().hex[:8]}"
         if output.exists() and not overwrite:
             self._remove_if_finished()
             raise ExportError(
@@ -102,6 +108,7 @@ class ScanFolder:
     def _open(self, identity: Mapping[str, Any]) -> None:
         note = self.path / "scan.json"
         wanted = _plain(identity)
+        self._check_alone()
         with explained(self.path):
             if note.exists() and _read_json(note) != wanted:
                 if not self._overwrite:
@@ -111,9 +118,25 @@ class ScanFolder:
                     )
                 shutil.rmtree(self.path)
             (self.path / "tiles").mkdir(parents=True, exist_ok=True)
-        if not note.exists():
-            with atomic_write(note) as draft:
-                draft.write_text(json.dumps(wanted, indent=1), "utf-8")
+            self._claim.touch()
+        try:
+            # Once more: of two that begin at the same time each sees the other's mark now.
+            self._check_alone()
+            if not note.exists():
+                with atomic_write(note) as draft:
+                    draft.write_text(json.dumps(wanted, indent=1), "utf-8")
+        except ExportError:
+            self._claim.unlink(missing_ok=True)
+            raise
+
+    def _check_alone(self) -> None:
+        """Raise if another scan writes to the folder now: each would undo what the other did."""
+        for claim in self.path.glob("writer-*"):
+            if claim != self._claim and runs(claim.name.removeprefix("writer-").rsplit("-", 1)[0]):
+                raise ExportError(
+                    f"Another scan is writing {self.output} now.",
+                    "Wait for its end, or choose another name for the labels.",
+                )
 
     def _remove_if_finished(self) -> None:
         """Remove what a process left that was killed after the labels got their final name."""
@@ -214,8 +237,10 @@ class ScanFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         return self.output
 
-    def remove_if_empty(self) -> None:
-        """Remove the folder of a scan that ended before its first tile was finished."""
+    def leave(self) -> None:
+        """Let others go on; the folder goes if no tile was finished."""
+        with suppress(OSError):
+            self._claim.unlink()
         if not any((self.path / "tiles").glob("*.npz")):
             shutil.rmtree(self.path, ignore_errors=True)
 

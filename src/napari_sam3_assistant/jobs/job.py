@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from psygnal import Signal
+from psygnal import Signal, SignalInstance
 
 from napari_sam3_assistant.core.progress import CancelToken, Progress
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
@@ -136,7 +136,7 @@ class Job:
             if not self.state.is_over:
                 self.state = JobState.RUNNING
 
-    def _emit(self, signal: Any, value: object) -> None:  # noqa: ANN401
+    def _emit(self, signal: SignalInstance, value: object) -> None:
         with self._lock:
             if not self.state.is_over:
                 signal.emit(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class JobRunner:
         self._deliver = deliver
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._jobs: list[Job] = []
-        self._farewell: Callable[[], None] = _nothing
+        self._jobs: tuple[Job, ...] = ()  # those that are not over
+        self._farewell: Callable[[], None] = lambda: None
 
     def start(self, job: Job, behind: Job | None = None) -> None:
         """Run a job; jobs that are waiting or running are cancelled first.
@@ -48,30 +49,34 @@ class JobRunner:
         for earlier in self._jobs:
             if earlier is not behind:
                 earlier.cancel()
-        self._jobs = [*(earlier for earlier in self._jobs if earlier is behind), job]
+        # What a job has worked on goes with it, and not when the next one comes.
+        job.finished.connect(partial(self._forget, job))
+        self._jobs = (*self._jobs, job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="sam3-jobs", daemon=True)
             atexit.register(self._leave, self._thread)
             self._thread.start()
         self._queue.put(job)
 
-    def close(self, farewell: Callable[[], None]) -> None:
+    def close(self, farewell: Callable[[], None] = lambda: None) -> None:
         """Cancel the job and end the thread when the engine gives control back.
 
         Parameters
         ----------
-        farewell : callable
+        farewell : callable, optional
             Called last, on the worker thread if there is one.
         """
         for job in self._jobs:
             job.cancel()
-        self._jobs = []
         if self._thread is None:
             farewell()
         else:
             self._farewell = farewell
             self._queue.put(None)
             self._thread = None
+
+    def _forget(self, job: Job, *_: object) -> None:
+        self._jobs = tuple(one for one in self._jobs if one is not job)
 
     def _leave(self, thread: threading.Thread) -> None:
         """Let the worker finish before Python goes.
@@ -90,7 +95,3 @@ class JobRunner:
             del job
         self._farewell()
         atexit.unregister(self._leave)
-
-
-def _nothing() -> None:
-    """Say no farewell."""

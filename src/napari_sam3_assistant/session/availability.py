@@ -25,15 +25,12 @@ class Availability:
         Whether a run would start.
     reason : str
         Why not, and what to do; empty if it would.
-    tools : tuple of Tool
-        The prompt tools that the task offers.
     why_not_go_on : str
         Why the propagation that is open can't go on; empty if it can.
     """
 
     can_run: bool
     reason: str
-    tools: tuple[Tool, ...]
     why_not_go_on: str = ""
 
 
@@ -57,7 +54,7 @@ def availability(model: SessionModel, spec: EngineSpec) -> Availability:
         The chosen engine's card.
     """
     reason = _why_not(model, spec)
-    return Availability(not reason, reason, tools_of(model.task), _why_not_go_on(model))
+    return Availability(not reason, reason, _why_not_go_on(model))
 
 
 def _why_not(model: SessionModel, spec: EngineSpec) -> str:

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job, JobState
-from napari_sam3_assistant.session.model import Level, Message, Preview
+from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.session.recipes import recipe_of
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
@@ -95,6 +95,11 @@ class Batch:
         request = BatchRequest(
             tuple(self._item(number, shot) for number, shot in enumerate(usable)), phrases
         )
+        model.active_rois = tuple(
+            ActiveRoi(shot.target, item.request.region)
+            for shot, item in zip(usable, request.items, strict=True)
+            if item.request.region is not None
+        )
         collected = _Collected(model, usable, request, self._record, list(failed))
 
         job = self._engine.job(
@@ -156,8 +161,15 @@ class _Collected:
                 recipe = recipe_of(shot, asked, segmentation, self._model.model_folder)
                 preview = Preview(shot.target, segmentation, result.seconds, result.scope, recipe)
                 self._found = (*self._found, preview)
-        self._record(self._found, amend=not first)
         self._model.show_previews(self._found)
+        shown = self._model.previews
+        self._failed += [
+            f"“{one.label}”: its image was removed or replaced meanwhile"
+            for one in self._found
+            if one not in shown
+        ]
+        self._found = shown
+        self._record(self._found, amend=not first)
 
     def sum_up(self, state: JobState) -> None:
         """Say what came out, unless the batch was stopped or failed as a whole."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
+from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.engines.shared import Loan, borrow
 from napari_sam3_assistant.jobs.job import Job
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.workflows.track import Tracking
@@ -50,6 +52,11 @@ class EngineInUse:
     def choice(self) -> tuple[str, str, str]:
         """The chosen engine, model folder and device."""
         return self._model.engine, self._model.model_folder, self._model.device
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The card of the chosen engine."""
+        return registry.spec_for(self._model.engine, self._model.model_folder)
 
     @property
     def loaded(self) -> EncodingEngine | None:

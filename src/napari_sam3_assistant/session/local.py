@@ -43,10 +43,12 @@ class LocalInference:
             return None
         target = shot.target
         place = (target.image, target.plane)
-        roi = local_roi(shot.prompts, shot.view.shape, model.roi_size, self._rois.get(place))
+        named = shot.anchors if shot.anchors.kinds else shot.prompts
+        roi = local_roi(named, shot.view.shape, model.roi_size, self._rois.get(place))
         for said in roi_messages(enabled=True, roi=roi):
             model.message = Message(said)
         if roi is None:
+            model.active_rois = ()
             return None
         self._rois[place] = roi
         self._work_in(shot, roi.region)
@@ -72,7 +74,7 @@ class LocalInference:
         return seed.region
 
     def _work_in(self, shot: Shot, region: Region) -> None:
-        self._model.active_roi = ActiveRoi(shot.target, region)
+        self._model.active_rois = (ActiveRoi(shot.target, region),)
         outside = left_out(shot.prompts, region)
         if outside:
             said = f"{counted(outside, 'prompt')} outside the region took no part."
@@ -98,7 +100,7 @@ class LocalInference:
 
     def _on_switch(self, enabled: bool) -> None:
         self._rois.clear()
-        self._model.active_roi = None
+        self._model.active_rois = ()
         size = self._model.roi_size
         said = (
             f"Large-image mode ON: local ROI inference ({size} x {size})."

@@ -1,13 +1,16 @@
-"""Measurements as columns: of the results table, of files, and of a layer's features."""
+"""Objects and measurements as columns: of the results table, of files, of a layer's features."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from napari_sam3_assistant.core.measurements import Measurement
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import ResultRow
 
 _TITLES = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
@@ -45,6 +48,27 @@ def texts(measured: Measurement | None, channels: int) -> tuple[str, ...]:
         "-" if value is None else value if isinstance(value, str) else f"{value:.8g}"
         for value in values(measured, channels)
     )
+
+
+def object_features(
+    objects: Sequence[ObjectRecord | StitchedObject], engine: str
+) -> dict[str, list[Any]]:
+    """Return one row an object, for its layer: what found it, its score and its area.
+
+    Parameters
+    ----------
+    objects : sequence of ObjectRecord or StitchedObject
+        The objects.
+    engine : str
+        Title of the engine that found them.
+    """
+    return {
+        "index": [one.id for one in objects],
+        "score": [math.nan if one.score is None else one.score for one in objects],
+        "area": [one.area for one in objects],
+        "prompt": [one.text or "-" for one in objects],
+        "engine": [engine] * len(objects),
+    }
 
 
 def features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:

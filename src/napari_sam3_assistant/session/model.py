@@ -87,17 +87,17 @@ class Target:
         Key of the image.
     name : str
         The image's name when the run began.
-    axes : ImageAxes
-        The image's axes, as they were shown.
+    axes, shape : ImageAxes and tuple of int
+        The image's axes as they were shown, and how long they were.
     plane : PlaneRef
         The plane that was segmented.
     """
 
     image: str
-    # A renamed image is the same place.
-    name: str = field(compare=False)
+    name: str = field(compare=False)  # a renamed image is the same place
     axes: ImageAxes
     plane: PlaneRef
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,8 +244,8 @@ class SessionModel:
         Whether a run works on the part of the image around its prompts.
     roi_size : int
         Side of that part in pixels.
-    active_roi : ActiveRoi or None
-        The part that the last run worked on.
+    active_rois : tuple of ActiveRoi
+        The parts that the last run worked on: several in a batch.
     batch_images : bool
         Whether a run takes every image.
     batch_text : str
@@ -332,7 +332,7 @@ class SessionModel:
     images: tuple[ImageChoice, ...] = ()
     large_image: bool = False
     roi_size: int = 1024
-    active_roi: ActiveRoi | None = None
+    active_rois: tuple[ActiveRoi, ...] = ()
     batch_images: bool = False
     batch_text: str = ""
     output_folder: str = ""

@@ -124,8 +124,8 @@ class ModelSetup:
 
     def close(self) -> None:
         """Stop what is going on."""
-        self._downloads.close(_nothing)
-        self._searches.close(_nothing)
+        self._downloads.close()
+        self._searches.close()
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -172,7 +172,3 @@ class ModelSetup:
 
     def _forget_device(self) -> None:
         self._model.device_in_use = None
-
-
-def _nothing() -> None:
-    """Say no farewell: no engine is involved."""

@@ -127,8 +127,8 @@ class Saving:
 
     def _export_stack(self, stack: StackTarget, path: Path) -> Job:
         self._check_idle()
-        pixels, tracks = self._scene.stacks.pixels(stack), self._propagation.tracks
-        request = request_for(pixels, path, None, tracks)
+        pixels, propagation = self._scene.stacks.pixels(stack), self._propagation
+        request = request_for(pixels, path, propagation.recipe, propagation.tracks)
         job = Job("Saving", lambda reporter: save_stack(request, reporter, overwrite=True))
         job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
         return self._start(job)

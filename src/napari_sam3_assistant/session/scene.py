@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from napari_sam3_assistant.core.prompts import PromptSet
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
+    from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.views import ImageView
@@ -36,12 +38,16 @@ class Shot:
         The prompts of the kind that was asked for, on that plane, in its pixels.
     paths : mapping of int to Path
         The files of the images, by the token of their source.
+    anchors : PromptSet
+        For a phrase: points and boxes on that plane. They are no prompts of the run; in a large
+        image they say where to look.
     """
 
     target: Target
     view: ImageView
     prompts: PromptSet
     paths: Mapping[int, Path] = field(default_factory=dict)
+    anchors: PromptSet = field(default_factory=PromptSet)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -125,8 +125,8 @@ class Session:
         self.cleaning = SaveAndClean(model, scene, self.propagation, self._start, self._cleaned)
         self.batch = Batch(model, scene, self._engine, self.local, self._start, self._undo.record)
         engine, disk = self._engine, self.disk
-        self.scanning = Scanning(model, disk, scene, engine, lambda: self.spec, self._start)
-        self.folder_batch = FolderBatch(model, disk, scene, engine, lambda: self.spec, self._start)
+        self.scanning = Scanning(model, disk, scene, engine, self._start)
+        self.folder_batch = FolderBatch(model, disk, scene, engine, self._start)
         self.merging = Merging(model, disk, scene, self._start)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
@@ -143,7 +143,7 @@ class Session:
     @property
     def spec(self) -> EngineSpec:
         """The card of the chosen engine."""
-        return registry.spec_for(self.model.engine, self.model.model_folder)
+        return self._engine.spec
 
     @property
     def engine_choices(self) -> tuple[EngineSpec, ...]:
@@ -282,15 +282,23 @@ class Session:
         if self._undo.note_prompts():
             self.prompts_edited.emit()
 
+    def image_removed(self, image: str) -> None:
+        """Take note that the user removed an image: no step goes back to what it showed."""
+        self._undo.forget(image)
+
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance."""
         self.cancel()
-        self._undo.undo()
+        if self.model.can_undo:
+            self._say("The last step is taken back.")
+            self._undo.undo()
 
     def redo(self) -> None:
         """Take the step again that was taken back."""
         self.cancel()
-        self._undo.redo()
+        if self.model.can_redo:
+            self._say("The step is done again.")
+            self._undo.redo()
 
     # -- inside -----------------------------------------------------------------------------
 

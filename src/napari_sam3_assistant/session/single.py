@@ -15,6 +15,7 @@ from napari_sam3_assistant.session.wording import outcome, prompts_used
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
+    from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.jobs.job import Job
     from napari_sam3_assistant.session.ahead import Ahead
@@ -84,7 +85,7 @@ class SingleRun:
         shot = self._scene.take_shot(model.image, kind)
         if kind is PromptKind.TEXT:
             shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
-        seed = self._seed_for(shot)
+        seed, given = self._seed_for(shot), shot.prompts
         if seed is not None:
             shot = replace(shot, prompts=seed.add_to(shot.prompts))
         shot.prompts.check(shot.view.shape)
@@ -105,7 +106,7 @@ class SingleRun:
                 label = seed.label
             recipe = recipe_of(shot, request, result, model.model_folder)
             preview = Preview(shot.target, result, seconds, label, recipe)
-            self._show(shot, preview, beside, live=live)
+            self._show(given, preview, beside, live=live)
 
         job = self._engine.job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
@@ -118,12 +119,12 @@ class SingleRun:
         return seed if seed is not None and seed.fits(shot) else None
 
     def _show(
-        self, shot: Shot, preview: Preview, beside: tuple[Preview, ...], *, live: bool
+        self, given: PromptSet, preview: Preview, beside: tuple[Preview, ...], *, live: bool
     ) -> None:
         result = preview.segmentation
         found = (preview,) if result.objects else ()
         self._undo.record((*beside, *found), amend=live)
         # The message first: where the preview can't be shown, a warning takes its place.
-        used = prompts_used(shot.prompts.localise(result.region))
+        used = prompts_used(given.localise(result.region))
         self._model.message = outcome(preview, used)
         self._model.show_previews((*beside, preview))

@@ -60,7 +60,7 @@ class SoftMasks:
 
     def close(self) -> None:
         """Stop the work."""
-        self._runner.close(lambda: None)
+        self._runner.close()
 
     def _follow(self) -> None:
         if self._job is not None:

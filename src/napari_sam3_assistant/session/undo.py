@@ -9,12 +9,18 @@ from napari_sam3_assistant.session.history import History
 from napari_sam3_assistant.session.step import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.scene import Scene
+
+_MOST_BYTES = 1 << 30
 
 
 class Undo:
     """The steps of a session. All methods are called on the GUI thread.
+
+    What results hold is bounded: beyond 1 GB the oldest steps are dropped, but for the latest five.
 
     Parameters
     ----------
@@ -27,7 +33,7 @@ class Undo:
     def __init__(self, model: SessionModel, scene: Scene) -> None:
         self._model = model
         self._scene = scene
-        self._history = History(Step(scene.prompt_state()))
+        self._history = History(Step(scene.prompt_state()), fits=_fit)
 
     @property
     def current(self) -> Step:
@@ -60,6 +66,15 @@ class Undo:
         self.push(replace(self.current, prompts=prompts))
         return True
 
+    def forget(self, image: str) -> None:
+        """Drop what was found on an image that is gone, and its pixels with it."""
+
+        def without(step: Step) -> Step:
+            kept = tuple(one for one in step.previews if one.target.image != image)
+            return replace(step, previews=kept)
+
+        self._history.change(without)
+
     def undo(self) -> None:
         """Take the last step back."""
         before = self.current
@@ -84,3 +99,9 @@ class Undo:
         self._model.refining = seed.record.id if seed else 0
         self._model.can_undo = self._history.can_undo
         self._model.can_redo = self._history.can_redo
+
+
+def _fit(steps: Sequence[Step]) -> bool:
+    """Return whether the results of steps take little enough memory; one may be of several."""
+    previews = {preview for step in steps for preview in step.previews}
+    return sum(preview.segmentation.labels.nbytes for preview in previews) <= _MOST_BYTES

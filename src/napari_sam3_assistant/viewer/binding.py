@@ -19,7 +19,7 @@ from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
 from napari_sam3_assistant.viewer.picking import forget_pick, select_on_click
 from napari_sam3_assistant.viewer.refining import choose_object
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, key_of, role_of, slot_of
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.scene import ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
 from napari_sam3_assistant.viewer.stacks.binding import StackBinding
@@ -39,7 +39,9 @@ _HINTS = {
     Tool.MASK: "Paint over the object",
     Tool.EXAMPLE: "Drag a box around an example",
 }
+_UNDO_KEYS = ("Control-Z", "Control-Shift-Z")
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
+_PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED)
 _WATCHED = (
     "name",
     "visible",
@@ -214,7 +216,7 @@ class Binding(Held):
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
-        if role_of(layer) in (Role.PREVIEW_LABELS, Role.PROPAGATED):
+        if role_of(layer) in _PICKED:
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
         if role_of(layer) not in PROMPT_ROLES:
@@ -226,8 +228,8 @@ class Binding(Held):
             layer.events.current_properties.connect(self._on_next_polarity)
         if role_of(layer) is Role.MASK:
             layer.events.paint.connect(self._on_prompts)
-            layer.bind_key("Control-Z", lambda _: self.session.undo(), overwrite=True)
-            layer.bind_key("Control-Shift-Z", lambda _: self.session.redo(), overwrite=True)
+            for key, verb in zip(_UNDO_KEYS, (self.session.undo, self.session.redo), strict=True):
+                layer.bind_key(key, lambda _, verb=verb: verb(), overwrite=True)
 
     def _watch_other(self, layer: Layer) -> None:
         """Listen to a layer that is not ours, but that the user may take prompts from."""
@@ -240,6 +242,9 @@ class Binding(Held):
         forget_pick(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
+        if role_of(layer) is Role.MASK:
+            for key in _UNDO_KEYS:
+                layer.bind_key(key, None, overwrite=True)
         for name in _WATCHED:
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
@@ -250,6 +255,8 @@ class Binding(Held):
         return "" if image is None else key_of(image)
 
     def _on_inserted(self, event: Event) -> None:
+        if not self.scene.busy:
+            disown(event.value, self.viewer.layers)
         self._watch_layer(event.value)
         self._list_images()
         self._list_prompt_layers()
@@ -258,6 +265,7 @@ class Binding(Held):
         layer = event.value
         self._forget_layer(layer)
         self.scene.forget_pixels(layer)
+        self.session.image_removed(key_of(layer))
         self._list_images()
         self._list_prompt_layers()
         self._stack.removed(layer)
@@ -297,6 +305,7 @@ class Binding(Held):
     def _on_pixels(self, event: Event) -> None:
         self.scene.forget_pixels(event.source)
         self._list_images()
+        self._on_previews()
 
     def _on_prompts(self, event: Event) -> None:
         if not _is_early(event) and not self.scene.busy:
@@ -310,9 +319,10 @@ class Binding(Held):
         self.session.prompts_edited.emit()
 
     def _on_picked(self, event: Event) -> None:
-        if self.scene.busy:
+        role = role_of(event.source)
+        if self.scene.busy or role not in _PICKED:
             return
-        if role_of(event.source) is Role.PROPAGATED:
+        if role is Role.PROPAGATED:
             self.model.picked = self._stack.picked(event.source)
             return
         slot, wanted = slot_of(event.source), event.source.selected_label
@@ -345,7 +355,7 @@ class Binding(Held):
         events = self.model.events
         events.preview.connect(self._on_previews, max_args=0)
         events.beside.connect(self._on_previews, max_args=0)
-        events.active_roi.connect(self.scene.show_roi)
+        events.active_rois.connect(self.scene.show_rois)
         events.soft_images.connect(self._on_soft, max_args=0)
         events.soft_masks.connect(self._on_soft, max_args=0)
         events.next_positive.connect(self._on_next_positive)
@@ -362,7 +372,7 @@ class Binding(Held):
         try:
             self.scene.show(self.model.previews)
         except ImageError as error:
-            left = [one for one in self.model.previews if self.scene.find(one.target.image)]
+            left = [one for one in self.model.previews if self.scene.holds(one.target)]
             self.model.show_previews(tuple(left))
             self.model.message = Message(str(error), Level.WARNING)
 

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Shapes
 from napari.layers.base import ActionType
 
-from napari_sam3_assistant.viewer.geometry import layer_transform
+from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts, metadata_of, move_to
 from napari_sam3_assistant.viewer.roles import Role, in_slot, name_of, slot_of, tag, with_role
 
@@ -29,7 +29,7 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     """Write the boxes of a preview's objects into their layer, which is made if it is missing."""
     segmentation, axes = preview.segmentation, preview.target.axes
     layer = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot)
-    kept = [axis for axis in range(image.ndim) if axis != axes.channel]
+    kept = kept_axes(image, axes)
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
         base[kept.index(axis)] = index

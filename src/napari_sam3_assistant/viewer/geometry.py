@@ -75,6 +75,24 @@ def _to_world(layer: Layer) -> tuple[Vectors, Vectors]:
     return np.stack(columns, axis=1), shift
 
 
+def lie_together(first: Layer, second: Layer) -> bool:
+    """Return whether two layers lie on top of each other, pixel on pixel."""
+    if first.ndim != second.ndim:
+        return False
+    (linear, shift), (other_linear, other_shift) = _to_world(first), _to_world(second)
+    # In parts of a pixel: coordinates may be millions of pixels, or one a billionth of a metre.
+    pixel = np.linalg.norm(linear, axis=0).min()
+    return np.allclose(linear, other_linear, rtol=0, atol=1e-6 * pixel) and np.allclose(
+        shift, other_shift, rtol=0, atol=1e-3 * pixel
+    )
+
+
+def transform_of(layer: Layer) -> dict[str, Any]:
+    """Return the keyword arguments that put a new layer where another one is."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return {name: getattr(layer, name) for name in names}
+
+
 def kept_axes(layer: Layer, axes: ImageAxes) -> list[int]:
     """Return the axes of an image layer that its results have: all but the channel."""
     return [axis for axis in range(layer.ndim) if axis != axes.channel]

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.views import ImageView
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.choices import ImageChoice
 from napari_sam3_assistant.viewer import prompt_layers
+from napari_sam3_assistant.viewer.geometry import lie_together
 from napari_sam3_assistant.viewer.image_layers import (
     axes_on_show,
     channel_of_layer,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_sam3_assistant.core.images import ImageAxes
+    from napari_sam3_assistant.session.model import Target
 
 ALL_IMAGES = "all visible images"
 
@@ -84,6 +86,30 @@ class ImagesOnShow:
             return self.image(key)
         except ImageError:
             return None
+
+    def image_of(self, target: Target) -> Image:
+        """Return the layer of the image that a result is of.
+
+        Raises
+        ------
+        ImageError
+            If it is gone, or has another shape now.
+        """
+        layer = find_image(self.viewer, target.image)
+        if shape_of(layer) != target.shape:
+            raise ImageError(
+                f"“{layer.name}” has another shape now; earlier results do not fit it.",
+                "Run again.",
+            )
+        return layer
+
+    def holds(self, target: Target) -> bool:
+        """Return whether a result still fits its image."""
+        try:
+            self.image_of(target)
+        except ImageError:
+            return False
+        return True
 
     def _axes(self, layer: Image) -> ImageAxes:
         return axes_on_show(self.viewer, layer, self.channel_axis)
@@ -153,11 +179,7 @@ class ImagesOnShow:
         """Raise unless the layers lie on top of each other, pixel on pixel."""
         first = layers[0]
         for layer in layers[1:]:
-            same = layer.ndim == first.ndim and all(
-                layer.data_to_world(corner) == first.data_to_world(corner)
-                for corner in ([0] * layer.ndim, [1] * layer.ndim)
-            )
-            if not same:
+            if not lie_together(first, layer):
                 raise ImageError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Hide one of them, or choose a single image.",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.masks.labels import is_writable
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -37,6 +39,17 @@ class LazyPlane:
         self.dtype = plane.dtype
         self.ndim = ndim
         self.size = math.prod(self.shape)
+        self.read_only = not is_writable(plane)
+        self.store = getattr(plane, "store", None)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Sides of the pieces in which the plane lies in the file, where it does."""
+        plane: Any = self._plane
+        sides = [1] * self.ndim
+        for axis, side in zip(self._axes, plane.chunks, strict=True):
+            sides[axis] = side
+        return tuple(sides)
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - any NumPy index
         """Return the part under an index of integers and slices, or of one array an axis."""

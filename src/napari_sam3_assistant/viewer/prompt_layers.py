@@ -18,13 +18,14 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.model import PromptCounts
+from napari_sam3_assistant.session.model import PromptCounts, Target
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     layer_transform,
     place,
     to_layer_axes,
 )
+from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.polarity import (
     COLOURS,
     POLARITY,
@@ -80,6 +81,12 @@ class Stage:
     plane: PlaneRef
     shape: tuple[int, int]
     world: Sequence[float]
+
+    @property
+    def target(self) -> Target:
+        """Where results of the plane belong."""
+        layer = self.layer
+        return Target(key_of(layer), layer.name, self.axes, self.plane, shape_of(layer))
 
 
 def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.regions import bounds_of
 from napari_sam3_assistant.viewer.polarity import POLARITY, polarity_of, set_features
 from napari_sam3_assistant.viewer.prompt_layers import BOX_EDGE, BOX_FACE
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
@@ -74,21 +75,18 @@ def _put_boxes(layer: Shapes, state: State) -> None:
 
 def _mask(layer: Labels) -> State:
     data = np.asarray(layer.data)
-    bounds = []
-    for axis in range(data.ndim):
-        rest = tuple(other for other in range(data.ndim) if other != axis)
-        where = np.flatnonzero(data.any(rest))
-        if not where.size:
-            return ()
-        bounds.append((int(where[0]), int(where[-1]) + 1))
-    crop = data[tuple(slice(*bound) for bound in bounds)]
-    return (tuple(bounds), crop.tobytes())
+    bounds = bounds_of(data)
+    crop = data[bounds]
+    return (bounds, str(crop.dtype), crop.tobytes()) if crop.size else ()
 
 
 def _put_mask(layer: Labels, state: State) -> None:
     layer.data[...] = 0
     if state:
-        bounds, pixels = state
-        crop = layer.data[tuple(slice(*bound) for bound in bounds)]
-        crop[...] = np.frombuffer(pixels, layer.data.dtype).reshape(crop.shape)
+        bounds, dtype, pixels = state
+        painted = np.frombuffer(pixels, dtype).reshape([one.stop - one.start for one in bounds])
+        crop = layer.data[bounds]
+        # The user may have given the layer other pixels, of another type and shape.
+        if crop.shape == painted.shape:
+            crop[...] = painted
     layer.refresh()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 
+from napari_sam3_assistant.core.regions import bounds_of
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.measured_columns import object_features
 from napari_sam3_assistant.session.scene import Pixels
 from napari_sam3_assistant.viewer.box_layer import empty_boxes, show_boxes
 from napari_sam3_assistant.viewer.geometry import (
@@ -15,9 +17,16 @@ from napari_sam3_assistant.viewer.geometry import (
     pixel_size,
     place,
     to_layer_axes,
+    transform_of,
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
-from napari_sam3_assistant.viewer.placing import add_below_prompts, metadata_of, move_to
+from napari_sam3_assistant.viewer.masks.binding import note_rewritten
+from napari_sam3_assistant.viewer.placing import (
+    add_below_prompts,
+    metadata_of,
+    move_to,
+    undisturbed,
+)
 from napari_sam3_assistant.viewer.roles import (
     Role,
     in_slot,
@@ -35,7 +44,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.session.model import Preview
 
 
@@ -56,15 +64,10 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     Layer
         The preview labels.
     """
-    active, point = viewer.layers.selection.active, viewer.dims.point
-    labels = _show_labels(viewer, image, preview)
-    hold_place(viewer, image, preview, labels)
-    show_boxes(viewer, image, preview)
-    if viewer.dims.point != point and len(point) == viewer.dims.ndim:
-        # A layer that moves between units stretches the sliders for a moment; stay on the slice.
-        viewer.dims.set_point(range(len(point)), point)
-    if active in viewer.layers:
-        viewer.layers.selection.active = active
+    with undisturbed(viewer):
+        labels = _show_labels(viewer, image, preview)
+        hold_place(viewer, image, preview, labels)
+        show_boxes(viewer, image, preview)
     return labels
 
 
@@ -83,18 +86,6 @@ def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ())
             viewer.layers.remove(layer)
     remove_soft(viewer, kept)
     empty_boxes(viewer, kept)
-
-
-def features_of(segmentation: Segmentation) -> dict[str, list[Any]]:
-    """Return one row an object: what found it, its score and its area."""
-    objects = segmentation.objects
-    return {
-        "index": [record.id for record in objects],
-        "score": [np.nan if record.score is None else record.score for record in objects],
-        "area": [record.area for record in objects],
-        "prompt": [record.text or "-" for record in objects],
-        "engine": [segmentation.engine.title] * len(objects),
-    }
 
 
 def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
@@ -116,10 +107,10 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
         )
         add_below_prompts(viewer, layer)
     else:
-        _write(layer, data)
+        _write(viewer, layer, data)
         move_to(layer, placed)
         layer.metadata.update(metadata_of(Role.PREVIEW_LABELS, preview))
-    layer.features = features_of(segmentation)
+    layer.features = object_features(segmentation.objects, segmentation.engine.title)
     if not layer.visible:
         layer.visible = True
     return layer
@@ -128,26 +119,20 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
 def _copied(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Return a copy of labels; what is empty round them takes no memory until it is written."""
     copy = np.zeros(data.shape, data.dtype)
-    box = _bounds(data)
+    box = bounds_of(data)
     copy[box] = data[box]
     return copy
 
 
-def _write(layer: Labels, data: npt.NDArray[np.uint32]) -> None:
+def _write(viewer: ViewerModel, layer: Labels, data: npt.NDArray[np.uint32]) -> None:
     """Write the pixels that change, and nothing else, into a layer of the same shape."""
     changed = layer.data != data
     if not changed.any():
         return
-    bounds = _bounds(changed)
+    bounds = bounds_of(changed)
     layer.data[bounds] = data[bounds]
     redraw(layer, bounds)
-
-
-def _bounds(pixels: npt.NDArray[np.generic]) -> tuple[slice, ...]:
-    """Return the smallest box that holds all pixels that are not 0."""
-    axes = range(pixels.ndim)
-    along = [np.flatnonzero(pixels.any(tuple(set(axes) - {axis}))) for axis in axes]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0) for at in along)
+    note_rewritten(viewer, layer)
 
 
 def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
@@ -183,21 +168,13 @@ def keep(viewer: ViewerModel, preview: Preview) -> str:
     source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     if source is None:
         raise ImageError("The preview layer is gone.", "Press Run Preview again.")
-    active = viewer.layers.selection.active
     kept = Labels(
         np.array(source.data),
         name=name_of(Role.SAVED, preview.label),
         metadata={**source.metadata, **tag(Role.SAVED, *preview.slot)},
         features=source.features.copy(),
         colormap=default_colours(),
-        scale=source.scale,
-        translate=source.translate,
-        rotate=source.rotate,
-        shear=source.shear,
-        affine=source.affine,
-        units=source.units,
-        axis_labels=source.axis_labels,
+        **transform_of(source),
     )
     add_below_prompts(viewer, kept)
-    viewer.layers.selection.active = active
     return str(kept.name)

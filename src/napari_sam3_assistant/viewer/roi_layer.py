@@ -1,4 +1,4 @@
-"""The frame around the part of a large image that the last run worked on."""
+"""Frames around the parts of large images that the last run worked on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _EDGE, _FACE = "#d6a657", "#d6a65722"
 
 
 def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
-    """Frame a region in the layer ``SAM3 active ROI``, which is made if it is missing.
+    """Frame a region in a layer ``SAM3 active ROI`` that is empty, or made if there is none.
+
+    One layer a region: each lies on its image, wherever that is.
 
     Parameters
     ----------
@@ -32,7 +34,6 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
     roi : ActiveRoi
         The region.
     """
-    hide_roi(viewer)
     axes, region = roi.target.axes, roi.region
     kept = kept_axes(image, axes)
     outline = np.zeros((4, len(kept)))
@@ -42,23 +43,20 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
     outline[:, kept.index(axes.y)] = (top, top, bottom, bottom)
     outline[:, kept.index(axes.x)] = (left, right, right, left)
     placed = layer_transform(image, axes)
-    layer = next(
-        (one for one in with_role(viewer.layers, Role.ACTIVE_ROI) if one.ndim == len(kept)), None
-    )
+    frames = with_role(viewer.layers, Role.ACTIVE_ROI)
+    layer = next((one for one in frames if one.ndim == len(kept) and not len(one.data)), None)
     if layer is None:
-        active = viewer.layers.selection.active
         layer = Shapes(ndim=len(kept), name=NAMES[Role.ACTIVE_ROI])
         layer.metadata.update(tag(Role.ACTIVE_ROI, roi.target.image))
         add_below_prompts(viewer, layer)
-        viewer.layers.selection.active = active
     move_to(layer, placed)
     width = max(1, min(region.shape) / 200)
     layer.add(outline, shape_type="rectangle", edge_color=_EDGE, face_color=_FACE, edge_width=width)
     layer.features = {"source": [roi.target.name]}
 
 
-def hide_roi(viewer: ViewerModel) -> None:
-    """Take the frame away; its layer stays, see :func:`.result_layers.remove_previews`."""
+def hide_rois(viewer: ViewerModel) -> None:
+    """Take the frames away; their layers stay, see :func:`.box_layer.empty_boxes`."""
     for layer in with_role(viewer.layers, Role.ACTIVE_ROI):
         layer.selected_data = set()
         layer.data = []

@@ -56,6 +56,18 @@ NAMES = {
     Role.MERGED: "SAM3 merged ROI labels",
 }
 PROMPT_ROLES = frozenset({Role.POINTS, Role.BOXES, Role.MASK})
+_WRITTEN = PROMPT_ROLES | {
+    Role.PREVIEW_LABELS,
+    Role.PREVIEW_BOXES,
+    Role.PREVIEW_MASKS,
+    Role.ACTIVE_ROI,
+    Role.ACCEPTED,
+    Role.PROPAGATED,
+    Role.TRACKS,
+    Role.SCAN,
+    Role.MERGED,
+}
+"""Later runs write into such layers, empty or remove them."""
 
 
 def key_of(layer: Layer) -> str:
@@ -82,6 +94,27 @@ def tag(role: Role, image: str, label: str = "") -> dict[str, object]:
         What tells it from other layers of the role and the image; empty for nothing.
     """
     return {ROLE: str(role), IMAGE: image, LABEL: label}
+
+
+def disown(layer: Layer, layers: Iterable[Layer]) -> None:
+    """Take the role from a layer that the user made a copy of: the copy is the user's.
+
+    napari copies the metadata along; the next run would write into the copy, or remove it.
+
+    Parameters
+    ----------
+    layer : Layer
+        A new layer that is not ours.
+    layers : iterable of Layer
+        All layers.
+    """
+    role = role_of(layer)
+    if role in _WRITTEN and any(
+        other is not layer and role_of(other) is role and slot_of(other) == slot_of(layer)
+        for other in layers
+    ):
+        ours = (ROLE, IMAGE, LABEL)
+        layer.metadata = {key: kept for key, kept in layer.metadata.items() if key not in ours}
 
 
 def slot_of(layer: Layer) -> tuple[str, str]:

@@ -8,10 +8,11 @@ from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
 from napari_sam3_assistant.core.tasks import Tool
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.choices import LayerChoice
-from napari_sam3_assistant.session.model import PromptCounts, Target
+from napari_sam3_assistant.session.model import PromptCounts
 from napari_sam3_assistant.session.scene import Shot
 from napari_sam3_assistant.session.stacks.values import FramePlace
 from napari_sam3_assistant.viewer import (
@@ -28,7 +29,7 @@ from napari_sam3_assistant.viewer.image_layers import (
 from napari_sam3_assistant.viewer.images_on_show import ImagesOnShow
 from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
 from napari_sam3_assistant.viewer.picking import show_object
-from napari_sam3_assistant.viewer.roi_layer import hide_roi, show_roi
+from napari_sam3_assistant.viewer.roi_layer import hide_rois, show_roi
 from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
 from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
 from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
@@ -41,11 +42,10 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer, Points
 
-    from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.disk.stored import StoredLabels
-    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow
+    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, Target
     from napari_sam3_assistant.session.scene import Pixels
     from napari_sam3_assistant.session.soft_masks import SoftImage
 
@@ -90,9 +90,10 @@ class ViewerScene(ImagesOnShow):
     def take_shot(self, image: str, kind: PromptKind) -> Shot:
         """Freeze the plane on show and the prompts of one kind on it."""
         stage = self.stage(image)
-        target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
+        target = stage.target
         prompts = prompt_layers.collect(self._prompts_of(stage, kind), stage, kind)
-        return Shot(target, self.take_view(image), prompts, self.paths())
+        anchors = self._anchors(stage, kind, target.image)
+        return Shot(target, self.take_view(image), prompts, self.paths(), anchors)
 
     def take_shots(
         self, image: str, kind: PromptKind, *, every_image: bool
@@ -101,7 +102,8 @@ class ViewerScene(ImagesOnShow):
         if not every_image:
             return (self.take_shot(image, kind),), ()
         role = prompt_layers.ROLE_OF_KIND.get(kind)
-        layer = None if role is None else self.prompt_layer(key_of(self.image(image)), role)
+        chosen = key_of(self.image(image))
+        layer = None if role is None else self.prompt_layer(chosen, role)
         shots, failed = [], []
         for one in image_layers(self.viewer):
             try:
@@ -109,9 +111,9 @@ class ViewerScene(ImagesOnShow):
             except ImageError as error:
                 failed.append(f"“{one.name}”: {error}")
                 continue
-            target = Target(key_of(one), one.name, stage.axes, stage.plane)
             prompts = prompt_layers.collect(layer, stage, kind)
-            shots.append(Shot(target, view, prompts, self.paths()))
+            anchors = self._anchors(stage, kind, chosen)
+            shots.append(Shot(stage.target, view, prompts, self.paths(), anchors))
         return tuple(shots), tuple(failed)
 
     def arm(self, image: str, tool: Tool) -> str:
@@ -154,6 +156,18 @@ class ViewerScene(ImagesOnShow):
     def _prompts_of(self, stage: prompt_layers.Stage, kind: PromptKind) -> Layer | None:
         role = prompt_layers.ROLE_OF_KIND.get(kind)
         return None if role is None else self.prompt_layer(key_of(stage.layer), role)
+
+    def _anchors(self, stage: prompt_layers.Stage, kind: PromptKind, image: str) -> PromptSet:
+        """Return the points and boxes of an image that say where a phrase is to be looked for."""
+        if kind is not PromptKind.TEXT:
+            return PromptSet()
+        points, boxes = (
+            prompt_layers.collect(
+                self.prompt_layer(image, prompt_layers.ROLE_OF_KIND[one]), stage, one
+            )
+            for one in (PromptKind.POINTS, PromptKind.BOXES)
+        )
+        return PromptSet(points=points.points, boxes=boxes.boxes)
 
     def points_layer(self, image: str) -> Points | None:
         """Return the points layer of an image, or None."""
@@ -226,20 +240,19 @@ class ViewerScene(ImagesOnShow):
         Raises
         ------
         ImageError
-            If the image of one is gone; the others are shown.
+            If the image of one is gone or has another shape now; the others are shown.
         """
         found = {one.slot: one for one in previews if one.segmentation.objects}
-        gone = [slot for slot in found if self.find(slot[0]) is None]
-        wanted = {slot: one for slot, one in found.items() if slot not in gone}
+        wanted = {slot: one for slot, one in found.items() if self.holds(one.target)}
         with self.at_work():
             result_layers.remove_previews(self.viewer, wanted)
             for slot, one in wanted.items():
                 layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
                 if layer is None or self._shown.get(layer) is not one:
-                    image = self.image(slot[0])
+                    image = self.image_of(one.target)
                     self._shown[result_layers.show_preview(self.viewer, image, one)] = one
-        for slot in gone:
-            self.image(slot[0])
+        for one in found.values():
+            self.image_of(one.target)
 
     def show_soft(self, images: Sequence[SoftImage], *, wanted: bool) -> None:
         """Show the soft masks of results.
@@ -265,14 +278,13 @@ class ViewerScene(ImagesOnShow):
                 ):
                     show_soft(self.viewer, image, one)
 
-    def show_roi(self, roi: ActiveRoi | None) -> None:
-        """Frame the region that the last run worked on, or none."""
-        image = None if roi is None else self.find(roi.target.image)
+    def show_rois(self, rois: Sequence[ActiveRoi]) -> None:
+        """Frame the regions that the last run worked on, and no others."""
         with self.at_work():
-            if roi is None or image is None:
-                hide_roi(self.viewer)
-            else:
-                show_roi(self.viewer, image, roi)
+            hide_rois(self.viewer)
+            for roi in rois:
+                if self.holds(roi.target):
+                    show_roi(self.viewer, self.image_of(roi.target), roi)
 
     def reveal(self, row: ResultRow) -> None:
         """Bring an object of a preview to the middle of the canvas, and select it.
@@ -288,12 +300,17 @@ class ViewerScene(ImagesOnShow):
         labels = in_slot(self.viewer.layers, role, row.preview.slot)
         if labels is None:
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
-        image = self.image(target.image)
+        image = self.image_of(target)
         show_object(self.viewer, labels, target, row.record, image)
 
     def accept(self, preview: Preview) -> object:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
-        return accepted_layer.accept(self.viewer, self.image(preview.target.image), preview)
+        image, found = self.image_of(preview.target), preview.segmentation.labels
+        layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+        on_show = layer is not None and self._shown.get(layer) is preview
+        shown = result_layers.pixels(self.viewer, image, preview).labels if on_show else found
+        with self.at_work():
+            return accepted_layer.accept(self.viewer, image, preview, shown)
 
     def undo_accept(self, accepted: object) -> None:
         """Take accepted objects out again."""
@@ -307,11 +324,11 @@ class ViewerScene(ImagesOnShow):
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""
-        return result_layers.pixels(self.viewer, self.image(preview.target.image), preview)
+        return result_layers.pixels(self.viewer, self.image_of(preview.target), preview)
 
     def raw_plane(self, preview: Preview) -> RawPlane:
         """Return the pixels below a preview."""
-        return raw_plane(self.image(preview.target.image), preview.target)
+        return raw_plane(self.image_of(preview.target), preview.target)
 
     def add_features(
         self, preview: Preview, ids: Sequence[int], columns: Mapping[str, Sequence[object]]
@@ -329,15 +346,14 @@ class ViewerScene(ImagesOnShow):
 
     def pixel_size(self, target: Target) -> tuple[tuple[float, float], str]:
         """Return height and width of a pixel, and what they count in; empty if not known."""
-        return pixel_size(self.image(target.image), target.axes.y, target.axes.x)
+        return pixel_size(self.image_of(target), target.axes.y, target.axes.x)
 
     def show_stored(self, stored: StoredLabels) -> str:
         """Show labels that are in a file; returns the name of their layer, empty for none."""
-        image = self.find(stored.target.image)
-        if image is None:
+        if not self.holds(stored.target):
             return ""
         with self.at_work():
-            return self._stored.show(image, stored)
+            return self._stored.show(self.image_of(stored.target), stored)
 
     def refresh_stored(self, stored: StoredLabels, changed: Region | None) -> None:
         """Take note that labels in a file changed in a region; None for anywhere."""

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.disk.stored import StoredKind
 from napari_sam3_assistant.viewer.geometry import kept_axes, place
 from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
-from napari_sam3_assistant.viewer.placing import add_below_prompts
+from napari_sam3_assistant.viewer.placing import add_below_prompts, undisturbed
 from napari_sam3_assistant.viewer.roles import Role, name_of, tag, with_role
 
 if TYPE_CHECKING:
@@ -54,21 +54,18 @@ class StoredLayers:
         """
         viewer = self._viewer
         before, layer = self.find(stored), self._new(image, stored)
-        active, point = viewer.layers.selection.active, viewer.dims.point
         if before is None:
             add_below_prompts(viewer, layer)
-        else:
-            # Another layer and not other data: napari would go back to the coarsest size.
-            layer.visible, layer.opacity = before.visible, before.opacity
-            layer.name = before.name
-            index = viewer.layers.index(before)
+            return str(layer.name)
+        # Another layer and not other data: napari would go back to the coarsest size.
+        layer.visible, layer.opacity = before.visible, before.opacity
+        layer.name = before.name
+        index, was_active = viewer.layers.index(before), viewer.layers.selection.active is before
+        with undisturbed(viewer):
             viewer.layers.remove(before)
             viewer.layers.insert(index, layer)
-            active = layer if active is before else active
-        if viewer.dims.point != point and len(point) == viewer.dims.ndim:
-            viewer.dims.set_point(range(len(point)), point)
-        if active in viewer.layers:
-            viewer.layers.selection.active = active
+        if was_active:
+            viewer.layers.selection.active = layer
         return str(layer.name)
 
     def refresh(self, stored: StoredLabels, changed: Region | None) -> None:

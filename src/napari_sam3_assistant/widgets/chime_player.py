@@ -8,16 +8,10 @@ import sys
 import tempfile
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QUrl
 
 from napari_sam3_assistant.core.chime_sound import chime_wav
-
-if TYPE_CHECKING:
-    from qtpy.QtWidgets import QWidget
-
-    from napari_sam3_assistant.session.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +27,11 @@ class ChimePlayer(QObject):
 
     Parameters
     ----------
-    parent : QObject
+    parent : QObject, optional
         Owns it; the sound's file goes with it.
     """
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._folder = ""
         self._sound = ""
@@ -109,28 +103,6 @@ class ChimePlayer(QObject):
         self._effect = effect = QSoundEffect(self)
         effect.setSource(QUrl.fromLocalFile(self._sound))
         effect.play()
-
-
-def chime_for(session: Session, owner: QWidget) -> None:
-    """Play the session's chime as long as a widget lives.
-
-    Parameters
-    ----------
-    session : Session
-        Says when a chime is due.
-    owner : QWidget
-        The widget.
-    """
-    player = ChimePlayer(owner)
-
-    def play() -> None:
-        player.play()
-
-    def leave(*_: object) -> None:
-        session.chime.due.disconnect(play, missing_ok=True)
-
-    session.chime.due.connect(play)
-    owner.destroyed.connect(leave)
 
 
 if sys.platform == "win32":

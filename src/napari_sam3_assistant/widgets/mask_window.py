@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from napari_sam3_assistant.widgets.mask_operations_widget import MaskOperationsWidget
 
 TITLE = "SAM3 Mask Operations"
 _PLUGIN = "napari-sam3-assistant"
@@ -10,7 +15,7 @@ _SIZE = (780, 720)
 _PLACED = "sam3_placed"
 
 
-def open_mask_operations(viewer: Any) -> Any:  # noqa: ANN401 - napari's viewer, and our widget
+def open_mask_operations(viewer: Viewer) -> MaskOperationsWidget:
     """Open the window of the mask operations, floating, with Mask Cleanup in front.
 
     A window that is there already is shown again, where the user has put it.
@@ -26,6 +31,7 @@ def open_mask_operations(viewer: Any) -> Any:  # noqa: ANN401 - napari's viewer,
         The widget in the window.
     """
     # Through the manifest, as the plugin menu does: napari then knows it as the same window.
+    widget: MaskOperationsWidget
     dock, widget = viewer.window.add_plugin_dock_widget(_PLUGIN, TITLE)
     if not dock.property(_PLACED):
         dock.setProperty(_PLACED, True)

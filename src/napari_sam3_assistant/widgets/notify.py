@@ -1,4 +1,4 @@
-"""The one place where a verb's error becomes a line for the user."""
+"""Lines for the user: how a message is written, and how a verb's error becomes one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.session.masks.model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
+
+_SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
+
+
+def line_of(message: Message) -> str:
+    """Return a message with the sign of its level."""
+    return f"{_SIGNS[message.level]}{message.text}"
 
 
 def guarded(model: SessionModel | MaskModel, verb: Callable[[], object]) -> Callable[..., None]:

@@ -1,9 +1,8 @@
-"""Changes of labels, computed and written off the GUI thread."""
+"""Changes of labels, computed off the GUI thread."""
 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,13 @@ from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, k
 from napari_sam3_assistant.core.masks.holes import fill_holes
 from napari_sam3_assistant.core.masks.labels import check_fits, shape_of, whole
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.core.masks.pyramid import write_smaller
 from napari_sam3_assistant.core.masks.smoothing import expand, shrink, smooth
 from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.errors import JobCancelled, MaskError
+from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -102,54 +100,6 @@ def analyse(
     yield find_components(labels, connectivity, box, reporter)
 
 
-def write_edit(
-    edit: LabelEdit,
-    labels: Any,  # noqa: ANN401
-    smaller: Sequence[Any],
-    reporter: Reporter,
-    *,
-    forward: bool = True,
-) -> Iterator[LabelEdit]:
-    """Write an edit piece by piece, or take it back, and yield what was really done.
-
-    Parameters
-    ----------
-    edit : LabelEdit
-        What to write.
-    labels : array-like of int
-        Where to.
-    smaller : sequence of array-like of int
-        Smaller levels of the same labels, which follow.
-    reporter : Reporter
-        Is told of the progress.
-    forward : bool
-        Whether to do it or to take it back.
-    """
-    written = edit.write(labels, forward=forward, reporter=_ToTheEnd(reporter))
-    write_smaller(labels, smaller, edit.box)
-    yield written
-
-
-class _ToTheEnd:
-    """A reporter that never stops the work: nothing is written by half.
-
-    Parameters
-    ----------
-    reporter : Reporter
-        Is told of the progress.
-    """
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def report(self, progress: Progress) -> None:
-        with suppress(JobCancelled):
-            self._reporter.report(progress)
-
-    def check(self) -> None:
-        """Go on."""
-
-
 def overlay(
     source: Any,  # noqa: ANN401
     target: Any,  # noqa: ANN401
@@ -186,17 +136,20 @@ def overlay(
         )
     shape = tuple(int(size) for size in target.shape)
     pieces = blocks(target, whole(shape))
-    parts = []
-    for done, box in enumerate(pieces):
-        reporter.report(Progress(done, len(pieces), "Comparing"))
-        before, fresh = read(target, box), picked(read(source, box), label)
-        check_fits(int(fresh.max(initial=0)), target.dtype)
-        after = before.copy()
-        chosen = ... if replace else fresh != 0
-        after[chosen] = fresh[chosen]
-        parts.append((box, before, after))
+
+    def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
+        for done, box in enumerate(pieces):
+            reporter.report(Progress(done, len(pieces), "Comparing"))
+            # A copy: the user may paint on the target meanwhile.
+            before, fresh = read(target, box).copy(), picked(read(source, box), label)
+            check_fits(int(fresh.max(initial=0)), target.dtype)
+            after = before.copy()
+            chosen = ... if replace else fresh != 0
+            after[chosen] = fresh[chosen]
+            yield box, before, after
+
     what = action or ("replace accepted object" if replace else "append accepted object")
-    yield LabelEdit.of(what, shape, changes_between(parts, shape), target.dtype)
+    yield LabelEdit.of(what, shape, changes_between(parts(), shape), target.dtype)
 
 
 def picked(labels: LabelArray, label: int) -> LabelArray:
@@ -208,11 +161,13 @@ def picked(labels: LabelArray, label: int) -> LabelArray:
 
 
 def _in_planes(request: EditRequest) -> tuple[float, ...]:
-    """Return the spacing, with the leading axes left out if planes count for themselves."""
-    if not request.settings.per_slice:
+    """Return the spacing, without the axes of length 1, and the leading ones if planes count."""
+    leading = len(request.spacing) - 2 if request.settings.per_slice else 0
+    left_out = [size == 1 or at < leading for at, size in enumerate(request.labels.shape)]
+    if all(left_out):
         return request.spacing
-    leading = len(request.spacing) - 2
-    return (math.inf,) * leading + request.spacing[leading:]
+    pairs = zip(request.spacing, left_out, strict=True)
+    return tuple(math.inf if is_out else size for size, is_out in pairs)
 
 
 def _remove_small(request: EditRequest, reporter: Reporter) -> LabelEdit:

@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.masks.formats import ExportFormat
 from napari_sam3_assistant.core.masks.labels import whole
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.coco import save_coco
 from napari_sam3_assistant.io.geojson import save_geojson
 from napari_sam3_assistant.io.labels import save_labels
@@ -75,6 +76,7 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
     labels, path, classes = request.labels, request.path, request.classes
     match request.format:
         case ExportFormat.OME_ZARR:
+            _check_not_in(path, labels)
             save_ome_zarr(labels, path, request.spacing or None, reporter)
         case ExportFormat.COCO_RLE:
             save_coco(labels, path, classes, request.image_name)
@@ -87,3 +89,13 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
         case _:
             save_labels(read(labels, whole(labels.shape)), path)
     yield path
+
+
+def _check_not_in(path: Path, labels: Any) -> None:  # noqa: ANN401
+    """Raise ExportError if a folder that would be replaced holds the labels themselves."""
+    root = getattr(getattr(labels, "store", None), "root", None)
+    if root is None:
+        return
+    folder = root.resolve()
+    if path.resolve() in (folder, *folder.parents):
+        raise ExportError(f"{path} is where these labels are stored.", "Choose another name.")

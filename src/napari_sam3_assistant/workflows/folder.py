@@ -13,7 +13,6 @@ from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.free_name import free_name, safe_name
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.prompt_json import prompts_to_json
 from napari_sam3_assistant.io.sidecar import write_sidecar
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.label_axes import LabelAxes
     from napari_sam3_assistant.io.loaded import LoadedImage
     from napari_sam3_assistant.io.sidecar import Sidecar
 
@@ -282,11 +282,4 @@ def _axes(loaded: LoadedImage, view: ImageView, ndim: int) -> LabelAxes | None:
     if ndim > 5:
         return None
     found = view.channels[0].source.axes
-    kept = (*found.leading, found.y, found.x)
-    names = loaded.axis_labels
-    scale = loaded.scale
-    return LabelAxes.of(
-        ndim,
-        names=None if names is None else tuple(names[axis] for axis in kept),
-        scale=None if scale is None else tuple(scale[axis] for axis in kept),
-    )
+    return loaded.axes_of_labels((*found.leading, found.y, found.x))

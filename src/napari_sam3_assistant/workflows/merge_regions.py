@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import numpy as np
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.drafts import draft_folder
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.label_axes import LabelAxes
 
@@ -72,8 +71,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
     output = request.output
     if output.exists():
         raise ExportError(f"{output} exists already.", "Choose another name.")
-    draft = output.with_name(f".{uuid.uuid4().hex}.zarr")
-    try:
+    with draft_folder(output) as draft:
         with GrowingLabels(draft, request.shape, request.axes, called=output) as merged:
             last = 0
             for done, (region, labels) in enumerate(request.parts):
@@ -85,6 +83,4 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
         reporter.check()
         with explained(output):
             draft.rename(output)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     yield output

@@ -51,7 +51,7 @@ class PropagatedStack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """One run of a propagation, as the session notes it (``StackRecipe.begins``)."""
+    """One run of a propagation, as it is noted (``StackRecipe.begins``)."""
 
     prompts: Mapping[int, PromptSet]
     shown: Mapping[int, int]

@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.stitching import Stitcher
 from napari_sam3_assistant.core.tiling import TileGrid
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.outputs import check_apart
 from napari_sam3_assistant.io.prompt_json import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows.pace import Pace, Quiet, duration
@@ -72,7 +73,7 @@ def scan(
     PromptError
         If the prompts can't be used.
     ExportError
-        If the output exists or can't be written.
+        If the output exists, is the image itself or can't be written.
     """
     _check(engine, request)
     grid = TileGrid.cover(request.view.shape, request.tiles)
@@ -83,7 +84,7 @@ def scan(
     try:
         yield from _scan(engine, request, grid, folder, reporter)
     finally:
-        folder.remove_if_empty()
+        folder.leave()
 
 
 def _scan(
@@ -143,6 +144,7 @@ def _scan(
 
 def _check(engine: EncodingEngine, request: ScanRequest) -> None:
     request.prompts.check(request.view.shape)
+    check_apart(request.output, *request.paths.values())
     kinds = request.prompts.kinds
     if not kinds <= _KINDS:
         raise PromptError(

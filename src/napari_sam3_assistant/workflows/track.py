@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import TrackedFrame
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.engines.video import VideoTrack
+    from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,17 +58,26 @@ class TrackRequest:
 
 
 def track(
-    engine: EncodingEngine, request: TrackRequest, reporter: Reporter
+    engine: EncodingEngine,
+    request: TrackRequest,
+    reporter: Reporter,
+    recipe: StackRecipe | None = None,
 ) -> Iterator[FrameResult]:
     """Yield the frames of a request as they are done, and forget the objects at the end.
 
-    See :class:`Tracking`, which this opens, for a propagation that stays open.
+    See :class:`Tracking`, which this opens, for a propagation that stays open. The recipe is told
+    of the prompts and the passes; who takes the frames tells it which of them arrived.
     """
+    span = request.span
     check_prompts(engine.spec, request.prompts, request.frames)
-    request.span.within(len(request.frames))
+    span.within(len(request.frames))
     with Tracking(engine, request.frames, request.options) as tracking:
         tracking.add(request.prompts, reporter)
-        yield from tracking.propagate(request.span, reporter)
+        if recipe is not None:
+            lost = span.stop_after_lost
+            recipe.begins(request.prompts, {}, stop_after_lost=lost, goes_on=False)
+            recipe.planned(tracking.orders(span))
+        yield from tracking.propagate(span, reporter)
 
 
 class Tracking:
@@ -89,7 +99,7 @@ class Tracking:
         self, engine: EncodingEngine, frames: FrameSource, options: PredictOptions | None = None
     ) -> None:
         self.frames = frames
-        self._engine = engine
+        self.engine = engine
         self._options = options or PredictOptions()
         self._ids = Ids()
         self._track: VideoTrack | None = None
@@ -141,14 +151,14 @@ class Tracking:
         PromptError
             If they can't be used, or find nothing.
         """
-        notes = check_prompts(self._engine.spec, prompts, self.frames)
-        reporter.report(Progress(0, 0, f"Loading {self._engine.spec.title}"))
-        self._engine.load(reporter)
+        notes = check_prompts(self.engine.spec, prompts, self.frames)
+        reporter.report(Progress(0, 0, f"Loading {self.engine.spec.title}"))
+        self.engine.load(reporter)
         if self._track is None:
-            self._track = self._engine.track(
+            self._track = self.engine.track(
                 self.frames, self._options, lambda: self._ids.take(None)
             )
-        resolver = Resolver(self._engine, self.frames, self._options, self._ids)
+        resolver = Resolver(self.engine, self.frames, self._options, self._ids)
         for frame, found in sorted(prompts.items()):
             if not found.kinds:
                 continue
@@ -164,7 +174,7 @@ class Tracking:
             notes += resolved.notes
         self._notes += notes
         # Asked once and not with each frame: versions are read from files.
-        self._made_by = self._engine.provenance(
+        self._made_by = self.engine.provenance(
             Prediction((), self._options.threshold, self._phrase)
         )
 

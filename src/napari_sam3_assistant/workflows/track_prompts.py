@@ -48,15 +48,7 @@ class Ids:
         self.clicked: int | None = None
 
     def take(self, wanted: int | None) -> int:
-        """Return an id: the wanted one, or the next that is free.
-
-        Raises
-        ------
-        PromptError
-            If the wanted id is below 1.
-        """
-        if wanted is not None and wanted < 1:
-            raise PromptError(f"The object id {wanted} is below 1.", "Number objects from 1.")
+        """Return an id: the wanted one, or the next that is free."""
         id_ = max(self._taken, default=0) + 1 if wanted is None else wanted
         self._taken.add(id_)
         return id_

@@ -9,6 +9,9 @@ from napari_sam3_assistant.core.masks.holes import fill_holes
 
 def slow(labels, maximum):
     """Each label by itself: what it encloses, the smallest hole first."""
+    flat = [axis for axis, size in enumerate(labels.shape[:-1]) if size == 1]
+    if labels.ndim > 2 and flat:  # a plane of a stack
+        return np.expand_dims(slow(labels.squeeze(flat[0]), maximum), flat[0])
     filled = labels.copy()
     smallest = np.full(labels.shape, labels.size + 1)
     inner = np.zeros(labels.shape, bool)

@@ -142,3 +142,28 @@ def test_lazy_labels_in_a_part():
 
     assert not lazy[14, 21:26].any()
     assert lazy[14, 14] == 1
+
+
+class Painter:
+    """Progress that paints a pixel when the last tile has its turn."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def report(self, progress):
+        if progress.done == progress.total - 1:
+            self.labels[700, 700] = 9
+
+    def check(self):
+        """Go on."""
+
+
+def test_what_is_painted_meanwhile_stays():
+    labels = np.zeros((1600, 1600), np.uint8)
+    labels[600:640, 600:640] = 1
+
+    edit = shrink(labels, 1, reporter=Painter(labels))
+    edit.write(labels)
+
+    assert labels[700, 700] == 9
+    assert np.count_nonzero(labels == 1) == 38 * 38

@@ -1,5 +1,8 @@
 """The built-in engine follows masks through stacks with known truth."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
@@ -11,11 +14,25 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import Seed
 from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 
+_SPEC = importlib.util.spec_from_file_location(
+    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
+)
+_CONTRACT = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_CONTRACT)
+start, movie = _CONTRACT.start, _CONTRACT.movie
+
 MIDDLE = 11
 SHAPE = (23, 72, 96)
+
+
+class TestBuiltinTrack(_CONTRACT.VideoEngineContract):
+    @pytest.fixture
+    def video_engine(self):
+        return registry.create("builtin")
 
 
 def ellipsoid(centre, half, radii, tilt=(0.0, 0.0)):
@@ -74,7 +91,7 @@ def follow(track, orders, reporter=None):
 BOTH = (range(MIDDLE, SHAPE[0]), range(MIDDLE - 1, -1, -1))
 
 
-def start(image, masks, frame=MIDDLE):
+def begin(image, masks, frame=MIDDLE):
     track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0))
     for id_, mask in masks.items():
         track.add(Seed(frame, id_, mask=MaskPrompt.from_plane(mask)))
@@ -94,7 +111,7 @@ def agreement(labels, truth, id_):
 def test_one_prompted_slice_is_enough(case):
     image, truth = CASES[case]()
 
-    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+    labels = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH)
 
     assert agreement(labels, truth, 1) >= 0.8
     assert set(np.unique(labels)) == {0, 1}
@@ -103,7 +120,7 @@ def test_one_prompted_slice_is_enough(case):
 def test_objects_that_touch_keep_apart():
     image, truth = touching()
 
-    labels = follow(start(image, {id_: truth[MIDDLE] == id_ for id_ in (1, 2)}), BOTH)
+    labels = follow(begin(image, {id_: truth[MIDDLE] == id_ for id_ in (1, 2)}), BOTH)
 
     assert min(agreement(labels, truth, 1), agreement(labels, truth, 2)) >= 0.8
 
@@ -111,7 +128,7 @@ def test_objects_that_touch_keep_apart():
 def test_an_object_that_ends_is_lost_and_stays_lost():
     image, truth = solid()
 
-    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+    labels = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH)
 
     there = np.flatnonzero(truth.any((1, 2)))
     found = np.flatnonzero(labels.any((1, 2)))
@@ -124,7 +141,7 @@ def test_a_dark_slice_does_not_end_an_object():
     image, truth = solid()
     image[14] = 50
 
-    labels = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+    labels = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH)
 
     assert not labels[14].any()
     assert agreement(labels[15:19], truth[15:19], 1) >= 0.8
@@ -132,8 +149,8 @@ def test_a_dark_slice_does_not_end_an_object():
 
 def test_it_goes_on_where_it_was_stopped():
     image, truth = solid()
-    whole = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH[:1])
-    track = start(image, {1: truth[MIDDLE] == 1})
+    whole = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH[:1])
+    track = begin(image, {1: truth[MIDDLE] == 1})
     token, frames = CancelToken(), []
 
     class Reporter:
@@ -160,16 +177,16 @@ def test_it_goes_on_where_it_was_stopped():
 
 def test_it_can_begin_far_from_the_prompt():
     image, truth = solid()
-    whole = follow(start(image, {1: truth[MIDDLE] == 1}), BOTH)
+    whole = follow(begin(image, {1: truth[MIDDLE] == 1}), BOTH)
 
-    forward = follow(start(image, {1: truth[MIDDLE] == 1}), (range(15, 18),))
+    forward = follow(begin(image, {1: truth[MIDDLE] == 1}), (range(15, 18),))
     np.testing.assert_array_equal(forward[15:18], whole[15:18])
 
 
 def test_a_correction_holds_from_its_slice_on():
     image, truth = touching()
     wrong = ellipsoid((11, 36, 34), 9, (15, 14))[MIDDLE] | (truth[MIDDLE] == 2)
-    track = start(image, {1: wrong})
+    track = begin(image, {1: wrong})
     before = follow(track, BOTH[:1])
 
     track.add(Seed(14, 1, mask=MaskPrompt.from_plane(truth[14] == 1)))
@@ -180,28 +197,8 @@ def test_a_correction_holds_from_its_slice_on():
     assert agreement(after[14:18], truth[14:18], 1) > agreement(before[14:18], truth[14:18], 1)
 
 
-def test_a_removed_object_is_gone():
-    image, truth = touching()
-    track = start(image, {id_: truth[MIDDLE] == id_ for id_ in (1, 2)})
-    follow(track, BOTH[:1])
-
-    track.remove(1)
-
-    assert set(np.unique(follow(track, BOTH))) == {0, 2}
-
-
-def test_an_object_takes_part_from_its_own_slice_on():
-    image, truth = touching()
-    track = start(image, {1: truth[9] == 1}, frame=9)
-    track.add(Seed(12, 2, mask=MaskPrompt.from_plane(truth[12] == 2)))
-
-    forward = list(track.propagate(range(9, 14), NullReporter()))
-
-    assert [sorted(found.tracked) for found in forward] == [[1]] * 3 + [[1, 2]] * 2
-
-
 def test_a_seed_without_a_mask_is_refused():
-    track = start(np.zeros(SHAPE, np.uint8), {})
+    track = begin(np.zeros(SHAPE, np.uint8), {})
     with pytest.raises(PromptError, match="Object 3 has no mask on frame 1"):
         track.add(Seed(1, 3, box=Region(1, 1, 5, 5)))
     with pytest.raises(PromptError, match="can't look for 'cell' on each slice"):

@@ -122,6 +122,27 @@ def test_what_fails_is_reported_and_the_rest_goes_on(advanced, discs):
     assert user.status.endswith("Left out: no prompt lies on “far away”")
 
 
+def test_an_image_is_removed_meanwhile(advanced, discs, gate):
+    user = advanced.user
+    for number in (1, 2):
+        user.viewer.add_image(discs, name=f"Image {number}")
+    user.choose_in("task", "Text segmentation")
+    user.button("batch_images").click()
+    type_phrases(user, "bright discs")
+    user.click("run_preview")
+    user.wait(lambda: gate.reached.acquire(blocking=False))
+    user.viewer.layers.remove("Image 2")
+    gate.opened.set()
+    user.wait_for_end()
+
+    assert previews(user) == [named(1, "bright discs")]
+    assert user.status.startswith("⚠ Batch ready: 4 objects in 2 results, ")
+    gone = "its image was removed or replaced meanwhile"
+    assert user.status.endswith(f"Left out: “Image 2 - bright discs”: {gone}")
+    user.click("accept")
+    assert user.status.startswith("✓ Accepted: objects 1, 2, 3, 4.")
+
+
 def test_cancel_keeps_what_has_come(advanced, discs, gate):
     user = advanced.user
     two_images(user, discs)

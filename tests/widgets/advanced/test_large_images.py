@@ -159,6 +159,55 @@ def test_a_phrase_keeps_to_the_whole_image(advanced, plane):
     assert not user.has(ROI)
 
 
+def test_a_phrase_is_looked_for_round_a_point_or_box(advanced, plane):
+    # The seed: “keep the full-image path unless a point or box anchor is also available”.
+    user = advanced.user
+    user.viewer.add_image(plane, name="image")
+    user.viewer.add_points([(300, 400), (2100, 2600)], name="where")
+    switch_on(user)
+    user.choose_in("task", "Text segmentation")
+    user.choose_in("points_layer", "where")
+
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+
+    labels = user.viewer.layers[PREVIEW]
+    np.testing.assert_array_equal(labels.translate, (1844, 2344))
+    expected = api.segment(plane[1844:2356, 2344:2856], text="bright objects").labels
+    np.testing.assert_array_equal(labels.data, expected)
+    assert "from “bright objects”." in user.status
+
+
+def test_a_batch_frames_the_region_of_each_image(advanced, plane):
+    user = advanced.user
+    user.viewer.add_image(plane, name="image")
+    user.viewer.add_image(plane, name="moved", translate=(0, 1000), scale=(2, 2))
+    user.choose_in("image", "image")
+    user.choose_in("tool", "Box")
+    user.click("create_prompt_layer")
+    user.viewer.layers["SAM3 boxes"].add_rectangles(np.array([(1940, 2440), (2060, 2560)]))
+    switch_on(user)
+    user.button("batch_images").click()
+
+    user.run()
+
+    frames = [layer for layer in user.viewer.layers if layer.name.startswith(ROI)]
+    assert sorted(str(layer.features["source"][0]) for layer in frames) == ["image", "moved"]
+    for layer in frames:
+        (corners,) = layer.data
+        corner = user.viewer.layers[layer.features["source"][0]].data_to_world(corners[0])
+        np.testing.assert_allclose(layer.data_to_world(corners[0]), corner)
+    # The next run on one image has one frame, and one that names no place has none.
+    user.button("batch_images").click()
+    user.run()
+    assert sum(len(layer.data) for layer in frames) == 1
+    user.viewer.layers["SAM3 boxes"].data = []
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase("bright objects")
+    user.wait_for_end()
+    assert sum(len(layer.data) for layer in frames) == 0
+
+
 # napari before 0.7 draws large images smaller, and says so.
 @pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE:UserWarning")
 def test_live_points_on_60000_pixels_read_only_the_region(advanced, tmp_path, monkeypatch):

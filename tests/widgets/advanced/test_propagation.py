@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QSpinBox
@@ -194,6 +195,36 @@ def test_the_labels_are_removed_or_renamed_meanwhile(open_advanced, balls, what)
     assert not user.button("propagate_existing").isEnabled()
 
 
+@pytest.mark.parametrize("layer", ["image", PREVIEW])
+def test_the_image_or_the_labels_get_another_shape_meanwhile(open_advanced, balls, layer):
+    user = open_advanced(balls).user
+    begin(user, 7)
+    click_both(user, 7)
+    user.click("run_preview")
+    user.wait(lambda: user.has(PREVIEW))
+    user.viewer.layers[layer].data = np.zeros((5, 9, 9), np.uint8)
+    user.wait_for_end()
+    said = {
+        "image": "“image” has another shape now; earlier results do not fit it. Run again.",
+        PREVIEW: "The propagated labels are gone. Press Start 3D Propagation again.",
+    }
+    assert user.status == f"⚠ {said[layer]}"
+    assert not user.button("propagate_existing").isEnabled()
+
+
+def test_a_copy_of_the_labels_is_the_users(open_advanced, balls):
+    user = open_advanced(balls).user
+    begin(user, 7)
+    click_both(user, 7)
+    user.run()
+    data, state, kind = user.viewer.layers[PREVIEW].as_layer_data_tuple()
+    mine = user.viewer.add_layer(Layer.create(data.copy(), {**state, "name": "mine"}, kind))
+    user.click("clear_preview")
+    assert not user.has(PREVIEW)
+    assert mine in user.viewer.layers
+    assert values_by_frame(mine.data) == FOUND
+
+
 def test_in_three_dimensions(open_advanced, balls):
     user = open_advanced(balls).user
     begin(user, 7)
@@ -265,18 +296,22 @@ def test_a_single_plane_says_why_not(open_advanced, discs):
 
 def test_png_is_refused_with_the_alternative(open_advanced, balls, tmp_path, monkeypatch):
     user = open_advanced(balls).user
+    user.choose_in("output_format", "PNG")  # of a plane, before
     begin(user, 7)
     click_both(user, 7)
     user.run()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     user.click("choose_output_folder")
-    user.choose_in("output_format", "PNG")
     assert not user.button("save_clean").isEnabled()
     assert "choose TIFF, NumPy or OME-Zarr" in user.button("save_clean").toolTip()
     user.choose_in("output_format", "OME-Zarr (.ome.zarr)")
+    formats = user.combo("output_format")
+    offered = [formats.itemText(at) for at in range(formats.count())]
+    assert offered == ["TIFF", "NumPy (.npy)", "OME-Zarr (.ome.zarr)"]
     user.click("save_clean")
     user.wait_for_end()
     assert (tmp_path / "image_propagated_mask_01.ome.zarr").is_dir()
+    assert formats.findText("PNG") == 2
     assert not user.has(PREVIEW)
     assert user.has(SAVED)
 

@@ -225,6 +225,18 @@ def test_a_row_shows_its_object_on_its_slice(open_advanced, discs):
     camera = getattr(user.viewer, "scene", user.viewer).camera
     np.testing.assert_allclose(camera.center[-2:], (y, x), atol=2)
 
+    # Also in another order, and by the keyboard.
+    table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    user.viewer.dims.set_point(0, 0)
+    at = advanced.chosen_row
+    QTest.keyClick(table, Qt.Key.Key_Down)
+    QTest.keyClick(table, Qt.Key.Key_Return)
+    user.settle()
+    assert advanced.chosen_row == at + 1
+    assert advanced.cells()[at + 1][3] == "1"
+    assert user.viewer.dims.point[0] == 3
+    assert labels.selected_label == 1
+
 
 def test_a_clicked_object_selects_its_row(open_advanced, discs):
     advanced = open_advanced(discs)
@@ -235,7 +247,19 @@ def test_a_clicked_object_selects_its_row(open_advanced, discs):
 
     user.click_at(labels, (85, 110))
 
-    assert advanced.cells()[advanced.chosen_row][3] == str(labels.data[85, 110])
+    chosen = str(labels.data[85, 110])
+    assert advanced.cells()[advanced.chosen_row][3] == chosen
+    # It stays chosen when the table is sorted or filtered.
+    for order in (Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder):
+        advanced.table.sortByColumn(3, order)
+        assert advanced.cells()[advanced.chosen_row][3] == chosen
+    line = user.widget.findChild(QLineEdit, "results_filter")
+    QTest.keyClicks(line, "bright")
+    assert advanced.cells()[advanced.chosen_row][3] == chosen
+    QTest.keyClicks(line, " no such")
+    assert advanced.chosen_row is None
+    line.clear()
+    assert advanced.cells()[advanced.chosen_row][3] == chosen
 
 
 def test_save_to_a_file(advanced, discs, tmp_path, monkeypatch):

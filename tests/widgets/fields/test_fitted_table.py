@@ -1,12 +1,14 @@
 """The columns of a table in panels of several widths."""
 
 import pytest
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QStandardItem, QStandardItemModel
 
 from napari_sam3_assistant.widgets.fields.fitted_table import FittedTable
 
 TITLES = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 SCORE, AREA = 4, 5
+NOWHERE = QModelIndex()
 LEAST = ((1, 44), (0, 44), (3, 36), (2, 32))
 
 
@@ -62,3 +64,34 @@ def test_a_column_that_was_dragged_stays(table):
 
     assert widths(table, 400) == before
     assert before[1] == 123
+
+
+class CountingRows(QAbstractTableModel):
+    """Many rows, and how often Qt has asked for a cell."""
+
+    asked = 0
+
+    def rowCount(self, parent=NOWHERE):
+        return 100_000
+
+    def columnCount(self, parent=NOWHERE):
+        return len(TITLES)
+
+    def data(self, index, role=Qt.ItemDataRole.DisplayRole):
+        self.asked += 1
+        return "text" if role == Qt.ItemDataRole.DisplayRole else None
+
+
+def test_of_many_rows_only_those_on_show_are_measured(qtbot):
+    rows = CountingRows()
+    table = FittedTable(rows, LEAST)
+    qtbot.addWidget(table)
+    rows.modelReset.emit()
+    assert rows.asked == 0
+
+    table.resize(600, 200)
+    table.show()
+
+    assert 0 < rows.asked < 5000
+    shown = sum(table.columnWidth(column) for column in range(len(TITLES)))
+    assert shown == table.viewport().width()

@@ -1,13 +1,12 @@
 """A person who curates masks: sees the window, moves the mouse, types."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
-    QAbstractButton,
     QApplication,
     QComboBox,
     QLabel,
@@ -18,10 +17,13 @@ from qtpy.QtWidgets import (
 )
 from skimage.draw import disk
 
-LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
+# Pytest has read the conftest.py of the folder above, which says where it is.
+Person = import_module("person").Person
+
+LEFT = Qt.MouseButton.LeftButton
 
 
-class Curator:
+class Curator(Person):
     """Somebody with the window of the mask operations; knows no private name."""
 
     def __init__(self, viewer, qtbot, *, docked=True):
@@ -33,10 +35,9 @@ class Curator:
 
     # -- the window -----------------------------------------------------------------------
 
-    def settle(self):
-        for _ in range(3):
-            QApplication.sendPostedEvents()
-            QApplication.processEvents()
+    @property
+    def window(self):
+        return self.dock.window()
 
     def tab(self, title):
         tabs = self.widget.findChild(QTabWidget, "mask_tabs")
@@ -45,12 +46,8 @@ class Curator:
                 QTest.mouseClick(tabs.tabBar(), LEFT, pos=tabs.tabBar().tabRect(index).center())
         assert tabs.tabText(tabs.currentIndex()) == title
 
-    def button(self, name):
-        return self.widget.findChild(QAbstractButton, name)
-
     def click(self, name):
-        assert self.button(name).isEnabled(), f"{name} is greyed out"
-        QTest.mouseClick(self.button(name), LEFT)
+        super().click(name)
         self.wait_for_end()
 
     def wait_for_end(self):
@@ -159,53 +156,12 @@ class Curator:
 
     # -- the canvas -----------------------------------------------------------------------
 
-    @property
-    def canvas(self):
-        return self.dock.window().findChild(QOpenGLWidget)
-
-    def spot(self, layer, pixel):
-        world = np.asarray(layer.data_to_world(pixel))[-2:]
-        camera = getattr(self.viewer, "scene", self.viewer).camera
-        y, x = (world - np.asarray(camera.center)[-2:]) * camera.zoom
-        size = self.canvas.size()
-        spot = QPoint(round(size.width() / 2 + x), round(size.height() / 2 + y))
-        assert self.canvas.rect().contains(spot), f"pixel {pixel} is not on the canvas"
-        return spot
-
     def click_at(self, layer, pixel, button=LEFT):
-        spot = self.spot(layer, pixel)
-        self._move(spot, Qt.MouseButton.NoButton)
-        QTest.mouseClick(self.canvas, button, pos=spot)
-        self.settle()
+        super().click_at(layer, pixel, button)
         self.wait_for_end()
 
-    def drag(self, layer, *pixels):
-        spots = [self.spot(layer, pixel) for pixel in pixels]
-        self._move(spots[0], Qt.MouseButton.NoButton)
-        QTest.mousePress(self.canvas, LEFT, pos=spots[0])
-        for spot in spots[1:]:
-            self._move(spot, LEFT)
-        QTest.mouseRelease(self.canvas, LEFT, pos=spots[-1])
-        self.settle()
-
-    def _move(self, spot, held):
-        canvas = self.canvas
-        event = QMouseEvent(
-            QMouseEvent.Type.MouseMove,
-            QPointF(spot),
-            QPointF(canvas.mapToGlobal(spot)),
-            Qt.MouseButton.NoButton,
-            held,
-            Qt.KeyboardModifier.NoModifier,
-        )
-        QApplication.sendEvent(canvas, event)
-        # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
-        self.qtbot.wait(20)
-
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
-        self.canvas.setFocus()
-        QTest.keyClick(self.canvas, key, modifier)
-        self.settle()
+        super().press(key, modifier)
         self.wait_for_end()
 
 
@@ -234,8 +190,6 @@ def at_canvas(plugin_manager, settings_file, make_napari_viewer, qtbot, masks):
     viewer = make_napari_viewer(show=True)
     viewer.add_labels(masks.copy(), name="SAM3 preview labels")
     curator = Curator(viewer, qtbot)
-    curator.dock.window().resize(1300, 900)
-    curator.settle()
-    viewer.reset_view()
-    curator.settle()
+    curator.window.resize(1300, 900)
+    curator.look_at_all()
     return curator

@@ -107,7 +107,8 @@ class Changes:
                 local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
                 at = np.ravel_multi_index(local, part.shape)
                 _write(part.reshape(-1), at, before[chosen], after[chosen], same, chosen)
-                labels[box] = part
+                if same[chosen].any():
+                    labels[box] = part
         if same.all():
             return self
         return Changes.of_pixels(pixels[same], before[same], after[same], labels.shape[-1])

@@ -55,7 +55,10 @@ def fill_holes(
     reporter = reporter or NullReporter()
     shape = tuple(int(size) for size in labels.shape)
     box = whole(shape) if box is None else box
-    axes = range(len(shape) - 2 if per_slice else 0, len(shape))
+    every = range(len(shape) - 2 if per_slice else 0, len(shape))
+    # A plane of a stack has an axis of length 1, along which nothing is open; two axes are left.
+    flat = [axis for axis in every[:-1] if shape[axis] == 1][: len(every) - 2]
+    axes = [axis for axis in every if axis not in flat]
     runs = find_runs(labels, box, background=True, reporter=reporter, message="Looking for holes")
     empty = runs.values == 0
     gaps = components_of(runs.take(empty), 1, axes[:-1])

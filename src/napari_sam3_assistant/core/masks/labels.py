@@ -91,6 +91,13 @@ def check_fits(value: int, dtype: npt.DTypeLike) -> None:
         )
 
 
+def is_writable(labels: Any) -> bool:  # noqa: ANN401
+    """Return whether labels can be written to: NumPy's, zarr's, or what tells it as zarr does."""
+    if isinstance(labels, np.ndarray):
+        return bool(labels.flags.writeable)
+    return not getattr(labels, "read_only", True)
+
+
 def parse_values(text: str) -> tuple[int, ...]:
     """Return the label values of a text such as ``3, 4; 5 6``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -54,12 +55,15 @@ class Source:
         What all of it is; empty if its values tell.
     class_value : int or None
         The class of all of its pixels; None if its own values are the classes.
+    class_names : mapping of int to str
+        Names of its own values, where these are known.
     """
 
     name: str
     labels: Any
     class_name: str = ""
     class_value: int | None = None
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +107,18 @@ def check_same_shape(sources: Sequence[Source], least: int = 1) -> None:
                 f"“{first.name}” has {tuple(first.labels.shape)}.",
                 "Choose layers of the same size.",
             )
+
+
+def shared_value(sources: Sequence[Source]) -> tuple[int, list[str]] | None:
+    """Return a class value that several classes have, and their names; None if there is none."""
+    names: dict[int, dict[str, None]] = defaultdict(dict)
+    for source in sources:
+        known = source.class_names
+        if not _is_semantic(source):
+            known = {source.class_value or 1: source.class_name or source.name}
+        for value, name in known.items():
+            names[value][name] = None
+    return next(((value, list(known)) for value, known in names.items() if len(known) > 1), None)
 
 
 def coverage(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
@@ -258,7 +274,7 @@ def _numbers(
 def _classes(source: Source, labels: npt.NDArray[Any]) -> dict[int, str]:
     if _is_semantic(source):
         values = np.unique(labels[labels != 0]).tolist()
-        return {int(value): f"class {value}" for value in values}
+        return {value: source.class_names.get(value, f"class {value}") for value in values}
     return {source.class_value or 1: source.class_name or source.name}
 
 

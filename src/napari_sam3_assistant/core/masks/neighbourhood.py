@@ -146,19 +146,19 @@ def edit_by_tiles(
     box = whole(shape) if box is None else box
     side = _TILE_SIDES.get(sum(size > 1 for size in shape), _TILE_SIDES[3])
     pieces = tiles(box, [side if size > 1 else 1 for size in shape]) if 0 not in shape else []
-    parts = []
-    for done, piece in enumerate(pieces):
-        reporter.report(Progress(done, len(pieces), action.capitalize()))
-        tile = _with_margin(labels, piece, margin, shape)
-        if tile.any():
-            inner = tuple(
-                slice(more, more + size) for more, size in zip(margin, shape_of(piece), strict=True)
-            )
-            before = tile[inner]
-            after = change(tile)
-            if not np.array_equal(before, after):
-                parts.append((piece, before, after))
-    return LabelEdit.of(action, shape, changes_between(parts, shape), labels.dtype)
+
+    def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
+        for done, piece in enumerate(pieces):
+            reporter.report(Progress(done, len(pieces), action.capitalize()))
+            tile = _with_margin(labels, piece, margin, shape)
+            if tile.any():
+                inner = tuple(
+                    slice(more, more + size)
+                    for more, size in zip(margin, shape_of(piece), strict=True)
+                )
+                yield piece, tile[inner], change(tile)
+
+    return LabelEdit.of(action, shape, changes_between(parts(), shape), labels.dtype)
 
 
 def _with_margin(
@@ -175,5 +175,5 @@ def _with_margin(
         (side.start - low, high - side.stop)
         for (low, high), side in zip(wanted, there, strict=True)
     ]
-    tile = read(labels, there)
-    return np.pad(tile, missing, mode="edge") if np.any(missing) else tile
+    # A copy, whatever the margin: the user may paint on the labels meanwhile.
+    return np.pad(read(labels, there), missing, mode="edge")

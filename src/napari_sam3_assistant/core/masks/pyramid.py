@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from napari_sam3_assistant.core.masks.blocks import blocks
-from napari_sam3_assistant.core.masks.labels import Box, shape_of
+from napari_sam3_assistant.core.masks.labels import Box, is_writable, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +30,7 @@ def write_smaller(largest: Any, smaller: Sequence[Any], box: Box) -> None:  # no
     if 0 in shape_of(box):
         return
     for level in smaller:
-        if not isinstance(level, (np.ndarray, zarr.Array)):
+        if not is_writable(level):
             continue
         steps = [
             max(1, round(size / small))

@@ -55,10 +55,8 @@ class Patch:
 
     def cropped(self) -> Patch:
         """Return the same object without empty rows and columns at its sides; it has a pixel."""
-        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
-        y0, x0, y1, x1 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-        region = Region(int(y0), int(x0), int(y1), int(x1)).globalise(self.region)
-        return Patch(self.mask[y0:y1, x0:x1], region, self.polarity)
+        kept = Region.around(self.mask)
+        return Patch(self.mask[kept.slices], kept.globalise(self.region), self.polarity)
 
     def union(self, other: Patch) -> Patch:
         """Return both objects as one."""

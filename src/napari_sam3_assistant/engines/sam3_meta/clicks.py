@@ -114,10 +114,7 @@ def mask_logits(prompt: MaskPrompt, shape: tuple[int, int], size: int) -> npt.ND
     import torch
     from torch.nn.functional import interpolate
 
-    plane = torch.zeros((1, 1, *shape))
-    inside = prompt.region.intersect(Region.whole(shape))
-    painted = np.ascontiguousarray(prompt.mask[inside.localise(prompt.region).slices])
-    plane[0, 0][inside.slices] = torch.from_numpy(painted).float()
+    plane = torch.from_numpy(prompt.to_plane(shape)).float()[None, None]
     small = interpolate(plane, (size, size), mode="bilinear", align_corners=False, antialias=True)
     logits: npt.NDArray[np.float32] = (small[0] * _LOGIT_SCALE + _LOGIT_BIAS).numpy()
     return logits

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.clicks import segment_target
@@ -20,10 +18,11 @@ from napari_sam3_assistant.engines.sam3_meta.loading import (
     sam3_version,
 )
 from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
+from napari_sam3_assistant.engines.sam3_track import TrackContext
 from napari_sam3_assistant.engines.stages import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -71,15 +70,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     ) -> MetaTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MetaTrack(frames, self._working, self._turns.check, new_id)
-
-    @contextmanager
-    def _working(self, reporter: Reporter) -> Iterator[LoadedModel]:
-        """Wait for this caller's turn and give the model."""
-        with self._turns.turn(reporter), map_engine_errors():
-            model = self.model
-            with self._calls(model):
-                yield model
+        return MetaTrack(TrackContext(frames, self._working, self._turns.check, new_id))
 
     def _which_folder(self) -> str:
         return "Choose the folder with sam3.pt of facebook/sam3."

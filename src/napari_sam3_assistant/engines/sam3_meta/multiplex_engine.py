@@ -19,6 +19,7 @@ from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
 )
 from napari_sam3_assistant.engines.sam3_meta.loading import choose_cpu_or_cuda, sam3_version
 from napari_sam3_assistant.engines.sam3_meta.multiplex_track import MultiplexTrack
+from napari_sam3_assistant.engines.sam3_track import TrackContext
 from napari_sam3_assistant.errors import EngineError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Sam3MultiplexEngine:
     ) -> MultiplexTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MultiplexTrack(frames, self._working, self._turns.check, new_id)
+        return MultiplexTrack(TrackContext(frames, self._working, self._turns.check, new_id))
 
     def close(self) -> None:
         """Free memory and device; work in progress stops before the model's next stage."""

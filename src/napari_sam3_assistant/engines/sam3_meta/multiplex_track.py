@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import NullReporter
@@ -14,19 +14,15 @@ from napari_sam3_assistant.engines.sam3_meta import compat_multiplex
 from napari_sam3_assistant.engines.sam3_meta.compat_video import Pictures
 from napari_sam3_assistant.engines.sam3_meta.video_memory import Memory
 from napari_sam3_assistant.engines.sam3_meta.video_objects import check_seed, points_of
-from napari_sam3_assistant.engines.stages import watched
+from napari_sam3_assistant.engines.sam3_track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
-    from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import Seed
     from napari_sam3_assistant.engines.sam3_meta.multiplex_engine import LoadedMultiplex
-
-    Working = Callable[[Reporter], AbstractContextManager[LoadedMultiplex]]
 
 
 class _Session:
@@ -34,15 +30,14 @@ class _Session:
 
     def __init__(self, model: Any, pictures: Pictures, shape: tuple[int, int]) -> None:  # noqa: ANN401
         self.state = compat_multiplex.new_state(model, pictures, shape)
-        self._tracker = model.tracker
         self._memories: dict[int, Memory] = {}
 
-    def forget(self, frame: int, *, reverse: bool) -> None:
+    def forget(self, model: Any, frame: int, *, reverse: bool) -> None:  # noqa: ANN401
         """Let go of what no pass can need, behind a frame that was answered."""
         compat_multiplex.forget_frames(self.state, frame)
         tracked = {id(state): state for state in self.state["sam2_inference_states"]}
         self._memories = {
-            key: self._memories.get(key) or Memory(self._tracker, whole=True) for key in tracked
+            key: self._memories.get(key) or Memory(model.tracker, whole=True) for key in tracked
         }
         for key, state in tracked.items():
             self._memories[key].reached(state, frame, reverse=reverse)
@@ -58,39 +53,23 @@ class _Phrase:
         self.ids: dict[int, int] = {}
 
 
-class MultiplexTrack:
+class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
     """Follows objects through a stack with SAM 3.1.
 
     Parameters
     ----------
-    frames : FrameSource
-        The stack.
-    working : callable
-        Returns a context in which the model is this caller's.
-    closing : callable
-        Raises when the model is being closed.
-    new_id : callable
-        Returns the next free object id.
+    context : TrackContext
+        The stack and the model.
     """
 
-    def __init__(
-        self,
-        frames: FrameSource,
-        working: Working,
-        closing: Callable[[], None],
-        new_id: Callable[[], int],
-    ) -> None:
-        self._frames = frames
-        self._working = working
-        self._closing = closing
-        self._new_id = new_id
+    def __init__(self, context: TrackContext[LoadedMultiplex]) -> None:
+        super().__init__(context)
         self._pictures: Pictures | None = None
         self._session: _Session | None = None
         self._prompted: dict[int, set[int]] = {}
         self._texts: dict[int, str] = {}
         self._pending: dict[tuple[int, int], Seed] = {}
         self._phrases: list[_Phrase] = []
-        self._hidden: set[int] = set()
 
     def add(self, seed: Seed) -> None:
         """Take what names an object on a frame; it is read when the frame is.
@@ -109,11 +88,7 @@ class MultiplexTrack:
                 "the engine sam3-transformers, which follow masks.",
             )
         if seed.object_id not in self._prompted:
-            if seed.box is None and not any(point.positive for point in seed.points):
-                raise PromptError(
-                    f"All points of object {seed.object_id} are negative.",
-                    "Add a positive point on it, or draw a box round it.",
-                )
+            check_says_where(seed, "Add a positive point on it, or draw a box round it.")
             if len(self._prompted) >= compat_multiplex.MOST_OBJECTS:
                 raise PromptError(
                     f"SAM 3.1 follows up to {compat_multiplex.MOST_OBJECTS} objects at a time.",
@@ -165,17 +140,17 @@ class MultiplexTrack:
         """
         if not order:
             return
-        with self._working(reporter) as loaded, self._watched(loaded, reporter):
+        with self._turn(reporter) as loaded:
             self._read_prompts(loaded, reporter)
         for part, sought in self._parts(order):
-            sources = self._sources(part, sought)
+            sources = self._sources(part, sought, reporter)
             for frame in part:
                 records: list[ObjectRecord] = []
-                with self._working(reporter) as loaded, self._watched(loaded, reporter):
+                with self._turn(reporter) as loaded:
                     for phrase, session, pass_ in sources:
                         reporter.check()
                         records += self._records(phrase, next(pass_))
-                        session.forget(frame, reverse=part.step < 0)
+                        session.forget(loaded.model, frame, reverse=part.step < 0)
                 tracked = frozenset(sought).union(
                     *(set(phrase.ids.values()) - self._hidden for phrase in self._phrases)
                 )
@@ -183,20 +158,27 @@ class MultiplexTrack:
                     frame, tuple(sorted(records, key=lambda record: record.id)), tracked
                 )
 
+    @contextmanager
+    def _turn(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
+        """Wait for this caller's turn; the work in it can be stopped."""
+        with (
+            self._working(reporter) as loaded,
+            self._watched(compat_multiplex.vision_blocks(loaded.model), reporter),
+        ):
+            yield loaded
+
     def _read_prompts(self, loaded: LoadedMultiplex, reporter: Reporter) -> None:
         """Hand the new prompts to the sessions."""
         if self._pictures is None:
             self._pictures = Pictures(self._frames, loaded.model.image_size)
-        if self._pending and self._session is None:
-            self._session = _Session(loaded.model, self._pictures, self._frames.shape)
         for key in sorted(self._pending):
             reporter.check()
-            if self._session is not None:
-                points, labels, box = points_of(self._pending[key], self._frames.shape)
-                compat_multiplex.add_points(
-                    loaded.model, self._session.state, *key, points, labels, box
-                )
-                compat_multiplex.forget_frames(self._session.state, key[0])
+            if self._session is None:
+                self._session = _Session(loaded.model, self._pictures, self._frames.shape)
+            state = self._session.state
+            points, labels, box = points_of(self._pending[key], self._frames.shape)
+            compat_multiplex.add_points(loaded.model, state, *key, points, labels, box)
+            compat_multiplex.forget_frames(state, key[0])
             del self._pending[key]
         for phrase in self._phrases:
             if phrase.session is None:
@@ -229,11 +211,11 @@ class MultiplexTrack:
         ]
 
     def _sources(
-        self, part: range, sought: list[int]
+        self, part: range, sought: list[int], reporter: Reporter
     ) -> list[tuple[_Phrase | None, _Session, Iterator[dict[str, Any]]]]:
         """Return the passes through a part; nothing is computed before they are asked."""
         sources: list[tuple[_Phrase | None, _Session, Iterator[dict[str, Any]]]] = []
-        with self._working(NullReporter()) as loaded:
+        with self._working(reporter) as loaded:
             for phrase in self._phrases:
                 if phrase.session is not None:
                     pass_ = compat_multiplex.propagate(
@@ -266,15 +248,3 @@ class MultiplexTrack:
             if record is not None:
                 records.append(record)
         return records
-
-    def _watched(
-        self, loaded: LoadedMultiplex, reporter: Reporter
-    ) -> AbstractContextManager[object]:
-        def check() -> None:
-            self._closing()
-            reporter.check()
-
-        stack = ExitStack()
-        blocks = compat_multiplex.vision_blocks(loaded.model)
-        stack.enter_context(watched(blocks, "", NullReporter(), check))
-        return stack

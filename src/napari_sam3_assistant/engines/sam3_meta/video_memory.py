@@ -36,18 +36,13 @@ class Memory:
     """
 
     def __init__(self, tracker: Any, *, whole: bool = False) -> None:  # noqa: ANN401
-        self._tracker = tracker
+        # Not the tracker itself: an open track would keep the weights of a closed engine.
+        # With the frame just before, which is always looked at.
+        self._memories = int(tracker.num_maskmem)
+        self._pointers = int(tracker.max_obj_ptrs_in_encoder)
+        self._least = float(tracker.mf_threshold) if tracker.use_memory_selection else None
         self._whole = whole
         self._ends: dict[bool, int] = {}
-
-    @property
-    def _memories(self) -> int:
-        # With the frame just before, which is always looked at.
-        return int(self._tracker.num_maskmem)
-
-    @property
-    def _pointers(self) -> int:
-        return int(self._tracker.max_obj_ptrs_in_encoder)
 
     def begin(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
         """Forget frames without a memory that a pass from a frame on would look for."""
@@ -83,25 +78,26 @@ class Memory:
             elif frame not in whole and not self._whole:
                 _make_bare(state, frame)
 
-    def forget_conditions(self, state: dict[str, Any]) -> None:
-        """Forget frames that the model has set as prompts by itself, all but the first and last."""
-        prompted = sorted(state["output_dict"]["cond_frame_outputs"])
-        for frame in prompted[1 : len(prompted) - MOST_CONDITIONS + 1]:
-            compat_video.forget_prompt(self._tracker, state, frame)
-
     def _good(self, state: dict[str, Any]) -> set[int]:
         """Return the frames whose memories the tracker may look at, wherever it is."""
         import torch
 
         others = _others(state)
-        if not self._tracker.use_memory_selection:
+        if self._least is None:
             return set(others)
         scored = [frame for frame, record in others.items() if "eff_iou_score" in record]
         if not scored:
             return set()
         scores = torch.stack([others[frame]["eff_iou_score"].float() for frame in scored])
-        above = (scores > self._tracker.mf_threshold).tolist()
+        above = (scores > self._least).tolist()
         return {frame for frame, good in zip(scored, above, strict=True) if good}
+
+
+def forget_conditions(tracker: Any, state: dict[str, Any]) -> None:  # noqa: ANN401
+    """Forget frames that the model has set as prompts by itself, all but the first and last."""
+    prompted = sorted(state["output_dict"]["cond_frame_outputs"])
+    for frame in prompted[1 : len(prompted) - MOST_CONDITIONS + 1]:
+        compat_video.forget_prompt(tracker, state, frame)
 
 
 def is_bare(state: dict[str, Any], frame: int) -> bool:

@@ -1,7 +1,6 @@
 """One prompted object on its way through a stack, by the tracker of Meta's package.
 
-Each object has a state of its own, as the package makes one for each object that is clicked: so
-objects may be prompted on different frames, corrected and removed without the others.
+Each object has a state of its own, as the package makes one for each object that is clicked.
 """
 
 from __future__ import annotations
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3_meta import compat_video, video_memory
+from napari_sam3_assistant.engines.sam3_track import Followed
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import torch
 
     from napari_sam3_assistant.core.tracks import Seed
@@ -42,7 +44,7 @@ def check_seed(seed: Seed) -> None:
         )
 
 
-class FollowedObject:
+class FollowedObject(Followed):
     """An object and what the tracker remembers of it.
 
     Parameters
@@ -68,24 +70,16 @@ class FollowedObject:
         *,
         on_cpu: bool,
     ) -> None:
+        super().__init__()
         self.state = compat_video.new_tracker_state(tracker, features, shape, count, on_cpu=on_cpu)
         self._shape = shape
         self._memory = video_memory.Memory(tracker)
-        self.pending: dict[int, Seed] = {}
-        self.text = ""
 
     @property
-    def prompted(self) -> frozenset[int]:
-        """The frames with prompts, also with those that were not read yet."""
-        return frozenset(self.state["output_dict"]["cond_frame_outputs"]) | self.pending.keys()
-
-    def takes_part(self, frame: int, *, reverse: bool) -> bool:
-        """Return whether a prompted frame lies on the way to a frame."""
-        return any(frame <= own if reverse else frame >= own for own in self.prompted)
-
-    def is_known_at(self, frame: int) -> bool:
-        """Return whether the frame's mask is there, without looking at the frame."""
-        return frame in self.prompted and frame not in self.pending
+    def read(self) -> Collection[int]:
+        """The frames whose prompts were read."""
+        conditions: dict[int, object] = self.state["output_dict"]["cond_frame_outputs"]
+        return conditions.keys()
 
     def begin(self, frame: int, *, reverse: bool) -> None:
         """Make ready for a pass."""
@@ -93,12 +87,15 @@ class FollowedObject:
 
     def prompt(self, tracker: Any, frame: int) -> None:  # noqa: ANN401
         """Segment the object on a frame by its prompts there; the features are there."""
+        import torch
+
         seed = self.pending[frame]
         if video_memory.is_bare(self.state, frame):
             # It would be taken for a first guess.
             video_memory.forget(self.state, frame)
         if seed.mask is not None:
-            compat_video.add_mask(tracker, self.state, frame, _painted(seed, self._shape))
+            painted = torch.from_numpy(seed.mask.to_plane(self._shape))
+            compat_video.add_mask(tracker, self.state, frame, painted)
         else:
             compat_video.add_points(tracker, self.state, frame, *points_of(seed, self._shape))
         del self.pending[frame]
@@ -118,18 +115,6 @@ class FollowedObject:
         )
         self._memory.reached(self.state, frame, reverse=reverse)
         return found
-
-
-def _painted(seed: Seed, shape: tuple[int, int]) -> torch.Tensor:
-    """Return the painted mask of a seed in the frame, (H, W)."""
-    import torch
-
-    mask = torch.zeros(shape, dtype=torch.bool)
-    if seed.mask is not None:
-        inside = seed.mask.region.intersect(Region.whole(shape))
-        painted = seed.mask.mask[inside.localise(seed.mask.region).slices]
-        mask[inside.slices] = torch.from_numpy(painted.copy())
-    return mask
 
 
 def points_of(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.sam3_meta import compat_video
-from napari_sam3_assistant.engines.sam3_meta.video_memory import Memory
+from napari_sam3_assistant.engines.sam3_meta.video_memory import Memory, forget_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class FollowedPhrase:
         self._forget(video, state, frame)
         for tracked in state["tracker_inference_states"]:
             memory = self._memory(video, tracked)
-            memory.forget_conditions(tracked)
+            forget_conditions(video.tracker, tracked)
             memory.reached(tracked, frame, reverse=reverse)
             compat_video.forget_masks(tracked)
         return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.low_resolution_masks import to_records
 from napari_sam3_assistant.engines.sam3_transformers.embedding import click_features
 
@@ -85,7 +84,5 @@ def _mask_logits(model: LoadedModel, prompt: MaskPrompt, shape: tuple[int, int])
     import torch
 
     logits = torch.full((1, 1, *shape), _UNPAINTED)
-    inside = prompt.region.intersect(Region.whole(shape))
-    painted = prompt.mask[inside.localise(prompt.region).slices]
-    logits[0, 0][inside.slices][torch.from_numpy(painted)] = _PAINTED
+    logits[0, 0][torch.from_numpy(prompt.to_plane(shape))] = _PAINTED
     return logits.to(model.device, model.dtype)

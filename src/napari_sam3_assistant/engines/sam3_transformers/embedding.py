@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam3_assistant.engines.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import numpy.typing as npt
     import torch
 
     from napari_sam3_assistant.engines.detections import Detections
@@ -17,6 +20,30 @@ if TYPE_CHECKING:
 
 # One set of 200 low-resolution masks takes 66 MB in float32.
 _KEPT_ANSWERS = 4
+
+
+def to_pixels(model: LoadedModel, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Return an image as the model takes it.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    image : ndarray, shape (H, W, 3), dtype uint8
+        RGB image; not modified.
+
+    Returns
+    -------
+    torch.Tensor, shape (1, 3, S, S)
+        In the model's number format, on its device.
+    """
+    # A read-only or strided array would be refused, or warned of, by torch.
+    picture = np.array(image, dtype=np.uint8, order="C")
+    inputs = model.find_processor(
+        images=picture, input_data_format="channels_last", return_tensors="pt"
+    )
+    pixels: torch.Tensor = inputs["pixel_values"].to(model.device, model.dtype)
+    return pixels
 
 
 @dataclass(slots=True, eq=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_sam3_assistant.engines.device import choose_device
-from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
+from napari_sam3_assistant.engines.sam3_track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.clicks import segment_target
-from napari_sam3_assistant.engines.sam3_transformers.embedding import Sam3Embedding
+from napari_sam3_assistant.engines.sam3_transformers.embedding import Sam3Embedding, to_pixels
 from napari_sam3_assistant.engines.sam3_transformers.grounding import Grounder
 from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, load_model
 from napari_sam3_assistant.engines.sam3_transformers.video import TransformersTrack
@@ -21,10 +18,11 @@ from napari_sam3_assistant.engines.stages import watched
 from napari_sam3_assistant.errors import CheckpointNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
     import torch
 
@@ -70,15 +68,9 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
         del options
         if self._folder is None:
             raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
-        return TransformersTrack(frames, self._folder, self._working, self._turns.check, new_id)
-
-    @contextmanager
-    def _working(self, reporter: Reporter) -> Iterator[LoadedModel]:
-        """Wait for this caller's turn and give the model."""
-        with self._turns.turn(reporter), map_engine_errors():
-            model = self.model
-            with self._calls(model):
-                yield model
+        return TransformersTrack(
+            self._folder, TrackContext(frames, self._working, self._turns.check, new_id)
+        )
 
     def _which_folder(self) -> str:
         return "Choose the folder with config.json and model.safetensors of facebook/sam3."
@@ -98,16 +90,10 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
     def _embed(
         self, model: LoadedModel, image: npt.NDArray[np.uint8], reporter: Reporter
     ) -> Sam3Embedding:
-        # A read-only or strided array would be refused, or warned of, by torch.
-        pixels = np.array(image, dtype=np.uint8, order="C")
-        inputs = model.find_processor(
-            images=pixels, input_data_format="channels_last", return_tensors="pt"
-        )
+        pixels = to_pixels(model, image)
         layers = model.detector.vision_encoder.backbone.layers
         with watched(layers, "Encoding the image", reporter, self._turns.check):
-            vision = model.detector.get_vision_features(
-                pixel_values=inputs["pixel_values"].to(model.device, model.dtype)
-            )
+            vision = model.detector.get_vision_features(pixel_values=pixels)
         return Sam3Embedding(shape=(image.shape[0], image.shape[1]), vision=vision)
 
     def _decoder(

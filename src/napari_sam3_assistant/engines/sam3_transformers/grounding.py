@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
 # The tokenizer pads to this length, and the text encoder takes no more.
-_MAX_TOKENS = 32
+MAX_TOKENS = 32
 
 
 class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
@@ -72,7 +72,7 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
 
     def _encode(self, phrase: str) -> tuple[Any, Any]:
         tokens = self._model.find_processor(text=phrase, return_tensors="pt")
-        check_length(tokens["input_ids"].shape[1], _MAX_TOKENS)
+        check_length(tokens["input_ids"].shape[1], MAX_TOKENS)
         tokens = tokens.to(self._model.device)
         text = self._model.detector.get_text_features(**tokens, return_dict=True)
         return text, tokens["attention_mask"]

@@ -11,67 +11,41 @@ keep to prompts that lie ahead, and once in the pass.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.tracks import TrackedFrame
+from napari_sam3_assistant.engines.concepts import check_length
 from napari_sam3_assistant.engines.device import memory_device
-from napari_sam3_assistant.engines.low_resolution_masks import to_records
+from napari_sam3_assistant.engines.sam3_track import ObjectTrack, TrackContext
+from napari_sam3_assistant.engines.sam3_transformers.embedding import to_pixels
+from napari_sam3_assistant.engines.sam3_transformers.grounding import MAX_TOKENS
+from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 from napari_sam3_assistant.engines.sam3_transformers.video_objects import FollowedObject
 from napari_sam3_assistant.engines.sam3_transformers.video_phrases import FollowedPhrases
-from napari_sam3_assistant.engines.stages import watched
-from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import torch
-
-    from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.core.tracks import Seed
-    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
-
-    Working = Callable[[Reporter], AbstractContextManager[LoadedModel]]
 
 
-class TransformersTrack:
+class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
     """Follows objects through a stack with one copy of the weights.
 
     Parameters
     ----------
-    frames : FrameSource
-        The stack.
     folder : Path
         The model folder, of which the processors are read.
-    working : callable
-        Returns a context in which the model is this caller's.
-    closing : callable
-        Raises when the model is being closed.
-    new_id : callable
-        Returns the next free object id.
+    context : TrackContext
+        The stack and the model.
     """
 
-    def __init__(
-        self,
-        frames: FrameSource,
-        folder: Path,
-        working: Working,
-        closing: Callable[[], None],
-        new_id: Callable[[], int],
-    ) -> None:
-        self._frames = frames
+    def __init__(self, folder: Path, context: TrackContext[LoadedModel]) -> None:
+        super().__init__(context)
         self._folder = folder
-        self._working = working
-        self._closing = closing
-        self._new_id = new_id
-        self._objects: dict[int, FollowedObject] = {}
         self._phrases: FollowedPhrases | None = None
         self._prompter: Any = None
         self._known: Callable[[int, Reporter], Any] = lambda _frame, _reporter: None
@@ -79,33 +53,6 @@ class TransformersTrack:
     def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
         """Take what the image heads have encoded; see :class:`.engines.video.ReusesEncodings`."""
         self._known = known
-
-    def add(self, seed: Seed) -> None:
-        """Take what names an object on a frame; it is read when the frame is.
-
-        Raises
-        ------
-        PromptError
-            If it says only what does not belong to an object that the tracker does not know.
-        """
-        object_ = self._objects.get(seed.object_id)
-        says_where = seed.mask or seed.box or any(point.positive for point in seed.points)
-        if object_ is None:
-            if not says_where:
-                raise PromptError(
-                    f"All points of object {seed.object_id} are negative.",
-                    "Add a positive point on it, draw a box round it, or paint it.",
-                )
-            with self._working(NullReporter()) as model:
-                object_ = FollowedObject(
-                    model, self._frames.shape, len(self._frames), memory_device(model.device)
-                )
-            self._objects[seed.object_id] = object_
-        object_.text = seed.text or object_.text
-        object_.pending[seed.frame] = seed
-        if self._phrases is not None:
-            # From here on the object is the tracker's; the phrase's one is not shown twice.
-            self._phrases.hidden.add(seed.object_id)
 
     def add_phrase(self, text: str, frame: int) -> None:
         """Look for all objects of a phrase on every frame.
@@ -119,6 +66,9 @@ class TransformersTrack:
         from transformers import Sam3VideoProcessor
 
         with self._working(NullReporter()) as model:
+            processor = Sam3VideoProcessor.from_pretrained(self._folder, local_files_only=True)
+            # Refused before there are phrases: without one the model can't be asked for any.
+            check_length(len(processor.tokenizer(text)["input_ids"]), MAX_TOKENS)
             if self._phrases is None:
                 self._phrases = FollowedPhrases(
                     model,
@@ -127,19 +77,12 @@ class TransformersTrack:
                     memory_device(model.device),
                     self._new_id,
                 )
-            processor = Sam3VideoProcessor.from_pretrained(self._folder, local_files_only=True)
             self._phrases.add(processor, text)
 
-    def remove(self, object_id: int) -> None:
-        """Forget an object; one of a phrase is not shown any more."""
-        self._objects.pop(object_id, None)
-        if self._phrases is not None:
-            self._phrases.hidden.add(object_id)
-
     def close(self) -> None:
-        """Let go of all memory."""
-        self._objects.clear()
+        """Let go of all memory, and give it back to the device."""
         self._phrases = None
+        super().close()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.video.VideoTrack`."""
@@ -154,76 +97,53 @@ class TransformersTrack:
                 found = self._frame(model, frame, reverse=reverse, reporter=reporter)
             yield found
 
+    def _new_object(self, model: LoadedModel) -> FollowedObject:
+        return FollowedObject(
+            model, self._frames.shape, len(self._frames), memory_device(model.device)
+        )
+
     def _read_prompts(self, reporter: Reporter) -> None:
         """Segment the objects on the frames of new prompts."""
-        waiting = {frame for object_ in self._objects.values() for frame in object_.pending}
-        for frame in sorted(waiting):
+        for frame in self._unread():
             encoding = self._known(frame, reporter)
             with self._working(reporter) as model:
                 if encoding is None:
                     features = self._encode(model, frame, reporter)
                 else:
                     features = _features(model, encoding.vision, frame)
-                for object_ in self._objects.values():
-                    if frame in object_.pending:
-                        self._check(reporter)
-                        object_.prompt(model, self._processor(), features, frame)
+                for object_ in self._unread_on(frame):
+                    self._check(reporter)
+                    object_.prompt(model, self._processor(), features, frame)
 
     def _frame(
         self, model: LoadedModel, frame: int, *, reverse: bool, reporter: Reporter
     ) -> TrackedFrame:
-        def check() -> None:
-            self._check(reporter)
-
         records: list[ObjectRecord] = []
         features = None
         if self._phrases is not None:
-            pixels = self._pixels(model, frame)
-            with watched(_layers(model), "", NullReporter(), check):
-                records = self._phrases.follow(
-                    model, pixels, frame, reverse=reverse, check=lambda: None
-                )
+            pixels = to_pixels(model, self._frames.read(frame))
+            with self._watched(_layers(model), reporter):
+                found = self._phrases.follow(model, pixels, frame, reverse=reverse)
+            records = [record for record in found if record.id not in self._hidden]
             features = self._phrases.features
-        sought = {
-            id_: object_
-            for id_, object_ in self._objects.items()
-            if object_.takes_part(frame, reverse=reverse)
-        }
+        sought = self._sought(frame, reverse=reverse)
         if features is None and not all(one.is_known_at(frame) for one in sought.values()):
             features = self._encode(model, frame, reporter)
-        for id_, object_ in sorted(sought.items()):
-            check()
-            low, score = object_.follow(model, features, frame, reverse=reverse)
-            found = to_records(
-                low[None],
-                [score],
-                self._frames.shape,
-                cutoff=0.0,
-                check=check,
-                text=object_.text,
-            )
-            records += [replace(record, id=id_) for record in found]
+        records += self._followed(
+            sought, lambda one: one.follow(model, features, frame, reverse=reverse), reporter
+        )
         tracked = frozenset(sought)
         if self._phrases is not None:
-            tracked |= self._phrases.ids
+            tracked |= self._phrases.ids - self._hidden
         return TrackedFrame(frame, tuple(sorted(records, key=lambda one: one.id)), tracked)
 
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the features of a frame, as the sessions of all objects take them."""
-        pixels = self._pixels(model, frame)
-        with watched(_layers(model), "", NullReporter(), lambda: self._check(reporter)):
+        pixels = to_pixels(model, self._frames.read(frame))
+        with self._watched(_layers(model), reporter):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
         return _features(model, hidden, frame)
-
-    def _pixels(self, model: LoadedModel, frame: int) -> torch.Tensor:
-        # A read-only or strided array would be refused, or warned of, by torch.
-        picture = np.array(self._frames.read(frame), dtype=np.uint8, order="C")
-        inputs = model.find_processor(
-            images=picture, input_data_format="channels_last", return_tensors="pt"
-        )
-        pixels: torch.Tensor = inputs["pixel_values"].to(model.device, model.dtype)
-        return pixels
 
     def _processor(self) -> Any:  # noqa: ANN401 - transformers ships no types
         if self._prompter is None:
@@ -233,10 +153,6 @@ class TransformersTrack:
                 self._folder, local_files_only=True
             )
         return self._prompter
-
-    def _check(self, reporter: Reporter) -> None:
-        self._closing()
-        reporter.check()
 
 
 def _features(model: LoadedModel, encoded: Any, frame: int) -> Any:  # noqa: ANN401

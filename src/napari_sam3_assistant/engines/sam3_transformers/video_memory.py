@@ -103,11 +103,8 @@ class Memory:
         self._reached[reverse] = frame
 
     def trim(self, outputs: Outputs) -> None:
-        """Forget what no pass can need of one object's outputs."""
+        """Forget what no pass can need of one object's outputs; prompted frames are kept."""
         prompted, others = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-        while len(prompted) > MOST_CONDITIONS:
-            # The first one named the object.
-            del prompted[list(prompted)[1]]
         anchors = {*prompted, *self._reached.values()}
         for frame in list(others):
             away = min((abs(frame - anchor) for anchor in anchors), default=0)
@@ -122,6 +119,12 @@ class Memory:
         for record in (*prompted.values(), *others.values()):
             record.pop("high_res_masks", None)
             self._share_positions(record)
+
+    def forget_conditions(self, outputs: Outputs) -> None:
+        """Forget frames that the model has set as prompts by itself, all but the first and last."""
+        prompted = outputs["cond_frame_outputs"]
+        for frame in list(prompted)[1 : len(prompted) - MOST_CONDITIONS + 1]:
+            del prompted[frame]
 
     def _share_positions(self, record: dict[str, Any]) -> None:
         """Let all memories hold one copy of the position encoding: it depends on the size only."""

@@ -1,8 +1,7 @@
 """One prompted object on its way through a stack, by the tracker of SAM 3.
 
 Each object has a session of its own: the tracker works on one object after the other in any case,
-so the results are the same, and objects may be prompted on different frames, corrected and removed
-without the others.
+so the results are the same.
 """
 
 from __future__ import annotations
@@ -10,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.sam3_track import Followed
 from napari_sam3_assistant.engines.sam3_transformers.video_memory import Memory, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import torch
 
     from napari_sam3_assistant.core.tracks import Seed
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 _INDEX, _NAME = 0, 1
 
 
-class FollowedObject:
+class FollowedObject(Followed):
     """An object and what the tracker remembers of it.
 
     Parameters
@@ -44,6 +46,7 @@ class FollowedObject:
             Sam3TrackerVideoInferenceSession,
         )
 
+        super().__init__()
         self._session = open_session(
             Sam3TrackerVideoInferenceSession, model, shape, count, state_device
         )
@@ -51,8 +54,6 @@ class FollowedObject:
         self._shape = shape
         self._memory = Memory(model.video.tracker_model.config)
         self._walked: tuple[int, int] | None = None
-        self.pending: dict[int, Seed] = {}
-        self.text = ""
 
     @property
     def outputs(self) -> dict[str, dict[int, dict[str, Any]]]:
@@ -61,17 +62,9 @@ class FollowedObject:
         return kept
 
     @property
-    def prompted(self) -> frozenset[int]:
-        """The frames with prompts, also with those that were not read yet."""
-        return frozenset(self.outputs["cond_frame_outputs"]) | self.pending.keys()
-
-    def takes_part(self, frame: int, *, reverse: bool) -> bool:
-        """Return whether a prompted frame lies on the way to a frame."""
-        return any(frame <= own if reverse else frame >= own for own in self.prompted)
-
-    def is_known_at(self, frame: int) -> bool:
-        """Return whether the frame's mask is there, without looking at the frame."""
-        return frame in self.outputs["cond_frame_outputs"] and frame not in self.pending
+    def read(self) -> Collection[int]:
+        """The frames whose prompts were read."""
+        return self.outputs["cond_frame_outputs"].keys()
 
     def begin(self, frame: int, *, reverse: bool) -> None:
         """Make ready for a pass."""
@@ -144,6 +137,8 @@ class FollowedObject:
             inference_session=self._session, frame_idx=frame, reverse=reverse
         )
         self._session.frames_tracked_per_obj[_INDEX].clear()
+        # Objects on different frames would keep as many encoded frames.
+        self._session.cache = None
         low: torch.Tensor = answer.pred_masks[0, 0].float()
         return low, float(answer.object_score_logits.float().sigmoid().reshape(-1)[0])
 
@@ -153,11 +148,7 @@ def _inputs(seed: Seed, shape: tuple[int, int]) -> dict[str, Any]:
     import torch
 
     if seed.mask is not None:
-        inside = seed.mask.region.intersect(Region.whole(shape))
-        mask = torch.zeros(shape, dtype=torch.bool)
-        painted = seed.mask.mask[inside.localise(seed.mask.region).slices]
-        mask[inside.slices] = torch.from_numpy(painted.copy())
-        return {"input_masks": mask}
+        return {"input_masks": torch.from_numpy(seed.mask.to_plane(shape))}
     inputs: dict[str, Any] = {}
     if seed.points:
         inputs["input_points"] = [[[[float(p.x), float(p.y)] for p in seed.points]]]

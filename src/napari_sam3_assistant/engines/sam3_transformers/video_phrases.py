@@ -10,7 +10,6 @@ import numpy as np
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.low_resolution_masks import to_records
 from napari_sam3_assistant.engines.sam3_transformers.video_memory import Memory, open_session
-from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
-
-_MAX_TOKENS = 32
 
 
 class FollowedPhrases:
@@ -54,12 +51,11 @@ class FollowedPhrases:
         self._memory = Memory(model.video.tracker_model.config)
         self._new_id = new_id
         self._ids: dict[int, int] = {}
-        self.hidden: set[int] = set()
 
     @property
     def ids(self) -> frozenset[int]:
-        """The objects that were found so far and shall be seen."""
-        return frozenset(self._ids.values()) - self.hidden
+        """The objects that were found so far."""
+        return frozenset(self._ids.values())
 
     @property
     def outputs(self) -> list[dict[str, dict[int, dict[str, Any]]]]:
@@ -79,19 +75,8 @@ class FollowedPhrases:
         processor : Sam3VideoProcessor
             Prepares phrases.
         text : str
-            The phrase.
-
-        Raises
-        ------
-        PromptError
-            If it is too long.
+            The phrase, no longer than the text encoder takes.
         """
-        length = len(processor.tokenizer(text)["input_ids"])
-        if length > _MAX_TOKENS:
-            raise PromptError(
-                f"The phrase has {length} tokens, SAM 3 takes up to {_MAX_TOKENS}.",
-                "Use a short noun phrase, such as 'red blood cell'.",
-            )
         processor.add_text_prompt(self._session, text)
 
     def begin(self, frame: int, *, reverse: bool) -> None:
@@ -106,9 +91,8 @@ class FollowedPhrases:
         frame: int,
         *,
         reverse: bool,
-        check: Callable[[], None],
     ) -> list[ObjectRecord]:
-        """Return the objects on a frame.
+        """Return the objects on a frame; once the model is through with it, nothing stops it.
 
         Parameters
         ----------
@@ -120,8 +104,6 @@ class FollowedPhrases:
             Its number.
         reverse : bool
             Whether the pass goes backward.
-        check : callable
-            Called before each mask is made; what it raises stops the work.
         """
         session = self._session
         try:
@@ -131,24 +113,18 @@ class FollowedPhrases:
         finally:
             session.processed_frames.clear()
         self._memory.reached(frame, reverse=reverse)
-        hidden = set(answer.suppressed_obj_ids or ()) | session.hotstart_removed_obj_ids
-        records = self._records(answer, hidden, check)
+        records = self._records(answer)
         self._forget()
         return records
 
-    def _records(
-        self,
-        answer: Any,  # noqa: ANN401
-        hidden: set[int],
-        check: Callable[[], None],
-    ) -> list[ObjectRecord]:
+    def _records(self, answer: Any) -> list[ObjectRecord]:  # noqa: ANN401
         """Return the objects of an answer, none over another one of its phrase.
 
         As ``Sam3VideoProcessor.postprocess_outputs``, which makes all masks large at once.
         """
         session = self._session
         by_score = sorted(
-            (name for name in answer.obj_id_to_mask if name not in hidden),
+            (name for name in answer.obj_id_to_mask if name not in answer.suppressed_obj_ids),
             key=lambda name: (-answer.obj_id_to_tracker_score.get(name, 0.0), name),
         )
         taken: dict[int, np.ndarray[Any, np.dtype[np.bool_]]] = {}
@@ -160,7 +136,7 @@ class FollowedPhrases:
                 [float(answer.obj_id_to_score[name])],
                 self._shape,
                 cutoff=0.0,
-                check=check,
+                check=lambda: None,
                 text=session.prompts[phrase],
             )
             for record in found:
@@ -177,7 +153,7 @@ class FollowedPhrases:
                     score=record.score,
                     text=record.text,
                 )
-                if kept is not None and own not in self.hidden:
+                if kept is not None:
                     records.append(kept)
         return sorted(records, key=lambda record: record.id)
 
@@ -185,6 +161,7 @@ class FollowedPhrases:
         """Let go what a streamed session never asks for again."""
         session = self._session
         for outputs in self.outputs:
+            self._memory.forget_conditions(outputs)
             self._memory.trim(outputs)
         for inputs in (session.mask_inputs_per_obj, session.frames_tracked_per_obj):
             for by_frame in inputs.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.options import PredictOptions
@@ -13,6 +12,7 @@ from napari_sam3_assistant.core.tasks import prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.disk.availability import why_no_folder_batch
+from napari_sam3_assistant.session.disk.verb import DiskVerb
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.folder import (
@@ -22,55 +22,14 @@ from napari_sam3_assistant.workflows.folder import (
     segment_folder,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.session.disk.model import DiskModel
-    from napari_sam3_assistant.session.engine_in_use import EngineInUse
-    from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.scene import Scene
-
-
-class FolderBatch:
-    """Starts batches on folders. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    disk : DiskModel
-        The folders and what else was chosen for them.
-    scene : Scene
-        Where prompts live.
-    engine : EngineInUse
-        The engine.
-    spec : callable
-        Returns the card of the chosen engine.
-    start : callable
-        Starts a job in the place of a run.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        disk: DiskModel,
-        scene: Scene,
-        engine: EngineInUse,
-        spec: Callable[[], EngineSpec],
-        start: Callable[[Job], Job],
-    ) -> None:
-        self._model = model
-        self._disk = disk
-        self._scene = scene
-        self._engine = engine
-        self._spec = spec
-        self._start = start
+class FolderBatch(DiskVerb):
+    """Starts batches on folders."""
 
     @property
     def why_not(self) -> str:
         """Why no folder batch can start; empty if one can."""
-        return why_no_folder_batch(self._model, self._disk, self._spec())
+        return why_no_folder_batch(self._model, self._disk, self._engine.spec)
 
     def run(self) -> Job:
         """Run the present phrases, or the prompts drawn on the image on show, on every image.
@@ -93,16 +52,13 @@ class FolderBatch:
             if state is not JobState.FAILED:
                 model.message = _summed_up(rows, request.output, state)
 
-        job = self._engine.job(
+        return self._begin(
             "The folder batch",
             engine,
             lambda reporter: segment_folder(engine, request, reporter),
             rows.append,
+            end,
         )
-        self._start(job)
-        # After the session's own word on how it ended.
-        job.finished.connect(end)
-        return job
 
     def _request(self) -> FolderRequest:
         model, disk = self._model, self._disk
@@ -122,7 +78,9 @@ class FolderBatch:
             phrases,
             disk.folder_pattern.strip() or "*",
             disk.folder_format,
-            Path(model.model_folder) if model.model_folder and self._spec().needs_weights else None,
+            Path(model.model_folder)
+            if model.model_folder and self._engine.spec.needs_weights
+            else None,
             {"channel_axis": chosen},
             disk.folder_skips,
         )

@@ -6,19 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_sam3_assistant.io.scan_folder import scan_folder_of
 from napari_sam3_assistant.jobs.job import JobState
 from napari_sam3_assistant.session.disk.model import StoppedScan
 from napari_sam3_assistant.session.disk.stored import StoredKind, StoredLabels
+from napari_sam3_assistant.session.measured_columns import object_features
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.session.disk.model import DiskModel
@@ -125,9 +123,8 @@ class ScanOnShow:
             self._say(f"{why} {kept}. Press Continue scan to go on.", Level.ERROR)
 
     def _finish(self, news: ScanNews, result: ScanResult) -> None:
-        stored = StoredLabels(
-            StoredKind.SCAN, self._target, news.output, news.levels, _features(result)
-        )
+        features = object_features(result.objects, result.engine.title)
+        stored = StoredLabels(StoredKind.SCAN, self._target, news.output, news.levels, features)
         self._scene.show_stored(stored)
         self._stored = stored
         seconds = time.monotonic() - self._began
@@ -140,15 +137,3 @@ class ScanOnShow:
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
-
-
-def _features(result: ScanResult) -> dict[str, list[Any]]:
-    """Return one row an object: what found it, its score and its area."""
-    objects = result.objects
-    return {
-        "index": [one.id for one in objects],
-        "score": [np.nan if one.score is None else one.score for one in objects],
-        "area": [one.area for one in objects],
-        "prompt": [one.text or "-" for one in objects],
-        "engine": [result.engine.title] * len(objects),
-    }

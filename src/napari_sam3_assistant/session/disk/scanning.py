@@ -17,62 +17,27 @@ from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.session.disk.availability import takes_scans, why_no_scan, worth_a_scan
 from napari_sam3_assistant.session.disk.scan_on_show import ScanNews, ScanOnShow
 from napari_sam3_assistant.session.disk.stored import folder_for
+from napari_sam3_assistant.session.disk.verb import DiskVerb
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 from napari_sam3_assistant.workflows.scan_place import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs.job import Job
-    from napari_sam3_assistant.session.disk.model import DiskModel
-    from napari_sam3_assistant.session.engine_in_use import EngineInUse
-    from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.session.scene import Shot
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 
 
-class Scanning:
-    """Starts scans. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    disk : DiskModel
-        The choices for scans.
-    scene : Scene
-        Where images and prompts live.
-    engine : EngineInUse
-        The engine.
-    spec : callable
-        Returns the card of the chosen engine.
-    start : callable
-        Starts a job in the place of a run.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        disk: DiskModel,
-        scene: Scene,
-        engine: EngineInUse,
-        spec: Callable[[], EngineSpec],
-        start: Callable[[Job], Job],
-    ) -> None:
-        self._model = model
-        self._disk = disk
-        self._scene = scene
-        self._engine = engine
-        self._spec = spec
-        self._start = start
+class Scanning(DiskVerb):
+    """Starts scans."""
 
     @property
     def why_not(self) -> str:
         """Why no scan can start; empty if one can."""
-        return why_no_scan(self._model, self._disk, self._spec())
+        return why_no_scan(self._model, self._disk, self._engine.spec)
 
     @property
     def is_worth_it(self) -> bool:
@@ -136,12 +101,7 @@ class Scanning:
         on_show = ScanOnShow(
             model, self._disk, self._scene, shot.target, self.choices, time.monotonic()
         )
-
-        job = self._engine.job("The scan", engine, work, on_show.add)
-        self._start(job)
-        # After the session's own word on how it ended.
-        job.finished.connect(on_show.end)
-        return job
+        return self._begin("The scan", engine, work, on_show.add, on_show.end)
 
     def _request(self, shot: Shot) -> ScanRequest:
         model = self._model

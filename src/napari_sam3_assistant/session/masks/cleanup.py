@@ -85,7 +85,7 @@ class MaskCleanup:
                 self._jobs.say(f"Analyzed {many} in “{frozen.name}”.", Level.SUCCESS)
 
         work = partial(analyse, frozen.array, connectivity, box)
-        self._jobs.start("The analysis", work, show)
+        self._jobs.start("The analysis", work, show, dropped=_nothing)
 
     def delete_selected(self) -> None:
         """Delete the components of the chosen rows.
@@ -164,6 +164,7 @@ class MaskCleanup:
         MaskError
             If there is no target or the choices make no sense.
         """
+        self._jobs.check_free()
         key = self.model.target
         self.model.previewing = operation
         try:
@@ -186,7 +187,7 @@ class MaskCleanup:
             hidden = " They are spread too widely to be shown." if image is None else ""
             self._jobs.say(f"{operation.capitalize()} would change {pixels}.{hidden}")
 
-        self._jobs.start("The preview", work, show)
+        self._jobs.start("The preview", work, show, dropped=_nothing)
 
     def hide_preview(self) -> None:
         """Show no effect of an operation any more."""
@@ -260,11 +261,11 @@ class MaskCleanup:
             self._edits.painted(key, edit)
             self._outdate(key)
 
-    def note_replaced(self, key: str, *, same_shape: bool) -> None:
-        """Take note that a layer got other data."""
+    def note_replaced(self, key: str, *, alike: bool) -> None:
+        """Take note that a layer got other data, perhaps of another shape or type."""
         if key == self.model.target:
             self._jobs.cancel()
-        if not same_shape:
+        if not alike:
             self.note_removed(key)
         self._outdate(key)
 
@@ -331,11 +332,15 @@ class MaskCleanup:
         """Bring the table up to date, where that is quick."""
         if self.model.components is None:
             return
-        frozen, box = self._target(editable=False)
-        if hasattr(frozen.array, "chunks"):
-            self._outdate(self.model.target)
-            return
         key, said = self.model.target, self.model.message
+        try:
+            frozen, box = self._target(editable=False)
+        except MaskError:  # the part that was analysed is out of view, or drawn no more
+            self._outdate(key)
+            return
+        if hasattr(frozen.array, "chunks"):
+            self._outdate(key)
+            return
 
         def show(found: Components) -> None:
             if self.model.target == key:
@@ -343,7 +348,7 @@ class MaskCleanup:
                 self.model.message = said
 
         work = partial(analyse, frozen.array, self.model.connectivity, box)
-        self._jobs.start("The analysis", work, show)
+        self._jobs.start("The analysis", work, show, dropped=partial(self._outdate, key))
 
     def _show_table(self, found: Components) -> None:
         self.model.selected = ()
@@ -361,3 +366,7 @@ class MaskCleanup:
         self.model.components = None
         self.model.components_stale = False
         self._edits.tell_history()
+
+
+def _nothing() -> None:
+    """Lose nothing."""

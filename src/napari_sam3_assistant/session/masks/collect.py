@@ -20,6 +20,7 @@ from napari_sam3_assistant.core.masks.merge import (
     merge,
     merge_by_class,
     overlap_map,
+    shared_value,
 )
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.model import SaveMode
@@ -75,6 +76,8 @@ class MaskCollection:
         self._jobs = jobs
         self._edits = edits
         self._outputs = MaskOutputs(scene, jobs, edits)
+        for field in (model.events.merge_chosen, model.events.class_filter):
+            field.connect(self._forget_overlap)
 
     def undo(self) -> None:
         """Take the latest step back on a layer that was made or changed here.
@@ -175,7 +178,7 @@ class MaskCollection:
     def count_overlap(self) -> None:
         """Count the pixels that the ticked accepted layers share."""
         keys = self._merge_keys()
-        self.model.merge_overlap = -1
+        self._forget_overlap()
         if len(keys) < 2:
             return
         sources = self._sources(keys)
@@ -187,7 +190,7 @@ class MaskCollection:
         def show(pixels: int) -> None:
             self.model.merge_overlap = pixels
 
-        self._jobs.start("Counting the overlap", count, show)
+        self._jobs.start("Counting the overlap", count, show, dropped=_nothing)
 
     def merge_accepted(self) -> None:
         """Merge the ticked accepted objects into a class working mask.
@@ -217,11 +220,11 @@ class MaskCollection:
             shared = counted(merged.overlap, "pixel")
 
             def tell(made: str) -> None:
-                self._jobs.say(
+                done = (
                     f"Merged {counted(len(keys), 'accepted object layer')} into class mask: {made} "
-                    f"({shared} shared; the layer further up won).",
-                    Level.SUCCESS,
+                    f"({shared} shared; the layer further up won)."
                 )
+                self._say_merged(done, sources)
 
             fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
             self._outputs.put(fresh, "class merge", tell)
@@ -266,11 +269,11 @@ class MaskCollection:
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
 
             def tell(made: str) -> None:
-                self._jobs.say(
+                done = (
                     f"Merged {counted(len(keys), 'class mask layer')} into final mask: {made} "
-                    f"({counted(merged.overlap, 'pixel')} overlapped{of}).",
-                    Level.SUCCESS,
+                    f"({counted(merged.overlap, 'pixel')} overlapped{of})."
                 )
+                self._say_merged(done, () if mode is MergeMode.BINARY else sources)
                 if then is not None:
                     then()
 
@@ -326,7 +329,10 @@ class MaskCollection:
                 "Merge first, or type the name of an existing layer.",
             )
         frozen = self._scene.freeze(layer.key)
-        path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
+        try:
+            path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
+        except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
+            raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
         request = MaskExport(
             frozen.array, path, model.export_format, frozen.image_name, frozen.classes, frozen.scale
         )
@@ -350,6 +356,18 @@ class MaskCollection:
 
     # -- inside ---------------------------------------------------------------------------
 
+    def _forget_overlap(self, *_: object) -> None:
+        self.model.merge_overlap = -1
+
+    def _say_merged(self, done: str, sources: Sequence[Source]) -> None:
+        shared = shared_value(sources)
+        if shared is None:
+            self._jobs.say(done, Level.SUCCESS)
+            return
+        value, names = shared
+        listed = " and ".join(f"“{name}”" for name in names)
+        self._jobs.say(f"{done} {listed} became one: both have the value {value}.", Level.WARNING)
+
     def _output(self) -> str:
         return self.model.output.strip() or DEFAULT_FINAL
 
@@ -372,5 +390,11 @@ class MaskCollection:
             choice, frozen = self.model.choice(key), self._scene.freeze(key)
             value = choice.class_value if choice else None
             name = choice.class_name if choice else ""
-            sources.append(Source(frozen.name, frozen.array, name, value))
+            classes = frozen.classes
+            names = classes.names if classes.is_semantic else {}
+            sources.append(Source(frozen.name, frozen.array, name, value, names))
         return sources
+
+
+def _nothing() -> None:
+    """Lose nothing."""

@@ -13,7 +13,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.steps import Filled, Made, Swapped
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.wording import counted
-from napari_sam3_assistant.workflows.edit_masks import write_edit
+from napari_sam3_assistant.workflows.write_edit import write_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks.jobs import MaskJobs
     from napari_sam3_assistant.session.masks.model import MaskModel
     from napari_sam3_assistant.session.masks.scene import MaskScene
+    from napari_sam3_assistant.workflows.write_edit import Written
 
 _AT_ONCE = 100_000  # pixels that are written within a few milliseconds
+_OVER = object()
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing more."""
 
 
 class MaskEdits:
@@ -88,7 +94,7 @@ class MaskEdits:
         if edit.pixels == 0:
             remember(edit)
         else:
-            self._write(key, edit, remember, forward=True)
+            self._write(key, edit, remember, partial(self.remember, key), forward=True)
 
     def make(self, built: object, action: str) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""
@@ -172,9 +178,9 @@ class MaskEdits:
             self._scene.freeze(key, editable=True)
         if isinstance(step, Made) and step.taken is not None:
             name = step.taken.name
-        (self.history.redo if forward else self.history.undo)(key)
 
         def tell() -> None:
+            (self.history.redo if forward else self.history.undo)(key)
             did = "Did again" if forward else "Undid"
             self._jobs.say(f"{did}: {step.action} on “{name}”.", Level.SUCCESS)
             self.tell_history()
@@ -236,9 +242,9 @@ class MaskEdits:
         elif isinstance(step, LabelEdit):
 
             def amend(written: LabelEdit) -> None:
+                tell()
                 if written is not step:
                     self.history.amend(key, written, forward=forward)
-                tell()
 
             self._write(key, step, amend, forward=forward)
 
@@ -255,40 +261,59 @@ class MaskEdits:
         return f"To stay below {limit} MB, {counted(count, 'old undo step')} {were} dropped."
 
     def _write(
-        self, key: str, edit: LabelEdit, then: Callable[[LabelEdit], None], *, forward: bool
+        self,
+        key: str,
+        edit: LabelEdit,
+        then: Callable[[LabelEdit], None],
+        in_part: Callable[[LabelEdit], None] = _nothing,
+        *,
+        forward: bool,
     ) -> None:
+        """Write an edit, or take it back.
+
+        ``then`` is given what was written; ``in_part`` an edit of which the disk took a part only.
+        """
         self._jobs.check_free()
         frozen = self._scene.freeze(key, editable=True)
+        if frozen.array.shape != edit.shape or frozen.array.dtype != edit.dtype:
+            raise MaskError(f"“{frozen.name}” has got other labels meanwhile.", "Try again.")
+        if self.model.stroke:
+            call = partial(self._write, key, edit, then, in_part, forward=forward)
+            self._after_stroke.append(call)
+            return
         in_memory = isinstance(frozen.array, np.ndarray) and not frozen.smaller
         if in_memory and edit.pixels <= _AT_ONCE:
             written = edit.write(frozen.array, forward=forward)
             self._show(key, edit.box)
             then(written)
             return
-        if self.model.stroke:
-            self._after_stroke.append(partial(self._write, key, edit, then, forward=forward))
-            return
-        unlock = self._scene.lock(key)
 
-        def done(written: LabelEdit) -> None:
+        def done(written: Written) -> None:
             if self._scene.freeze(key).array is not frozen.array:
                 return  # the layer has got other data, in which nothing was written
             self._show(key, edit.box)
-            then(written)
-
-        def end() -> None:
-            unlock()
-            self._writing = ""
-            painted, self._painted = self._painted, []
-            for where, strokes in painted:
-                self.remember(where, strokes)
-            waiting, self._after_writing = self._after_writing, []
-            for call in waiting:
-                self._jobs.guard(call)
+            if not written.problem:
+                then(written.edit)
+                return
+            if written.is_left:
+                in_part(written.edit)
+            raise MaskError(written.problem)
 
         work = partial(write_edit, edit, frozen.array, frozen.smaller, forward=forward)
+        end = partial(self._end_writing, self._scene.lock(key))
         self._jobs.start("Writing the change", work, done, unstoppable=end)
         self._writing = key
+
+    def _end_writing(self, unlock: Callable[[], None]) -> None:
+        """Let the user paint again, and do what has waited."""
+        unlock()
+        self._writing = ""
+        painted, self._painted = self._painted, []
+        for where, strokes in painted:
+            self.remember(where, strokes)
+        waiting, self._after_writing = self._after_writing, []
+        for call in waiting:
+            self._jobs.guard(call)
 
     def _show(self, key: str, box: Box) -> None:
         self._go_on(self._scene.redraw(key, box))
@@ -302,11 +327,5 @@ class MaskEdits:
         if not going_on:
             waiting, self._after_stroke = self._after_stroke, []
             for call in waiting:
-                self._jobs.guard(call)
-
-
-_OVER = object()
-
-
-def _nothing() -> None:
-    """Do nothing more."""
+                # Not at once: napari tells what was painted after this.
+                self._deliver(partial(self._jobs.guard, call))

@@ -35,6 +35,8 @@ class MaskJobs:
         self._runner = JobRunner(deliver)
         self._job: Job | None = None
         self._end: Callable[[], None] | None = None
+        self._dropped: Callable[[], None] | None = None
+        self._closed = False
 
     def start(
         self,
@@ -43,10 +45,9 @@ class MaskJobs:
         then: Callable[[Any], None],
         *,
         unstoppable: Callable[[], None] | None = None,
+        dropped: Callable[[], None] | None = None,
     ) -> Job:
         """Run a workflow that yields one result, and hand that on when the job is over.
-
-        A job that is running is cancelled.
 
         Parameters
         ----------
@@ -59,11 +60,14 @@ class MaskJobs:
         unstoppable : callable, optional
             Says that the job writes, which can't be stopped half-way. Called at its end, however
             it ends, after ``then``.
+        dropped : callable, optional
+            Says that nothing is lost if the job is stopped for the next one, such as a preview.
+            Called when it was stopped, for that or by the user.
 
         Raises
         ------
         MaskError
-            While such a job is running.
+            While a job is running that may not be stopped for another one.
         """
         self.check_free()
         job = Job(title, workflow)
@@ -72,8 +76,10 @@ class MaskJobs:
         job.progressed.connect(self._on_progress)
         job.finished.connect(partial(self._on_finished, job, results, then))
         before, self._job = self._job, job
-        if before is not None:
+        give_up, self._dropped = self._dropped, dropped
+        if before is not None and give_up is not None:
             before.cancel()
+            give_up()
         self.model.progress = None
         self.model.running = True
         self._end = unstoppable
@@ -81,9 +87,11 @@ class MaskJobs:
         return job
 
     def check_free(self) -> None:
-        """Raise MaskError while an edit is being written."""
+        """Raise MaskError while something is done that may not be stopped for something else."""
         if self._end is not None:
             raise MaskError("The last change is still being written.", "Wait a moment.")
+        if self._job is not None and self._dropped is None:
+            raise MaskError(f"{self._job.title} is not finished.", "Wait for it, or press Cancel.")
 
     def cancel(self) -> None:
         """Stop the job, unless it is writing."""
@@ -91,10 +99,10 @@ class MaskJobs:
             self._job.cancel()
 
     def close(self) -> None:
-        """Stop the work."""
-        if self._job is not None:
-            self._job.cancel()
-        self._runner.close(_nothing)
+        """Stop the work; what is being written is written to its end before."""
+        self._closed = True
+        if self._end is None:
+            self._runner.close()
 
     def say(self, text: str, level: Level = Level.INFO) -> None:
         """Show a line to the user."""
@@ -109,17 +117,21 @@ class MaskJobs:
     ) -> None:
         if job is not self._job:
             return
-        end, self._job, self._end = self._end, None, None
+        end, dropped, self._job, self._end = self._end, self._dropped, None, None
         self.model.running = False
         self.model.progress = None
         if state is JobState.CANCELLED:
             self.say("Cancelled. Nothing was changed.")
+            if dropped is not None:
+                dropped()
         elif job.error is not None:
             self.say(str(job.error), Level.ERROR)
         else:
             self.guard(partial(then, results[-1]))
         if end is not None:
             end()
+            if self._closed:
+                self.close()
 
     def guard(self, verb: Callable[[], None]) -> None:
         """Do something, and say it if that can't be done."""
@@ -127,7 +139,3 @@ class MaskJobs:
             verb()
         except MaskError as error:
             self.say(str(error), Level.ERROR)
-
-
-def _nothing() -> None:
-    """Say no farewell."""

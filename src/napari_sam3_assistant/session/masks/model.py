@@ -101,7 +101,7 @@ class MaskModel:
     distance: float = 1.0
     centres: float = 10.0
     values_text: str = ""
-    new_value: int = 0
+    new_value: int = 1
     components: Components | None = None
     components_stale: bool = False
     selected: tuple[int, ...] = ()

@@ -158,6 +158,15 @@ class MaskScene(Protocol):
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""
 
+    def picked_label(self, key: str) -> int:
+        """Return the label that the user chose in a layer, as by clicking on it; 0 for none.
+
+        Raises
+        ------
+        MaskError
+            If the layer is gone.
+        """
+
     def check_aligned(self, keys: Sequence[str]) -> None:
         """Raise MaskError unless the layers lie on top of each other."""
 

@@ -32,10 +32,21 @@ class MaskSession:
 
     def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
         self.model = model
+        self._scene = scene
         self.jobs = MaskJobs(model, deliver)
         self.edits = MaskEdits(model, scene, self.jobs, deliver)
         self.cleanup = MaskCleanup(model, scene, self.jobs, self.edits)
         self.collection = MaskCollection(model, scene, self.jobs, self.edits)
+
+    def take_picked(self) -> None:
+        """Let only the label be saved that the user picked in the source layer.
+
+        Raises
+        ------
+        MaskError
+            If there is no source layer.
+        """
+        self.model.label = self._scene.picked_label(self.model.source)
 
     def cancel(self) -> None:
         """Stop what is running; nothing is changed by half."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
@@ -11,16 +12,14 @@ from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
 from napari_sam3_assistant.core.tasks import Task, prompt_kind
 from napari_sam3_assistant.core.track_table import TrackTable
 from napari_sam3_assistant.core.tracks import FrameResult, Span
-from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs.handover import Handover
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.availability import availability
-from napari_sam3_assistant.session.model import DeviceInUse, Level, Message
+from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.stacks.open_tracking import OpenTracking
-from napari_sam3_assistant.session.stacks.recipe import StackRecipe
 from napari_sam3_assistant.session.wording import counted
+from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_checks import check_prompts
 
@@ -40,21 +39,6 @@ if TYPE_CHECKING:
 
 _ON_THE_WAY = 2
 """How many frames may wait for the viewer: it shows one while the next is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """The passes that a run will make."""
-
-    orders: tuple[range, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Arrived:
-    """A frame that is done, and where the engine runs."""
-
-    result: FrameResult
-    device: DeviceInUse
 
 
 class Propagation:
@@ -117,8 +101,7 @@ class Propagation:
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        model = self._model
-        spec = registry.spec_for(model.engine, model.model_folder)
+        model, spec = self._model, self._engine.spec
         can = availability(model, spec)
         if not can.can_run:
             raise PromptError(can.reason)
@@ -132,7 +115,8 @@ class Propagation:
         options = PredictOptions(model.threshold)
         opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
         self._open = opened
-        self.recipe = StackRecipe(stack, options, model.model_folder)
+        folder = Path(model.model_folder) if model.model_folder else None
+        self.recipe = StackRecipe(stack.frames, stack.prompts, options, folder, stack.paths)
         return self._run(opened, stack.prompts, {}, [span])
 
     def go_on(self) -> Job:
@@ -147,8 +131,7 @@ class Propagation:
         Sam3AssistantError
             If it can't; nothing has changed then.
         """
-        model, opened = self._model, self._open
-        spec = registry.spec_for(model.engine, model.model_folder)
+        model, opened, spec = self._model, self._open, self._engine.spec
         why_not = availability(model, spec).why_not_go_on
         if opened is None or why_not:
             raise PromptError(why_not or "Start a propagation first.")
@@ -220,7 +203,7 @@ class Propagation:
         if self._model.propagated is not None:
             self._model.propagated = None
             self._results.clear()
-        self.tracks.clear()
+        self._forget_results()
         self._scene.stacks.remove()
 
     def labels_removed(self, name: str) -> None:
@@ -228,7 +211,7 @@ class Propagation:
         self._stop_without(name)
         self._model.propagated = None
         self._results.clear()
-        self.tracks.clear()
+        self._forget_results()
 
     def image_removed(self, name: str) -> None:
         """Take note that the user removed the image; the labels stay. ``name`` was its name."""
@@ -270,45 +253,38 @@ class Propagation:
         spans: Sequence[Span],
     ) -> Job:
         """Run a propagation; without spans, what an earlier one has left to do."""
-        model, handover = self._model, Handover(_ON_THE_WAY)
-        asked, known, left = model.device, model.device_in_use, opened.left
-        lost = model.stop_after_lost or None
-        tracking = opened.tracking
+        handover, tracking, left = Handover(_ON_THE_WAY), opened.tracking, opened.left
+        lost = self._model.stop_after_lost or None
 
-        def work(reporter: Reporter) -> Iterator[_Planned | _Arrived]:
-            self._engine.close_retired()
+        def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
             if prompts:
                 tracking.add(prompts, reporter, shown)
             orders = [order for span in spans for order in tracking.orders(span)]
             beside = opened.left_beside(orders) if spans else left
-            yield _Planned((*orders, *beside))
-            device = known
+            yield (*orders, *beside)
             for result in tracking.follow([*orders, *beside], reporter, stop_after_lost=lost):
-                used = result.engine.device
-                device = device or DeviceInUse(used, device_reason(asked, used))
                 handover.wait(reporter)
-                yield _Arrived(result, device)
+                yield result
 
         began = time.monotonic()
         notes: list[str] = []
 
-        def show(item: _Planned | _Arrived) -> None:
-            if isinstance(item, _Planned):
-                opened.left = item.orders
+        def show(item: tuple[range, ...] | FrameResult) -> None:
+            if isinstance(item, tuple):
+                opened.left = item
                 opened.note(prompts)
                 if self.recipe is not None:
-                    self.recipe.planned(item.orders)
+                    self.recipe.planned(item)
                 return
             handover.taken()
-            notes.extend(item.result.notes)
+            notes.extend(item.notes)
             self._show(opened, item)
 
         def end(state: JobState) -> None:
             self._job = None
             self._finish(opened, state, time.monotonic() - began, notes)
 
-        job = Job("The propagation", work)
-        job.yielded.connect(show)
+        job = self._engine.job("The propagation", tracking.engine, work, show)
         job.finished.connect(end)
         self._last_words = None
         self._job = job
@@ -316,10 +292,8 @@ class Propagation:
             self.recipe.begins(prompts, shown, stop_after_lost=lost, goes_on=not spans)
         return self._running.start(job)
 
-    def _show(self, opened: OpenTracking, item: _Arrived) -> None:
-        model, result, target = self._model, item.result, opened.stack.target
-        if opened.choice == self._engine.choice:
-            model.device_in_use = item.device
+    def _show(self, opened: OpenTracking, result: FrameResult) -> None:
+        model, target = self._model, opened.stack.target
         try:
             self._scene.stacks.show(target, result)
         except ImageError as error:
@@ -378,6 +352,11 @@ class Propagation:
             self._engine.retire(opened.tracking)
         self._model.can_continue = False
         self._model.tracked = ()
+
+    def _forget_results(self) -> None:
+        """Forget what was found, and with what made it the pixels of the stack."""
+        self.tracks.clear()
+        self.recipe = None
 
     def _free(self, reporter: Reporter) -> Iterator[None]:
         reporter.check()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.io.label_axes import LabelAxes
-from napari_sam3_assistant.session.stacks.recipe import described
 from napari_sam3_assistant.workflows.save_stack import StackSaveRequest, check_stack_format
+from napari_sam3_assistant.workflows.stack_recipe import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.track_table import TrackTable
-    from napari_sam3_assistant.session.stacks.recipe import StackRecipe
     from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels
+    from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
 
 _TIMES = {"t", "time", "frame", "frames"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.model import MaskModel, RightClick
 from napari_sam3_assistant.session.masks.session import MaskSession
@@ -41,6 +43,25 @@ def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     return binding_of(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
 
 
+def note_rewritten(viewer: ViewerModel, layer: Labels) -> None:
+    """Tell the mask operations that a run has written other labels into a layer.
+
+    Nothing happens where they are not open. napari's own event of new data would have the whole
+    layer drawn again.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself.
+    layer : Labels
+        The layer.
+    """
+    reference = _BINDINGS.get(viewer)
+    binding = None if reference is None else reference()
+    if binding is not None and not binding.closed:
+        binding.session.cleanup.note_replaced(key_of(layer), alike=False)
+
+
 class MaskBinding(Held):
     """A viewer, the session of its masks, and what keeps the two in step.
 
@@ -58,7 +79,7 @@ class MaskBinding(Held):
         self.scene = ViewerMasks(viewer)
         self.model = MaskModel()
         self.session = MaskSession(self.model, self.scene, deliver)
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._kinds: dict[str, tuple[object, object]] = {}
         layers = viewer.layers
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
@@ -80,7 +101,7 @@ class MaskBinding(Held):
     # -- layers ---------------------------------------------------------------------------
 
     def _watch(self, layer: Labels) -> None:
-        self._shapes[key_of(layer)] = tuple(array_of(layer).shape)
+        self._kinds[key_of(layer)] = _kind(layer)
         layer.events.name.connect(self._list_layers)
         layer.events.data.connect(self._on_data)
         layer.events.paint.connect(self._on_paint)
@@ -88,7 +109,7 @@ class MaskBinding(Held):
             layer.bind_key(key, self._stepper(forward=forward), overwrite=True)
 
     def _forget(self, layer: Labels) -> None:
-        self._shapes.pop(key_of(layer), None)
+        self._kinds.pop(key_of(layer), None)
         for name in ("name", "data", "paint"):
             getattr(layer.events, name).disconnect(self)
         for key in ("Control-Z", "Control-Shift-Z"):
@@ -120,7 +141,7 @@ class MaskBinding(Held):
 
     def _on_removed(self, event: Event) -> None:
         key = key_of(event.value)
-        if key in self._shapes:
+        if key in self._kinds:
             self._forget(event.value)
             if not self.scene.busy:
                 self.session.cleanup.note_removed(key)
@@ -128,10 +149,10 @@ class MaskBinding(Held):
 
     def _on_data(self, event: Event) -> None:
         layer = event.source
-        key, shape = key_of(layer), tuple(array_of(layer).shape)
-        before = self._shapes.get(key)
-        self._shapes[key] = shape
-        self.session.cleanup.note_replaced(key, same_shape=shape == before)
+        key, kind = key_of(layer), _kind(layer)
+        alike = self._kinds.get(key) == kind or self.scene.busy
+        self._kinds[key] = kind
+        self.session.cleanup.note_replaced(key, alike=alike)
         self._list_layers()
 
     def _on_paint(self, event: Event) -> None:
@@ -201,6 +222,12 @@ class MaskBinding(Held):
             verb()
         except MaskError as error:
             self.model.message = Message(str(error), Level.ERROR)
+
+
+def _kind(layer: Labels) -> tuple[object, object]:
+    """Return what edits of a layer depend on: its shape and its type."""
+    array = array_of(layer)
+    return tuple(array.shape), np.dtype(array.dtype)
 
 
 def _nothing() -> None:

@@ -6,11 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from napari.layers import Labels
 from napari.utils import DirectLabelColormap
 
-from napari_sam3_assistant.core.masks.labels import check_labels
+from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.scene import (
@@ -20,7 +19,7 @@ from napari_sam3_assistant.session.masks.scene import (
     Scope,
     TakenLayer,
 )
-from napari_sam3_assistant.viewer.geometry import moved
+from napari_sam3_assistant.viewer.geometry import lie_together, moved, transform_of
 from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
@@ -57,7 +56,7 @@ def array_of(layer: Labels) -> Any:  # noqa: ANN401 - arrays of numpy, zarr and 
 
 
 class ViewerMasks:
-    """A napari viewer as a scene; see :class:`napari_sam3_assistant.session.mask_scene.MaskScene`.
+    """A napari viewer as a scene; see :class:`napari_sam3_assistant.session.masks.scene.MaskScene`.
 
     Parameters
     ----------
@@ -67,7 +66,7 @@ class ViewerMasks:
     Attributes
     ----------
     busy : bool
-        Whether a layer is being taken out by us and not by the user.
+        Whether a layer is being taken out, or given other data, by us and not by the user.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -118,16 +117,15 @@ class ViewerMasks:
         """Return what is known of a layer."""
         return dict(self.layer(key).metadata)
 
+    def picked_label(self, key: str) -> int:
+        """Return the label that the user chose in a layer; 0 for none."""
+        return int(self.layer(key).selected_label)
+
     def check_aligned(self, keys: Sequence[str]) -> None:
         """Raise MaskError unless the layers lie on top of each other."""
-        layers = [self.layer(key) for key in keys]
-        for layer in layers[1:]:
-            first = layers[0]
-            same = layer.ndim == first.ndim and all(
-                np.allclose(layer.data_to_world(corner), first.data_to_world(corner))
-                for corner in (np.zeros(layer.ndim), *np.eye(layer.ndim))
-            )
-            if not same:
+        first, *others = [self.layer(key) for key in keys]
+        for layer in others:
+            if not lie_together(first, layer):
                 raise MaskError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Choose layers with the same scale and position.",
@@ -153,7 +151,7 @@ class ViewerMasks:
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box."""
         source = self.layer(key)
-        placed = moved(_place(source), [side.start for side in edit.box])
+        placed = moved(transform_of(source), [side.start for side in edit.box])
         layer = self._changes()
         if layer is not None and layer.ndim == source.ndim and _same_place(layer, placed):
             layer.visible = False  # napari draws a layer that is not shown when it is shown again
@@ -189,14 +187,13 @@ class ViewerMasks:
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
         """Return what builds a layer, on whichever thread: that takes a while."""
         metadata = {ROLE: fresh.role, **fresh.metadata}
-        place = _place(self.layer(fresh.like))
         return partial(
             Labels,
             fresh.labels,
             name=fresh.name,
             metadata=metadata,
             colormap=default_colours(),
-            **place,
+            **transform_of(self.layer(fresh.like)),
         )
 
     def add(self, built: Labels) -> tuple[str, str]:
@@ -227,7 +224,11 @@ class ViewerMasks:
         layer = self.layer(key)
         before = layer.data
         described = self.describe(key, metadata)
-        layer.data = labels
+        self.busy = True
+        try:
+            layer.data = labels
+        finally:
+            self.busy = False
         return before, described
 
     def take(self, key: str) -> TakenLayer:
@@ -298,32 +299,21 @@ def _classes(layer: Labels) -> Classes:
 
 
 def _check_writable(array: Any, name: str) -> None:  # noqa: ANN401
-    if isinstance(array, np.ndarray):
-        writable = bool(array.flags.writeable)
-    else:
-        writable = isinstance(array, zarr.Array) and not array.read_only
-    if not writable:
+    if not is_writable(array):
         raise MaskError(
-            f"“{name}” can only be read ({type(array).__module__.partition('.')[0]} array).",
-            "Duplicate the layer into memory, or open a zarr folder for writing.",
+            f"“{name}” can only be read.",
+            "Wait for the end of its scan, open its zarr folder for writing, or duplicate the "
+            "layer into memory.",
         )
-
-
-def _place(layer: Labels) -> dict[str, Any]:
-    """Return the keyword arguments that put a new layer where another one is."""
-    return {
-        "scale": layer.scale,
-        "translate": layer.translate,
-        "rotate": layer.rotate,
-        "shear": layer.shear,
-        "affine": layer.affine,
-        "units": layer.units,
-        "axis_labels": layer.axis_labels,
-    }
 
 
 def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
     """Return whether a layer is placed like that, but for where it begins."""
-    return all(
-        np.array_equal(getattr(layer, name), placed[name]) for name in ("scale", "rotate", "shear")
-    ) and np.array_equal(layer.affine.affine_matrix, placed["affine"].affine_matrix)
+    return (
+        all(
+            np.array_equal(getattr(layer, name), placed[name])
+            for name in ("scale", "rotate", "shear")
+        )
+        and layer.units == placed["units"]
+        and np.array_equal(layer.affine.affine_matrix, placed["affine"].affine_matrix)
+    )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
+from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform, transform_of
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
-    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.session.stacks.values import StackTarget
 
@@ -60,7 +60,7 @@ def make(viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameRes
         },
         layer_transform(image, axes),
     )
-    add(viewer, layer)
+    add_below_prompts(viewer, layer)
     return layer
 
 
@@ -73,15 +73,6 @@ def _labels(
     )
     let_go_with(layer, data)
     return layer
-
-
-def add(viewer: ViewerModel, layer: Labels) -> None:
-    """Add a layer and leave the active layer and the sliders as they are."""
-    active, point = viewer.layers.selection.active, viewer.dims.point
-    add_below_prompts(viewer, layer)
-    if viewer.dims.point != point and len(point) == viewer.dims.ndim:
-        viewer.dims.set_point(range(len(point)), point)
-    viewer.layers.selection.active = active
 
 
 class FrameWindow:
@@ -154,11 +145,9 @@ def write(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: boo
         return
     before = window.upright(np.asarray(layer.data[window.key(result.frame)]))
     wanted = result.over(before)
-    changed = wanted != before
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    if rows.size:
-        part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        put(layer, window, result.frame, part, wanted[part])
+    part = Region.around(wanted != before)
+    if not part.is_empty:
+        put(layer, window, result.frame, part.slices, wanted[part.slices])
 
 
 def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
@@ -192,12 +181,8 @@ def erase(layer: Labels, window: FrameWindow, frame: int, region: Region, object
 
 def empty_copy(source: Labels) -> Labels:
     """Return an empty layer like the propagated labels, to be a saved one."""
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return _labels(
-        list(source.data.shape),
-        Role.SAVED_PROPAGATED,
-        _saved(source),
-        {name: getattr(source, name) for name in names},
+        list(source.data.shape), Role.SAVED_PROPAGATED, _saved(source), transform_of(source)
     )
 
 

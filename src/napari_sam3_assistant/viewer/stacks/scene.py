@@ -9,10 +9,11 @@ import numpy as np
 from napari_sam3_assistant.core.frames import FrameSource
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.choices import FrameAxis
-from napari_sam3_assistant.session.model import PromptCounts, Target
+from napari_sam3_assistant.session.model import PromptCounts
 from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels, StackShot
 from napari_sam3_assistant.session.stacks.values import StackTarget
 from napari_sam3_assistant.viewer.image_layers import axis_name, shape_of
+from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.prompt_layers import ROLE_OF_KIND
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, topmost, with_role
 from napari_sam3_assistant.viewer.stacks import point_objects, prompts, propagated_layers
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class ViewerStacks:
-    """The stacks of a scene; see :class:`napari_sam3_assistant.session.stacks.Stacks`.
+    """The stacks of a scene; see :class:`napari_sam3_assistant.session.stacks.scene.Stacks`.
 
     Parameters
     ----------
@@ -64,11 +65,10 @@ class ViewerStacks:
     def take(self, image: str, kind: PromptKind, axis: int) -> StackShot:
         """Freeze a stack and the prompts of one kind on all of its slices."""
         stage = self._scene.stage(image)
-        target = Target(key_of(stage.layer), stage.layer.name, stage.axes, stage.plane)
         frames = FrameSource(self._scene.take_view(image), axis)
         found, _ = prompts.collect(self._prompts_of(stage, kind), stage, kind, axis)
         frame = stage.plane.leading[stage.axes.leading.index(axis)]
-        return StackShot(StackTarget(target, axis), frame, frames, found, self._scene.paths())
+        return StackShot(StackTarget(stage.target, axis), frame, frames, found, self._scene.paths())
 
     def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
         """Return how many prompts of one kind lie on all slices of a stack."""
@@ -120,12 +120,11 @@ class ViewerStacks:
 
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes."""
-        layer = self._layer(stack)
+        image, layer = self._scene.image_of(stack.target), self._layer(stack)
         with self._scene.at_work():
             if layer is None:
                 if self._written:
                     raise propagated_layers.gone()
-                image = self._scene.image(stack.target.image)
                 layer = propagated_layers.make(self._viewer, image, stack, result)
             fresh = result.frame not in self._written
             self._written.add(result.frame)
@@ -193,7 +192,7 @@ class ViewerStacks:
 
         def add() -> str:
             with self._scene.at_work():
-                propagated_layers.add(self._viewer, kept)
+                add_below_prompts(self._viewer, kept)
             return str(kept.name)
 
         return StackCopy(tuple(sorted(self._written)), copy, add)
@@ -207,7 +206,11 @@ class ViewerStacks:
         return str(layer.name)
 
     def _layer(self, stack: StackTarget) -> Labels | None:
-        return topmost(self._viewer.layers, Role.PROPAGATED, stack.target.image)
+        target = stack.target
+        layer = topmost(self._viewer.layers, Role.PROPAGATED, target.image)
+        shape = [size for axis, size in enumerate(target.shape) if axis != target.axes.channel]
+        # One that the user gave other pixels is as good as gone.
+        return layer if layer is not None and list(layer.data.shape) == shape else None
 
     def _existing(self, stack: StackTarget) -> Labels:
         layer = self._layer(stack)

@@ -28,7 +28,7 @@ _LONGEST_TAIL = 300
 
 
 class ViewerTracks:
-    """The Tracks layer of a scene; see :class:`.session.track_tables.TracksOnShow`.
+    """The Tracks layer of a scene; see :class:`.session.stacks.track_tables.TracksOnShow`.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class ViewerTracks:
 
     def show(self, stack: StackTarget, table: TrackTable) -> None:
         """Show the tracks of a propagation; there is no layer where nothing is on two frames."""
-        image = self._scene.image(stack.target.image)
+        image = self._scene.image_of(stack.target)
         axes = stack.target.axes
         if len(kept_axes(image, axes)) > _MOST_AXES:
             raise ImageError(
@@ -81,9 +81,6 @@ class ViewerTracks:
             self._viewer.layers.remove(layer)
 
     def _add(self, image: Image, stack: StackTarget, data: npt.NDArray[np.float64]) -> None:
-        """Add the layer and leave the active layer and the sliders as they are."""
-        viewer = self._viewer
-        active, point = viewer.layers.selection.active, viewer.dims.point
         layer = Tracks(
             data,
             name=NAMES[Role.TRACKS],
@@ -91,10 +88,7 @@ class ViewerTracks:
             tail_length=_LONGEST_TAIL,
             **layer_transform(image, stack.target.axes),
         )
-        add_below_prompts(viewer, layer)
-        if viewer.dims.point != point and len(point) == viewer.dims.ndim:
-            viewer.dims.set_point(range(len(point)), point)
-        viewer.layers.selection.active = active
+        add_below_prompts(self._viewer, layer)
 
 
 def track_data(table: TrackTable, image: Image, stack: StackTarget) -> npt.NDArray[np.float64]:

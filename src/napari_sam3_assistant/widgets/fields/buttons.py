@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QSizePolicy, QWidget
 
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class ChoiceButtons(QWidget):
             self._buttons[getattr(model, field)].setChecked(True)
 
         watch(model, field, self, show)
+
+    def allow(self, why_not: str) -> None:
+        """Let nobody choose and say why, or let them choose if the reason is empty."""
+        for button in self._buttons.values():
+            allow(button, why_not)
 
     def offer(self, values: Sequence[Any]) -> None:
         """Show only the buttons of these values."""

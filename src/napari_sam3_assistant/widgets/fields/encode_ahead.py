@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox
 
 from napari_sam3_assistant.session.model import EncodeAhead
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class EncodeAheadField(QCheckBox):
 
     def _show(self) -> None:
         self.setChecked(self._session.ahead.enabled)
-        self.setEnabled(self._session.spec.needs_weights)
+        spec = self._session.spec
+        nothing = f"{spec.title} encodes nothing. Choose a SAM 3 engine."
+        allow(self, "" if spec.needs_weights else nothing)
 
     def _choose(self, on: bool) -> None:
         self._session.model.encode_ahead = EncodeAhead.ON if on else EncodeAhead.OFF

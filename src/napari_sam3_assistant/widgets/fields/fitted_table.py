@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qtpy.QtCore import QAbstractItemModel
-    from qtpy.QtGui import QResizeEvent
+    from qtpy.QtGui import QResizeEvent, QShowEvent
 
 _MOST = 160
 """No column asks for more pixels than this."""
@@ -51,12 +51,11 @@ class FittedTable(QTableView):
         self.setModel(model)
         model.modelReset.connect(self.fit)
         model.rowsInserted.connect(self.fit)
-        self.fit()
 
     def fit(self) -> None:
-        """Share the room anew."""
+        """Share the room anew, once the table is on show: Qt measures every row of a hidden one."""
         header, view, rows = self.horizontalHeader(), self.viewport(), self.model()
-        if self._dragged or header is None or view is None or rows is None:
+        if self._dragged or not self.isVisible() or header is None or view is None or rows is None:
             return
         # The header's own hint keeps room for the arrow of sorting in every column.
         titles = [
@@ -77,6 +76,11 @@ class FittedTable(QTableView):
         for column, width in enumerate(widths):
             self.setColumnWidth(column, width)
         self._fitting = False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Share the room of what came in while the table was hidden."""
+        super().showEvent(event)
+        self.fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Share the new room."""

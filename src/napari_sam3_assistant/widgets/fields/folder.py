@@ -10,6 +10,7 @@ from napari_sam3_assistant.widgets.bind import bind_value
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.disk.model import DiskModel
+    from napari_sam3_assistant.session.model import SessionModel
 
 
 class FolderField(QWidget):
@@ -17,7 +18,7 @@ class FolderField(QWidget):
 
     Parameters
     ----------
-    disk : DiskModel
+    model : DiskModel or SessionModel
         The state.
     field : str
         The field that holds the folder, and the name of the line; the button is ``choose_`` and
@@ -28,16 +29,17 @@ class FolderField(QWidget):
         What the folder is for.
     """
 
-    def __init__(self, disk: DiskModel, field: str, title: str, tip: str) -> None:
+    def __init__(self, model: DiskModel | SessionModel, field: str, title: str, tip: str) -> None:
         super().__init__()
-        self._disk = disk
+        self._model = model
         self._field = field
         self._title = title
         self.line = QLineEdit()
         self.line.setObjectName(field)
         self.line.setPlaceholderText("no folder chosen")
         self.line.setToolTip(tip)
-        bind_value(disk, field, self.line, self.line.textChanged, self.line.text, self.line.setText)
+        line = self.line
+        bind_value(model, field, line, line.textChanged, line.text, line.setText)
         choose = QPushButton("Choose")
         choose.setObjectName(f"choose_{field}")
         choose.setToolTip(title)
@@ -48,7 +50,7 @@ class FolderField(QWidget):
         layout.addWidget(choose)
 
     def _choose(self) -> None:
-        now = getattr(self._disk, self._field)
+        now = getattr(self._model, self._field)
         folder = QFileDialog.getExistingDirectory(self, self._title, now)
         if folder:
-            setattr(self._disk, self._field, folder)
+            setattr(self._model, self._field, folder)

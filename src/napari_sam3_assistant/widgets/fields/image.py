@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
@@ -51,7 +52,7 @@ class ImageField(QWidget):
             self._combo.clear()
             for one in choices:
                 self._combo.addItem(one.name, one.key)
-        self._combo.setEnabled(bool(choices))
+        allow(self._combo, "" if choices else "Open an image first")
         self._combo.setCurrentIndex(self._combo.findData(self._model.image))
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")

@@ -9,13 +9,13 @@ from qtpy.QtWidgets import QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.notify import line_of
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
 _LINES = 2000
 _HEIGHT = 150
-_SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
 
 
 class LogField(QWidget):
@@ -50,4 +50,4 @@ class LogField(QWidget):
             # Counted steps are in the progress bar: a thousand frames would hide all else.
             return
         now = datetime.now().astimezone()
-        self._text.appendPlainText(f"{now:%H:%M:%S}  {_SIGNS[message.level]}{message.text}")
+        self._text.appendPlainText(f"{now:%H:%M:%S}  {line_of(message)}")

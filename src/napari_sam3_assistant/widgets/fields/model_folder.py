@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.download_dialog import DownloadDialog
-from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.notify import guarded, line_of
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
-
-_SIGNS = {Level.SUCCESS: "✓", Level.WARNING: "⚠", Level.ERROR: "✕"}
 
 
 class ModelFolderField(QWidget):
@@ -73,9 +70,7 @@ class ModelFolderField(QWidget):
     def _show_findings(self) -> None:
         findings = self._session.model.findings
         self._findings.setVisible(bool(findings))
-        self._findings.setText(
-            "\n".join(f"{_SIGNS[found.level]} {found.text}" for found in findings)
-        )
+        self._findings.setText("\n".join(map(line_of, findings)))
 
     def _show_download(self) -> None:
         going = self._session.model.download

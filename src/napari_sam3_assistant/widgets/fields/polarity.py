@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.buttons import ChoiceButtons
 from napari_sam3_assistant.widgets.notify import guarded
@@ -48,18 +49,19 @@ class PolarityField(QWidget):
         self._model = model = binding.model
         self._apply = QPushButton("Apply mode to selected points")
         self._apply.setObjectName("apply_polarity")
+        self._apply.setToolTip(
+            "Make the points that are selected in the points layer positive or negative"
+        )
         self._apply.clicked.connect(guarded(model, binding.mark_selected))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(PolarityButtons(model))
+        self._buttons = PolarityButtons(model)
+        layout.addWidget(self._buttons)
         layout.addWidget(self._apply)
         watch(model, "tool", self, self._show)
 
     def _show(self) -> None:
         points = self._model.tool is Tool.POINTS
-        self.setEnabled(points)
-        self._apply.setToolTip(
-            "Make the points that are selected in the points layer positive or negative"
-            if points
-            else "Choose the prompt type Points first"
-        )
+        why_not = "" if points else "Choose the prompt type Points first"
+        self._buttons.allow(why_not)
+        allow(self._apply, why_not)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -36,6 +37,7 @@ class PropagationControls(QWidget):
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
         self._remove = QPushButton("Remove Object")
         self._remove.setObjectName("remove_object")
+        self._remove.setToolTip("Take the object out of all frames, and follow it no more")
         self._remove.clicked.connect(guarded(model, self._remove_chosen))
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -67,11 +69,7 @@ class PropagationControls(QWidget):
             "slice correct them from there, away from where you began; without any it goes on "
             "where it was stopped, or from the frame on show."
         )
-        there = not why_not and bool(model.tracked)
-        self._objects.setEnabled(there)
-        self._remove.setEnabled(there)
-        self._remove.setToolTip(
-            "Take the object out of all frames, and follow it no more"
-            if there
-            else why_not or "No object is followed"
-        )
+        if not model.tracked:
+            why_not = why_not or "No object is followed"
+        for control in (self._objects, self._remove):
+            allow(control, why_not)

@@ -70,6 +70,8 @@ class ResultsTable(QWidget):
         layout.addLayout(buttons)
         watch(self._model, "results", self, self._show)
         watch(self._model, "picked", self, self._show_picked)
+        # Sorted or filtered anew, the table has forgotten which row was chosen.
+        self._rows.modelReset.connect(self._show_picked)
         watch(self._model, "results running", self, self._show_buttons)
 
     def _make_table(self) -> FittedTable:
@@ -87,6 +89,7 @@ class ResultsTable(QWidget):
         table.setVerticalHeader(names)
         table.setSortingEnabled(True)
         table.clicked.connect(self._reveal)
+        table.activated.connect(self._reveal)  # by Enter
         return table
 
     def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.run_button import RunButton
 from napari_sam3_assistant.widgets.mask_window import open_mask_operations
@@ -74,9 +75,9 @@ class RunControls(QWidget):
         self.save_file = self._button("Save to File …", "save_file", self._save_file)
         self.cancel.setToolTip("Stop the run. Your prompts stay.")
         self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
-        self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
         self.undo.setToolTip("Take back the last prompt, run or acceptance (Ctrl+Z)")
         self.redo.setToolTip("Do again what was taken back (Ctrl+Shift+Z)")
+        self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -123,10 +124,11 @@ class RunControls(QWidget):
         plain = "Run Preview (batch)" if model.is_batch else "Run Preview"
         self.run.setText("Start 3D Propagation" if video else plain)
         self.run_line.tell(can.reason, _STARTS if video else _SEGMENTS)
-        self.cancel.setEnabled(model.running)
+        allow(self.cancel, "" if model.running else "Nothing is running")
         found = model.preview is not None and bool(model.preview.segmentation.objects)
         there = model.propagated is not None
-        self.clear.setEnabled(model.preview is not None or there)
+        shown = model.preview is not None or there
+        allow(self.clear, "" if shown else "There is no preview to clear yet")
         nothing = "There is no preview to save yet"
         # Copying a stack is a job of its own.
         waits = there and model.running
@@ -150,5 +152,5 @@ class RunControls(QWidget):
             if found
             else "There is no preview to refine yet"
         )
-        self.undo.setEnabled(model.can_undo)
-        self.redo.setEnabled(model.can_redo)
+        allow(self.undo, "" if model.can_undo else "There is nothing to take back")
+        allow(self.redo, "" if model.can_redo else "Nothing was taken back")

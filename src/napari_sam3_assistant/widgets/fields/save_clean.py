@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
 
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
+from napari_sam3_assistant.widgets.fields.folder import FolderField
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -44,41 +38,32 @@ class SaveCleanField(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._model = model = session.model
-        self._folder = QLineEdit()
-        self._folder.setObjectName("output_folder")
-        self._folder.setPlaceholderText("no folder chosen")
-        self._folder.setToolTip("Where masks are saved")
-        self._bind("output_folder", self._folder)
-        choose = QPushButton("Choose")
-        choose.setObjectName("choose_output_folder")
-        choose.setToolTip("Choose the folder for saved masks")
-        choose.clicked.connect(self._choose)
-        self._name = QLineEdit()
-        self._name.setObjectName("output_name")
-        self._name.setPlaceholderText("made of the image's name")
-        self._name.setToolTip(
+        folder = FolderField(
+            model, "output_folder", "Choose the folder for saved masks", "Where masks are saved"
+        )
+        name = QLineEdit()
+        name.setObjectName("output_name")
+        name.setPlaceholderText("made of the image's name")
+        name.setToolTip(
             "The ending comes from the format. What you type stays; a name that exists gets a "
             "number, nothing is overwritten."
         )
-        self._bind("output_name", self._name)
+        bind_value(model, "output_name", name, name.textChanged, name.text, name.setText)
         self._save = QPushButton("Save && Clean")
         self._save.setObjectName("save_clean")
         self._save.clicked.connect(guarded(model, session.cleaning.save))
-        self._saved = QLabel()
+        self._saved = WrappedLabel()
         self._saved.setObjectName("saved")
-        self._saved.setWordWrap(True)
         self._open = QPushButton("Open Folder")
         self._open.setObjectName("open_folder")
         self._open.clicked.connect(self._open_folder)
-        folder = QHBoxLayout()
-        folder.addWidget(self._folder, 1)
-        folder.addWidget(choose)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Output", folder)
-        form.addRow("Format", ChoiceCombo(model, "output_format", _FORMATS))
-        form.addRow("Filename", self._name)
+        self._format = ChoiceCombo(model, "output_format", _FORMATS)
+        form.addRow("Format", self._format)
+        form.addRow("Filename", name)
         form.addRow(self._save)
         form.addRow(self._saved)
         form.addRow(self._open)
@@ -87,22 +72,15 @@ class SaveCleanField(QWidget):
         )
         watch(model, "saved", self, self._show_saved)
 
-    def _bind(self, field: str, line: QLineEdit) -> None:
-        bind_value(self._model, field, line, line.textChanged, line.text, line.setText)
-
-    def _choose(self) -> None:
-        folder = QFileDialog.getExistingDirectory(
-            self, "Choose the folder for saved masks", self._model.output_folder
-        )
-        if folder:
-            self._model.output_folder = folder
-
     def _open_folder(self) -> None:
         folder = Path(self._model.saved[-1]).parent
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
     def _show(self) -> None:
         model = self._model
+        # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
+        plane = model.propagated is None or model.output_format == ".png"
+        self._format.offer([one for one in _FORMATS if plane or one[0] != ".png"])
         found = any(one.segmentation.objects for one in model.previews)
         if not found and model.propagated is None:
             why_not = "There is no preview to save yet"

@@ -9,14 +9,14 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.tasks import Task
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.wording import propagation_line, results_line
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.notify import line_of
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
 
-_SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
 _TICK_MS = 200
 
 
@@ -35,9 +35,8 @@ class StatusField(QWidget):
         self._began = 0.0
         self._bar = QProgressBar()
         self._bar.setObjectName("progress")
-        self._message = QLabel()
+        self._message = WrappedLabel()
         self._message.setObjectName("status")
-        self._message.setWordWrap(True)
         self._results = QLabel()
         self._results.setObjectName("results")
         self._results.setWordWrap(True)
@@ -56,7 +55,7 @@ class StatusField(QWidget):
 
     def _show_message(self) -> None:
         message = self._model.message
-        self._message.setText(f"{_SIGNS[message.level]}{message.text}")
+        self._message.setText(line_of(message))
         self._message.setProperty("level", str(message.level))
 
     def _show_results(self) -> None:

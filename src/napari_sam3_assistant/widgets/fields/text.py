@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QLineEdit
 
 from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _TIP = (
     "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
     "“bright objects” or “dark objects” for the built-in engine. Enter runs."
 )
+_NO_PHRASE = "Choose the task Text segmentation, or the prompt type Text only, first"
 _REPLACED = "The batch text prompts of Advanced mode run in its place; clear them to use this line."
 
 
@@ -37,6 +39,7 @@ class TextField(QLineEdit):
         super().__init__()
         self._model = model
         self.setObjectName("text")
+        self.setToolTip(_TIP)
         self.setPlaceholderText("Type a phrase, then press Enter")
         self.setClearButtonEnabled(True)
         # napari's is too faint to be read.
@@ -47,5 +50,5 @@ class TextField(QLineEdit):
 
     def _show(self) -> None:
         model = self._model
-        self.setEnabled(model.tool is Tool.TEXT and not model.phrases)
-        self.setToolTip(_REPLACED if model.phrases else _TIP)
+        why_not = _REPLACED if model.phrases else "" if model.tool is Tool.TEXT else _NO_PHRASE
+        allow(self, why_not)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.session.masks.model import SaveMode
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
@@ -49,7 +50,17 @@ class AcceptedTab(QWidget):
         form.addRow(
             "Source layer", layer_list(model, "source", "The labels to save, such as a preview")
         )
-        form.addRow("Label", label)
+        picked = button(
+            model,
+            "Picked",
+            "take_picked",
+            session.take_picked,
+            "The label that you chose in the source layer: click on it in napari's pick mode",
+        )
+        one = QHBoxLayout()
+        one.addWidget(label, 1)
+        one.addWidget(picked)
+        form.addRow("Label", one)
         form.addRow(
             "Object name",
             text_line(model, "object_name", "object_001", "By default the source layer's name"),
@@ -81,5 +92,8 @@ class AcceptedTab(QWidget):
             model,
             "save_mode",
             self,
-            lambda: target.setEnabled(model.save_mode is not SaveMode.NEW),
+            lambda: allow(
+                target,
+                "Choose to append or to replace first" if model.save_mode is SaveMode.NEW else "",
+            ),
         )

@@ -21,6 +21,7 @@ from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.model import RightClick
 from napari_sam3_assistant.session.masks.scene import Scope
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
@@ -150,10 +151,10 @@ class CleanupTab(QWidget):
         grid.addLayout(self._right_click(), 4, 0, 1, 2)
 
         def show() -> None:
-            analyze.setEnabled(bool(model.target))
-            delete.setEnabled(bool(model.selected))
-            undo.setEnabled(model.can_undo)
-            redo.setEnabled(model.can_redo)
+            allow(analyze, "" if model.target else "Choose a target layer first")
+            allow(delete, "" if model.selected else "Select rows of the component table first")
+            allow(undo, "" if model.can_undo else "There is nothing to undo on this layer")
+            allow(redo, "" if model.can_redo else "Nothing was taken back on this layer")
 
         watch(session.model, "target selected can_undo can_redo", self, show)
         return grid

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QGroupBox, QLabel, QPushButton, QWidget
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.session.masks.cleanup import OF_ROWS
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     number,
@@ -90,30 +91,29 @@ class OperationsGroup(QGroupBox):
             "Renumber",
             tick(model, "by_component", "each component", "Instead of each label value"),
         )
-        values = text_line(model, "values_text", "values, such as 3,4,5,6", "The values to replace")
-        self._add(Operation.MERGE_VALUES, "Apply Relabel", values)
-        row = self._grid.rowCount()
-        self._grid.addWidget(QLabel("New value"), row, 0, Qt.AlignmentFlag.AlignRight)
-        self._grid.addWidget(
-            whole_number(model, "new_value", "The value that replaced labels get"), row, 1
-        )
-        for field in _FIELDS.split():
-            getattr(model.events, field).connect(self._on_choice, max_args=0)
-        model.events.selected.connect(self._on_rows, max_args=0)
+        values = text_line(model, "values_text", "such as 3,4,5,6", "The labels to replace")
+        new_value = whole_number(model, "new_value", "The value that replaced labels get")
+        for title, control in (("Values to replace", values), ("New value", new_value)):
+            row = self._grid.rowCount()
+            self._grid.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignRight)
+            self._grid.addWidget(control, row, 1)
+        self._add(Operation.MERGE_VALUES, "Merge Label Values")
+        watch(model, _FIELDS, self, self._on_choice)
+        watch(model, "selected", self, self._on_rows)
 
-    def _add(self, operation: Operation, text: str, field: QWidget) -> None:
+    def _add(self, operation: Operation, text: str, field: QWidget | None = None) -> None:
         session, model = self._session, self._session.model
         apply = QPushButton(text)
         apply.setObjectName(f"apply_{operation.name.lower()}")
         apply.clicked.connect(guarded(model, lambda: session.cleanup.apply(operation)))
         row = self._grid.rowCount()
         self._grid.addWidget(apply, row, 0)
-        self._grid.addWidget(field, row, 1)
+        if field is not None:
+            self._grid.addWidget(field, row, 1)
         self._grid.addWidget(PreviewButton(session, operation), row, 2)
 
         def show() -> None:
-            apply.setEnabled(bool(model.target))
-            apply.setToolTip("" if model.target else "Choose a target layer first")
+            allow(apply, "" if model.target else "Choose a target layer first")
 
         watch(model, "target", apply, show)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QPushButton
 
+from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.notify import guarded
 
@@ -60,4 +61,4 @@ class PreviewButton(QPushButton):
     def _show(self) -> None:
         model = self._session.model
         self.setChecked(model.previewing is self._operation)
-        self.setEnabled(bool(model.target))
+        allow(self, "" if model.target else "Choose a target layer first")

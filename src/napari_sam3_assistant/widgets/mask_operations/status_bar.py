@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.notify import line_of
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks.session import MaskSession
-
-_SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
 
 
 class MaskStatus(QWidget):
@@ -27,9 +26,8 @@ class MaskStatus(QWidget):
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
         self._model = session.model
-        self._message = QLabel()
+        self._message = WrappedLabel()
         self._message.setObjectName("mask_status")
-        self._message.setWordWrap(True)
         self._bar = QProgressBar()
         self._bar.setObjectName("mask_progress")
         self._cancel = QPushButton("Cancel")
@@ -48,7 +46,7 @@ class MaskStatus(QWidget):
 
     def _show_message(self) -> None:
         message = self._model.message
-        self._message.setText(f"{_SIGNS[message.level]}{message.text}")
+        self._message.setText(line_of(message))
         self._message.setProperty("level", str(message.level))
 
     def _show_progress(self) -> None:

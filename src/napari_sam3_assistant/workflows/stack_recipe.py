@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.io.prompt_json import prompts_to_json
@@ -12,16 +11,17 @@ from napari_sam3_assistant.workflows.rerun_stack import checksum_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Provenance
     from napari_sam3_assistant.core.track_table import TrackTable
     from napari_sam3_assistant.io.label_axes import LabelAxes
-    from napari_sam3_assistant.session.stacks.scene import StackShot
 
 
 @dataclass(slots=True, eq=False)
@@ -30,17 +30,23 @@ class StackRecipe:
 
     Parameters
     ----------
-    stack : StackShot
-        The stack, and the prompts that it began with.
+    frames : FrameSource
+        The stack.
+    prompts : mapping of int to PromptSet
+        The prompts that it began with, by frame.
     options : PredictOptions
         The choices of the run.
-    model_folder : str
-        Folder of the weights; empty for none.
+    model_folder : Path or None
+        Folder of the weights.
+    paths : mapping of int to Path
+        The files of the images, by the token of their source.
     """
 
-    stack: StackShot
+    frames: FrameSource
+    prompts: Mapping[int, PromptSet]
     options: PredictOptions
-    model_folder: str
+    model_folder: Path | None
+    paths: Mapping[int, Path]
     engine: Provenance | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
 
@@ -93,22 +99,21 @@ class StackRecipe:
         """Return what the note says; None while nothing has come out."""
         if self.engine is None:
             return None
-        folder = Path(self.model_folder) if self.model_folder and self.engine.weights else None
-        first = min(self.stack.prompts)
+        first = min(self.prompts)
         return Recipe(
-            self.stack.frames.view_at(first),
-            self.stack.prompts[first],
+            self.frames.view_at(first),
+            self.prompts[first],
             self.options,
             replace(self.engine, threshold=self.options.threshold),
-            folder,
-            self.stack.paths,
+            self.model_folder if self.engine.weights else None,
+            self.paths,
             axes=axes,
         )
 
     def extra(self) -> dict[str, Any]:
         """Return what the note says beside: along which axis, and each step."""
         steps = [dict(step) for step in self.steps]
-        return {"propagation": {"axis": self.stack.target.axis, "steps": steps}}
+        return {"propagation": {"axis": self.frames.axis, "steps": steps}}
 
 
 def described(table: TrackTable) -> tuple[dict[str, Any], ...]:

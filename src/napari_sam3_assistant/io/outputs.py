@@ -1,0 +1,61 @@
+"""What is checked of a file before the work is done that shall be written to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from napari_sam3_assistant.errors import ExportError
+
+
+def check_output(path: Path, *read: Path, replaces: bool = True) -> None:
+    """Raise unless a file can take results.
+
+    Parameters
+    ----------
+    path : Path
+        The file that will be written.
+    *read : Path
+        What the work reads, and what else it writes.
+    replaces : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    ExportError
+        If its folder is missing, it is a folder itself, or it is one of ``read``.
+    """
+    check_folder(path)
+    if os.path.isdir(path) or (os.path.exists(path) and not replaces):
+        raise ExportError(f"{path} exists already.", "Choose another name.")
+    check_apart(path, *read)
+
+
+def check_folder(path: Path) -> None:
+    """Raise ExportError unless the folder of an output is there."""
+    if not path.parent.is_dir():
+        raise ExportError(
+            f"The output folder {path.parent} does not exist.", "Make it, or choose another one."
+        )
+
+
+def check_apart(path: Path, *read: Path) -> None:
+    """Raise if writing a file or a folder would replace what is read.
+
+    Raises
+    ------
+    ExportError
+        If it is one of them, by whatever name, or they lie in it.
+    """
+    real = Path(os.path.realpath(path))
+    for other in read:
+        there = Path(os.path.realpath(other))
+        if real == there or real in there.parents or _same_file(real, there):
+            raise ExportError(
+                f"{path} would replace {other}.", "Choose another name for the output."
+            )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Return whether both are one file: a link, or a name that differs in case only."""
+    return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)

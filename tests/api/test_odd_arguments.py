@@ -1,0 +1,64 @@
+"""Arguments that look right to a hasty reader of the documentation."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.errors import ExportError, PromptError
+
+
+@pytest.fixture
+def disc():
+    rows, columns = np.ogrid[:60, :80]
+    return np.where((rows - 30) ** 2 + (columns - 20) ** 2 <= 100, 200, 30).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "prompts", [{"points": (30, 20)}, {"boxes": (9, 9, 40, 40)}, {"exemplars": [9, 9, 40, 40]}]
+)
+def test_a_prompt_that_is_in_no_list(disc, prompts):
+    with pytest.raises(PromptError, match="is no list of prompts"):
+        api.segment(disc, **prompts)
+    with pytest.raises(PromptError, match="is no list of prompts"):
+        api.track(np.stack([disc] * 2), **prompts)
+
+
+def test_an_id_beyond_what_engines_count_to(disc):
+    stack = np.stack([disc] * 2)
+    labels = np.where(disc > 100, 2**32 - 1, 0).astype(np.uint32)
+    for prompts in ({"points": [(30, 20, True, 2**32)]}, {"mask": labels}):
+        with pytest.raises(PromptError, match="Number objects from 1 to 1000000000"):
+            api.track(stack, **prompts)
+    found = [result.objects[0].id for result in api.track(stack, points=[(30, 20, 1, 10**9)])]
+    assert found == [10**9] * 2
+
+
+def test_one_phrase_for_a_folder_is_not_taken_letter_by_letter(disc, tmp_path):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", disc)
+
+    rows = api.segment_folder(tmp_path / "in", tmp_path / "out", texts="bright disc")
+
+    assert [(row.phrase, row.status, row.objects) for row in rows] == [("bright disc", "done", 1)]
+
+
+def test_an_unknown_format_is_told_before_the_first_image(disc, tmp_path):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", disc)
+
+    with pytest.raises(ExportError, match=r"can't be saved as '.jpg'"):
+        api.segment_folder(tmp_path / "in", tmp_path / "out", texts=["bright"], ending=".jpg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rerun_says_before_it_runs_that_it_can_not_write(disc, tmp_path):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", disc)
+    (row,) = api.segment_folder(tmp_path / "in", tmp_path / "out", texts=["bright"])
+    note = tmp_path / "out" / f"{row.labels}.json"
+    (tmp_path / "in" / "a.tif").unlink()  # it would be missed as soon as it runs
+
+    for output in ("a.jpg", "none/a.tif", f"out/{row.labels}"):
+        with pytest.raises(ExportError):
+            api.rerun(note, output=tmp_path / output)

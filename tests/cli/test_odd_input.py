@@ -1,0 +1,185 @@
+"""What a hasty user types, and what the system does meanwhile: a sentence, and nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.io.images import read_image
+
+TEXT = ("--text", "bright objects")
+CALL = "import sys; from napari_sam3_assistant.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Make a folder with an image and a stack, and work in it."""
+    rows, columns = np.ogrid[:60, :80]
+    disc = np.where((rows - 30) ** 2 + (columns - 20) ** 2 <= 100, 200, 30).astype(np.uint8)
+    size = {"PhysicalSizeY": 0.5, "PhysicalSizeX": 0.25}
+    units = {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", disc, metadata={"axes": "YX", **size, **units})
+    np.save(tmp_path / "stack.npy", np.stack([disc] * 3))
+    tifffile.imwrite(tmp_path / "labels.tif", (disc > 100).astype(np.uint16))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "a.ome.tif", *TEXT, "-o", "a.ome.tif"),
+        ("segment", "a.ome.tif", *TEXT, "-o", "link.tif"),
+        ("segment", "a.ome.tif", "--mask", "labels.tif", "-o", "./labels.tif"),
+        ("track", "stack.npy", "--point", "30,20", "-o", "stack.npy"),
+        ("track", "stack.npy", "--mask", "0:labels.tif", "-o", "labels.tif"),
+        ("track", "stack.npy", "--point", "30,20", "-o", "b.tif", "--csv", "b.tif"),
+        ("track", "stack.npy", "--point", "30,20", "-o", "b.tif", "--csv", "stack.npy"),
+        ("scan", "a.ome.tif", *TEXT, "-o", "b.zarr", "--table", "a.ome.tif"),
+    ],
+)
+def test_input_is_never_replaced(folder, capsys, command):
+    (folder / "link.tif").symlink_to("a.ome.tif")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    assert main(command) == 2
+
+    assert "would replace" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("segment", "stack.npy", *TEXT, "-o", "b.tif", "--plane", "0.5"), "not whole numbers"),
+        (("segment", "stack.npy", *TEXT, "-o", "b.tif", "--plane", "nan"), "not whole numbers"),
+        (("track", "stack.npy", "--point", "inf:30,20", "-o", "b.tif"), "not whole numbers"),
+        (("track", "stack.npy", "--point", "30,20,1.5", "-o", "b.tif"), "is no whole number"),
+        (("track", "stack.npy", "--point", "30,20,4294967295", "-o", "b.tif"), "1 to 1000000000"),
+        (("track", "stack.npy", "--point", "30,20", "--axis", "²", "-o", "b.tif"), "no axis '²'"),
+        (("track", "stack.npy", "--box", "9,9,50,50,-", "-o", "b.tif"), "behind the 4 coordinates"),
+        (("segment", "a.ome.tif", *TEXT, "-o", f"{'n' * 300}.tif"), "File name too long"),
+        (("segment", f"{'n' * 300}.tif", *TEXT, "-o", "b.tif"), "There is no file"),
+        (("segment", "a.ome.tif", *TEXT, "-o", "b.jpg"), "can't be saved as '.jpg'"),
+        (("scan", "a.ome.tif", *TEXT, "-o", "none/b.zarr"), "none does not exist"),
+    ],
+)
+def test_a_mistake_is_one_sentence(folder, capsys, command, said):
+    before = sorted(folder.iterdir())
+
+    assert main(command) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("napari-sam3: ")
+    assert said in told.err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_ending_is_told_before_the_work(folder, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("it was segmented in vain")
+
+    monkeypatch.setattr("napari_sam3_assistant.api.segment", fail)
+    assert main(["segment", "a.ome.tif", *TEXT, "-o", "b.jpg"]) == 2
+
+
+def test_the_home_folder_is_known_where_the_shell_leaves_it(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    assert main(["segment", "~/a.ome.tif", *TEXT, "-o", "~/b.tif"]) == 0
+    assert (folder / "b.tif").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "a.ome.tif", *TEXT, "-o", "b.ome.tif"),
+        ("scan", "a.ome.tif", *TEXT, "-o", "b.ome.tif.zarr"),
+        ("batch", ".", "out", *TEXT, "--pattern", "a.*"),
+    ],
+)
+def test_labels_keep_the_size_of_a_pixel_and_its_unit(folder, command):
+    assert main(command) == 0
+
+    (path,) = {*folder.glob("b.*"), *folder.glob("out/*.tif")} - {*folder.glob("*.json")}
+    found = read_image(path)
+    assert found.axis_labels == ("y", "x")
+    assert found.scale == (0.5, 0.25)
+    assert found.units == ("micrometer", "micrometer")
+    assert set(np.unique(found.data[...])) == {0, 1}
+
+
+def test_links_to_nowhere_in_a_folder_are_told(folder, capsys):
+    (folder / "loop.tif").symlink_to("loop.tif")
+    (folder / "nowhere.tif").symlink_to("gone.tif")
+
+    assert main(["batch", ".", "out", *TEXT, "--pattern", "*.tif"]) == 1
+
+    said = capsys.readouterr().out
+    assert "loop.tif - bright objects: failed. There is no file" in said
+    assert "nowhere.tif - bright objects: failed. There is no file" in said
+    assert "2 done, 0 skipped, 2 failed" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes and signals")
+class TestProcess:
+    def test_the_work_goes_on_where_nobody_reads(self, folder):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = ("batch", ".", "out", *TEXT, "--pattern", "*.tif")
+        done = subprocess.run(
+            [sys.executable, "-c", CALL, *command],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert (folder / "out" / "sam3_summary.csv").exists()
+
+    def test_nothing_is_read_or_told(self, folder):
+        command = f"{sys.executable} -c '{CALL}' segment a.ome.tif -o b.tif --text bright >&- 2>&-"
+        assert subprocess.run(command, shell=True, check=False).returncode == 0
+        assert (folder / "b.tif").exists()
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has such a device")
+    def test_a_full_disk_behind_the_output(self, folder):
+        command = f"{sys.executable} -c '{CALL}' doctor > /dev/full"
+        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith("napari-sam3: What was found can't be printed: No space")
+        assert done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stopped_propagation_keeps_what_is_done(self, folder, number):
+        np.save("long.npy", np.repeat(np.load("stack.npy"), 300, axis=0))
+        stop = f"""
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+from napari_sam3_assistant.api.track_frames import TrackFrames
+following = TrackFrames.__next__
+def kill(frames):
+    result = following(frames)
+    if result.frame == 3:
+        os.kill(os.getpid(), {int(number)})
+    return result
+TrackFrames.__next__ = kill
+"""
+        command = ("track", "long.npy", "--point", "30,20", "-o", "b.tif")
+        done = subprocess.run(
+            [sys.executable, "-c", stop + CALL, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (130, "napari-sam3: Stopped.\n")
+        planes = [bool(plane.any()) for plane in tifffile.imread("b.tif")]
+        assert planes == [True] * 3 + [False] * 897
+        assert main(["rerun", "b.tif.json"]) == 0
+        np.testing.assert_array_equal(tifffile.imread("b_02.tif"), tifffile.imread("b.tif"))

@@ -1,0 +1,92 @@
+"""What stays behind when a layer or the session goes: nothing."""
+
+import gc
+import time
+import weakref
+
+import numpy as np
+
+from napari_sam3_assistant.core.tasks import Task, Tool
+
+
+def test_a_removed_image_is_freed_with_what_was_found_on_it(viewer, binding, run, disc):
+    image = viewer.add_image(disc.copy(), name="cells")
+    pixels = weakref.ref(image.data)
+    binding.arm()
+    viewer.layers["SAM3 points"].add((20, 30))
+    run()
+
+    viewer.layers.remove(image)
+    del image
+    binding.session.undo()
+    gc.collect()
+
+    assert pixels() is None
+    assert binding.model.previews == ()
+
+
+def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc):
+    image = viewer.add_image(np.stack([disc, disc]), name="cells")
+    pixels = weakref.ref(image.data)
+    propagate(viewer, binding)
+
+    viewer.layers.remove("SAM3 propagated preview labels")
+    viewer.layers.remove(image)
+    del image
+    deadline = time.monotonic() + 10  # the worker lets go of the stack
+    while pixels() is not None and time.monotonic() < deadline:
+        gc.collect()
+
+    assert pixels() is None
+
+
+def propagate(viewer, binding):
+    binding.model.tool = Tool.POINTS
+    binding.model.task = Task.VIDEO
+    binding.arm()
+    viewer.layers["SAM3 points"].add((0, 20, 30))
+    assert binding.session.run().wait(30)
+
+
+def test_undo_goes_back_to_other_images_still(viewer, binding, run, disc):
+    first, second = (viewer.add_image(disc, name=name) for name in ("first", "second"))
+    for image in (first, second):
+        viewer.layers.selection.active = image
+        binding.arm()
+        viewer.layers.selection.active.add((20, 30))
+        run()
+    binding.session.clear_preview()
+
+    viewer.layers.remove(first)
+    binding.session.undo()
+
+    (preview,) = binding.model.previews
+    assert preview.target.name == "second"
+
+
+def test_keys_of_a_painted_layer_are_napari_s_again_when_the_session_ends(viewer, binding, disc):
+    viewer.add_image(disc)
+    binding.model.task, binding.model.tool = Task.SEGMENT, Tool.MASK
+    binding.arm()
+    painted = viewer.layers["SAM3 mask prompt"]
+    painted.paint((20, 30), 1)
+    assert len(painted.keymap) == 2
+
+    binding.close()
+
+    assert len(painted.keymap) == 0
+
+
+def test_a_saved_propagation_picks_no_row_of_a_preview(viewer, binding, run, disc):
+    viewer.add_image(np.stack([disc, disc]), name="cells")
+    propagate(viewer, binding)
+    saved = viewer.layers["SAM3 propagated preview labels"]
+    binding.scene.stacks.hand_over(binding.model.propagated)
+    binding.model.task = Task.SEGMENT
+    run()
+    assert binding.model.picked is None
+
+    saved.selected_label = 2
+    saved.selected_label = 1
+
+    assert binding.model.picked is None

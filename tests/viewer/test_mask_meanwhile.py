@@ -1,0 +1,189 @@
+"""What the user does while the mask operations work: nothing of it is lost, and undo is exact."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.session.masks import edits as mask_edits
+from napari_sam3_assistant.session.masks.model import SaveMode
+from napari_sam3_assistant.session.masks.scene import Scope
+
+
+def labels():
+    made = np.zeros((40, 60), np.uint16)
+    made[5:30, 5:20] = 1
+    made[8:25, 30:50] = 2
+    made[35, 55] = 3
+    return made
+
+
+def smaller(stage):
+    stage.cleanup.apply(Operation.SHRINK)
+
+
+# -- painting ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_once", [0, 100_000])
+def test_a_stroke_during_which_an_operation_ends_comes_before_it(stage, monkeypatch, at_once):
+    monkeypatch.setattr(mask_edits, "_AT_ONCE", at_once)
+    begin = labels()
+    layer = stage.add(begin)
+    layer.brush_size = 6
+    stage.model.stroke = True
+    with layer.block_history():
+        layer.paint((34, 30), 7)
+        smaller(stage)  # sees what is painted by now
+        stage.settle()
+        layer.paint((34, 40), 7)
+        # As on the canvas: the viewer hears of the end first, and napari tells then what it was.
+        stage.model.stroke = False
+    stage.settle()
+    assert np.count_nonzero(layer.data == 1) < np.count_nonzero(begin == 1)
+
+    stage.cleanup.undo()
+    assert "Undid: shrink labels" in stage.settle()
+    assert layer.data[34, 30] == 7
+    stage.cleanup.undo()
+    assert "Undid: painting" in stage.settle()
+    np.testing.assert_array_equal(layer.data, begin)
+
+
+# -- one thing after the other -------------------------------------------------------------
+
+
+class Gate:
+    """Labels in a file that are read when the test says so."""
+
+    def __init__(self, array):
+        self.array, self.open = array, threading.Event()
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self.size, self.read_only, self.chunks = array.size, False, array.shape
+
+    def __getitem__(self, key):
+        if threading.current_thread() is not threading.main_thread():
+            assert self.open.wait(30)
+        return self.array[key]
+
+    def __setitem__(self, key, value):
+        self.array[key] = value
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype)
+
+
+@pytest.fixture
+def gate(stage):
+    made = Gate(labels())
+    layer = stage.viewer.add_labels(made, name="slow")
+    stage.model.target = stage.key(layer)
+    yield made
+    made.open.set()
+
+
+def test_what_was_asked_for_is_not_dropped_for_the_next_thing(stage, gate, tmp_path):
+    stage.model.output, stage.model.path = "slow", str(tmp_path / "out.tif")
+    stage.collection.export()
+
+    with pytest.raises(MaskError, match="The export is not finished"):
+        smaller(stage)
+    with pytest.raises(MaskError, match="The export is not finished"):
+        stage.cleanup.show_preview(Operation.SHRINK)
+    assert stage.model.previewing is None
+    gate.open.set()
+    stage.settle()
+
+    assert (tmp_path / "out.tif").exists()
+    smaller(stage)
+    assert "changed" in stage.settle()
+
+
+def test_what_only_shows_something_makes_room(stage, gate):
+    stage.cleanup.analyze()
+    stage.cleanup.show_preview(Operation.SHRINK)
+    smaller(stage)
+    gate.open.set()
+
+    assert "Shrink labels: changed" in stage.settle()
+
+
+def test_cancel_makes_room_too(stage, gate):
+    smaller(stage)
+    stage.binding.session.cancel()
+    stage.cleanup.analyze()
+    gate.open.set()
+
+    assert "3 connected components" in stage.settle()
+    np.testing.assert_array_equal(gate.array, labels())
+
+
+# -- the window is closed ------------------------------------------------------------------
+
+
+def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(stage, monkeypatch):
+    monkeypatch.setattr(mask_edits, "_AT_ONCE", 0)
+    layer = stage.add(labels())
+    smaller(stage)
+    while layer.editable:
+        stage.deliver_one()
+
+    stage.binding.close()
+    stage.settle()
+
+    assert layer.editable
+    assert np.count_nonzero(layer.data == 1) == 23 * 13
+    shown = np.array(layer._slice.image.view)  # noqa: SLF001 - what napari draws
+    layer.refresh()
+    np.testing.assert_array_equal(shown, layer._slice.image.view)  # noqa: SLF001
+
+
+# -- other labels in the layer -------------------------------------------------------------
+
+
+def test_edits_are_forgotten_when_the_labels_get_another_type(stage):
+    layer = stage.add(labels().astype(np.int64) * 100)
+    stage.model.values_text, stage.model.new_value = "300", 0
+    stage.cleanup.apply(Operation.MERGE_VALUES)
+    stage.settle()
+
+    layer.data = layer.data.astype(np.uint8)
+
+    assert not stage.model.can_undo
+    with pytest.raises(MaskError, match="nothing to undo"):
+        stage.cleanup.undo()
+
+
+def test_an_object_is_not_written_into_labels_that_came_meanwhile(stage):
+    preview = stage.add(labels(), name="preview")
+    stage.model.class_name = "cell"
+    stage.collection.save_accepted()
+    stage.settle()
+    accepted = stage.viewer.layers["cell_preview"]
+    preview.data[0, 0] = 9
+    stage.model.save_mode = SaveMode.REPLACE
+    stage.collection.save_accepted()
+    accepted.data = np.zeros((7, 9), np.uint16)
+
+    assert "has got other labels meanwhile" in stage.settle()
+    assert not accepted.data.any()
+
+
+def test_an_edit_is_done_though_the_analysed_part_is_drawn_no_more(stage):
+    layer = stage.add(labels())
+    drawn = stage.viewer.add_shapes([np.array([[0, 0], [0, 59], [39, 59], [39, 0]])])
+    stage.model.scope = Scope.DRAWN
+    stage.cleanup.analyze()
+    stage.settle()
+    stage.model.selected = (0,)
+    stage.cleanup.delete_selected()
+    stage.settle()
+    stage.viewer.layers.remove(drawn)
+
+    stage.cleanup.undo()
+
+    assert "Undid: delete selected components" in stage.settle()
+    np.testing.assert_array_equal(layer.data, labels())
+    assert stage.model.components_stale

@@ -1,0 +1,91 @@
+"""Hands and eyes: somebody who sees a window of napari, moves the mouse and types."""
+
+import numpy as np
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+class Person:
+    """What all who work in a window can do; has `viewer`, `qtbot`, `widget` and `window`."""
+
+    def settle(self):
+        """Let Qt do all that it has put off."""
+        for _ in range(3):
+            QApplication.sendPostedEvents()
+            QApplication.processEvents()
+
+    def button(self, name):
+        return self.widget.findChild(QAbstractButton, name)
+
+    def click(self, name):
+        button = self.button(name)
+        assert button.isEnabled(), f"{name} is greyed out"
+        QTest.mouseClick(button, LEFT)
+
+    # -- the canvas -----------------------------------------------------------------------
+
+    @property
+    def canvas(self):
+        return self.window.findChild(QOpenGLWidget)
+
+    def look_at_all(self):
+        self.settle()
+        self.viewer.reset_view()
+        self.settle()
+
+    def _spot(self, layer, pixel):
+        """Where on the canvas a pixel of a layer is shown."""
+        world = np.asarray(layer.data_to_world(pixel))[-2:]
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
+        y, x = (world - np.asarray(camera.center)[-2:]) * camera.zoom
+        size = self.canvas.size()
+        spot = QPoint(round(size.width() / 2 + x), round(size.height() / 2 + y))
+        assert self.canvas.rect().contains(spot), f"pixel {pixel} is not on the canvas"
+        return spot
+
+    def click_at(self, layer, pixel, button=LEFT):
+        spot = self._spot(layer, pixel)
+        self._move(spot, Qt.MouseButton.NoButton)
+        QTest.mouseClick(self.canvas, button, pos=spot)
+        self.settle()
+
+    def drag(self, layer, *pixels):
+        self.hold(layer, *pixels)
+        self.let_go(layer, pixels[-1])
+
+    def hold(self, layer, *pixels):
+        """Press the left button at the first pixel, move over the others and keep it down."""
+        spots = [self._spot(layer, pixel) for pixel in pixels]
+        self._move(spots[0], Qt.MouseButton.NoButton)
+        QTest.mousePress(self.canvas, LEFT, pos=spots[0])
+        for spot in spots[1:]:
+            self._move(spot, LEFT)
+
+    def let_go(self, layer, pixel):
+        QTest.mouseRelease(self.canvas, LEFT, pos=self._spot(layer, pixel))
+        self.settle()
+
+    def _move(self, spot, held):
+        # QTest.mouseMove moves the pointer of the system, which holds no button.
+        canvas = self.canvas
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(spot),
+            QPointF(canvas.mapToGlobal(spot)),
+            Qt.MouseButton.NoButton,
+            held,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(canvas, event)
+        # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
+        self.qtbot.wait(20)
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        self.canvas.setFocus()
+        QTest.keyClick(self.canvas, key, modifier)
+        self.settle()
