@@ -18,6 +18,8 @@ from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.checksums import sha256_of
 from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.sidecar import Sidecar, read_sidecar, sidecar_of, write_sidecar
 
@@ -96,6 +98,35 @@ def test_files_that_are_no_notes(tmp_path, content):
 
     with pytest.raises(ExportError):
         read_sidecar(tmp_path / "a.json")
+
+
+def test_labels_that_are_replaced_lose_their_note(tmp_path):
+    labels = tmp_path / "cells.tif"
+    save_labels(np.ones((4, 5), np.uint16), labels)
+    path = write_sidecar(labels, note())
+
+    save_labels(np.zeros((4, 5), np.uint16), labels)
+
+    assert not path.exists()
+
+
+def test_an_ome_zarr_that_is_replaced_loses_its_note(tmp_path):
+    labels = tmp_path / "cells.zarr"
+    save_ome_zarr(np.ones((4, 5), np.uint16), labels, LabelAxes.of(2))
+    path = write_sidecar(labels, note())
+
+    save_ome_zarr(np.zeros((4, 5), np.uint16), labels, LabelAxes.of(2), replace=True)
+
+    assert not path.exists()
+
+
+def test_what_is_no_note_stays_beside_labels(tmp_path):
+    labels = tmp_path / "cells.tif"
+    sidecar_of(labels).write_text('{"mine": 1}')
+
+    save_labels(np.ones((4, 5), np.uint16), labels)
+
+    assert sidecar_of(labels).read_text() == '{"mine": 1}'
 
 
 def test_a_missing_note(tmp_path):

@@ -15,6 +15,7 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.io.sidecar import remove_sidecar
 from napari_sam3_assistant.io.tiff_scale import ome_metadata
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def save_labels(
         Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; the
         other formats don't hold it.
     overwrite : bool
-        Whether a file of that name is replaced. A folder is never replaced.
+        Whether a file of that name is replaced, and the note beside it removed. A folder is
+        never replaced.
     reporter : Reporter, optional
         Is told of the progress with large folders, and stops the work.
 
@@ -76,6 +78,7 @@ def save_labels(
     compact = _compact(np.asarray(labels))
     with atomic_write(path) as draft:
         _WRITERS[path.suffix.lower()](draft, compact, axes)
+    remove_sidecar(path)
     return path
 
 

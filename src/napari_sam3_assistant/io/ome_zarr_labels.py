@@ -20,6 +20,7 @@ from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.drafts import draft_folder, draft_of
+from napari_sam3_assistant.io.sidecar import remove_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,7 +191,7 @@ def save_ome_zarr(
     reporter : Reporter, optional
         Is told of the progress, and stops the work.
     replace : bool
-        Whether a zarr folder of that name is replaced.
+        Whether a zarr folder of that name is replaced, and the note beside it removed.
 
     Returns
     -------
@@ -226,6 +227,7 @@ def save_ome_zarr(
             _add_levels(draft, axes, told)
             check_there(draft)
             _give_name(draft, path)
+    remove_sidecar(path)
     return path
 
 

@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.atomic import atomic_write, explained
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
 
@@ -138,6 +138,25 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
 
 def _text(content: object, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, ensure_ascii=False)
+
+
+def remove_sidecar(labels: Path) -> None:
+    """Remove the note beside labels that were replaced: it says what made the earlier ones.
+
+    A file of that name that is no note stays.
+
+    Raises
+    ------
+    ExportError
+        If it can't be removed.
+    """
+    path = sidecar_of(labels)
+    try:
+        read_sidecar(path)
+    except ExportError:
+        return
+    with explained(path):
+        path.unlink()
 
 
 def read_sidecar(path: Path) -> Sidecar:
