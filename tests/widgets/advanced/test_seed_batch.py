@@ -1,16 +1,20 @@
 """The seed's section “Batch Multiple 2D Images”, step by step, by mouse and keyboard."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 KINDS = ("SAM3 preview labels", "SAM3 preview masks", "SAM3 preview boxes")
+# As the fixture of the engines does it, which these parameters take the place of.
+NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="SAM 3 runs on torch")
 
 
 @pytest.mark.parametrize(
     ("engine", "prompt"),
     [
         *(("builtin", prompt) for prompt in ("text", "box", "exemplar", "labels mask")),
-        *(("sam3-transformers", prompt) for prompt in ("text", "box")),
+        *(pytest.param("sam3-transformers", one, marks=NEEDS_TORCH) for one in ("text", "box")),
     ],
     indirect=["engine"],
 )
