@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
         return
     part = tuple(box[axis] for axis in slice_.slice_input.displayed)
     texture = layer.colormap._data_to_texture  # noqa: SLF001 (see above)
-    colours = _colours(texture, slice_.image.raw[part])
+    colours = _in_strips(texture, slice_.image.raw[part])
     slice_.image.view[part] = colours
     layer.events.labels_update(data=colours, offset=[one.start for one in part])
     layer._update_thumbnail()  # noqa: SLF001 (refresh would colour the plane for it)
@@ -67,11 +66,7 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
             return texture(values)
         if values.itemsize <= _UNCHANGED:
             return texture(values)
-        strips = range(0, len(values), max(1, _STRIP_PIXELS * len(values) // values.size))
-        out = np.empty(values.shape, texture(values[:1]).dtype)
-        for start, stop in pairwise((*strips, len(values))):
-            out[start:stop] = _colours(texture, values[start:stop])
-        return out
+        return _in_strips(texture, values)
 
 
 def default_colours() -> LeanColormap:
@@ -85,6 +80,16 @@ def default_colours() -> LeanColormap:
         background_value=usual.background_value,
         seed=usual.seed,
     )
+
+
+def _in_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
+    """Return the texture of label values, of so many at once as take little memory."""
+    out = np.empty(values.shape, texture(values[:1]).dtype)
+    step = max(1, _STRIP_PIXELS * len(values) // max(1, values.size))
+    for start in range(0, len(values), step):
+        strip = slice(start, start + step)
+        out[strip] = _colours(texture, values[strip])
+    return out
 
 
 def _colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
