@@ -4,6 +4,7 @@ from mask_cases import applied
 from scipy import ndimage as ndi
 from skimage.draw import disk
 
+from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.errors import MaskError
 
@@ -60,3 +61,13 @@ def test_two_balls():
     assert after[15, 15, 12] == 1
     assert after[15, 15, 38] == 2
     assert ndi.label(after == 2)[1] == 1
+
+
+def test_pixels_that_hang_on_by_a_corner_stay(pair):
+    top, left = np.argwhere(pair == 4)[0]
+    pair[top - 1, left - 1] = 4
+
+    after = applied(split_touching(pair, 8, Connectivity.ALL), pair)
+
+    assert len(np.unique(after)) > len(np.unique(pair))
+    np.testing.assert_array_equal(after != 0, pair != 0)

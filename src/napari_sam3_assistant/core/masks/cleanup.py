@@ -42,7 +42,7 @@ def delete_components(
     dtype : data type
         Type of the labels.
     """
-    return _painted("delete selected components", components.runs_of(list(which)), 0, dtype)
+    return _painted("delete selected components", _runs_of(components, which), 0, dtype)
 
 
 def assign_components(
@@ -56,7 +56,7 @@ def assign_components(
         If the value does not fit.
     """
     check_fits(value, dtype)
-    return _painted("change selected components", components.runs_of(list(which)), value, dtype)
+    return _painted("change selected components", _runs_of(components, which), value, dtype)
 
 
 def remove_small(
@@ -202,6 +202,11 @@ def reaching_out(found: Components, box: Box | None) -> npt.NDArray[np.bool_]:
         if side.stop < found.runs.shape[axis]:
             out |= found.highs[:, axis] == side.stop
     return out
+
+
+def _runs_of(components: Components, which: Sequence[int]) -> Runs:
+    """Return the runs of components by their indices, of which there may be none."""
+    return components.runs_of(np.asarray(which, np.intp))
 
 
 def _painted(action: str, runs: Runs, value: int, dtype: npt.DTypeLike) -> LabelEdit:

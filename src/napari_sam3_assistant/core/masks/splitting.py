@@ -41,7 +41,7 @@ def split_touching(
     """Return the edit that cuts components at their waists.
 
     Watershed on the distance to the outline, from its peaks. The largest part keeps the label,
-    the others get new labels.
+    the others get new labels. No pixel becomes background or leaves it.
 
     Parameters
     ----------
@@ -72,13 +72,15 @@ def split_touching(
         highest = int(found.values.max(initial=0))
     thick = _thick(found.highs - found.lows, distance, spacing) & ~reaching_out(found, box)
     chosen = np.flatnonzero(thick)
-    masks = _Masks(labels, found, connectivity)
+    # Flooded by the same neighbours that make a component, so that every pixel is reached.
+    structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
+    masks = _Masks(labels, found, structure)
     parts = []
     for done, index in enumerate(chosen):
         if done % _EVERY == 0:
             reporter.report(Progress(done, chosen.size, "Splitting objects"))
         here, mask = masks.of(int(index))
-        pieces = _pieces(mask, distance, spacing)
+        pieces = _pieces(mask, structure, distance, spacing)
         count = int(pieces.max())
         if count < 2:
             continue
@@ -96,10 +98,10 @@ def split_touching(
 class _Masks:
     """Cuts single components out of labels."""
 
-    def __init__(self, labels: Any, found: Any, connectivity: Connectivity) -> None:  # noqa: ANN401
+    def __init__(self, labels: Any, found: Any, structure: npt.NDArray[np.bool_]) -> None:  # noqa: ANN401
         self._labels = labels
         self._found = found
-        self._structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
+        self._structure = structure
         self._begin = np.zeros(len(found), np.intp)
         self._begin[found.of_run[::-1]] = np.arange(found.of_run.size)[::-1]
 
@@ -132,7 +134,10 @@ def _thick(
 
 
 def _pieces(
-    mask: npt.NDArray[np.bool_], distance: float, spacing: Sequence[float]
+    mask: npt.NDArray[np.bool_],
+    structure: npt.NDArray[np.bool_],
+    distance: float,
+    spacing: Sequence[float],
 ) -> npt.NDArray[np.int32]:
     """Return the parts of one component, numbered from 1."""
     sampling = [1e9 if math.isinf(size) else size for size in spacing]
@@ -150,5 +155,5 @@ def _pieces(
     )
     markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    pieces: npt.NDArray[np.int32] = watershed(-depth, markers, mask=mask)
+    pieces: npt.NDArray[np.int32] = watershed(-depth, markers, structure, mask=mask)
     return pieces

@@ -1,0 +1,261 @@
+"""No operation on labels changes a pixel that it does not name, whatever the labels.
+
+What an operation names is told here by scipy, pixel by pixel, never by the operation's own code.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.masks.cleanup import (
+    assign_components,
+    delete_at,
+    delete_components,
+)
+from napari_sam3_assistant.core.masks.components import find_components
+from napari_sam3_assistant.core.masks.labels import Connectivity, whole
+from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule, Source, merge
+from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, overlay
+
+EXAMPLES = settings(max_examples=30, deadline=None)
+
+
+def patches(shape, seed, density):
+    """Labels 0 to 3 in clumps that touch by faces, by corners, and enclose each other."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(1, 4, [size // 3 + 1 for size in shape])
+    coarse *= rng.random(coarse.shape) < density
+    labels = coarse
+    for axis in range(len(shape)):
+        labels = labels.repeat(3, axis)
+    labels = labels[tuple(map(slice, shape))]
+    return (labels * (rng.random(shape) < 0.9)).astype(np.uint8)
+
+
+@st.composite
+def requests(draw, operation):
+    shape = draw(st.sampled_from([(26, 31), (1, 22, 21), (5, 12, 11), (5, 1, 19)]))
+    labels = patches(shape, draw(st.integers(0, 10**6)), draw(st.sampled_from([0.3, 0.6, 0.95])))
+    box = None
+    if draw(st.integers(0, 2)) == 2 and operation is not Operation.RENUMBER:
+        box = tuple(
+            slice(low := draw(st.integers(0, size - 1)), draw(st.integers(low + 1, size)))
+            for size in shape
+        )
+    chosen = Settings(
+        connectivity=draw(st.sampled_from(list(Connectivity))),
+        minimum=draw(st.integers(1, 12)),
+        hole_size=draw(st.integers(0, 12)),
+        radius=draw(st.sampled_from([1, 1.5, 2])),
+        distance=draw(st.sampled_from([1, 1.5, 2.5])),
+        centres=draw(st.sampled_from([1, 2, 4])),
+        per_slice=draw(st.booleans()),
+        per_label=draw(st.booleans()),
+        by_component=draw(st.booleans()),
+        values=tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=2))),
+        new_value=draw(st.integers(0, 4)),
+    )
+    return EditRequest(labels, operation, chosen, (1.0,) * len(shape), box)
+
+
+def components(labels, connectivity):
+    """Number each component of equal labels, from 1."""
+    structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
+    numbers = np.zeros(labels.shape, int)
+    for value in np.unique(labels[labels > 0]):
+        found, _ = ndi.label(labels == value, structure)
+        numbers[found > 0] = found[found > 0] + numbers.max()
+    return numbers
+
+
+def near_another(labels, radius):
+    """Return where a pixel within a radius holds another label than the pixel itself."""
+    reach = math.floor(radius)
+    wide = np.pad(labels, reach, mode="edge")
+    found = np.zeros(labels.shape, bool)
+    for step in product(range(-reach, reach + 1), repeat=labels.ndim):
+        if sum(part * part for part in step) <= radius * radius:
+            moved = tuple(
+                slice(reach + part, reach + part + size)
+                for part, size in zip(step, labels.shape, strict=True)
+            )
+            found |= wide[moved] != labels
+    return found
+
+
+def removes_small(labels, after, chosen):
+    numbers = components(labels, chosen.connectivity)
+    small = np.bincount(numbers.reshape(-1)) < chosen.minimum
+    return (labels != 0) & small[numbers], after == 0
+
+
+def keeps_largest(labels, after, chosen):
+    numbers = components(labels, chosen.connectivity)
+    for value in np.unique(labels[labels > 0]) if chosen.per_label else [None]:
+        mine = labels == value if value is not None else labels > 0
+        areas = np.bincount(numbers[mine])
+        if areas.size:
+            # Of several of the same size one stays.
+            assert np.bincount(numbers[mine & (after != 0)]).max(initial=0) == areas.max()
+    return labels != 0, after == 0
+
+
+def fills_holes(labels, after, chosen):
+    del chosen
+    return labels == 0, np.isin(after, np.unique(labels))
+
+
+def smooths(labels, after, chosen):
+    # No label takes pixels of another.
+    return near_another(labels, chosen.radius), (after == 0) | (labels == 0)
+
+
+def expands(labels, after, chosen):
+    return (labels == 0) & near_another(labels, chosen.distance), np.isin(after, labels)
+
+
+def shrinks(labels, after, chosen):
+    return (labels != 0) & near_another(labels, chosen.distance), after == 0
+
+
+def splits(labels, after, chosen):
+    """The foreground stays as it is, and each part lies in one component."""
+    numbers = components(labels, chosen.connectivity)
+    for value in np.setdiff1d(after, labels):
+        assert len(np.unique(numbers[after == value])) == 1
+    new = after > labels.max()
+    return labels != 0, (after != 0) & ((after == labels) | new)
+
+
+def renumbers(labels, after, chosen):
+    """Objects stay apart, and stay objects."""
+    before = components(labels, chosen.connectivity) if chosen.by_component else labels
+    pairs = np.unique(np.stack([before[labels > 0], after[labels > 0]]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    return labels != 0, after != 0
+
+
+def merges_values(labels, after, chosen):
+    return np.isin(labels, chosen.values), after == chosen.new_value
+
+
+NAMED = {
+    Operation.REMOVE_SMALL: removes_small,
+    Operation.FILL_HOLES: fills_holes,
+    Operation.SMOOTH: smooths,
+    Operation.KEEP_LARGEST: keeps_largest,
+    Operation.SPLIT: splits,
+    Operation.EXPAND: expands,
+    Operation.SHRINK: shrinks,
+    Operation.RENUMBER: renumbers,
+    Operation.MERGE_VALUES: merges_values,
+}
+
+
+def written(edit, labels):
+    after = labels.copy()
+    edit.write(after)
+    back = after.copy()
+    edit.write(back, forward=False)
+    np.testing.assert_array_equal(back, labels)
+    return after
+
+
+@pytest.mark.parametrize("operation", NAMED)
+def test_what_an_operation_does_not_name_stays(operation):
+    @given(requests(operation))
+    @EXAMPLES
+    def check(request):
+        labels = request.labels.copy()
+        try:
+            (edit,) = compute_edit(request, NullReporter())
+        except MaskError:
+            return  # a radius that reaches no pixel in a plane
+        np.testing.assert_array_equal(request.labels, labels)
+        after = written(edit, labels)
+        outside = np.ones(labels.shape, bool)
+        outside[request.box or whole(labels.shape)] = False
+        np.testing.assert_array_equal(after[outside], labels[outside])
+        if request.box is not None:
+            # What is a component, a hole or an edge is another thing in a part.
+            if operation is Operation.SPLIT:
+                np.testing.assert_array_equal(after != 0, labels != 0)
+            return
+        named, allowed = NAMED[operation](labels, after, request.settings)
+        changed = after != labels
+        assert not (changed & ~named).any()
+        assert allowed[changed].all()
+        if operation in (Operation.REMOVE_SMALL, Operation.MERGE_VALUES):
+            assert allowed[named].all()
+
+    check()
+
+
+def test_every_operation_is_looked_at():
+    of_components = {Operation.DELETE_SELECTED, Operation.CHANGE_SELECTED}
+    assert set(NAMED) | of_components == set(Operation)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(13, 17), (4, 9, 8)]),
+    st.sampled_from(list(Connectivity)),
+    st.data(),
+)
+@EXAMPLES
+def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
+    labels = patches(shape, seed, 0.6)
+    numbers = components(labels, connectivity)
+    found = find_components(labels, connectivity)
+    assert len(found) == numbers.max()
+    if not len(found):
+        return
+    which = data.draw(st.sets(st.integers(0, len(found) - 1), max_size=4))
+    firsts = [np.unravel_index(found.runs_of([one]).starts[0], shape) for one in which]
+    named = np.isin(numbers, [numbers[first] for first in firsts])
+    for edit, value in (
+        (delete_components(found, sorted(which), labels.dtype), 0),
+        (assign_components(found, sorted(which), 9, labels.dtype), 9),
+    ):
+        np.testing.assert_array_equal(written(edit, labels), np.where(named, value, labels))
+    at = tuple(data.draw(st.integers(0, size - 1)) for size in shape)
+    for component in (False, True):
+        same = (numbers == numbers[at]) if component else (labels == labels[at])
+        gone = same & (labels[at] != 0)
+        edit = delete_at(labels, at, connectivity, component=component)
+        np.testing.assert_array_equal(written(edit, labels), np.where(gone, 0, labels))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 3), st.booleans())
+@EXAMPLES
+def test_labels_that_are_not_written_over_stay(first, second, label, replace):
+    source, target = patches((11, 14), first, 0.5), patches((11, 14), second, 0.5)
+    (edit,) = overlay(source, target, label, NullReporter(), replace=replace)
+    taken = source if label == 0 else np.where(source == label, source, 0)
+    right = taken if replace else np.where(taken != 0, taken, target)
+    np.testing.assert_array_equal(written(edit, target), right)
+
+
+@given(
+    hnp.arrays(np.uint8, (3, 6, 7), elements=st.integers(0, 2)),
+    st.sampled_from(list(MergeMode)),
+    st.sampled_from(list(OverlapRule)),
+)
+@EXAMPLES
+def test_a_merge_holds_every_pixel_that_one_source_claims(stack, mode, rule):
+    sources = [Source(f"layer {at}", plane, class_value=at + 1) for at, plane in enumerate(stack)]
+    before = stack.copy()
+    merged = merge(sources, mode, rule)
+    np.testing.assert_array_equal(stack, before)
+    claimed = (stack != 0).sum(axis=0)
+    lost = claimed > 1 if rule is OverlapRule.BACKGROUND else np.zeros(claimed.shape, bool)
+    np.testing.assert_array_equal(merged.labels != 0, (claimed != 0) & ~lost)
