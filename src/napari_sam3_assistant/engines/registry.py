@@ -1,26 +1,82 @@
-"""The engines by name, found through entry points and imported when they are asked for."""
+"""The engines by name, found through entry points and imported when they are asked for.
+
+Anybody's package may bring engines. One that can't be used costs itself: it is listed, and its
+status says why.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, ImageEngine
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint
+
+    from napari_sam3_assistant.engines.base import ImageEngine
 
 ENTRY_GROUP = "napari_sam3_assistant.engines"
+_OURS = "napari_sam3_assistant."
+# What a stranger's module may raise while it is imported or asked; some end the program.
+_ANYTHING = (Exception, SystemExit)
 
 
 @cache
 def entries() -> dict[str, EngineEntry]:
-    """Return the known engines by name, the built-in one first."""
-    found: list[EngineEntry] = [point.load() for point in entry_points(group=ENTRY_GROUP)]
-    found.sort(key=lambda entry: (entry.spec.needs_weights, entry.spec.name))
-    return {entry.spec.name: entry for entry in found}
+    """Return the known engines by name, ours first, and of these the built-in one."""
+    points = sorted(entry_points(group=ENTRY_GROUP), key=_order)
+    known: dict[str, EngineEntry] = {}
+    for point in points:
+        found = _load(point)
+        # Nobody else's engine takes the place of ours.
+        known.setdefault(found.spec.name, found)
+    return known
+
+
+def _order(point: EntryPoint) -> tuple[bool, bool, str]:
+    return not point.value.startswith(_OURS), point.name != "builtin", point.name
+
+
+def _load(point: EntryPoint) -> EngineEntry:
+    """Return the entry that an entry point names, or one that says why it can't be used."""
+    try:
+        found = point.load()
+    except _ANYTHING as exc:
+        return _unusable(point, f"{type(exc).__name__}: {exc}")
+    if not (isinstance(found, EngineEntry) and isinstance(found.spec, EngineSpec)):
+        return _unusable(point, f"{point.value} is no EngineEntry")
+    return replace(found, status=partial(_ask, point, found.status))
+
+
+def _ask(point: EntryPoint, status: Callable[[], EngineStatus]) -> EngineStatus:
+    """Return whether an engine can run here, also where its package fails to tell."""
+    try:
+        told = status()
+    except _ANYTHING as exc:
+        return _broken(point, f"{type(exc).__name__}: {exc}")
+    return told if isinstance(told, EngineStatus) else _broken(point, "it tells no status")
+
+
+def _unusable(point: EntryPoint, reason: str) -> EngineEntry:
+    def refuse(model_folder: Path | None, device: str) -> ImageEngine:
+        del model_folder, device
+        raise EngineNotInstalled(f"{point.name} can't run here.", _broken(point, reason).reason)
+
+    # It takes every prompt, so that what is said of it is that it is broken.
+    spec = EngineSpec(point.name, point.name, frozenset(PromptKind), needs_weights=False)
+    return EngineEntry(spec, partial(_broken, point, reason), refuse)
+
+
+def _broken(point: EntryPoint, reason: str) -> EngineStatus:
+    package = point.dist.name if point.dist is not None else point.value
+    return EngineStatus(False, f"It is broken ({reason}). Update or remove the package {package}.")
 
 
 def entry(name: str) -> EngineEntry:
