@@ -1,5 +1,9 @@
 """Texts of the user in the status line."""
 
+from qtpy.QtWidgets import QLabel, QPlainTextEdit
+
+from napari_sam3_assistant.session.model import Message, SessionModel
+from napari_sam3_assistant.widgets.fields.log import LogField
 from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 NAME = "cells_of_the_second_week_after_the_treatment_with_everything.tif"
@@ -38,3 +42,37 @@ def test_what_looks_like_html_is_shown_as_it_is(qtbot):
     label.setText("“cell”")
 
     assert as_typed == label.sizeHint().height()
+
+
+def test_a_long_text_does_not_make_the_panel_higher_and_its_end_stays(qtbot):
+    label = WrappedLabel()
+    qtbot.addWidget(label)
+    text = f"✕ <b>{'no prompt lies on “far away”; ' * 400}. Add a prompt."
+
+    label.setText(text)
+
+    assert label.text() == text
+    assert label.heightForWidth(280) < 12 * label.fontMetrics().height()
+    shown = QLabel.text(label)
+    assert shown.startswith("✕ <b>no prompt")
+    assert " … " in shown
+    assert shown.endswith("Add a prompt.")
+    assert label.toolTip().startswith("<p>✕ &lt;b&gt;no prompt")
+    label.setText("✓ Ready")
+    assert label.toolTip() == ""
+
+
+def test_the_log_keeps_all_of_a_long_message(qtbot):
+    model = SessionModel()
+    log = LogField(model)
+    qtbot.addWidget(log)
+    model.message = Message("x " * 5000 + "end")
+    assert log.findChild(QPlainTextEdit, "log").toPlainText().endswith("x " * 5000 + "end")
+
+
+def test_a_large_number_stays_on_its_line(qtbot):
+    label = WrappedLabel()
+    qtbot.addWidget(label)
+    label.setText("Accepted 12 025 123 objects of 3 images")
+    assert label.text() == "Accepted 12 025 123 objects of 3 images"
+    assert QLabel.text(label) == "Accepted 12\u00a0025\u00a0123 objects of 3 images"
