@@ -72,6 +72,31 @@ class Pixels:
     translate: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """What accepting a preview wrote, so that it can be taken back.
+
+    Parameters
+    ----------
+    ids : tuple of int
+        The objects' values in the accepted labels.
+    image : str
+        Key of the image.
+    shape : tuple of int
+        Shape of the accepted labels.
+    parts : tuple
+        For each object the slices and the pixels that it took, as a mask.
+    on_disk : bool
+        Whether the labels are in a temporary folder, which goes with their layer.
+    """
+
+    ids: tuple[int, ...]
+    image: str
+    shape: tuple[int, ...]
+    parts: tuple[tuple[tuple[slice, ...], npt.NDArray[np.bool_]], ...]
+    on_disk: bool = False
+
+
 class Scene(Protocol):
     """Where images and prompts live. Called on the GUI thread only."""
 
@@ -135,14 +160,14 @@ class Scene(Protocol):
     def clear_prompts(self, image: str) -> None:
         """Remove the prompts of an image."""
 
-    def accept(self, preview: Preview) -> object:
+    def accept(self, preview: Preview) -> Accepted:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
 
-    def undo_accept(self, accepted: object) -> None:
-        """Take accepted objects out again."""
+    def undo_accept(self, accepted: Accepted) -> bool:
+        """Take accepted objects out again; returns whether their layer is there."""
 
-    def redo_accept(self, accepted: object) -> None:
-        """Put accepted objects back."""
+    def redo_accept(self, accepted: Accepted) -> bool:
+        """Put accepted objects back; returns whether their layer is there."""
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show.

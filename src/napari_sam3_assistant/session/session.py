@@ -35,14 +35,20 @@ from napari_sam3_assistant.session.stacks.propagation import Propagation
 from napari_sam3_assistant.session.stacks.track_tables import TrackTables
 from napari_sam3_assistant.session.step import Step
 from napari_sam3_assistant.session.undo import Undo
+from napari_sam3_assistant.session.wording import accepted_line
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs.job import Job
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.session.scene import Accepted, Scene
     from napari_sam3_assistant.session.settings import SettingsStore
+
+_NOT_PUT_BACK = (
+    "The layer of the accepted labels was deleted, so these objects are not in it again. Press "
+    "Undo, then accept the preview once more."
+)
 
 
 class Session:
@@ -254,11 +260,10 @@ class Session:
         self.model.show_previews(())
         prompts = self._scene.prompt_state()
         self._undo.push(Step(prompts, accepted=(*before.accepted, *accepted)))
-        said = "; ".join(map(str, accepted))
-        self._say(f"Accepted: {said}. Ready for the next object.", Level.SUCCESS)
+        self._say(accepted_line(accepted), Level.SUCCESS)
 
-    def _accept_all(self) -> tuple[object, ...]:
-        accepted: list[object] = []
+    def _accept_all(self) -> tuple[Accepted, ...]:
+        accepted: list[Accepted] = []
         try:
             accepted += map(self._scene.accept, self.model.previews)
         except Sam3AssistantError:
@@ -291,14 +296,16 @@ class Session:
         self.cancel()
         if self.model.can_undo:
             self._say("The last step is taken back.")
-            self._undo.undo()
+            if not self._undo.undo():
+                self._say("The step is taken back. Its accepted labels were deleted before.")
 
     def redo(self) -> None:
         """Take the step again that was taken back."""
         self.cancel()
         if self.model.can_redo:
             self._say("The step is done again.")
-            self._undo.redo()
+            if not self._undo.redo():
+                self._say(_NOT_PUT_BACK, Level.WARNING)
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import Preview
     from napari_sam3_assistant.session.refine import Seed
+    from napari_sam3_assistant.session.scene import Accepted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,13 +21,13 @@ class Step:
         All prompts, as the scene gives them.
     previews : tuple of Preview
         The results on show, the latest last.
-    accepted : tuple of object
-        What has been accepted so far, as the scene gives it.
+    accepted : tuple of Accepted
+        What has been accepted so far.
     seed : Seed or None
         The object that clicks refine.
     """
 
     prompts: object
     previews: tuple[Preview, ...] = ()
-    accepted: tuple[object, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     seed: Seed | None = None

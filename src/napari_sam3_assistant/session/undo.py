@@ -75,24 +75,24 @@ class Undo:
 
         self._history.change(without)
 
-    def undo(self) -> None:
-        """Take the last step back."""
+    def undo(self) -> bool:
+        """Take the last step back; returns whether its accepted labels were still there."""
         before = self.current
-        self._go_to(before, self._history.undo())
+        return self._go_to(before, self._history.undo())
 
-    def redo(self) -> None:
-        """Take the step again that was taken back."""
+    def redo(self) -> bool:
+        """Take the step again that was taken back; returns whether its labels were there."""
         before = self.current
-        self._go_to(before, self._history.redo())
+        return self._go_to(before, self._history.redo())
 
-    def _go_to(self, before: Step, after: Step) -> None:
-        for accepted in reversed(before.accepted[len(after.accepted) :]):
-            self._scene.undo_accept(accepted)
-        for accepted in after.accepted[len(before.accepted) :]:
-            self._scene.redo_accept(accepted)
+    def _go_to(self, before: Step, after: Step) -> bool:
+        gone, come = before.accepted[len(after.accepted) :], after.accepted[len(before.accepted) :]
+        there = [self._scene.undo_accept(accepted) for accepted in reversed(gone)]
+        there += [self._scene.redo_accept(accepted) for accepted in come]
         self._scene.set_prompt_state(after.prompts)
         self._model.show_previews(after.previews)
         self._tell()
+        return all(there)
 
     def _tell(self) -> None:
         seed = self.current.seed

@@ -7,15 +7,37 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.session.model import Level, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.scene import Accepted
+
+_MOST_LISTED = 10
+"""More objects are counted, not listed."""
+
+_ON_DISK = (
+    "Labels of this size are in a temporary folder until their layer or napari is closed: export "
+    "them in Mask Operations to keep them."
+)
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun, such as ``1 box`` or ``2 boxes``."""
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+    """Return a number with its noun, such as ``1 box`` or ``2 025 boxes``."""
+    digits = f"{number:,}".replace(",", " ")
+    return f"{digits} {singular if number == 1 else plural or singular + 's'}"
+
+
+def accepted_line(accepted: Sequence[Accepted]) -> str:
+    """Return what was accepted: the objects' values, or of many their number."""
+    count = sum(len(one.ids) for one in accepted)
+    each = (f"object{'s' * (len(one.ids) > 1)} {', '.join(map(str, one.ids))}" for one in accepted)
+    many = count > _MOST_LISTED
+    said = f"Accepted {counted(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
+    note = f" {_ON_DISK}" if any(one.on_disk for one in accepted) else ""
+    return f"{said}. Ready for the next object.{note}"
 
 
 def prompts_used(prompts: PromptSet) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,49 +9,33 @@ from napari.layers import Labels
 from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.disk.room import (
+    empty_levels,
+    highest_of,
+    let_go_with,
+    write_box,
+)
+from napari_sam3_assistant.session.scene import Accepted
 from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform, to_layer_axes
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
+from napari_sam3_assistant.viewer.masks.layers import array_of
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import Preview
 
-_LIMIT = 2**31
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Accepted:
-    """What accepting a preview wrote, so that it can be taken back.
-
-    Parameters
-    ----------
-    ids : tuple of int
-        The objects' values in the accepted labels.
-    image : str
-        Key of the image.
-    shape : tuple of int
-        Shape of the accepted labels.
-    parts : tuple
-        For each object the slices and the pixels that it took, as a mask.
-    """
-
-    ids: tuple[int, ...]
-    image: str
-    shape: tuple[int, ...]
-    parts: tuple[tuple[tuple[slice, ...], npt.NDArray[np.bool_]], ...]
-
-    def __str__(self) -> str:
-        ids = ", ".join(map(str, self.ids))
-        return f"object {ids}" if len(self.ids) == 1 else f"objects {ids}"
+    LabelPixels = npt.NDArray[np.integer[Any]]
+    Part = tuple[Box, npt.NDArray[np.bool_]]
 
 
 def accept(
@@ -78,32 +61,35 @@ def accept(
     ------
     PromptError
         If there is no empty pixel under them.
-    ImageError
-        If the image is too large for one labels layer.
+    ExportError
+        If there is no room on the disk for labels that don't fit into memory.
     """
     axes = preview.target.axes
     layer = _accepted_layer(viewer, image, preview)
-    following = int(layer.data.max()) + 1
-    ids, parts = [], []
+    labels = array_of(layer)
     kept = kept_axes(image, axes)
+    found: list[Part] = []
     for part, pixels in _objects(preview, shown):
-        where: list[slice] = [slice(None)] * len(kept)
+        where = [slice(0, size) for size in labels.shape]
         for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
             where[kept.index(axis)] = slice(index, index + 1)
         where[kept.index(axes.y)], where[kept.index(axes.x)] = part
-        place_ = tuple(where)
-        mask = to_layer_axes(pixels, image, axes)
-        free = mask & (layer.data[place_] == 0)
-        if free.any():
-            parts.append((place_, free))
-            ids.append(following)
-            following += 1
+        found.append((tuple(where), to_layer_axes(pixels, image, axes)))
+    if not found:
+        raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
+    box = _around(where for where, _ in found)
+    before = np.asarray(labels[box])
+    free = [(where, mask & (before[_within(where, box)] == 0)) for where, mask in found]
+    parts = tuple(part for part in free if part[1].any())
     if not parts:
         raise PromptError(
             "All of these pixels are accepted already; nothing was added.",
             "Erase the accepted object first, or click on another one.",
         )
-    accepted = Accepted(tuple(ids), preview.target.image, layer.data.shape, tuple(parts))
+    first = highest_of(labels) + 1
+    ids = tuple(range(first, first + len(parts)))
+    on_disk = not isinstance(labels, np.ndarray)
+    accepted = Accepted(ids, preview.target.image, labels.shape, parts, on_disk=on_disk)
     write_accepted(viewer, accepted)
     return accepted
 
@@ -132,23 +118,21 @@ def _objects(
 
 def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labels:
     axes, whole = preview.target.axes, shape_of(image)
-    shape = tuple(whole[axis] for axis in kept_axes(image, axes))
+    kept = kept_axes(image, axes)
+    shape = tuple(whole[axis] for axis in kept)
     layer = _find(viewer, preview.target.image, shape)
     if layer is not None:
         return layer
-    if 4 * np.prod(shape, dtype=float) > _LIMIT:
-        raise ImageError(
-            f"A labels layer of shape {shape} needs more than 2 GB.",
-            "Use Save to keep this object in a layer of its own.",
-        )
+    levels = empty_levels(shape, (kept.index(axes.y), kept.index(axes.x)))
     layer = Labels(
-        # Zeros take no memory until they are written.
-        np.zeros(shape, np.uint32),
+        levels if len(levels) > 1 else levels[0],
+        multiscale=len(levels) > 1,
         name=NAMES[Role.ACCEPTED],
         metadata=tag(Role.ACCEPTED, preview.target.image),
         colormap=default_colours(),
         **layer_transform(image, axes),
     )
+    let_go_with(layer, levels[0])
     add_below_prompts(viewer, layer)
     return layer
 
@@ -156,25 +140,61 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
 def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...]) -> Labels | None:
     """Return the topmost accepted labels of a shape; the image may have had other pixels."""
     layers = list(with_role(viewer.layers, Role.ACCEPTED, image))
-    return next((layer for layer in reversed(layers) if layer.data.shape == shape), None)
+    return next((layer for layer in reversed(layers) if array_of(layer).shape == shape), None)
 
 
-def write_accepted(viewer: ViewerModel, accepted: Accepted) -> None:
-    """Write accepted objects, if their layer is still there."""
-    layer = _find(viewer, accepted.image, accepted.shape)
-    if layer is None:
-        return
-    for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
-        layer.data[where][mask] = value
-    layer.refresh(extent=False)
+def write_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
+    """Write accepted objects; returns whether their layer is still there."""
+
+    def write(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
+        part[mask] = value
+
+    return _change(viewer, accepted, write)
 
 
-def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> None:
-    """Take accepted objects out again, where they have not been painted over."""
-    layer = _find(viewer, accepted.image, accepted.shape)
-    if layer is None:
-        return
-    for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
-        part = layer.data[where]
+def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
+    """Take accepted objects out again, where they have not been painted over.
+
+    Returns whether their layer is still there.
+    """
+
+    def erase(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
         part[mask & (part == value)] = 0
+
+    return _change(viewer, accepted, erase)
+
+
+def _change(
+    viewer: ViewerModel,
+    accepted: Accepted,
+    change: Callable[[LabelPixels, npt.NDArray[np.bool_], int], None],
+) -> bool:
+    """Change the pixels of accepted objects; what is on disk is read and written once."""
+    layer = _find(viewer, accepted.image, accepted.shape)
+    if layer is None:
+        return False
+    labels, box = array_of(layer), _around(where for where, _ in accepted.parts)
+    in_memory = isinstance(labels, np.ndarray)
+    piece = labels[box] if in_memory else np.array(labels[box])
+    for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
+        change(piece[_within(where, box)], mask, value)
+    if not in_memory:
+        write_box(layer.data if layer.multiscale else [labels], box, piece)
     layer.refresh(extent=False)
+    return True
+
+
+def _around(places: Iterable[Box]) -> Box:
+    """Return the smallest box that holds others."""
+    each = zip(*places, strict=True)
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in each
+    )
+
+
+def _within(where: Box, box: Box) -> Box:
+    """Return a place as counted from the first pixel of a box that holds it."""
+    return tuple(
+        slice(side.start - whole.start, side.stop - whole.start)
+        for side, whole in zip(where, box, strict=True)
+    )

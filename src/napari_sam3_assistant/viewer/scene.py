@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, Target
-    from napari_sam3_assistant.session.scene import Pixels
+    from napari_sam3_assistant.session.scene import Accepted, Pixels
     from napari_sam3_assistant.session.soft_masks import SoftImage
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
@@ -303,7 +303,7 @@ class ViewerScene(ImagesOnShow):
         image = self.image_of(target)
         show_object(self.viewer, labels, target, row.record, image)
 
-    def accept(self, preview: Preview) -> object:
+    def accept(self, preview: Preview) -> Accepted:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
         image, found = self.image_of(preview.target), preview.segmentation.labels
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
@@ -312,15 +312,13 @@ class ViewerScene(ImagesOnShow):
         with self.at_work():
             return accepted_layer.accept(self.viewer, image, preview, shown)
 
-    def undo_accept(self, accepted: object) -> None:
-        """Take accepted objects out again."""
-        if isinstance(accepted, accepted_layer.Accepted):
-            accepted_layer.erase_accepted(self.viewer, accepted)
+    def undo_accept(self, accepted: Accepted) -> bool:
+        """Take accepted objects out again; returns whether their layer is there."""
+        return accepted_layer.erase_accepted(self.viewer, accepted)
 
-    def redo_accept(self, accepted: object) -> None:
-        """Put accepted objects back."""
-        if isinstance(accepted, accepted_layer.Accepted):
-            accepted_layer.write_accepted(self.viewer, accepted)
+    def redo_accept(self, accepted: Accepted) -> bool:
+        """Put accepted objects back; returns whether their layer is there."""
+        return accepted_layer.write_accepted(self.viewer, accepted)
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""

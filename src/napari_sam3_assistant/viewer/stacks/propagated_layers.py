@@ -10,12 +10,12 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.disk.room import empty_labels, let_go_with
 from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform, transform_of
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, slot_of, tag
-from napari_sam3_assistant.viewer.stacks.memory import empty_labels, let_go_with
 
 if TYPE_CHECKING:
     import numpy.typing as npt
