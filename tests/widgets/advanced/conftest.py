@@ -67,7 +67,7 @@ class Chosen:
         if self.folder is not None:
             user.click("choose_model_folder")
             user.wait_for_end()
-        assert user.combo("engine").currentData() == self.name
+        assert user.combo("engine").value == self.name
         user.widget.findChild(QDoubleSpinBox, "threshold").setValue(self.threshold)
 
     def labels(self, image, **prompts):

@@ -64,7 +64,7 @@ def user(builder, video_folder, open_advanced, movie, monkeypatch):
     user.choose_in("device", "CPU")
     user.click("choose_model_folder")
     user.wait_for_end()
-    assert user.combo("engine").currentData() == "sam3-meta"
+    assert user.combo("engine").value == "sam3-meta"
     user.choose_in("task", "3D/video propagation")
     user.choose_in("tool", "Points (positive/negative)")
     yield user

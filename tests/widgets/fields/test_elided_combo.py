@@ -5,6 +5,7 @@ from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
 LONG = "Points (positive/negative) of a rather long name"
@@ -50,3 +51,21 @@ def test_it_is_drawn_as_a_plain_list_of_the_cut_text(combo):
     combo.setItemText(0, combo.elided_text)
 
     assert combo.grab().toImage() == cut
+
+
+def test_a_chosen_value_is_the_one_that_was_offered(combo):
+    combo.offer([(task, task.value) for task in Task])
+    combo.choose(Task.VIDEO)
+
+    # PySide6 would give back a bare string from Qt's item data, and no `is` would hold.
+    assert combo.value is Task.VIDEO
+
+
+def test_offering_others_keeps_what_is_chosen_if_it_is_still_there(combo):
+    combo.offer([(1, "one"), (2, "two")])
+    combo.choose(2)
+    combo.offer([(0, "zero"), (1, "one"), (2, "two")])
+    assert combo.value == 2
+
+    combo.offer([(0, "zero")])
+    assert combo.value is None

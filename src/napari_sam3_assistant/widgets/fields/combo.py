@@ -35,20 +35,9 @@ class ChoiceCombo(ElidedCombo):
         self._field = field
         self.setObjectName(field)
         self.offer(choices)
-        bind_value(model, field, self, self.activated, self._value, self._choose)
+        bind_value(model, field, self, self.activated, lambda: self.value, self.choose)
 
     def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
-        """Show these values and no others; the chosen one stays chosen."""
-        shown = [(self.itemData(at), self.itemText(at)) for at in range(self.count())]
-        if shown != list(choices):
-            self.clear()
-            for value, text in choices:
-                self.addItem(text, value)
-        self._choose(getattr(self._state, self._field))
-
-    def _value(self) -> Any:  # noqa: ANN401 (the field's)
-        return self.itemData(self.currentIndex())
-
-    def _choose(self, value: object) -> None:
-        values = [self.itemData(at) for at in range(self.count())]
-        self.setCurrentIndex(values.index(value) if value in values else -1)
+        """Show these values and no others; chosen is the model's."""
+        super().offer(choices)
+        self.choose(getattr(self._state, self._field))

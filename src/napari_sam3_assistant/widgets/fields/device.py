@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.widgets.bind import bind_value, watch
-from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -17,7 +17,7 @@ _FIXED = (
 _FREE = "Where the engine runs. The model is loaded again when you change it."
 
 
-class DeviceField(ElidedCombo):
+class DeviceField(ChoiceCombo):
     """The device.
 
     Parameters
@@ -27,28 +27,20 @@ class DeviceField(ElidedCombo):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
+        super().__init__(session.model, "device")
         self._model = session.model
-        self.setObjectName("device")
         free = session.setup.may_choose_device
         self.setEnabled(free)
         self.setToolTip(_FREE if free else _FIXED)
-        watch(self._model, "device_options device_in_use", self, self._fill)
-        bind_value(self._model, "device", self, self.activated, self.currentData, self._choose)
+        watch(self._model, "device_options device_in_use device", self, self._fill)
         if free:
             session.setup.find_devices()
 
     def _fill(self) -> None:
-        self.clear()
-        for name, title in self._model.device_options:
-            self.addItem(title, name)
-        used = self._model.device_in_use
+        model, used = self._model, self._model.device_in_use
+        titles = dict(model.device_options)
+        # Remembered from another time; whether it is there will be known in a moment.
+        titles.setdefault(model.device, model.device)
         if used is not None:
-            self.setItemText(self.findData("auto"), f"Automatic ({used.name})")
-        self._choose(self._model.device)
-
-    def _choose(self, name: str) -> None:
-        if self.findData(name) < 0:
-            # Remembered from another time; whether it is there will be known in a moment.
-            self.addItem(name, name)
-        self.setCurrentIndex(self.findData(name))
+            titles["auto"] = f"Automatic ({used.name})"
+        self.offer(list(titles.items()))

@@ -1,8 +1,8 @@
-"""A list that says where its text is cut."""
+"""A list of values, of which one is chosen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QHelpEvent
@@ -15,6 +15,8 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtpy.QtGui import QPaintEvent
 
 _EDGE = 4
@@ -22,15 +24,42 @@ _EDGE = 4
 
 
 class ElidedCombo(QComboBox):
-    """A list that may be narrower than its entries: a cut text ends in "…".
+    """A list of values with a text for each, of which one is chosen.
 
-    The tooltip begins with the whole text then.
+    It may be narrower than its entries: a cut text ends in "…", and the tooltip begins with the
+    whole text then.
+
+    The values are kept here and not as Qt's item data: PySide6 hands an enumeration that is also a
+    string back as a bare string, and a choice of such a value would no longer be one of its kind.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._values: list[Any] = []
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
+
+    def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
+        """Show these values with their texts and no others; the chosen one stays chosen."""
+        texts = [text for _, text in choices]
+        shown = [self.itemText(at) for at in range(self.count())]
+        values = [value for value, _ in choices]
+        if (values, texts) != (self._values, shown):
+            chosen = self.value
+            self.clear()
+            self.addItems(texts)
+            self._values = values
+            self.choose(chosen)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 (whatever was offered)
+        """The chosen value; None where none is."""
+        at = self.currentIndex()
+        return self._values[at] if at >= 0 else None
+
+    def choose(self, value: object) -> None:
+        """Choose a value; none if it is not offered."""
+        self.setCurrentIndex(self._values.index(value) if value in self._values else -1)
 
     @property
     def elided_text(self) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_sam3_assistant.session.wording import engine_line, engine_reason
-from napari_sam3_assistant.widgets.bind import bind_value, watch
-from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
+from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class EngineBadge(QWidget):
             self._session.setup.use_folder(folder)
 
 
-class EngineField(ElidedCombo):
+class EngineField(ChoiceCombo):
     """All engines, for choosing one by hand.
 
     Parameters
@@ -71,12 +71,6 @@ class EngineField(ElidedCombo):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.setObjectName("engine")
+        choices = [(spec.name, spec.title) for spec in session.engine_choices]
+        super().__init__(session.model, "engine", choices)
         self.setToolTip("The engine that makes the masks.")
-        for spec in session.engine_choices:
-            self.addItem(spec.title, spec.name)
-        bind_value(session.model, "engine", self, self.activated, self.currentData, self._choose)
-
-    def _choose(self, name: str) -> None:
-        self.setCurrentIndex(self.findData(name))

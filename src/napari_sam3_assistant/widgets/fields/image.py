@@ -39,20 +39,13 @@ class ImageField(QWidget):
         self._combo.activated.connect(self._choose)
         watch(model, "images image", self, self._show)
 
-    def _choose(self, index: int) -> None:
-        key = self._combo.itemData(index)
-        if key is not None:
-            self._model.image = key
+    def _choose(self) -> None:
+        self._model.image = self._combo.value
 
     def _show(self) -> None:
         choices = self._model.images
-        shown = [self._combo.itemData(at) for at in range(self._combo.count())]
-        names = [self._combo.itemText(at) for at in range(self._combo.count())]
-        if shown != [one.key for one in choices] or names != [one.name for one in choices]:
-            self._combo.clear()
-            for one in choices:
-                self._combo.addItem(one.name, one.key)
+        self._combo.offer([(one.key, one.name) for one in choices])
         allow(self._combo, "" if choices else "Open an image first")
-        self._combo.setCurrentIndex(self._combo.findData(self._model.image))
+        self._combo.choose(self._model.image)
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class PropagationControls(QWidget):
         self._go_on.setObjectName("propagate_existing")
         self._go_on.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._go_on.clicked.connect(guarded(model, session.propagation.go_on))
-        self._objects = QComboBox()
+        self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
         self._remove = QPushButton("Remove Object")
@@ -49,14 +50,12 @@ class PropagationControls(QWidget):
         watch(model, "task running can_continue tracked", self, self._show)
 
     def _remove_chosen(self) -> None:
-        self._session.propagation.remove(self._objects.currentData())
+        self._session.propagation.remove(self._objects.value)
 
     def _list(self) -> None:
-        chosen = self._objects.currentData()
-        self._objects.clear()
-        for id_ in self._session.model.tracked:
-            self._objects.addItem(f"Object {id_}", id_)
-        self._objects.setCurrentIndex(max(0, self._objects.findData(chosen)))
+        self._objects.offer([(id_, f"Object {id_}") for id_ in self._session.model.tracked])
+        if self._objects.currentIndex() < 0 and self._objects.count():
+            self._objects.setCurrentIndex(0)
 
     def _show(self) -> None:
         model = self._session.model

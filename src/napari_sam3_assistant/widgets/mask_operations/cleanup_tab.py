@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
@@ -23,6 +22,7 @@ from napari_sam3_assistant.session.masks.model import RightClick
 from napari_sam3_assistant.session.masks.scene import Scope
 from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
     layer_list,
@@ -164,21 +164,20 @@ class CleanupTab(QWidget):
         box = QCheckBox("Right-click Delete")
         box.setObjectName("right_click")
         box.setToolTip("Right-click a label object in the target layer to remove it")
-        what = QComboBox()
+        what = ElidedCombo()
         what.setObjectName("right_click_what")
-        what.addItem("label", RightClick.LABEL)
-        what.addItem("component", RightClick.COMPONENT)
+        what.offer([(RightClick.LABEL, "label"), (RightClick.COMPONENT, "component")])
         what.setToolTip("Remove all pixels of the label value, or only the component")
 
         def choose(*_: object) -> None:
-            model.right_click = what.currentData() if box.isChecked() else RightClick.OFF
+            model.right_click = what.value if box.isChecked() else RightClick.OFF
             if box.isChecked():
                 guarded(model, self._say_armed)()
 
         def show() -> None:
             box.setChecked(model.right_click is not RightClick.OFF)
             if model.right_click is not RightClick.OFF:
-                what.setCurrentIndex(what.findData(model.right_click))
+                what.choose(model.right_click)
 
         box.clicked.connect(choose)
         what.activated.connect(choose)

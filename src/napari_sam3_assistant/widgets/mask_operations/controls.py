@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QLabel,
     QLineEdit,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.widgets.bind import bind_value, watch
+from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
@@ -103,21 +103,15 @@ def tick(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
 
 def options(
     model: MaskModel, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
-) -> QComboBox:
+) -> ElidedCombo:
     """Return a list that is bound to one of several values of the model."""
     made = _combo(field, tooltip)
-    for value, text in choices:
-        made.addItem(text, value)
-
-    def show() -> None:
-        made.setCurrentIndex(made.findData(getattr(model, field)))
-
-    watch(model, field, made, show)
-    made.activated.connect(lambda index: setattr(model, field, made.itemData(index)))
+    made.offer(choices)
+    bind_value(model, field, made, made.activated, lambda: made.value, made.choose)
     return made
 
 
-def neighbours(model: MaskModel) -> QComboBox:
+def neighbours(model: MaskModel) -> ElidedCombo:
     """Return the choice of what belongs together."""
     return options(
         model, "connectivity", _CONNECTIVITIES, "Which neighbours belong to the same component"
@@ -129,29 +123,23 @@ def layer_list(
     field: str,
     tooltip: str,
     wanted: Callable[[LabelsChoice], bool] = lambda _: True,
-) -> QComboBox:
+) -> ElidedCombo:
     """Return a list of labels layers that follows the viewer, bound to a key of the model."""
     made = _combo(field, tooltip)
 
     def show() -> None:
-        listed = [(one.name, one.key) for one in model.layers if wanted(one)]
-        if listed != [(made.itemText(at), made.itemData(at)) for at in range(made.count())]:
-            made.clear()
-            for name, key in listed:
-                made.addItem(name, key)
-        made.setCurrentIndex(made.findData(getattr(model, field)))
+        made.offer([(one.key, one.name) for one in model.layers if wanted(one)])
+        made.choose(getattr(model, field))
 
     watch(model, f"layers {field}", made, show)
-    made.activated.connect(lambda index: setattr(model, field, made.itemData(index)))
+    made.activated.connect(lambda: setattr(model, field, made.value))
     return made
 
 
-def _combo(name: str, tooltip: str) -> QComboBox:
-    made = QComboBox()
+def _combo(name: str, tooltip: str) -> ElidedCombo:
+    made = ElidedCombo()
     made.setObjectName(name)
     made.setToolTip(tooltip)
-    made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    made.setMinimumContentsLength(8)
     return made
 
 
