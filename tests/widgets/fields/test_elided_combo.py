@@ -15,7 +15,8 @@ LONG = "Points (positive/negative) of a rather long name"
 def combo(qtbot):
     combo = ElidedCombo()
     qtbot.addWidget(combo)
-    combo.addItem(LONG)
+    combo.offer([("long", LONG)])
+    combo.choose("long")
     combo.setToolTip("What you prompt with.")
     combo.show()
     yield combo
