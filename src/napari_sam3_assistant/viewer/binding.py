@@ -18,6 +18,7 @@ from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
 from napari_sam3_assistant.viewer.picking import forget_pick, select_on_click
+from napari_sam3_assistant.viewer.placing import is_ours
 from napari_sam3_assistant.viewer.refining import choose_object
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.scene import ViewerScene
@@ -86,6 +87,8 @@ class Binding(Held):
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
         super().__init__()
         self.viewer = viewer
+        # What napari selects by itself when the user has removed the selected layer.
+        self._neighbour: Layer | None = None
         self.scene = ViewerScene(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.scene, deliver, settings)
@@ -120,8 +123,7 @@ class Binding(Held):
         if tool is Tool.TEXT:
             return "Type a phrase, then press Enter."
         setattr(self.model, CHOICE_FIELDS[tool], "")
-        with self.scene.at_work():
-            name = self.scene.arm(self.model.image, tool)
+        name = self.scene.arm(self.model.image, tool)
         self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
         self._stack.arm_points()
         self._count_prompts()
@@ -262,7 +264,9 @@ class Binding(Held):
         self._list_prompt_layers()
 
     def _on_removed(self, event: Event) -> None:
-        layer = event.value
+        layer, layers = event.value, self.viewer.layers
+        if layers and not layers.selection and key_of(layer) != self.model.image:
+            self._neighbour = layers[max(0, event.index - 1)]
         self._forget_layer(layer)
         self.scene.forget_pixels(layer)
         self.session.image_removed(key_of(layer))
@@ -293,8 +297,13 @@ class Binding(Held):
 
     def _follow_active(self, event: Event | None = None) -> None:
         del event
-        active = self.viewer.layers.selection.active
-        if active in image_layers(self.viewer) and self.model.image != ALL_IMAGES:
+        active, expected = self.viewer.layers.selection.active, self._neighbour
+        if active is None or is_ours(self.viewer):
+            return
+        self._neighbour = None
+        if active is expected or self.model.image == ALL_IMAGES:
+            return
+        if active in image_layers(self.viewer):
             self.model.image = key_of(active)
 
     def _on_plane(self, event: Event) -> None:
@@ -314,6 +323,8 @@ class Binding(Held):
 
     def _on_other_prompts(self, event: Event) -> None:
         if key_of(event.source) not in self.scene.chosen.values() or _is_early(event):
+            return
+        if is_ours(self.viewer):
             return
         self._count_prompts()
         self.session.prompts_edited.emit()
@@ -349,6 +360,9 @@ class Binding(Held):
         kind = prompt_kind(self.model.task, self.model.tool)
         self.model.prompts = self.scene.count(self.model.image, kind)
 
+    def _on_deselected(self) -> None:
+        self.scene.go_back_to(self.model.image, layer_tool(self.model.tool))
+
     # -- from the model to the viewer -----------------------------------------------------
 
     def _watch_model(self) -> None:
@@ -367,6 +381,7 @@ class Binding(Held):
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
         self.scene.restored.connect(self._count_prompts, max_args=0)
+        self.scene.deselected.connect(self._on_deselected, max_args=0)
 
     def _on_previews(self) -> None:
         try:

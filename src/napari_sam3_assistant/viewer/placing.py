@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _alike(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
 def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
     """Add a layer under the prompts and the boxes, so that these stay visible.
 
-    The active layer and the sliders stay as they are.
+    What the user has chosen stays as it is.
     """
     index = len(viewer.layers)
     while index and role_of(viewer.layers[index - 1]) in _ON_TOP:
@@ -62,13 +63,75 @@ def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
         viewer.layers.insert(index, layer)
 
 
+class Choices:
+    """What the user has chosen in a viewer: the selected layers, and the point of the sliders.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+
+    Attributes
+    ----------
+    lost : bool
+        Whether the active layer went, and no other took its place.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.lost = False
+        self._viewer = viewer
+        self._selected = set(viewer.layers.selection)
+        self._point = viewer.dims.point
+
+    def replace(self, before: Layer, after: Layer) -> None:
+        """Take note that a layer has taken the place of another one."""
+        if before in self._selected:
+            self._selected = {*self._selected - {before}, after}
+
+    def select(self, layer: Layer) -> None:
+        """Choose a layer for the user, who has asked for it."""
+        self._selected = {layer}
+
+    def put_back(self) -> None:
+        """Have the viewer as the user chose it, but for layers that are gone."""
+        selection, dims, point = self._viewer.layers.selection, self._viewer.dims, self._point
+        if dims.point != point and len(point) == dims.ndim:
+            # A layer that moves between units stretches the sliders for a moment; stay on the
+            # slice.
+            dims.set_point(range(len(point)), point)
+        kept = {layer for layer in self._selected if layer in self._viewer.layers}
+        self.lost = bool(self._selected) and not kept
+        if len(kept) == 1:
+            selection.active = next(iter(kept))
+        elif set(selection) != kept:
+            selection.clear()
+            selection.update(kept)
+
+
+_KEPT: WeakKeyDictionary[ViewerModel, Choices] = WeakKeyDictionary()
+
+
 @contextmanager
-def undisturbed(viewer: ViewerModel) -> Iterator[None]:
-    """Leave the active layer and the sliders as they are, whatever comes and goes."""
-    active, point = viewer.layers.selection.active, viewer.dims.point
-    yield
-    if viewer.dims.point != point and len(point) == viewer.dims.ndim:
-        # A layer that moves between units stretches the sliders for a moment; stay on the slice.
-        viewer.dims.set_point(range(len(point)), point)
-    if active is None or active in viewer.layers:
-        viewer.layers.selection.active = active
+def undisturbed(viewer: ViewerModel) -> Iterator[Choices]:
+    """Mark what happens to the layers as ours, and leave what the user has chosen as it is.
+
+    Whatever we insert, remove, move or write is done inside: napari makes a new layer the active
+    one, which is nobody's choice. Of several, one in the other, the outermost puts things back.
+    """
+    outer = _KEPT.get(viewer)
+    if outer is not None:
+        yield outer
+        return
+    _KEPT[viewer] = kept = Choices(viewer)
+    try:
+        yield kept
+    finally:
+        try:
+            kept.put_back()
+        finally:
+            del _KEPT[viewer]
+
+
+def is_ours(viewer: ViewerModel) -> bool:
+    """Return whether what happens to the layers now is done by us and not by the user."""
+    return viewer in _KEPT

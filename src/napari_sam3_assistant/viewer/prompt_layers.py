@@ -32,7 +32,7 @@ from napari_sam3_assistant.viewer.polarity import (
     is_positive,
     polarity_of,
 )
-from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, tag, topmost
+from napari_sam3_assistant.viewer.roles import NAMES, ROLE, Role, key_of, tag, topmost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ class Stage:
 
 
 def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
-    """Return the image's prompt layer of a role, made if it is not there, active and armed.
+    """Return the image's prompt layer of a role, made if it is not there, visible and armed.
 
     A layer of the usual name and type that has no role yet is taken over.
     """
@@ -101,10 +101,14 @@ def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
     if layer is None:
         layer = _make(stage, role)
         viewer.add_layer(layer)
-    viewer.layers.selection.active = layer
-    layer.visible = True
-    layer.mode = _MODES[role]
+    get_ready(layer)
     return layer
+
+
+def get_ready(layer: Layer) -> None:
+    """Let the next click on a prompt layer of ours be a prompt."""
+    layer.visible = True
+    layer.mode = _MODES[Role(layer.metadata[ROLE])]
 
 
 def adopt(layer: Layer, image: str) -> None:

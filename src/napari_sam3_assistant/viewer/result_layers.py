@@ -64,8 +64,11 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     Layer
         The preview labels.
     """
-    with undisturbed(viewer):
+    with undisturbed(viewer) as chosen:
+        before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         labels = _show_labels(viewer, image, preview)
+        if before is not None:
+            chosen.replace(before, labels)
         hold_place(viewer, image, preview, labels)
         show_boxes(viewer, image, preview)
     return labels

@@ -29,8 +29,9 @@ from napari_sam3_assistant.viewer.image_layers import (
 from napari_sam3_assistant.viewer.images_on_show import ImagesOnShow
 from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
 from napari_sam3_assistant.viewer.picking import show_object
+from napari_sam3_assistant.viewer.placing import undisturbed
 from napari_sam3_assistant.viewer.roi_layer import hide_rois, show_roi
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, role_of, topmost
 from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
 from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
 from napari_sam3_assistant.viewer.stacks.tracks_layer import ViewerTracks
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, Target
     from napari_sam3_assistant.session.scene import Accepted, Pixels
     from napari_sam3_assistant.session.soft_masks import SoftImage
+    from napari_sam3_assistant.viewer.placing import Choices
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
 _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
@@ -74,6 +76,7 @@ class ViewerScene(ImagesOnShow):
     """
 
     restored = Signal()
+    deselected = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
@@ -125,7 +128,22 @@ class ViewerScene(ImagesOnShow):
             If the image is gone, or the viewer shows no plane of it.
         """
         stage = self.stage(image)
-        return str(prompt_layers.ensure(self.viewer, stage, _ROLE_OF_TOOL[tool]).name)
+        with self.at_work() as chosen:
+            layer = prompt_layers.ensure(self.viewer, stage, _ROLE_OF_TOOL[tool])
+            chosen.select(layer)
+        return str(layer.name)
+
+    def go_back_to(self, image: str, tool: Tool) -> None:
+        """Make the layer active that a tool's prompts are taken from, or the image itself."""
+        layer = found = self.find(image)
+        if found is not None and tool in _ROLE_OF_TOOL:
+            layer = self.prompt_layer(key_of(found), _ROLE_OF_TOOL[tool]) or found
+        if layer is None:
+            return
+        with self.at_work() as chosen:
+            if role_of(layer) in _TOOL_OF_ROLE:
+                prompt_layers.get_ready(layer)
+            chosen.select(layer)
 
     def count(self, image: str, kind: PromptKind) -> PromptCounts:
         """Return how many prompts of one kind a run would take now."""
@@ -224,13 +242,19 @@ class ViewerScene(ImagesOnShow):
         self.restored.emit()
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Mark the changes that follow as ours, not the user's."""
-        before, self.busy = self.busy, True
+    def at_work(self) -> Iterator[Choices]:
+        """Mark the changes that follow as ours, not the user's; see :func:`.placing.undisturbed`.
+
+        ``deselected`` tells that the active layer went with them.
+        """
+        outermost, self.busy = not self.busy, True
         try:
-            yield
+            with undisturbed(self.viewer) as chosen:
+                yield chosen
         finally:
-            self.busy = before
+            self.busy = not outermost
+        if outermost and chosen.lost:
+            self.deselected.emit()
 
     # -- results --------------------------------------------------------------------------
 
@@ -314,11 +338,13 @@ class ViewerScene(ImagesOnShow):
 
     def undo_accept(self, accepted: Accepted) -> bool:
         """Take accepted objects out again; returns whether their layer is there."""
-        return accepted_layer.erase_accepted(self.viewer, accepted)
+        with self.at_work():
+            return accepted_layer.erase_accepted(self.viewer, accepted)
 
     def redo_accept(self, accepted: Accepted) -> bool:
         """Put accepted objects back; returns whether their layer is there."""
-        return accepted_layer.write_accepted(self.viewer, accepted)
+        with self.at_work():
+            return accepted_layer.write_accepted(self.viewer, accepted)
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""

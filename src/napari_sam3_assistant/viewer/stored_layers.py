@@ -60,12 +60,11 @@ class StoredLayers:
         # Another layer and not other data: napari would go back to the coarsest size.
         layer.visible, layer.opacity = before.visible, before.opacity
         layer.name = before.name
-        index, was_active = viewer.layers.index(before), viewer.layers.selection.active is before
-        with undisturbed(viewer):
+        index = viewer.layers.index(before)
+        with undisturbed(viewer) as chosen:
             viewer.layers.remove(before)
             viewer.layers.insert(index, layer)
-        if was_active:
-            viewer.layers.selection.active = layer
+            chosen.replace(before, layer)
         return str(layer.name)
 
     def refresh(self, stored: StoredLabels, changed: Region | None) -> None:

@@ -24,6 +24,7 @@ from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
 from napari_sam3_assistant.viewer.masks.regions import drawn_box, visible_box
+from napari_sam3_assistant.viewer.placing import undisturbed
 from napari_sam3_assistant.viewer.roles import ROLE, Role, key_of, role_of
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ class ViewerMasks:
         """Take the layer that shows changes out of the viewer."""
         layer = self._changes()
         if layer is not None:
-            self.viewer.layers.remove(layer)
+            with undisturbed(self.viewer):
+                self.viewer.layers.remove(layer)
 
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
         """Return what builds a layer, on whichever thread: that takes a while."""
@@ -237,18 +239,18 @@ class ViewerMasks:
         taken = TakenLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
         self.busy = True
         try:
-            layers.remove(layer)
+            with undisturbed(self.viewer):
+                layers.remove(layer)
         finally:
             self.busy = False
         return taken
 
     def bring(self, taken: TakenLayer) -> None:
         """Put a layer back that was taken out."""
-        layers, active = self.viewer.layers, self.viewer.layers.selection.active
-        layers.insert(min(taken.place, len(layers)), taken.layer)
-        taken.layer.name = taken.name
-        if active is not None:
-            layers.selection.active = active
+        layers = self.viewer.layers
+        with undisturbed(self.viewer):
+            layers.insert(min(taken.place, len(layers)), taken.layer)
+            taken.layer.name = taken.name
 
     def go_to(self, key: str, centre: Sequence[float]) -> None:
         """Show a pixel of a layer in the middle of the view."""
@@ -268,10 +270,8 @@ class ViewerMasks:
         return next(shown, None)
 
     def _insert(self, layer: Labels) -> None:
-        active = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
-        if active is not None:
-            self.viewer.layers.selection.active = active
+        with undisturbed(self.viewer):
+            self.viewer.add_layer(layer)
 
 
 def _choice(layer: Labels) -> LabelsChoice:
