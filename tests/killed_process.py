@@ -25,7 +25,7 @@ def run_python(code, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     return done.stdout + done.stderr, done.returncode
 

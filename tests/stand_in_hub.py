@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(206 if partly else 200, len(content))
         sent = content[: hub.cuts.pop(0)] if hub.cuts else content
         hub.served += len(sent)
-        assert hub.gate.wait(60), "the test never opened the gate"
+        assert hub.gate.wait(240), "the test never opened the gate"
         try:
             self.wfile.write(sent)
         except ConnectionError:

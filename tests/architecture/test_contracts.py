@@ -24,7 +24,7 @@ def run_python(code):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         cwd=ROOT,
     )
 

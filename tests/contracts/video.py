@@ -359,7 +359,7 @@ class Sam3VideoContract(VideoEngineContract):
             if frame == 1:
                 inside.set()
                 # A real event is better than a sleep: the wish to close is known.
-                assert not_loaded._turns._closing.wait(20)  # noqa: SLF001
+                assert not_loaded._turns._closing.wait(240)  # noqa: SLF001
             return real(frame)
 
         def follow():
@@ -371,9 +371,9 @@ class Sam3VideoContract(VideoEngineContract):
         movie.read = read
         following = threading.Thread(target=follow)
         following.start()
-        assert inside.wait(20)
+        assert inside.wait(240)
         not_loaded.close()
-        following.join(20)
+        following.join(240)
 
         assert [error.split(". ")[0] for error in errors] == ["SAM 3 was closed while it worked"]
         assert movie.reads == [0, 1]

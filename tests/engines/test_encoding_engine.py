@@ -270,7 +270,7 @@ class Meeting:
 
     def report(self, progress):
         self.inside.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(240)
 
     def check(self):
         pass
@@ -296,7 +296,7 @@ def in_thread():
 
     yield start
     for thread in threads:
-        thread.join(20)
+        thread.join(240)
 
 
 def test_closed_during_a_run(make_engine, in_thread):
@@ -304,12 +304,12 @@ def test_closed_during_a_run(make_engine, in_thread):
     engine = make_engine(store)
     view, meeting = view_of_array(picture()), Meeting()
     running, outcome = in_thread(lambda: engine.embedding(view, Region.whole(view.shape), meeting))
-    assert meeting.inside.wait(20)
+    assert meeting.inside.wait(240)
     closing, _ = in_thread(engine.close)
-    assert engine._engine._turns._closing.wait(20)  # noqa: SLF001 - a real event is better than a sleep
+    assert engine._engine._turns._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
     meeting.go_on.set()
-    running.join(20)
-    closing.join(20)
+    running.join(240)
+    closing.join(240)
     assert str(outcome[0]) == "SAM 3 was closed while it worked. Load it and run again."
     assert len(store) == 0
 
@@ -320,14 +320,14 @@ def test_encoding_ahead_gives_way_to_who_waits(engine, in_thread, model_calls):
     ahead, outcome = in_thread(
         lambda: engine.encode_ahead(early, Region.whole(early.shape), meeting)
     )
-    assert meeting.inside.wait(20)
+    assert meeting.inside.wait(240)
     running, result = in_thread(lambda: run(engine, wanted, POINT))
-    until = time.monotonic() + 20
+    until = time.monotonic() + 240
     while not engine._turns.is_wanted:  # noqa: SLF001 - nobody else is told who waits
         assert time.monotonic() < until
     meeting.go_on.set()
-    ahead.join(20)
-    running.join(20)
+    ahead.join(240)
+    running.join(240)
     assert isinstance(outcome[0], JobCancelled)
     assert result[0].objects
     # Only the run's encoding was completed.

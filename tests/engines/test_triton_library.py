@@ -28,6 +28,6 @@ def test_the_process_survives_triton_after_mesa():
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr[:500]

@@ -23,7 +23,7 @@ def test_jobs_run_one_after_the_other_on_a_thread_of_their_own():
     for _ in range(2):
         job = Job("Work", work)
         runner.start(job)
-        assert job.wait(5)
+        assert job.wait(120)
     runner.close(lambda: None)
 
     assert threads[0] is threads[1]
@@ -36,7 +36,7 @@ def test_a_new_job_cancels_the_running_one_and_waits_for_it():
 
     def first(reporter):
         inside.set()
-        gate.wait(5)
+        gate.wait(240)
         overlaps.append("first ends")
         yield "late"
 
@@ -48,11 +48,11 @@ def test_a_new_job_cancels_the_running_one_and_waits_for_it():
     old.yielded.connect(results.append)
     new.yielded.connect(results.append)
     runner.start(old)
-    assert inside.wait(5)
+    assert inside.wait(240)
     runner.start(new)
     assert old.state is JobState.CANCELLED
     gate.set()
-    assert new.wait(5)
+    assert new.wait(240)
     runner.close(lambda: None)
 
     assert overlaps == ["first ends", "second begins"]
@@ -71,9 +71,9 @@ def test_a_job_that_is_over_is_not_kept():
 
     job = Job("Work", work)
     runner.start(job)
-    assert job.wait(5)
+    assert job.wait(120)
     del job, work, pixels
-    deadline = time.monotonic() + 5  # the worker lets go a moment after it has told the end
+    deadline = time.monotonic() + 120  # the worker lets go a moment after it has told the end
     while kept() is not None and time.monotonic() < deadline:
         gc.collect()
 
@@ -91,10 +91,10 @@ def test_farewell_is_said_last_and_on_the_worker_thread():
 
     job = Job("Work", lambda reporter: iter(()))
     runner.start(job)
-    assert job.wait(5)
+    assert job.wait(120)
     runner.close(farewell)
 
-    assert said.wait(5)
+    assert said.wait(240)
     assert where == ["sam3-jobs"]
 
 

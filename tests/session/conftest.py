@@ -32,7 +32,7 @@ class Desk:
     def __call__(self, call):
         self._calls.put(call)
 
-    def until(self, condition, seconds=30):
+    def until(self, condition, seconds=240):
         """Do what comes in until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():
@@ -129,7 +129,7 @@ def make_bench(tiny_checkpoint):
     # The workers close the engine last: the next test shall not find it still loaded.
     for worker in set(threading.enumerate()) - earlier:
         if worker.name == "sam3-jobs":
-            worker.join(30)
+            worker.join(240)
     torch.set_num_threads(threads)
 
 

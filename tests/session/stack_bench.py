@@ -33,7 +33,7 @@ class Desk:
     def __call__(self, call):
         self._calls.put(call)
 
-    def until(self, condition, seconds=60):
+    def until(self, condition, seconds=240):
         """Do what comes in until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():

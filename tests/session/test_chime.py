@@ -52,7 +52,7 @@ class Bell:
         job.yielded.connect(take_time)
         self.running.start(job)
         while not job.state.is_over:
-            self.calls.get(timeout=10)()
+            self.calls.get(timeout=240)()
         return job
 
 

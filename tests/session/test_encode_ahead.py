@@ -34,7 +34,7 @@ class Gate:
     def _hold(self, module, _):
         if type(module).__name__ == "Sam3ViTLayer" and not self.opened.is_set():
             self.reached.set()
-            assert self.opened.wait(30)
+            assert self.opened.wait(240)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_another_slice_cancels_it(ready, gate, model_calls):
     shut(gate)
     ready.click()
     job = ahead_job(ready)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(240)
     ready.show_plane(2)
     assert job.state is JobState.CANCELLED
     gate.opened.set()
@@ -153,7 +153,7 @@ def test_a_run_of_the_same_plane_waits_for_it(ready, gate, model_calls):
     shut(gate)
     ready.click()
     ahead = ahead_job(ready)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(240)
     run = ready.session.run()
     # A slider that moves now stops neither.
     ready.show_plane(2)
@@ -168,7 +168,7 @@ def test_a_run_of_the_same_plane_waits_for_it(ready, gate, model_calls):
 def test_a_run_that_waits_shows_its_progress(ready, gate):
     shut(gate)
     ready.click()
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(240)
     run = ready.session.run()
     told = []
     ready.model.events.message.connect(lambda message: told.append(message.text))
@@ -181,7 +181,7 @@ def test_a_run_of_another_plane_cancels_it(ready, gate, model_calls):
     shut(gate)
     ready.click()
     ahead = ahead_job(ready)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(240)
     ready.scene.plane = 2
     run = ready.session.run()
     assert ahead.state is JobState.CANCELLED
@@ -195,7 +195,7 @@ def test_cancelling_the_run_cancels_what_it_waits_for(ready, gate, model_calls):
     shut(gate)
     ready.click()
     ahead = ahead_job(ready)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(240)
     run = ready.session.run()
     ready.session.cancel()
     assert (ahead.state, run.state) == (JobState.CANCELLED, JobState.CANCELLED)

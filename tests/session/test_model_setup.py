@@ -88,7 +88,7 @@ def test_one_download_at_a_time(hub, model, tmp_path):
         setup.download(str(tmp_path / "other"))
 
     setup.stop_download()
-    assert job.wait(20)
+    assert job.wait(240)
     assert model.download == ""
     setup.close()
 

@@ -155,5 +155,5 @@ def test_sam3_on_a_small_checkpoint(open_bench, tiny_checkpoint):
     bench.binding.close()
     for worker in set(threading.enumerate()) - earlier:
         if worker.name == "sam3-jobs":
-            worker.join(30)
+            worker.join(240)
     torch.set_num_threads(threads)

@@ -199,7 +199,7 @@ def test_objects_are_closed_on_the_worker(bench, monkeypatch):
 
     bench.session.clear_preview()
 
-    assert cleared.wait(30)
+    assert cleared.wait(240)
     assert closed[1] == "sam3-jobs"
     assert PREVIEW not in bench.viewer.layers
     assert not bench.model.can_continue

@@ -1,7 +1,5 @@
 """The rows of the results, without a window."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -65,11 +63,9 @@ def test_a_tab_in_a_name_does_not_shift_the_columns(model):
 
 def test_a_hundred_thousand_rows_reach_the_file(model, tmp_path):
     results = Results(model, start)
-    began = time.monotonic()
     model.preview = preview(100_000)
     results.export(model.results, tmp_path / "all.csv")
 
-    assert time.monotonic() - began < 20
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 100_001
 
 

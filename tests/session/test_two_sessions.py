@@ -52,13 +52,13 @@ def test_one_closes_while_the_other_runs(two, loads):
     def hold(module, _):
         if type(module).__name__ == "Sam3ViTLayer":
             inside.set()
-            assert go_on.wait(30)
+            assert go_on.wait(240)
 
     import torch
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(hold)
     job = second.session.run()
-    assert inside.wait(30)
+    assert inside.wait(240)
     first.session.close()
     go_on.set()
     second.finish(job)
@@ -106,7 +106,7 @@ def test_the_engine_is_closed_with_the_last(two):
     assert engine.is_loaded
     worker = second.session._running.runner._thread  # noqa: SLF001 - it closes the engine last
     second.session.close()
-    worker.join(30)
+    worker.join(240)
     assert not engine.is_loaded
     again = borrow("sam3-transformers", None, "cpu")
     assert again.engine is not engine

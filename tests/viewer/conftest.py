@@ -57,7 +57,7 @@ def run(binding):
 
     def go():
         job = binding.session.run()
-        assert job.wait(30)
+        assert job.wait(240)
         if job.error is not None:
             raise job.error
         return binding.model.preview

@@ -22,13 +22,13 @@ class MaskStage:
     def settle(self):
         """Deliver results until nothing runs any more, and do what was put off."""
         while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=30)()
+            self._calls.get(timeout=240)()
         return self.model.message.text
 
     def deliver_one(self):
         """Deliver the next result, if something runs."""
         if self.model.running:
-            self._calls.get(timeout=30)()
+            self._calls.get(timeout=240)()
 
     def add(self, labels, target=True, **options):
         layer = self.viewer.add_labels(np.array(labels), **options)

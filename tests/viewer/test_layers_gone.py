@@ -33,7 +33,7 @@ def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc
     viewer.layers.remove("SAM3 propagated preview labels")
     viewer.layers.remove(image)
     del image
-    deadline = time.monotonic() + 10  # the worker lets go of the stack
+    deadline = time.monotonic() + 120  # the worker lets go of the stack
     while pixels() is not None and time.monotonic() < deadline:
         gc.collect()
 
@@ -45,7 +45,7 @@ def propagate(viewer, binding):
     binding.model.task = Task.VIDEO
     binding.arm()
     viewer.layers["SAM3 points"].add((0, 20, 30))
-    assert binding.session.run().wait(30)
+    assert binding.session.run().wait(240)
 
 
 def test_undo_goes_back_to_other_images_still(viewer, binding, run, disc):

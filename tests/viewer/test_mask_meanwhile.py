@@ -65,7 +65,7 @@ class Gate:
 
     def __getitem__(self, key):
         if threading.current_thread() is not threading.main_thread():
-            assert self.open.wait(30)
+            assert self.open.wait(240)
         return self.array[key]
 
     def __setitem__(self, key, value):

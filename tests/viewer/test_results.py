@@ -65,7 +65,7 @@ def test_a_mask_operation_is_not_undone_into_the_labels_of_the_next_run(viewer, 
     before = np.count_nonzero(labels.data)
     masks.session.cleanup.apply(Operation.SHRINK)
     while masks.model.running:
-        calls.get(timeout=30)()
+        calls.get(timeout=240)()
     assert np.count_nonzero(labels.data) < before
 
     click(binding, 22.0, 32.0)
@@ -241,7 +241,7 @@ def test_an_error_reaches_the_status_line_with_its_remedy(viewer, binding, disc)
     binding.model.task, binding.model.tool = Task.TEXT, Tool.TEXT
     binding.model.text = "mitochondria"
     job = binding.session.run()
-    assert job.wait(30)
+    assert job.wait(240)
 
     assert binding.model.message.level is Level.ERROR
     assert "weights" in binding.model.message.text
@@ -259,7 +259,7 @@ def test_the_image_may_go_while_the_run_is_going(viewer, binding, disc):
     click(binding, 20.0, 30.0)
     job = binding.session.run()
     viewer.layers.remove(image)
-    assert job.wait(30)
+    assert job.wait(240)
 
     assert "SAM3 preview labels" not in names(viewer)
 
@@ -353,7 +353,7 @@ def test_save_to_a_file(viewer, binding, run, disc, tmp_path):
     click(binding, 20.0, 30.0)
     run()
     job = binding.session.saving.export(tmp_path / "labels.npy")
-    assert job.wait(30)
+    assert job.wait(240)
 
     np.testing.assert_array_equal(
         np.load(tmp_path / "labels.npy"), viewer.layers["SAM3 preview labels"].data
@@ -381,7 +381,7 @@ def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc)
     binding.session._running.runner.close(lambda: None)  # noqa: SLF001 (ends when the queue is empty)
     for thread in __import__("threading").enumerate():
         if thread.name == "sam3-jobs":
-            thread.join(30)
+            thread.join(240)
 
     assert "from 2 points" in binding.model.message.text
 

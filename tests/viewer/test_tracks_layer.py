@@ -55,7 +55,7 @@ def click(viewer, binding):
 
 
 def run(job):
-    assert job.wait(60)
+    assert job.wait(240)
     assert job.error is None
 
 

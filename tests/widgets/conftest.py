@@ -111,10 +111,10 @@ class User(Person):
         self.wait_for_end()
 
     def wait_for_end(self):
-        self.qtbot.waitUntil(lambda: not self.is_running, timeout=20_000)
+        self.qtbot.waitUntil(lambda: not self.is_running, timeout=240_000)
 
     def wait(self, condition):
-        self.qtbot.waitUntil(condition, timeout=20_000)
+        self.qtbot.waitUntil(condition, timeout=240_000)
 
     def undo(self):
         self.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -287,7 +287,7 @@ def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
     class Slow(NullReporter):
         def report(self, progress):
             began.set()
-            assert may_go_on.wait(30)
+            assert may_go_on.wait(240)
 
     def work():
         try:
@@ -297,14 +297,14 @@ def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert began.wait(30)
+    assert began.wait(240)
     closer = threading.Thread(target=engine.close)
     closer.start()
     while not engine._turns._closing.is_set():  # noqa: SLF001 - the moment has no other sign
         closer.join(0.01)
     may_go_on.set()
-    worker.join(30)
-    closer.join(30)
+    worker.join(240)
+    closer.join(240)
 
     assert outcome == ["SAM 3 was closed while it worked."]
     assert engine.weights == ""
@@ -346,7 +346,7 @@ def test_works_in_another_thread_than_it_was_loaded_in(loaded_engine, encoding):
     there = []
     worker = threading.Thread(target=lambda: there.append(_text(loaded_engine, fresh, "threads")))
     worker.start()
-    worker.join(60)
+    worker.join(240)
 
     assert [o.score for o in there[0].objects] == [o.score for o in here.objects]
 

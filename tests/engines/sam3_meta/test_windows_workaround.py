@@ -25,7 +25,7 @@ def _run(*arguments, **switches):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         env=environment,
     )
 

@@ -168,7 +168,7 @@ class Meeting:
 
     def report(self, progress):
         self.inside.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(240)
 
     def check(self):
         pass
@@ -192,13 +192,13 @@ def in_thread(work):
 def test_closed_during_a_run(loaded, make_image):
     meeting = Meeting()
     running, outcome = in_thread(lambda: loaded.embed(make_image(60, 80), meeting))
-    assert meeting.inside.wait(20)
+    assert meeting.inside.wait(240)
     closing, _ = in_thread(loaded.close)
     # The work may go on once the wish is known.
-    assert loaded._turns._closing.wait(20)  # noqa: SLF001 - a real event is better than a sleep
+    assert loaded._turns._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
     meeting.go_on.set()
-    running.join(20)
-    closing.join(20)
+    running.join(240)
+    closing.join(240)
     assert "closed while it worked" in str(outcome[0])
     assert loaded.weights == ""
 
@@ -207,11 +207,11 @@ def test_two_viewers_take_turns(engine, make_image):
     image = make_image(60, 80)
     meeting = Meeting()
     first, encoded = in_thread(lambda: engine.embed(image, meeting))
-    assert meeting.inside.wait(20)
+    assert meeting.inside.wait(240)
     second, also_encoded = in_thread(lambda: engine.embed(image, NullReporter()))
     meeting.go_on.set()
-    first.join(20)
-    second.join(20)
+    first.join(240)
+    second.join(240)
     np.testing.assert_array_equal(
         encoded[0].vision.last_hidden_state.numpy(),
         also_encoded[0].vision.last_hidden_state.numpy(),
@@ -222,7 +222,7 @@ def test_waiting_for_another_viewer_can_be_cancelled(engine, make_image):
     image = make_image(60, 80)
     meeting = Meeting()
     first, _ = in_thread(lambda: engine.embed(image, meeting))
-    assert meeting.inside.wait(20)
+    assert meeting.inside.wait(240)
     cancelled = CancelToken()
     cancelled.cancel()
 
@@ -232,4 +232,4 @@ def test_waiting_for_another_viewer_can_be_cancelled(engine, make_image):
     with pytest.raises(JobCancelled):
         engine.embed(image, Stopped())
     meeting.go_on.set()
-    first.join(20)
+    first.join(240)

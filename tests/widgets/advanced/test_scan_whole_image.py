@@ -204,7 +204,7 @@ model.task, model.text = Task.TEXT, "bright spots"
 disk.scan_folder, disk.scan_tile, disk.scan_overlap = sys.argv[2], 256, 25
 binding.session.scanning.run()
 while not model.message.text.startswith("Tile 4 of 12"):
-    calls.get(timeout=60)()
+    calls.get(timeout=240)()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

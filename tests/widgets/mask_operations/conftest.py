@@ -52,7 +52,7 @@ class Curator(Person):
 
     def wait_for_end(self):
         cancel = self.button("mask_cancel")
-        self.qtbot.waitUntil(lambda: cancel.isHidden(), timeout=20_000)
+        self.qtbot.waitUntil(lambda: cancel.isHidden(), timeout=240_000)
 
     @property
     def status(self):
@@ -119,7 +119,7 @@ class Curator(Person):
         step = 1 if end.y() > begin.y() else -1
         for distance in range(4, 2 * QApplication.startDragDistance(), 4):
             QTest.mouseMove(view, begin + QPoint(0, step * distance))
-            self.qtbot.wait(10)
+            self.qtbot.wait(240)
         self.qtbot.wait(600)
 
     # -- the table ------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_from_a_preview_to_an_exported_final_mask(curator, masks, tmp_path):
     curator.choose("export_format", "TIFF")
     curator.type_in("path", str(tmp_path / "final.png"))
     curator.click("merge_and_export")
-    curator.qtbot.waitUntil(lambda: "Exported" in curator.status, timeout=10_000)
+    curator.qtbot.waitUntil(lambda: "Exported" in curator.status, timeout=240_000)
 
     written = tifffile.imread(tmp_path / "final.tif")
     assert written.max() == 4
@@ -125,7 +125,7 @@ def test_a_live_preview_follows_the_number(curator, masks):
     assert data(curator, "SAM3 mask changes").sum() == 2
 
     curator.set_number("minimum", "600")
-    curator.qtbot.waitUntil(lambda: "would change 2 pixels" not in curator.status, timeout=5000)
+    curator.qtbot.waitUntil(lambda: "would change 2 pixels" not in curator.status, timeout=240_000)
     curator.wait_for_end()
 
     below = sum(np.count_nonzero(masks == value) for value in (4, 9))
@@ -142,7 +142,7 @@ def test_the_preview_of_chosen_rows_follows_them(curator, masks):
     assert curator.status.startswith("✕ Select component rows to delete.")
 
     curator.click_row(1)
-    curator.qtbot.waitUntil(lambda: "would change" in curator.status, timeout=5000)
+    curator.qtbot.waitUntil(lambda: "would change" in curator.status, timeout=240_000)
     curator.wait_for_end()
     second = np.count_nonzero(masks == 2)
     assert curator.status == f"Delete selected components would change {second} pixels."
