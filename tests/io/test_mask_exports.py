@@ -15,6 +15,7 @@ from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
 from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.coco import save_coco
 from napari_sam3_assistant.io.geojson import save_geojson
@@ -38,6 +39,10 @@ def labels():
     return plane
 
 
+def alone(labels, name="x"):
+    return ImagePlace.alone(name, labels.shape)
+
+
 def coco(path):
     return COCO(str(path))
 
@@ -45,7 +50,9 @@ def coco(path):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.parametrize("as_polygons", [False, True])
 def test_coco_is_read_back_by_pycocotools(labels, tmp_path, as_polygons):
-    path = save_coco(labels, tmp_path / "a.json", CLASSES, "cells.tif", as_polygons=as_polygons)
+    path = save_coco(
+        labels, tmp_path / "a.json", CLASSES, alone(labels, "cells.tif"), as_polygons=as_polygons
+    )
 
     read = coco(path)
 
@@ -66,27 +73,29 @@ def test_in_class_masks_each_component_is_an_object(labels, tmp_path):
     labels[labels == 70000] = 9
     classes = Classes({1: "cell", 2: "ring", 9: "rest"})
 
-    read = coco(save_coco(labels, tmp_path / "a.json", classes, "x"))
+    read = coco(save_coco(labels, tmp_path / "a.json", classes, alone(labels)))
 
     assert [annotation["category_id"] for annotation in read.anns.values()] == [1, 1, 2, 9, 9]
 
 
 def test_labels_that_nobody_classified_are_objects_of_one_class(labels, tmp_path):
-    read = coco(save_coco(labels, tmp_path / "a.json", Classes(), "x"))
+    read = coco(save_coco(labels, tmp_path / "a.json", Classes(), alone(labels)))
 
     assert read.loadCats([1])[0]["name"] == "object"
     assert len(read.anns) == 3
 
 
 def test_a_stack_has_an_image_a_plane(labels, tmp_path):
-    read = coco(save_coco(np.stack([labels, labels * 0]), tmp_path / "a.json", CLASSES, "x"))
+    stack = np.stack([labels, labels * 0])
+
+    read = coco(save_coco(stack, tmp_path / "a.json", CLASSES, alone(stack)))
 
     assert [image["file_name"] for image in read.imgs.values()] == ["x_0", "x_1"]
     assert {annotation["image_id"] for annotation in read.anns.values()} == {1}
 
 
 def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
-    path = save_yolo(labels, tmp_path / "a.txt", CLASSES)
+    path = save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
 
     lines = [line.split() for line in path.read_text().splitlines()]
     assert [line[0] for line in lines] == ["0", "0", "1", "0", "0"]
@@ -104,12 +113,12 @@ def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
 
 def test_yolo_refuses_a_stack(labels, tmp_path):
     with pytest.raises(ExportError, match="holds one plane"):
-        save_yolo(np.stack([labels, labels]), tmp_path / "a.txt", CLASSES)
+        save_yolo(np.stack([labels, labels]), tmp_path / "a.txt", CLASSES, alone(labels[None]))
     assert not list(tmp_path.iterdir())
 
 
 def test_geojson_is_valid_and_keeps_holes_and_parts(labels, tmp_path):
-    path = save_geojson(labels, tmp_path / "a.geojson", CLASSES)
+    path = save_geojson(labels, tmp_path / "a.geojson", CLASSES, alone(labels))
 
     with path.open() as file:
         collection = geojson.load(file)
@@ -130,7 +139,8 @@ def test_geojson_is_valid_and_keeps_holes_and_parts(labels, tmp_path):
 
 
 def test_geojson_of_a_stack_says_the_plane(labels, tmp_path):
-    path = save_geojson(np.stack([labels * 0, labels]), tmp_path / "a.geojson", CLASSES)
+    stack = np.stack([labels * 0, labels])
+    path = save_geojson(stack, tmp_path / "a.geojson", CLASSES, alone(stack))
 
     features = json.loads(path.read_text())["features"]
 
@@ -189,7 +199,7 @@ def test_geojson_tells_the_plane_and_the_time(labels, tmp_path):
     movie = np.zeros((2, 3, *labels.shape), labels.dtype)
     movie[1, 2] = labels == 1
 
-    path = save_geojson(movie, tmp_path / "a.geojson", CLASSES)
+    path = save_geojson(movie, tmp_path / "a.geojson", CLASSES, alone(movie))
 
     planes = [one["geometry"]["plane"] for one in json.loads(path.read_text())["features"]]
     assert planes == [{"c": -1, "z": 2, "t": 1}]

@@ -14,8 +14,9 @@ PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
 
 @pytest.fixture
 def preview(stage):
-    stage.viewer.add_image(np.zeros((2, 4)), name="picture")
-    return stage.add(PREVIEW, name="SAM3 preview labels", scale=(2, 3), translate=(5, 6))
+    placed = {"scale": (2, 3), "translate": (5, 6)}
+    stage.viewer.add_image(np.zeros((2, 4)), name="picture", **placed)
+    return stage.add(PREVIEW, name="SAM3 preview labels", **placed)
 
 
 def save(stage, class_name, value, object_name="one", label=0):

@@ -6,10 +6,12 @@ import pytest
 import tifffile
 
 from napari_sam3_assistant.core.masks.formats import ExportFormat, with_suffix
+from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.workflows.export_masks import MaskExport, export_masks
 
 LABELS = np.array([[0, 1], [2, 65535]], np.uint32)
+PLACE = ImagePlace.alone("image", LABELS.shape)
 READERS = {
     ExportFormat.TIFF: tifffile.imread,
     ExportFormat.PNG: iio.imread,
@@ -21,7 +23,7 @@ READERS = {
 def test_pixels_are_read_back(tmp_path, format_):
     path = with_suffix(tmp_path / "exp1.0_A", format_)
 
-    list(export_masks(MaskExport(LABELS, path, format_, "image"), NullReporter()))
+    list(export_masks(MaskExport(LABELS, path, format_, PLACE), NullReporter()))
 
     assert path.name == f"exp1.0_A{format_.suffix}"
     np.testing.assert_array_equal(READERS[format_](path), LABELS)
@@ -31,7 +33,7 @@ def test_pixels_are_read_back(tmp_path, format_):
 def test_every_other_format_writes_its_file(tmp_path, format_):
     path = with_suffix(tmp_path / "masks.tif", format_)
 
-    assert list(export_masks(MaskExport(LABELS, path, format_, "image"), NullReporter())) == [path]
+    assert list(export_masks(MaskExport(LABELS, path, format_, PLACE), NullReporter())) == [path]
     assert path.exists()
     assert path.suffix == format_.suffix
 
@@ -53,6 +55,6 @@ def test_the_ending_follows_the_format(name, format_, expected):
 def test_one_plane_of_a_stack_is_one_plane_as_png(tmp_path):
     path = tmp_path / "plane.png"
 
-    list(export_masks(MaskExport(LABELS[None], path, ExportFormat.PNG, "image"), NullReporter()))
+    list(export_masks(MaskExport(LABELS[None], path, ExportFormat.PNG, PLACE), NullReporter()))
 
     np.testing.assert_array_equal(iio.imread(path), LABELS)

@@ -22,6 +22,11 @@ _LABELS = {
 _RGB_SIZES = (3, 4)
 
 
+def kind_of(name: str) -> str:
+    """Return what an axis is by its name: one of ``t c s z y x``, empty if that is not known."""
+    return _LABELS.get(str(name).strip().lower(), "")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageAxes:
     """The axes of an image array by their meaning.
@@ -134,7 +139,7 @@ def _known_labels(names: Sequence[str] | None, ndim: int, rgb: bool | None) -> t
     """Return one of ``c s t z y x`` for each axis, empty where the name says nothing."""
     if names is None:
         return ("",) * ndim
-    labels = tuple(_LABELS.get(str(name).strip().lower(), "") for name in names)
+    labels = tuple(map(kind_of, names))
     if rgb and len(labels) == ndim - 1:
         labels += ("s",)
     if len(labels) != ndim:

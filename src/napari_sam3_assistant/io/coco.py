@@ -17,17 +17,21 @@ from napari_sam3_assistant.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
+    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
 def save_coco(
     labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
     path: str | Path,
     classes: Classes,
-    image_name: str,
+    place: ImagePlace,
     *,
     as_polygons: bool = False,
 ) -> Path:
-    """Write objects as COCO annotations.
+    """Write objects as COCO annotations, in pixels of the image that they lie on.
+
+    The format has the name and the size of the image, and of each object its pixels, area and
+    box. It has no size of a pixel, no unit and no place in the world.
 
     Parameters
     ----------
@@ -37,8 +41,8 @@ def save_coco(
         The file; replaced if it exists.
     classes : Classes
         What the labels stand for; class values become category ids.
-    image_name : str
-        File name of the image; the index of the plane is added in stacks.
+    place : ImagePlace
+        Where in which image they lie; in stacks the index of the plane is added to its name.
     as_polygons : bool
         Polygons instead of run lengths. An object with a hole, which a COCO polygon can't have,
         is written by its run lengths all the same.
@@ -48,14 +52,14 @@ def save_coco(
     ExportError
         If the file can't be written.
     """
-    height, width = (int(size) for size in labels.shape[-2:])
+    height, width = place.shape
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     used: set[int] = set()
     for number, (index, plane) in enumerate(planes(labels), 1):
-        name = "_".join([image_name, *map(str, index)])
+        name = "_".join([place.image, *map(str, place.plane(index).values())])
         images.append({"id": number, "file_name": name, "height": height, "width": width})
-        for found in objects(plane, classes):
+        for found in objects(plane, classes, place.y, place.x):
             used.add(found.class_value)
             annotations.append(
                 {
@@ -72,7 +76,12 @@ def save_coco(
         {"id": value, "name": classes.name(value), "supercategory": ""}
         for value in sorted(used | set(classes.names))
     ]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {
+        "info": {"description": place.note},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
     path = Path(path)
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(content), encoding="utf-8")

@@ -18,14 +18,21 @@ from napari_sam3_assistant.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.objects import Classes
+    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
-def save_yolo(labels: Any, path: str | Path, classes: Classes) -> Path:  # noqa: ANN401
-    """Write one line an object: the number of its class and its outline, from 0 to 1.
+def save_yolo(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+) -> Path:
+    """Write one line an object: the number of its class and its outline, from 0 to 1 in the image.
 
     The format has no holes: they are filled. An object in several parts has a line a part. The
     names of the classes are written next to it, as ``<name>.yaml``; classes are numbered from 0
-    in the order of their values.
+    in the order of their values. It does not name the image, and has no size of it, no plane, no
+    size of a pixel, no unit and no place in the world.
 
     Parameters
     ----------
@@ -35,6 +42,8 @@ def save_yolo(labels: Any, path: str | Path, classes: Classes) -> Path:  # noqa:
         The file; replaced if it exists.
     classes : Classes
         What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
 
     Raises
     ------
@@ -46,9 +55,11 @@ def save_yolo(labels: Any, path: str | Path, classes: Classes) -> Path:  # noqa:
             f"A YOLO file holds one plane, these labels have the shape {tuple(labels.shape)}.",
             "Save a stack as COCO JSON or OME-Zarr.",
         )
-    found = [one for _, plane in planes(labels) for one in objects(plane, classes)]
+    found = [
+        one for _, plane in planes(labels) for one in objects(plane, classes, place.y, place.x)
+    ]
     values = sorted({one.class_value for one in found} | set(classes.names))
-    size = np.array(labels.shape[-2:])
+    size = np.array(place.shape)
     lines = []
     for one in found:
         for rings in polygons(one.mask):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -36,8 +37,8 @@ class MaskExport:
         The file.
     format : ExportFormat
         Its format.
-    image_name : str
-        Name of the image that the labels belong to.
+    place : ImagePlace
+        Where in which image they lie.
     classes : Classes
         What the labels stand for.
     spacing : tuple of float
@@ -47,7 +48,7 @@ class MaskExport:
     labels: Any
     path: Path
     format: ExportFormat
-    image_name: str
+    place: ImagePlace
     classes: Classes = field(default_factory=Classes)
     spacing: tuple[float, ...] = ()
 
@@ -79,13 +80,13 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
             _check_not_in(path, labels)
             save_ome_zarr(labels, path, request.spacing or None, reporter)
         case ExportFormat.COCO_RLE:
-            save_coco(labels, path, classes, request.image_name)
+            save_coco(labels, path, classes, request.place)
         case ExportFormat.COCO_POLYGONS:
-            save_coco(labels, path, classes, request.image_name, as_polygons=True)
+            save_coco(labels, path, classes, request.place, as_polygons=True)
         case ExportFormat.YOLO:
-            save_yolo(labels, path, classes)
+            save_yolo(labels, path, classes, request.place)
         case ExportFormat.GEOJSON:
-            save_geojson(labels, path, classes)
+            save_geojson(labels, path, classes, request.place)
         case _:
             save_labels(read(labels, whole(labels.shape)), path)
     yield path

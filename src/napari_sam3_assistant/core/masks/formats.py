@@ -26,6 +26,11 @@ class ExportFormat(StrEnum):
         """The ending of the format's files."""
         return _SUFFIXES[self]
 
+    @property
+    def has_image(self) -> bool:
+        """Whether its files have pixels of the image, and not of the labels."""
+        return self in _IN_IMAGE
+
 
 _SUFFIXES = {
     ExportFormat.TIFF: ".tif",
@@ -36,6 +41,12 @@ _SUFFIXES = {
     ExportFormat.COCO_POLYGONS: ".json",
     ExportFormat.YOLO: ".txt",
     ExportFormat.GEOJSON: ".geojson",
+}
+_IN_IMAGE = {
+    ExportFormat.COCO_RLE,
+    ExportFormat.COCO_POLYGONS,
+    ExportFormat.YOLO,
+    ExportFormat.GEOJSON,
 }
 _ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
 

@@ -92,7 +92,7 @@ def planes(labels: Any) -> Iterator[tuple[tuple[int, ...], LabelArray]]:  # noqa
         yield index, read(labels, box).reshape(labels.shape[-2:])
 
 
-def objects(plane: LabelArray, classes: Classes) -> Iterator[PlaneObject]:
+def objects(plane: LabelArray, classes: Classes, y: int = 0, x: int = 0) -> Iterator[PlaneObject]:
     """Yield the objects of a plane: labels, or where labels are classes their components.
 
     Parameters
@@ -101,6 +101,8 @@ def objects(plane: LabelArray, classes: Classes) -> Iterator[PlaneObject]:
         Labels.
     classes : Classes
         What they stand for.
+    y, x : int
+        Row and column of the plane's first pixel.
     """
     found = find_components(plane)
     numbers = np.arange(len(found))
@@ -119,4 +121,4 @@ def objects(plane: LabelArray, classes: Classes) -> Iterator[PlaneObject]:
         (y0, x0), (y1, x1) = lows[index].tolist(), highs[index].tolist()
         label = int(labels[index])
         mask = image[y0:y1, x0:x1] == index + 1
-        yield PlaneObject(label, classes.value(label), y0, x0, mask)
+        yield PlaneObject(label, classes.value(label), y0 + y, x0 + x, mask)

@@ -144,7 +144,7 @@ class MaskCollection:
             "class_name": class_name,
             "class_value": model.class_value,
             "instance_kind": "object",
-            "source_image_layer": known.get("source_image_layer") or frozen.image_name,
+            "source_image_layer": frozen.image_name,
             "source_preview_layer": frozen.name,
             "source_task": known.get("source_task", ""),
             "created_from": "Mask Operations",
@@ -215,6 +215,7 @@ class MaskCollection:
                 "class_value": values[0] if len(values) == 1 else values,
                 "class_names": merged.classes,
                 "source_accepted_layers": [source.name for source in sources],
+                **self._image_of(keys[0]),
             }
             name = self.model.merge_output.strip() or DEFAULT_WORKING
             shared = counted(merged.overlap, "pixel")
@@ -264,6 +265,7 @@ class MaskCollection:
                 "source_class_masks": [source.name for source in sources],
                 "class_names": merged.classes,
                 "object_classes": merged.class_of,
+                **self._image_of(keys[0]),
             }
             many = counted(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
@@ -333,12 +335,15 @@ class MaskCollection:
             path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
         except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
+        place = self._scene.place(layer.key)
         request = MaskExport(
-            frozen.array, path, model.export_format, frozen.image_name, frozen.classes, frozen.scale
+            frozen.array, path, model.export_format, place, frozen.classes, frozen.scale
         )
 
         def tell(saved: Path) -> None:
-            self._jobs.say(f"Exported mask “{name}” to {saved}.", Level.SUCCESS)
+            note = place.note if model.export_format.has_image else ""
+            said = f"Exported mask “{name}” to {saved}. {note}".strip()
+            self._jobs.say(said, Level.WARNING if note else Level.SUCCESS)
 
         self._jobs.start("The export", partial(export_masks, request), tell)
 
@@ -367,6 +372,11 @@ class MaskCollection:
         value, names = shared
         listed = " and ".join(f"“{name}”" for name in names)
         self._jobs.say(f"{done} {listed} became one: both have the value {value}.", Level.WARNING)
+
+    def _image_of(self, key: str) -> dict[str, Any]:
+        """Return what is known of the image that labels were made of."""
+        name = self._scene.freeze(key).image_name
+        return {"source_image_layer": name} if name else {}
 
     def _output(self) -> str:
         return self.model.output.strip() or DEFAULT_FINAL

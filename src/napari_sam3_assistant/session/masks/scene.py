@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.objects import Classes
+    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
 class Scope(StrEnum):
@@ -69,7 +70,7 @@ class FrozenLabels:
     scale : tuple of float
         Physical size of a pixel along each axis.
     image_name : str
-        Name of the image that the labels belong to.
+        Name of the image that the labels belong to; empty if there is none.
     classes : Classes
         What the labels stand for.
     smaller : tuple of array-like of int
@@ -154,6 +155,9 @@ class MaskScene(Protocol):
         MaskError
             If there is no such part.
         """
+
+    def place(self, key: str) -> ImagePlace:
+        """Return where labels lie in their image."""
 
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""

@@ -20,12 +20,12 @@ from napari_sam3_assistant.session.masks.scene import (
     TakenLayer,
 )
 from napari_sam3_assistant.viewer.geometry import lie_together, moved, transform_of
-from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
+from napari_sam3_assistant.viewer.masks.image_place import image_name, image_place
 from napari_sam3_assistant.viewer.masks.regions import drawn_box, visible_box
 from napari_sam3_assistant.viewer.placing import undisturbed
-from napari_sam3_assistant.viewer.roles import ROLE, Role, key_of, role_of
+from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 CHANGES_NAME = "SAM3 mask changes"
 _HIDDEN = (Role.MASK, Role.MASK_CHANGES)
@@ -98,12 +99,14 @@ class ViewerMasks:
         check_labels(array)
         if editable:
             _check_writable(array, layer.name)
-        image_name = layer.metadata.get("source_image_layer") or next(
-            (one.name for one in image_layers(self.viewer)), layer.name
-        )
         scale = tuple(abs(float(size)) for size in layer.scale)
         smaller = tuple(layer.data)[1:] if layer.multiscale else ()
-        return FrozenLabels(array, layer.name, scale, str(image_name), _classes(layer), smaller)
+        name = image_name(self.viewer, layer)
+        return FrozenLabels(array, layer.name, scale, name, _classes(layer), smaller)
+
+    def place(self, key: str) -> ImagePlace:
+        """Return where labels lie in their image."""
+        return image_place(self.viewer, self.layer(key))
 
     def box(self, key: str, scope: Scope) -> Box | None:
         """Return the part of a layer to work on; None for all of it."""
@@ -188,14 +191,15 @@ class ViewerMasks:
 
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
         """Return what builds a layer, on whichever thread: that takes a while."""
-        metadata = {ROLE: fresh.role, **fresh.metadata}
+        like = self.layer(fresh.like)
+        metadata = {ROLE: fresh.role, **_image_key(like), **fresh.metadata}
         return partial(
             Labels,
             fresh.labels,
             name=fresh.name,
             metadata=metadata,
             colormap=default_colours(),
-            **transform_of(self.layer(fresh.like)),
+            **transform_of(like),
         )
 
     def add(self, built: Labels) -> tuple[str, str]:
@@ -216,7 +220,7 @@ class ViewerMasks:
         """Set what is known of a layer; returns what was."""
         layer = self.layer(key)
         before, role = dict(layer.metadata), layer.metadata.get(ROLE)
-        layer.metadata = {ROLE: role, **metadata}
+        layer.metadata = {ROLE: role, **_image_key(layer), **metadata}
         return before
 
     def swap(
@@ -286,6 +290,11 @@ def _choice(layer: Labels) -> LabelsChoice:
         class_name=str(known.get("class_name", "")),
         class_value=value if isinstance(value, int) else None,
     )
+
+
+def _image_key(layer: Labels) -> dict[str, Any]:
+    """Return what says of which image labels were made, also when that is renamed."""
+    return {IMAGE: layer.metadata[IMAGE]} if layer.metadata.get(IMAGE) else {}
 
 
 def _classes(layer: Labels) -> Classes:

@@ -1,0 +1,133 @@
+"""Which image labels belong to, and on which of its pixels they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import kind_of
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.viewer.geometry import DataMap
+from napari_sam3_assistant.viewer.image_layers import image_layers, shape_of
+from napari_sam3_assistant.viewer.roles import IMAGE, key_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+SOURCE = "source_image_layer"
+_NEAR = 0.05
+"""By so many pixels labels may miss the pixels of their image."""
+
+
+def image_name(viewer: ViewerModel, layer: Labels) -> str:
+    """Return the name of the image that labels belong to; empty if there is none."""
+    known = layer.metadata.get(SOURCE)
+    if known:
+        return str(known)
+    images = (one for one in image_layers(viewer) if _first_pixel(viewer, layer, one) is not None)
+    image = next(images, None)
+    return "" if image is None else str(image.name)
+
+
+def image_place(viewer: ViewerModel, layer: Labels) -> ImagePlace:
+    """Return where labels lie in their image.
+
+    The image is the one that the labels were made of; of labels that do not say, the lowest one
+    whose pixels they lie on.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Labels
+        The labels.
+    """
+    known = str(layer.metadata.get(SOURCE, ""))
+    candidates = _images_of(viewer, layer, known)
+    for image in candidates:
+        first = _first_pixel(viewer, layer, image)
+        if first is not None:
+            return _placed(layer, image, first)
+    note = ""
+    if known:
+        why = "does not lie on the pixels of" if candidates else "belongs to an image that is gone,"
+        note = (
+            f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, "
+            "and it is named as the image."
+        )
+    shape = _shape(layer)
+    return ImagePlace.alone(str(layer.name), shape, _names(layer, len(shape) - 2), note)
+
+
+def _images_of(viewer: ViewerModel, layer: Labels, known: str) -> list[Image]:
+    images = image_layers(viewer)
+    made_of = layer.metadata.get(IMAGE)
+    same = [image for image in images if key_of(image) == made_of]
+    named = [image for image in images if image.name == known]
+    return same or named or ([] if known else images)
+
+
+def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int | None] | None:
+    """Return the pixel of an image that the first pixel of labels lies on, by the labels' axes.
+
+    None stands for an axis on which the labels have no place of their own: the image has none
+    such, or they are stretched over all of it, as over the channels. There is no answer where
+    the labels are not on the pixels of the image, or not within it.
+    """
+    missing = image.ndim - layer.ndim
+    shape, whole = _shape(layer), shape_of(image)
+    way = DataMap.between(layer, image, viewer.dims.point)
+    found: list[int | None] = []
+    for axis, length in enumerate(shape):
+        own = axis + missing
+        if own < 0:
+            found.append(None)
+            continue
+        spread = np.abs(way.matrix[own]) * shape
+        step, first = float(way.matrix[own, axis]), float(way.offset[own])
+        turned = float(spread.sum() - spread[axis])
+        centred = abs(first - (whole[own] - 1) / 2) < _NEAR
+        if length == 1 and step > max(1 + _NEAR, whole[own] - _NEAR) and centred and not turned:
+            found.append(None)
+            continue
+        if max(abs(step - 1) * length, turned, abs(first - round(first))) > _NEAR:
+            return None
+        if not 0 <= round(first) <= whole[own] - length:
+            return None
+        found.append(round(first))
+    return found
+
+
+def _placed(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
+    *planes, y, x = first
+    names = _names(layer, len(planes), image)
+    whole = shape_of(image)[: image.ndim]
+    missing = image.ndim - layer.ndim
+    # Stretched over the channels of the image, the labels are of none of them.
+    gone = [at is None and axis + missing >= 0 for axis, at in enumerate(planes)]
+    return ImagePlace(
+        str(image.name),
+        (whole[-2], whole[-1]),
+        y or 0,
+        x or 0,
+        tuple(at or 0 for at in planes),
+        tuple("" if no else name for name, no in zip(names, gone, strict=True)),
+    )
+
+
+def _names(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
+    """Return what the axes before rows and columns are, as the labels or the image name them."""
+    names = [""] * count
+    for told in (layer, image):
+        kinds = [] if told is None else [kind_of(label) for label in told.axis_labels][:-2]
+        for axis, kind in zip(range(-1, -1 - count, -1), reversed(kinds), strict=False):
+            if not names[axis] and kind in ("t", "c", "z") and kind not in names:
+                names[axis] = kind
+    return plane_names(count, names)
+
+
+def _shape(layer: Labels) -> tuple[int, ...]:
+    array = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(size) for size in array.shape)
