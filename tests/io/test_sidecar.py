@@ -1,6 +1,11 @@
 """The note beside labels."""
 
+import base64
 import json
+import os
+import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -79,6 +84,16 @@ def test_a_note_comes_back(tmp_path):
         (lambda found: found.update(format="other"), "does not say what made"),
         (lambda found: found.pop("prompts"), "does not say completely"),
         (lambda found: found.update(region=[1, 2]), "does not say completely"),
+        (lambda found: found.update(region=[0, 0, 1e400, 5]), "is no whole number"),
+        (lambda found: found.update(version="1"), "is no whole number"),
+        (lambda found: found.update(threshold=float("nan")), "is no finite number"),
+        (lambda found: found.update(tiles={"size": -5, "overlap": 0.1}), "tile size of -5"),
+        (lambda found: found.update(notes=3), "is no list"),
+        (lambda found: found["engine"].update(device=[]), "is no text"),
+        (lambda found: found["prompts"]["points"][0].update(object_id=10**30), "is too large"),
+        (lambda found: found["prompts"]["points"][0].update(y=10**400), "is no finite number"),
+        (lambda found: found["prompts"]["masks"][0].update(bits="!"), "does not say completely"),
+        (lambda found: found["prompts"]["masks"][0].update(box=[0, 0, 9, 9]), "not the size"),
     ],
 )
 def test_notes_that_can_not_be_used(tmp_path, change, said):
@@ -142,3 +157,73 @@ def test_the_checksum_follows_the_file(tmp_path):
 
     assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(path) != first
+
+
+def damaged(tmp_path, change):
+    path = write_sidecar(tmp_path / "a.tif", note())
+    found = json.loads(path.read_text("utf-8"))
+    change(found)
+    path.write_text(json.dumps(found))
+    return path
+
+
+def box_of(side, bits):
+    """Return what makes the painted mask of a note one of a huge box."""
+    packed = base64.b64encode(zlib.compress(bytes(bits))).decode()
+    mask = {"box": [0, 0, side, side], "bits": packed, "object_id": None}
+    return lambda found: found["prompts"].update(masks=[mask])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        box_of(10**5, 10),
+        box_of(10**4, 10**8),  # ten times what its box takes
+        lambda found: found["prompts"].update(masks=[{"box": [0, 0, 10**5, 10**5], "bits": ""}]),
+    ],
+)
+def test_sizes_are_checked_before_anything_is_made(tmp_path, change):
+    path = damaged(tmp_path, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExportError):
+            read_sidecar(path)
+        assert tracemalloc.get_traced_memory()[1] < 1e8
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_note_of_a_gigabyte_is_not_read(tmp_path):
+    path = write_sidecar(tmp_path / "a.tif", note())
+    os.truncate(path, 1 << 30)
+
+    with pytest.raises(ExportError, match="it is too large"):
+        read_sidecar(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 10**5, '{"a":' * 10**5])
+def test_the_depth_of_a_note_is_bounded(tmp_path, content):
+    (tmp_path / "a.json").write_text(f'{{"format": "napari-sam3-assistant labels", "x": {content}')
+
+    with pytest.raises(ExportError, match="does not say completely"):
+        read_sidecar(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.tif.json")
+
+    with pytest.raises(ExportError, match="is no file on a disk"):
+        read_sidecar(tmp_path / "a.tif.json")
+    with pytest.raises(ExportError, match="is no note of labels"):
+        write_sidecar(tmp_path / "a.tif", note())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_come_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.tif")
+
+    path = write_sidecar(tmp_path / name, note(extra={"source": name}))
+
+    path.read_bytes().decode("utf-8")
+    assert read_sidecar(path).extra == {"source": name}

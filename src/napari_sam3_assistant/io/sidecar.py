@@ -6,28 +6,43 @@ JSON beside ``cells_mask.tif`` is ``cells_mask.tif.json``.
 from __future__ import annotations
 
 import json
+import os
 import platform
+import zlib
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.options import TileOptions
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import atomic_write, explained
-from napari_sam3_assistant.io.label_axes import LabelAxes
-from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.json_values import flag, listed, named, number, text, whole
+from napari_sam3_assistant.io.label_axes import LabelAxes, in_order
+from napari_sam3_assistant.io.prompt_json import (
+    prompts_from_json,
+    prompts_to_json,
+    region_from_json,
+)
+from napari_sam3_assistant.io.regular_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.regions import Region
 
 FORMAT = "napari-sam3-assistant labels"
 VERSION = 1
+_MOST_BYTES = 1 << 27  # more than a million objects; Python takes ten times that to read it
+_HEAD = 4096  # bytes in which the format of a note is named
+# What JSON that anybody may have written raises where it is made into values.
+_NOT_OURS = (
+    *(ValueError, KeyError, TypeError, IndexError, RecursionError, MemoryError, zlib.error),
+    Sam3AssistantError,
+)
 _PACKAGES = ("napari-sam3-assistant", "numpy", "scikit-image")
 
 
@@ -102,7 +117,7 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
     Raises
     ------
     ExportError
-        If it can't be written.
+        If it can't be written, or a file of that name is no note.
     """
     tiles = sidecar.tiles
     content = {
@@ -127,7 +142,13 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
         "extra": dict(sidecar.extra),
     }
     path = sidecar_of(labels)
-    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as file:
+    if path.exists() and not is_note(path):
+        raise ExportError(f"{path} exists already and is no note of labels.", "Rename it.")
+    # Names that are no text to the system come out as \udcff, which JSON reads back.
+    with (
+        atomic_write(path) as draft,
+        draft.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.write(_text(content, 1).removesuffix("\n}"))
         file.write(',\n "objects": [')
         for number, told in enumerate(sidecar.objects):
@@ -151,12 +172,19 @@ def remove_sidecar(labels: Path) -> None:
         If it can't be removed.
     """
     path = sidecar_of(labels)
+    if is_note(path):
+        with explained(path):
+            path.unlink()
+
+
+def is_note(path: Path) -> bool:
+    """Return whether a file is a note of ours, complete or not; little of it is read."""
     try:
-        read_sidecar(path)
-    except ExportError:
-        return
-    with explained(path):
-        path.unlink()
+        with open_regular(path) as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return FORMAT.encode() in head
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -173,15 +201,20 @@ def read_sidecar(path: Path) -> Sidecar:
         If it is missing, damaged, none of ours or of a later version.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
-        known = isinstance(found, dict) and found.get("format") == FORMAT
-        if known and found["version"] <= VERSION:
-            return _read(found)
+        with open_regular(path) as file:
+            told = file.read() if os.fstat(file.fileno()).st_size <= _MOST_BYTES else None
     except OSError as exc:
         raise ExportError(
             f"{path} can't be read: {exc.strerror or exc}.", "Check the path."
         ) from exc
-    except (ValueError, KeyError, TypeError, IndexError) as exc:
+    try:
+        if told is None:
+            raise ValueError("it is too large")
+        found = json.loads(told.decode())
+        known = isinstance(found, dict) and found.get("format") == FORMAT
+        if known and whole(found["version"]) <= VERSION:
+            return _read(found)
+    except _NOT_OURS as exc:
         raise ExportError(
             f"{path} does not say completely what made the labels ({exc}).",
             "Choose the .json file beside labels that this program has saved.",
@@ -198,30 +231,38 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def _read(found: Mapping[str, Any]) -> Sidecar:
-    engine = dict(found["engine"])
-    model_folder, sha256 = str(engine.pop("model_folder")), str(engine.pop("sha256"))
+    engine = dict(named(found["engine"]))
+    model_folder, sha256 = text(engine.pop("model_folder")), text(engine.pop("sha256"))
+    used = number(engine.pop("threshold"))
     region, tiles, axes = found["region"], found["tiles"], found["axes"]
     return Sidecar(
-        channels=tuple(found["channels"]),
-        prompts=prompts_from_json(found["prompts"]),
-        threshold=float(found["threshold"]),
-        engine=Provenance(**engine),
-        region=None if region is None else Region(*(int(value) for value in region)),
-        tiles=None if tiles is None else TileOptions(int(tiles["size"]), float(tiles["overlap"])),
-        axes=None
-        if axes is None
-        else LabelAxes(
-            tuple(axes["names"]),
-            tuple(axes["scale"]),
-            tuple(axes["units"]),
-            tuple(axes.get("translate", ())),
-        ),
-        all_planes=bool(found["all_planes"]),
+        channels=tuple(map(named, listed(found["channels"]))),
+        prompts=prompts_from_json(named(found["prompts"])),
+        threshold=number(found["threshold"]),
+        engine=Provenance(threshold=used, **{name: text(value) for name, value in engine.items()}),
+        region=None if region is None else region_from_json(region),
+        tiles=None
+        if tiles is None
+        else TileOptions(whole(named(tiles)["size"]), number(tiles["overlap"])),
+        axes=None if axes is None else _axes(named(axes)),
+        all_planes=flag(found["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,
-        objects=tuple(found["objects"]),
-        notes=tuple(found["notes"]),
-        extra=dict(found["extra"]),
-        software=dict(found["software"]),
-        made=str(found["made"]),
+        objects=tuple(map(named, listed(found["objects"]))),
+        notes=tuple(map(text, listed(found["notes"]))),
+        extra=named(found["extra"]),
+        software=named(found["software"]),
+        made=text(found["made"]),
+    )
+
+
+def _axes(found: Mapping[str, Any]) -> LabelAxes:
+    names = tuple(map(text, listed(found["names"])))
+    if not in_order(names):
+        raise ValueError(f"labels have no axes {names}")
+    return LabelAxes(
+        names,
+        tuple(map(number, listed(found["scale"]))),
+        tuple(map(text, listed(found["units"]))),
+        tuple(map(number, listed(found.get("translate", [])))),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,12 @@ from napari_sam3_assistant.core.rgb import Display
 from napari_sam3_assistant.core.views import ImageView, ViewChannel
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.json_values import flag, listed, named, number, text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
 
 def view_to_json(view: ImageView, paths: Mapping[int, Path], folder: Path) -> list[dict[str, Any]]:
@@ -84,7 +87,7 @@ def view_from_json(
     Raises
     ------
     ImageError
-        If an image is gone or has changed its shape.
+        If an image is gone, has changed its shape, or is named on another computer's share.
     KeyError, TypeError, ValueError
         If it is no such description.
     """
@@ -94,49 +97,103 @@ def view_from_json(
         path = image or _find(found, folder)
         if path not in sources:
             data = read_image(path).data
-            if list(data.shape) != list(found["shape"]):
+            shape = [whole(size) for size in listed(found["shape"])]
+            if list(data.shape) != shape:
                 raise ImageError(
                     f"{path} has the shape {tuple(data.shape)}; the labels were made from an image "
-                    f"of shape {tuple(found['shape'])}.",
+                    f"of shape {tuple(shape)}.",
                     "Give the image that the labels were made from.",
                 )
-            axes = found["axes"]
-            plane_axes = axes["plane_axes"]
-            sources[path] = ImageSource(
-                data,
-                ImageAxes(
-                    len(data.shape),
-                    axes["channel"],
-                    bool(axes["rgb"]),
-                    str(axes["reason"]),
-                    None if plane_axes is None else (int(plane_axes[0]), int(plane_axes[1])),
-                ),
-            )
-        plane, shown = found["plane"], found["display"]
+            sources[path] = ImageSource(data, _axes_from_json(named(found["axes"]), shape))
+        plane, shown = named(found["plane"]), named(found["display"])
         contrast, colours = shown["contrast"], shown["colormap"]
         made.append(
             ViewChannel(
                 sources[path],
-                PlaneRef(tuple(int(index) for index in plane["leading"]), plane["channel"]),
+                PlaneRef(
+                    tuple(map(whole, listed(plane["leading"]))), _whole_or_none(plane["channel"])
+                ),
                 Display(
-                    None if contrast is None else (float(contrast[0]), float(contrast[1])),
-                    float(shown["gamma"]),
-                    None if colours is None else np.array(colours, float),
+                    None if contrast is None else _range(contrast),
+                    number(shown["gamma"]),
+                    None if colours is None else _colours(colours),
                 ),
             )
         )
     return ImageView(tuple(made))
 
 
-def _find(found: Mapping[str, Any], folder: Path) -> Path:
-    named = [Path(found["path"])] if found["path"] else []
-    if found["beside"]:
-        named.append(folder / found["beside"])
-    for path in named:
-        if path.exists():
-            return path
-    if named:
-        raise ImageError(f"The image {named[0]} is gone.", "Give the image by its new path.")
-    raise ImageError(
-        "The labels were made from an image that has no file.", "Save the image, and give its path."
+def _axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:
+    """Return the axes of an image; ValueError where they don't fit its shape."""
+    channel, plane_axes = _whole_or_none(found["channel"]), found["plane_axes"]
+    axes = ImageAxes(
+        len(shape),
+        channel,
+        flag(found["rgb"]),
+        text(found["reason"]),
+        None if plane_axes is None else _pair(plane_axes),
     )
+    fits = len(shape) >= 2 + (channel is not None)
+    if fits:
+        taken = [axes.y, axes.x, *([] if channel is None else [channel])]
+        fits = len(set(taken)) == len(taken) and set(taken) <= set(range(len(shape)))
+        fits = fits and (not axes.rgb or (channel == len(shape) - 1 and shape[-1] in (3, 4)))
+    if not fits:
+        raise ValueError("its axes don't fit its shape")
+    return axes
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else whole(value)
+
+
+def _pair(value: object) -> tuple[int, int]:
+    first, second = map(whole, listed(value, 2))
+    return first, second
+
+
+def _range(value: object) -> tuple[float, float]:
+    low, high = map(number, listed(value, 2))
+    return low, high
+
+
+def _colours(value: object) -> npt.NDArray[np.float64]:
+    return np.array([[number(part) for part in listed(colour, 3)] for colour in listed(value)])
+
+
+def _find(found: Mapping[str, Any], folder: Path) -> Path:
+    told = [text(found[key]) for key in ("path", "beside") if found[key]]
+    if not told:
+        raise ImageError(
+            "The labels were made from an image that has no file.",
+            "Save the image, and give its path.",
+        )
+    paths = [folder / one for one in told if not is_on_a_share(one, folder)]
+    for path in paths:
+        if os.path.exists(path):
+            return path
+    if not paths:
+        raise ImageError(
+            f"The note names the image {told[0]} on another computer, which is not opened unasked.",
+            "If you trust it, give the image by its path.",
+        )
+    raise ImageError(f"The image {paths[0]} is gone.", "Give the image by its new path.")
+
+
+def is_on_a_share(path: str, folder: Path) -> bool:
+    """Return whether a path that a note names leads to another computer than its own.
+
+    Windows logs on to each computer that a path names with two slashes in front, and shows it who
+    asks: a stranger's note must not make it do so.
+
+    Parameters
+    ----------
+    path : str
+        What the note says.
+    folder : Path
+        The folder in which it lies.
+    """
+    if len(path) < 2 or path[:2].strip("/\\"):
+        return False
+    share, own = PureWindowsPath(path).drive, PureWindowsPath(folder.absolute()).drive
+    return not share or share.casefold() != own.casefold()

@@ -1,0 +1,100 @@
+"""What the model was shown, out of a note that anybody may have written."""
+
+import json
+import os
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.view_json import is_on_a_share, view_from_json, view_to_json
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Return what is noted of an image, as JSON gives it back."""
+    pixels = np.arange(2 * 9 * 8, dtype=np.uint8).reshape(2, 9, 8)
+    np.save(tmp_path / "a.npy", pixels)
+    view = view_of_array(pixels, plane=[1])
+    paths = {view.channels[0].source.token: tmp_path / "a.npy"}
+    return json.loads(json.dumps(view_to_json(view, paths, tmp_path)))
+
+
+def test_the_same_picture_comes_back(told, tmp_path):
+    view = view_from_json(told, tmp_path)
+
+    np.testing.assert_array_equal(view.rgb()[..., 0], np.load(tmp_path / "a.npy")[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.update(shape=None),
+        lambda one: one["axes"].update(channel=7),
+        lambda one: one["axes"].update(channel=2, plane_axes=[1, 2]),
+        lambda one: one["axes"].update(plane_axes=[1, 1]),
+        lambda one: one["axes"].update(plane_axes=[1, -5]),
+        lambda one: one["axes"].update(rgb=True),
+        lambda one: one["plane"].update(leading=[0.5]),
+        lambda one: one["plane"].update(leading={}),
+        lambda one: one["display"].update(gamma=float("nan")),
+        lambda one: one["display"].update(contrast=[1]),
+        lambda one: one["display"].update(colormap=[[1, 2]]),
+        lambda one: one.update(path=3),
+    ],
+)
+def test_what_does_not_fit_is_refused(told, tmp_path, change):
+    change(told[0])
+
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        view_from_json(told, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["path", "beside"])
+@pytest.mark.parametrize("path", [r"\\host\share\a.npy", "//host/share/a.npy", r"\\?\UNC\h\s\a"])
+def test_another_computer_is_not_asked(told, tmp_path, monkeypatch, key, path):
+    told[0].update({"path": None, "beside": None, key: path})
+    asked, real = [], os.stat
+
+    def stat(place, *args, **kwargs):
+        asked.append(os.fspath(place) if isinstance(place, str | Path) else place)
+        return real(place, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os.path, "exists", lambda place: asked.append(str(place)) or False)
+
+    with pytest.raises(ImageError, match="not opened unasked") as caught:
+        view_from_json(told, tmp_path)
+
+    assert "give the image by its path" in caught.value.hint
+    assert not any("share" in str(place) or "UNC" in str(place) for place in asked)
+
+
+def test_what_lies_beside_is_found_though_the_old_place_was_on_a_share(told, tmp_path):
+    told[0].update(path="//host/share/a.npy")
+
+    assert view_from_json(told, tmp_path).shape == (9, 8)
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "is_elsewhere"),
+    [
+        (r"\\host\share\a.tif", r"\\HOST\share\more", False),
+        (r"\\host\share\a.tif", r"\\host\other", True),
+        (r"\\host\share\a.tif", r"C:\labels", True),
+        (r"/\host/share/a.tif", r"C:\labels", True),
+        (r"\\.\pipe\x", r"C:\labels", True),
+        ("//host", r"C:\labels", True),
+        (r"D:\a.tif", r"C:\labels", False),
+        ("/data/a.tif", "/labels", False),
+        ("", "/labels", False),
+    ],
+)
+def test_which_paths_lead_to_another_computer(path, folder, is_elsewhere):
+    class Folder(PureWindowsPath):
+        def absolute(self):
+            return self
+
+    assert is_on_a_share(path, Folder(folder)) is is_elsewhere
