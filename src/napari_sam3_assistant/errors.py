@@ -14,6 +14,7 @@ Each holds what happened (``message``) and what to do about it (``hint``)::
     │   ├── DeviceUnavailable  the GPU that was asked for does not work
     │   └── OutOfDeviceMemory  the model and the image do not fit into the memory
     ├── ExportError            a result could not be written
+    │   └── NameTaken          a file or a folder of that name is there already
     └── JobCancelled           the user stopped the work
 
 Anything else that is raised is a fault of ours and keeps its traceback.
@@ -82,6 +83,10 @@ class OutOfDeviceMemory(EngineError):
 
 class ExportError(Sam3AssistantError):
     """A result could not be written."""
+
+
+class NameTaken(ExportError):
+    """A file or a folder of that name is there already, and shall not be replaced."""
 
 
 class JobCancelled(Sam3AssistantError):

@@ -1,5 +1,6 @@
 """A scan whose process is killed goes on where it was."""
 
+import json
 import signal
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import zarr
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.io.sidecar import read_sidecar
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
 
@@ -75,3 +77,63 @@ def test_the_next_start_goes_on(image, whole, tmp_path, killed, moment):
         "labels.zarr",
         "labels.zarr.json",
     ]
+
+
+KILL_AT_RENAME = """
+import os, shutil, signal
+def killing(real, at, seen):
+    def act(*arguments, **named):
+        seen.append(arguments)
+        if len(seen) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return act
+if {at}:
+    os.rename = killing(os.rename, {at}, [])
+else:
+    shutil.rmtree = killing(shutil.rmtree, 1, [])
+"""
+
+
+# When the old note has gone; when the new labels have come; when the folder goes.
+@pytest.mark.parametrize("at", [2, 4, 0])
+def test_one_that_replaces_labels_and_is_killed_in_its_last_step_can_be_repeated(
+    image, whole, tmp_path, killed, at
+):
+    np.save(tmp_path / "image.npy", image)
+    output = tmp_path / "labels.zarr"
+    api.scan(image[:200], text="bright spots", output=output, tile=256)
+    code = SCAN.replace("overlap=0.2", "overlap=0.2, overwrite=True")
+
+    killed.run_and_kill(KILL_AT_RENAME.format(at=at) + code, tmp_path / "image.npy", output)
+
+    # Labels never have the note of others.
+    note = tmp_path / "labels.zarr.json"
+    if output.exists() and note.exists():
+        shape = json.loads(note.read_text("utf-8"))["channels"][0]["shape"]
+        assert zarr.open_group(str(output), mode="r")["0"].shape == tuple(shape)
+    again = {"text": "bright spots", "output": output, "tile": 256, "overlap": 0.2}
+    result = api.scan(image, **again, overwrite=True)
+    assert result.objects == whole[1]
+    np.testing.assert_array_equal(zarr.open_group(str(output), mode="r")["0"][...], whole[0])
+    assert read_sidecar(note).channels[0]["shape"] == [400, 500]
+    left = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
+    assert left == ["image.npy", "labels.zarr", "labels.zarr.json"]
+
+
+def test_tiles_of_a_folder_that_was_removed_by_half_are_not_taken(image, whole, tmp_path):
+    output = tmp_path / "labels.zarr"
+    steps = []
+
+    def stop(step):
+        steps.append(step)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.scan(255 - image, text="dark spots", output=output, tile=256, overlap=0.2, on_step=stop)
+    (tmp_path / "labels.zarr.scan" / "scan.json").unlink()
+
+    result = api.scan(image, text="bright spots", output=output, tile=256, overlap=0.2)
+
+    assert result.objects == whole[1]

@@ -1,11 +1,14 @@
 """A file is there completely or as it was."""
 
+import errno
+import os
 import sys
+import threading
 
 import pytest
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import atomic_write, give_name
 
 
 def names(folder):
@@ -93,3 +96,72 @@ def test_others_may_read_the_file_as_any_other(tmp_path):
         draft.write_text("new")
 
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "link to nowhere"])
+def test_a_name_that_is_taken_meanwhile_is_not_replaced(tmp_path, taken):
+    path = tmp_path / "a.txt"
+
+    def write():
+        with atomic_write(path, replace=False) as draft:
+            draft.write_text("new")
+            {"file": path.touch, "folder": path.mkdir}.get(taken, lambda: path.symlink_to("gone"))()
+
+    with pytest.raises(NameTaken, match="exists already"):
+        write()
+
+    assert names(tmp_path) == ["a.txt"]
+    assert not (path.is_file() and path.read_text())
+
+
+# The systems that know no second name for a file can't be had here: what they say is put in.
+@pytest.mark.parametrize("says", [None, errno.EPERM, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_of_many_that_want_a_name_one_gets_it(tmp_path, monkeypatch, says, kind):
+    if says is not None:
+
+        def refuse(*_):
+            raise OSError(says, os.strerror(says))
+
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "wanted"
+    together = threading.Barrier(8)
+    got, told = [], []
+
+    def want(number):
+        draft = tmp_path / f"draft{number}"
+        if kind == "folder":
+            draft.mkdir()
+        (draft / "inside" if kind == "folder" else draft).write_text(str(number))
+        together.wait()
+        try:
+            give_name(draft, path)
+            got.append(number)
+        except NameTaken:
+            told.append(number)
+
+    threads = [threading.Thread(target=want, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(got), len(told)) == (1, 7)
+    content = path / "inside" if kind == "folder" else path
+    assert content.read_text() == str(got[0])
+
+
+def test_a_full_disk_is_not_taken_for_a_name_that_is_taken(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", full)
+
+    with (
+        pytest.raises(ExportError, match="No space left") as caught,
+        atomic_write(tmp_path / "a.txt", replace=False) as draft,
+    ):
+        draft.write_text("new")
+
+    assert not isinstance(caught.value, NameTaken)
+    assert names(tmp_path) == []

@@ -2,8 +2,14 @@
 
 import pytest
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.free_name import (
+    free_name,
+    numbered_name,
+    safe_name,
+    save_under_free_name,
+    split_ending,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,28 @@ def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
     with pytest.raises(ExportError) as caught:
         free_name(tmp_path / ("x" * 5000))
     assert caught.value.hint
+
+
+def test_a_name_that_somebody_takes_while_it_is_written_to_is_left_to_them(tmp_path):
+    tried = []
+
+    def save(path):
+        tried.append(path.name)
+        if len(tried) < 3:
+            path.write_text("somebody else's")
+            raise NameTaken(f"{path} exists already.")
+        path.write_text("ours")
+
+    (tmp_path / "a.tif").write_text("an old one")
+    path = save_under_free_name(tmp_path / "a.tif", save)
+
+    assert tried == ["a_02.tif", "a_03.tif", "a_04.tif"]
+    assert path == tmp_path / "a_04.tif"
+    assert path.read_text() == "ours"
+
+
+def test_links_to_nowhere_and_the_place_of_a_note_are_taken(tmp_path):
+    (tmp_path / "a.tif").symlink_to("gone")
+    (tmp_path / "a_02.tif.json").write_text("{}")
+
+    assert free_name(tmp_path / "a.tif").name == "a_03.tif"

@@ -227,3 +227,27 @@ def test_names_that_are_no_text_come_back(tmp_path):
 
     path.read_bytes().decode("utf-8")
     assert read_sidecar(path).extra == {"source": name}
+
+
+@pytest.mark.parametrize("ending", [".tif", ".npy", ".zarr"])
+def test_the_old_note_goes_before_the_labels_are_replaced(tmp_path, monkeypatch, ending):
+    labels = tmp_path / f"cells{ending}"
+    save = {".zarr": lambda pixels: save_ome_zarr(pixels, labels, LabelAxes.of(2), replace=True)}
+    save = save.get(ending, lambda pixels: save_labels(pixels, labels))
+    save(np.ones((4, 5), np.uint16))
+    path = write_sidecar(labels, note())
+    text, seen = path.read_text(), []
+
+    def look(draft, place, **_):
+        seen.append((path.exists(), labels.exists()))
+        raise PermissionError(13, "Permission denied")
+
+    for module in ("atomic", "ome_zarr_labels"):
+        monkeypatch.setattr(f"napari_sam3_assistant.io.{module}.give_name", look)
+    with pytest.raises(ExportError, match="Permission denied"):
+        save(np.zeros((4, 5), np.uint16))
+
+    assert seen == [(False, True)]
+    # What could not be replaced keeps its note.
+    assert path.read_text() == text
+    assert sorted(tmp_path.iterdir()) == sorted([labels, path])

@@ -1,5 +1,7 @@
 """Results of regions in one file."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,15 @@ def test_nothing_to_merge_or_a_name_that_is_taken(tmp_path):
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(ExportError, match="exists already"):
         list(merge_regions(MergeRequest(PARTS, (4, 5), tmp_path / "a.zarr"), NullReporter()))
+
+
+def test_a_folder_that_vanishes_meanwhile_leaves_no_half_labels(tmp_path):
+    class Reporter(NullReporter):
+        def report(self, progress):
+            if progress.message == "Merging region 2":
+                shutil.rmtree(tmp_path)
+
+    with pytest.raises(ExportError, match=r"vanished|No such file"):
+        list(merge_regions(MergeRequest(PARTS, (300, 300), tmp_path / "b.zarr"), Reporter()))
+
+    assert not (tmp_path / "b.zarr").exists()

@@ -110,18 +110,17 @@ def test_the_scan_of_a_note_is_made_again(result, engine, tmp_path):
         list(rerun(engine, RerunRequest(note, tmp_path), NullReporter()))
 
 
-def test_what_exists_stays_and_what_was_saved_before_is_safe(result, tmp_path):
+def test_what_exists_stays_and_the_next_name_is_taken(result, tmp_path):
     (tmp_path / "b.tif").write_text("mine")
+    sidecar_of(tmp_path / "c.tif").write_text('{"mine": 1}')
     requests = [request_of(result, tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
-    saving = save_results(requests, NullReporter())
 
-    assert next(saving).name == "a.tif"
-    with pytest.raises(ExportError, match="exists already"):
-        next(saving)
+    saved = list(save_results(requests, NullReporter()))
 
-    assert sidecar_of(tmp_path / "a.tif").exists()
+    assert [path.name for path in saved] == ["a.tif", "b_02.tif", "c_02.tif"]
+    assert all(sidecar_of(path).exists() for path in saved)
     assert (tmp_path / "b.tif").read_text() == "mine"
-    assert not (tmp_path / "c.tif").exists()
+    assert sidecar_of(tmp_path / "c.tif").read_text() == '{"mine": 1}'
 
 
 @pytest.mark.parametrize("ending", [".tif", ".npy", ".png", ".zarr"])

@@ -161,3 +161,61 @@ def test_a_killed_save_of_ome_zarr_leaves_no_half_folder(tmp_path, killed, chunk
     said, status = killed.run_python(SAVE.format(chunk=-1), path)
     assert status == 0, said
     np.testing.assert_array_equal(read_image(path).data[...], LABELS)
+
+
+VANISH = """
+import shutil, sys
+from pathlib import Path
+import numpy as np
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.label_stacks import open_label_stack
+from napari_sam3_assistant.io.labels import save_labels
+
+home, kind = Path(sys.argv[1]), sys.argv[2]
+folder = home / "network"
+labels = np.random.default_rng(0).integers(1, 60000, (2, 130, 140)).astype(np.uint32)
+seen, moment = 0, None
+
+def watch(event, arguments):
+    global seen
+    if event in ("open", "os.mkdir", "os.rename") and str(folder) in str(arguments[0]):
+        seen += 1
+        if seen == moment:
+            shutil.rmtree(folder, ignore_errors=True)
+
+def save():
+    path = folder / "a.zarr"
+    if kind == "whole":
+        save_labels(labels, path)
+    else:
+        with open_label_stack(path, labels.shape) as write:
+            for number, plane in enumerate(labels):
+                write(number, plane)
+    return path
+
+sys.addaudithook(watch)
+folder.mkdir()
+save()
+moments, told = seen, 0
+for number in range(1, moments + 1):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    seen, moment = 0, number
+    try:
+        path = save()
+    except ExportError:
+        told += 1
+        assert not (folder / "a.zarr").exists(), number
+    else:
+        if path.exists():  # it may have gone when it was complete
+            moment = None
+            assert (np.asarray(read_image(path).data[...]) == labels).all(), number
+assert moments > 30 and told
+"""
+
+
+@pytest.mark.parametrize("kind", ["whole", "planes"])
+def test_a_folder_that_vanishes_at_any_moment_leaves_no_unreadable_ome_zarr(tmp_path, killed, kind):
+    said, status = killed.run_python(VANISH, tmp_path, kind)
+    assert status == 0, said

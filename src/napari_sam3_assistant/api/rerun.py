@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.api.inputs import opened
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.io.free_name import free_name
+from napari_sam3_assistant.errors import CheckpointNotFound
+from napari_sam3_assistant.io.free_name import free_name, save_under_free_name
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.io.sidecar import read_sidecar
+from napari_sam3_assistant.io.view_json import is_on_a_share
 from napari_sam3_assistant.workflows.rerun import RerunRequest, differences
 from napari_sam3_assistant.workflows.rerun import rerun as _rerun
 from napari_sam3_assistant.workflows.scan import ScanResult
@@ -79,6 +81,12 @@ def rerun(
     """
     path = Path(sidecar).expanduser()
     note = read_sidecar(path)
+    if model_folder is None and is_on_a_share(note.model_folder, path.parent):
+        raise CheckpointNotFound(
+            f"The note names the model folder {note.model_folder} on another computer, which is "
+            "not opened unasked.",
+            "If you trust it, give the model folder by its path.",
+        )
     folder = model_folder or note.model_folder or None
     weights = None if folder is None else Path(folder).expanduser()
     old = path.with_name(path.name.removesuffix(".json"))
@@ -94,5 +102,13 @@ def rerun(
     if isinstance(result, ScanResult):
         target = result.path
     else:
-        save_labels(result.labels, target, note.axes, overwrite=False)
+        axes = note.axes if note.axes and len(note.axes.names) == result.labels.ndim else None
+
+        def save(name: Path) -> None:
+            save_labels(result.labels, name, axes, overwrite=False)
+
+        if output is None:
+            target = save_under_free_name(old, save)
+        else:
+            save(target)
     return Rerun(target, len(result.objects), differences(note, result.engine, weights))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+import shutil
+import uuid
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.drafts import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -33,6 +36,10 @@ _REMEDIES = {
         "Check that the disk or the network folder is connected, or choose another folder.",
     ),
 }
+
+
+# What a system says that knows no second name for a file, as on FAT and some network folders.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 
 
 @contextmanager
@@ -59,13 +66,19 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(
+    path: Path, *, replace: bool = True, naming: AbstractContextManager[object] | None = None
+) -> Iterator[Path]:
     """Give a file to write that takes its final name only when it is complete.
 
     Parameters
     ----------
     path : Path
-        The final file; replaced if it exists. If anything fails it stays as it was.
+        The final file. If anything fails it stays as it was.
+    replace : bool
+        Whether a file of that name is replaced.
+    naming : context manager, optional
+        Is entered when the file is complete, and left when it has its name.
 
     Yields
     ------
@@ -76,6 +89,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     ------
     ExportError
         If the folder is missing or the file can't be written.
+    NameTaken
+        If there is something of that name that shall not be replaced.
     """
     if not path.parent.is_dir():
         raise ExportError(
@@ -88,6 +103,85 @@ def atomic_write(path: Path) -> Iterator[Path]:
             yield draft
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
-            draft.replace(path)
+            with naming or nullcontext():
+                give_name(draft, path, replace=replace)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def give_name(draft: Path, path: Path, *, replace: bool = False) -> None:
+    """Give a finished file or folder its final name, in one step.
+
+    Two processes may want the same name: one of them gets it, the other is told.
+
+    Parameters
+    ----------
+    draft : Path
+        What was written, in the same folder.
+    path : Path
+        The final name.
+    replace : bool
+        Whether a file, or a folder, of that name is replaced.
+
+    Raises
+    ------
+    NameTaken
+        If there is something of that name that shall not be replaced.
+    OSError
+        If the system can't do it.
+    """
+    if replace and not draft.is_dir():
+        draft.replace(path)
+    elif replace and is_there(path):
+        _replace_folder(draft, path)
+    else:
+        try:
+            _take(draft, path)
+        except OSError as exc:
+            if is_there(path):
+                raise NameTaken(f"{path} exists already.", "Choose another name.") from exc
+            raise
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a name is taken, also by a link to nowhere.
+
+    Raises
+    ------
+    OSError
+        If that can't be known, as where the name is too long.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _take(draft: Path, path: Path) -> None:
+    """Take a name that must be free; an empty folder counts as free for a folder."""
+    if draft.is_dir():
+        draft.rename(path)
+        return
+    try:
+        os.link(draft, path)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        path.touch(exist_ok=False)
+        draft.replace(path)
+
+
+def _replace_folder(draft: Path, path: Path) -> None:
+    """Rename a finished folder; the one of that name is removed when the new one is there."""
+    # No draft: whoever is killed in between finds all of it under this name.
+    old = path.with_name(f".{uuid.uuid4().hex}.old")
+    path.rename(old)
+    try:
+        draft.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    superfluous = draft_of(path)
+    old.rename(superfluous)
+    shutil.rmtree(superfluous, ignore_errors=True)

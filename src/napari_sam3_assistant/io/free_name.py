@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import explained, is_there
+from napari_sam3_assistant.io.sidecar import is_note, sidecar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
 _ENDINGS = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".npy", ".png", ".csv")
@@ -35,7 +36,9 @@ def safe_name(text: str) -> str:
 
 
 def free_name(path: Path, taken: Container[str] = ()) -> Path:
-    """Return the path, or the first of ``name_02``, ``name_03``, ... that does not exist.
+    """Return the path, or the first of ``name_02``, ``name_03``, ... that is free now.
+
+    Somebody else may take it before it is written: see :func:`save_under_free_name`.
 
     Parameters
     ----------
@@ -49,13 +52,46 @@ def free_name(path: Path, taken: Container[str] = ()) -> Path:
     ExportError
         If there is none.
     """
+    return next(_free_names(path, taken))
+
+
+def save_under_free_name(path: Path, save: Callable[[Path], object]) -> Path:
+    """Save a file under a path, or the first of ``name_02``, ``name_03``, ... that is free.
+
+    Parameters
+    ----------
+    path : Path
+        The name that is wanted.
+    save : callable
+        Writes the file of a name; raises NameTaken where somebody else has taken it meanwhile.
+
+    Returns
+    -------
+    Path
+        The name that it got.
+
+    Raises
+    ------
+    ExportError
+        If there is none.
+    """
+    names = _free_names(path)
+    while True:
+        name = next(names)
+        try:
+            save(name)
+        except NameTaken:
+            continue
+        return name
+
+
+def _free_names(path: Path, taken: Container[str] = ()) -> Iterator[Path]:
     stem, ending = split_ending(path.name)
     for number in range(1, _MOST):
         name = path.name if number == 1 else f"{stem}_{number:02d}{ending}"
         candidate = path.with_name(name)
-        with explained(candidate):
-            if name.lower() not in taken and not candidate.exists():
-                return candidate
+        if name.lower() not in taken and _is_free(candidate):
+            yield candidate
     raise ExportError(
         f"{path} and {_MOST} names like it exist.", "Choose another name or another folder."
     )
@@ -80,9 +116,15 @@ def numbered_name(folder: Path, stem: str, ending: str) -> Path:
     """
     for number in range(1, _MOST):
         candidate = folder / f"{stem}_{number:02d}{ending}"
-        with explained(candidate):
-            if not candidate.exists():
-                return candidate
+        if _is_free(candidate):
+            return candidate
     raise ExportError(
         f"{folder} holds {_MOST} files named {stem}.", "Choose another name or another folder."
     )
+
+
+def _is_free(path: Path) -> bool:
+    """Return whether nothing has this name, and nobody's file the one of the note beside it."""
+    note = sidecar_of(path)
+    with explained(path):
+        return not is_there(path) and (is_note(note) or not is_there(note))

@@ -13,11 +13,12 @@ import numpy as np
 import tifffile
 from numpy.lib import format as format_
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import check_there, create_ome_zarr
+from napari_sam3_assistant.io.sidecar import without_note
 from napari_sam3_assistant.io.tiff_scale import ome_metadata
 
 if TYPE_CHECKING:
@@ -47,30 +48,35 @@ def check_stack_path(path: str | Path) -> Path:
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
         )
     if os.path.isdir(path):
-        raise ExportError(f"{path} exists already.", "Choose another name.")
+        raise NameTaken(f"{path} exists already.", "Choose another name.")
     return path
 
 
 @contextmanager
 def open_label_stack(
-    path: str | Path, shape: tuple[int, int, int], axes: LabelAxes | None = None
+    path: str | Path,
+    shape: tuple[int, int, int],
+    axes: LabelAxes | None = None,
+    *,
+    replace: bool = True,
 ) -> Iterator[Callable[[int, Any], None]]:
     """Give a function that writes one plane; planes that are not written are 0.
 
-    The file takes its name when the block ends, also when the block is stopped by Ctrl+C: what
-    was written until then is kept. It takes no name when nothing was written, or the block
-    fails otherwise.
+    The file takes its name when the block ends, and none when the block fails. Whoever wants to
+    keep what is written by then ends the block.
 
     Parameters
     ----------
     path : str or Path
-        File that ends in .tif or .tiff (multi-page), .npy or .zarr (OME-Zarr); a file is
-        replaced if it exists.
+        File that ends in .tif or .tiff (multi-page), .npy or .zarr (OME-Zarr).
     shape : tuple of int
         Number of planes, height and width.
     axes : LabelAxes, optional
         Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; NumPy
         files don't hold it.
+    replace : bool
+        Whether a file of that name is replaced, after the note beside it was removed. A folder
+        is never replaced.
 
     Yields
     ------
@@ -81,32 +87,24 @@ def open_label_stack(
     ------
     ExportError
         If it can't be written there.
+    NameTaken
+        If it exists and shall not be replaced.
     """
     path = check_stack_path(path)
-    opener = _zarr_draft if path.suffix.lower() == ".zarr" else _file_draft
-    with opener(path, shape, axes or LabelAxes.of(3)) as array:
-        written = False
+    is_folder = path.suffix.lower() == ".zarr"
+    told = axes or LabelAxes.of(3)
+    with _zarr(path, shape, told) if is_folder else _file(path, shape, told, replace) as array:
 
         def write(plane: int, labels: Any) -> None:  # noqa: ANN401
-            nonlocal written
             with explained(path):
                 array[plane] = np.asarray(labels, np.uint32)
-            written = True
 
-        stopped: KeyboardInterrupt | None = None
-        try:
-            yield write
-        except KeyboardInterrupt as error:
-            if not written:
-                raise
-            stopped = error
-    if stopped is not None:
-        raise stopped
+        yield write
 
 
 @contextmanager
-def _file_draft(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
-    with atomic_write(path) as draft:
+def _file(path: Path, shape: tuple[int, int, int], axes: LabelAxes, replace: bool) -> Iterator[Any]:
+    with atomic_write(path, replace=replace, naming=without_note(path)) as draft:
         if path.suffix.lower() == ".npy":
             array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
         else:
@@ -143,9 +141,10 @@ def _reserve(file: Path) -> None:
 
 
 @contextmanager
-def _zarr_draft(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
+def _zarr(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
     with draft_folder(path) as draft:
         yield create_ome_zarr(draft, shape, axes, called=path)
         with explained(path):
             check_there(draft)
-            draft.rename(path)
+            with without_note(path):
+                give_name(draft, path)

@@ -11,11 +11,11 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import atomic_write, explained, is_there
 from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
-from napari_sam3_assistant.io.sidecar import remove_sidecar
+from napari_sam3_assistant.io.sidecar import without_note
 from napari_sam3_assistant.io.tiff_scale import ome_metadata
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def save_labels(
         Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; the
         other formats don't hold it.
     overwrite : bool
-        Whether a file of that name is replaced, and the note beside it removed. A folder is
-        never replaced.
+        Whether a file of that name is replaced, after the note beside it was removed. A folder
+        is never replaced.
     reporter : Reporter, optional
         Is told of the progress with large folders, and stops the work.
 
@@ -65,20 +65,21 @@ def save_labels(
     ExportError
         If the folder is missing, the ending unknown, the labels don't fit the format or the
         file can't be written.
+    NameTaken
+        If it exists and shall not be replaced.
     """
     path = Path(path)
     check_ending(path)
     with explained(path):
-        if path.exists() and not overwrite:
-            raise ExportError(f"{path} exists already.", "Choose another name.")
+        if not overwrite and is_there(path):
+            raise NameTaken(f"{path} exists already.", "Choose another name.")
     if path.suffix.lower() == ".zarr":
         plain = _compact(np.asarray(labels))
         save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim), reporter)
         return path
     compact = _compact(np.asarray(labels))
-    with atomic_write(path) as draft:
+    with atomic_write(path, replace=overwrite, naming=without_note(path)) as draft:
         _WRITERS[path.suffix.lower()](draft, compact, axes)
-    remove_sidecar(path)
     return path
 
 

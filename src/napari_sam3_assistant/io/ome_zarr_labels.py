@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
-import shutil
-import uuid
+import os
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ import numpy as np
 import zarr
 
 from napari_sam3_assistant.core.progress import NullReporter, Progress
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import explained
-from napari_sam3_assistant.io.drafts import draft_folder, draft_of
-from napari_sam3_assistant.io.sidecar import remove_sidecar
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import explained, give_name
+from napari_sam3_assistant.io.drafts import draft_folder
+from napari_sam3_assistant.io.sidecar import without_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,14 +68,15 @@ def create_ome_zarr(
         If it can't be written.
     """
     with explained(called or path):
-        return _create(path, shape, axes, dtype)
+        return _create(path, shape, axes, dtype)[1]
 
 
-def _create(path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str) -> Any:  # noqa: ANN401
+def _create(path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str) -> tuple[Any, Any]:
+    """Make the folder with one level, and return its group and the level."""
     group = zarr.open_group(str(path), mode="w", zarr_format=2)
     array = _add_level(group, 0, tuple(shape), axes, dtype)
     _describe(group, axes, 1)
-    return array
+    return group, array
 
 
 def create_pyramid(
@@ -148,9 +148,13 @@ def open_levels(path: Path, *, writable: bool = False) -> tuple[Any, ...]:
     return tuple(group[level["path"]] for level in listed[0]["datasets"])
 
 
-def _add_levels(path: Path, axes: LabelAxes, reporter: Reporter) -> None:
-    group = zarr.open_group(str(path), mode="r+", zarr_format=2)
-    level: Any = group["0"]
+def _add_levels(
+    group: Any,  # noqa: ANN401 - zarr is untyped here
+    level: Any,  # noqa: ANN401
+    axes: LabelAxes,
+    reporter: Reporter,
+) -> None:
+    """Add the smaller levels to a group whose largest one is written."""
     count = levels_of(level.shape)
     for number in range(1, count):
         reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
@@ -201,16 +205,18 @@ def save_ome_zarr(
     Raises
     ------
     ExportError
-        If it exists or can't be written.
+        If it can't be written.
+    NameTaken
+        If it exists and shall not be replaced.
     """
     told = reporter or NullReporter()
     if not path.parent.is_dir():
         raise ExportError(
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
         )
-    if path.exists() and not replace:
-        raise ExportError(f"{path} exists already.", "Choose another name.")
-    if path.exists() and not is_zarr(path):
+    if os.path.lexists(path) and not replace:
+        raise NameTaken(f"{path} exists already.", "Choose another name.")
+    if os.path.lexists(path) and not is_zarr(path):
         raise ExportError(
             f"{path} exists and is no zarr folder; it was left as it is.", "Choose another name."
         )
@@ -218,16 +224,16 @@ def save_ome_zarr(
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
         with explained(path):
-            array = _create(draft, labels.shape, axes, plain)
+            group, array = _create(draft, labels.shape, axes, plain)
             keys = list(_blocks(tuple(labels.shape), array.chunks))
             for done, key in enumerate(keys):
                 told.report(Progress(done, len(keys), f"Saving {path.name}"))
                 array[key] = np.asarray(labels[key])
             check_there(draft)
-            _add_levels(draft, axes, told)
+            _add_levels(group, array, axes, told)
             check_there(draft)
-            _give_name(draft, path)
-    remove_sidecar(path)
+            with without_note(path):
+                give_name(draft, path, replace=replace)
     return path
 
 
@@ -235,33 +241,16 @@ def check_there(draft: Path) -> None:
     """Raise unless the folder of an image is the one that was made.
 
     zarr makes folders that are missing, also those of a network path that has gone: what was
-    written before is not in them, such as what says that it is a group.
+    written before is not in them. What describes the group is written again with each of its
+    attributes; what describes the largest level only once, when it is made.
 
     Raises
     ------
     FileNotFoundError
         If it is another one, or none.
     """
-    if not (draft / ".zgroup").exists():
+    if not (draft / "0" / ".zarray").exists():
         raise FileNotFoundError(errno.ENOENT, "its folder vanished meanwhile")
-
-
-def _give_name(draft: Path, path: Path) -> None:
-    """Rename a finished folder; one of that name is removed when the new one is there."""
-    if not path.exists():
-        draft.rename(path)
-        return
-    # No draft: whoever is killed in between finds all of it under this name.
-    old = path.with_name(f".{uuid.uuid4().hex}.old")
-    path.rename(old)
-    try:
-        draft.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    superfluous = draft_of(path)
-    old.rename(superfluous)
-    shutil.rmtree(superfluous, ignore_errors=True)
 
 
 def is_zarr(path: Path) -> bool:

@@ -14,11 +14,12 @@ At the end the labels take their final name, ``labels.zarr``, and the folder goe
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 import zipfile
 import zlib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,12 @@ import numpy as np
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write, explained
-from napari_sam3_assistant.io.drafts import process_mark, runs
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name, is_there
+from napari_sam3_assistant.io.drafts import draft_of, process_mark, runs
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
-from napari_sam3_assistant.io.sidecar import write_sidecar
+from napari_sam3_assistant.io.ome_zarr_labels import check_there
+from napari_sam3_assistant.io.sidecar import without_note, write_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,9 +100,11 @@ class ScanFolder:
         self.labels_path = self.path / "labels.zarr"
         self._overwrite = overwrite
         self._claim = self.path / f"writer-{process_mark()}-{uuid.uuid4().hex[:8]}"
-        if output.exists() and not overwrite:
+        with explained(output):
+            taken = is_there(output) and not overwrite
+        if taken:
             self._remove_if_finished()
-            raise ExportError(
+            raise NameTaken(
                 f"{output} exists already.", "Choose another name, or ask to overwrite it."
             )
         self._open({"version": _VERSION, **identity})
@@ -116,7 +120,10 @@ class ScanFolder:
                         f"{self.path} holds another scan that is not finished.",
                         "Choose another name for the labels, or ask to overwrite it.",
                     )
-                shutil.rmtree(self.path)
+                self._remove()
+            elif not note.exists() and (self.path / "tiles").exists():
+                # Nobody knows of which scan these tiles are.
+                self._remove()
             (self.path / "tiles").mkdir(parents=True, exist_ok=True)
             self._claim.touch()
         try:
@@ -141,7 +148,14 @@ class ScanFolder:
     def _remove_if_finished(self) -> None:
         """Remove what a process left that was killed after the labels got their final name."""
         if (self.path / "scan.json").exists() and not self.labels_path.exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self._remove()
+
+    def _remove(self) -> None:
+        """Remove the folder; a scan that begins meanwhile finds all of it, or nothing."""
+        away = draft_of(self.path)
+        self.path.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
 
     def _tile(self, number: int) -> Path:
         return self.path / "tiles" / f"{number:05d}.npz"
@@ -223,26 +237,51 @@ class ScanFolder:
             If it can't be written.
         """
         with explained(self.output):
-            if self.output.exists():
-                if not self._overwrite:
-                    raise ExportError(
-                        f"{self.output} was made by somebody else while the scan ran; the scan is "
-                        f"complete in {self.labels_path}.",
-                        "Move one of the two, and start the scan again.",
-                    )
-                self.output.rename(self.path / "replaced.zarr")
-            write_sidecar(self.output, note)
-            self.labels_path.rename(self.output)
+            check_there(self.labels_path)
+            replaces = is_there(self.output)
+            if replaces and not self._overwrite:
+                raise self._made_meanwhile()
+            with without_note(self.output) if replaces else nullcontext():
+                if replaces:
+                    # By a name of its own: an earlier start may have been killed at this place.
+                    self.output.rename(self.path / f"replaced-{uuid.uuid4().hex}.zarr")
+                self._give_name(note)
         # What is left is no longer needed; if it can't be removed now, nothing is lost.
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self._remove()
         return self.output
+
+    def _give_name(self, note: Sidecar) -> None:
+        """Write the note and give the labels their name; without the name no note stays."""
+        written = write_sidecar(self.output, note)
+        ours = written.stat()
+        try:
+            give_name(self.labels_path, self.output)
+        except (OSError, NameTaken) as exc:
+            with suppress(OSError):
+                if os.path.samestat(ours, written.stat()):
+                    written.unlink()
+            if isinstance(exc, NameTaken):
+                raise self._made_meanwhile() from exc
+            raise
+
+    def _made_meanwhile(self) -> NameTaken:
+        return NameTaken(
+            f"{self.output} was made by somebody else while the scan ran; the scan is complete in "
+            f"{self.labels_path}.",
+            "Move one of the two, and start the scan again.",
+        )
 
     def leave(self) -> None:
         """Let others go on; the folder goes if no tile was finished."""
-        with suppress(OSError):
+        try:
             self._claim.unlink()
+        except OSError:
+            # The folder has gone, and if there is one it is of another scan.
+            return
         if not any((self.path / "tiles").glob("*.npz")):
-            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self._remove()
 
 
 def scan_folder_of(output: Path) -> Path:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import zlib
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
-from napari_sam3_assistant.io.atomic import atomic_write, explained
+from napari_sam3_assistant.errors import ExportError, NameTaken, Sam3AssistantError
+from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name
+from napari_sam3_assistant.io.drafts import draft_of
 from napari_sam3_assistant.io.json_values import flag, listed, named, number, text, whole
 from napari_sam3_assistant.io.label_axes import LabelAxes, in_order
 from napari_sam3_assistant.io.prompt_json import (
@@ -28,7 +30,7 @@ from napari_sam3_assistant.io.prompt_json import (
 from napari_sam3_assistant.io.regular_files import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -143,7 +145,7 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
     }
     path = sidecar_of(labels)
     if path.exists() and not is_note(path):
-        raise ExportError(f"{path} exists already and is no note of labels.", "Rename it.")
+        raise NameTaken(f"{path} exists already and is no note of labels.", "Rename it.")
     # Names that are no text to the system come out as \udcff, which JSON reads back.
     with (
         atomic_write(path) as draft,
@@ -161,20 +163,39 @@ def _text(content: object, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, ensure_ascii=False)
 
 
-def remove_sidecar(labels: Path) -> None:
-    """Remove the note beside labels that were replaced: it says what made the earlier ones.
+@contextmanager
+def without_note(labels: Path) -> Iterator[None]:
+    """Remove the note beside labels before the block replaces them: it is of the earlier ones.
 
-    A file of that name that is no note stays.
+    Whoever is stopped in between leaves labels without a note, never with a wrong one. Where the
+    block fails the note comes back. A file of that name that is no note stays.
+
+    Parameters
+    ----------
+    labels : Path
+        The final name of the labels.
 
     Raises
     ------
     ExportError
         If it can't be removed.
     """
-    path = sidecar_of(labels)
-    if is_note(path):
-        with explained(path):
-            path.unlink()
+    note = sidecar_of(labels)
+    if not is_note(note):
+        yield
+        return
+    aside = draft_of(note)
+    with explained(note):
+        note.rename(aside)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, NameTaken):
+            give_name(aside, note)
+        raise
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def is_note(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import JobCancelled, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import explained
-from napari_sam3_assistant.io.free_name import free_name, safe_name
+from napari_sam3_assistant.io.free_name import safe_name, save_under_free_name
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import save_labels
@@ -244,7 +244,6 @@ class _Run:
         folder = request.output / self.image.folder
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        path = free_name(folder / f"{self.image.stem}{label}_mask{request.ending}")
         axes = _axes(loaded, view, result.labels.ndim)
         recipe = Recipe(
             view,
@@ -259,7 +258,10 @@ class _Run:
         )
         objects = [described(record, plane) for plane, record in result.objects]
         note = sidecar_for(recipe, folder, objects, _plain(self.identity))
-        save_labels(result.labels, path, axes, overwrite=False)
+        path = save_under_free_name(
+            folder / f"{self.image.stem}{label}_mask{request.ending}",
+            lambda name: save_labels(result.labels, name, axes, overwrite=False),
+        )
         # The note comes last: labels without one are not finished, and are made again.
         write_sidecar(path, note)
         return FolderRow(

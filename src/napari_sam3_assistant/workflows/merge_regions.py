@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.errors import ExportError, MaskError
-from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.errors import MaskError, NameTaken
+from napari_sam3_assistant.io.atomic import explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.ome_zarr_labels import check_there
+from napari_sam3_assistant.io.sidecar import without_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +72,8 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
     if not request.parts:
         raise MaskError("There are no results of regions to merge.", "Run a region first.")
     output = request.output
-    if output.exists():
-        raise ExportError(f"{output} exists already.", "Choose another name.")
+    if os.path.lexists(output):
+        raise NameTaken(f"{output} exists already.", "Choose another name.")
     with draft_folder(output) as draft:
         with GrowingLabels(draft, request.shape, request.axes, called=output) as merged:
             last = 0
@@ -82,5 +85,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
                 last += int(labels.max(initial=0))
         reporter.check()
         with explained(output):
-            draft.rename(output)
+            check_there(draft)
+            with without_note(output):
+                give_name(draft, output)
     yield output

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.sidecar import write_sidecar
 from napari_sam3_assistant.workflows.recipe import sidecar_for
@@ -31,7 +33,8 @@ class SaveRequest:
     labels : ndarray of int, shape (..., H, W)
         Object ids.
     path : Path
-        File that does not exist; its ending chooses the format.
+        File whose ending chooses the format; if it exists, ``name_02``, ``name_03``, ... is
+        taken.
     axes : LabelAxes or None
         Names of the axes, and the size of a pixel; by default those of the recipe.
     recipe : Recipe or None
@@ -69,7 +72,7 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
     Raises
     ------
     ExportError
-        If a file exists or can't be written.
+        If a file can't be written.
     """
     for done, request in enumerate(requests):
         reporter.report(Progress(done, len(requests), f"Saving {request.path.name}"))
@@ -80,7 +83,8 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
             else sidecar_for(request.recipe, request.path.parent, request.objects)
         )
         axes = request.axes or (request.recipe.axes if request.recipe else None)
-        save_labels(request.labels, request.path, axes, overwrite=False, reporter=reporter)
+        save = partial(save_labels, request.labels, axes=axes, overwrite=False, reporter=reporter)
+        path = save_under_free_name(request.path, save)
         if note is not None:
-            write_sidecar(request.path, note)
-        yield request.path
+            write_sidecar(path, note)
+        yield path

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.label_stacks import open_label_stack
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.sidecar import write_sidecar
@@ -87,7 +88,7 @@ def save_stack(
     reporter : Reporter
         Is told of the progress, and stops the work.
     overwrite : bool
-        Whether a file of that name is replaced.
+        Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
 
     Yields
     ------
@@ -97,25 +98,30 @@ def save_stack(
     Raises
     ------
     ExportError
-        If it exists, or can't be written.
+        If it can't be written.
     """
     path = request.path
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} exists already.", "Choose another name.")
     recipe = request.recipe
     # The weights are read first: if they are gone, no labels are left without their note.
     note = (
         None if recipe is None else sidecar_for(recipe, path.parent, request.objects, request.extra)
     )
-    if request.labels is not None:
-        save_labels(request.labels, path, request.axes, overwrite=overwrite, reporter=reporter)
-    else:
-        with open_label_stack(path, request.shape, request.axes) as write:
+
+    def save(name: Path) -> None:
+        if request.labels is not None:
+            save_labels(request.labels, name, request.axes, overwrite=overwrite, reporter=reporter)
+            return
+        with open_label_stack(name, request.shape, request.axes, replace=overwrite) as write:
             for frame in range(request.shape[0]):
                 told = f"Saving frame {frame + 1} of {request.shape[0]}"
                 reporter.report(Progress(frame, request.shape[0], told))
                 write(frame, request.read(frame))
+
+    if overwrite:
+        save(path)
+    else:
+        path = save_under_free_name(path, save)
     if note is not None:
         write_sidecar(path, note)
     yield path
