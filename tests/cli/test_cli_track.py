@@ -11,6 +11,7 @@ import zarr
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_frames import TrackFrames
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.sidecar import read_sidecar
 
@@ -131,25 +132,43 @@ def test_the_progress_line_tells_the_time_left(file, tmp_path, capsys, monkeypat
     assert re.search(r"Frame 5: 1 object, [\d.e+]+ frames/s, \d+ s left", " ".join(said))
 
 
-def test_ctrl_c_keeps_what_is_done(file, tmp_path, capsys, monkeypatch):
-    output = tmp_path / "labels.tif"
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped"),
+        (MemoryError(), 2, "not enough free memory"),
+        (ImageError("It can't be read.", "Look."), 2, "It can't be read. Look."),
+        (ZeroDivisionError("a fault of ours"), None, ""),
+    ],
+)
+@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+def test_what_is_done_stays_whatever_ends_the_work(
+    file, tmp_path, capsys, monkeypatch, error, status, said, ending
+):
+    output = tmp_path / f"labels{ending}"
     following = TrackFrames.__next__
 
     def interrupted(frames):
         result = following(frames)
         if result.frame == 5:
-            raise KeyboardInterrupt
+            raise error
         return result
 
     monkeypatch.setattr(TrackFrames, "__next__", interrupted)
     arguments = ["--frame", "3", "--point", "20,30", "-o", str(output)]
-    assert main(["track", str(file), *arguments, "--csv", str(tmp_path / "a.csv")]) == 130
+    command = ["track", str(file), *arguments, "--csv", str(tmp_path / "a.csv")]
+    if status is None:
+        with pytest.raises(ZeroDivisionError):
+            main(command)
+    else:
+        assert main(command) == status
+    monkeypatch.undo()
 
-    labels = tifffile.imread(output)
+    labels = np.asarray(read_image(output).data[...])
     assert [bool(plane.any()) for plane in labels] == [False] * 3 + [True] * 2 + [False] * 2
     told = capsys.readouterr()
     assert "1 object on 2 frames" in told.out
-    assert "Stopped" in told.err
+    assert said in told.err
     with (tmp_path / "a.csv").open() as table:
         assert [row["frame"] for row in csv.DictReader(table)] == ["3", "4"]
     assert_rerun_makes_the_same(output, capsys)

@@ -227,3 +227,16 @@ def test_long_phrases_make_no_long_names(engine, request_of):
     assert row.status == "done"
     assert row.labels.startswith("img.001_a_b_")
     assert len(row.labels) < 100
+
+
+def test_an_image_that_the_memory_does_not_hold_costs_itself(engine, request_of, monkeypatch):
+    def save(labels, path, *_, **__):
+        if path.name.startswith("img.002"):
+            raise MemoryError
+        return save_labels(labels, path)
+
+    monkeypatch.setattr("napari_sam3_assistant.workflows.folder.save_labels", save)
+    rows = run(engine, request_of(pattern="[is][am]*"))
+
+    assert [row.status for row in rows] == ["done", "failed", "done", "done"]
+    assert "not enough free memory" in rows[1].message

@@ -21,7 +21,7 @@ from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
-from napari_sam3_assistant.errors import JobCancelled, PromptError
+from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.workflows.track import Tracking, TrackRequest, track
 from napari_sam3_assistant.workflows.track_checks import check_prompts
 
@@ -314,3 +314,41 @@ def test_a_removed_object_is_gone(tracking):
     results = list(tracking.propagate(Span(first=4, last=6), REPORTER))
 
     assert ids_of(results) == {4: [2], 5: [2], 6: [2]}
+
+
+class OneBroken:
+    """A stack of which one frame can't be read, as of a damaged file."""
+
+    shape, dtype = SHAPE, np.dtype(np.uint8)
+
+    def __init__(self, frame):
+        self._frame = frame
+
+    def __getitem__(self, key):
+        if key[0] == self._frame:
+            raise OSError("a damaged frame")
+        return cells()[key]
+
+
+@pytest.mark.parametrize(
+    ("broken", "frames"),
+    [(8, [5, 6, 7, 4, 3, 2, 1, 0]), (2, [5, 6, 7, 8, 9, 10, 11, 4, 3])],
+)
+def test_a_frame_that_can_not_be_read_costs_what_lies_behind_it(engine, broken, frames):
+    tracking = Tracking(engine, source(OneBroken(broken)))
+    tracking.add({5: PromptSet(masks=(disc(16),))}, REPORTER)
+    whole = Tracking(engine, source())
+    whole.add({5: PromptSet(masks=(disc(16),))}, REPORTER)
+    expected = {result.frame: result.labels for result in whole.propagate(Span(), REPORTER)}
+    done = []
+
+    def follow():
+        for result in tracking.propagate(Span(), REPORTER):
+            done.append(result)
+
+    with pytest.raises(ImageError, match="a damaged frame"):
+        follow()
+
+    assert frames_of(done) == frames
+    for result in done:
+        np.testing.assert_array_equal(result.labels, expected[result.frame])

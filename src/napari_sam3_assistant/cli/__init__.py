@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
 from napari_sam3_assistant.errors import Sam3AssistantError
+from napari_sam3_assistant.workflows.folder import NO_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         sys.stderr.write(f"napari-sam3: {error.filename or 'A file'}: {error.strerror or error}.\n")
+        return 2
+    except MemoryError:
+        sys.stderr.write(f"napari-sam3: {NO_MEMORY}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("napari-sam3: Stopped.\n")

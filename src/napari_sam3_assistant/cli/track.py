@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="follow objects through a stack or a video",
         description=(
             "Spread prompts on one or more slices through a stack. Ctrl+C stops it; the slices "
-            "that are done are kept."
+            "that are done are kept, whatever ends the work."
         ),
     )
     parser.add_argument("stack", type=path_of, metavar="STACK", help="TIFF, NumPy or zarr")
@@ -154,32 +154,35 @@ def _write(
     shape: tuple[int, int, int],
     axes: LabelAxes,
 ) -> None:
-    """Write each frame, note and table, and say what was done, also when it was stopped."""
+    """Write each frame, note and table, and say what was done, whatever ends the work."""
     ids: set[int] = set()
     frames: set[int] = set()
     table = TrackTable()
     began = time.monotonic()
-    stopped: KeyboardInterrupt | None = None
+    stopped: BaseException | None = None
     try:
         with open_label_stack(output, shape, axes) as write:
-            for result in results:
-                write(result.frame, result.labels)
-                results.written(result)
-                frames.add(result.frame)
-                table.add(result)
-                ids |= {record.id for record in result.objects}
-                for note in result.notes:
-                    say(note)
-    except KeyboardInterrupt as error:
-        if not frames:
-            raise
-        stopped = error
-    results.save_note(output, chosen.stack, axes, table)
-    count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
-    say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
-    say(str(output))
-    if chosen.csv is not None:
-        say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes.scale, axes.units))))
+            try:
+                for result in results:
+                    write(result.frame, result.labels)
+                    results.written(result)
+                    frames.add(result.frame)
+                    table.add(result)
+                    ids |= {record.id for record in result.objects}
+                    for note in result.notes:
+                        say(note)
+            except BaseException as error:
+                if not frames:
+                    raise
+                # It is raised again when all that is done is safe.
+                stopped = error
+        results.save_note(output, chosen.stack, axes, table)
+        count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
+        say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
+        say(str(output))
+    finally:
+        if chosen.csv is not None and frames:
+            say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes.scale, axes.units))))
     if stopped is not None:
         raise stopped
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.io.sidecar import Sidecar
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
+NO_MEMORY = "The computer has not enough free memory. Close other programs, or use a smaller image."
 SUMMARY = "sam3_summary.csv"
 _HEADER = ("image", "phrase", "status", "objects", "seconds", "labels", "message")
 
@@ -172,6 +173,8 @@ def segment_folder(
                         raise
                     except Sam3AssistantError as error:
                         row = FolderRow(name, run.phrase, "failed", message=str(error))
+                    except MemoryError:
+                        row = FolderRow(name, run.phrase, "failed", message=NO_MEMORY)
                     left = pace.step()
                 rows.append(row)
                 yield row

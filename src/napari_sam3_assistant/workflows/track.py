@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult, Span
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.workflows.pace import Pace, duration
 from napari_sam3_assistant.workflows.track_checks import check_prompts
 from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver
@@ -232,6 +232,8 @@ class Tracking:
 
         Raises
         ------
+        ImageError
+            If a frame can't be read; raised when the passes that don't need it are done.
         JobCancelled
             If the user stopped the work.
         """
@@ -239,23 +241,29 @@ class Tracking:
             return
         total, done = sum(map(len, orders)), 0
         began, pace = time.monotonic(), Pace(total)
+        broken: ImageError | None = None
         for number, order in enumerate(orders):
             later = set(itertools.chain.from_iterable(orders[number + 1 :]))
-            lost = 0
-            for found in self._track.propagate(order, reporter):
-                result = self._result(found, self._earlier.pop(found.frame, ()))
-                if found.frame in later:
-                    self._earlier[found.frame] = result.objects
-                yield result
-                done += 1
-                speed = done / max(time.monotonic() - began, 1e-9)
-                reporter.report(Progress(done, total, _told(result, speed, pace.step())))
-                lost = 0 if found.objects or self._ahead(found.frame, order) else lost + 1
-                if stop_after_lost is not None and lost >= stop_after_lost:
-                    skipped = len(order) - order.index(found.frame) - 1
-                    total -= skipped
-                    pace.leave_out(skipped)
-                    break
+            lost, left = 0, len(order)
+            try:
+                for found in self._track.propagate(order, reporter):
+                    result = self._result(found, self._earlier.pop(found.frame, ()))
+                    if found.frame in later:
+                        self._earlier[found.frame] = result.objects
+                    yield result
+                    done, left = done + 1, left - 1
+                    speed = done / max(time.monotonic() - began, 1e-9)
+                    reporter.report(Progress(done, total, _told(result, speed, pace.step())))
+                    lost = 0 if found.objects or self._ahead(found.frame, order) else lost + 1
+                    if stop_after_lost is not None and lost >= stop_after_lost:
+                        break
+            except ImageError as error:
+                # A frame that can't be read ends its pass; the others don't come by.
+                broken = broken or error
+            total -= left
+            pace.leave_out(left)
+        if broken is not None:
+            raise broken
 
     def close(self) -> None:
         """Forget the objects and free what they hold."""
