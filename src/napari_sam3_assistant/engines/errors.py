@@ -18,6 +18,7 @@ from napari_sam3_assistant.errors import (
     DeviceUnavailable,
     EngineError,
     OutOfDeviceMemory,
+    Sam3AssistantError,
 )
 
 if TYPE_CHECKING:
@@ -187,3 +188,41 @@ class map_engine_errors:
             gc.collect()
             free_cache()
         raise mapped from exc
+
+
+class reading_files:
+    """Raise CheckpointInvalid in place of what foreign code makes of foreign files.
+
+    To be put around the calls that hand a model folder's files to a library, and nothing else:
+    on damaged bytes these raise errors of any kind, such as KeyError, ZeroDivisionError, the bare
+    Exception of ``tokenizers`` or the PanicException of code in Rust. Errors of ours, of the device
+    and of memory go on as they are.
+
+    Parameters
+    ----------
+    what : str
+        What can't be read, for the user.
+    remedy : str
+        What to do about it.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self._what = what
+        self._remedy = remedy
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise our error from a foreign one."""
+        if exc is None or isinstance(exc, Sam3AssistantError) or engine_error(exc) is not None:
+            return
+        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+            raise CheckpointInvalid(
+                f"{self._what} ({type(exc).__name__}: {_first_line(exc)})", self._remedy
+            ) from exc

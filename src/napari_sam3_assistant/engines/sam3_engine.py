@@ -18,7 +18,7 @@ from napari_sam3_assistant.engines.targets import numbered, segment_targets
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any
@@ -160,7 +160,7 @@ class Sam3Engine(ABC, Generic[M, E]):
         OutOfDeviceMemory
             If the image does not fit beside the model.
         """
-        with self._working(reporter) as model:
+        with self._working(reporter, "encode") as model:
             return self._embed(model, image, reporter)
 
     def predict(
@@ -201,7 +201,7 @@ class Sam3Engine(ABC, Generic[M, E]):
             self._turns.check()
             reporter.check()
 
-        with self._working(reporter) as model:
+        with self._working(reporter, prompts.kinds) as model:
             finder = self._finder
             if prompts.kinds & _GROUNDED and finder is not None:
                 found = finder.find(embedding, prompts, options.threshold, reporter, check)
@@ -222,11 +222,11 @@ class Sam3Engine(ABC, Generic[M, E]):
             free_cache()
 
     @contextmanager
-    def _working(self, reporter: Reporter) -> Iterator[M]:
-        """Wait for this caller's turn and give the model, ready to be called."""
+    def _working(self, reporter: Reporter, part: Hashable = "track") -> Iterator[M]:
+        """Wait for this caller's turn and give the model, ready for calls of a part of it."""
         with self._turns.turn(reporter), map_engine_errors():
             model = self.model
-            with self._calls(model):
+            with self._calls(model, part):
                 yield model
 
     @abstractmethod
@@ -242,8 +242,8 @@ class Sam3Engine(ABC, Generic[M, E]):
         """Return what finds concepts with the weights."""
 
     @abstractmethod
-    def _calls(self, model: M) -> AbstractContextManager[object]:
-        """Return the context of every call of the model."""
+    def _calls(self, model: M, part: Hashable) -> AbstractContextManager[object]:
+        """Return the context of every call of a part of the model."""
 
     @abstractmethod
     def _embed(self, model: M, image: npt.NDArray[np.uint8], reporter: Reporter) -> E:

@@ -7,7 +7,9 @@ with the names, and the data of the tensors are files of their own.
 from __future__ import annotations
 
 import pickletools
+import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import CheckpointInvalid
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
 
 # The pickle of a real checkpoint has less than 1 MB: names, shapes and file numbers.
 _MAX_PICKLE = 64 * 2**20
+# What zipfile and pickletools raise on damaged bytes.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,  # of encrypted files, and NotImplementedError of packings that nobody uses
+    ValueError,
+    LookupError,
+    OverflowError,
+)
 _AGAIN = "Download the file again, whole."
 
 
@@ -37,15 +50,16 @@ def read_strings(path: Path) -> tuple[str, ...]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entry = next(
-                (item for item in archive.infolist() if item.filename.endswith("/data.pkl")), None
-            )
-            if entry is None or entry.file_size > _MAX_PICKLE:
+            entries = archive.infolist()
+            entry = next((item for item in entries if item.filename.endswith("/data.pkl")), None)
+            # PyTorch packs nothing, so that what is packed may become far larger than the file.
+            packed = any(item.compress_type != zipfile.ZIP_STORED for item in entries)
+            if entry is None or packed or entry.file_size > _MAX_PICKLE:
                 raise CheckpointInvalid(
                     f"{path.name} is a zip archive, but not one of PyTorch weights.", _AGAIN
                 )
             pickled = archive.read(entry)
-    except (zipfile.BadZipFile, EOFError) as exc:
+    except _DAMAGED as exc:
         # The table of contents stands at the end of the file: an incomplete one has none.
         raise CheckpointInvalid(
             f"{path.name} is not a readable PyTorch archive; the download may be incomplete.",
@@ -55,5 +69,5 @@ def read_strings(path: Path) -> tuple[str, ...]:
         return tuple(
             argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)
         )
-    except ValueError as exc:
+    except _DAMAGED as exc:
         raise CheckpointInvalid(f"The list of names in {path.name} is damaged.", _AGAIN) from exc

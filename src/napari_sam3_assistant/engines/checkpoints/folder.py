@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 BPE_FILES = ("bpe_simple_vocab_16e6.txt.gz", "merges.txt.gz", "merges.txt")
 _MODEL_TYPE = "sam3_video"
 _TRANSFORMERS_PREFIXES = ("detector_model.", "tracker_model.", "tracker_neck.")
 _META_PREFIXES = ("detector.", "tracker.")
 # Only the multiplex checkpoint of SAM 3.1 nests the tracker's model.
 _MULTIPLEX_PREFIX = "tracker.model."
+# Ten times the largest, tokenizer.json.
+_MAX_SETTINGS = 40 * 2**20
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
@@ -49,10 +52,20 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
     FolderReport
         Each thing that was looked at, and the weights that can be used.
     """
-    wrong = _not_a_folder(path)
-    if wrong is not None:
-        return FolderReport(None, (wrong,))
-    folder = Path(str(path)).expanduser()
+    try:
+        wrong = _not_a_folder(path)
+        if wrong is None:
+            return _inspect(Path(str(path)).expanduser())
+    except (OSError, RuntimeError) as exc:
+        # RuntimeError: of a home folder that nobody has.
+        reason = getattr(exc, "strerror", None) or exc
+        wrong = Finding(
+            False, f"{path} can't be looked into: {reason}.", "Choose another folder.", missing=True
+        )
+    return FolderReport(None, (wrong,))
+
+
+def _inspect(folder: Path) -> FolderReport:
     findings: list[Finding] = []
     weights: list[WeightsFile] = []
     present = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
@@ -171,15 +184,13 @@ def _json_file(file: Path) -> Finding:
     """Return the finding on a configuration file."""
     again = f"Download {file.name} of facebook/sam3 again."
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        return Finding(False, f"{file.name} can't be read: {exc}.", again, _FOR_TRANSFORMERS)
-    if not isinstance(content, dict):
-        return Finding(False, f"{file.name} holds no JSON object.", again, _FOR_TRANSFORMERS)
+        content = read_settings(file)
+    except CheckpointInvalid as exc:
+        return Finding(False, exc.message, again, _FOR_TRANSFORMERS)
     if file.name == "config.json" and content.get("model_type") != _MODEL_TYPE:
         return Finding(
             False,
-            f"config.json is of a model of type '{content.get('model_type')}', "
+            f"config.json is of a model of type {content.get('model_type')!r:.60}, "
             f"SAM 3 is of type '{_MODEL_TYPE}'.",
             "Choose the folder of facebook/sam3.",
             _FOR_TRANSFORMERS,
@@ -187,13 +198,38 @@ def _json_file(file: Path) -> Finding:
     return Finding(True, f"{file.name} is readable.", concerns=_FOR_TRANSFORMERS)
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a JSON file of a model folder holds.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If it is larger than such files are, no JSON object, or has numbers that are none.
+    """
+    again = f"Download {file.name} of facebook/sam3 again."
+    try:
+        size = file.stat().st_size
+        if size > _MAX_SETTINGS:
+            raise CheckpointInvalid(f"{file.name} can't be read: it has {size:,} bytes.", again)
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError) as exc:
+        raise CheckpointInvalid(f"{file.name} can't be read: {exc}.", again) from exc
+    except RecursionError as exc:
+        raise CheckpointInvalid(f"{file.name} can't be read: it is nested.", again) from exc
+    if not isinstance(content, dict):
+        raise CheckpointInvalid(f"{file.name} holds no JSON object.", again)
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
+
+
 def _tokenizer(folder: Path) -> Iterator[Finding]:
     complete = (folder / "tokenizer.json").is_file() or all(
         (folder / name).is_file() for name in ("vocab.json", "merges.txt")
     )
-    if complete:
-        yield Finding(True, "The tokenizer is there.", concerns=_FOR_TRANSFORMERS)
-    else:
+    if not complete:
         yield Finding(
             False,
             "There is no tokenizer: neither tokenizer.json nor vocab.json with merges.txt.",
@@ -201,3 +237,12 @@ def _tokenizer(folder: Path) -> Iterator[Finding]:
             _FOR_TRANSFORMERS,
             missing=True,
         )
+        return
+    damaged = [
+        finding
+        for name in TOKENIZER_FILES
+        if (folder / name).is_file() and not (finding := _json_file(folder / name)).ok
+    ]
+    yield from damaged
+    if not damaged:
+        yield Finding(True, "The tokenizer is there.", concerns=_FOR_TRANSFORMERS)

@@ -7,7 +7,8 @@ shape and data offsets), and the data. https://huggingface.co/docs/safetensors
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.errors import CheckpointInvalid
 
@@ -15,13 +16,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LENGTH_BYTES = 8
-# The format's own limit, so that a file of something else is not read into memory.
-_MAX_HEADER = 100_000_000
+# A tenth of it does for 100 000 tensors. A file of something else is not read into memory.
+_MAX_HEADER = 16 * 2**20
 _AGAIN = "Download the file again, whole."
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in a file.
+
+    Parameters
+    ----------
+    kind : str
+        Its number format, as the file format names it: ``F32``.
+    shape : tuple of int
+        Its shape.
+    begin : int
+        Its first byte, counted from the beginning of the file.
+    nbytes : int
+        How many bytes it takes, which may not be what its shape asks for.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+    nbytes: int
+
+
 def read_tensor_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the tensors, once the size of the file agrees with its header.
+    """Return the names of the tensors; see :func:`read_header`."""
+    return tuple(read_header(path))
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Return where the tensors lie, once the size of the file agrees with its header.
 
     Parameters
     ----------
@@ -42,13 +70,15 @@ def read_tensor_names(path: Path) -> tuple[str, ...]:
         header = file.read(length)
     if len(header) < length:
         raise CheckpointInvalid(f"{path.name} ends within its header: {size} bytes.", _AGAIN)
+    data = _LENGTH_BYTES + length
     try:
         entries = json.loads(header)
-        names = tuple(name for name in entries if name != "__metadata__")
-        end = max((int(entries[name]["data_offsets"][1]) for name in names), default=0)
-    except (ValueError, KeyError, TypeError, IndexError) as exc:
+        tensors = {
+            name: _stored(entry, data) for name, entry in entries.items() if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise CheckpointInvalid(f"The header of {path.name} is damaged.", _AGAIN) from exc
-    expected = _LENGTH_BYTES + length + end
+    expected = max((one.begin + one.nbytes for one in tensors.values()), default=data)
     if size != expected:
         word = "only " if size < expected else ""
         raise CheckpointInvalid(
@@ -56,4 +86,12 @@ def read_tensor_names(path: Path) -> tuple[str, ...]:
             f"{expected:,}.",
             _AGAIN,
         )
-    return names
+    return tensors
+
+
+def _stored(entry: dict[str, Any], data: int) -> StoredTensor:
+    kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    numbers = (*shape, begin, end - begin)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"a tensor of the shape {shape} from {begin} to {end}")
+    return StoredTensor(str(kind), shape, data + begin, end - begin)

@@ -21,11 +21,13 @@ import platformdirs
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Sequence
 
 BPE_NAME = "bpe_simple_vocab_16e6.txt.gz"
 MERGES_NAME = "merges.txt"
 MERGE_COUNT = 49152 - 256 - 2
+_MOST_BYTES = 32 * 2**20  # ten times the real one
 _LOG = logging.getLogger(__name__)
 _HEADER = "#version: 0.2"
 _DOWNLOAD = f"Put {MERGES_NAME} of the facebook/sam3 repository into the model folder."
@@ -118,16 +120,26 @@ def _packaged() -> tuple[Path, ...]:
 
 def _read_gzip(path: Path) -> list[str]:
     try:
-        return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as exc:
+        with gzip.open(path) as file:
+            return _lines(path, file)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as exc:
         raise CheckpointInvalid(f"{path.name} is not a whole gzip text file.", _DOWNLOAD) from exc
 
 
 def _read_text(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as exc:
+        with path.open("rb") as file:
+            return _lines(path, file)
+    except (OSError, UnicodeDecodeError) as exc:
         raise CheckpointInvalid(f"{path.name} is not a text file.", _DOWNLOAD) from exc
+
+
+def _lines(path: Path, file: io.BufferedIOBase) -> list[str]:
+    # Not to its end, which a few bytes of gzip may put very far away.
+    data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise CheckpointInvalid(f"{path.name} is too large for a vocabulary.", _DOWNLOAD)
+    return data.decode("utf-8").split("\n")
 
 
 def _write(merges: list[str], folder: Path) -> Path:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import zipfile
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.engines.checkpoints.archive import read_strings
 from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_tensor_names
+from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import torch
 
@@ -72,7 +74,7 @@ def _sort_safetensors(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Tell files in Meta's layout from others by the names in their headers."""
     meta: list[Path] = []
     other: list[Path] = []
-    for path in paths:
+    for path in filter(Path.is_file, paths):  # a pipe of that name would never end
         names = read_tensor_names(path)
         (meta if any(name.startswith("detector.") for name in names) else other).append(path)
     return meta, other
@@ -99,17 +101,24 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return dict(load_file(path))
+        with reading_files(f"{path.name} can't be read.", _DOWNLOAD):
+            return dict(load_file(path))
     if not zipfile.is_zipfile(path):
         raise CheckpointInvalid(
             f"{path.name} is not a PyTorch weights archive; it may be cut off.", _DOWNLOAD
         )
+    # Also that it does not unpack to more than it is.
+    read_strings(path)
     import torch
 
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with reading_files(f"{path.name} can't be read.", _DOWNLOAD):
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
         loaded = loaded["model"]
-    if not (isinstance(loaded, dict) and all(torch.is_tensor(v) for v in loaded.values())):
+    if not (
+        isinstance(loaded, dict)
+        and all(isinstance(k, str) and torch.is_tensor(v) for k, v in loaded.items())
+    ):
         raise CheckpointInvalid(f"{path.name} does not hold the weights of a model.", _GET_WEIGHTS)
     return loaded
 
@@ -158,7 +167,7 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
     Raises
     ------
     CheckpointInvalid
-        If a weight is missing, unknown or of another shape.
+        If a weight is missing, unknown, or of another shape or type.
     """
     expected = model.state_dict()
     problems = (
@@ -172,6 +181,14 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
                 if expected[key].shape != weights[key].shape
             ],
         ),
+        (
+            "of another type",
+            [
+                key
+                for key in sorted(expected.keys() & weights.keys())
+                if expected[key].is_floating_point() != weights[key].is_floating_point()
+            ],
+        ),
     )
     found = [f"{len(keys)} are {what} (such as {keys[0]})" for what, keys in problems if keys]
     if found:
@@ -181,7 +198,8 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
             "Download sam3.pt of facebook/sam3 again, or install the version of the sam3 "
             "package that the file was made for.",
         )
-    model.load_state_dict(weights, strict=True)
+    with reading_files(f"The weights in {name} can't be read.", _DOWNLOAD):
+        model.load_state_dict(weights, strict=True)
 
 
 def is_multiplex(folder: Path) -> bool:
@@ -194,7 +212,7 @@ def is_multiplex(folder: Path) -> bool:
     """
     if not (folder / MULTIPLEX_NAME).is_file() or len(list(folder.glob("*.pt"))) > 1:
         return False
-    return not any(map(_may_be_meta, folder.glob("*.safetensors")))
+    return not any(map(_may_be_meta, filter(Path.is_file, folder.glob("*.safetensors"))))
 
 
 def _may_be_meta(path: Path) -> bool:

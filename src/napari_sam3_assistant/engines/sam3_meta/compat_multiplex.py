@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.compat_kernels import Measures, replaced
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
@@ -131,7 +132,8 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
             f"{', and '.join(found)}.",
             "Download sam3.1_multiplex.pt of facebook/sam3.1 again.",
         )
-    model.load_state_dict(weights, strict=False)
+    with reading_files(f"The weights in {name} can't be read.", "Download the file again, whole."):
+        model.load_state_dict(weights, strict=False)
 
 
 @contextmanager

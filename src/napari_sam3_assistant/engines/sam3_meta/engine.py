@@ -22,7 +22,7 @@ from napari_sam3_assistant.engines.sam3_track import TrackContext
 from napari_sam3_assistant.engines.stages import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -61,7 +61,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
             [tensors[f"{name}{number}"].to(model.device) for number in numbers]
             for name in ("map", "click")
         )
-        with self._calls(model):
+        with self._calls(model, "encode"):
             positions = model.positions(lambda: compat.position_encodings(model.model, maps))
         return MetaEncoding(shape, backbone_out(maps, click_maps, positions))
 
@@ -81,7 +81,8 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     def _make_finder(self, model: LoadedModel) -> Grounder:
         return Grounder(model)
 
-    def _calls(self, model: LoadedModel) -> AbstractContextManager[object]:
+    def _calls(self, model: LoadedModel, part: Hashable) -> AbstractContextManager[object]:
+        del part
         return compat.calls(model.device)
 
     def _embed(

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.checkpoints.unchanged import Unchanged
 from napari_sam3_assistant.engines.device import choose_device, supports_bfloat16
 from napari_sam3_assistant.engines.recent import Recent
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels, compat_video
@@ -152,11 +153,15 @@ def load_model(folder: Path | None, requested: str, reporter: Reporter) -> Loade
     with ExitStack() as stack:
         stack.enter_context(compat_kernels.applied(measures))
         # Read first: a damaged file is told before the model is built, which takes 20 seconds.
+        unchanged = Unchanged(path)
         weights = to_image_model(read_weights(path), path.name)
         reporter.report(Progress(1, _STEPS, "Building SAM 3"))
         model = compat.build_image_model(builder, bpe, device)
         reporter.report(Progress(2, _STEPS, f"Reading {path.name}"))
+        # Until here they are mapped from the file: had it been cut short, copying would end Python.
+        unchanged.check()
         put_into(model, weights, path.name)
+        unchanged.check()
         del weights
         reporter.report(Progress(3, _STEPS, f"Moving SAM 3 to {device}"))
         model = model.to(device).eval()

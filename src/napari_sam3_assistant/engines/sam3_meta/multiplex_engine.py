@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.checkpoints.unchanged import Unchanged
 from napari_sam3_assistant.engines.device import free_cache
 from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.exclusive import Exclusive
@@ -154,11 +155,15 @@ def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
     with ExitStack() as stack:
         stack.enter_context(compat_kernels.applied(measures))
         stack.enter_context(compat_multiplex.without_bars())
+        unchanged = Unchanged(folder / MULTIPLEX_NAME)
         weights = read_weights(folder / MULTIPLEX_NAME)
         reporter.report(Progress(1, _STEPS, "Building SAM 3.1"))
         model = compat_multiplex.build_model(builder, bpe, device)
         reporter.report(Progress(2, _STEPS, f"Reading {MULTIPLEX_NAME}"))
+        # As in loading.py: until here they are mapped from the file.
+        unchanged.check()
         compat_multiplex.put_into(model, weights, MULTIPLEX_NAME)
+        unchanged.check()
         del weights
         reporter.report(Progress(3, _STEPS, f"Moving SAM 3.1 to {device}"))
         model = model.to(device).eval()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
 from napari_sam3_assistant.engines.sam3_track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.clicks import segment_target
@@ -18,7 +20,7 @@ from napari_sam3_assistant.engines.stages import watched
 from napari_sam3_assistant.errors import CheckpointNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -52,7 +54,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
             Its tensors by name.
         """
         model = self.model
-        with self._calls(model):
+        with self._calls(model, "encode"):
             return Sam3Embedding.from_tensors(model, shape, tensors)
 
     def track(
@@ -81,11 +83,20 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
     def _make_finder(self, model: LoadedModel) -> Grounder:
         return Grounder(model)
 
-    def _calls(self, model: LoadedModel) -> AbstractContextManager[object]:
-        del model
+    @contextmanager
+    def _calls(self, model: LoadedModel, part: Hashable) -> Iterator[None]:
+        """Until a part has worked once, config.json may describe what can be built and not run."""
         import torch
 
-        return torch.inference_mode()
+        guard: AbstractContextManager[None] = nullcontext()
+        if part not in model.worked:
+            guard = reading_files(
+                f"SAM 3 does not work with the files in {self._folder}.",
+                "Download them again; if that does not help, report this.",
+            )
+        with torch.inference_mode(), guard:
+            yield
+        model.worked.add(part)
 
     def _embed(
         self, model: LoadedModel, image: npt.NDArray[np.uint8], reporter: Reporter

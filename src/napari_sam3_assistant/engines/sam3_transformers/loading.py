@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import inspect_folder
+from napari_sam3_assistant.engines.checkpoints.folder import read_settings
+from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_header
+from napari_sam3_assistant.engines.checkpoints.unchanged import Unchanged
 from napari_sam3_assistant.engines.device import supports_bfloat16
-from napari_sam3_assistant.engines.errors import map_engine_errors
+from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
     from pathlib import Path
 
     import torch
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
 
 _STAGES = 4
+# Nothing is asked of a hub, and no code that comes with a folder is run, nor offered to be run.
+_OFFLINE: Any = {"local_files_only": True, "trust_remote_code": False}
+_CACHE_LINE = 64
+_LARGEST_SETTING = 10_000_000
+_CONFIG_AGAIN = "Download config.json of facebook/sam3 again."
+_WEIGHTS_AGAIN = "Download model.safetensors of facebook/sam3 again, whole, with its config.json."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +53,8 @@ class LoadedModel:
         The number format of the weights and of the work.
     weights : str
         File name of the weights.
+    worked : set
+        The parts that have worked with these files.
     """
 
     video: Any
@@ -52,6 +64,7 @@ class LoadedModel:
     device: str
     dtype: torch.dtype
     weights: str
+    worked: set[Hashable] = field(default_factory=set)
 
     @property
     def detector(self) -> Any:  # noqa: ANN401 - transformers ships no types for its models
@@ -113,37 +126,142 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedModel:
         ) from exc
     # Half the memory and several times the speed, where the hardware has it.
     dtype = torch.bfloat16 if supports_bfloat16(device) else torch.float32
-    with map_engine_errors(), _quiet_progress():
-        find = _read_processor(Sam3Processor, folder)
-        click = _read_processor(Sam3TrackerProcessor, folder)
+    with map_engine_errors(), _quiet():
+        file = folder / "model.safetensors"
+        with reading_files(f"{folder / 'config.json'} is not of SAM 3.", _CONFIG_AGAIN):
+            _check_size(folder, file)
+        find = read_processor(Sam3Processor, folder)
+        click = read_processor(Sam3TrackerProcessor, folder)
+        with reading_files(f"{folder / 'processor_config.json'} is odd.", _CONFIG_AGAIN):
+            _check_processor(find, _read_config(folder))
         reporter.report(Progress(2, _STAGES, "Reading the weights"))
-        # Its annotation knows only the answer without output_loading_info.
-        read: Any = Sam3VideoModel.from_pretrained
-        video, found = read(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            # Told by `found`, and refused there in our words.
-            ignore_mismatched_sizes=True,
-        )
+        with reading_files(f"{file} can't be read.", _WEIGHTS_AGAIN):
+            # Its annotation knows only the answer without output_loading_info.
+            read: Any = Sam3VideoModel.from_pretrained
+            video, found = read(
+                # No folder, in which it would look for other files than these.
+                None,
+                config=_read_config(folder),
+                state_dict=_read_weights(file, dtype),
+                dtype=dtype,
+                output_loading_info=True,
+                # Told by `found`, and refused there in our words.
+                ignore_mismatched_sizes=True,
+                **_OFFLINE,
+            )
         _refuse_random(folder, found)
         reporter.report(Progress(3, _STAGES, f"Moving the model to {device}"))
         video = video.to(device).eval()
-        clicks = build_click_model(video)
+        with reading_files(f"{folder / 'config.json'} is not of SAM 3.", _CONFIG_AGAIN):
+            clicks = build_click_model(video)
     reporter.report(Progress(_STAGES, _STAGES, "SAM 3 is ready"))
     return LoadedModel(video, clicks, find, click, device, dtype, "model.safetensors")
 
 
-def _read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
-    try:
-        return kind.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+def read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return a processor of a model folder; nothing is fetched, and no code in the folder is run.
+
+    Parameters
+    ----------
+    kind : type
+        Its class, such as ``Sam3Processor``.
+    folder : Path
+        The model folder.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If its files can't be used.
+    """
+    with reading_files(
+        f"The processor or the tokenizer in {folder} can't be read.",
+        "Download processor_config.json and the tokenizer files of facebook/sam3 again.",
+    ):
+        return kind.from_pretrained(folder, **_OFFLINE)
+
+
+def _read_config(folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return the settings, made anew: models change those that they get."""
+    from transformers import Sam3VideoConfig
+
+    return Sam3VideoConfig.from_pretrained(folder, **_OFFLINE)
+
+
+def _check_size(folder: Path, file: Path) -> None:
+    """Raise if settings and weights are of models of other sizes, before any of it is made."""
+    import torch
+    from transformers import Sam3VideoModel
+
+    tensors = read_header(file)
+    _check_numbers(read_settings(folder / "config.json"), len(tensors))
+    # On "meta" nothing is allocated.
+    with torch.device("meta"):
+        model = Sam3VideoModel(_read_config(folder))
+    asked = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+    held = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    # Some weights may be missing, which is told weight by weight later.
+    if not held / 2 < asked < 2 * held:
         raise CheckpointInvalid(
-            f"The processor or the tokenizer in {folder} can't be read: {exc}",
-            "Download processor_config.json and the tokenizer files of facebook/sam3 again.",
-        ) from exc
+            f"config.json is of a model of {asked:,} weights, {file.name} holds {held:,}.",
+            "Download both files of facebook/sam3 again, into one folder.",
+        )
+
+
+def _check_numbers(settings: Any, tensors: int, name: str = "") -> None:  # noqa: ANN401 - any JSON
+    """Raise if a number would keep the computer busy: each layer has weights of its own."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            _check_numbers(value, tensors, key)
+    elif isinstance(settings, list):
+        for value in settings:
+            _check_numbers(value, tensors, name)
+    elif isinstance(settings, int | float):
+        most = tensors if "layers" in name or "depth" in name else _LARGEST_SETTING
+        if not abs(settings) <= most:
+            raise CheckpointInvalid(f"In config.json, {name} is {settings!r:.40}.", _CONFIG_AGAIN)
+
+
+def _check_processor(processor: Any, config: Any) -> None:  # noqa: ANN401 - see LoadedModel
+    """Raise unless images are prepared at the size that the model takes."""
+    size = processor.image_processor.size
+    if (size["height"], size["width"]) != (config.image_size, config.image_size):
+        raise CheckpointInvalid(
+            f"processor_config.json is for images of {size['height']} × {size['width']} pixels, "
+            f"config.json for {config.image_size} × {config.image_size}.",
+            "Download both files of facebook/sam3 again, into one folder.",
+        )
+
+
+def _read_weights(file: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the weights in memory of their own, in a number format.
+
+    Mapped from the file, as ``from_pretrained`` would have them, they would change with it: a file
+    that is cut short would end the program, one that is written anew would change the answers.
+    """
+    import torch
+
+    formats = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16}
+    formats["BF16"] = torch.bfloat16
+    weights: dict[str, torch.Tensor] = {}
+    unchanged = Unchanged(file)
+    with file.open("rb") as opened:
+        for name, stored in read_header(file).items():
+            kind = formats.get(stored.kind)
+            if kind is None or stored.nbytes != kind.itemsize * math.prod(stored.shape):
+                raise CheckpointInvalid(
+                    f"{name} in {file.name} has {stored.nbytes:,} bytes, and is said to be of type "
+                    f"{stored.kind} and shape {stored.shape}.",
+                    _WEIGHTS_AGAIN,
+                )
+            # To a cache line as in a mapped file: sums, which depend on it, round as they do there.
+            lead = stored.begin % _CACHE_LINE
+            memory = torch.empty(lead + stored.nbytes, dtype=torch.uint8)[lead:]
+            opened.seek(stored.begin)
+            if opened.readinto(memory.numpy().data) != stored.nbytes:
+                raise CheckpointInvalid(f"{file.name} ends within {name}.", _WEIGHTS_AGAIN)
+            weights[name] = memory.view(kind).reshape(stored.shape).to(dtype)
+    unchanged.check()
+    return weights
 
 
 def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
@@ -155,7 +273,7 @@ def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
         if names:
             raise CheckpointInvalid(
                 f"Weights that are {what} in {file}: {len(names)}, such as {names[0]}.",
-                "Download model.safetensors of facebook/sam3 again, whole, with its config.json.",
+                _WEIGHTS_AGAIN,
             )
 
 
@@ -198,14 +316,16 @@ def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - see LoadedModel
 
 
 @contextmanager
-def _quiet_progress() -> Iterator[None]:
-    """Keep the progress bars of transformers off the terminal: the reporter tells."""
+def _quiet() -> Iterator[None]:
+    """Keep bars and reports of transformers off the terminal: the reporter and our errors tell."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

@@ -20,7 +20,7 @@ from napari_sam3_assistant.engines.device import memory_device
 from napari_sam3_assistant.engines.sam3_track import ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.embedding import to_pixels
 from napari_sam3_assistant.engines.sam3_transformers.grounding import MAX_TOKENS
-from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
+from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, read_processor
 from napari_sam3_assistant.engines.sam3_transformers.video_objects import FollowedObject
 from napari_sam3_assistant.engines.sam3_transformers.video_phrases import FollowedPhrases
 
@@ -66,7 +66,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         from transformers import Sam3VideoProcessor
 
         with self._working(NullReporter()) as model:
-            processor = Sam3VideoProcessor.from_pretrained(self._folder, local_files_only=True)
+            processor = read_processor(Sam3VideoProcessor, self._folder)
             # Refused before there are phrases: without one the model can't be asked for any.
             check_length(len(processor.tokenizer(text)["input_ids"]), MAX_TOKENS)
             if self._phrases is None:
@@ -149,9 +149,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         if self._prompter is None:
             from transformers import Sam3TrackerVideoProcessor
 
-            self._prompter = Sam3TrackerVideoProcessor.from_pretrained(
-                self._folder, local_files_only=True
-            )
+            self._prompter = read_processor(Sam3TrackerVideoProcessor, self._folder)
         return self._prompter
 
 
