@@ -92,15 +92,15 @@ def test_a_movie_in_colours(open_bench, balls):
     assert bench.values(bench.labels.data) == [[]] + [[1]] * 11
 
 
-def test_a_channel_axis_is_left_out(open_bench, balls):
+def test_a_channel_axis_in_the_middle_has_one_position(open_bench, balls):
     stack = np.stack([balls, np.full_like(balls, 7)], axis=1)
     bench = open_bench(stack, axis_labels=("z", "c", "y", "x"))
     bench.click(6, 0, 20, 20)
 
     bench.start()
 
-    assert bench.labels.data.shape == (LENGTH, HEIGHT, WIDTH)
-    assert bench.values(bench.labels.data) == [[]] + [[1]] * 11
+    assert bench.labels.data.shape == (LENGTH, 1, HEIGHT, WIDTH)
+    assert bench.values(bench.labels.data[:, 0]) == [[]] + [[1]] * 11
 
 
 def test_a_transposed_view_is_followed_along_what_is_the_slider_then(open_bench):

@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3_assistant.core.tasks import Tool
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import lie_together
+from napari_sam3_assistant.viewer.geometry import World, lie_together
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
 
 STAGE = {"scale": (0.05, 0.1, 0.1), "translate": (10_000, 80_000, 50_000)}
@@ -51,4 +51,4 @@ def test_half_a_pixel_counts_wherever_it_is(viewer, metres, moved, together):
         viewer.add_labels(plane, scale=(metres,) * 2, translate=np.array((9e4, at)) * metres)
         for at in (0, moved)
     )
-    assert lie_together(first, second) is together
+    assert lie_together(first, second, World.of(viewer)) is together

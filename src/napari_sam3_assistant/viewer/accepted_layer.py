@@ -17,7 +17,13 @@ from napari_sam3_assistant.session.disk.room import (
     write_box,
 )
 from napari_sam3_assistant.session.scene import Accepted
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform, to_layer_axes
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    kept_axes,
+    kept_shape,
+    layer_transform,
+    to_layer_axes,
+)
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.layers import array_of
@@ -67,14 +73,14 @@ def accept(
     axes = preview.target.axes
     layer = _accepted_layer(viewer, image, preview)
     labels = array_of(layer)
-    kept = kept_axes(image, axes)
+    kept = kept_axes(axes)
     found: list[Part] = []
     for part, pixels in _objects(preview, shown):
         where = [slice(0, size) for size in labels.shape]
         for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
             where[kept.index(axis)] = slice(index, index + 1)
         where[kept.index(axes.y)], where[kept.index(axes.x)] = part
-        found.append((tuple(where), to_layer_axes(pixels, image, axes)))
+        found.append((tuple(where), to_layer_axes(pixels, axes)))
     if not found:
         raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
     box = _around(where for where, _ in found)
@@ -117,9 +123,8 @@ def _objects(
 
 
 def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labels:
-    axes, whole = preview.target.axes, shape_of(image)
-    kept = kept_axes(image, axes)
-    shape = tuple(whole[axis] for axis in kept)
+    axes = preview.target.axes
+    kept, shape = kept_axes(axes), kept_shape(shape_of(image), axes)
     layer = _find(viewer, preview.target.image, shape)
     if layer is not None:
         return layer
@@ -130,7 +135,7 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
         name=NAMES[Role.ACCEPTED],
         metadata=tag(Role.ACCEPTED, preview.target.image),
         colormap=default_colours(),
-        **layer_transform(image, axes),
+        **layer_transform(image, axes, World.of(viewer)),
     )
     let_go_with(layer, levels[0])
     add_below_prompts(viewer, layer)

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Shapes
 from napari.layers.base import ActionType
 
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
+from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts, metadata_of, move_to
 from napari_sam3_assistant.viewer.roles import Role, in_slot, name_of, slot_of, tag, with_role
 
@@ -29,7 +29,7 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     """Write the boxes of a preview's objects into their layer, which is made if it is missing."""
     segmentation, axes = preview.segmentation, preview.target.axes
     layer = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot)
-    kept = kept_axes(image, axes)
+    kept = kept_axes(axes)
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
         base[kept.index(axis)] = index
@@ -43,7 +43,7 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             np.nan if record.score is None else record.score for record in segmentation.objects
         ],
     }
-    transform = layer_transform(image, axes)
+    transform = layer_transform(image, axes, World.of(viewer))
     if layer is None:
         name = name_of(Role.PREVIEW_BOXES, preview.label)
         layer = _empty_boxes(viewer, len(kept), name, transform)

@@ -1,4 +1,8 @@
-"""From layer to world to layer: where prompts lie in an image, and where results go."""
+"""From layer to world to layer: where prompts lie in an image, and where results go.
+
+Whatever asks where something lies in the world, or which slice the sliders stand on, asks a
+:class:`World`: it knows what napari draws by, the layers' units included.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
@@ -20,6 +25,118 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float64]
 
 Pixel = TypeVar("Pixel", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """The world of a viewer: where its sliders stand, and what its axes count in.
+
+    From napari 0.7 on a viewer counts in the smallest of its layers' units, if they can be
+    converted: its sliders, the mouse and the camera do. A layer's own ``data_to_world`` and
+    ``world_to_data`` know of the layer's units only.
+
+    Parameters
+    ----------
+    point : tuple of float
+        Where the sliders stand.
+    order : tuple of int
+        The axes, those on show last.
+    units : tuple of pint.Unit or None
+        What the axes count in; None where a layer's numbers are taken as they are.
+    """
+
+    point: tuple[float, ...]
+    order: tuple[int, ...]
+    units: tuple[Any, ...] | None = None
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> World:
+        """Return the world of a viewer as it is now."""
+        dims = viewer.dims
+        # Before napari 0.7 its dims had no units, and layers were drawn by their numbers alone.
+        return cls(tuple(dims.point), tuple(dims.order), getattr(dims, "units", None))
+
+    def units_of(self, layer: Layer) -> tuple[Any, ...]:
+        """Return what the axes of a layer count in in the world."""
+        if self.units is None or len(self.units) < layer.ndim:
+            return tuple(layer.units)
+        return self.units[len(self.units) - layer.ndim :]
+
+    def matrix(self, layer: Layer) -> Vectors:
+        """Return the affine matrix from a layer's data to the world, shape (D + 1, D + 1)."""
+        matrix = np.array(_data_to_world(layer).affine_matrix, np.float64)
+        matrix[:-1] *= _ratios(layer.units, self.units_of(layer))[:, None]
+        return matrix
+
+    def to_world(self, layer: Layer, position: npt.ArrayLike) -> Vectors:
+        """Return the place in the world of a position in a layer's data, shape (D,)."""
+        matrix = self.matrix(layer)
+        placed: Vectors = matrix[:-1, :-1] @ np.asarray(position, float) + matrix[:-1, -1]
+        return placed
+
+    def shown_axes(self, layer: Layer, count: int = 2) -> list[int]:
+        """Return the axes of a layer that napari shows, rows first, when it shows ``count``."""
+        missing = len(self.point) - layer.ndim
+        return [axis - missing for axis in self.order if axis >= missing][-count:]
+
+    def slice_of(self, layer: Layer, count: int = 2) -> Vectors:
+        """Return the position in a layer's data that napari slices it at, shape (D,).
+
+        Parameters
+        ----------
+        layer : Layer
+            The layer.
+        count : int
+            How many axes are shown.
+
+        Returns
+        -------
+        ndarray, shape (D,), dtype float64
+            NaN on the axes that are shown. Like napari, a rotation or shear between these and the
+            others is left out.
+        """
+        shown = self.shown_axes(layer, count)
+        hidden = [axis for axis in range(layer.ndim) if axis not in shown]
+        inverse = _data_to_world(layer).inverse
+        linear = inverse.linear_matrix * _ratios(self.units_of(layer), layer.units)
+        point = np.asarray(self.point[len(self.point) - layer.ndim :])
+        position = np.full(layer.ndim, np.nan)
+        position[hidden] = (
+            linear[np.ix_(hidden, hidden)] @ point[hidden] + inverse.translate[hidden]
+        )
+        return position
+
+    def drawn_at(self, layer: Layer, place_: npt.ArrayLike) -> Vectors:
+        """Return the position in a layer's data, shape (D,), that napari draws at a place.
+
+        Parameters
+        ----------
+        layer : Layer
+            The layer, of which two axes are shown.
+        place_ : array-like
+            A place in the world on the slice on show, such as the mouse's.
+        """
+        shown, matrix = self.shown_axes(layer), self.matrix(layer)
+        position = self.slice_of(layer)
+        offset = np.asarray(place_, float)[-layer.ndim :][shown] - matrix[shown, -1]
+        position[shown] = np.linalg.solve(matrix[np.ix_(shown, shown)], offset)
+        return position
+
+
+def _data_to_world(layer: Layer) -> Affine:
+    # What napari slices by; the public functions would have to be asked for each axis, and add
+    # rounding that decides between two slices. Alike in napari 0.5.6 to 0.9.2.
+    return layer._data_to_world  # noqa: SLF001
+
+
+def _ratios(units: Sequence[Any], others: Sequence[Any]) -> Vectors:
+    """Return how many of the other units each unit is, as napari computes it."""
+    pairs = zip(units, others, strict=True)
+    return np.array([1.0 if one == other else _base(one) / _base(other) for one, other in pairs])
+
+
+def _base(unit: Any) -> float:  # noqa: ANN401 - pint is napari's, and has no types
+    return float((1 * unit).to_base_units().magnitude)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,29 +155,27 @@ class DataMap:
     offset: Vectors
 
     @classmethod
-    def between(cls, source: Layer, target: Layer, world: Sequence[float]) -> DataMap:
+    def between(cls, source: Layer, target: Layer, world: World) -> DataMap:
         """Return the map from ``source`` to ``target``.
 
         Parameters
         ----------
         source, target : Layer
             Two layers of one viewer. Like napari, it aligns layers at their last axes.
-        world : sequence of float
-            The viewer's point (``viewer.dims.point``): the position on axes that ``source``
-            does not have.
+        world : World
+            The viewer's world: the position on axes that ``source`` does not have.
         """
-        count = max(len(world), source.ndim, target.ndim)
+        count = max(len(world.point), source.ndim, target.ndim)
         point = np.zeros(count)
-        point[count - len(world) :] = world
-        linear, shift = _to_world(source)
+        point[count - len(world.point) :] = world.point
+        placed, target_placed = world.matrix(source), world.matrix(target)
         matrix = np.zeros((count, source.ndim))
-        matrix[count - source.ndim :] = linear
-        point[count - source.ndim :] = shift
-        target_linear, target_shift = _to_world(target)
-        inverse = np.linalg.inv(target_linear)
+        matrix[count - source.ndim :] = placed[:-1, :-1]
+        point[count - source.ndim :] = placed[:-1, -1]
+        inverse = np.linalg.inv(target_placed[:-1, :-1])
         kept = slice(count - target.ndim, count)
         linear_part: Vectors = np.asarray(inverse @ matrix[kept], np.float64)
-        return cls(linear_part, inverse @ (point[kept] - target_shift))
+        return cls(linear_part, inverse @ (point[kept] - target_placed[:-1, -1]))
 
     def __call__(self, coordinates: npt.ArrayLike) -> Vectors:
         """Map coordinates, shape (N, d), to shape (N, D)."""
@@ -68,58 +183,118 @@ class DataMap:
         return mapped
 
 
-def _to_world(layer: Layer) -> tuple[Vectors, Vectors]:
-    """Return the linear part and the shift of a layer's way to the world."""
-    shift = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), float)
-    columns = [np.asarray(layer.data_to_world(unit)) - shift for unit in np.eye(layer.ndim)]
-    return np.stack(columns, axis=1), shift
-
-
-def lie_together(first: Layer, second: Layer) -> bool:
+def lie_together(first: Layer, second: Layer, world: World) -> bool:
     """Return whether two layers lie on top of each other, pixel on pixel."""
     if first.ndim != second.ndim:
         return False
-    (linear, shift), (other_linear, other_shift) = _to_world(first), _to_world(second)
+    one, other = world.matrix(first), world.matrix(second)
     # In parts of a pixel: coordinates may be millions of pixels, or one a billionth of a metre.
-    pixel = np.linalg.norm(linear, axis=0).min()
-    return np.allclose(linear, other_linear, rtol=0, atol=1e-6 * pixel) and np.allclose(
-        shift, other_shift, rtol=0, atol=1e-3 * pixel
+    pixel = np.linalg.norm(one[:-1, :-1], axis=0).min()
+    return np.allclose(one[:, :-1], other[:, :-1], rtol=0, atol=1e-6 * pixel) and np.allclose(
+        one[:, -1], other[:, -1], rtol=0, atol=1e-3 * pixel
     )
+
+
+def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
+    """Bring a position in a layer's data to the middle of the canvas, on its slice.
+
+    A slider of which other positions show the same slice as well stays where it is, if it is on
+    one of them.
+    """
+    dims, world = viewer.dims, World.of(viewer)
+    wanted, matrix = np.array(position, float), world.matrix(layer)
+    missing = dims.ndim - layer.ndim
+    shown = world.shown_axes(layer, dims.ndisplay)
+    hidden = [axis for axis in range(layer.ndim) if axis not in shown]
+    now = world.slice_of(layer, dims.ndisplay)
+    moved_ = [axis for axis in hidden if np.round(now[axis]) != np.round(wanted[axis])]
+    if moved_:
+        # What napari slices by: without what turns the hidden axes into those on show.
+        now[moved_] = wanted[moved_]
+        inverse = np.linalg.inv(matrix)
+        offset = now[hidden] - inverse[hidden, -1]
+        sliders = np.linalg.lstsq(inverse[np.ix_(hidden, hidden)], offset, rcond=None)[0]
+        at = dict(zip(hidden, sliders.tolist(), strict=True))
+        dims.set_point([axis + missing for axis in moved_], [at[axis] for axis in moved_])
+    middle = matrix[np.ix_(shown, shown)] @ wanted[shown] + matrix[shown, -1]
+    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
 
 
 def transform_of(layer: Layer) -> dict[str, Any]:
     """Return the keyword arguments that put a new layer where another one is."""
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    return {name: getattr(layer, name) for name in names}
+    names = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+    affine = np.asarray(layer.affine.affine_matrix)
+    return {**{name: getattr(layer, name) for name in names}, "affine": affine}
 
 
-def kept_axes(layer: Layer, axes: ImageAxes) -> list[int]:
-    """Return the axes of an image layer that its results have: all but the channel."""
-    return [axis for axis in range(layer.ndim) if axis != axes.channel]
+def has_channel(axes: ImageAxes) -> bool:
+    """Return whether the results of an image have its channel axis, with length 1.
+
+    napari aligns layers at their last axes, so it can be left out only where it is the first one.
+    """
+    return bool(axes.channel) and not axes.rgb
 
 
-def layer_transform(layer: Layer, axes: ImageAxes) -> dict[str, Any]:
+def kept_axes(axes: ImageAxes) -> list[int]:
+    """Return the axes of an image that its results have: see :func:`layer_transform`."""
+    every = range(axes.ndim)
+    return [axis for axis in every if axis != axes.channel or has_channel(axes)]
+
+
+def kept_shape(shape: Sequence[int], axes: ImageAxes) -> tuple[int, ...]:
+    """Return the shape of the results of a whole image, given the image's own."""
+    return tuple(1 if axis == axes.channel else shape[axis] for axis in kept_axes(axes))
+
+
+def layer_transform(
+    layer: Layer, axes: ImageAxes, world: World, first: npt.ArrayLike | None = None
+) -> dict[str, Any]:
     """Return the keyword arguments that give a new layer the image's place in the world.
+
+    A channel axis that has others before it is kept: one pixel long, and so wide that napari
+    shows what is on it, points as well, at all positions of the image's channel slider, which it
+    leaves as it is. A first one is left out.
+
+    What comes of it counts in the world's units, as napari takes the mouse for it.
 
     Parameters
     ----------
     layer : Layer
         The image layer.
     axes : ImageAxes
-        Its axes; the channel axis is left out.
+        Its axes.
+    world : World
+        The viewer's world.
+    first : array-like, shape (D,), or None
+        Where the new layer's data begin in the image's; None for its first pixel.
     """
-    kept = kept_axes(layer, axes)
-    square = np.ix_(kept, kept)
-    whole = np.ix_([*kept, layer.ndim], [*kept, layer.ndim])
-    return {
-        "scale": np.asarray(layer.scale)[kept],
-        "translate": np.asarray(layer.translate)[kept],
-        "rotate": np.asarray(layer.rotate)[square],
-        "shear": _kept_shear(np.asarray(layer.shear), layer.ndim, kept),
-        "affine": np.asarray(layer.affine.affine_matrix)[whole],
-        "units": tuple(layer.units[axis] for axis in kept),
-        "axis_labels": tuple(layer.axis_labels[axis] for axis in kept),
+    kept = kept_axes(axes)
+    start = np.zeros(layer.ndim) if first is None else np.array(first, float)
+    channel = axes.channel if has_channel(axes) else None
+    count = 1
+    if channel is not None:
+        data = layer.data[0] if layer.multiscale else layer.data
+        count = int(data.shape[channel])
+        start[channel] = (count - 1) / 2
+    whole = moved(transform_of(layer), start)
+    square, augmented = np.ix_(kept, kept), np.ix_([*kept, layer.ndim], [*kept, layer.ndim])
+    scale = np.array(whole["scale"], float)
+    if channel is not None:
+        # A pixel reaches half of it to both sides. napari shows points that are half a pixel
+        # away, so those of the first channel on the last one only if it is twice as wide.
+        scale[channel] *= 2 * count
+    placed = {
+        "scale": scale[kept],
+        "translate": whole["translate"][kept],
+        "rotate": np.asarray(whole["rotate"])[square],
+        "shear": _kept_shear(np.asarray(whole["shear"]), layer.ndim, kept),
+        "affine": whole["affine"][augmented],
+        "units": tuple(whole["units"][axis] for axis in kept),
+        "axis_labels": tuple(whole["axis_labels"][axis] for axis in kept),
     }
+    units = world.units_of(layer)
+    return in_units(placed, tuple(units[axis] for axis in kept))
 
 
 def _kept_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> Vectors:
@@ -130,15 +305,33 @@ def _kept_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> V
     return matrix[np.ix_(kept, kept)][np.triu_indices(len(kept), 1)]
 
 
-def moved(transform: dict[str, Any], first_pixel: Sequence[float]) -> dict[str, Any]:
+def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the same place in the world in other units, one for each axis."""
+    if tuple(transform["units"]) == tuple(units):
+        return transform
+    # Rounded: a micrometre is 999.9999999999999 nanometres.
+    ratios = np.array([float(f"{one:.12g}") for one in _ratios(transform["units"], units)])
+    affine = np.array(transform["affine"], np.float64)
+    affine[:-1] *= ratios[:, None]
+    changed = {**transform, "affine": affine, "units": tuple(units)}
+    linear = _inner(transform).linear_matrix
+    if np.ptp(ratios) and np.any(linear - np.diag(np.diag(linear))):
+        return changed  # no size of a pixel along each axis says it
+    affine[:, :-1] /= ratios
+    sizes = {name: np.asarray(transform[name]) * ratios for name in ("scale", "translate")}
+    return {**changed, **sizes}
+
+
+def _inner(transform: dict[str, Any]) -> Affine:
+    """Return what a layer does to its data before its ``affine``."""
+    names = ("scale", "translate", "rotate", "shear")
+    return Affine(**{name: transform[name] for name in names})
+
+
+def moved(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> dict[str, Any]:
     """Return a transform for data that begins at ``first_pixel`` of the layer it was taken of."""
-    placed = Affine(
-        scale=transform["scale"],
-        translate=transform["translate"],
-        rotate=transform["rotate"],
-        shear=transform["shear"],
-    )
-    return {**transform, "translate": np.asarray(placed(np.asarray(first_pixel, float)))}
+    begin = _inner(transform)(np.asarray(first_pixel, float))
+    return {**transform, "translate": np.asarray(begin)}
 
 
 def pixel_size(layer: Layer, rows: int, columns: int) -> tuple[tuple[float, float], str]:
@@ -158,20 +351,30 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> tuple[tuple[float, floa
     return size, "" if unit == "pixel" else unit
 
 
-def place(layer: Layer, axes: ImageAxes, plane: PlaneRef, region: Region) -> dict[str, Any]:
+def place(
+    layer: Layer, axes: ImageAxes, world: World, plane: PlaneRef, region: Region
+) -> dict[str, Any]:
     """Return the transform of a result of one region of one plane.
 
-    The result has the image's axes without the channel, of length 1 on the leading ones, so it
+    The result has the axes of :func:`kept_axes`, of length 1 but for rows and columns, so it
     lies on its slice and nowhere else.
     """
-    first = {axes.y: float(region.y0), axes.x: float(region.x0)}
-    first |= dict(zip(axes.leading, map(float, plane.leading), strict=True))
-    return moved(layer_transform(layer, axes), [first[axis] for axis in kept_axes(layer, axes)])
+    first = np.zeros(layer.ndim)
+    first[list(axes.leading)] = plane.leading
+    first[[axes.y, axes.x]] = region.y0, region.x0
+    return layer_transform(layer, axes, world, first)
 
 
-def to_layer_axes(plane: npt.NDArray[Pixel], layer: Layer, axes: ImageAxes) -> npt.NDArray[Pixel]:
+def to_layer_axes(plane: npt.NDArray[Pixel], axes: ImageAxes) -> npt.NDArray[Pixel]:
     """Return a view of a plane, shape (h, w), with the axes that :func:`place` speaks of."""
-    kept = kept_axes(layer, axes)
-    upright = plane if kept.index(axes.y) < kept.index(axes.x) else plane.T
+    kept = kept_axes(axes)
+    upright = plane if axes.y < axes.x else plane.T
     missing = [place for place, axis in enumerate(kept) if axis not in (axes.y, axes.x)]
     return np.expand_dims(upright, missing)
+
+
+def to_plane(data: npt.NDArray[Pixel], axes: ImageAxes) -> npt.NDArray[Pixel]:
+    """Return a view of what :func:`to_layer_axes` gives as the plane that it was, shape (h, w)."""
+    kept = kept_axes(axes)
+    upright = np.moveaxis(data, (kept.index(axes.y), kept.index(axes.x)), (-2, -1))
+    return upright.reshape(upright.shape[-2:])

@@ -13,6 +13,7 @@ from napari_sam3_assistant.core.rgb import Display
 from napari_sam3_assistant.core.views import ViewChannel, shown_contrast
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.choices import ImageChoice
+from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.roles import key_of, role_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def shape_of(layer: Image) -> tuple[int, ...]:
 
 def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
     """Return the plane of an image that the viewer shows, by its point in the world."""
-    position = np.asarray(layer.world_to_data(np.asarray(viewer.dims.point)), float)
+    position = World.of(viewer).slice_of(layer)
     shape = shape_of(layer)
 
     def index(axis: int) -> int:

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.views import ImageView
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.choices import ImageChoice
 from napari_sam3_assistant.viewer import prompt_layers
-from napari_sam3_assistant.viewer.geometry import lie_together
+from napari_sam3_assistant.viewer.geometry import World, lie_together
 from napari_sam3_assistant.viewer.image_layers import (
     axes_on_show,
     channel_of_layer,
@@ -136,7 +136,7 @@ class ImagesOnShow:
             axes,
             plane_on_show(self.viewer, layer, axes),
             (shape[axes.y], shape[axes.x]),
-            tuple(self.viewer.dims.point),
+            World.of(self.viewer),
         )
 
     def take_view(self, image: str) -> ImageView:
@@ -179,7 +179,7 @@ class ImagesOnShow:
         """Raise unless the layers lie on top of each other, pixel on pixel."""
         first = layers[0]
         for layer in layers[1:]:
-            if not lie_together(first, layer):
+            if not lie_together(first, layer, World.of(self.viewer)):
                 raise ImageError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Hide one of them, or choose a single image.",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.viewer.geometry import show_at
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -84,13 +86,7 @@ def show_object(
         position[axes.channel] = target.plane.channel
     position[axes.y] = (region.y0 + region.y1 - 1) / 2
     position[axes.x] = (region.x0 + region.x1 - 1) / 2
-    world = np.asarray(image.data_to_world(position), float)
-    missing = viewer.dims.ndim - image.ndim
-    shown = set(viewer.dims.displayed)
-    hidden = [axis for axis in range(image.ndim) if axis + missing not in shown]
-    viewer.dims.set_point([axis + missing for axis in hidden], [world[axis] for axis in hidden])
-    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
-    camera.center = [world[axis - missing] for axis in viewer.dims.displayed]
+    show_at(viewer, image, position)
     viewer.layers.selection.active = labels
     labels.selected_label = record.id
 

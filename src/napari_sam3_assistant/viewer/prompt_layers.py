@@ -35,12 +35,11 @@ from napari_sam3_assistant.viewer.polarity import (
 from napari_sam3_assistant.viewer.roles import NAMES, ROLE, Role, key_of, tag, topmost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from napari_sam3_assistant.viewer.geometry import World
 
 ROLE_OF_KIND = {
     PromptKind.POINTS: Role.POINTS,
@@ -72,15 +71,15 @@ class Stage:
         The plane on show.
     shape : tuple of int
         Height and width of the plane in pixels.
-    world : sequence of float
-        The viewer's point.
+    world : World
+        The viewer's world.
     """
 
     layer: Layer
     axes: ImageAxes
     plane: PlaneRef
     shape: tuple[int, int]
-    world: Sequence[float]
+    world: World
 
     @property
     def target(self) -> Target:
@@ -119,7 +118,7 @@ def adopt(layer: Layer, image: str) -> None:
 
 
 def _make(stage: Stage, role: Role) -> Layer:
-    transform = layer_transform(stage.layer, stage.axes)
+    transform = layer_transform(stage.layer, stage.axes, stage.world)
     common = {"name": NAMES[role], "metadata": tag(role, key_of(stage.layer))}
     ndim = len(transform["scale"])
     if role is Role.POINTS:
@@ -144,8 +143,9 @@ def _make(stage: Stage, role: Role) -> Layer:
             **common,
             **transform,
         )
-    empty = to_layer_axes(np.zeros(stage.shape, np.uint8), stage.layer, stage.axes)
-    whole = place(stage.layer, stage.axes, stage.plane, Region.whole(stage.shape))
+    empty = to_layer_axes(np.zeros(stage.shape, np.uint8), stage.axes)
+    region = Region.whole(stage.shape)
+    whole = place(stage.layer, stage.axes, stage.world, stage.plane, region)
     return Labels(empty, **common, **whole)
 
 

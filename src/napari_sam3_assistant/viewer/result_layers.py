@@ -13,10 +13,12 @@ from napari_sam3_assistant.session.measured_columns import object_features
 from napari_sam3_assistant.session.scene import Pixels
 from napari_sam3_assistant.viewer.box_layer import empty_boxes, show_boxes
 from napari_sam3_assistant.viewer.geometry import (
+    World,
     kept_axes,
     pixel_size,
     place,
     to_layer_axes,
+    to_plane,
     transform_of,
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
@@ -94,8 +96,8 @@ def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ())
 def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     segmentation, axes = preview.segmentation, preview.target.axes
     layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-    data = to_layer_axes(segmentation.labels, image, axes)
-    placed = place(image, axes, preview.target.plane, segmentation.region)
+    data = to_layer_axes(segmentation.labels, axes)
+    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
     if layer is None or layer.data.shape != data.shape:
         if layer is not None:
             viewer.layers.remove(layer)
@@ -150,14 +152,14 @@ def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
     if source is None:
         raise ImageError("The preview layer is gone.", "Press Run Preview again.")
     axes = preview.target.axes
-    kept = kept_axes(image, axes)
+    kept = kept_axes(axes)
     rows, columns = kept.index(axes.y), kept.index(axes.x)
-    plane = np.moveaxis(np.array(source.data), (rows, columns), (-2, -1))
+    plane = to_plane(np.array(source.data), axes)
     scale, unit = pixel_size(source, rows, columns)
     # The place of a layer that is flipped can't be said by a size and a first pixel.
     upright = source.scale[rows] > 0 and source.scale[columns] > 0
     first = (source.translate[rows], source.translate[columns]) if upright else (0.0, 0.0)
-    return Pixels(plane.reshape(plane.shape[-2:]), scale, unit, (float(first[0]), float(first[1])))
+    return Pixels(plane, scale, unit, (float(first[0]), float(first[1])))
 
 
 def keep(viewer: ViewerModel, preview: Preview) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Shapes
 
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
+from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts, move_to
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
 
@@ -35,14 +35,14 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
         The region.
     """
     axes, region = roi.target.axes, roi.region
-    kept = kept_axes(image, axes)
+    kept = kept_axes(axes)
     outline = np.zeros((4, len(kept)))
     for axis, index in zip(axes.leading, roi.target.plane.leading, strict=True):
         outline[:, kept.index(axis)] = index
     top, left, bottom, right = np.asarray(region.box) - 0.5
     outline[:, kept.index(axes.y)] = (top, top, bottom, bottom)
     outline[:, kept.index(axes.x)] = (left, right, right, left)
-    placed = layer_transform(image, axes)
+    placed = layer_transform(image, axes, World.of(viewer))
     frames = with_role(viewer.layers, Role.ACTIVE_ROI)
     layer = next((one for one in frames if one.ndim == len(kept) and not len(one.data)), None)
     if layer is None:

@@ -300,7 +300,7 @@ class ViewerScene(ImagesOnShow):
                     and image is not None
                     and self._shown.get(labels) is one.preview
                 ):
-                    show_soft(self.viewer, image, one)
+                    show_soft(self.viewer, one)
 
     def show_rois(self, rois: Sequence[ActiveRoi]) -> None:
         """Frame the regions that the last run worked on, and no others."""

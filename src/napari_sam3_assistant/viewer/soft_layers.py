@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_sam3_assistant.core.soft_masks import gives_soft_masks
-from napari_sam3_assistant.viewer.geometry import place, to_layer_axes
+from napari_sam3_assistant.viewer.geometry import World, place, to_layer_axes
 from napari_sam3_assistant.viewer.placing import metadata_of, move_to
 from napari_sam3_assistant.viewer.roles import Role, in_slot, name_of, slot_of, with_role
 
@@ -42,14 +42,14 @@ def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Laye
     segmentation, axes = preview.segmentation, preview.target.axes
     # One number that is repeated: it takes no memory.
     nothing = np.broadcast_to(np.float32(0), segmentation.region.shape)
-    data = to_layer_axes(nothing, image, axes)
+    data = to_layer_axes(nothing, axes)
     given = gives_soft_masks(segmentation.objects)
     if layer is not None and (not given or layer.data.shape != data.shape):
         viewer.layers.remove(layer)
         layer = None
     if not given:
         return
-    placed = place(image, axes, preview.target.plane, segmentation.region)
+    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
     if layer is None:
         layer = Image(
             data,
@@ -67,22 +67,20 @@ def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Laye
     layer.metadata.update(metadata_of(Role.PREVIEW_MASKS, preview))
 
 
-def show_soft(viewer: ViewerModel, image: Layer, soft: SoftImage) -> None:
+def show_soft(viewer: ViewerModel, soft: SoftImage) -> None:
     """Fill the layer of a preview's soft masks and show it; nothing, if the user deleted it.
 
     Parameters
     ----------
     viewer : ViewerModel
         The viewer.
-    image : Layer
-        The image layer that was segmented.
     soft : SoftImage
         The picture.
     """
     layer = in_slot(viewer.layers, Role.PREVIEW_MASKS, soft.preview.slot)
     if layer is None:
         return
-    layer.data = to_layer_axes(soft.pixels, image, soft.preview.target.axes)
+    layer.data = to_layer_axes(soft.pixels, soft.preview.target.axes)
     layer.visible = True
 
 

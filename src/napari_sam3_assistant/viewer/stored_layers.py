@@ -11,7 +11,7 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.disk.stored import StoredKind
-from napari_sam3_assistant.viewer.geometry import kept_axes, place
+from napari_sam3_assistant.viewer.geometry import World, kept_axes, place
 from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
 from napari_sam3_assistant.viewer.placing import add_below_prompts, undisturbed
 from napari_sam3_assistant.viewer.roles import Role, name_of, tag, with_role
@@ -106,7 +106,7 @@ class StoredLayers:
 
     def _new(self, image: Image, stored: StoredLabels) -> Labels:
         role, target = _ROLES[stored.kind], stored.target
-        kept = kept_axes(image, target.axes)
+        kept = kept_axes(target.axes)
         rows, columns = kept.index(target.axes.y), kept.index(target.axes.x)
         levels: list[Any] = [
             level
@@ -126,7 +126,7 @@ class StoredLayers:
                 "source_image_layer": target.name,
             },
             features={name: list(column) for name, column in stored.features.items()} or None,
-            **place(image, target.axes, target.plane, whole),
+            **place(image, target.axes, World.of(self._viewer), target.plane, whole),
         )
         layer.editable = layer.editable and stored.complete
         return layer
@@ -147,5 +147,5 @@ def _seen(layer: Labels, stored: StoredLabels, changed: Region) -> Region:
 def _plane_axes(layer: Labels, stored: StoredLabels) -> tuple[int, int]:
     """Return which axes of a layer are rows and columns."""
     axes = stored.target.axes
-    kept = [axis for axis in range(axes.ndim) if axis != axes.channel]
+    kept = kept_axes(axes)
     return kept.index(axes.y), kept.index(axes.x)

@@ -11,6 +11,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.model import MaskModel, RightClick
 from napari_sam3_assistant.session.masks.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.masks.layers import ViewerMasks, array_of, mask_layers
 from napari_sam3_assistant.viewer.masks.painting import edit_of_strokes
@@ -200,7 +201,7 @@ class MaskBinding(Held):
         ):
             return
         shape = array_of(layer).shape
-        pixel = [round(float(at)) for at in layer.world_to_data(event.position)]
+        pixel = [round(float(at)) for at in World.of(viewer).drawn_at(layer, event.position)]
         if not all(0 <= at < size for at, size in zip(pixel, shape, strict=True)):
             return
         cleanup = self.session.cleanup

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import kind_of
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
-from napari_sam3_assistant.viewer.geometry import DataMap
+from napari_sam3_assistant.viewer.geometry import DataMap, World
 from napari_sam3_assistant.viewer.image_layers import image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of
 
@@ -78,7 +78,7 @@ def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int |
     """
     missing = image.ndim - layer.ndim
     shape, whole = _shape(layer), shape_of(image)
-    way = DataMap.between(layer, image, viewer.dims.point)
+    way = DataMap.between(layer, image, World.of(viewer))
     found: list[int | None] = []
     for axis, length in enumerate(shape):
         own = axis + missing

@@ -19,7 +19,13 @@ from napari_sam3_assistant.session.masks.scene import (
     Scope,
     TakenLayer,
 )
-from napari_sam3_assistant.viewer.geometry import lie_together, moved, transform_of
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    lie_together,
+    moved,
+    show_at,
+    transform_of,
+)
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
 from napari_sam3_assistant.viewer.masks.image_place import image_name, image_place
@@ -129,7 +135,7 @@ class ViewerMasks:
         """Raise MaskError unless the layers lie on top of each other."""
         first, *others = [self.layer(key) for key in keys]
         for layer in others:
-            if not lie_together(first, layer):
+            if not lie_together(first, layer, World.of(self.viewer)):
                 raise MaskError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Choose layers with the same scale and position.",
@@ -258,15 +264,8 @@ class ViewerMasks:
 
     def go_to(self, key: str, centre: Sequence[float]) -> None:
         """Show a pixel of a layer in the middle of the view."""
-        layer, dims = self.layer(key), self.viewer.dims
-        world = np.asarray(layer.data_to_world(centre), float)
-        missing = dims.ndim - layer.ndim
-        for axis, position in enumerate(world):
-            if axis + missing not in dims.displayed:
-                dims.set_point(axis + missing, position)
-        shown = [world[axis - missing] for axis in dims.displayed if axis >= missing]
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
-        camera.center = (*camera.center[: 3 - len(shown)], *shown)
+        layer = self.layer(key)
+        show_at(self.viewer, layer, centre)
         self.viewer.layers.selection.active = layer
 
     def _changes(self) -> Labels | None:
@@ -324,5 +323,5 @@ def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
             for name in ("scale", "rotate", "shear")
         )
         and layer.units == placed["units"]
-        and np.array_equal(layer.affine.affine_matrix, placed["affine"].affine_matrix)
+        and np.array_equal(layer.affine.affine_matrix, placed["affine"])
     )

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels, Shapes
 
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.viewer.geometry import DataMap
+from napari_sam3_assistant.viewer.geometry import DataMap, World
 from napari_sam3_assistant.viewer.roles import Role, role_of
 
 if TYPE_CHECKING:
@@ -31,14 +31,13 @@ def visible_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box
     """
     factors = np.asarray(layer.downsample_factors[layer.data_level]) if layer.multiscale else 1
     low, high = np.asarray(layer.corner_pixels) * factors
-    point = np.asarray(layer.world_to_data(np.asarray(viewer.dims.point)), float)
-    missing = viewer.dims.ndim - layer.ndim
+    point = World.of(viewer).slice_of(layer, viewer.dims.ndisplay)
     sides = []
     for axis, size in enumerate(shape):
-        if axis + missing in viewer.dims.displayed:
+        if np.isnan(point[axis]):
             sides.append((max(int(low[axis]), 0), min(int(high[axis]) + 1, size)))
         else:
-            at = round(float(point[axis]))
+            at = int(np.round(point[axis]))
             sides.append((at, at + 1) if 0 <= at < size else (0, 0))
     return _box(sides, f"No pixel of “{layer.name}” is in view.", "Zoom or move to the masks.")
 
@@ -64,7 +63,7 @@ def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
     shapes = active if active in drawings else drawings[-1]
     chosen = sorted(shapes.selected_data) or [shapes.nshapes - 1]
     corners = np.concatenate([np.asarray(shapes.data[index], float) for index in chosen])
-    points = DataMap.between(shapes, layer, viewer.dims.point)(corners)
+    points = DataMap.between(shapes, layer, World.of(viewer))(corners)
     sides = [_side(points[:, axis], size) for axis, size in enumerate(shape)]
     return _box(
         sides, f"The drawn region holds no pixel of “{layer.name}”.", "Draw it on the masks."

@@ -11,7 +11,13 @@ from napari.layers import Labels
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.disk.room import empty_labels, let_go_with
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform, transform_of
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    kept_axes,
+    kept_shape,
+    layer_transform,
+    transform_of,
+)
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
@@ -47,9 +53,8 @@ def make(viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameRes
         The first frame: says what made it.
     """
     axes = stack.target.axes
-    shape = shape_of(image)
     layer = _labels(
-        [shape[axis] for axis in kept_axes(image, axes)],
+        kept_shape(shape_of(image), axes),
         Role.PROPAGATED,
         {
             **tag(Role.PROPAGATED, key_of(image)),
@@ -58,14 +63,14 @@ def make(viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameRes
             AXIS: stack.axis,
             POSITION: list(stack.target.plane.leading),
         },
-        layer_transform(image, axes),
+        layer_transform(image, axes, World.of(viewer)),
     )
     add_below_prompts(viewer, layer)
     return layer
 
 
 def _labels(
-    shape: list[int], role: Role, metadata: dict[str, Any], transform: dict[str, Any]
+    shape: tuple[int, ...], role: Role, metadata: dict[str, Any], transform: dict[str, Any]
 ) -> Labels:
     data = empty_labels(shape)
     layer = Labels(
@@ -86,23 +91,23 @@ class FrameWindow:
         The plane that it began on: the other leading axes stay there.
     axis : int
         Number of the array's axis that the frames lie along.
-    ndim : int
-        Number of axes of the image layer.
     """
 
-    def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int, ndim: int) -> None:
-        kept = [number for number in range(ndim) if number != axes.channel]
-        self._leading = {
+    def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int) -> None:
+        kept = kept_axes(axes)
+        self._fixed: dict[int, int | slice] = {
             kept.index(number): index
             for number, index in zip(axes.leading, plane.leading, strict=True)
         }
+        if axes.channel in kept:
+            self._fixed[kept.index(axes.channel)] = 0
         self.axis = kept.index(axis)
         self.y, self.x = kept.index(axes.y), kept.index(axes.x)
         self._ndim = len(kept)
 
     def key(self, frame: int, part: Part = _ALL) -> tuple[int | slice, ...]:
         """Return the index of a frame, or of some rows and columns of it."""
-        at: dict[int, int | slice] = {**self._leading, self.axis: frame}
+        at: dict[int, int | slice] = {**self._fixed, self.axis: frame}
         at |= {self.y: part[0], self.x: part[1]}
         return tuple(at[place] for place in range(self._ndim))
 
@@ -118,7 +123,7 @@ class FrameWindow:
 
     def stack_of(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the frames as a view, shape (F, H, W)."""
-        at: dict[int, int | slice] = {**self._leading, self.axis: slice(None)}
+        at: dict[int, int | slice] = {**self._fixed, self.axis: slice(None)}
         key = tuple(at.get(place, slice(None)) for place in range(self._ndim))
         order = [place for place in range(self._ndim) if isinstance(key[place], slice)]
         return np.moveaxis(
@@ -181,9 +186,7 @@ def erase(layer: Labels, window: FrameWindow, frame: int, region: Region, object
 
 def empty_copy(source: Labels) -> Labels:
     """Return an empty layer like the propagated labels, to be a saved one."""
-    return _labels(
-        list(source.data.shape), Role.SAVED_PROPAGATED, _saved(source), transform_of(source)
-    )
+    return _labels(source.data.shape, Role.SAVED_PROPAGATED, _saved(source), transform_of(source))
 
 
 def make_saved(layer: Labels) -> None:

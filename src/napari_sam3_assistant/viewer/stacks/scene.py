@@ -12,6 +12,7 @@ from napari_sam3_assistant.session.choices import FrameAxis
 from napari_sam3_assistant.session.model import PromptCounts
 from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels, StackShot
 from napari_sam3_assistant.session.stacks.values import StackTarget
+from napari_sam3_assistant.viewer.geometry import kept_shape
 from napari_sam3_assistant.viewer.image_layers import axis_name, shape_of
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.prompt_layers import ROLE_OF_KIND
@@ -128,12 +129,12 @@ class ViewerStacks:
                 layer = propagated_layers.make(self._viewer, image, stack, result)
             fresh = result.frame not in self._written
             self._written.add(result.frame)
-            propagated_layers.write(layer, self._window(stack, layer), result, fresh=fresh)
+            propagated_layers.write(layer, self._window(stack), result, fresh=fresh)
 
     def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
         """Return a copy of the labels of a frame, shape (H, W)."""
         layer = self._existing(stack)
-        window = self._window(stack, layer)
+        window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
 
     def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
@@ -141,7 +142,7 @@ class ViewerStacks:
         layer = self._layer(stack)
         if layer is None:
             return
-        window = self._window(stack, layer)
+        window = self._window(stack)
         for frame, region in where.items():
             propagated_layers.erase(layer, window, frame, region, object_id)
 
@@ -160,7 +161,7 @@ class ViewerStacks:
     def pixels(self, stack: StackTarget) -> StackPixels:
         """Return the propagated labels as they are on show."""
         layer = self._existing(stack)
-        window = self._window(stack, layer)
+        window = self._window(stack)
         rows, columns, frames = window.y, window.x, window.axis
 
         def read(frame: int) -> npt.NDArray[np.uint32]:
@@ -183,7 +184,7 @@ class ViewerStacks:
     def copy(self, stack: StackTarget) -> StackCopy:
         """Begin to copy the propagated labels into a saved layer."""
         source = self._existing(stack)
-        window = self._window(stack, source)
+        window = self._window(stack)
         kept = propagated_layers.empty_copy(source)
 
         def copy(frame: int) -> None:
@@ -208,9 +209,9 @@ class ViewerStacks:
     def _layer(self, stack: StackTarget) -> Labels | None:
         target = stack.target
         layer = topmost(self._viewer.layers, Role.PROPAGATED, target.image)
-        shape = [size for axis, size in enumerate(target.shape) if axis != target.axes.channel]
+        shape = kept_shape(target.shape, target.axes)
         # One that the user gave other pixels is as good as gone.
-        return layer if layer is not None and list(layer.data.shape) == shape else None
+        return layer if layer is not None and layer.data.shape == shape else None
 
     def _existing(self, stack: StackTarget) -> Labels:
         layer = self._layer(stack)
@@ -219,7 +220,5 @@ class ViewerStacks:
         return layer
 
     @staticmethod
-    def _window(stack: StackTarget, layer: Labels) -> FrameWindow:
-        target = stack.target
-        ndim = layer.ndim + (target.axes.channel is not None and not target.axes.rgb)
-        return FrameWindow(target.axes, target.plane, stack.axis, ndim)
+    def _window(stack: StackTarget) -> FrameWindow:
+        return FrameWindow(stack.target.axes, stack.target.plane, stack.axis)

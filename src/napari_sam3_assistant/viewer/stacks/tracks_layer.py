@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.layers import Tracks
 
 from napari_sam3_assistant.core.track_table import TrackScale
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import kept_axes, layer_transform
+from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, tag, topmost, with_role
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     from napari.layers import Image
 
@@ -44,12 +44,12 @@ class ViewerTracks:
         """Show the tracks of a propagation; there is no layer where nothing is on two frames."""
         image = self._scene.image_of(stack.target)
         axes = stack.target.axes
-        if len(kept_axes(image, axes)) > _MOST_AXES:
+        if len(kept_axes(axes)) > _MOST_AXES:
             raise ImageError(
                 f"A Tracks layer has up to {_MOST_AXES} axes, “{image.name}” has more.",
                 "Export the tracks as CSV, or propagate through a part of the image.",
             )
-        data = track_data(table, image, stack)
+        data = track_data(table, stack)
         layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
         with self._scene.at_work():
             if len(data) == 0:
@@ -86,33 +86,32 @@ class ViewerTracks:
             name=NAMES[Role.TRACKS],
             metadata=tag(Role.TRACKS, key_of(image)),
             tail_length=_LONGEST_TAIL,
-            **layer_transform(image, stack.target.axes),
+            **layer_transform(image, stack.target.axes, World.of(self._viewer)),
         )
         add_below_prompts(self._viewer, layer)
 
 
-def track_data(table: TrackTable, image: Image, stack: StackTarget) -> npt.NDArray[np.float64]:
+def track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
     """Return the tracks of objects on two frames or more, with the axes of the image's labels.
 
     Parameters
     ----------
     table : TrackTable
         The objects by frame.
-    image : Image
-        The image layer.
     stack : StackTarget
         What was propagated.
 
     Returns
     -------
     ndarray, shape (N, 1 + D), dtype float64
-        Object id, and the position in pixels along each axis but the channel.
+        Object id, and the position in pixels along each axis; 0 on the channel's, if there is one.
     """
     axes = stack.target.axes
     found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
-    kept = kept_axes(image, axes)
+    kept = kept_axes(axes)
     # Column by column from leading axes, y, x to the order in which the layer has them.
     order = [kept.index(axis) for axis in (*axes.leading, axes.y, axes.x)]
-    placed = found.copy()
+    placed = np.zeros((len(found), 1 + len(kept)))
+    placed[:, 0] = found[:, 0]
     placed[:, [1 + place for place in order]] = found[:, 1:]
     return placed

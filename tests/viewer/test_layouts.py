@@ -1,0 +1,183 @@
+"""Whatever the axes, units, transforms and sliders: on show, in the prompts, and in the results
+are the same pixels. What napari draws is right; see :mod:`layouts`."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, assume, given, settings
+
+from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import Binding
+
+sys.path.insert(0, str(Path(__file__).parent))
+from layouts import (
+    displayed,
+    drag,
+    drawn_under,
+    layouts,
+    pixel_at,
+    place_of,
+    shown_points,
+    slice_on_show,
+)
+
+EXAMPLES = int(os.environ.get("LAYOUTS", "25"))
+AT_RANDOM = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+    derandomize="LAYOUTS" not in os.environ,
+    phases=[Phase.generate] if "LAYOUTS" in os.environ else list(Phase),
+)  # fmt: skip
+
+
+class Scene:
+    """A viewer with a layout and a session on it."""
+
+    def __init__(self, layout):
+        # napari says so of rotations between axes on show and hidden ones, and of mixed units.
+        warnings.simplefilter("ignore")
+        self.layout = layout
+        self.viewer, self.image = layout.open()
+        assume(slice_on_show(self.image) is not None)
+        self.binding = Binding(self.viewer, deliver_inline, MemorySettings())
+        self.scene = self.binding.scene
+        self.scene.channel_axis = layout.channel_axis
+        self.binding.model.image = str(self.image.unique_id)
+        self.stage = self.scene.stage(self.binding.model.image)
+
+    @property
+    def on_show(self):
+        """The index of the drawn slice on the leading axes."""
+        shown = slice_on_show(self.image)
+        return None if shown is None else tuple(shown[one] for one in self.stage.axes.leading)
+
+    def place(self, y, x):
+        """Where on the canvas napari draws a pixel of the image."""
+        position = np.zeros(self.image.ndim)
+        position[[self.stage.axes.y, self.stage.axes.x]] = y, x
+        return place_of(self.viewer, self.image, position)
+
+    def pixel(self, place):
+        """The pixel (y, x) of the image that napari draws at a place on the canvas."""
+        position = np.zeros(self.image.ndim)
+        position[displayed(self.image)] = pixel_at(self.viewer, self.image, place)
+        return tuple(position[[self.stage.axes.y, self.stage.axes.x]])
+
+    def displayed(self, y, x):
+        """A pixel of the image on the axes on show, in the order in which they are shown."""
+        at = {self.stage.axes.y: y, self.stage.axes.x: x}
+        return [at[axis] for axis in displayed(self.image)]
+
+    def arm(self, tool):
+        self.binding.model.tool = tool
+        self.binding.arm()
+        return self.viewer.layers.selection.active
+
+    def prompts(self, kind):
+        return self.scene.take_shot(self.binding.model.image, kind).prompts
+
+    def go_everywhere(self):
+        """Move each slider from end to end, one after the other; yields at each position."""
+        dims = self.viewer.dims
+        start = dims.point
+        missing = dims.ndim - self.image.ndim
+        for axis in range(dims.ndim):
+            if axis in dims.displayed or axis < missing:
+                continue
+            low, high, step = dims.range[axis]
+            size = self.image.data.shape[axis - missing]
+            for at in np.linspace(low, high, size) if high - low > step / 2 else [low]:
+                dims.set_point(axis, at)
+                yield
+            dims.set_point(axis, start[axis])
+
+    def close(self):
+        self.binding.close()
+
+
+def sliders(viewer):
+    """Where the sliders stand and what they reach."""
+    reach = np.array([(one.start, one.stop) for one in viewer.dims.range])
+    return np.array(viewer.dims.point), reach, viewer.dims.ndim, viewer.dims.order
+
+
+def assert_alike(before, after):
+    assert before[2:] == after[2:]
+    size = np.abs(before[1]).max() + 1
+    np.testing.assert_allclose(after[0], before[0], rtol=0, atol=1e-9 * size)
+    np.testing.assert_allclose(after[1], before[1], rtol=0, atol=1e-9 * size)
+
+
+@given(layout=layouts())
+@AT_RANDOM
+def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
+    scene = Scene(layout)
+    for _ in scene.go_everywhere():
+        shown = slice_on_show(scene.image)
+        if shown is not None:
+            plane = scene.scene.stage(scene.binding.model.image).plane
+            assert plane.leading == scene.on_show
+            channel = scene.stage.axes.channel
+            assert plane.channel == (None if channel is None else shown[channel])
+    scene.close()
+
+
+@given(layout=layouts(tilted=False))
+@AT_RANDOM
+def test_a_click_is_the_pixel_under_it_on_every_channel_and_on_no_other_slice(layout):
+    scene = Scene(layout)
+    before = sliders(scene.viewer)
+    layer = scene.arm(Tool.POINTS)
+    for pixel in layout.pixels:
+        drag(scene.viewer, scene.place(*pixel))
+    assert_alike(before, sliders(scene.viewer))
+
+    here = scene.on_show
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        found = [(point.y, point.x) for point in scene.prompts(PromptKind.POINTS).points]
+        if scene.on_show == here:
+            np.testing.assert_allclose(found, layout.pixels, atol=1e-4)
+            drawn = layer.data[shown_points(layer)]
+            places = [scene.pixel(place_of(scene.viewer, layer, one)) for one in drawn]
+            np.testing.assert_allclose(places, layout.pixels, atol=1e-4)
+        else:
+            assert not found
+    scene.close()
+
+
+@given(layout=layouts(tilted=False))
+@AT_RANDOM
+def test_a_box_and_a_painted_mask_are_the_pixels_under_them(layout):
+    scene = Scene(layout)
+    (top, left), (bottom, right) = np.sort(np.array(layout.pixels), axis=0)
+    assume(top < bottom and left < right)
+    layer = scene.arm(Tool.BOX)
+    drag(scene.viewer, scene.place(top, left), scene.place(bottom, right))
+    # Without a canvas napari does not know how far a pixel is: what it draws in the end counts.
+    corners = [scene.pixel(place_of(scene.viewer, layer, one)) for one in layer.data[0]]
+    low, high = np.round(np.min(corners, axis=0), 4), np.round(np.max(corners, axis=0), 4)
+    enclosed = (*np.ceil(low).astype(int).tolist(), *(np.floor(high).astype(int) + 1).tolist())
+    box = Region(*enclosed).intersect(Region.whole(scene.stage.shape))
+    painted = scene.arm(Tool.MASK)
+    painted.brush_size = 1
+    drag(scene.viewer, scene.place(top, left))
+
+    here = scene.on_show
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        boxes = [one.region for one in scene.prompts(PromptKind.BOXES).boxes]
+        masks = [one.region for one in scene.prompts(PromptKind.MASK).masks]
+        assert boxes == ([box] if scene.on_show == here else [])
+        assert masks == ([Region(top, left, top + 1, left + 1)] if scene.on_show == here else [])
+        value = drawn_under(scene.viewer, painted, scene.image, [scene.displayed(top, left)])
+        assert value[0] == (scene.on_show == here)
+    scene.close()
