@@ -95,8 +95,11 @@ def test_labels_and_table_carry_the_size_of_a_pixel(stack, tmp_path, capsys, end
 
     written = read_image(output)
     assert written.axis_labels == ("t", "y", "x")
-    assert written.scale == (30.0, 0.5, 0.25)
-    assert written.units == ("second", "micrometer", "micrometer")
+    assert [(axis.scale, axis.unit) for axis in written.axes] == [
+        (30.0, "second"),
+        (0.5, "micrometer"),
+        (0.25, "micrometer"),
+    ]
     with table.open() as lines:
         rows = list(csv.DictReader(lines))
     labels = np.asarray(written.data[...])
@@ -221,7 +224,8 @@ def test_the_note_of_one_plane_of_a_movie_and_its_axes(stack, tmp_path, capsys):
     assert_rerun_makes_the_same(output, capsys)
     again = read_image(tmp_path / "labels_02.ome.tif")
     assert again.axis_labels == ("t", "y", "x")
-    assert again.scale == read_image(output).scale == (30.0, 1.0, 0.25)
+    assert again.axes == read_image(output).axes
+    assert [axis.scale for axis in again.axes] == [30.0, 1.0, 0.25]
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,10 @@ def test_labels_keep_the_size_of_a_pixel_and_its_unit(folder, command):
     (path,) = {*folder.glob("b.*"), *folder.glob("out/*.tif")} - {*folder.glob("*.json")}
     found = read_image(path)
     assert found.axis_labels == ("y", "x")
-    assert found.scale == (0.5, 0.25)
-    assert found.units == ("micrometer", "micrometer")
+    assert [(axis.scale, axis.unit) for axis in found.axes] == [
+        (0.5, "micrometer"),
+        (0.25, "micrometer"),
+    ]
     assert set(np.unique(found.data[...])) == {0, 1}
 
 

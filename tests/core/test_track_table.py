@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.track_table import COLUMNS, TrackScale, TrackTable
 from napari_sam3_assistant.core.tracks import FrameResult
@@ -40,7 +41,9 @@ def test_rows_come_by_frame_and_object_with_area_and_centroid(table):
 
 
 def test_cells_hold_pixels_and_lengths(table):
-    scale = TrackScale.of((2.0, 0.5, 0.25), ("second", "micrometer", "micrometer"))
+    scale = TrackScale.of(
+        axes_of((9, 4, 5), names="tyx", scale=(2.0, 0.5, 0.25), units=("s", "um", "um"))
+    )
 
     cells = list(table.cells(scale))
 

@@ -36,6 +36,7 @@ MERGE = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.workflows.merge_regions import MergeRequest, merge_regions
 
@@ -44,7 +45,7 @@ class Killing:
         os.kill(os.getpid(), signal.SIGKILL)
 
 parts = ((Region(0, 0, 8, 8), np.ones((8, 8), np.uint32)),)
-next(merge_regions(MergeRequest(parts, (16, 16), Path(sys.argv[1])), Killing()))
+next(merge_regions(MergeRequest(parts, axes_of((16, 16)), Path(sys.argv[1])), Killing()))
 """
 WRITE_SLOWLY = """
 import sys

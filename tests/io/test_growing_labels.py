@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels, save_ome_zarr
 
 SHAPE = (301, 530)
-AXES = LabelAxes.of(2)
+AXES = axes_of(SHAPE)
 
 
 @st.composite
@@ -30,7 +30,7 @@ def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     whole = np.zeros(SHAPE, np.uint32)
     rng = np.random.default_rng(0)
 
-    with GrowingLabels(folder / "growing.zarr", SHAPE, AXES) as labels:
+    with GrowingLabels(folder / "growing.zarr", AXES) as labels:
         for region in regions:
             piece = rng.integers(0, 9, region.shape, np.uint32)
             labels[region.slices] = piece
@@ -48,7 +48,7 @@ def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
 
 
 def test_all_is_written_when_the_block_ends(tmp_path):
-    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+    with GrowingLabels(tmp_path / "a.zarr", AXES) as labels:
         for row in range(0, 300, 10):
             labels[row : row + 10, 0:530] = np.full((10, 530), row + 1, np.uint32)
 
@@ -57,7 +57,7 @@ def test_all_is_written_when_the_block_ends(tmp_path):
 
 
 def test_what_changed_is_told_once(tmp_path):
-    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+    with GrowingLabels(tmp_path / "a.zarr", AXES) as labels:
         assert labels.take_changed(60) is None
         labels[10:20, 30:40] = np.ones((10, 10), np.uint32)
         labels[5:6, 50:60] = np.ones((1, 10), np.uint32)
@@ -67,7 +67,7 @@ def test_what_changed_is_told_once(tmp_path):
 
 
 def test_what_is_not_yet_written_is_told_later(tmp_path):
-    with GrowingLabels(tmp_path / "a.zarr", SHAPE, AXES) as labels:
+    with GrowingLabels(tmp_path / "a.zarr", AXES) as labels:
         for _ in range(30):
             labels[0:301, 0:530] = np.ones(SHAPE, np.uint32)
         told = [labels.take_changed(0), labels.take_changed(60)]
@@ -81,7 +81,7 @@ def test_what_went_wrong_in_a_write_is_raised_by_the_next_use(tmp_path, then):
     called = tmp_path / "cells.zarr"
 
     def use():
-        with GrowingLabels(path, SHAPE, AXES, called=called) as labels:
+        with GrowingLabels(path, AXES, called=called) as labels:
             shutil.rmtree(path)
             path.write_text("a file is where the folder was")
             labels[0:10, 0:10] = np.ones((10, 10), np.uint32)

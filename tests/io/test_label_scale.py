@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.labels import save_labels
-from napari_sam3_assistant.io.loaded import LoadedImage
 
 
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
@@ -26,19 +25,20 @@ def test_labels_axes_and_scale_are_read_back(tmp_path, ending, names, scale, hig
     shape = (2, 3, 40, 50)[-len(names) :]
     labels = np.random.default_rng(0).integers(0, highest, shape).astype(np.uint32)
     labels.flat[0] = highest
-    axes = LabelAxes.of(len(names), names=names, scale=scale, unit="micrometer")
+    # OME-XML knows no time without a unit.
+    units = ["second" if name == "t" else "micrometer" for name in names]
+    axes = axes_of(shape, names=names, scale=scale, units=units)
 
     path = save_labels(labels, tmp_path / f"exp1.0_A{ending}", axes)
 
     loaded = read_image(path)
     np.testing.assert_array_equal(np.asarray(loaded.data[...]), labels)
     assert loaded.data.dtype == (np.uint16 if highest == 9 else np.uint32)
-    assert loaded.axis_labels == names
-    assert loaded.scale == scale
+    assert loaded.axes == axes
 
 
 def test_the_unit_is_in_the_file(tmp_path):
-    axes = LabelAxes.of(2, scale=(0.5, 0.25), unit="micrometer")
+    axes = axes_of((4, 5), scale=(0.5, 0.25), units="micrometer")
     path = save_labels(np.ones((4, 5), np.uint32), tmp_path / "a.tif", axes)
 
     with tifffile.TiffFile(path) as file:
@@ -47,13 +47,13 @@ def test_the_unit_is_in_the_file(tmp_path):
 
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_units_are_read_back(tmp_path, ending):
-    axes = LabelAxes(("t", "y", "x"), (1.5, 0.5, 0.25), ("millisecond", "nanometer", "nanometer"))
+    axes = axes_of((2, 4, 5), names="tyx", scale=(1.5, 0.5, 0.25), units=("ms", "nm", "nm"))
     path = save_labels(np.ones((2, 4, 5), np.uint32), tmp_path / f"a{ending}", axes)
 
     loaded = read_image(path)
 
-    assert loaded.units == ("millisecond", "nanometer", "nanometer")
-    assert loaded.axes_of_labels((0, 1, 2)) == axes
+    assert [axis.unit for axis in loaded.axes] == ["millisecond", "nanometer", "nanometer"]
+    assert loaded.axes == axes
 
 
 def test_sizes_without_a_unit_are_those_of_the_format(tmp_path):
@@ -65,24 +65,11 @@ def test_sizes_without_a_unit_are_those_of_the_format(tmp_path):
 
     loaded = read_image(tmp_path / "a.ome.tif")
 
-    assert loaded.units == ("micrometer", "", "micrometer")
-    assert loaded.axes_of_labels((0, 1, 2)).scale == (2.0, 1.0, 0.25)
-
-
-def test_an_image_that_says_nothing_gives_pixels():
-    loaded = LoadedImage(np.zeros((2, 3, 4, 5)), axis_labels=("q", "c", "y", "x"))
-
-    assert loaded.axes_of_labels((0, 2, 3)) == LabelAxes.of(3)
-
-
-def test_sizes_that_can_not_be_written_are_pixels():
-    loaded = LoadedImage(
-        np.zeros((2, 4, 5)), ("t", "y", "x"), False, (0.0, 0.5, 0.5), units=("s", "um", "um")
-    )
-
-    assert loaded.axes_of_labels((0, 1, 2)) == LabelAxes(
-        ("t", "y", "x"), (1.0, 0.5, 0.5), ("", "um", "um")
-    )
+    assert [(axis.scale, axis.unit) for axis in loaded.axes] == [
+        (2.0, "micrometer"),
+        (1.0, ""),
+        (0.25, "micrometer"),
+    ]
 
 
 def test_what_imagej_writes_is_read(tmp_path):
@@ -95,8 +82,9 @@ def test_what_imagej_writes_is_read(tmp_path):
     )
 
     loaded = read_image(tmp_path / "a.tif")
-    assert loaded.scale == (2.0, 0.5, 0.25)
-    assert loaded.units == ("micrometer",) * 3
+    assert loaded.axes == axes_of(
+        (3, 4, 5), names="zyx", scale=(2.0, 0.5, 0.25), units="micrometer"
+    )
 
 
 def test_the_resolution_of_a_print_is_no_scale(tmp_path):
@@ -104,7 +92,7 @@ def test_the_resolution_of_a_print_is_no_scale(tmp_path):
         tmp_path / "a.tif", np.zeros((4, 5), np.uint8), resolution=(72, 72), resolutionunit="INCH"
     )
 
-    assert read_image(tmp_path / "a.tif").scale is None
+    assert [axis.scale for axis in read_image(tmp_path / "a.tif").axes] == [1.0, 1.0]
 
 
 def test_colours_stored_by_planes_keep_their_scale(tmp_path):
@@ -119,7 +107,7 @@ def test_colours_stored_by_planes_keep_their_scale(tmp_path):
     loaded = read_image(tmp_path / "a.ome.tif")
 
     assert (loaded.data.shape, loaded.axis_labels) == ((40, 50, 3), ("y", "x", "s"))
-    assert loaded.scale == (0.5, 0.25, 1.0)
+    assert [axis.scale for axis in loaded.axes] == [0.5, 0.25, 1.0]
 
 
 @pytest.mark.parametrize("ending", [".tif", ".npy", ".png", ".zarr"])

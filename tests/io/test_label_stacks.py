@@ -5,9 +5,9 @@ import pytest
 import tifffile
 import zarr
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.label_stacks import open_label_stack
 
 SHAPE = (4, 3, 5)
@@ -51,12 +51,12 @@ def test_a_tiff_is_multi_page(tmp_path):
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_the_size_of_a_pixel_is_in_the_file(tmp_path, ending):
     path = tmp_path / f"labels{ending}"
-    axes = LabelAxes(("t", "y", "x"), (2.5, 0.5, 0.25), ("second", "micrometer", "micrometer"))
+    axes = axes_of(SHAPE, names="tyx", scale=(2.5, 0.5, 0.25), units=("s", "um", "um"))
     with open_label_stack(path, SHAPE, axes) as write:
         write(1, np.ones((3, 5)))
 
     loaded = read_image(path)
-    assert loaded.axes_of_labels((0, 1, 2)) == axes
+    assert loaded.axes == axes
     assert np.asarray(loaded.data[...]).sum() == 15
 
 

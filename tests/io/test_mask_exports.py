@@ -160,7 +160,7 @@ def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
     transformations = node.metadata["coordinateTransformations"]
     assert transformations[1][0]["scale"] == [2.0, 1.0, 0.5]
     ours = read_zarr(path)
-    assert ours.scale == (2.0, 0.5, 0.25)
+    assert tuple(axis.scale for axis in ours.axes) == (2.0, 0.5, 0.25)
     np.testing.assert_array_equal(ours.data[:], stack)
 
 

@@ -61,7 +61,7 @@ def test_an_ome_zarr_image(tmp_path, zarr_format):
 
     np.testing.assert_array_equal(loaded.data[...], STACK)
     assert loaded.axis_labels == ("c", "y", "x")
-    assert loaded.scale == (1.0, 0.5, 0.25)
+    assert tuple(axis.scale for axis in loaded.axes) == (1.0, 0.5, 0.25)
     assert loaded.name == "cells"
 
 

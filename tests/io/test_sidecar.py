@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -22,7 +23,6 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.checksums import sha256_of
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
@@ -56,7 +56,7 @@ def test_a_note_comes_back(tmp_path):
     written = note(
         region=Region(1, 2, 3, 4),
         tiles=TileOptions(512, 0.25),
-        axes=LabelAxes.of(2, scale=(0.5, 0.25), unit="micrometer"),
+        axes=axes_of((4, 5), scale=(0.5, 0.25), units="micrometer", origin=(3.0, 1.5)),
         all_planes=True,
         model_folder="/models/sam3",
         sha256="abc",
@@ -127,10 +127,10 @@ def test_labels_that_are_replaced_lose_their_note(tmp_path):
 
 def test_an_ome_zarr_that_is_replaced_loses_its_note(tmp_path):
     labels = tmp_path / "cells.zarr"
-    save_ome_zarr(np.ones((4, 5), np.uint16), labels, LabelAxes.of(2))
+    save_ome_zarr(np.ones((4, 5), np.uint16), labels, axes_of((4, 5)))
     path = write_sidecar(labels, note())
 
-    save_ome_zarr(np.zeros((4, 5), np.uint16), labels, LabelAxes.of(2), replace=True)
+    save_ome_zarr(np.zeros((4, 5), np.uint16), labels, axes_of((4, 5)), replace=True)
 
     assert not path.exists()
 
@@ -232,7 +232,9 @@ def test_names_that_are_no_text_come_back(tmp_path):
 @pytest.mark.parametrize("ending", [".tif", ".npy", ".zarr"])
 def test_the_old_note_goes_before_the_labels_are_replaced(tmp_path, monkeypatch, ending):
     labels = tmp_path / f"cells{ending}"
-    save = {".zarr": lambda pixels: save_ome_zarr(pixels, labels, LabelAxes.of(2), replace=True)}
+    save = {
+        ".zarr": lambda pixels: save_ome_zarr(pixels, labels, axes_of(pixels.shape), replace=True)
+    }
     save = save.get(ending, lambda pixels: save_labels(pixels, labels))
     save(np.ones((4, 5), np.uint16))
     path = write_sidecar(labels, note())

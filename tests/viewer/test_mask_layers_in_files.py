@@ -9,10 +9,10 @@ import tifffile
 import zarr
 from zarr.storage import MemoryStore
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.masks.formats import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
 from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
 
@@ -31,7 +31,7 @@ def labels_of(shape):
 @pytest.fixture
 def stored(tmp_path):
     """A folder of labels in two sizes."""
-    levels = create_pyramid(tmp_path / "scan.zarr", SHAPE, LabelAxes.of(2))
+    levels = create_pyramid(tmp_path / "scan.zarr", axes_of(SHAPE))
     for number, level in enumerate(levels):
         level[:] = labels_of(SHAPE)[:: 2**number, :: 2**number]
     return tmp_path / "scan.zarr"

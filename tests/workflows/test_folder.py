@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.workflows.folder import FolderRequest, segment_folder
@@ -36,8 +36,8 @@ def source(tmp_path):
     iio.imwrite(folder / "same.png", squares(3))
     iio.imwrite(folder / "same.jpg", squares(4))
     stack = np.stack([squares(1), squares(2), squares(0)])
-    save_labels(stack, folder / "stack.tif", LabelAxes.of(3, scale=(2.0, 0.5, 0.25)))
-    save_ome_zarr(squares(5), folder / "big.ome.zarr", LabelAxes.of(2, scale=(0.5, 0.25)))
+    save_labels(stack, folder / "stack.tif", axes_of(stack.shape, scale=(2.0, 0.5, 0.25)))
+    save_ome_zarr(squares(5), folder / "big.ome.zarr", axes_of((40, 60), scale=(0.5, 0.25)))
     (folder / "broken.tif").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
     tifffile.imwrite(folder / "more" / "deep.tif", squares(1))
@@ -76,9 +76,10 @@ def test_each_image_gets_its_labels(engine, request_of, tmp_path):
             assert values == list(range(row.objects + 1))
     stack = read_image(tmp_path / "out" / "stack_cat_mask.tif")
     assert (stack.data.shape, stack.axis_labels) == ((3, 40, 60), ("z", "y", "x"))
-    assert stack.scale == (2.0, 0.5, 0.25)
+    assert [axis.scale for axis in stack.axes] == [2.0, 0.5, 0.25]
     assert [int(plane.max()) for plane in np.asarray(stack.data)] == [1, 3, 0]
-    assert read_image(tmp_path / "out" / "big_cat_mask.tif").scale == (0.5, 0.25)
+    big = read_image(tmp_path / "out" / "big_cat_mask.tif")
+    assert [axis.scale for axis in big.axes] == [0.5, 0.25]
 
 
 def test_the_summary_lists_all(engine, request_of, tmp_path):

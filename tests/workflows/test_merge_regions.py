@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.workflows.merge_regions import MergeRequest, merge_regions
 
 PARTS = (
@@ -19,7 +19,7 @@ PARTS = (
 
 
 def test_ids_go_on_and_the_later_result_is_on_top(tmp_path):
-    request = MergeRequest(PARTS, (4, 5), tmp_path / "a.zarr", LabelAxes.of(2, scale=(0.5, 0.25)))
+    request = MergeRequest(PARTS, axes_of((4, 5), scale=(0.5, 0.25)), tmp_path / "a.zarr")
 
     (path,) = merge_regions(request, NullReporter())
 
@@ -30,7 +30,7 @@ def test_ids_go_on_and_the_later_result_is_on_top(tmp_path):
         [0, 0, 3, 5, 0],
         [0, 0, 0, 0, 0],
     ]
-    assert loaded.scale == (0.5, 0.25)
+    assert tuple(axis.scale for axis in loaded.axes) == (0.5, 0.25)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
 
 
@@ -46,17 +46,22 @@ def test_a_cancel_leaves_nothing(tmp_path):
         check = token.check
 
     with pytest.raises(JobCancelled):
-        list(merge_regions(MergeRequest(PARTS, (3000, 3000), tmp_path / "b.zarr"), Reporter()))
+        list(
+            merge_regions(
+                MergeRequest(PARTS, axes_of((3000, 3000)), tmp_path / "b.zarr"), Reporter()
+            )
+        )
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_merge_or_a_name_that_is_taken(tmp_path):
     with pytest.raises(MaskError, match="no results"):
-        list(merge_regions(MergeRequest((), (4, 5), tmp_path / "a.zarr"), NullReporter()))
+        list(merge_regions(MergeRequest((), axes_of((4, 5)), tmp_path / "a.zarr"), NullReporter()))
     (tmp_path / "a.zarr").mkdir()
+    request = MergeRequest(PARTS, axes_of((4, 5)), tmp_path / "a.zarr")
     with pytest.raises(ExportError, match="exists already"):
-        list(merge_regions(MergeRequest(PARTS, (4, 5), tmp_path / "a.zarr"), NullReporter()))
+        list(merge_regions(request, NullReporter()))
 
 
 def test_a_folder_that_vanishes_meanwhile_leaves_no_half_labels(tmp_path):
@@ -65,7 +70,8 @@ def test_a_folder_that_vanishes_meanwhile_leaves_no_half_labels(tmp_path):
             if progress.message == "Merging region 2":
                 shutil.rmtree(tmp_path)
 
+    request = MergeRequest(PARTS, axes_of((300, 300)), tmp_path / "b.zarr")
     with pytest.raises(ExportError, match=r"vanished|No such file"):
-        list(merge_regions(MergeRequest(PARTS, (300, 300), tmp_path / "b.zarr"), Reporter()))
+        list(merge_regions(request, Reporter()))
 
     assert not (tmp_path / "b.zarr").exists()

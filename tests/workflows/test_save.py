@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, ImageError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.sidecar import read_sidecar, sidecar_of
 from napari_sam3_assistant.workflows.recipe import Recipe, described
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
@@ -27,7 +27,7 @@ def result(engine, plane_of_squares, tmp_path):
     prompts = PromptSet(text="cat")
     made = next(segment(engine, SegmentRequest(view, prompts), NullReporter()))
     paths = {view.channels[0].source.token: tmp_path / "image.npy"}
-    axes = LabelAxes.of(2, scale=(0.5, 0.25))
+    axes = axes_of(view.shape, scale=(0.5, 0.25))
     recipe = Recipe(view, prompts, PredictOptions(), made.engine, paths=paths, axes=axes)
     return made, recipe
 
@@ -50,7 +50,7 @@ def test_labels_and_note_are_there(result, tmp_path):
 
     loaded = read_image(path)
     np.testing.assert_array_equal(loaded.data, made.labels)
-    assert loaded.scale == (0.5, 0.25)
+    assert tuple(axis.scale for axis in loaded.axes) == (0.5, 0.25)
     note = read_sidecar(sidecar_of(path))
     assert note.prompts.text == "cat"
     assert note.engine == recipe.engine
@@ -128,7 +128,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending
     resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
     request = SaveRequest(
-        rng.integers(0, 60000, (300, 300)).astype(np.uint32), tmp_path / f"a{ending}",
+        rng.integers(0, 60000, (600, 700)).astype(np.uint32), tmp_path / f"a{ending}",
         recipe=result[1],
     )  # fmt: skip
     before = sorted(path.name for path in tmp_path.iterdir())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -21,7 +22,6 @@ from napari_sam3_assistant.core.tiling import TileGrid
 from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ExportError, JobCancelled, PromptError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanStep, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 from napari_sam3_assistant.workflows.tile_prompts import EXPERIMENTAL
@@ -325,15 +325,11 @@ def test_the_result_opens_as_an_image_with_its_scale(engine, tmp_path):
     _, result = run(
         engine,
         request_of(
-            image, tmp_path, tiles=TileOptions(1024), axes=LabelAxes.of(2, scale=(0.5, 0.25))
+            image, tmp_path, tiles=TileOptions(1024), axes=axes_of((1500, 600), scale=(0.5, 0.25))
         ),
     )
 
     loaded = read_image(result.path)
-    assert (loaded.data.shape, loaded.axis_labels, loaded.scale) == (
-        (1500, 600),
-        ("y", "x"),
-        (0.5, 0.25),
-    )
+    assert loaded.axes == axes_of((1500, 600), scale=(0.5, 0.25))
     metadata = json.loads((result.path / ".zattrs").read_text())
     assert [level["path"] for level in metadata["multiscales"][0]["datasets"]] == list("0123")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.api.engines import open_engine
+from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.images import level_zero
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.loaded import LoadedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.views import ImageView
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +37,10 @@ class Source:
     image: LoadedImage
     path: Path | None = None
 
-    def plane_axes(self, view: ImageView) -> LabelAxes:
-        """Return the size of a pixel along y and x, and what it counts in, as the file says."""
+    def plane_axes(self, view: ImageView) -> Axes:
+        """Return the axes of rows and columns, as the file tells them."""
         axes = view.channels[0].source.axes
-        return self.image.axes_of_labels((axes.y, axes.x))
+        return self.image.along((axes.y, axes.x))
 
 
 def source_of(
@@ -62,22 +65,25 @@ def source_of(
     ImageError
         If the file can't be read.
     """
-    labels = None if axis_labels is None else tuple(axis_labels)
-    if not isinstance(image, str | Path):
-        return Source(LoadedImage(image, labels, rgb))
-    path = Path(image).expanduser()
-    loaded = read_image(path)
-    return Source(
-        LoadedImage(
-            loaded.data,
-            loaded.axis_labels if labels is None else labels,
-            loaded.rgb if rgb is None else rgb,
-            loaded.scale,
-            loaded.name,
-            loaded.units,
-        ),
-        path,
-    )
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        loaded = read_image(path)
+    else:
+        path, data = None, level_zero(image)
+        loaded = LoadedImage(data, axes_of(data.shape, names=("",) * len(data.shape)))
+    rgb = loaded.rgb if rgb is None else rgb
+    axes = loaded.axes
+    if axis_labels is not None:
+        names = list(map(str, axis_labels))
+        # napari leaves out the name of the colours.
+        names += ["s"] * (rgb is True and len(names) == len(axes) - 1)
+        if len(names) != len(axes):
+            raise ImageError(
+                f"There are {len(names)} axis labels for an image of {len(axes)} axes.",
+                "Give one label for each axis, such as ('z', 'y', 'x').",
+            )
+        axes = tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))
+    return Source(replace(loaded, axes=axes, rgb=rgb), path)
 
 
 @contextmanager

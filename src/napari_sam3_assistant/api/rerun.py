@@ -102,7 +102,8 @@ def rerun(
     if isinstance(result, ScanResult):
         target = result.path
     else:
-        axes = note.axes if note.axes and len(note.axes.names) == result.labels.ndim else None
+        lengths = tuple(axis.length for axis in note.axes or ())
+        axes = note.axes if lengths == result.labels.shape else None
 
         def save(name: Path) -> None:
             save_labels(result.labels, name, axes, overwrite=False)

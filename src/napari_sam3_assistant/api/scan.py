@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.api.inputs import opened, source_of
 from napari_sam3_assistant.api.prompt_arguments import prompt_set
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.views import view_of_array
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
@@ -113,7 +113,7 @@ def scan(
         Path(output).expanduser(),
         PredictOptions(threshold),
         TileOptions(tile, overlap),
-        LabelAxes.of(2, scale=scale, unit=unit) if scale else source.plane_axes(view),
+        axes_of(view.shape, scale=scale, units=unit) if scale else source.plane_axes(view),
         overwrite,
         None if model_folder is None else Path(model_folder).expanduser(),
         {} if source.path is None else dict.fromkeys(tokens, source.path),

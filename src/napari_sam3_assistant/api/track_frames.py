@@ -16,10 +16,10 @@ from napari_sam3_assistant.workflows.track import TrackRequest, track
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.track_table import TrackTable
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 class TrackFrames(Iterator[FrameResult]):
@@ -81,7 +81,7 @@ class TrackFrames(Iterator[FrameResult]):
         """Take note that a frame is in the labels that :meth:`save_note` will tell of."""
         self._recipe.arrived(result.engine)
 
-    def save_note(self, labels: Path, image: Path, axes: LabelAxes, table: TrackTable) -> None:
+    def save_note(self, labels: Path, image: Path, axes: Axes, table: TrackTable) -> None:
         """Write the note beside labels from which :func:`rerun` makes them again.
 
         Parameters
@@ -90,7 +90,7 @@ class TrackFrames(Iterator[FrameResult]):
             The file of the labels; at least one frame was written.
         image : Path
             The file of the stack.
-        axes : LabelAxes
+        axes : tuple of Axis
             Names of the labels' axes, and the size of a pixel.
         table : TrackTable
             The objects by frame.

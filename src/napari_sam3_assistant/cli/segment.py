@@ -91,6 +91,6 @@ def run(chosen: argparse.Namespace) -> int:
         **look,
     )
     axes = view_of_array(image.data, **look).channels[0].source.axes
-    save_labels(result.labels, chosen.output, image.axes_of_labels((axes.y, axes.x)))
+    save_labels(result.labels, chosen.output, image.along((axes.y, axes.x)))
     tell(result, time.monotonic() - began, chosen.output)
     return 0

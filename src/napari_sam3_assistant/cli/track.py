@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.api.track_frames import TrackFrames
-    from napari_sam3_assistant.io.label_axes import LabelAxes
+    from napari_sam3_assistant.core.axes import Axes
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,7 +142,7 @@ def run(chosen: argparse.Namespace) -> int:
             **look,
         )
         layout = source.view.channels[0].source.axes
-        axes = image.axes_of_labels((source.axis, layout.y, layout.x))
+        axes = image.along((source.axis, layout.y, layout.x))
         _write(results, chosen, output, (len(source), *source.shape), axes)
     return 0
 
@@ -152,7 +152,7 @@ def _write(
     chosen: argparse.Namespace,
     output: Path,
     shape: tuple[int, int, int],
-    axes: LabelAxes,
+    axes: Axes,
 ) -> None:
     """Write each frame, note and table, and say what was done, whatever ends the work."""
     ids: set[int] = set()
@@ -182,7 +182,7 @@ def _write(
         say(str(output))
     finally:
         if chosen.csv is not None and frames:
-            say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes.scale, axes.units))))
+            say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes))))
     if stopped is not None:
         raise stopped
 

@@ -1,10 +1,12 @@
-"""Which axis of an array is the channel, which two are the image plane."""
+"""What the axes of an array are: name, length, size of a pixel; channel, and image plane."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.units import known_unit
 from napari_sam3_assistant.errors import ImageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,111 @@ _RGB_SIZES = (3, 4)
 def kind_of(name: str) -> str:
     """Return what an axis is by its name: one of ``t c s z y x``, empty if that is not known."""
     return _LABELS.get(str(name).strip().lower(), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of an image or of labels, and where its pixels lie in the world.
+
+    A tuple of them goes from the reader of an image to the writer of its labels; who transposes
+    or selects axes of an array does the same with the tuple.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``z``; empty where it is not known.
+    length : int
+        Number of pixels.
+    scale : float
+        Length of a pixel, in ``unit``; negative where the axis runs backwards. 1 where it is
+        not known.
+    unit : str
+        What ``scale`` and ``origin`` count in, by its name in OME-Zarr, such as ``micrometer``;
+        empty where it is not known.
+    origin : float
+        Where the centre of the first pixel lies, in ``unit``.
+
+    Raises
+    ------
+    ImageError
+        If a number can't be used.
+    """
+
+    name: str
+    length: int
+    scale: float = 1.0
+    unit: str = ""
+    origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale != 0):
+            raise ImageError(
+                f"A pixel can't have the size {self.scale} along the axis '{self.name}'.",
+                "Give a number above 0.",
+            )
+        if not math.isfinite(self.origin):
+            raise ImageError(
+                f"The image can't begin at {self.origin} on the axis '{self.name}'.",
+                "Give a number.",
+            )
+
+
+Axes = tuple[Axis, ...]
+"""The axes of an array, in the order of the array."""
+
+
+def axes_of(
+    shape: Sequence[int],
+    *,
+    names: Sequence[str] | None = None,
+    scale: Sequence[float] | None = None,
+    units: Sequence[str] | str = "",
+    origin: Sequence[float] | None = None,
+) -> Axes:
+    """Return the axes of an array; what is not given is filled in.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Length of each axis.
+    names : sequence of str, optional
+        By default ``y`` and ``x`` for the last two, and none for the others.
+    scale : sequence of float, optional
+        Length of a pixel along each axis; by default 1.
+    units : str or sequence of str
+        What the scale counts in, by any of its names; a single one is that of all axes but time
+        and channel.
+    origin : sequence of float, optional
+        Where the centre of the first pixel lies; by default 0.
+
+    Raises
+    ------
+    ImageError
+        If they don't fit the shape, or a number can't be used.
+    """
+    ndim = len(shape)
+    named = ("",) * (ndim - 2) + ("y", "x")[-ndim:] if names is None else tuple(names)
+    if isinstance(units, str):
+        units = [units if kind_of(name) not in ("t", "c", "s") else "" for name in named]
+    given = {
+        "names": named,
+        "scale": (1.0,) * ndim if scale is None else tuple(map(float, scale)),
+        "units": tuple(units),
+        "origin": (0.0,) * ndim if origin is None else tuple(map(float, origin)),
+    }
+    for what, values in given.items():
+        if len(values) != ndim:
+            raise ImageError(
+                f"An array of the shape {tuple(shape)} has {ndim} axes, and {what} has "
+                f"{len(values)} values.",
+                "Give one for each axis.",
+            )
+    made = []
+    columns = zip(named, shape, *list(given.values())[1:], strict=True)
+    for name, length, size, said, first in columns:
+        factor, unit = known_unit(said)
+        made.append(Axis(str(name), int(length), size * factor, unit, first * factor))
+    return tuple(made)
 
 
 @dataclass(frozen=True, slots=True)

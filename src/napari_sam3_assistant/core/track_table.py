@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import FrameResult
 
@@ -89,10 +90,10 @@ class TrackScale:
     unit: str = ""
 
     @classmethod
-    def of(cls, scale: tuple[float, ...], units: tuple[str, ...]) -> TrackScale:
-        """Return the size of a pixel from those of three axes: frames, rows and columns."""
-        frame, y, x = scale
-        return cls(frame, y, x, units[0], units[2])
+    def of(cls, axes: Axes) -> TrackScale:
+        """Return the size of a pixel along three axes: frames, rows and columns."""
+        frame, y, x = axes
+        return cls(abs(frame.scale), abs(y.scale), abs(x.scale), frame.unit, x.unit)
 
 
 class TrackTable:

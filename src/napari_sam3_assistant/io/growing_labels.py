@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.io.label_axes import LabelAxes
+    from napari_sam3_assistant.core.axes import Axes
 
 
 class GrowingLabels:
@@ -33,10 +33,8 @@ class GrowingLabels:
     ----------
     path : Path
         The folder; replaced if it exists.
-    shape : tuple of int
-        Height and width of the plane.
-    axes : LabelAxes
-        The size of a pixel.
+    axes : tuple of Axis
+        Rows and columns of the plane.
     called : Path, optional
         The name that the user knows it by, where it is a draft.
 
@@ -46,11 +44,9 @@ class GrowingLabels:
         If it can't be written; raised by any of the methods.
     """
 
-    def __init__(
-        self, path: Path, shape: tuple[int, int], axes: LabelAxes, *, called: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path, axes: Axes, *, called: Path | None = None) -> None:
         self._called = called or path
-        self._levels: tuple[Any, ...] = create_pyramid(path, shape, axes, called=self._called)
+        self._levels: tuple[Any, ...] = create_pyramid(path, axes, called=self._called)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-labels")
         self._writing: list[Future[Region]] = []
         self._changed: Region | None = None

@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.ome_zarr import read_zarr
@@ -117,11 +118,13 @@ def _read_picture(path: Path) -> LoadedImage:
     pixels = iio.imread(path, index=0, plugin="pillow", mode=None if plain else "RGB")
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with alpha
-    return LoadedImage(pixels, rgb=pixels.ndim == 3)
+    names = ("y", "x", "s")[: pixels.ndim]
+    return LoadedImage(pixels, axes_of(pixels.shape, names=names), pixels.ndim == 3)
 
 
 def _read_npy(path: Path) -> LoadedImage:
-    return LoadedImage(np.load(path, mmap_mode="r", allow_pickle=False))
+    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    return LoadedImage(pixels, axes_of(pixels.shape, names=("",) * pixels.ndim))
 
 
 _READERS: dict[str, Callable[[Path], LoadedImage]] = {

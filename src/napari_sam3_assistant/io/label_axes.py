@@ -1,102 +1,102 @@
-"""What the axes of labels are called and how long a pixel is along each."""
+"""How OME files name and order the axes of labels."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.axes import kind_of
 from napari_sam3_assistant.errors import ExportError
 
-_LEADING = ("", "z", "tz", "tcz")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_sam3_assistant.core.axes import Axes
+
+MOST_AXES = 5
+"""OME files have no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelAxes:
-    """The axes of labels, for files that can hold them.
-
-    Parameters
-    ----------
-    names : tuple of str
-        One of ``t``, ``c``, ``z``, ``y``, ``x`` for each axis, each at most once.
-    scale : tuple of float
-        Length of a pixel along each axis.
-    units : tuple of str
-        What the scale counts in, such as ``micrometer`` or ``second``; empty where not known.
-    translate : tuple of float
-        Where the first pixel lies, in what the scale counts in; empty for 0.
+def check_axes(axes: Axes, shape: Sequence[int]) -> None:
+    """Raise unless axes are those of labels of a shape.
 
     Raises
     ------
     ExportError
-        If the values don't fit together.
+        If a length differs.
     """
-
-    names: tuple[str, ...]
-    scale: tuple[float, ...]
-    units: tuple[str, ...]
-    translate: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not len(self.names) == len(self.scale) == len(self.units):
-            raise ExportError(
-                f"{len(self.names)} axes have {len(self.scale)} scales and "
-                f"{len(self.units)} units.",
-                "Give one for each axis.",
-            )
-        if len(self.translate) not in (0, len(self.names)) or not all(
-            map(math.isfinite, self.translate)
-        ):
-            raise ExportError(
-                f"The position {self.translate} can't be saved.", "Give a number for each axis."
-            )
-        if not all(math.isfinite(size) and size > 0 for size in self.scale):
-            raise ExportError(
-                f"The scale {self.scale} can't be saved.", "Give positive numbers for each axis."
-            )
-
-    @classmethod
-    def of(
-        cls,
-        ndim: int,
-        *,
-        names: tuple[str, ...] | None = None,
-        scale: tuple[float, ...] | None = None,
-        unit: str = "",
-        translate: tuple[float, ...] = (),
-    ) -> LabelAxes:
-        """Return the axes of labels of ``ndim`` dimensions; what is not given is filled in.
-
-        Parameters
-        ----------
-        ndim : int
-            Number of axes, rows and columns last.
-        names : tuple of str, optional
-            Their names; used if they are ``t``, ``c``, ``z``, ``y``, ``x`` in that order.
-        scale : tuple of float, optional
-            Length of a pixel along each axis; by default 1.
-        unit : str
-            What the scale of z, y and x counts in.
-        translate : tuple of float
-            Where the first pixel lies; empty for 0.
-
-        Raises
-        ------
-        ExportError
-            If the values don't fit together, or there are more than five axes.
-        """
-        if names is None or not in_order(names) or len(names) != ndim:
-            if not 2 <= ndim < len(_LEADING) + 2:
-                raise ExportError(
-                    f"OME files have two, and up to five axes; these labels have {ndim}.",
-                    "Save a part of them, or save them as NumPy.",
-                )
-            names = (*_LEADING[ndim - 2], "y", "x")
-        units = tuple(unit if name in "zyx" else "" for name in names)
-        sizes = (1.0,) * ndim if scale is None else tuple(map(float, scale))
-        return cls(names, sizes, units, tuple(map(float, translate)))
+    lengths = tuple(axis.length for axis in axes)
+    if lengths != tuple(shape):
+        raise ExportError(
+            f"Labels of the shape {tuple(shape)} can't have axes of the lengths {lengths}.",
+            "Give the axes of these labels.",
+        )
 
 
-def in_order(names: tuple[str, ...]) -> bool:
-    """Return whether names are some of t, c, z, y, x in this order, y and x among them."""
-    order = ["tczyx".find(name) if len(name) == 1 else -1 for name in names]
-    return order == sorted(set(order)) and order[:1] != [-1] and names[-2:] == ("y", "x")
+def ome_tiff_axes(axes: Axes) -> tuple[Axes, tuple[int, ...]]:
+    """Return the axes of labels as OME-TIFF has them: its pages are planes of y and x.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        Two to five axes, rows and columns last.
+
+    Returns
+    -------
+    tuple of Axis
+        In the order of the file, named by ``t``, ``c``, ``z``, ``y``, ``x``. Each keeps its own
+        name where it is one of these and no other axis has it.
+    tuple of int
+        Numbers of ``axes`` in that order.
+
+    Raises
+    ------
+    ExportError
+        If there are fewer or more axes.
+    """
+    return _ordered(_named(axes, ("y", "x")), "yx".find)
+
+
+def ome_zarr_axes(axes: Axes) -> tuple[Axes, tuple[int, ...]]:
+    """Return the axes of labels as OME-Zarr has them: t, c, z, y, x, of which two are of space.
+
+    Parameters, results and errors are those of :func:`ome_tiff_axes`.
+    """
+    return _ordered(ome_zarr_names(axes), "tczyx".index)
+
+
+def ome_zarr_names(axes: Axes) -> Axes:
+    """Return axes by names that OME-Zarr knows, in the order that they are in.
+
+    A plane that is written piece by piece keeps its order: rows may be x, columns y.
+
+    Raises
+    ------
+    ExportError
+        If there are less than two or more than five.
+    """
+    return _named(axes, ("z", "y", "x"))
+
+
+def _ordered(axes: Axes, rank: Callable[[str], int]) -> tuple[Axes, tuple[int, ...]]:
+    order = tuple(sorted(range(len(axes)), key=lambda number: rank(axes[number].name)))
+    return tuple(axes[number] for number in order), order
+
+
+def _named(axes: Axes, of_planes: tuple[str, ...]) -> Axes:
+    """Return axes that have names which OME knows, two of which are ``of_planes``."""
+    if not 2 <= len(axes) <= MOST_AXES:
+        raise ExportError(
+            f"OME files have two, and up to five axes; these labels have {len(axes)}.",
+            "Save a part of them, or save them as NumPy.",
+        )
+    kinds = [kind_of(axis.name).replace("s", "") for axis in axes]
+    names = [kind if kinds.count(kind) == 1 else "" for kind in kinds]
+    if sum(name in of_planes for name in names) < 2:
+        names[-2:] = [name if name in of_planes else "" for name in names[-2:]]
+    for place in reversed(range(len(axes))):
+        if not names[place]:
+            from_last = len(axes) - 1 - place
+            wanted = {0: "xyztc", 1: "yxztc"}.get(from_last, "ztcyx")
+            names[place] = next(name for name in wanted if name not in names)
+    return tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))

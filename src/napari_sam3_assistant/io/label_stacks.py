@@ -13,16 +13,19 @@ import numpy as np
 import tifffile
 from numpy.lib import format as format_
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
-from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.label_axes import check_axes, ome_tiff_axes, ome_zarr_axes
 from napari_sam3_assistant.io.ome_zarr_labels import check_there, create_ome_zarr
 from napari_sam3_assistant.io.sidecar import without_note
-from napari_sam3_assistant.io.tiff_scale import ome_metadata
+from napari_sam3_assistant.io.tiff_axes import ome_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.axes import Axes
 
 _ENDINGS = (".tif", ".tiff", ".npy", ".zarr")
 _CLASSIC_TIFF_BYTES = 1 << 31
@@ -56,7 +59,7 @@ def check_stack_path(path: str | Path) -> Path:
 def open_label_stack(
     path: str | Path,
     shape: tuple[int, int, int],
-    axes: LabelAxes | None = None,
+    axes: Axes | None = None,
     *,
     replace: bool = True,
 ) -> Iterator[Callable[[int, Any], None]]:
@@ -71,9 +74,9 @@ def open_label_stack(
         File that ends in .tif or .tiff (multi-page), .npy or .zarr (OME-Zarr).
     shape : tuple of int
         Number of planes, height and width.
-    axes : LabelAxes, optional
-        Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; NumPy
-        files don't hold it.
+    axes : tuple of Axis, optional
+        The axes of the stack, for TIFF (as OME-TIFF) and OME-Zarr, which have them in their own
+        order; NumPy files don't hold it.
     replace : bool
         Whether a file of that name is replaced, after the note beside it was removed. A folder
         is never replaced.
@@ -91,19 +94,31 @@ def open_label_stack(
         If it exists and shall not be replaced.
     """
     path = check_stack_path(path)
+    axes = axes or axes_of(shape)
+    check_axes(axes, shape)
+    stored, order = _stored(path.suffix.lower(), axes)
     is_folder = path.suffix.lower() == ".zarr"
-    told = axes or LabelAxes.of(3)
-    with _zarr(path, shape, told) if is_folder else _file(path, shape, told, replace) as array:
+    with _zarr(path, stored) if is_folder else _file(path, stored, replace) as array:
 
         def write(plane: int, labels: Any) -> None:  # noqa: ANN401
+            pixels = np.asarray(labels, np.uint32)
+            key = tuple(slice(None) if number else plane for number in order)
             with explained(path):
-                array[plane] = np.asarray(labels, np.uint32)
+                array[key] = pixels if order.index(1) < order.index(2) else pixels.T
 
         yield write
 
 
+def _stored(ending: str, axes: Axes) -> tuple[Axes, tuple[int, ...]]:
+    """Return the axes that a file has, and which of ``axes`` each is."""
+    if ending == ".zarr":
+        return ome_zarr_axes(axes)
+    return (axes, (0, 1, 2)) if ending == ".npy" else ome_tiff_axes(axes)
+
+
 @contextmanager
-def _file(path: Path, shape: tuple[int, int, int], axes: LabelAxes, replace: bool) -> Iterator[Any]:
+def _file(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
+    shape = tuple(axis.length for axis in axes)
     with atomic_write(path, replace=replace, naming=without_note(path)) as draft:
         if path.suffix.lower() == ".npy":
             array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
@@ -141,9 +156,9 @@ def _reserve(file: Path) -> None:
 
 
 @contextmanager
-def _zarr(path: Path, shape: tuple[int, int, int], axes: LabelAxes) -> Iterator[Any]:
+def _zarr(path: Path, axes: Axes) -> Iterator[Any]:
     with draft_folder(path) as draft:
-        yield create_ome_zarr(draft, shape, axes, called=path)
+        yield create_ome_zarr(draft, axes, called=path)
         with explained(path):
             check_there(draft)
             with without_note(path):

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
 import tifffile
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import atomic_write, explained, is_there
-from napari_sam3_assistant.io.label_axes import LabelAxes
+from napari_sam3_assistant.io.label_axes import MOST_AXES, check_axes, ome_tiff_axes
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.sidecar import without_note
-from napari_sam3_assistant.io.tiff_scale import ome_metadata
+from napari_sam3_assistant.io.tiff_axes import ome_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
 
 _MAX_16_BIT = 65535
@@ -33,7 +35,7 @@ _CLASSIC_TIFF_BYTES = 1 << 31
 def save_labels(
     labels: npt.NDArray[np.generic],
     path: str | Path,
-    axes: LabelAxes | None = None,
+    axes: Axes | None = None,
     *,
     overwrite: bool = True,
     reporter: Reporter | None = None,
@@ -46,9 +48,10 @@ def save_labels(
         Object ids from 0 to 4294967295; PNG takes one plane of up to 65535.
     path : str or Path
         File that ends in .tif, .tiff, .npy or .png, or a folder that ends in .zarr (OME-Zarr).
-    axes : LabelAxes, optional
-        Names of the axes and the size of a pixel, for TIFF (as OME-TIFF) and OME-Zarr; the
-        other formats don't hold it.
+    axes : tuple of Axis, optional
+        The axes of the labels: name, size of a pixel, unit and origin of each are in TIFF (as
+        OME-TIFF, for up to five axes) and OME-Zarr, which have them in their own order. The
+        other formats don't hold them.
     overwrite : bool
         Whether a file of that name is replaced, after the note beside it was removed. A folder
         is never replaced.
@@ -75,7 +78,7 @@ def save_labels(
             raise NameTaken(f"{path} exists already.", "Choose another name.")
     if path.suffix.lower() == ".zarr":
         plain = _compact(np.asarray(labels))
-        save_ome_zarr(plain, path, axes or LabelAxes.of(plain.ndim), reporter)
+        save_ome_zarr(plain, path, axes or axes_of(plain.shape), reporter)
         return path
     compact = _compact(np.asarray(labels))
     with atomic_write(path, replace=overwrite, naming=without_note(path)) as draft:
@@ -114,7 +117,12 @@ def _compact(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16] | npt.ND
     return labels.astype(np.uint32, copy=False)
 
 
-def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: LabelAxes | None) -> None:
+def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: Axes | None) -> None:
+    told: dict[str, Any] = {}
+    if axes is not None and len(axes) <= MOST_AXES:
+        check_axes(axes, labels.shape)
+        stored, order = ome_tiff_axes(axes)
+        labels, told = labels.transpose(order), ome_metadata(stored)
     # photometric: an axis of size 3 or 4 must not be taken for colours.
     tifffile.imwrite(
         path,
@@ -122,8 +130,8 @@ def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: LabelAxes | N
         photometric="minisblack",
         compression="zlib",
         bigtiff=labels.nbytes > _CLASSIC_TIFF_BYTES,
-        ome=axes is not None,
-        metadata={} if axes is None else ome_metadata(axes),
+        ome=bool(told),
+        metadata=told,
     )
 
 
@@ -137,12 +145,12 @@ class _Stream:
     write: Callable[[bytes], int]
 
 
-def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
+def _write_npy(path: Path, labels: npt.NDArray[np.generic], _axes: Axes | None) -> None:
     with path.open("wb") as file:
         np.save(_Stream(file.write), labels, allow_pickle=False)
 
 
-def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | None) -> None:
+def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: Axes | None) -> None:
     if labels.size != math.prod(labels.shape[-2:]):
         raise ExportError(
             f"PNG holds one plane, these labels have the shape {labels.shape}.",
@@ -156,7 +164,7 @@ def _write_png(path: Path, labels: npt.NDArray[np.generic], _axes: LabelAxes | N
     iio.imwrite(path, labels.reshape(labels.shape[-2:]), plugin="pillow", extension=".png")
 
 
-_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic], LabelAxes | None], None]] = {
+_WRITERS: dict[str, Callable[[Path, npt.NDArray[np.generic], Axes | None], None]] = {
     **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".npy": _write_npy,
     ".png": _write_png,

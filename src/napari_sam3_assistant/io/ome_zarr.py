@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
 
@@ -39,7 +41,7 @@ def read_zarr(path: Path) -> LoadedImage:
             f"The folder {path} holds no zarr image.", "Choose an image file or a .zarr folder."
         ) from exc
     if isinstance(node, zarr.Array):
-        return LoadedImage(node, _dimension_names(node))
+        return _read_array(node)
     return _read_group(node, path)
 
 
@@ -58,7 +60,7 @@ def _read_group(group: Any, path: Path) -> LoadedImage:  # noqa: ANN401 - zarr i
         )
     arrays = sorted(name for name, _ in group.arrays())
     if len(arrays) == 1:
-        return LoadedImage(group[arrays[0]], _dimension_names(group[arrays[0]]))
+        return _read_array(group[arrays[0]])
     raise ImageError(
         f"{path} is no OME-Zarr image and holds {len(arrays)} arrays.",
         f"Choose the folder of one array: {', '.join(arrays)}." if arrays else "Choose an image.",
@@ -78,32 +80,52 @@ def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # no
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
-    names = tuple(str(axis["name"]) for axis in told)
-    units = tuple(str(axis.get("unit") or "") for axis in told)
-    if len(names) != array.ndim:
+    if len(told) != array.ndim:
         raise ImageError(
-            f"The OME-Zarr image names {len(names)} axes, its array has {array.ndim}.",
+            f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",
             f"Choose the folder of the array: {level['path']}.",
         )
-    scales = [
-        tuple(float(size) for size in transformation["scale"])
-        for transformation in level.get("coordinateTransformations", ())
-        if transformation["type"] == "scale" and "scale" in transformation
-    ]
+    # First what is told of the level, and then what is told of all levels.
+    steps = [*_transformations(level), *_transformations(image)]
+    scale, origin = np.ones(array.ndim), np.zeros(array.ndim)
+    for step in steps:
+        if step["type"] == "scale":
+            scale, origin = scale * step["scale"], origin * step["scale"]
+        elif step["type"] == "translation":
+            origin = origin + step["translation"]
+    usable = np.isfinite(scale) & (scale != 0) & np.isfinite(origin)
     return LoadedImage(
         array,
-        names,
-        scale=scales[0] if scales else None,
-        units=units if any(units) else None,
+        axes_of(
+            array.shape,
+            names=[str(axis["name"]) for axis in told],
+            scale=np.where(usable, scale, 1.0).tolist(),
+            units=[
+                str(axis.get("unit") or "") if fits else ""
+                for axis, fits in zip(told, usable, strict=True)
+            ],
+            origin=np.where(usable, origin, 0.0).tolist(),
+        ),
     )
 
 
-def _dimension_names(array: Any) -> tuple[str, ...] | None:  # noqa: ANN401 - zarr is untyped here
-    """Return the names of an array's axes: zarr format 3, or xarray's attribute."""
+def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the scales and translations of a level or an image, as arrays."""
+    return [
+        {"type": kind, kind: np.asarray(step[kind], float)}
+        for step in told.get("coordinateTransformations", ())
+        for kind in (step["type"],)
+        if kind in ("scale", "translation") and kind in step
+    ]
+
+
+def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped here
+    """Return an array with the names of its axes: zarr format 3, or xarray's attribute."""
     names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
     if names is None:
         names = array.attrs.get("_ARRAY_DIMENSIONS")
-    return None if names is None else tuple("" if name is None else str(name) for name in names)
+    told = ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
+    return LoadedImage(array, axes_of(array.shape, names=told))
 
 
 def _is_format_3(array: Any) -> bool:  # noqa: ANN401 - zarr is untyped here

@@ -19,14 +19,15 @@ from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
+from napari_sam3_assistant.io.label_axes import check_axes, ome_zarr_axes, ome_zarr_names
 from napari_sam3_assistant.io.sidecar import without_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 CHUNK = 512
 SMALLEST_LEVEL = 64
@@ -36,8 +37,7 @@ _KINDS = {"t": "time", "c": "channel"}
 
 def create_ome_zarr(
     path: Path,
-    shape: Sequence[int],
-    axes: LabelAxes,
+    axes: Axes,
     dtype: str = "uint32",
     *,
     called: Path | None = None,
@@ -48,10 +48,8 @@ def create_ome_zarr(
     ----------
     path : Path
         Its folder; replaced if it exists.
-    shape : sequence of int
-        Length of each axis, rows and columns last.
-    axes : LabelAxes
-        Their names, and the size of a pixel.
+    axes : tuple of Axis
+        Rows and columns last.
     dtype : str
         Type of the labels.
     called : Path, optional
@@ -68,21 +66,25 @@ def create_ome_zarr(
         If it can't be written.
     """
     with explained(called or path):
-        return _create(path, shape, axes, dtype)[1]
+        return _create(path, axes, dtype)[1]
 
 
-def _create(path: Path, shape: Sequence[int], axes: LabelAxes, dtype: str) -> tuple[Any, Any]:
+def _create(path: Path, axes: Axes, dtype: str) -> tuple[Any, Any]:
     """Make the folder with one level, and return its group and the level."""
     group = zarr.open_group(str(path), mode="w", zarr_format=2)
-    array = _add_level(group, 0, tuple(shape), axes, dtype)
-    _describe(group, axes, 1)
+    named = ome_zarr_names(axes)
+    array = _add_level(group, 0, _shape(named), named, dtype)
+    _describe(group, named, 1)
     return group, array
+
+
+def _shape(axes: Axes) -> tuple[int, ...]:
+    return tuple(axis.length for axis in axes)
 
 
 def create_pyramid(
     path: Path,
-    shape: Sequence[int],
-    axes: LabelAxes,
+    axes: Axes,
     dtype: str = "uint32",
     *,
     called: Path | None = None,
@@ -94,7 +96,7 @@ def create_pyramid(
 
     Parameters
     ----------
-    path, shape, axes, dtype, called
+    path, axes, dtype, called
         As :func:`create_ome_zarr` takes them.
 
     Returns
@@ -109,12 +111,13 @@ def create_pyramid(
     """
     with explained(called or path):
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
-        size = tuple(shape)
+        named = ome_zarr_names(axes)
+        shape = _shape(named)
         levels = []
         for number in range(levels_of(shape)):
-            levels.append(_add_level(group, number, size, axes, dtype, empty_chunks=True))
-            size = _halved(size)
-        _describe(group, axes, len(levels))
+            levels.append(_add_level(group, number, shape, named, dtype, empty_chunks=True))
+            shape = _halved(shape)
+        _describe(group, named, len(levels))
     return tuple(levels)
 
 
@@ -151,7 +154,7 @@ def open_levels(path: Path, *, writable: bool = False) -> tuple[Any, ...]:
 def _add_levels(
     group: Any,  # noqa: ANN401 - zarr is untyped here
     level: Any,  # noqa: ANN401
-    axes: LabelAxes,
+    axes: Axes,
     reporter: Reporter,
 ) -> None:
     """Add the smaller levels to a group whose largest one is written."""
@@ -177,7 +180,7 @@ def levels_of(shape: Sequence[int]) -> int:
 def save_ome_zarr(
     labels: Any,  # noqa: ANN401 - NumPy, dask or zarr
     path: Path,
-    axes: LabelAxes,
+    axes: Axes,
     reporter: Reporter | None = None,
     *,
     replace: bool = False,
@@ -190,8 +193,8 @@ def save_ome_zarr(
         NumPy, dask or zarr array; read block by block.
     path : Path
         The folder.
-    axes : LabelAxes
-        Names of the axes, and the size of a pixel.
+    axes : tuple of Axis
+        The axes of the labels; in the file they are in the order t, c, z, y, x.
     reporter : Reporter, optional
         Is told of the progress, and stops the work.
     replace : bool
@@ -205,7 +208,7 @@ def save_ome_zarr(
     Raises
     ------
     ExportError
-        If it can't be written.
+        If it can't be written, or the axes don't fit.
     NameTaken
         If it exists and shall not be replaced.
     """
@@ -220,17 +223,20 @@ def save_ome_zarr(
         raise ExportError(
             f"{path} exists and is no zarr folder; it was left as it is.", "Choose another name."
         )
+    check_axes(axes, labels.shape)
+    stored, order = ome_zarr_axes(axes)
     with draft_folder(path) as draft:
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
         with explained(path):
-            group, array = _create(draft, labels.shape, axes, plain)
-            keys = list(_blocks(tuple(labels.shape), array.chunks))
+            group, array = _create(draft, stored, plain)
+            keys = list(_blocks(array.shape, array.chunks))
             for done, key in enumerate(keys):
                 told.report(Progress(done, len(keys), f"Saving {path.name}"))
-                array[key] = np.asarray(labels[key])
+                part = np.asarray(labels[tuple(key[place] for place in np.argsort(order))])
+                array[key] = part.transpose(order)
             check_there(draft)
-            _add_levels(group, array, axes, told)
+            _add_levels(group, array, stored, told)
             check_there(draft)
             with without_note(path):
                 give_name(draft, path, replace=replace)
@@ -262,7 +268,7 @@ def _add_level(
     group: Any,  # noqa: ANN401 - zarr is untyped here
     number: int,
     shape: tuple[int, ...],
-    axes: LabelAxes,
+    axes: Axes,
     dtype: str,
     *,
     empty_chunks: bool = False,
@@ -275,7 +281,7 @@ def _add_level(
         dtype=dtype,
         fill_value=0,
         chunk_key_encoding={"name": "v2", "separator": "/"},
-        attributes={"_ARRAY_DIMENSIONS": list(axes.names)},
+        attributes={"_ARRAY_DIMENSIONS": [axis.name for axis in axes]},
         config={"write_empty_chunks": empty_chunks},
         overwrite=True,
     )
@@ -296,18 +302,19 @@ def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[s
         )
 
 
-def _describe(group: Any, axes: LabelAxes, levels: int) -> None:  # noqa: ANN401
+def _describe(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
     named = []
-    for name, unit in zip(axes.names, axes.units, strict=True):
-        axis = {"name": name, "type": _KINDS.get(name, "space")}
-        named.append({**axis, "unit": unit} if unit else axis)
+    for axis in axes:
+        told = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}
+        named.append({**told, "unit": axis.unit} if axis.unit else told)
     datasets = []
     for number in range(levels):
-        scale = [*axes.scale[:-2], *(size * 2**number for size in axes.scale[-2:])]
+        steps = [1] * (len(axes) - 2) + [2**number] * 2
+        scale = [axis.scale * step for axis, step in zip(axes, steps, strict=True)]
         moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-        if any(axes.translate):
+        if any(axis.origin for axis in axes):
             # The same at every size: the first pixel is one of those that are picked.
-            moves.append({"type": "translation", "translation": list(axes.translate)})
+            moves.append({"type": "translation", "translation": [axis.origin for axis in axes]})
         datasets.append({"path": str(number), "coordinateTransformations": moves})
     group.attrs.update(
         {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.io import ome_zarr_labels
-from napari_sam3_assistant.io.label_axes import LabelAxes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,5 +38,5 @@ def save_ome_zarr(
     ExportError
         If it can't be written, or there are too many axes.
     """
-    axes = LabelAxes.of(labels.ndim, scale=None if spacing is None else tuple(spacing))
+    axes = axes_of(labels.shape, scale=spacing)
     return ome_zarr_labels.save_ome_zarr(labels, Path(path), axes, reporter, replace=True)

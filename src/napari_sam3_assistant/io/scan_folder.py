@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_sam3_assistant.io.label_axes import LabelAxes
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.io.sidecar import Sidecar
 
 _VERSION = 1
@@ -207,7 +207,7 @@ class ScanFolder:
             return None
         return TileResult(records, engine, tuple(about["notes"]))
 
-    def new_labels(self, shape: tuple[int, int], axes: LabelAxes) -> GrowingLabels:
+    def new_labels(self, axes: Axes) -> GrowingLabels:
         """Return new labels, all 0.
 
         Raises
@@ -215,7 +215,7 @@ class ScanFolder:
         ExportError
             If it can't be written.
         """
-        return GrowingLabels(self.labels_path, shape, axes)
+        return GrowingLabels(self.labels_path, axes)
 
     def finish(self, note: Sidecar) -> Path:
         """Write the note, give the labels their final name and remove the folder.

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.axes import Axis
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, NameTaken, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name
 from napari_sam3_assistant.io.drafts import draft_of
 from napari_sam3_assistant.io.json_values import flag, listed, named, number, text, whole
-from napari_sam3_assistant.io.label_axes import LabelAxes, in_order
 from napari_sam3_assistant.io.prompt_json import (
     prompts_from_json,
     prompts_to_json,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
 
@@ -66,8 +67,8 @@ class Sidecar:
         The part of the plane; None for all of it.
     tiles : TileOptions or None
         How the plane was cut; None for one piece.
-    axes : LabelAxes or None
-        Names of the labels' axes, and the size of a pixel.
+    axes : tuple of Axis or None
+        The axes of the labels.
     all_planes : bool
         Whether the labels hold every plane of the image, and not the one that is named.
     model_folder : str
@@ -93,7 +94,7 @@ class Sidecar:
     engine: Provenance
     region: Region | None = None
     tiles: TileOptions | None = None
-    axes: LabelAxes | None = None
+    axes: Axes | None = None
     all_planes: bool = False
     model_folder: str = ""
     sha256: str = ""
@@ -137,7 +138,7 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
         "all_planes": sidecar.all_planes,
         "region": None if sidecar.region is None else list(sidecar.region.box),
         "tiles": None if tiles is None else {"size": tiles.size, "overlap": tiles.overlap},
-        "axes": None if sidecar.axes is None else asdict(sidecar.axes),
+        "axes": None if sidecar.axes is None else [asdict(axis) for axis in sidecar.axes],
         "prompts": prompts_to_json(sidecar.prompts),
         "threshold": sidecar.threshold,
         "notes": list(sidecar.notes),
@@ -265,7 +266,7 @@ def _read(found: Mapping[str, Any]) -> Sidecar:
         tiles=None
         if tiles is None
         else TileOptions(whole(named(tiles)["size"]), number(tiles["overlap"])),
-        axes=None if axes is None else _axes(named(axes)),
+        axes=None if axes is None else tuple(map(_axis, listed(axes))),
         all_planes=flag(found["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,
@@ -277,13 +278,12 @@ def _read(found: Mapping[str, Any]) -> Sidecar:
     )
 
 
-def _axes(found: Mapping[str, Any]) -> LabelAxes:
-    names = tuple(map(text, listed(found["names"])))
-    if not in_order(names):
-        raise ValueError(f"labels have no axes {names}")
-    return LabelAxes(
-        names,
-        tuple(map(number, listed(found["scale"]))),
-        tuple(map(text, listed(found["units"]))),
-        tuple(map(number, listed(found.get("translate", [])))),
+def _axis(found: object) -> Axis:
+    told = named(found)
+    return Axis(
+        text(told["name"]),
+        whole(told["length"]),
+        number(told["scale"]),
+        text(told["unit"]),
+        number(told["origin"]),
     )

@@ -12,7 +12,7 @@ import zarr
 
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
-from napari_sam3_assistant.io.tiff_scale import read_scale, read_units
+from napari_sam3_assistant.io.tiff_axes import axes_of_series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,17 +40,15 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
         if len(file.series) == 0:
             raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
         series = file.series[0]
-        axes = str(series.axes).upper()
+        axes = axes_of_series(file, 0)
         is_rgb = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
         large = series.nbytes > lazy_bytes
         in_one_piece = series.dataoffset is not None
-        scale = read_scale(file, axes)
-        units = read_units(file, axes)
         data: Any = None if large else series.asarray()
     if large:
         data = tifffile.memmap(path, series=0, mode="r") if in_one_piece else _open_lazily(path)
-    samples = axes.find("S")
-    if is_rgb and 0 <= samples < len(axes) - 1:
+    samples = next((number for number, axis in enumerate(axes) if axis.name == "s"), len(axes) - 1)
+    if is_rgb and samples < len(axes) - 1:
         # Colours stored plane by plane (SYX) become the last axis, as elsewhere.
         lazy = not isinstance(data, np.ndarray)
         data = (
@@ -58,13 +56,9 @@ def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
             if lazy
             else np.moveaxis(data, samples, -1)
         )
-        axes = axes.replace("S", "") + "S"
-        if scale is not None:
-            scale = (*scale[:samples], *scale[samples + 1 :], scale[samples])
-        if units is not None:
-            units = (*units[:samples], *units[samples + 1 :], units[samples])
-    rgb = is_rgb and axes.endswith("S") and data.shape[-1] in (3, 4)
-    return LoadedImage(data, tuple(axes.lower()), rgb, scale, units=units)
+        axes = (*axes[:samples], *axes[samples + 1 :], axes[samples])
+    rgb = is_rgb and axes[-1].name == "s" and data.shape[-1] in (3, 4)
+    return LoadedImage(data, axes, rgb)
 
 
 def _open_lazily(path: Path) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped here

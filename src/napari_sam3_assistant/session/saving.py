@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.stacks.saving import copying, request_for
@@ -22,6 +22,7 @@ from napari_sam3_assistant.workflows.save_stack import save_stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.scene import Pixels, Scene
@@ -116,7 +117,7 @@ class Saving:
         if stack is not None and (self._model.task is Task.VIDEO or not found):
             return self._export_stack(stack, path)
         pixels = self._scene.pixels(found[-1])
-        axes = axes_of(pixels)
+        axes = plane_axes(pixels)
         job = Job("Saving", lambda reporter: export_labels(pixels.labels, path, reporter, axes))
         job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
         return self._start(job)
@@ -143,9 +144,11 @@ class Saving:
         self._model.message = Message(text, Level.SUCCESS)
 
 
-def axes_of(pixels: Pixels) -> LabelAxes:
+def plane_axes(pixels: Pixels) -> Axes:
     """Return the axes of a plane of labels, for files that can hold them."""
-    return LabelAxes.of(2, scale=pixels.scale, unit=pixels.unit, translate=pixels.translate)
+    return axes_of(
+        pixels.labels.shape, scale=pixels.scale, units=pixels.unit, origin=pixels.translate
+    )
 
 
 class SaveAndClean:
@@ -251,7 +254,7 @@ class SaveAndClean:
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
-        axes = axes_of(pixels)
+        axes = plane_axes(pixels)
         objects = tuple(map(described, preview.segmentation.objects))
         recipe = None if preview.recipe is None else replace(preview.recipe, axes=axes)
         return SaveRequest(pixels.labels, path, axes, recipe, objects)

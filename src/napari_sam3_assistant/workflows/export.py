@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 def export_labels(
-    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter, axes: LabelAxes | None = None
+    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter, axes: Axes | None = None
 ) -> Iterator[Path]:
     """Write labels and yield the path.
 
@@ -32,7 +32,7 @@ def export_labels(
         The file; its ending chooses the format.
     reporter : Reporter
         Is told of the progress, and stops the work.
-    axes : LabelAxes, optional
+    axes : tuple of Axis, optional
         Names of the axes and the size of a pixel, for formats that hold it.
 
     Yields

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.views import ImageView
     from napari_sam3_assistant.engines.embeddings import EncodingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
-    from napari_sam3_assistant.io.label_axes import LabelAxes
     from napari_sam3_assistant.io.loaded import LoadedImage
     from napari_sam3_assistant.io.sidecar import Sidecar
 
@@ -247,7 +247,7 @@ class _Run:
         folder = request.output / self.image.folder
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        axes = _axes(loaded, view, result.labels.ndim)
+        axes = _axes(loaded, view)
         recipe = Recipe(
             view,
             self.prompts,
@@ -282,9 +282,7 @@ def _plain(identity: dict[str, Any]) -> Any:  # noqa: ANN401 - as JSON gives it 
     return json.loads(json.dumps(identity))
 
 
-def _axes(loaded: LoadedImage, view: ImageView, ndim: int) -> LabelAxes | None:
+def _axes(loaded: LoadedImage, view: ImageView) -> Axes:
     """Return the axes of the labels: those of the image without its channels."""
-    if ndim > 5:
-        return None
     found = view.channels[0].source.axes
-    return loaded.axes_of_labels((*found.leading, found.y, found.x))
+    return loaded.along((*found.leading, found.y, found.x))

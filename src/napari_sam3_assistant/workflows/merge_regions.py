@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,6 @@ from napari_sam3_assistant.errors import MaskError, NameTaken
 from napari_sam3_assistant.io.atomic import explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import check_there
 from napari_sam3_assistant.io.sidecar import without_note
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
 
@@ -35,18 +35,15 @@ class MergeRequest:
     ----------
     parts : tuple of (Region, ndarray of uint32)
         Each region in pixels of the plane, and its labels, shape (h, w).
-    shape : tuple of int
-        Height and width of the plane.
+    axes : tuple of Axis
+        Rows and columns of the plane.
     output : Path
         A zarr folder that does not exist.
-    axes : LabelAxes
-        The size of a pixel.
     """
 
     parts: tuple[tuple[Region, npt.NDArray[np.uint32]], ...]
-    shape: tuple[int, int]
+    axes: Axes
     output: Path
-    axes: LabelAxes = field(default_factory=lambda: LabelAxes.of(2))
 
 
 def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
@@ -75,7 +72,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
     if os.path.lexists(output):
         raise NameTaken(f"{output} exists already.", "Choose another name.")
     with draft_folder(output) as draft:
-        with GrowingLabels(draft, request.shape, request.axes, called=output) as merged:
+        with GrowingLabels(draft, request.axes, called=output) as merged:
             last = 0
             for done, (region, labels) in enumerate(request.parts):
                 reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))

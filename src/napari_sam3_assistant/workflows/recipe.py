@@ -13,13 +13,13 @@ from napari_sam3_assistant.io.view_json import view_to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.options import PredictOptions, TileOptions
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.views import ImageView
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class Recipe:
         The part of the plane; None for all of it.
     tiles : TileOptions or None
         How the plane was cut.
-    axes : LabelAxes or None
+    axes : tuple of Axis or None
         Names of the labels' axes, and the size of a pixel.
     all_planes : bool
         Whether every plane of the image was run.
@@ -60,7 +60,7 @@ class Recipe:
     paths: Mapping[int, Path] = field(default_factory=dict)
     region: Region | None = None
     tiles: TileOptions | None = None
-    axes: LabelAxes | None = None
+    axes: Axes | None = None
     all_planes: bool = False
     notes: tuple[str, ...] = ()
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.checksums import sha256_of
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.view_json import view_from_json
 from napari_sam3_assistant.workflows.planes import segment_planes
 from napari_sam3_assistant.workflows.rerun_stack import PropagatedStack, rerun_stack
@@ -85,8 +84,7 @@ def rerun(
             raise ExportError(
                 "Labels of a scan are written to a zarr folder.", "Give the output as labels.zarr."
             )
-        axes = note.axes or LabelAxes.of(2)
-        wanted = ScanRequest(view, note.prompts, request.output, options, note.tiles, axes)
+        wanted = ScanRequest(view, note.prompts, request.output, options, note.tiles, note.axes)
         yield from (step for step in scan(engine, wanted, reporter) if isinstance(step, ScanResult))
         return
     one = SegmentRequest(view, note.prompts, options, note.region)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.label_axes import LabelAxes
     from napari_sam3_assistant.workflows.recipe import Recipe
 
 
@@ -35,7 +35,7 @@ class SaveRequest:
     path : Path
         File whose ending chooses the format; if it exists, ``name_02``, ``name_03``, ... is
         taken.
-    axes : LabelAxes or None
+    axes : tuple of Axis or None
         Names of the axes, and the size of a pixel; by default those of the recipe.
     recipe : Recipe or None
         What made the labels; None where that is not known.
@@ -46,7 +46,7 @@ class SaveRequest:
 
     labels: npt.NDArray[np.integer[Any]]
     path: Path
-    axes: LabelAxes | None = None
+    axes: Axes | None = None
     recipe: Recipe | None = None
     objects: tuple[Mapping[str, Any], ...] = ()
 

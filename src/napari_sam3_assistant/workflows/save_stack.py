@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.label_axes import LabelAxes
     from napari_sam3_assistant.workflows.recipe import Recipe
 
 
@@ -39,7 +39,7 @@ class StackSaveRequest:
         All of them, where they are in memory.
     path : Path
         The file; its ending chooses the format.
-    axes : LabelAxes
+    axes : tuple of Axis
         Names of the axes, and the size of a pixel.
     recipe : Recipe or None
         What made the labels, for the note beside the file; None for no note.
@@ -53,7 +53,7 @@ class StackSaveRequest:
     read: Callable[[int], npt.NDArray[np.uint32]]
     labels: npt.NDArray[np.uint32] | None
     path: Path
-    axes: LabelAxes
+    axes: Axes
     recipe: Recipe | None = None
     objects: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

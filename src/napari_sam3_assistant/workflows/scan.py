@@ -8,6 +8,7 @@ from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
@@ -95,13 +96,14 @@ def _scan(
     reporter: Reporter,
 ) -> Iterator[ScanStep | ScanResult]:
     shape = request.view.shape
+    axes = request.axes or axes_of(shape)
     to_do = {number for number in range(len(grid)) if not folder.has(number)}
     kept = len(grid) - len(to_do)
     said: Counter[str] = Counter()
     made_by = _engine_now(engine, request)
     pace = Pace(len(to_do))
     with (
-        folder.new_labels(shape, request.axes) as labels,
+        folder.new_labels(axes) as labels,
         closing(_results(engine, request, grid, folder, reporter)) as results,
     ):
         yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
@@ -135,7 +137,7 @@ def _scan(
         request.model_folder if made_by.weights else None,
         request.paths,
         tiles=request.tiles,
-        axes=request.axes,
+        axes=axes,
         notes=notes,
     )
     note = sidecar_for(recipe, request.output.parent, map(described, objects))

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
-from napari_sam3_assistant.io.label_axes import LabelAxes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import Provenance
@@ -35,8 +35,8 @@ class ScanRequest:
         The choices of the run.
     tiles : TileOptions
         How the plane is cut.
-    axes : LabelAxes
-        The size of a pixel.
+    axes : tuple of Axis or None
+        Rows and columns of the labels; None where the size of a pixel is not known.
     overwrite : bool
         Whether existing labels of that name may be replaced.
     model_folder : Path or None
@@ -50,7 +50,7 @@ class ScanRequest:
     output: Path
     options: PredictOptions = field(default_factory=PredictOptions)
     tiles: TileOptions = field(default_factory=TileOptions)
-    axes: LabelAxes = field(default_factory=lambda: LabelAxes.of(2))
+    axes: Axes | None = None
     overwrite: bool = False
     model_folder: Path | None = None
     paths: Mapping[int, Path] = field(default_factory=dict)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Provenance
     from napari_sam3_assistant.core.track_table import TrackTable
-    from napari_sam3_assistant.io.label_axes import LabelAxes
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +95,7 @@ class StackRecipe:
         """Take note that an object was taken out."""
         self.steps.append({"removed": object_id})
 
-    def recipe(self, axes: LabelAxes) -> Recipe | None:
+    def recipe(self, axes: Axes) -> Recipe | None:
         """Return what the note says; None while nothing has come out."""
         if self.engine is None:
             return None

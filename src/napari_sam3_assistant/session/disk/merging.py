@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.free_name import free_name, safe_name
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.jobs.job import Job
 from napari_sam3_assistant.session.disk.availability import regions_to_merge, why_no_merge
@@ -83,13 +83,13 @@ class Merging:
         )
         folder = folder_for(self._model, self._disk)
         name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
-        axes = LabelAxes.of(2, scale=scale, unit=unit)
+        axes = axes_of(shape, scale=scale, units=unit)
 
         def work(reporter: Reporter) -> Iterator[tuple[Path, tuple[LazyArray, ...]]]:
             with explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             output = free_name(folder / f"{name}_merged_rois.zarr")
-            for path in merge_regions(MergeRequest(parts, shape, output, axes), reporter):
+            for path in merge_regions(MergeRequest(parts, axes, output), reporter):
                 yield path, open_levels(path, writable=True)
 
         def show(answer: tuple[Path, tuple[LazyArray, ...]]) -> None:

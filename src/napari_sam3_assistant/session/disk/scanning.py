@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.free_name import safe_name
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.session.disk.availability import takes_scans, why_no_scan, worth_a_scan
 from napari_sam3_assistant.session.disk.scan_on_show import ScanNews, ScanOnShow
@@ -115,7 +115,7 @@ class Scanning(DiskVerb):
             self.folder / _name(shot, prompts.text),
             PredictOptions(model.threshold),
             self._disk.tiles(),
-            LabelAxes.of(2, scale=scale, unit=unit),
+            axes_of(shot.view.shape, scale=scale, units=unit),
             model_folder=Path(model.model_folder) if model.model_folder else None,
             paths=shot.paths,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.io.label_axes import LabelAxes
 from napari_sam3_assistant.workflows.save_stack import StackSaveRequest, check_stack_format
 from napari_sam3_assistant.workflows.stack_recipe import described
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.track_table import TrackTable
     from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 _TIMES = {"t", "time", "frame", "frames"}
 
 
-def stack_axes(pixels: StackPixels) -> LabelAxes:
+def stack_axes(pixels: StackPixels) -> Axes:
     """Return the axes of propagated labels, for files: z, or t where it is named so."""
     first = "t" if pixels.names[0].strip().lower() in _TIMES else "z"
-    return LabelAxes((first, "y", "x"), pixels.scale, pixels.units, pixels.translate)
+    return axes_of(
+        pixels.shape,
+        names=(first, "y", "x"),
+        scale=pixels.scale,
+        units=pixels.units,
+        origin=pixels.translate,
+    )
 
 
 def copying(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Tracks
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.track_table import TrackScale
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
@@ -69,11 +70,12 @@ class ViewerTracks:
         """Return the size of a pixel of the image."""
         image, axes = self._scene.image(stack.target.image), stack.target.axes
         places = (stack.axis, axes.y, axes.x)
-        units = [str(image.units[place]) for place in places]
         return TrackScale.of(
-            # A flipped layer has a negative scale; its pixels have a size all the same.
-            tuple(abs(float(image.scale[place])) for place in places),
-            tuple("" if unit == "pixel" else unit for unit in units),
+            axes_of(
+                [image.data.shape[place] for place in places],
+                scale=[image.scale[place] for place in places],
+                units=[str(image.units[place]) for place in places],
+            )
         )
 
     def _remove(self) -> None:
