@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from napari_sam3_assistant.core.axes import ImageAxes, guess_axes
 from napari_sam3_assistant.core.contrast import finite_range, sample_windows
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["ImageAxes", "ImageSource", "LazyArray", "PlaneRef", "guess_axes"]
 
 MAX_SAMPLED_PLANES = 5
+_MORE_PLANES = (17, 65)  # where none of the first ones can be read
+_REAL = "buif"
+_LONGEST = 200  # letters of a foreign error that are told
 _tokens = itertools.count(1)
 
 
@@ -77,15 +81,17 @@ class ImageSource:
         self.axes = axes
         self.token = next(_tokens)
         self._contrast: dict[int | None, tuple[float, float]] = {}
+        self._typical: dict[int | None, npt.NDArray[np.generic]] = {}
         if len(self._data.shape) != axes.ndim:
             raise ImageError(
                 f"The image of shape {self.shape} has not {axes.ndim} axes.",
                 "Find out its axes again.",
             )
-        if self.dtype.kind not in "buif":
+        if self.dtype.kind not in _REAL:
             raise ImageError(
                 f"An image of type {self.dtype} can't be segmented.",
-                "Give real numbers, such as the absolute value of a complex image.",
+                "Give real numbers, such as the absolute value of a complex image, or "
+                "image.astype(float) for an array of Python objects.",
             )
 
     @property
@@ -172,6 +178,7 @@ class ImageSource:
         -------
         ndarray, shape (h, w), or (h, w, 3 | 4) for RGB and RGBA
             The pixels as they are stored. May share memory with the image: don't write to it.
+            What is masked in a masked array has the typical value of the image (the median).
 
         Raises
         ------
@@ -184,19 +191,39 @@ class ImageSource:
         if part.is_empty:
             colours = (self.shape[-1],) if self.axes.rgb else ()
             return np.empty((*part.shape, *colours), self.dtype)
+        pixels = self._part(plane, part)
+        if isinstance(pixels, np.ma.MaskedArray):
+            # What is masked is no image: it looks like what is most of it, the background.
+            seen = np.array(pixels.data)
+            seen[self._hidden(pixels)] = self._typical_value(plane.channel)
+            return seen
+        return pixels
+
+    def _part(self, plane: PlaneRef, part: Region) -> npt.NDArray[np.generic]:
+        """Read a region of a plane; a masked array where the image is one."""
         key: list[int | slice] = [slice(None)] * self.axes.ndim
         for axis, index in zip(self.axes.leading, plane.leading, strict=True):
             key[axis] = int(index)
         if self.axes.channel is not None and plane.channel is not None:
             key[self.axes.channel] = int(plane.channel)
         key[self.axes.y], key[self.axes.x] = part.slices
-        try:
-            pixels = np.asarray(self._data[tuple(key)])
-        except OSError as exc:
+        what = f"Plane {plane.leading} of the image" if plane.leading else "The image"
+        with reading(f"{what} could not be read", "Check that its file is still there."):
+            found = self._data[tuple(key)]
+            # NumPy's own way out of dask forgets what is masked.
+            pixels = np.asanyarray(found.compute() if hasattr(found, "compute") else found)
+        if not isinstance(pixels, np.ma.MaskedArray):
+            pixels = np.asarray(pixels)
+        upright = pixels if self.axes.y < self.axes.x else pixels.swapaxes(0, 1)
+        shape = (*part.shape, *((self.shape[-1],) if self.axes.rgb else ()))
+        if upright.shape != shape or upright.dtype.kind not in _REAL:
             raise ImageError(
-                f"The image could not be read: {exc}.", "Check that its file is still there."
-            ) from exc
-        return pixels if self.axes.y < self.axes.x else pixels.swapaxes(0, 1)
+                f"The image gave pixels of the shape {upright.shape} and the type {upright.dtype} "
+                f"for a part of the shape {shape} and the type {self.dtype}.",
+                "Give an array that is what it says of itself; of dask, check the function that "
+                "its blocks are made with.",
+            )
+        return upright
 
     def contrast(self, channel: int | None = None) -> tuple[float, float]:
         """Return the percentile range (0.1, 99.9), the same for all planes of the image.
@@ -227,19 +254,91 @@ class ImageSource:
     def _sample_range(self, channel: int | None) -> tuple[float, float]:
         if self.dtype.kind == "b":
             return (0.0, 1.0)
+        pixels = self._sample(channel)
+        if not self.axes.rgb:
+            return finite_range(pixels, pixels)
+        # Whole pixels are counted: the darkest and the brightest colour of each.
+        return finite_range(pixels[:, :3].min(-1), pixels[:, :3].max(-1))
+
+    def _typical_value(self, channel: int | None) -> npt.NDArray[np.generic]:
+        """Return the median, for each colour of RGB; 0 where there is no value."""
+        if channel not in self._typical:
+            pixels = self._sample(channel)
+            if pixels.dtype.kind == "f":
+                pixels = pixels[np.isfinite(pixels).all(tuple(range(1, pixels.ndim)))]
+            pixels = pixels if len(pixels) else np.zeros((1, *pixels.shape[1:]), pixels.dtype)
+            middle = len(pixels) // 2
+            self._typical[channel] = np.partition(pixels, middle, axis=0)[middle]
+        return self._typical[channel]
+
+    def _sample(self, channel: int | None) -> npt.NDArray[np.generic]:
+        """Return sampled pixels, shape (N,), or (N, 3 | 4) of colours."""
         planes = math.prod(self.leading_shape)
-        sampled = np.unique(np.linspace(0, planes - 1, MAX_SAMPLED_PLANES).astype(int))
-        windows = sample_windows(self.plane_shape, len(sampled))
-        lows, highs = [], []
-        for flat in sampled:
+        broken: list[ImageError] = []
+        for count in (MAX_SAMPLED_PLANES, *_MORE_PLANES):
+            sampled = np.unique(np.linspace(0, planes - 1, count).astype(int))
+            parts = list(self._sampled_parts(channel, sampled, broken))
+            if parts:
+                return np.concatenate(parts)
+        raise broken[-1]
+
+    def _sampled_parts(
+        self, channel: int | None, planes: npt.NDArray[np.int_], broken: list[ImageError]
+    ) -> Iterator[npt.NDArray[np.generic]]:
+        """Yield the pixels of each part that can be read; why others can't goes to ``broken``."""
+        windows = sample_windows(self.plane_shape, len(planes))
+        for flat in planes:
             leading = tuple(int(index) for index in np.unravel_index(flat, self.leading_shape))
             for window in windows:
-                pixels = self.read(PlaneRef(leading, channel), window)
-                # Whole pixels are counted: the darkest and the brightest colour of each.
-                colours = pixels[..., :3] if self.axes.rgb else None
-                lows.append((pixels if colours is None else colours.min(-1)).ravel())
-                highs.append((pixels if colours is None else colours.max(-1)).ravel())
-        return finite_range(np.concatenate(lows), np.concatenate(highs))
+                try:
+                    pixels = self._part(PlaneRef(leading, channel), window)
+                except ImageError as error:
+                    # A broken plane costs itself: the others have a contrast all the same.
+                    broken.append(error)
+                    continue
+                if isinstance(pixels, np.ma.MaskedArray):
+                    yield pixels.data[~self._hidden(pixels)]
+                else:
+                    yield pixels.reshape(-1, *pixels.shape[2:])
+
+    def _hidden(self, pixels: np.ma.MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
+        """Return which pixels are masked, shape (h, w); of RGB those with a masked colour."""
+        hidden: npt.NDArray[np.bool_] = np.ma.getmaskarray(pixels)  # type: ignore[no-untyped-call]
+        return np.asarray(hidden.any(-1)) if self.axes.rgb else hidden
+
+
+@contextmanager
+def reading(said: str, hint: str) -> Iterator[None]:
+    """Make one sentence of whatever a foreign reader raises.
+
+    Arrays of zarr, dask, h5py, tifffile and others read files, and dask runs any function: what
+    they raise on damaged bytes is listed nowhere. So around them, and around nothing else, every
+    error is one of reading.
+
+    Parameters
+    ----------
+    said : str
+        How the sentence begins; what the reader says follows.
+    hint : str
+        What the user can do about it.
+
+    Raises
+    ------
+    ImageError
+        For any error but our own.
+    """
+    try:
+        yield
+    except Sam3AssistantError:
+        raise
+    except Exception as exc:
+        why = " ".join(str(exc).split()).rstrip(".") or type(exc).__name__
+        if isinstance(exc, MemoryError):
+            why = f"the memory is full ({why})"
+        if "imagecodecs" in why:
+            hint = "It is compressed in a way that needs: pip install --upgrade imagecodecs"
+        short = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}..."
+        raise ImageError(f"{said}: {short}.", hint) from exc
 
 
 def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
@@ -263,7 +362,18 @@ def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
                 f"and these have the shapes {[tuple(level.shape) for level in data]}.",
                 "Stack planes into one array with np.stack.",
             )
-        return data[0]
-    if hasattr(data, "shape") and hasattr(data, "dtype"):
-        return cast("LazyArray", data)
-    return cast("LazyArray", np.asarray(data))
+        data = data[0]
+    if not (hasattr(data, "shape") and hasattr(data, "dtype")):
+        try:
+            data = np.asarray(data)
+        except (ValueError, TypeError) as exc:
+            raise ImageError(
+                f"This is no array of pixels ({exc}).", "Give an array with rows and columns."
+            ) from exc
+    array = cast("LazyArray", data)
+    if not all(math.isfinite(size) for size in array.shape):
+        raise ImageError(
+            f"An image of the shape {array.shape} does not know how long its axes are.",
+            "Compute its sizes first: of dask with image.compute_chunk_sizes().",
+        )
+    return array
