@@ -1,5 +1,6 @@
 """Every format is read as it is stored; what can't be read is one sentence."""
 
+import imagecodecs
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -45,6 +46,19 @@ def test_pixels_come_back_as_they_were_saved(tmp_path, name, image, rgb):
     np.testing.assert_array_equal(np.asarray(loaded.data[...]), image)
     assert loaded.data.dtype == image.dtype
     assert loaded.rgb == rgb
+
+
+@pytest.mark.parametrize("colours", [2, 3, 4])
+def test_png_of_16_bits_is_not_cut_to_8(tmp_path, colours):
+    image = np.random.default_rng(0).integers(0, 65536, (6, 8, colours), np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(image))
+
+    loaded = read_image(tmp_path / "a.png")
+
+    expected = image if colours > 2 else image[..., 0]
+    np.testing.assert_array_equal(loaded.data, expected)
+    assert loaded.data.dtype == np.uint16
+    assert loaded.rgb == (colours > 2)
 
 
 def test_jpeg(tmp_path):

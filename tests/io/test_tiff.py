@@ -5,6 +5,7 @@ import gc
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
 from napari_sam3_assistant.core.regions import Region
@@ -57,11 +58,58 @@ def test_colours_stored_plane_by_plane_become_the_last_axis(tmp_path, compressio
         compression=compression,
     )
 
-    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes)
+    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes=lazy_bytes)
 
     assert loaded.axis_labels == ("y", "x", "s")
     assert loaded.rgb
     np.testing.assert_array_equal(np.asarray(loaded.data), RGB)
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"photometric": "rgb", "compression": "jpeg"},  # which tifffile stores as YCbCr
+        {"photometric": "rgb", "compression": "jpeg", "tile": (16, 16)},
+        {"photometric": "rgb", "compression": "jpeg", "subsampling": (1, 1)},
+    ],
+)
+def test_jpeg_in_slides_is_rgb(tmp_path, options, lazy_bytes):
+    colours = np.zeros((64, 48, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", colours, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages.first.photometric == tifffile.PHOTOMETRIC.YCBCR
+
+    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes=lazy_bytes)
+
+    assert loaded.rgb
+    np.testing.assert_allclose(np.asarray(loaded.data[...]).astype(int), colours, atol=3)
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+@pytest.mark.parametrize("mode", ["YCbCr", "CMYK"])
+def test_other_colours_are_converted(tmp_path, mode, lazy_bytes):
+    colours = np.zeros((64, 48, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
+    colours[10:20] = (20, 220, 130)
+    Image.fromarray(colours).convert(mode).save(tmp_path / "a.tif")
+
+    loaded = read_tiff(tmp_path / "a.tif", lazy_bytes=lazy_bytes)
+
+    assert loaded.rgb
+    assert [axis.length for axis in loaded.axes] == [64, 48, 3]
+    np.testing.assert_allclose(np.asarray(loaded.data[...]).astype(int), colours, atol=3)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colours_of_16_bits_stay(tmp_path, planar):
+    colours = RGB.astype(np.uint16) * 257
+    stored = colours if planar == "contig" else colours.transpose(2, 0, 1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
+
+    loaded = read_tiff(tmp_path / "a.tif")
+
+    assert loaded.rgb
+    np.testing.assert_array_equal(loaded.data, colours)
 
 
 def test_large_plain_files_are_mapped(tmp_path):
@@ -109,7 +157,7 @@ def test_the_largest_level_of_a_pyramid(tmp_path):
         writer.write(large[::2, ::2], subfiletype=1, tile=(16, 16), compression="zlib")
 
     for lazy_bytes in (0, 1 << 28):
-        np.testing.assert_array_equal(read_tiff(path, lazy_bytes).data[...], large)
+        np.testing.assert_array_equal(read_tiff(path, lazy_bytes=lazy_bytes).data[...], large)
 
 
 def test_a_lazy_file_is_closed_when_its_image_is_let_go(tmp_path):

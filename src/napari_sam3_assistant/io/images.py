@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import lzma
 import os
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
-import tifffile
-from PIL import Image
+from imagecodecs import png_decode
 
 from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.images import reading
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.ome_zarr import read_zarr
+from napari_sam3_assistant.io.series import Series, choose_series
 from napari_sam3_assistant.io.tiff import read_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
+    Reader = Callable[[Path, int | None], LoadedImage]
+
 __all__ = ["LoadedImage", "read_image"]
 
-# What the format libraries raise on files that are damaged, cut off or of another format.
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    SyntaxError,  # Pillow, on a damaged PNG
-    MemoryError,
-    RuntimeError,  # imagecodecs, on damaged compressed data
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    tifffile.TiffFileError,
-    Image.DecompressionBombError,
-)
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
 
 
-def read_image(path: str | Path) -> LoadedImage:
+def read_image(path: str | Path, series: int | None = None) -> LoadedImage:
     """Read an image.
 
     Parameters
@@ -53,6 +39,9 @@ def read_image(path: str | Path) -> LoadedImage:
     path : str or Path
         A TIFF, OME-TIFF, PNG, JPEG, BMP or NumPy file, or the folder of a zarr array or an
         OME-Zarr image, of which the largest level is taken.
+    series : int, optional
+        Which image of a file that holds several, from 0. By default the one with most pixels, so
+        never a thumbnail in place of its image; the notes say which.
 
     Returns
     -------
@@ -62,25 +51,16 @@ def read_image(path: str | Path) -> LoadedImage:
     Raises
     ------
     ImageError
-        If it is missing, empty, damaged or of another format.
+        If it is missing, empty, damaged or of another format, has no such series, or other files
+        of its set are missing.
     """
     path = Path(path)
     if not os.path.exists(path):  # unlike the path's own, also where a name is too long
         raise ImageError(f"There is no file {path}.", "Check the path.")
-    reader = _reader(path)
-    try:
-        loaded = reader(path)
-    except _BROKEN as exc:
-        said = str(exc) or type(exc).__name__
-        if "imagecodecs" in said:
-            raise ImageError(
-                f"{path} is compressed in a way that needs another package: {said}.",
-                "Install it with: pip install imagecodecs",
-            ) from exc
-        raise ImageError(
-            f"{path} can't be read: {said.rstrip('.')}.",
-            "Check that it opens elsewhere, or save it again as TIFF.",
-        ) from exc
+    with reading(
+        f"{path} can't be read", "Check that it opens elsewhere, or save it again as TIFF."
+    ):
+        loaded = _reader(path)(path, series)
     if 0 in loaded.data.shape:
         raise ImageError(
             f"{path} is empty: its image has the shape {tuple(loaded.data.shape)}.",
@@ -89,9 +69,11 @@ def read_image(path: str | Path) -> LoadedImage:
     return replace(loaded, name=_name(path))
 
 
-def _reader(path: Path) -> Callable[[Path], LoadedImage]:
+def _reader(path: Path) -> Reader:
     if path.is_dir():
         return read_zarr
+    if not path.is_file():
+        raise ImageError(f"{path} is no file.", "Choose a file that holds an image.")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ImageError(
@@ -109,25 +91,42 @@ def _name(path: Path) -> str:
     return name[:-4] if name.lower().endswith(".ome") else name
 
 
-def _read_picture(path: Path) -> LoadedImage:
+def _read_picture(path: Path, series: int | None) -> LoadedImage:
     """Read the first picture of a PNG, JPEG or BMP file."""
-    found = iio.immeta(path, index=0, plugin="pillow", exclude_applied=False)
-    mode = str(found["mode"])
-    # CMYK and YCbCr have three or four channels that are no RGB.
-    plain = mode in _PLAIN_MODES or mode.startswith("I;16")
-    pixels = iio.imread(path, index=0, plugin="pillow", mode=None if plain else "RGB")
+    content = path.read_bytes()
+    # Pillow does not open pictures of an absurd size.
+    found = iio.immeta(content, index=0, plugin="pillow", exclude_applied=False)
+    if content.startswith(b"\x89PNG") and content[24] == 16 and content[25] != 0:
+        # Pillow cuts colours, and grey with alpha, of 16 bits to 8.
+        pixels = np.asarray(png_decode(content))
+    else:
+        mode = str(found["mode"])
+        # CMYK and YCbCr have three or four channels that are no RGB.
+        plain = mode in _PLAIN_MODES or mode.startswith("I;16")
+        pixels = iio.imread(content, index=0, plugin="pillow", mode=None if plain else "RGB")
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with alpha
     names = ("y", "x", "s")[: pixels.ndim]
-    return LoadedImage(pixels, axes_of(pixels.shape, names=names), pixels.ndim == 3)
+    return _only_image(pixels, names, series, rgb=pixels.ndim == 3)
 
 
-def _read_npy(path: Path) -> LoadedImage:
+def _read_npy(path: Path, series: int | None) -> LoadedImage:
     pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    return LoadedImage(pixels, axes_of(pixels.shape, names=("",) * pixels.ndim))
+    return _only_image(pixels, ("",) * pixels.ndim, series, rgb=None)
 
 
-_READERS: dict[str, Callable[[Path], LoadedImage]] = {
+def _only_image(
+    pixels: npt.NDArray[np.generic],
+    names: tuple[str, ...],
+    series: int | None,
+    *,
+    rgb: bool | None,
+) -> LoadedImage:
+    choose_series((Series("", pixels.shape),), series)
+    return LoadedImage(pixels, axes_of(pixels.shape, names=names), rgb)
+
+
+_READERS: dict[str, Reader] = {
     **dict.fromkeys((".tif", ".tiff"), read_tiff),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), _read_picture),
     ".npy": _read_npy,

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_sam3_assistant.core.images import reading
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import LazyArray
+    from napari_sam3_assistant.io.series import Series
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,12 +33,21 @@ class LoadedImage:
         Whether the last axis holds RGB or RGBA; None where the file does not say.
     name : str
         File name without its ending.
+    notes : tuple of str
+        What the user should know, such as that the file holds other images, too.
+    series : int
+        Which image of the file it is, from 0.
+    choices : tuple of Series
+        All images of the file; empty for files that hold one.
     """
 
     data: LazyArray
     axes: Axes
     rgb: bool | None = None
     name: str = ""
+    notes: tuple[str, ...] = ()
+    series: int = 0
+    choices: tuple[Series, ...] = ()
 
     @property
     def axis_labels(self) -> tuple[str, ...] | None:
@@ -42,3 +58,14 @@ class LoadedImage:
     def along(self, numbers: Sequence[int]) -> Axes:
         """Return some axes, in this order: those of labels along them."""
         return tuple(self.axes[number] for number in numbers)
+
+    def pixels(self) -> npt.NDArray[np.generic]:
+        """Read all of it.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        with reading(f"{self.name} could not be read", "Check that its file opens elsewhere."):
+            return np.asarray(self.data[(...,)])  # type: ignore[index]

@@ -5,6 +5,7 @@ Specification: https://ngff.openmicroscopy.org
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import zarr
 from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
+from napari_sam3_assistant.io.series import Series, choose_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,18 +23,21 @@ if TYPE_CHECKING:
 _AXES_BEFORE_0_3 = ("t", "c", "z", "y", "x")
 
 
-def read_zarr(path: Path) -> LoadedImage:
+def read_zarr(path: Path, series: int | None = None) -> LoadedImage:
     """Open a zarr array, or the largest level of an OME-Zarr image; reads no pixels.
 
     Parameters
     ----------
     path : Path
-        Folder of an array or of an OME-Zarr image.
+        Folder of an array, of an OME-Zarr image, or of the images that bioformats2raw makes of a
+        file.
+    series : int, optional
+        Which image, from 0; by default the largest.
 
     Raises
     ------
     ImageError
-        If it is neither, or holds several images.
+        If it is none of these, or has no such image.
     """
     try:
         node = zarr.open(str(path), mode="r")
@@ -40,19 +45,20 @@ def read_zarr(path: Path) -> LoadedImage:
         raise ImageError(
             f"The folder {path} holds no zarr image.", "Choose an image file or a .zarr folder."
         ) from exc
-    if isinstance(node, zarr.Array):
-        return _read_array(node)
-    return _read_group(node, path)
+    images = [_read_array(node)] if isinstance(node, zarr.Array) else _read_group(node, path)
+    choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
+    number, notes = choose_series(choices, series)
+    return replace(images[number], notes=notes, series=number, choices=choices)
 
 
-def _read_group(group: Any, path: Path) -> LoadedImage:  # noqa: ANN401 - zarr is untyped here
+def _read_group(group: Any, path: Path) -> list[LoadedImage]:  # noqa: ANN401 - zarr is untyped here
+    """Return the images of a group."""
     attributes = _ome_attributes(group)
-    if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
-        # bioformats2raw puts the images of a file into "0", "1", ...
-        group = group["0"]
-        attributes = _ome_attributes(group)
     if "multiscales" in attributes:
-        return _read_multiscale(group, attributes["multiscales"][0])
+        return [_read_multiscale(group, image) for image in attributes["multiscales"]]
+    if "bioformats2raw.layout" in attributes:
+        found = [_read_group(group[name], path / name) for name in _series_of(group)]
+        return [image for of_group in found for image in of_group]
     if "plate" in attributes or "well" in attributes:
         raise ImageError(
             f"{path} is a plate or a well with many images.",
@@ -60,11 +66,20 @@ def _read_group(group: Any, path: Path) -> LoadedImage:  # noqa: ANN401 - zarr i
         )
     arrays = sorted(name for name, _ in group.arrays())
     if len(arrays) == 1:
-        return _read_array(group[arrays[0]])
+        return [_read_array(group[arrays[0]])]
     raise ImageError(
         f"{path} is no OME-Zarr image and holds {len(arrays)} arrays.",
         f"Choose the folder of one array: {', '.join(arrays)}." if arrays else "Choose an image.",
     )
+
+
+def _series_of(group: Any) -> list[str]:  # noqa: ANN401 - zarr is untyped here
+    """Return the groups that bioformats2raw puts the images of a file into: "0", "1", ..."""
+    names = [str(name) for name in group.group_keys()]
+    told = _ome_attributes(group["OME"]).get("series") if "OME" in names else None
+    if told:
+        return [str(name) for name in told]
+    return sorted((name for name in names if name.isdecimal()), key=int)
 
 
 def _ome_attributes(group: Any) -> Mapping[str, Any]:  # noqa: ANN401 - zarr is untyped here
@@ -106,6 +121,7 @@ def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # no
             ],
             origin=np.where(usable, origin, 0.0).tolist(),
         ),
+        name=str(image.get("name") or ""),
     )
 
 

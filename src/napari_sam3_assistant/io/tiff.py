@@ -2,73 +2,194 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import dask.array as da
 import numpy as np
 import tifffile
 import zarr
+from PIL import Image
 
+from napari_sam3_assistant.core.images import reading
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
+from napari_sam3_assistant.io.series import Series, choose_series
 from napari_sam3_assistant.io.tiff_axes import axes_of_series
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
 LAZY_BYTES = 1 << 28
 """Images of more bytes than this are read only where they are indexed."""
+_JPEG = (6, 7, 34892, 33007)
+"""Compressions of which tifffile returns YCbCr as RGB."""
+_MOST_NAMED = 3
 
 
-def read_tiff(path: Path, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
-    """Read the first image series of a TIFF file, at its largest level.
+def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read an image of a TIFF file, at its largest level.
+
+    Images of several planes of which some are damaged are read where they are indexed: the others
+    can be used.
 
     Parameters
     ----------
     path : Path
         The file.
+    series : int, optional
+        Which image of the file, from 0; by default the largest.
     lazy_bytes : int
         Images of more bytes than this are read only where they are indexed.
 
     Raises
     ------
     ImageError
-        If there is no image in it.
+        If there is no image in it, no such one, or other files of it are missing.
     """
     with tifffile.TiffFile(path) as file:
         if len(file.series) == 0:
             raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
-        series = file.series[0]
-        axes = axes_of_series(file, 0)
-        is_rgb = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
-        large = series.nbytes > lazy_bytes
-        in_one_piece = series.dataoffset is not None
-        data: Any = None if large else series.asarray()
-    if large:
-        data = tifffile.memmap(path, series=0, mode="r") if in_one_piece else _open_lazily(path)
-    samples = next((number for number, axis in enumerate(axes) if axis.name == "s"), len(axes) - 1)
-    if is_rgb and samples < len(axes) - 1:
-        # Colours stored plane by plane (SYX) become the last axis, as elsewhere.
-        lazy = not isinstance(data, np.ndarray)
-        data = (
-            da.moveaxis(da.from_array(data), samples, -1)
-            if lazy
-            else np.moveaxis(data, samples, -1)
+        choices = tuple(
+            Series(str(one.name), tuple(one.shape), bool(one.keyframe.is_reduced))
+            for one in file.series
         )
-        axes = (*axes[:samples], *axes[samples + 1 :], axes[samples])
-    rgb = is_rgb and axes[-1].name == "s" and data.shape[-1] in (3, 4)
-    return LoadedImage(data, axes, rgb)
+        number, notes = choose_series(choices, series)
+        chosen = file.series[number]
+        notes = (*notes, *_missing_parts(path, file, chosen))
+        axes = axes_of_series(file, number)
+        keyframe = chosen.keyframe
+        data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
+        in_one_piece = chosen.dataoffset is not None
+    if data is None and in_one_piece:
+        data = tifffile.memmap(path, series=number, mode="r")
+    elif data is None:
+        data = _open_lazily(path, number)
+    names = [axis.name for axis in axes]
+    mode = _colour_mode(keyframe)
+    if mode and "s" in names and data.shape[names.index("s")] >= 3:
+        # Colours stored plane by plane (SYX) become the last axis, as elsewhere.
+        samples = names.index("s")
+        if samples < len(axes) - 1:
+            lazy = not isinstance(data, np.ndarray)
+            data = (
+                da.moveaxis(da.from_array(data), samples, -1)
+                if lazy
+                else np.moveaxis(data, samples, -1)
+            )
+            axes = (*axes[:samples], *axes[samples + 1 :], axes[samples])
+        if mode != "RGB":
+            data = _as_rgb(data, mode)
+            axes = (*axes[:-1], replace(axes[-1], length=3))
+        rgb = data.shape[-1] in (3, 4)
+    else:
+        rgb = False
+    return LoadedImage(data, axes, rgb, notes=notes, series=number, choices=choices)
 
 
-def _open_lazily(path: Path) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped here
+def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np.generic] | None:
+    """Return all pixels; None if some of several planes can't be read."""
+    try:
+        with reading(f"{path} can't be read", "Check that it opens elsewhere."):
+            pixels: npt.NDArray[np.generic] = series.asarray()
+    except ImageError:
+        if len(series) == 1:
+            raise
+        return None
+    return pixels
+
+
+def _open_lazily(path: Path, number: int) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped
     """Return a zarr array on the file; the file is closed when the array is let go."""
     file = tifffile.TiffFile(path)
     try:
-        array = zarr.open(file.series[0].aszarr(level=0), mode="r")
+        array = zarr.open(file.series[number].aszarr(level=0), mode="r")
     except (ImportError, ValueError):
         # tifffile and zarr of versions that don't go together: all of it has to be read.
         with file:
-            return file.series[0].asarray()
+            return file.series[number].asarray()
     weakref.finalize(array, file.close)
     return array
+
+
+def _colour_mode(keyframe: tifffile.TiffPage) -> str:
+    """Return Pillow's name of the colours that tifffile gives; empty for channels and grey."""
+    photometric, samples = keyframe.photometric, keyframe.samplesperpixel
+    if photometric == tifffile.PHOTOMETRIC.RGB:
+        return "RGB"
+    if photometric == tifffile.PHOTOMETRIC.YCBCR:
+        converted = keyframe.compression in _JPEG and keyframe.planarconfig == 1
+        return "RGB" if converted or keyframe.dtype != np.uint8 or samples != 3 else "YCbCr"
+    if photometric == tifffile.PHOTOMETRIC.SEPARATED and samples == 4:
+        return "CMYK" if keyframe.dtype == np.uint8 else ""
+    return ""
+
+
+def _as_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
+    """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
+    if isinstance(data, np.ndarray):
+        return _converted(data, mode)
+    lazy = da.from_array(data).rechunk({data.ndim - 1: -1})
+    chunks = (*lazy.chunks[:-1], (3,))
+    return lazy.map_blocks(_converted, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1"))
+
+
+def _converted(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
+    *leading, width, _ = block.shape
+    size = (width, math.prod(leading))
+    picture = Image.frombytes(mode, size, np.ascontiguousarray(block).tobytes())
+    return np.asarray(picture.convert("RGB")).reshape(*leading, width, 3)
+
+
+def files_of_set(path: Path) -> frozenset[str]:
+    """Return the names of all files that an OME-TIFF spreads its images over.
+
+    Empty for other files, and for those that can't be read.
+    """
+    try:
+        with reading(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
+            return _named_files(file)
+    except ImageError:
+        return frozenset()
+
+
+def _named_files(file: tifffile.TiffFile) -> frozenset[str]:
+    if not file.is_ome or not file.ome_metadata:
+        return frozenset()
+    root = ElementTree.fromstring(file.ome_metadata)
+    named = (element.get("FileName") for element in root.iter() if element.tag.endswith("}UUID"))
+    return frozenset(name for name in named if name)
+
+
+def _missing_parts(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[str, ...]:
+    """Return what the user should know of planes that are told of and not there.
+
+    Raises
+    ------
+    ImageError
+        If they are in files that are missing: tifffile takes them for black.
+    """
+    if not file.is_ome:
+        return ()
+    if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:
+        return ("The file is a part of a set that another file tells of; only this part was read.",)
+    absent = sum(page is None for page in series.pages)
+    if not absent:
+        return ()
+    gone = sorted(name for name in _named_files(file) if not (path.parent / name).exists())
+    gone = [name for name in gone if name.lower() != path.name.lower()]
+    if gone:
+        named = ", ".join(gone[:_MOST_NAMED]) + (" ..." if len(gone) > _MOST_NAMED else "")
+        raise ImageError(
+            f"{path} is one file of a set of which {len(gone)} "
+            f"{'is' if len(gone) == 1 else 'are'} missing: {named}.",
+            "Put all files of the set into one folder, under the names that they had.",
+        )
+    return (f"{absent} of {len(series.pages)} planes are not in the file; they are black.",)

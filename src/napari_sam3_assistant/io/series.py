@@ -1,0 +1,87 @@
+"""Files that hold several images: which of them is taken."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One of the images of a file.
+
+    Parameters
+    ----------
+    name : str
+        What the file calls it; empty where it has no name.
+    shape : tuple of int
+        Length of each axis in the file.
+    reduced : bool
+        Whether the file says that it is a smaller copy of another one, such as a thumbnail.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    reduced: bool = False
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"'{self.name}' ({size})" if self.name else size
+
+
+def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tuple[str, ...]]:
+    """Return the number of the image that is taken, and what the user should know.
+
+    Without a choice it is the one with most pixels, so never a thumbnail in place of its image;
+    of several the first.
+
+    Parameters
+    ----------
+    found : sequence of Series
+        The images of a file.
+    wanted : int or None
+        The user's choice, from 0.
+
+    Returns
+    -------
+    int
+        The number.
+    tuple of str
+        What was taken, and what else there is; empty where the user chose or there is only one.
+
+    Raises
+    ------
+    ImageError
+        If there is no such image, or none at all.
+    """
+    if not found:
+        raise ImageError("The file holds no image.", "Choose a file that holds one.")
+    listed = [f"{number}: {one}" for number, one in enumerate(found[:_MOST_LISTED])]
+    all_of_them = "; ".join([*listed, *(["..."] if len(found) > _MOST_LISTED else [])])
+    if wanted is not None:
+        if not 0 <= wanted < len(found):
+            raise ImageError(
+                f"There is no series {wanted} in the file, which holds {len(found)} images "
+                f"({all_of_them}).",
+                f"Choose 0 to {len(found) - 1}.",
+            )
+        return wanted, ()
+    pixels = [0 if one.reduced else math.prod(one.shape) for one in found]
+    taken = pixels.index(max(pixels))
+    if len(found) == 1:
+        return taken, ()
+    equal = pixels.count(max(pixels)) > 1
+    which = f"the first of {pixels.count(max(pixels))} of its size" if equal else "the largest"
+    note = (
+        f"The file holds {len(found)} images; series {taken} was taken, {which}. To take another "
+        f"one, choose its series: {all_of_them}."
+    )
+    return taken, (note,)
