@@ -65,6 +65,9 @@ class ArrayScene:
         target = Target("image", "image", channel.source.axes, channel.plane, channel.source.shape)
         return Shot(target, view, PromptSet(points=(PointPrompt(20.0, 30.0),)))
 
+    def edits(self):
+        return ()
+
     def prompt_state(self):
         return self.clicks
 

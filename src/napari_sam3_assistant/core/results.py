@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
-from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.regions import Region, bounds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -147,6 +148,99 @@ class Segmentation:
     region: Region
     engine: Provenance
     notes: tuple[str, ...] = ()
+
+
+def edited(
+    found: Segmentation, shown: npt.NDArray[np.integer[Any]], where: tuple[slice, ...]
+) -> Segmentation | None:
+    """Return a result of which the user has changed pixels; None where nothing has changed.
+
+    Where a pixel has changed, it belongs to the object that is on show there; elsewhere masks stay
+    as they are, also where they lie below others. An object that is not touched stays the same
+    record. One whose pixels all came from others has the score and phrase of the one that gave
+    most.
+
+    Parameters
+    ----------
+    found : Segmentation
+        The result. Its labels are brought up to date in place, for all that share them.
+    shown : ndarray of int, shape (h, w)
+        The labels of its region as they are now.
+    where : tuple of slice
+        Rows and columns of the region in which they may have changed.
+    """
+    differs = found.labels[where] != shown[where]
+    if not differs.any():
+        return None
+    inner = bounds_of(differs)
+    rows, columns = (
+        slice(outer.start + side.start, outer.start + side.stop)
+        for outer, side in zip(where, inner, strict=True)
+    )
+    part = Region(rows.start, columns.start, rows.stop, columns.stop).globalise(found.region)
+    change = _Change(
+        part,
+        differs[inner],
+        found.labels[rows, columns].copy(),
+        shown[rows, columns].astype(np.uint32),
+    )
+    found.labels[rows, columns] = change.after
+    records = {record.id: record for record in found.objects}
+    grown = change.regions()
+    objects = [
+        change.apply(id_, records, grown.get(id_)) for id_ in sorted(records.keys() | grown.keys())
+    ]
+    kept = tuple(record for record in objects if record is not None)
+    return replace(found, objects=kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Change:
+    """Pixels of a part of a plane that have changed, and the labels before and after."""
+
+    part: Region
+    differs: npt.NDArray[np.bool_]
+    before: npt.NDArray[np.uint32]
+    after: npt.NDArray[np.uint32]
+
+    def regions(self) -> dict[int, Region]:
+        """Return by object the region of the pixels that it has got."""
+        ids, places = np.unique(self.after[self.differs], return_inverse=True)
+        numbers = np.zeros(self.differs.shape, np.int32)
+        numbers[self.differs] = places.reshape(-1) + 1
+        return {
+            int(id_): Region(y.start, x.start, y.stop, x.stop).globalise(self.part)
+            for id_, (y, x) in zip(ids, ndimage.find_objects(numbers), strict=True)
+            if id_
+        }
+
+    def apply(
+        self, id_: int, records: Mapping[int, ObjectRecord], grown: Region | None
+    ) -> ObjectRecord | None:
+        """Return an object as it is now; None if nothing is left of it."""
+        old = records.get(id_)
+        regions = [] if old is None else [old.region]
+        regions += [] if grown is None else [grown]
+        region = regions[0].union(regions[-1])
+        touched = region.intersect(self.part)
+        if touched.is_empty:
+            return old
+        mask = np.zeros(region.shape, bool)
+        if old is not None:
+            mask[old.region.localise(region).slices] = old.mask
+        here, local = mask[touched.localise(region).slices], touched.localise(self.part).slices
+        wanted, differs = self.after[local] == id_, self.differs[local]
+        if old is not None and np.array_equal(here[differs], wanted[differs]):
+            return old
+        here[differs] = wanted[differs]
+        source = old
+        if old is None or not (mask[old.region.localise(region).slices] & old.mask).any():
+            givers = self.before[local][differs & wanted]
+            ids, counts = np.unique(givers[givers > 0], return_counts=True)
+            source = records.get(int(ids[counts.argmax()])) if ids.size else None
+        score, text = (None, "") if source is None else (source.score, source.text)
+        offset = (region.y0, region.x0)
+        return ObjectRecord.from_mask(id_, mask, offset=offset, score=score, text=text)
 
 
 def paint_labels(objects: Iterable[ObjectRecord], region: Region) -> npt.NDArray[np.uint32]:

@@ -145,6 +145,8 @@ class _Collected:
         """Show one more result, or remember why there is none."""
         first = self._results == 0
         self._results += 1
+        # As they are now: the user may have changed some meanwhile.
+        self._found = () if first else self._model.previews
         if result.segmentation is None:
             self._failed.append(f"“{result.scope}”: {result.error}")
         else:

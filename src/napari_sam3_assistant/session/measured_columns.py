@@ -31,6 +31,12 @@ def titles(channels: int) -> tuple[str, ...]:
     return (*shape, *means, _UNIT)
 
 
+def is_measured(name: str) -> bool:
+    """Return whether a column of :func:`features` has this name."""
+    known = {title.lower().replace(" ", "_") for title in (*_TITLES, _UNIT)}
+    return name.rstrip("0123456789").rstrip("_") in known
+
+
 def values(measured: Measurement | None, channels: int) -> tuple[float | str | None, ...]:
     """Return the cells of a row in the order of :func:`titles`; None where there is no value."""
     if channels == 0:

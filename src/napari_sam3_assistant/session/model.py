@@ -116,6 +116,8 @@ class Preview:
         What tells it from other previews of the image: a phrase, a region; empty for nothing.
     recipe : Recipe or None
         What made it, for the note beside a saved file.
+    edited : bool
+        Whether the user has changed its pixels since.
     """
 
     target: Target
@@ -123,6 +125,7 @@ class Preview:
     seconds: float
     label: str = ""
     recipe: Recipe | None = None
+    edited: bool = False
 
     @property
     def slot(self) -> tuple[str, str]:

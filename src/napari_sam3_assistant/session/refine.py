@@ -74,6 +74,12 @@ class Seed:
         return replace(refined, objects=objects, labels=labels, region=self.region)
 
 
+def reseeded(seed: Seed, preview: Preview) -> Seed | None:
+    """Return a seed for going on from a preview that the user has changed; None without it."""
+    there = any(record.id == seed.record.id for record in preview.segmentation.objects)
+    return seed_of(preview, seed.record.id) if there else None
+
+
 def seed_of(preview: Preview, object_id: int) -> Seed:
     """Return the seed for refining one object of a preview.
 

@@ -131,6 +131,7 @@ class Results:
 
     def _follow(self) -> None:
         kept = {id(row.record): row.measured for row in self._model.results}
+        picked = self._model.picked
         self._frames.clear()
         self._model.picked = None
         self._model.results = tuple(
@@ -138,6 +139,9 @@ class Results:
             for preview in self._model.previews
             for record in preview.segmentation.objects
         )
+        if picked is not None:
+            same = (row for row in self._model.results if row.record is picked.record)
+            self._model.picked = next(same, None)
 
 
 def _in_one_line(cell: str) -> str:

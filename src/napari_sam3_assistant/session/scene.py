@@ -169,6 +169,12 @@ class Scene(Protocol):
     def redo_accept(self, accepted: Accepted) -> bool:
         """Put accepted objects back; returns whether their layer is there."""
 
+    def edits(self) -> tuple[tuple[Preview, Preview], ...]:
+        """Return the previews that the user has changed the pixels of, before and after.
+
+        From then on the later ones are those on show, with their rows and boxes.
+        """
+
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show.
 

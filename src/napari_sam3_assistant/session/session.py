@@ -38,6 +38,8 @@ from napari_sam3_assistant.session.undo import Undo
 from napari_sam3_assistant.session.wording import accepted_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs.job import Job
@@ -176,6 +178,7 @@ class Session:
         """
         if self.model.task is Task.VIDEO:
             return self.propagation.start()
+        self.note_edits()
         if not self.availability.can_run:
             raise PromptError(self.availability.reason)
         job = self.batch.run() if self.model.is_batch else self._single.run(live=False)
@@ -190,6 +193,7 @@ class Session:
         """
         if self.model.task is not Task.LIVE_POINTS:
             return
+        self.note_edits()
         if self.model.running:
             self._live_again = True
         elif self.availability.can_run:
@@ -208,6 +212,7 @@ class Session:
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
         self.cancel()
+        self.note_edits()
         self._undo.push(replace(self._undo.current, previews=(), seed=None))
         self.model.show_previews(())
         self.propagation.clear()
@@ -235,6 +240,7 @@ class Session:
         PromptError
             If the preview has no such object.
         """
+        self.note_edits()
         preview = preview or self.shown_preview()
         seed = seed_of(preview, object_id)
         self._scene.clear_prompts(preview.target.image)
@@ -250,8 +256,9 @@ class Session:
         PromptError
             If there is no preview.
         """
-        preview = self.shown_preview()
-        if not preview.segmentation.objects:
+        self.note_edits()
+        self.shown_preview()
+        if not any(one.segmentation.objects for one in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         accepted = self._accept_all()
         before = self._undo.current
@@ -265,7 +272,9 @@ class Session:
     def _accept_all(self) -> tuple[Accepted, ...]:
         accepted: list[Accepted] = []
         try:
-            accepted += map(self._scene.accept, self.model.previews)
+            for preview in self.model.previews:
+                if preview.segmentation.objects:
+                    accepted.append(self._scene.accept(preview))
         except Sam3AssistantError:
             for one in reversed(accepted):
                 self._scene.undo_accept(one)
@@ -294,14 +303,26 @@ class Session:
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance."""
         self.cancel()
+        self.note_edits()
         if self.model.can_undo:
             self._say("The last step is taken back.")
             if not self._undo.undo():
                 self._say("The step is taken back. Its accepted labels were deleted before.")
 
+    def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
+        """Take note of what the user has changed in the pixels of previews.
+
+        Parameters
+        ----------
+        edits : iterable of (Preview, Preview), optional
+            Previews before and after; by default the scene is asked.
+        """
+        self._undo.note_edits(self._scene.edits() if edits is None else edits)
+
     def redo(self) -> None:
         """Take the step again that was taken back."""
         self.cancel()
+        self.note_edits()
         if self.model.can_redo:
             self._say("The step is done again.")
             if not self._undo.redo():

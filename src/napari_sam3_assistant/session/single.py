@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.scene import Scene, Shot
     from napari_sam3_assistant.session.undo import Undo
 
+_EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
+
 
 class SingleRun:
     """Starts runs on the plane on show. All methods are called on the GUI thread.
@@ -126,5 +128,9 @@ class SingleRun:
         self._undo.record((*beside, *found), amend=live)
         # The message first: where the preview can't be shown, a warning takes its place.
         used = prompts_used(given.localise(result.region))
-        self._model.message = outcome(preview, used)
+        message = outcome(preview, used)
+        gone = [one for one in self._model.previews if one.edited and one not in beside]
+        if gone and self._undo.current.seed is None:
+            message = replace(message, text=f"{message.text} {_EDITS_GONE}")
+        self._model.message = message
         self._model.show_previews((*beside, preview))

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.session.history import History
+from napari_sam3_assistant.session.refine import reseeded
 from napari_sam3_assistant.session.step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.scene import Scene
@@ -74,6 +75,32 @@ class Undo:
             return replace(step, previews=kept)
 
         self._history.change(without)
+
+    def note_edits(self, edits: Iterable[tuple[Preview, Preview]]) -> None:
+        """Put results that the user has changed in the place of what they were, in all steps.
+
+        Parameters
+        ----------
+        edits : iterable of (Preview, Preview)
+            Results before and after.
+        """
+        later = dict(edits)
+        if not later:
+            return
+
+        def changed(step: Step) -> Step:
+            if later.keys().isdisjoint(step.previews):
+                return step
+            previews = tuple(later.get(one, one) for one in step.previews)
+            seed = step.seed
+            for one in previews:
+                if seed is not None and one in later.values() and one.slot == seed.slot:
+                    seed = reseeded(seed, one)
+            return replace(step, previews=previews, seed=seed)
+
+        self._history.change(changed)
+        self._model.show_previews(tuple(later.get(one, one) for one in self._model.previews))
+        self._tell()
 
     def undo(self) -> bool:
         """Take the last step back; returns whether its accepted labels were still there."""

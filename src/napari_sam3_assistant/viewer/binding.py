@@ -14,9 +14,11 @@ from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, S
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.viewer import polarity, prompt_layers
+from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.masks.painting import edit_of_strokes
 from napari_sam3_assistant.viewer.picking import forget_pick, select_on_click
 from napari_sam3_assistant.viewer.placing import is_ours
 from napari_sam3_assistant.viewer.refining import choose_object
@@ -27,10 +29,11 @@ from napari_sam3_assistant.viewer.stacks.binding import StackBinding
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Labels, Layer
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import Preview, ResultRow
     from napari_sam3_assistant.session.settings import SettingsStore
 
@@ -89,6 +92,7 @@ class Binding(Held):
         self.viewer = viewer
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
+        self._deliver = deliver
         self.scene = ViewerScene(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.scene, deliver, settings)
@@ -102,6 +106,7 @@ class Binding(Held):
         self._follow_active()
 
     def _let_go(self) -> None:
+        edits_in(self.viewer).edited.disconnect(self._on_edited)
         for emitter in self._viewer_emitters():
             emitter.disconnect(self)
         for layer in self.viewer.layers:
@@ -202,6 +207,7 @@ class Binding(Held):
         inserted.connect(self._on_inserted)
         removed.connect(self._on_removed)
         reordered.connect(self._list_images)
+        edits_in(self.viewer).edited.connect(self._on_edited)
         active.connect(self._follow_active)
         for emitter in dims:
             emitter.connect(self._on_plane)
@@ -218,6 +224,9 @@ class Binding(Held):
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
+        if role_of(layer) is Role.PREVIEW_LABELS:
+            layer.events.paint.connect(self._on_painted)
+            layer.events.data.connect(self._on_replaced)
         if role_of(layer) in _PICKED:
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
@@ -328,6 +337,21 @@ class Binding(Held):
             return
         self._count_prompts()
         self.session.prompts_edited.emit()
+
+    def _on_painted(self, event: Event) -> None:
+        layer = event.source
+        box = edit_of_strokes(event.value, layer.data).box
+        self._on_edited(layer, box)
+        # Of what a script paints napari tells before it is written.
+        self._deliver(partial(self._on_edited, layer, box))
+
+    def _on_replaced(self, event: Event) -> None:
+        if not self.scene.busy:
+            self.session.note_edits(self.scene.edits(event.source))
+
+    def _on_edited(self, layer: Labels, box: Box) -> None:
+        if role_of(layer) is Role.PREVIEW_LABELS:
+            self.session.note_edits(self.scene.edits(layer, box))
 
     def _on_picked(self, event: Event) -> None:
         role = role_of(event.source)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 
 from napari_sam3_assistant.core.regions import bounds_of
+from napari_sam3_assistant.core.results import edited
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.measured_columns import object_features
 from napari_sam3_assistant.session.scene import Pixels
 from napari_sam3_assistant.viewer.box_layer import empty_boxes, show_boxes
+from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.geometry import (
     World,
     kept_axes,
@@ -22,7 +25,7 @@ from napari_sam3_assistant.viewer.geometry import (
     transform_of,
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
-from napari_sam3_assistant.viewer.masks.binding import note_rewritten
+from napari_sam3_assistant.viewer.measured import with_earlier
 from napari_sam3_assistant.viewer.placing import (
     add_below_prompts,
     metadata_of,
@@ -40,7 +43,7 @@ from napari_sam3_assistant.viewer.roles import (
 from napari_sam3_assistant.viewer.soft_layers import hold_place, remove_soft
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -137,7 +140,55 @@ def _write(viewer: ViewerModel, layer: Labels, data: npt.NDArray[np.uint32]) -> 
     bounds = bounds_of(changed)
     layer.data[bounds] = data[bounds]
     redraw(layer, bounds)
-    note_rewritten(viewer, layer)
+    edits_in(viewer).rewritten.emit(layer)
+
+
+def edit_of(
+    viewer: ViewerModel, image: Layer, layer: Layer, preview: Preview, box: Sequence[slice] | None
+) -> Preview | None:
+    """Return a preview as the user has changed it on its layer; None where nothing has changed.
+
+    The layer's features and the boxes follow.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer that was segmented.
+    layer : Layer
+        The preview labels.
+    preview : Preview
+        What they showed.
+    box : sequence of slice or None
+        Where they may have changed, one slice with a start and a stop for each axis; None for
+        anywhere.
+    """
+    found, axes = preview.segmentation, preview.target.axes
+    kept = kept_axes(axes)
+    rows, columns = kept.index(axes.y), kept.index(axes.x)
+    shown = _plane(layer.data, rows, columns)
+    if shown.shape != found.labels.shape:
+        return None
+    height, width = shown.shape
+    where = (slice(0, height), slice(0, width)) if box is None else (box[rows], box[columns])
+    changed = edited(found, shown, where)
+    if changed is None:
+        return None
+    after = replace(preview, segmentation=changed, edited=True)
+    same = {record.id for record in changed.objects if record in found.objects}
+    before = layer.features
+    layer.features = object_features(changed.objects, changed.engine.title)
+    layer.features = with_earlier(layer.features, before, same)
+    with undisturbed(viewer):
+        show_boxes(viewer, image, after)
+    return after
+
+
+def _plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
+    """Return a view of the one plane of a preview's labels, shape (h, w)."""
+    key = tuple(slice(None) if axis in (rows, columns) else 0 for axis in range(data.ndim))
+    return data[key] if rows < columns else data[key].T
 
 
 def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:

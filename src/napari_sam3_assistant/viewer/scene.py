@@ -266,7 +266,9 @@ class ViewerScene(ImagesOnShow):
         ImageError
             If the image of one is gone or has another shape now; the others are shown.
         """
-        found = {one.slot: one for one in previews if one.segmentation.objects}
+        on_show = set(self._shown.values())
+        # One of which the user has erased everything stays: the eraser can be taken back.
+        found = {one.slot: one for one in previews if one.segmentation.objects or one in on_show}
         wanted = {slot: one for slot, one in found.items() if self.holds(one.target)}
         with self.at_work():
             result_layers.remove_previews(self.viewer, wanted)
@@ -345,6 +347,32 @@ class ViewerScene(ImagesOnShow):
         """Put accepted objects back; returns whether their layer is there."""
         with self.at_work():
             return accepted_layer.write_accepted(self.viewer, accepted)
+
+    def edits(
+        self, layer: Layer | None = None, box: Sequence[slice] | None = None
+    ) -> tuple[tuple[Preview, Preview], ...]:
+        """Return the previews that the user has changed the pixels of, before and after.
+
+        Parameters
+        ----------
+        layer : Layer, optional
+            The only layer to look at.
+        box : sequence of slice, optional
+            The only part of it to look at.
+        """
+        changed = []
+        for shown, before in list(self._shown.items()):
+            if shown not in self.viewer.layers or (layer is not None and layer is not shown):
+                continue
+            if not self.holds(before.target):
+                continue
+            image = self.image_of(before.target)
+            with self.at_work():
+                after = result_layers.edit_of(self.viewer, image, shown, before, box)
+            if after is not None:
+                self._shown[shown] = after
+                changed.append((before, after))
+        return tuple(changed)
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""

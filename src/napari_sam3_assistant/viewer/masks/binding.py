@@ -11,6 +11,7 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.session.masks.model import MaskModel, RightClick
 from napari_sam3_assistant.session.masks.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.masks.layers import ViewerMasks, array_of, mask_layers
@@ -44,25 +45,6 @@ def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     return binding_of(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
 
 
-def note_rewritten(viewer: ViewerModel, layer: Labels) -> None:
-    """Tell the mask operations that a run has written other labels into a layer.
-
-    Nothing happens where they are not open. napari's own event of new data would have the whole
-    layer drawn again.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself.
-    layer : Labels
-        The layer.
-    """
-    reference = _BINDINGS.get(viewer)
-    binding = None if reference is None else reference()
-    if binding is not None and not binding.closed:
-        binding.session.cleanup.note_replaced(key_of(layer), alike=False)
-
-
 class MaskBinding(Held):
     """A viewer, the session of its masks, and what keeps the two in step.
 
@@ -85,6 +67,7 @@ class MaskBinding(Held):
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list_layers)
+        edits_in(viewer).rewritten.connect(self._on_rewritten)
         viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
         for layer in mask_layers(viewer):
             self._watch(layer)
@@ -92,6 +75,7 @@ class MaskBinding(Held):
 
     def _let_go(self) -> None:
         self.session.close()
+        edits_in(self.viewer).rewritten.disconnect(self._on_rewritten)
         for emitter in ("inserted", "removed", "reordered"):
             getattr(self.viewer.layers.events, emitter).disconnect(self)
         for callback in (self._on_mouse, self._on_stroke):
@@ -155,6 +139,9 @@ class MaskBinding(Held):
         self._kinds[key] = kind
         self.session.cleanup.note_replaced(key, alike=alike)
         self._list_layers()
+
+    def _on_rewritten(self, layer: Labels) -> None:
+        self.session.cleanup.note_replaced(key_of(layer), alike=False)
 
     def _on_paint(self, event: Event) -> None:
         layer = event.source

@@ -19,6 +19,7 @@ from napari_sam3_assistant.session.masks.scene import (
     Scope,
     TakenLayer,
 )
+from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.geometry import (
     World,
     lie_together,
@@ -156,7 +157,9 @@ class ViewerMasks:
 
     def redraw(self, key: str, box: Box) -> Iterator[None]:
         """Show a part of a layer anew; yields where the event loop may have its turn."""
-        return redraw_in_parts(self.viewer, self.layer(key), box)
+        layer = self.layer(key)
+        edits_in(self.viewer).edited.emit(layer, box)
+        return redraw_in_parts(self.viewer, layer, box)
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box."""
