@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image
+from psygnal import Signal
 
 from napari_sam3_assistant.core.tasks import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
@@ -85,7 +86,14 @@ class Binding(Held):
         Runs what it is given on the GUI thread.
     settings : SettingsStore
         Remembers choices.
+
+    Attributes
+    ----------
+    opened : Signal
+        Tells that the user has opened an image. napari may still be about to add it.
     """
+
+    opened = Signal()
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
         super().__init__()
@@ -134,6 +142,23 @@ class Binding(Held):
         self._count_prompts()
         self.session.ahead.begin()
         return f"{_HINTS[self.model.tool]} (layer “{name}”)."
+
+    def get_ready(self) -> None:
+        """Let the next click be a prompt of the chosen tool, on the layer that it takes them from.
+
+        Nothing happens where there is nothing to click on.
+        """
+        tool = layer_tool(self.model.tool)
+        if tool is Tool.TEXT or not self.model.image:
+            return
+        if getattr(self.model, CHOICE_FIELDS[tool]):
+            self.scene.go_back_to(self.model.image, tool)
+            return
+        try:
+            self.model.message = Message(self.arm())
+        except ImageError:
+            # The viewer shows no plane of the image: its summary says so, and what to do.
+            return
 
     def refine(self) -> None:
         """Let the user point at an object of the previews, then refine it by clicks.
@@ -271,6 +296,8 @@ class Binding(Held):
         self._watch_layer(event.value)
         self._list_images()
         self._list_prompt_layers()
+        if event.value in image_layers(self.viewer):
+            self.opened.emit()
 
     def _on_removed(self, event: Event) -> None:
         layer, layers = event.value, self.viewer.layers
@@ -328,6 +355,7 @@ class Binding(Held):
     def _on_prompts(self, event: Event) -> None:
         if not _is_early(event) and not self.scene.busy:
             self._count_prompts()
+            self._begin_positive()
             self.session.note_prompts()
 
     def _on_other_prompts(self, event: Event) -> None:
@@ -377,6 +405,12 @@ class Binding(Held):
         self.model.next_positive = polarity.next_positive(event.source)
         self._stack.follow_points(event.source)
 
+    def _begin_positive(self) -> None:
+        """Where points have gone, have the first of the next object lie on it."""
+        points = self.scene.points_layer(self.model.image)
+        if points is not None and len(points.data) == 0:
+            self.model.next_positive = True
+
     def _count_prompts(self) -> None:
         if self.model.task is Task.VIDEO:
             self.model.prompts = self._stack.count()
@@ -405,6 +439,7 @@ class Binding(Held):
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
         self.scene.restored.connect(self._count_prompts, max_args=0)
+        self.scene.restored.connect(self._begin_positive, max_args=0)
         self.scene.deselected.connect(self._on_deselected, max_args=0)
 
     def _on_previews(self) -> None:

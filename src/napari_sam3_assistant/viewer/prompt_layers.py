@@ -32,7 +32,7 @@ from napari_sam3_assistant.viewer.polarity import (
     is_positive,
     polarity_of,
 )
-from napari_sam3_assistant.viewer.roles import NAMES, ROLE, Role, key_of, tag, topmost
+from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, tag, topmost
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -100,14 +100,14 @@ def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
     if layer is None:
         layer = _make(stage, role)
         viewer.add_layer(layer)
-    get_ready(layer)
+    get_ready(layer, role)
     return layer
 
 
-def get_ready(layer: Layer) -> None:
-    """Let the next click on a prompt layer of ours be a prompt."""
+def get_ready(layer: Layer, role: Role) -> None:
+    """Let the next click on a layer be a prompt."""
     layer.visible = True
-    layer.mode = _MODES[Role(layer.metadata[ROLE])]
+    layer.mode = _MODES[role]
 
 
 def adopt(layer: Layer, image: str) -> None:

@@ -31,7 +31,7 @@ from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
 from napari_sam3_assistant.viewer.picking import show_object
 from napari_sam3_assistant.viewer.placing import undisturbed
 from napari_sam3_assistant.viewer.roi_layer import hide_rois, show_roi
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, role_of, topmost
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
 from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
 from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
 from napari_sam3_assistant.viewer.stacks.tracks_layer import ViewerTracks
@@ -135,15 +135,14 @@ class ViewerScene(ImagesOnShow):
 
     def go_back_to(self, image: str, tool: Tool) -> None:
         """Make the layer active that a tool's prompts are taken from, or the image itself."""
-        layer = found = self.find(image)
-        if found is not None and tool in _ROLE_OF_TOOL:
-            layer = self.prompt_layer(key_of(found), _ROLE_OF_TOOL[tool]) or found
-        if layer is None:
+        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
+        if found is None:
             return
+        layer = None if role is None else self.prompt_layer(key_of(found), role)
         with self.at_work() as chosen:
-            if role_of(layer) in _TOOL_OF_ROLE:
-                prompt_layers.get_ready(layer)
-            chosen.select(layer)
+            if layer is not None and role is not None:
+                prompt_layers.get_ready(layer, role)
+            chosen.select(layer or found)
 
     def count(self, image: str, kind: PromptKind) -> PromptCounts:
         """Return how many prompts of one kind a run would take now."""

@@ -54,3 +54,4 @@ class MainWidget(Dock):
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
         layout.addWidget(Modes(panels, store, SoundField(binding.model)))
         self.end_with(shared.release)
+        binding.get_ready()

@@ -1,10 +1,11 @@
-"""What all widgets of one session share: Live Points, and the chime."""
+"""What all widgets of one session share: Live Points, the chime, and a tool that is ready."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
+from qtpy.QtCore import QTimer
 from superqt.utils import QSignalDebouncer
 
 from napari_sam3_assistant.widgets.chime_player import ChimePlayer
@@ -22,6 +23,8 @@ _KNOWN: WeakKeyDictionary[Binding, ReferenceType[Shared]] = WeakKeyDictionary()
 class Shared:
     """Runs a session's Live Points when its prompts have not changed for a while, and chimes.
 
+    A button that looks active is active: the chosen tool is made ready when an image is opened.
+
     Made by :func:`shared_of`. It lives as long as one of the widgets that hold it.
 
     Parameters
@@ -36,6 +39,11 @@ class Shared:
         self._pause.setTimeout(DELAY_MS)
         self._pause.triggered.connect(guarded(binding.model, binding.session.run_live))
         self._player = ChimePlayer()
+        # When napari has done with the image, and with all that are opened together.
+        self._ready = QTimer()
+        self._ready.setSingleShot(True)
+        self._ready.timeout.connect(binding.get_ready)
+        binding.opened.connect(self._on_opened)
         binding.session.prompts_edited.connect(self._on_edited)
         binding.session.chime.due.connect(self._on_due)
 
@@ -50,8 +58,13 @@ class Shared:
             session = self._binding.session
             session.prompts_edited.disconnect(self._on_edited, missing_ok=True)
             session.chime.due.disconnect(self._on_due, missing_ok=True)
+            self._binding.opened.disconnect(self._on_opened, missing_ok=True)
             self._pause.deleteLater()
+            self._ready.deleteLater()
             self._player.deleteLater()
+
+    def _on_opened(self) -> None:
+        self._ready.start()
 
     def _on_edited(self) -> None:
         self._pause.throttle()

@@ -114,7 +114,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             ModelActions(session),
         ),
         "Step 2. Task Setup": _step(
-            _form({"Task": TaskField(model), "Target image": ImageField(model)}),
+            _form({"Task": TaskField(model), "Target image": ImageField(binding)}),
             _form(
                 {
                     "Channel axis": ChannelAxisField(model),

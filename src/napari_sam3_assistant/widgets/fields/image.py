@@ -11,7 +11,7 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.viewer.binding import Binding
 
 
 class ImageField(QWidget):
@@ -19,13 +19,14 @@ class ImageField(QWidget):
 
     Parameters
     ----------
-    model : SessionModel
-        The state.
+    binding : Binding
+        The session and the viewer.
     """
 
-    def __init__(self, model: SessionModel) -> None:
+    def __init__(self, binding: Binding) -> None:
         super().__init__()
-        self._model = model
+        self._binding = binding
+        self._model = model = binding.model
         self._combo = ElidedCombo()
         self._combo.setObjectName("image")
         self._combo.setToolTip("The image to segment. Follows the selected layer.")
@@ -41,6 +42,7 @@ class ImageField(QWidget):
 
     def _choose(self) -> None:
         self._model.image = self._combo.value
+        self._binding.get_ready()
 
     def _show(self) -> None:
         choices = self._model.images

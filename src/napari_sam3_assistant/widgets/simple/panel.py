@@ -56,7 +56,7 @@ class SimplePanel(QWidget):
 
         layout = QVBoxLayout(self)
         layout.addWidget(EngineBadge(session))
-        layout.addWidget(_group("Image", ImageField(model)))
+        layout.addWidget(_group("Image", ImageField(binding)))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
