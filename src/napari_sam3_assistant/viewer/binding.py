@@ -51,6 +51,7 @@ _WATCHED = (
     "name",
     "visible",
     "data",
+    "set_data",
     "features",
     "current_properties",
     "paint",
@@ -246,6 +247,9 @@ class Binding(Held):
             return
         if isinstance(layer, Image):
             layer.events.data.connect(self._on_pixels)
+            layer.events.set_data.connect(self._on_drawn)
+            layer.events.visible.connect(self._on_image_visible)
+            self.scene.sources.drawn(layer, self.viewer.dims)
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
@@ -304,7 +308,7 @@ class Binding(Held):
         if layers and not layers.selection and key_of(layer) != self.model.image:
             self._neighbour = layers[max(0, event.index - 1)]
         self._forget_layer(layer)
-        self.scene.forget_pixels(layer)
+        self.scene.sources.forget(layer)
         self.session.image_removed(key_of(layer))
         self._list_images()
         self._list_prompt_layers()
@@ -348,9 +352,16 @@ class Binding(Held):
         self.session.ahead.follow()
 
     def _on_pixels(self, event: Event) -> None:
-        self.scene.forget_pixels(event.source)
+        self.scene.sources.forget(event.source)
         self._list_images()
         self._on_previews()
+
+    def _on_drawn(self, event: Event) -> None:
+        self.scene.sources.drawn(event.source, self.viewer.dims)
+
+    def _on_image_visible(self, event: Event) -> None:
+        if not event.source.visible:
+            self.scene.sources.hidden(event.source)
 
     def _on_prompts(self, event: Event) -> None:
         if not _is_early(event) and not self.scene.busy:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.views import ImageView
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.choices import ImageChoice
@@ -22,10 +21,11 @@ from napari_sam3_assistant.viewer.image_layers import (
     shape_of,
 )
 from napari_sam3_assistant.viewer.roles import key_of
+from napari_sam3_assistant.viewer.sources import Sources
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
 
     from napari_sam3_assistant.core.images import ImageAxes
     from napari_sam3_assistant.session.model import Target
@@ -45,12 +45,14 @@ class ImagesOnShow:
     ----------
     channel_axis : int
         Number of the images' channel axis; -1 to find it out.
+    sources : Sources
+        The pixels of the images that have been looked at.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.channel_axis = FIND_OUT
-        self._sources: dict[tuple[str, ImageAxes], ImageSource] = {}
+        self.sources = Sources()
 
     def choices(self) -> tuple[ImageChoice, ...]:
         """Return the images that can be chosen, the topmost first."""
@@ -62,11 +64,6 @@ class ImagesOnShow:
                 ImageChoice(ALL_IMAGES, "All visible images", "as one coloured picture", shape)
             )
         return tuple(listed)
-
-    def forget_pixels(self, layer: Layer) -> None:
-        """Take note that an image has other pixels now."""
-        key = key_of(layer)
-        self._sources = {kept: source for kept, source in self._sources.items() if kept[0] != key}
 
     def image(self, key: str) -> Image:
         """Return the layer of an image key: of several images the lowest.
@@ -144,17 +141,13 @@ class ImagesOnShow:
         stage = self.stage(image)
         layers = self._visible() if image == ALL_IMAGES else [stage.layer]
         self._check_aligned(layers)
-        channels = tuple(
-            channel_of_layer(
-                layer,
-                source,
-                plane_on_show(self.viewer, layer, source.axes),
-                coloured=len(layers) > 1,
-            )
-            for layer in layers
-            if (source := self._source(layer))
-        )
-        return ImageView(channels)
+        channels = []
+        for layer in layers:
+            axes = self._axes(layer)
+            plane = plane_on_show(self.viewer, layer, axes)
+            source = self.sources.source(layer, axes, plane)
+            channels.append(channel_of_layer(layer, source, plane, coloured=len(layers) > 1))
+        return ImageView(tuple(channels))
 
     def paths(self) -> dict[int, Path]:
         """Return the files of the images that have been looked at, by the token of the source."""
@@ -163,17 +156,7 @@ class ImagesOnShow:
             for layer in image_layers(self.viewer)
             if layer.source.path
         }
-        return {
-            source.token: files[key] for (key, _), source in self._sources.items() if key in files
-        }
-
-    def _source(self, layer: Image) -> ImageSource:
-        axes = self._axes(layer)
-        key = (key_of(layer), axes)
-        if key not in self._sources:
-            data = list(layer.data) if layer.multiscale else layer.data
-            self._sources[key] = ImageSource(data, axes)
-        return self._sources[key]
+        return self.sources.files(files)
 
     def _check_aligned(self, layers: list[Image]) -> None:
         """Raise unless the layers lie on top of each other, pixel on pixel."""

@@ -1,0 +1,128 @@
+"""The pixels of the images that have been looked at, as long as they stay what they were."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.viewer.roles import key_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.components import Dims
+    from napari.layers import Image, Layer
+
+    from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+
+_MOST_BYTES = 32 << 20
+"""Of larger planes every second, third, ... row is looked at: at most so much, some 30 ms."""
+
+
+class Sources:
+    """Image layers as sources of planes: the same source as long as the pixels are the same.
+
+    Who writes into an array in place tells nobody but ``layer.refresh()``, and napari's event of
+    that is the one of each move of a slider, too. So a draw is only counted. When a plane of an
+    array in memory is asked for after one, a checksum says whether it is still the one that was
+    looked at. An array that is read piece by piece is not read for that: it is a new source after
+    a draw that nothing in the view explains.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ImageAxes], _Known] = {}
+        self._views: dict[str, tuple[object, ...]] = {}
+
+    def source(self, layer: Image, axes: ImageAxes, plane: PlaneRef) -> ImageSource:
+        """Return the source of a layer that is about to be asked for a plane.
+
+        Raises
+        ------
+        ImageError
+            If its pixels can't be segmented, or can't be read.
+        """
+        key = (key_of(layer), axes)
+        known = self._known.get(key)
+        if known is None or not known.is_as_it_was(plane):
+            known = self._known[key] = _Known(layer, axes)
+        known.look_at(plane)
+        return known.source
+
+    def files(self, paths: dict[str, Path]) -> dict[int, Path]:
+        """Return what is known of layers, by key, for the tokens of their sources."""
+        return {
+            known.source.token: paths[key]
+            for (key, _), known in self._known.items()
+            if key in paths
+        }
+
+    def forget(self, layer: Layer) -> None:
+        """Take note that a layer has other pixels now, or is gone."""
+        key = key_of(layer)
+        self._views.pop(key, None)
+        self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
+
+    def drawn(self, layer: Image, dims: Dims) -> None:
+        """Take note that napari has drawn a layer again."""
+        key, view = key_of(layer), _view_of(layer, dims)
+        before, self._views[key] = self._views.get(key), view
+        for (one, _), known in list(self._known.items()):
+            if one == key:
+                known.draws += 1
+        if view == before:
+            kept = self._known.items()
+            self._known = {k: known for k, known in kept if k[0] != key or known.in_memory}
+
+    def hidden(self, layer: Image) -> None:
+        """Take note that a layer was hidden: it will be drawn when it is shown again."""
+        self._views.pop(key_of(layer), None)
+
+
+class _Known:
+    """A source, and the checksums of the planes of it that were looked at."""
+
+    def __init__(self, layer: Image, axes: ImageAxes) -> None:
+        data = list(layer.data) if layer.multiscale else layer.data
+        self.source = ImageSource(data, axes)
+        self.in_memory = isinstance(data[0] if layer.multiscale else data, np.ndarray)
+        self.draws = 0
+        # For each plane its checksum, and at which draw that was right; the latest last.
+        self._looked: dict[PlaneRef, tuple[int, int]] = {}
+
+    def is_as_it_was(self, plane: PlaneRef) -> bool:
+        """Return whether a plane, or where nobody has looked at it the latest one, is the same."""
+        if not self._looked:
+            return True
+        looked = plane if plane in self._looked else next(reversed(self._looked))
+        checksum, draw = self._looked[looked]
+        return draw == self.draws or self._checksum(looked) == checksum
+
+    def look_at(self, plane: PlaneRef) -> None:
+        """Take note of what a plane is like now."""
+        known = self._looked.pop(plane, None)
+        if self.in_memory:
+            now = known[0] if known is not None else self._checksum(plane)
+            self._looked[plane] = (now, self.draws)
+
+    def _checksum(self, plane: PlaneRef) -> int:
+        pixels = self.source.read(plane)
+        rows = np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES])
+        return zlib.crc32(rows.data)
+
+
+def _view_of(layer: Image, dims: Dims) -> tuple[object, ...]:
+    """Return all of a view for which napari draws a layer again, where it is another one."""
+    return (
+        dims.point,
+        dims.order,
+        dims.ndisplay,
+        dims.margin_left,
+        dims.margin_right,
+        str(layer.projection_mode),
+        layer.corner_pixels.tobytes(),
+        layer.data_level,
+        *(layer.data_to_world(corner) for corner in np.eye(layer.ndim)),
+    )
