@@ -58,8 +58,11 @@ def availability(model: SessionModel, spec: EngineSpec) -> Availability:
 
 
 def _why_not(model: SessionModel, spec: EngineSpec) -> str:
-    if model.chosen_image is None:
+    image = model.chosen_image
+    if image is None:
         return "Open an image first."
+    if image.why_not and not model.runs_all_images:
+        return image.why_not
     kind = prompt_kind(model.task, model.tool)
     if refused := _why_refused(model, spec, kind):
         return refused

@@ -23,12 +23,18 @@ class ImageChoice:
         Its size and how its axes are read, for the user.
     shape : tuple of int
         Height and width of the plane on show; 0 where there is none.
+    note : str
+        Which plane is segmented, where the view shows more than one; empty where it is plain.
+    why_not : str
+        Why no plane of it can be segmented now, and what to do; empty if one can.
     """
 
     key: str
     name: str
     summary: str
     shape: tuple[int, int] = (0, 0)
+    note: str = ""
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ _WATCHED = (
     "visible",
     "data",
     "set_data",
+    "projection_mode",
     "features",
     "current_properties",
     "paint",
@@ -226,6 +227,8 @@ class Binding(Held):
             dims.events.point,
             dims.events.order,
             dims.events.ndisplay,
+            dims.events.margin_left,
+            dims.events.margin_right,
         ]
 
     def _watch_viewer(self) -> None:
@@ -248,6 +251,7 @@ class Binding(Held):
         if isinstance(layer, Image):
             layer.events.data.connect(self._on_pixels)
             layer.events.set_data.connect(self._on_drawn)
+            layer.events.projection_mode.connect(self._list_images)
             layer.events.visible.connect(self._on_image_visible)
             self.scene.sources.drawn(layer, self.viewer.dims)
             return

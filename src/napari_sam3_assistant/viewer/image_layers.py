@@ -81,12 +81,25 @@ def shape_of(layer: Image) -> tuple[int, ...]:
 
 
 def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
-    """Return the plane of an image that the viewer shows, by its point in the world."""
+    """Return the plane of an image that the viewer shows, by its point in the world.
+
+    Raises
+    ------
+    ImageError
+        If the sliders are where the image has no plane, and napari draws none.
+    """
     position = World.of(viewer).slice_of(layer)
     shape = shape_of(layer)
 
     def index(axis: int) -> int:
-        return int(np.clip(np.round(position[axis]), 0, shape[axis] - 1))
+        at = round(float(position[axis]))
+        if not 0 <= at < shape[axis]:
+            raise ImageError(
+                f"“{layer.name}” has no plane at {axis_name(layer, axis)} = {at}, where the "
+                "sliders are.",
+                f"Move them to its planes, 0 to {shape[axis] - 1}.",
+            )
+        return at
 
     channel = None if axes.channel is None or axes.rgb else index(axes.channel)
     return PlaneRef(tuple(index(axis) for axis in axes.leading), channel)
@@ -123,21 +136,41 @@ def _colours(layer: Image) -> npt.NDArray[np.float64]:
 
 def choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
     """Return an image as the user chooses it."""
+    key, name = key_of(layer), layer.name
     try:
         axes = axes_on_show(viewer, layer, channel_axis)
+        plane = plane_on_show(viewer, layer, axes)
     except Sam3AssistantError as error:
-        return ImageChoice(key_of(layer), layer.name, str(error))
-    shape = shape_of(layer)
-    plane = (shape[axes.y], shape[axes.x])
-    return ImageChoice(key_of(layer), layer.name, _summary(viewer, layer, axes), plane)
+        return ImageChoice(key, name, str(error), why_not=str(error))
+    shape, note = shape_of(layer), _note(viewer, layer, axes, plane)
+    summary = ". ".join(filter(None, (_summary(layer, axes, plane), note)))
+    return ImageChoice(key, name, summary, (shape[axes.y], shape[axes.x]), note)
 
 
-def _summary(viewer: ViewerModel, layer: Image, axes: ImageAxes) -> str:
+def _named(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
+    """Return where a plane lies, axis by axis."""
+    return [
+        f"{axis_name(layer, axis)} = {index}"
+        for axis, index in zip(axes.leading, plane.leading, strict=True)
+    ]
+
+
+def _note(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
+    """Return which plane is segmented, where what napari draws is made of several."""
+    dims, missing = viewer.dims, viewer.dims.ndim - layer.ndim
+    where = ", ".join(_named(layer, axes, plane))
+    if dims.ndisplay > 2 and {axis + missing for axis in axes.leading} & set(dims.displayed):
+        return f"3-D display: the plane {where} is segmented; choose another one in 2-D."
+    margins = zip(dims.margin_left, dims.margin_right, strict=True)
+    thick = {axis for axis, sides in enumerate(margins) if any(sides)} - set(dims.displayed)
+    if str(layer.projection_mode) != "none" and {axis + missing for axis in axes.leading} & thick:
+        return f"Thick slice: of its planes the one at {where} is segmented."
+    return ""
+
+
+def _summary(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     shape = shape_of(layer)
-    parts = [f"{shape[axes.y]} x {shape[axes.x]}"]
-    plane = plane_on_show(viewer, layer, axes)
-    for axis, index in zip(axes.leading, plane.leading, strict=True):
-        parts.append(f"{axis_name(layer, axis)} = {index}")
+    parts = [f"{shape[axes.y]} x {shape[axes.x]}", *_named(layer, axes, plane)]
     if axes.rgb:
         parts.append("RGB")
     elif plane.channel is not None:

@@ -59,9 +59,20 @@ class ImagesOnShow:
         images = image_layers(self.viewer)
         listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
         if sum(layer.visible for layer in images) > 1:
-            shape = choice(self.viewer, self._visible()[0], self.channel_axis).shape
+            first, *others = [
+                choice(self.viewer, layer, self.channel_axis) for layer in self._visible()
+            ]
+            why_not = next((one.why_not for one in (first, *others) if one.why_not), "")
+            summary = ". ".join(filter(None, ("as one coloured picture", first.note)))
             listed.append(
-                ImageChoice(ALL_IMAGES, "All visible images", "as one coloured picture", shape)
+                ImageChoice(
+                    ALL_IMAGES,
+                    "All visible images",
+                    why_not or summary,
+                    first.shape,
+                    first.note,
+                    why_not,
+                )
             )
         return tuple(listed)
 
@@ -108,7 +119,14 @@ class ImagesOnShow:
             return False
         return True
 
-    def _axes(self, layer: Image) -> ImageAxes:
+    def axes(self, layer: Image) -> ImageAxes:
+        """Return the axes of an image, its plane being the one that the viewer displays.
+
+        Raises
+        ------
+        ImageError
+            If the viewer displays no plane of it.
+        """
         return axes_on_show(self.viewer, layer, self.channel_axis)
 
     def _visible(self) -> list[Image]:
@@ -126,7 +144,7 @@ class ImagesOnShow:
             If the image is gone, or the viewer shows no plane of it.
         """
         layer = self.image(key)
-        axes = self._axes(layer)
+        axes = self.axes(layer)
         shape = shape_of(layer)
         return prompt_layers.Stage(
             layer,
@@ -143,7 +161,7 @@ class ImagesOnShow:
         self._check_aligned(layers)
         channels = []
         for layer in layers:
-            axes = self._axes(layer)
+            axes = self.axes(layer)
             plane = plane_on_show(self.viewer, layer, axes)
             source = self.sources.source(layer, axes, plane)
             channels.append(channel_of_layer(layer, source, plane, coloured=len(layers) > 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.tasks import Task, Tool, prompt_kind
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.stacks.values import FramePlace
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.stacks import point_objects
@@ -103,6 +104,9 @@ class StackBinding:
             and row.preview.slot == slot
             and isinstance(row.preview, FramePlace)
         ]
-        on_show = self._scene.stage(self._model.image).plane.leading if rows else ()
+        try:
+            on_show = self._scene.stage(self._model.image).plane.leading
+        except ImageError:
+            on_show = None
         here = (row for row in rows if row.preview.target.plane.leading == on_show)
         return next(here, rows[0] if rows else None)

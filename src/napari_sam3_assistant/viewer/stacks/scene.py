@@ -52,14 +52,15 @@ class ViewerStacks:
     def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
         """Return the axes of an image that objects can be followed along."""
         try:
-            stage = self._scene.stage(image)
+            layer = self._scene.image(image)
+            axes = self._scene.axes(layer)
         except Sam3AssistantError:
             # No image, or no plane of it: a run says why.
             return ()
-        shape = shape_of(stage.layer)
+        shape = shape_of(layer)
         return tuple(
-            FrameAxis(axis, axis_name(stage.layer, axis), shape[axis])
-            for axis in stage.axes.leading
+            FrameAxis(axis, axis_name(layer, axis), shape[axis])
+            for axis in axes.leading
             if shape[axis] > 1
         )
 

@@ -26,15 +26,21 @@ _EDGE = 4
 class ElidedCombo(QComboBox):
     """A list of values with a text for each, of which one is chosen.
 
-    It may be narrower than its entries: a cut text ends in "…", and the tooltip begins with the
+    It may be narrower than its entries: a cut text has a "…", and the tooltip begins with the
     whole text then.
 
     The values are kept here and not as Qt's item data: PySide6 hands an enumeration that is also a
     string back as a bare string, and a choice of such a value would no longer be one of its kind.
+
+    Parameters
+    ----------
+    cut : Qt.TextElideMode
+        Where a text that is too long is cut.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cut: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
         super().__init__()
+        self._cut = cut
         self._values: list[Any] = []
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
@@ -78,9 +84,8 @@ class ElidedCombo(QComboBox):
             QStyle.SubControl.SC_ComboBoxEditField,
             self,
         )
-        right = Qt.TextElideMode.ElideRight
         text = option.currentText or ""
-        return option.fontMetrics.elidedText(text, right, room.width() - _EDGE)
+        return option.fontMetrics.elidedText(text, self._cut, room.width() - _EDGE)
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
         """Draw the list with its text cut to the room that it has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.widgets.allow import allow
@@ -27,7 +28,8 @@ class ImageField(QWidget):
         super().__init__()
         self._binding = binding
         self._model = model = binding.model
-        self._combo = ElidedCombo()
+        # napari tells images of one name apart at the end: “cells”, “cells [1]”.
+        self._combo = ElidedCombo(Qt.TextElideMode.ElideMiddle)
         self._combo.setObjectName("image")
         self._combo.setToolTip("The image to segment. Follows the selected layer.")
         self._summary = QLabel()

@@ -59,7 +59,7 @@ class RunButton(QWidget):
         viewer.events.theme.connect(colour)
         self.destroyed.connect(leave)
 
-    def tell(self, reason: str, tip: str) -> None:
+    def tell(self, reason: str, tip: str, note: str = "") -> None:
         """Let the button be pressed, or say why not.
 
         Parameters
@@ -68,13 +68,15 @@ class RunButton(QWidget):
             Why it can't be pressed; empty where it can.
         tip : str
             What it will do.
+        note : str
+            What to know before; empty for nothing.
         """
         said = reason or tip
         self._button.setEnabled(not reason)
         self._button.setToolTip(said)
         # A screen reader reads it with the button, also while that can't be pressed.
         self._button.setAccessibleDescription(said)
-        self._line.setText(reason or _READY)
+        self._line.setText(reason or note or _READY)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Keep the room for two lines, in the font that the theme has brought."""

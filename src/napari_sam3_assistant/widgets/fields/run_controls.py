@@ -93,7 +93,7 @@ class RunControls(QWidget):
         layout.addWidget(self.mask_ops, 5, 0, 1, 2)
         watch(
             session.model,
-            "running preview propagated frame_axes prompts text image engine model_folder "
+            "running preview propagated frame_axes prompts text images image engine model_folder "
             "task tool can_undo can_redo load_when_running device_in_use batch_images "
             "batch_text",
             self,
@@ -123,7 +123,9 @@ class RunControls(QWidget):
         video = model.task is Task.VIDEO
         plain = "Run Preview (batch)" if model.is_batch else "Run Preview"
         self.run.setText("Start 3D Propagation" if video else plain)
-        self.run_line.tell(can.reason, _STARTS if video else _SEGMENTS)
+        image = model.chosen_image
+        note = image.note if image is not None and not video else ""
+        self.run_line.tell(can.reason, _STARTS if video else _SEGMENTS, note)
         allow(self.cancel, "" if model.running else "Nothing is running")
         found = model.preview is not None and bool(model.preview.segmentation.objects)
         there = model.propagated is not None

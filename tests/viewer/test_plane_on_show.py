@@ -1,0 +1,88 @@
+"""The plane that is segmented is the one that napari draws; where that is not plain it is said."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+
+from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import session_for
+
+place = st.fixed_dictionaries(
+    {
+        "length": st.integers(1, 5),
+        "size": st.sampled_from([0.4, 1.0, 2.5, -1.0]),
+        "first": st.sampled_from([-3.0, 0.0, 0.5, 4.0]),
+    }
+)
+
+
+@given(image=place, other=place, step=st.integers(0, 12))
+@settings(max_examples=25, deadline=None)
+def test_the_plane_of_a_stack_beside_another_one(image, other, step):
+    viewer = ViewerModel()
+    for name, one in (("other", other), ("image", image)):
+        planes = np.broadcast_to(np.arange(one["length"])[:, None, None] + 1, (one["length"], 9, 9))
+        scale, translate = (one["size"], 1, 1), (one["first"], 0, 0)
+        viewer.add_image(planes.copy(), name=name, scale=scale, translate=translate)
+    binding = session_for(viewer, deliver_inline, MemorySettings())
+    try:
+        viewer.dims.set_current_step(0, min(step, viewer.dims.nsteps[0] - 1))
+        layer = viewer.layers["image"]
+        drawn = layer.get_value((viewer.dims.point[0], 4, 4), world=True)
+        if drawn is None:
+            with pytest.raises(ImageError, match="has no plane at axis 0"):
+                binding.scene.take_view(binding.model.image)
+            assert "where the sliders are" in binding.session.availability.reason
+        else:
+            plane = binding.scene.stage(binding.model.image).plane
+            assert plane.leading == (drawn - 1,)
+            assert binding.model.chosen_image.summary == f"9 x 9, axis 0 = {drawn - 1}"
+    finally:
+        binding.close()
+
+
+def test_nothing_runs_beyond_the_stack_and_the_frame_axis_stays_chosen(viewer, binding, disc):
+    viewer.add_labels(np.zeros((9, 9, 48, 64), int), name="longer")
+    viewer.add_image(np.stack([[disc] * 3] * 3), name="cells", axis_labels=("t", "z", "y", "x"))
+    viewer.dims.set_current_step(0, 2)
+    viewer.dims.set_current_step(1, 2)
+    binding.arm()
+    viewer.layers["SAM3 points"].add((2, 2, 20, 30))
+    binding.model.frame_axis = 0
+    assert binding.session.availability.can_run
+
+    viewer.dims.set_current_step(1, 7)
+    assert binding.session.availability.reason == (
+        "“cells” has no plane at z = 7, where the sliders are. Move them to its planes, 0 to 2."
+    )
+    with pytest.raises(ImageError):
+        binding.scene.take_shot(binding.model.image, PromptKind.POINTS)
+    viewer.dims.set_current_step(1, 2)
+    assert binding.session.availability.can_run
+    assert binding.model.frame_axis == 0
+
+
+def test_which_plane_is_segmented_in_3d_and_of_a_thick_slice(viewer, binding, disc):
+    image = viewer.add_image(np.stack([disc] * 9), name="cells", axis_labels=("z", "y", "x"))
+    image.projection_mode = "none"
+    viewer.dims.set_current_step(0, 7)
+    assert binding.model.chosen_image.note == ""
+
+    viewer.dims.ndisplay = 3
+    said = "3-D display: the plane z = 7 is segmented; choose another one in 2-D."
+    assert binding.model.chosen_image.note == said
+    viewer.dims.ndisplay = 2
+    viewer.dims.margin_left = viewer.dims.margin_right = (2, 0, 0)
+    assert binding.model.chosen_image.note == ""  # napari still draws one plane of it
+
+    image.projection_mode = "max"
+    said = "Thick slice: of its planes the one at z = 7 is segmented."
+    assert binding.model.chosen_image.note == said
+    assert binding.model.chosen_image.summary == f"48 x 64, z = 7. {said}"
+    viewer.dims.margin_left = viewer.dims.margin_right = (0, 0, 0)
+    assert binding.model.chosen_image.note == ""
