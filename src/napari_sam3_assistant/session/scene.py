@@ -175,6 +175,9 @@ class Scene(Protocol):
         From then on the later ones are those on show, with their rows and boxes.
         """
 
+    def left_on_show(self) -> tuple[Preview, ...]:
+        """Return the previews that an earlier session has left on show, the latest last."""
+
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show.
 

@@ -281,6 +281,15 @@ class Session:
             raise
         return tuple(accepted)
 
+    def resume(self) -> None:
+        """Know again the results that an earlier session has left on show."""
+        left = self._scene.left_on_show()
+        if left:
+            self._undo.record(left, amend=False)
+            self.model.show_previews(left)
+            self.note_edits()
+        self.propagation.resume()
+
     def close(self) -> None:
         """Stop the work and free the engine."""
         self.cancel()

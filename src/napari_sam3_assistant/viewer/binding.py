@@ -114,6 +114,7 @@ class Binding(Held):
         self._list_images()
         self._list_prompt_layers()
         self._follow_active()
+        self.session.resume()
 
     def _let_go(self) -> None:
         edits_in(self.viewer).edited.disconnect(self._on_edited)

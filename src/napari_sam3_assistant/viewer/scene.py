@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.placing import Choices
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
+# What each layer of preview labels shows, the latest last: it is not written again, and who closes
+# the dock and opens it again finds it.
+_SHOWN: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
 _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
@@ -85,8 +88,6 @@ class ViewerScene(ImagesOnShow):
         self.stacks = ViewerStacks(self)
         self.tracks = ViewerTracks(self)
         self._stored = StoredLayers(viewer)
-        # What each layer of preview labels shows: it is not written again.
-        self._shown: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
 
     # -- prompts --------------------------------------------------------------------------
 
@@ -265,7 +266,7 @@ class ViewerScene(ImagesOnShow):
         ImageError
             If the image of one is gone or has another shape now; the others are shown.
         """
-        on_show = set(self._shown.values())
+        on_show = set(_SHOWN.values())
         # One of which the user has erased everything stays: the eraser can be taken back.
         found = {one.slot: one for one in previews if one.segmentation.objects or one in on_show}
         wanted = {slot: one for slot, one in found.items() if self.holds(one.target)}
@@ -273,9 +274,11 @@ class ViewerScene(ImagesOnShow):
             result_layers.remove_previews(self.viewer, wanted)
             for slot, one in wanted.items():
                 layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
-                if layer is None or self._shown.get(layer) is not one:
+                if layer is None or _SHOWN.get(layer) is not one:
                     image = self.image_of(one.target)
-                    self._shown[result_layers.show_preview(self.viewer, image, one)] = one
+                    layer = result_layers.show_preview(self.viewer, image, one)
+                    _SHOWN.pop(layer, None)
+                    _SHOWN[layer] = one
         for one in found.values():
             self.image_of(one.target)
 
@@ -296,11 +299,7 @@ class ViewerScene(ImagesOnShow):
             for one in images:
                 labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, one.preview.slot)
                 image = self.find(one.preview.target.image)
-                if (
-                    labels is not None
-                    and image is not None
-                    and self._shown.get(labels) is one.preview
-                ):
+                if labels is not None and image is not None and _SHOWN.get(labels) is one.preview:
                     show_soft(self.viewer, one)
 
     def show_rois(self, rois: Sequence[ActiveRoi]) -> None:
@@ -332,7 +331,7 @@ class ViewerScene(ImagesOnShow):
         """Add the preview's objects to the accepted labels; returns what undoes it."""
         image, found = self.image_of(preview.target), preview.segmentation.labels
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-        on_show = layer is not None and self._shown.get(layer) is preview
+        on_show = layer is not None and _SHOWN.get(layer) is preview
         shown = result_layers.pixels(self.viewer, image, preview).labels if on_show else found
         with self.at_work():
             return accepted_layer.accept(self.viewer, image, preview, shown)
@@ -347,6 +346,11 @@ class ViewerScene(ImagesOnShow):
         with self.at_work():
             return accepted_layer.write_accepted(self.viewer, accepted)
 
+    def left_on_show(self) -> tuple[Preview, ...]:
+        """Return the previews that an earlier session has left in the viewer, the latest last."""
+        there = (one for layer, one in _SHOWN.items() if layer in self.viewer.layers)
+        return tuple(one for one in there if self.holds(one.target))
+
     def edits(
         self, layer: Layer | None = None, box: Sequence[slice] | None = None
     ) -> tuple[tuple[Preview, Preview], ...]:
@@ -360,7 +364,7 @@ class ViewerScene(ImagesOnShow):
             The only part of it to look at.
         """
         changed = []
-        for shown, before in list(self._shown.items()):
+        for shown, before in list(_SHOWN.items()):
             if shown not in self.viewer.layers or (layer is not None and layer is not shown):
                 continue
             if not self.holds(before.target):
@@ -369,7 +373,7 @@ class ViewerScene(ImagesOnShow):
             with self.at_work():
                 after = result_layers.edit_of(self.viewer, image, shown, before, box)
             if after is not None:
-                self._shown[shown] = after
+                _SHOWN[shown] = after
                 changed.append((before, after))
         return tuple(changed)
 
@@ -386,7 +390,7 @@ class ViewerScene(ImagesOnShow):
     ) -> None:
         """Add columns to the features of a preview's layer, if it is still there."""
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-        if layer is not None and self._shown.get(layer) is preview:
+        if layer is not None and _SHOWN.get(layer) is preview:
             layer.features = with_columns(layer.features, ids, columns)
 
     def keep(self, preview: Preview) -> str:

@@ -206,6 +206,10 @@ class Propagation:
         self._forget_results()
         self._scene.stacks.remove()
 
+    def resume(self) -> None:
+        """Know again the labels that an earlier session has left on show."""
+        self._model.propagated = self._scene.stacks.left_on_show()
+
     def labels_removed(self, name: str) -> None:
         """Take note that the user removed the propagated labels; ``name`` was their name."""
         self._stop_without(name)

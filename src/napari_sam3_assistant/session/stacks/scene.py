@@ -110,6 +110,9 @@ class Stacks(Protocol):
     def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
         """Return how many prompts of one kind lie on all slices of a stack."""
 
+    def left_on_show(self) -> StackTarget | None:
+        """Return what the labels belong to that an earlier session has left on show, or None."""
+
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes.
 

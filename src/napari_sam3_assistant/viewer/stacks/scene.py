@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.viewer.prompt_layers import Stage
     from napari_sam3_assistant.viewer.scene import ViewerScene
+
+# What the propagated labels belong to: who closes the dock and opens it again finds them.
+_SHOWN: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
 
 
 class ViewerStacks:
@@ -120,6 +124,15 @@ class ViewerStacks:
 
     # -- results ------------------------------------------------------------------------------
 
+    def left_on_show(self) -> StackTarget | None:
+        """Return what the labels belong to that an earlier session has left on show, or None."""
+        for layer in reversed(list(with_role(self._viewer.layers, Role.PROPAGATED))):
+            stack = _SHOWN.get(layer)
+            if stack is not None and self._scene.holds(stack.target):
+                self._written = set(range(stack.target.shape[stack.axis]))
+                return stack
+        return None
+
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes."""
         image, layer = self._scene.image_of(stack.target), self._layer(stack)
@@ -128,6 +141,7 @@ class ViewerStacks:
                 if self._written:
                     raise propagated_layers.gone()
                 layer = propagated_layers.make(self._viewer, image, stack, result)
+                _SHOWN[layer] = stack
             fresh = result.frame not in self._written
             self._written.add(result.frame)
             propagated_layers.write(layer, self._window(stack), result, fresh=fresh)

@@ -1,0 +1,89 @@
+"""Who closes the dock and opens it again goes on with what is on show."""
+
+import numpy as np
+
+from napari_sam3_assistant import api
+
+CLICK, OTHER = (30, 40), (85, 110)
+PREVIEW, BOXES, KEPT = "SAM3 preview labels", "SAM3 preview boxes", "SAM3 saved labels"
+
+
+def found_and_opened_again(user, discs):
+    user.viewer.add_image(discs, name="image")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add(CLICK)
+    user.run()
+    user.close_dock()
+    user.open()
+
+
+def test_the_preview_on_show_is_known_again(user, discs):
+    found_and_opened_again(user, discs)
+    assert user.results.startswith("Latest labels: 1 object")
+
+    user.click("save")
+    expected = api.segment(discs, points=[CLICK]).labels
+    np.testing.assert_array_equal(user.viewer.layers[KEPT].data, expected)
+    user.click("undo")
+    assert not user.has(PREVIEW)
+    user.click("redo")
+    np.testing.assert_array_equal(user.preview, expected)
+    user.click("clear_preview")
+    assert not user.has(PREVIEW)
+    assert len(user.viewer.layers[BOXES].data) == 0
+    assert user.results == "No preview result yet."
+    user.click("undo")
+    user.click("accept")
+    np.testing.assert_array_equal(
+        user.viewer.layers["SAM3 live accepted labels"].data, expected != 0
+    )
+
+
+def test_what_was_painted_while_the_dock_was_closed_counts(user, discs):
+    user.viewer.add_image(discs, name="image")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add(CLICK)
+    user.run()
+    user.close_dock()
+    user.viewer.layers[PREVIEW].data[100:110, 60:80] = 7
+    user.open()
+
+    assert user.results.startswith("Latest labels: 2 objects")
+    user.viewer.layers["SAM3 points"].add(OTHER)
+    user.run()
+    assert user.preview[105, 70] == 0
+    user.click("undo")
+    user.click("undo")
+    assert user.preview[105, 70] == 7
+
+
+def test_a_preview_of_an_image_that_is_gone_is_not_taken_up(user, discs):
+    user.viewer.add_image(discs, name="image")
+    user.choose("2d_segmentation", "points")
+    user.viewer.layers["SAM3 points"].add(CLICK)
+    user.run()
+    user.close_dock()
+    user.viewer.layers.remove("image")
+    user.open()
+
+    assert user.results == "No preview result yet."
+    assert not user.button("undo").isEnabled()
+
+
+def test_propagated_labels_are_known_again(user, discs):
+    user.viewer.add_image(np.stack([discs] * 3), name="image")
+    user.choose("3d_video_propagation", "points")
+    user.viewer.layers["SAM3 points"].add((1, *CLICK))
+    user.viewer.dims.set_current_step(0, 1)
+    user.run()
+    shown = np.asarray(user.viewer.layers["SAM3 propagated preview labels"].data)
+    assert shown.any(axis=(1, 2)).all()
+    user.close_dock()
+    user.open()
+
+    user.click("save")
+    user.wait_for_end()
+    kept = next(one for one in user.viewer.layers if "saved propagated" in one.name)
+    np.testing.assert_array_equal(kept.data, shown)
+    user.click("clear_preview")
+    assert not user.has("SAM3 propagated preview labels")
