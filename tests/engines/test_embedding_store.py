@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.images import ImageAxes, ImageSource
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 from napari_sam3_assistant.engines.embedding_store import EmbeddingStore
@@ -159,3 +161,52 @@ def test_a_moved_encoding_takes_its_answers_along(tiny_checkpoint):
     # Shared by all images, so not moved.
     assert moved.vision.fpn_position_encoding is embedding.vision.fpn_position_encoding
     engine.close()
+
+
+def test_the_encodings_of_an_image_that_nobody_asks_for_any_more_go():
+    store = EmbeddingStore(on_device=2, ram_bytes=1000)
+    for name, images in {"a": [1], "b": [1, 2], "c": [2], "d": []}.items():
+        store.get_or_make(name, lambda name=name: Encoded(name), GPU, images)
+    assert (len(store), store.ram_bytes) == (4, 200)
+
+    store.forget(1)
+
+    assert [name for name in "abcd" if name in store] == ["c", "d"]
+    assert store.ram_bytes == 0
+    assert store.find("c", GPU).name == "c"
+
+
+def test_an_image_may_go_while_it_is_encoded():
+    store = EmbeddingStore()
+    source = ImageSource(np.zeros((4, 4)), ImageAxes(2, None, False, ""))
+    source.tell(store)
+
+    def make():
+        source.retire()
+        return Encoded("a")
+
+    assert store.get_or_make("a", make, GPU, [source.token]).name == "a"
+    assert "a" not in store
+    store.get_or_make("a", make, GPU, [source.token])
+    source.tell(store)
+    assert "a" not in store
+
+
+def test_images_that_go_in_other_threads_disturb_nobody():
+    store = EmbeddingStore(on_device=1, ram_bytes=500)
+    done = threading.Event()
+
+    def go():
+        while not done.is_set():
+            for image in range(50):
+                store.forget(image)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    for number in range(2000):
+        store.get_or_make(number, lambda: Encoded("x"), GPU, [number % 50])
+    done.set()
+    thread.join()
+    for image in range(50):
+        store.forget(image)
+    assert len(store) == 0

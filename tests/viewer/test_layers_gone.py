@@ -90,3 +90,34 @@ def test_a_saved_propagation_picks_no_row_of_a_preview(viewer, binding, run, dis
     saved.selected_label = 1
 
     assert binding.model.picked is None
+
+
+class TestEncodings:
+    """What an engine keeps of an image goes with the image, and with its pixels."""
+
+    def test_of_a_removed_image_go(self, viewer, binding, run, disc):
+        image = viewer.add_image(disc.copy(), name="cells")
+        store = self.encoded(viewer, binding, run)
+        viewer.layers.remove(image)
+        del image
+        self.wait_until_empty(store)
+
+    def test_of_replaced_pixels_go(self, viewer, binding, run, disc):
+        image = viewer.add_image(disc.copy(), name="cells")
+        store = self.encoded(viewer, binding, run)
+        image.data = disc[::-1].copy()
+        self.wait_until_empty(store)
+
+    def encoded(self, viewer, binding, run):
+        binding.arm()
+        viewer.layers["SAM3 points"].add((20, 30))
+        run()
+        store = binding.session._engine.loaded._store  # noqa: SLF001 - nobody else tells what is kept
+        assert len(store) == 1
+        return store
+
+    def wait_until_empty(self, store):
+        deadline = time.monotonic() + 120  # the worker lets go of what it has done
+        while len(store) and time.monotonic() < deadline:
+            gc.collect()
+        assert len(store) == 0

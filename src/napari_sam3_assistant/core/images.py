@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ class PlaneRef:
     channel: int | None = None
 
 
+class Keeper(Protocol):
+    """Keeps what was made of images."""
+
+    def forget(self, image: int) -> None:
+        """Take note that nobody will ask for an image of some token; called from any thread."""
+
+
 class ImageSource:
     """An image of which single planes are read.
 
@@ -80,6 +88,8 @@ class ImageSource:
         self._data = level_zero(data)
         self.axes = axes
         self.token = next(_tokens)
+        self.is_retired = False
+        self._keepers: tuple[weakref.ref[Keeper], ...] = ()
         self._contrast: dict[int | None, tuple[float, float]] = {}
         self._typical: dict[int | None, npt.NDArray[np.generic]] = {}
         if len(self._data.shape) != axes.ndim:
@@ -93,6 +103,21 @@ class ImageSource:
                 "Give real numbers, such as the absolute value of a complex image, or "
                 "image.astype(float) for an array of Python objects.",
             )
+
+    def tell(self, keeper: Keeper) -> None:
+        """Let somebody who keeps what was made of these pixels know when they are retired."""
+        if not any(known() is keeper for known in self._keepers):
+            self._keepers = (*self._keepers, weakref.ref(keeper))
+        if self.is_retired:
+            keeper.forget(self.token)
+
+    def retire(self) -> None:
+        """Say that nobody will ask for these pixels any more; results may still hold them."""
+        self.is_retired = True
+        for known in self._keepers:
+            keeper = known()
+            if keeper is not None:
+                keeper.forget(self.token)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.packing import Packable, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 ON_DEVICE = 2
 RAM_BYTES = 2 * 2**30
@@ -18,7 +20,8 @@ class EmbeddingStore:
     """Encodings by key; the least recently used go from the device to RAM, and from there.
 
     One caller at a time. An encoding that can't be made leaves nothing behind. One that does
-    not tell its size is not kept beyond the device's number.
+    not tell its size is not kept beyond the device's number. One whose image is gone, so that
+    nobody can ask for it any more, goes with it.
 
     Parameters
     ----------
@@ -33,6 +36,11 @@ class EmbeddingStore:
         self._ram_bytes = ram_bytes
         self._near: OrderedDict[Hashable, Any] = OrderedDict()
         self._far: OrderedDict[Hashable, Any] = OrderedDict()
+        self._images: dict[Hashable, frozenset[int]] = {}
+        self._at_work = threading.Lock()
+        # Reentrant: garbage collection may retire an image in the middle of it.
+        self._marking = threading.RLock()
+        self._gone: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self._near) + len(self._far)
@@ -50,6 +58,7 @@ class EmbeddingStore:
         key: Hashable,
         make: Callable[[], Any],
         device: str,
+        images: Iterable[int] = (),
     ) -> Any:  # noqa: ANN401 - only the engine knows what its encodings are
         """Return the encoding of a key on the device; it is made if it is not there.
 
@@ -61,13 +70,22 @@ class EmbeddingStore:
             Makes the encoding.
         device : str
             Where the engine works.
+        images : iterable of int
+            The tokens of the images that the key is of; see :meth:`forget`.
         """
-        if key not in self:
-            self._near[key] = make()
-        return self.find(key, device)
+        with self._working():
+            if key not in self:
+                self._near[key] = make()
+                self._images = {one: of for one, of in self._images.items() if one in self}
+                self._images[key] = frozenset(images)
+            return self._find(key, device)
 
     def find(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
         """Return the encoding of a key on the device, or None where it is not kept."""
+        with self._working():
+            return self._find(key, device)
+
+    def _find(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
         if key not in self:
             return None
         if key in self._far:
@@ -88,22 +106,58 @@ class EmbeddingStore:
         keep : object, optional
             An encoding that is in use.
         """
-        freed = [key for key, embedding in self._near.items() if embedding is not keep]
-        if device == "cpu":
-            freed += self._far
-            self._far.clear()
-            for key in freed:
-                self._near.pop(key, None)
-        else:
-            for key in freed:
-                self._move_to_ram(key)
-            self._trim()
-        return bool(freed)
+        with self._working():
+            freed = [key for key, embedding in self._near.items() if embedding is not keep]
+            if device == "cpu":
+                freed += self._far
+                self._far.clear()
+                for key in freed:
+                    self._near.pop(key, None)
+            else:
+                for key in freed:
+                    self._move_to_ram(key)
+                self._trim()
+            return bool(freed)
 
     def clear(self) -> None:
         """Forget all encodings."""
-        self._near.clear()
-        self._far.clear()
+        with self._working():
+            self._near.clear()
+            self._far.clear()
+
+    def forget(self, image: int) -> None:
+        """Forget what was made of an image; called from any thread, and at once.
+
+        While somebody works with the store, he does it afterwards.
+
+        Parameters
+        ----------
+        image : int
+            Its token.
+        """
+        with self._marking:
+            self._gone |= {image}
+        self._sweep()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        try:
+            with self._at_work:
+                yield
+        finally:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        while self._gone and self._at_work.acquire(blocking=False):
+            try:
+                with self._marking:
+                    gone, self._gone = self._gone, frozenset()
+                for key in [key for key, images in self._images.items() if images & gone]:
+                    del self._images[key]
+                    self._near.pop(key, None)
+                    self._far.pop(key, None)
+            finally:
+                self._at_work.release()
 
     def _fetch(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
         embedding = self._far[key]

@@ -123,7 +123,7 @@ class EncodingEngine:
             If it does not fit, also after all other encodings have made room.
         """
         with self._turns.turn(reporter):
-            return self._stored(view, region, reporter, view.key if key is None else key)
+            return self._stored(view, region, reporter, key)
 
     def encode_ahead(self, view: ImageView, region: Region, reporter: Reporter) -> None:
         """Make the encoding that nobody has asked for yet.
@@ -143,7 +143,7 @@ class EncodingEngine:
             If somebody else wants the engine.
         """
         with self._turns.turn(reporter, urgent=False):
-            self._stored(view, region, _GivingWay(reporter, self._turns), view.key)
+            self._stored(view, region, _GivingWay(reporter, self._turns))
 
     def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the encoding of a picture that is needed once; it is not kept.
@@ -225,14 +225,21 @@ class EncodingEngine:
             key = self._key(view.key, region)
             return self._with_room(lambda: self._store.find(key, self._engine.device))
 
-    def _stored(self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable) -> Any:  # noqa: ANN401
-        return self._with_room(
+    def _stored(
+        self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable = None
+    ) -> Any:  # noqa: ANN401
+        sources = [channel.source for channel in view.channels] if pixels is None else []
+        made = self._with_room(
             lambda: self._store.get_or_make(
-                self._key(pixels, region),
+                self._key(view.key if pixels is None else pixels, region),
                 lambda: self._make(view, region, reporter),
                 self._engine.device,
+                [source.token for source in sources],
             )
         )
+        for source in sources:
+            source.tell(self._store)
+        return made
 
     def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
         image = view.rgb(region)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,8 @@ class _Known:
     def __init__(self, layer: Image, axes: ImageAxes) -> None:
         data = list(layer.data) if layer.multiscale else layer.data
         self.source = ImageSource(data, axes)
+        # Results may hold the source for long; whoever else kept something of it lets go.
+        weakref.finalize(self, self.source.retire).atexit = False
         self.in_memory = isinstance(data[0] if layer.multiscale else data, np.ndarray)
         self.draws = 0
         # For each plane its checksum, and at which draw that was right; the latest last.
