@@ -68,7 +68,11 @@ def test_each_image_gets_its_labels(engine, request_of, tmp_path):
         ("same.jpg", "done", 4, "same_jpg_cat_mask.tif"),
         ("same.png", "done", 3, "same_png_cat_mask.tif"),
         ("stack.tif", "done", 3, "stack_cat_mask.tif"),
+        ("more", "left out", None, ""),
+        ("notes.txt", "left out", None, ""),
     ]
+    assert "**/*" in rows[-2].message
+    assert ".tif, .tiff, .png" in rows[-1].message
     for row in rows:
         if row.status == "done":
             labels = read_image(tmp_path / "out" / row.labels)

@@ -37,6 +37,7 @@ def segment_folder(
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
     channel: int | None = None,
+    series: int | None = None,
     reporter: Reporter | None = None,
     on_row: Callable[[FolderRow], None] | None = None,
 ) -> tuple[FolderRow, ...]:
@@ -60,6 +61,9 @@ def segment_folder(
         Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
     engine, model_folder, device, threshold, contrast, channel_axis, channel
         As :func:`segment` takes them.
+    series : int, optional
+        Which image of files that hold several, from 0. By default the largest; the message says
+        which.
     reporter : Reporter, optional
         Is told of the progress, and may stop the work.
     on_row : callable, optional
@@ -69,7 +73,7 @@ def segment_folder(
     -------
     tuple of FolderRow
         For each image, for each phrase: ``status`` (``done``, ``skipped``, ``failed``),
-        ``objects``, ``labels``, ``message``.
+        ``objects``, ``labels``, ``message``; and for each file that is ``left out`` why.
 
     Raises
     ------
@@ -93,6 +97,7 @@ def segment_folder(
         ending,
         None if model_folder is None else Path(model_folder).expanduser(),
         {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
+        series=series,
     )
     rows = []
     with opened(engine, model_folder, device) as ready:

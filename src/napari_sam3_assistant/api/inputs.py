@@ -48,6 +48,7 @@ def source_of(
     axis_labels: Sequence[str] | None = None,
     *,
     rgb: bool | None = None,
+    series: int | None = None,
 ) -> Source:
     """Return the image of an array or a path.
 
@@ -59,6 +60,8 @@ def source_of(
         Names of the axes; by default what the file says.
     rgb : bool, optional
         Whether the last axis holds colours; by default what the file says.
+    series : int, optional
+        Which image of a file that holds several; by default the largest.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def source_of(
     """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
-        loaded = read_image(path)
+        loaded = read_image(path, series)
     else:
         path, data = None, level_zero(image)
         loaded = LoadedImage(data, axes_of(data.shape, names=("",) * len(data.shape)))

@@ -40,6 +40,7 @@ def scan(
     rgb: bool | None = None,
     scale: tuple[float, float] | None = None,
     unit: str = "",
+    series: int | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
     on_step: Callable[[ScanStep], None] | None = None,
@@ -73,6 +74,9 @@ def scan(
         Length of a pixel; by default what the file says, and in its units.
     unit : str
         What ``scale`` counts in, such as ``micrometer``.
+    series : int, optional
+        Which image of a file that holds several, from 0. By default the largest; the notes say
+        which.
     overwrite : bool
         Whether existing labels of that name may be replaced.
     reporter : Reporter, optional
@@ -96,7 +100,7 @@ def scan(
     ExportError
         If the output exists or can't be written.
     """
-    source = source_of(image, axis_labels, rgb=rgb)
+    source = source_of(image, axis_labels, rgb=rgb, series=series)
     view = view_of_array(
         source.image.data,
         plane=plane,
@@ -117,6 +121,8 @@ def scan(
         overwrite,
         None if model_folder is None else Path(model_folder).expanduser(),
         {} if source.path is None else dict.fromkeys(tokens, source.path),
+        None if source.path is None else source.image.series,
+        source.image.notes,
     )
     with opened(engine, model_folder, device) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):

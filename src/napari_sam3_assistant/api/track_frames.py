@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -81,7 +82,14 @@ class TrackFrames(Iterator[FrameResult]):
         """Take note that a frame is in the labels that :meth:`save_note` will tell of."""
         self._recipe.arrived(result.engine)
 
-    def save_note(self, labels: Path, image: Path, axes: Axes, table: TrackTable) -> None:
+    def save_note(
+        self,
+        labels: Path,
+        image: Path,
+        axes: Axes,
+        table: TrackTable,
+        series: int | None = None,
+    ) -> None:
         """Write the note beside labels from which :func:`rerun` makes them again.
 
         Parameters
@@ -94,6 +102,8 @@ class TrackFrames(Iterator[FrameResult]):
             Names of the labels' axes, and the size of a pixel.
         table : TrackTable
             The objects by frame.
+        series : int, optional
+            Which image of the file the stack is.
 
         Raises
         ------
@@ -106,5 +116,6 @@ class TrackFrames(Iterator[FrameResult]):
         recipe.paths = {one.source.token: image for one in recipe.frames.view.channels}
         told = recipe.recipe(axes)
         if told is not None:
+            told = replace(told, series=series)
             note = sidecar_for(told, labels.parent, described(table), recipe.extra())
             write_sidecar(labels, note)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import numbers, path_of, say, signed
-from napari_sam3_assistant.cli.options import add_engine, engine_arguments
+from napari_sam3_assistant.cli.options import add_engine, add_series, engine_arguments
 from napari_sam3_assistant.cli.terminal import TerminalReporter
 from napari_sam3_assistant.errors import PromptError
 
@@ -52,6 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompts.add_argument("--exemplar", action="append", default=[], metavar="Y0,X0,Y1,X1[,+|-]")
     add_engine(parser)
     look = parser.add_argument_group("what to look at")
+    add_series(look)
     look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     look.add_argument("--channel", type=int, help="one channel (default: all together)")
     look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
@@ -77,17 +79,16 @@ def run(chosen: argparse.Namespace) -> int:
             contrast=contrast,
             channel_axis=chosen.channel_axis,
             channel=chosen.channel,
+            series=chosen.series,
             reporter=reporter,
             on_row=_tell,
             **engine_arguments(chosen),
         )
-    failed = sum(row.status == "failed" for row in rows)
-    say(
-        f"{sum(row.status == 'done' for row in rows)} done, "
-        f"{sum(row.status == 'skipped' for row in rows)} skipped, {failed} failed"
-    )
+    counts = Counter(row.status for row in rows)
+    left_out = f", {counts['left out']} left out" if counts["left out"] else ""
+    say(f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed{left_out}")
     say(str(chosen.output / "sam3_summary.csv"))
-    return 1 if failed else 0
+    return 1 if counts["failed"] else 0
 
 
 def _lines(path: Path | None) -> list[str]:
@@ -103,7 +104,9 @@ def _lines(path: Path | None) -> list[str]:
 
 def _tell(row: FolderRow) -> None:
     name = f"{row.image} - {row.phrase}" if row.phrase else row.image
-    if row.status == "failed":
-        say(f"{name}: failed. {row.message}")
-    else:
-        say(f"{name}: {row.objects} objects, {row.status}: {row.labels}")
+    if row.status in ("failed", "left out"):
+        say(f"{name}: {row.status}. {row.message}")
+        return
+    say(f"{name}: {row.objects} objects, {row.status}: {row.labels}")
+    if row.message:
+        say(row.message)

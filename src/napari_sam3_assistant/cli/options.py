@@ -60,9 +60,20 @@ def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis
     """
     plane = parser.add_argument_group("what to look at")
     plane.add_argument("--plane", metavar="I,J,...", help=f"index along {leading}")
+    add_series(plane)
     plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     plane.add_argument("--channel", type=int, help="one channel (default: all together)")
     plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+
+
+def add_series(group: argparse._ArgumentGroup) -> None:
+    """Add what chooses an image of a file that holds several."""
+    group.add_argument(
+        "--series",
+        type=int,
+        metavar="N",
+        help="which image of a file that holds several, from 0 (default: the largest)",
+    )
 
 
 def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def run(chosen: argparse.Namespace) -> int:
             tile=chosen.tile,
             overlap=chosen.overlap,
             overwrite=chosen.overwrite,
+            series=chosen.series,
             reporter=reporter,
             **engine_arguments(chosen),
             **plane_arguments(chosen),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers, path_of, signed, tell
+from napari_sam3_assistant.cli.arguments import numbers, path_of, say, signed, tell
 from napari_sam3_assistant.cli.options import (
     add_engine,
     add_plane,
@@ -73,19 +71,21 @@ def run(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
     check_output(chosen.output, chosen.image, *([chosen.mask] if chosen.mask else ()))
     check_ending(chosen.output)
-    image = read_image(chosen.image)
+    image = read_image(chosen.image, chosen.series)
     look: dict[str, Any] = {
         **plane_arguments(chosen),
         "axis_labels": image.axis_labels,
         "rgb": image.rgb,
     }
+    for note in image.notes:
+        say(note)
     began = time.monotonic()
     result = api.segment(
         image.data,
         points=[signed(text, 2, "--point") for text in chosen.point],
         boxes=[numbers(text, (4,), "--box") for text in chosen.box],
         exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
-        mask=None if chosen.mask is None else np.asarray(read_image(chosen.mask).data),
+        mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
         text=chosen.text,
         **engine_arguments(chosen),
         **look,

@@ -6,8 +6,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_arguments import frame_source
 from napari_sam3_assistant.cli.arguments import numbers, path_of, say, whole_numbers
@@ -114,7 +112,9 @@ def run(chosen: argparse.Namespace) -> int:
     check_apart(output, *read)
     if chosen.csv is not None:
         check_output(chosen.csv, output, *read)
-    image = read_image(chosen.stack)
+    image = read_image(chosen.stack, chosen.series)
+    for note in image.notes:
+        say(note)
     axis = int(chosen.axis) if re.fullmatch(r"-?\d+", chosen.axis, re.ASCII) else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
@@ -143,7 +143,7 @@ def run(chosen: argparse.Namespace) -> int:
         )
         layout = source.view.channels[0].source.axes
         axes = image.along((source.axis, layout.y, layout.x))
-        _write(results, chosen, output, (len(source), *source.shape), axes)
+        _write(results, chosen, output, (len(source), *source.shape), axes, image.series)
     return 0
 
 
@@ -153,6 +153,7 @@ def _write(
     output: Path,
     shape: tuple[int, int, int],
     axes: Axes,
+    series: int,
 ) -> None:
     """Write each frame, note and table, and say what was done, whatever ends the work."""
     ids: set[int] = set()
@@ -176,7 +177,7 @@ def _write(
                     raise
                 # It is raised again when all that is done is safe.
                 stopped = error
-        results.save_note(output, chosen.stack, axes, table)
+        results.save_note(output, chosen.stack, axes, table, series)
         count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
         say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
         say(str(output))
@@ -224,7 +225,7 @@ def _masks(texts: list[str], frame: int) -> dict[int, Any] | None:
     found: dict[int, Any] = {}
     for text in texts:
         number, path = _place(text, frame)
-        found[number] = np.asarray(read_image(path).data)
+        found[number] = read_image(path).pixels()
     return found or None
 
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.sidecar import read_sidecar
+from napari_sam3_assistant.io.tiff import files_of_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam3_assistant.io.sidecar import Sidecar
 
-_FILES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_TIFF = (".tif", ".tiff")
+_FILES = (*_TIFF, ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,24 @@ class FolderImage:
         return self.relative.rpartition("/")[0]
 
 
-def find_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, ...]:
-    """Return the TIFF, PNG, JPEG and OME-Zarr images of a folder, by name.
+@dataclass(frozen=True, slots=True)
+class FolderContent:
+    """What a folder holds.
+
+    Parameters
+    ----------
+    images : tuple of FolderImage
+        By name. An OME-TIFF that is spread over several files is one image.
+    left_out : tuple of (str, str)
+        What else fits the pattern, as seen from the folder, and why it is no image of its own.
+    """
+
+    images: tuple[FolderImage, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
+    """Return the TIFF, PNG, JPEG and OME-Zarr images of a folder, and what is left out.
 
     Parameters
     ----------
@@ -76,47 +94,87 @@ def find_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, 
     with explained(output):
         output.mkdir(parents=True, exist_ok=True)
     try:
-        found = sorted(
-            path
-            for path in source.glob(pattern)
-            if _is_image(path) and inside not in Path(os.path.realpath(path)).parents
-        )
+        listed = sorted(path for path in source.glob(pattern) if _is_meant(path, source, inside))
+        if "**" in pattern:  # which has gone into the folders already
+            listed = [path for path in listed if not path.is_dir() or _is_zarr(path)]
     except (ValueError, NotImplementedError) as exc:
         raise ImageError(
             f"The pattern '{pattern}' can't be used ({exc}).", "Write it like *.tif or **/*.tif."
         ) from exc
-    if not found:
+    reasons = {path: why for path in listed if (why := _why_not(path))}
+    sets = _sets([path for path in listed if path not in reasons])
+    for first, *others in sets:
+        why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
+        reasons |= dict.fromkeys(others, why)
+    if not sets:
         raise ImageError(
             f"No image in {source} fits the pattern '{pattern}'.",
             f"Files end in {', '.join(_FILES)} or .zarr.",
         )
-    return tuple(_named(source, found))
+    return FolderContent(
+        tuple(_named(source, sets)),
+        tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
+    )
 
 
-def _is_image(path: Path) -> bool:
-    if any(parent.suffix.lower() == ".zarr" for parent in path.parents):
-        return False
-    if path.name.startswith("."):
-        return False
-    return path.suffix.lower() == ".zarr" if path.is_dir() else path.suffix.lower() in _FILES
+def _is_meant(path: Path, source: Path, output: Path) -> bool:
+    """Return whether a path is the user's, and no part of an image, hidden, or an output."""
+    below = path.relative_to(source)
+    hidden = path.name.startswith(".")
+    in_image = any(map(_is_zarr, below.parents))
+    real = Path(os.path.realpath(path))
+    return not (hidden or in_image or real == output or output in real.parents)
 
 
-def _named(source: Path, found: list[Path]) -> Iterator[FolderImage]:
-    stems = [(path.parent, _stem(path).casefold()) for path in found]
-    for path, key in zip(found, stems, strict=True):
+def _why_not(path: Path) -> str:
+    """Return why a path is no image; empty if it is one."""
+    if path.is_dir():
+        below = "It is a folder: the pattern **/* takes the folders below as well."
+        return "" if _is_zarr(path) else below
+    if path.suffix.lower() in _FILES:
+        return ""
+    return f"Its type is none of {', '.join(_FILES)} and .zarr."
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.suffix.lower() == ".zarr"
+
+
+def _sets(found: list[Path]) -> list[list[Path]]:
+    """Return the files of each image; all but OME-TIFF have one."""
+    sets: list[list[Path]] = []
+    known: dict[Path, list[Path]] = {}
+    for path in found:
+        if path in known:
+            known[path].append(path)
+            continue
+        sets.append([path])
+        if path.suffix.lower() in _TIFF:
+            known |= dict.fromkeys((path.parent / name for name in files_of_set(path)), sets[-1])
+    return sets
+
+
+def _named(source: Path, sets: list[list[Path]]) -> Iterator[FolderImage]:
+    stems = [(first.parent, _stem(first).casefold()) for first, *_ in sets]
+    for files, key in zip(sets, stems, strict=True):
+        path = files[0]
         stem = _stem(path)
         if stems.count(key) > 1:
             stem = f"{stem}_{path.name[len(stem) :].strip('.').replace('.', '_')}"
-        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _state(path))
+        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _state(files))
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(files: list[Path]) -> tuple[int, int]:
     """Return size and time of change; 0 of a link to nowhere, which fails when it is read."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return (0, 0)
-    return (0 if path.is_dir() else stat.st_size, stat.st_mtime_ns)
+    size, changed = 0, 0
+    for path in files:
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        size += 0 if path.is_dir() else stat.st_size
+        changed = max(changed, stat.st_mtime_ns)
+    return (size, changed)
 
 
 def _stem(path: Path) -> str:

@@ -151,6 +151,8 @@ def files_of_set(path: Path) -> frozenset[str]:
 
     Empty for other files, and for those that can't be read.
     """
+    if not path.is_file():
+        return frozenset()
     try:
         with reading(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
             return _named_files(file)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import LazyArray
 
-def view_to_json(view: ImageView, paths: Mapping[int, Path], folder: Path) -> list[dict[str, Any]]:
+
+def view_to_json(
+    view: ImageView, paths: Mapping[int, Path], folder: Path, series: int | None = None
+) -> list[dict[str, Any]]:
     """Return the channels of a view as values that JSON holds.
 
     Parameters
@@ -34,9 +38,11 @@ def view_to_json(view: ImageView, paths: Mapping[int, Path], folder: Path) -> li
     folder : Path
         The folder in which the JSON will lie: paths are also noted as seen from there, so that
         the images and the labels can be moved together.
+    series : int or None
+        Which image of the file; None where that is not known.
     """
     return [
-        _channel_to_json(channel, paths.get(channel.source.token), folder)
+        {**_channel_to_json(channel, paths.get(channel.source.token), folder), "series": series}
         for channel in view.channels
     ]
 
@@ -96,8 +102,8 @@ def view_from_json(
     for found in channels:
         path = image or _find(found, folder)
         if path not in sources:
-            data = read_image(path).data
             shape = [whole(size) for size in listed(found["shape"])]
+            data = _read(path, _whole_or_none(found.get("series")), tuple(shape))
             if list(data.shape) != shape:
                 raise ImageError(
                     f"{path} has the shape {tuple(data.shape)}; the labels were made from an image "
@@ -121,6 +127,16 @@ def view_from_json(
             )
         )
     return ImageView(tuple(made))
+
+
+def _read(path: Path, series: int | None, shape: tuple[int, ...]) -> LazyArray:
+    """Return an image of a file: the one that was named, or else the one of that shape."""
+    loaded = read_image(path, series)
+    if series is None and loaded.data.shape != shape:
+        # napari's own readers take the first image of a file.
+        alike = [number for number, one in enumerate(loaded.choices) if one.shape == shape]
+        loaded = read_image(path, alike[0]) if alike else loaded
+    return loaded.data
 
 
 def _axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:

@@ -66,6 +66,8 @@ class FolderRequest:
         ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
     skip_finished : bool
         Whether images that an earlier start has finished with the same prompts are left out.
+    series : int or None
+        Which image of files that hold several; None for the largest.
     """
 
     source: Path
@@ -78,6 +80,7 @@ class FolderRequest:
     model_folder: Path | None = None
     look: dict[str, Any] = field(default_factory=dict)
     skip_finished: bool = True
+    series: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,8 @@ class FolderRow:
     phrase : str
         The phrase; empty where there is none.
     status : str
-        ``done``, ``skipped`` (finished by an earlier start) or ``failed``.
+        ``done``, ``skipped`` (finished by an earlier start), ``failed``, or ``left out`` (fits
+        the pattern, and is no image of its own).
     objects : int or None
         Number of objects.
     seconds : float
@@ -99,7 +103,7 @@ class FolderRow:
     labels : str
         The labels, as seen from the output folder.
     message : str
-        Why it failed, or what the user should know.
+        Why it failed or was left out, or what the user should know.
     """
 
     image: str
@@ -131,7 +135,7 @@ def segment_folder(
     Yields
     ------
     FolderRow
-        For each image, for each phrase.
+        For each image, for each phrase; at the end one for each file that is left out.
 
     Raises
     ------
@@ -144,12 +148,14 @@ def segment_folder(
     """
     if not (request.phrases or request.prompts.kinds):
         raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
-    images = find_images(request.source, request.output, request.pattern)
+    content = find_images(request.source, request.output, request.pattern)
+    left_out = [FolderRow(name, "", "left out", message=why) for name, why in content.left_out]
     finished = finished_outputs(request.output) if request.skip_finished else {}
     phrases = request.phrases or (request.prompts.text,)
-    total = len(images) * len(phrases)
+    total = len(content.images) * len(phrases)
     runs = [
-        [_Run(engine, request, image, phrase, reporter) for phrase in phrases] for image in images
+        [_Run(engine, request, image, phrase, reporter) for phrase in phrases]
+        for image in content.images
     ]
     pace = Pace(sum(run.skipped(finished) is None for of_image in runs for run in of_image))
     left: float | None = None
@@ -185,9 +191,10 @@ def segment_folder(
             (
                 (one.image, one.phrase, one.status, one.objects, f"{one.seconds:.2f}", one.labels,
                  one.message)
-                for one in rows
+                for one in [*rows, *left_out]
             ),
         )  # fmt: skip
+    yield from left_out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,11 +210,12 @@ class _Run:
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for finished labels to count."""
+        look = {**self.request.look, "series": self.request.series}
         return {
             "source": self.image.relative,
             "state": self.image.state,
             "phrase": self.phrase,
-            "look": {key: value for key, value in self.request.look.items() if value is not None},
+            "look": {key: value for key, value in look.items() if value is not None},
             "engine": self.engine.spec.name,
         }
 
@@ -234,7 +242,7 @@ class _Run:
 
     def load(self) -> tuple[LoadedImage, ImageView]:
         """Open the image; its pixels are read when they are needed."""
-        loaded = read_image(self.image.path)
+        loaded = read_image(self.image.path, self.request.series)
         return loaded, first_view(loaded, **self.request.look)
 
     def done(self, loaded: LoadedImage, view: ImageView) -> FolderRow:
@@ -248,6 +256,7 @@ class _Run:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         axes = _axes(loaded, view)
+        notes = (*loaded.notes, *result.notes)
         recipe = Recipe(
             view,
             self.prompts,
@@ -257,7 +266,8 @@ class _Run:
             {view.channels[0].source.token: self.image.path},
             axes=axes,
             all_planes=True,
-            notes=result.notes,
+            notes=notes,
+            series=loaded.series,
         )
         objects = [described(record, plane) for plane, record in result.objects]
         note = sidecar_for(recipe, folder, objects, _plain(self.identity))
@@ -274,7 +284,7 @@ class _Run:
             len(result.objects),
             time.monotonic() - began,
             path.relative_to(request.output).as_posix(),
-            " ".join(result.notes),
+            " ".join(notes),
         )
 
 

@@ -50,6 +50,8 @@ class Recipe:
         Whether every plane of the image was run.
     notes : tuple of str
         What the user was told.
+    series : int or None
+        Which image of the file; None where that is not known.
     """
 
     view: ImageView
@@ -63,6 +65,7 @@ class Recipe:
     axes: Axes | None = None
     all_planes: bool = False
     notes: tuple[str, ...] = ()
+    series: int | None = None
 
 
 def sidecar_for(
@@ -92,7 +95,7 @@ def sidecar_for(
     weights = recipe.engine.weights
     has_file = recipe.model_folder is not None and bool(weights)
     return Sidecar(
-        channels=tuple(view_to_json(recipe.view, recipe.paths, folder)),
+        channels=tuple(view_to_json(recipe.view, recipe.paths, folder, recipe.series)),
         prompts=recipe.prompts,
         threshold=recipe.options.threshold,
         engine=recipe.engine,

@@ -128,7 +128,7 @@ def _scan(
             began = monotonic()
             yield step
     objects = stitcher.objects()
-    notes = _notes(said)
+    notes = (*request.notes, *_notes(said))
     recipe = Recipe(
         request.view,
         request.prompts,
@@ -139,6 +139,7 @@ def _scan(
         tiles=request.tiles,
         axes=axes,
         notes=notes,
+        series=request.series,
     )
     note = sidecar_for(recipe, request.output.parent, map(described, objects))
     yield ScanResult(folder.finish(note), shape, objects, len(grid), made_by, notes)

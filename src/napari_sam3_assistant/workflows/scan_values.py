@@ -43,6 +43,10 @@ class ScanRequest:
         Folder of the weights, for the note beside the labels.
     paths : mapping of int to Path
         The file of each image by the token of its source, for the note.
+    series : int or None
+        Which image of the file it is, where that is known.
+    notes : tuple of str
+        What the user should know of the image.
     """
 
     view: ImageView
@@ -54,6 +58,8 @@ class ScanRequest:
     overwrite: bool = False
     model_folder: Path | None = None
     paths: Mapping[int, Path] = field(default_factory=dict)
+    series: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QTextEdit
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QSpinBox, QTextEdit
 
 from napari_sam3_assistant import api
 
@@ -61,12 +61,13 @@ def test_a_phrase_on_every_image_without_one_in_the_window(advanced, folders, mo
 
     assert user.status.startswith("⚠ Folder batch ready: 2 done (8 objects), 1 failed. Summary: ")
     assert str(output / "sam3_summary.csv") in user.status
-    assert "First failure: broken.tif: " in user.status
+    assert "Left out: 1 file, see there. First failure: broken.tif: " in user.status
     for name in "ab":
         expected = api.segment(tifffile.imread(source / f"{name}.tif"), text=TEXT).labels
         found = tifffile.imread(output / f"{name}_bright_discs_mask.tif")
         np.testing.assert_array_equal(found, expected)
-    assert statuses(output) == ["done", "done", "failed"]
+    assert statuses(output) == ["done", "done", "failed", "left out"]
+    assert rows(output)[-1]["image"] == "read me.txt"
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     user.click("open_batch_folder")
@@ -196,3 +197,22 @@ def test_the_folders_are_chosen_and_remembered(advanced, tmp_path, monkeypatch):
     assert line(user, "folder_source").text() == str(tmp_path / "folder_source")
     assert line(user, "folder_output").text() == str(tmp_path / "folder_output")
     assert user.combo("folder_format").currentText() == "OME-Zarr"
+
+
+def test_another_image_of_each_file(advanced, tmp_path, discs):
+    user, source, output = advanced.user, tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    with tifffile.TiffWriter(source / "a.tif") as writer:
+        writer.write(discs, metadata=None)
+        writer.write(discs[: discs.shape[0] // 2], metadata=None)
+    set_up(user, (source, output))
+    user.type_phrase(TEXT, enter=False)
+    run(user)
+    assert "holds 2 images; series 0 was taken, the largest" in rows(output)[0]["message"]
+
+    user.widget.findChild(QSpinBox, "folder_series").setValue(1)
+    run(user)
+
+    found = tifffile.imread(output / "a_bright_discs_mask_02.tif")
+    assert found.shape == discs[: discs.shape[0] // 2].shape
+    assert rows(output)[0]["message"] == ""

@@ -83,6 +83,7 @@ class FolderBatch(DiskVerb):
             else None,
             {"channel_axis": chosen},
             disk.folder_skips,
+            None if disk.folder_series < 0 else disk.folder_series,
         )
 
 
@@ -98,5 +99,7 @@ def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
         return Message(said)
     failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
     why = f" First failure: {failed[0]}" if failed else ""
-    said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{why}"
+    left_out = statuses["left out"]
+    others = f" Left out: {counted(left_out, 'file')}, see there." if left_out else ""
+    said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
     return Message(said, Level.WARNING if failed else Level.SUCCESS)

@@ -64,6 +64,8 @@ class DiskModel:
         Ending of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
     folder_skips : bool
         Whether images that are finished are left out.
+    folder_series : int
+        Which image of files that hold several, from 0; -1 for the largest.
     folder_done : str
         Folder of the labels of the batch that ran last; empty for none.
     """
@@ -79,6 +81,7 @@ class DiskModel:
     folder_pattern: str = "*"
     folder_format: str = ".tif"
     folder_skips: bool = True
+    folder_series: int = -1
     folder_done: str = ""
 
     def tiles(self) -> TileOptions:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QSpinBox, QWidget
 
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
@@ -55,6 +55,17 @@ class BatchFolderField(QWidget):
         bind_value(
             disk, "folder_pattern", pattern, pattern.textChanged, pattern.text, pattern.setText
         )
+        series = QSpinBox()
+        series.setObjectName("folder_series")
+        series.setRange(-1, 9999)
+        series.setSpecialValueText("Largest")
+        series.setToolTip(
+            "Which image of files that hold several, such as positions: the largest, or the one "
+            "with this number, from 0. The summary says what each file holds."
+        )
+        bind_value(
+            disk, "folder_series", series, series.valueChanged, series.value, series.setValue
+        )
         skips = QCheckBox("Skip finished")
         skips.setObjectName("folder_skips")
         skips.setToolTip(
@@ -74,6 +85,7 @@ class BatchFolderField(QWidget):
         form.addRow("Images", source)
         form.addRow("Labels", output)
         form.addRow("Pattern", pattern)
+        form.addRow("Series", series)
         form.addRow("Format", ChoiceCombo(disk, "folder_format", _FORMATS))
         form.addRow(skips)
         form.addRow(self._run)
