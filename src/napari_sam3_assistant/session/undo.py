@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_sam3_assistant.session.history import History
 from napari_sam3_assistant.session.refine import reseeded
 from napari_sam3_assistant.session.step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.scene import Scene
@@ -21,7 +23,8 @@ _MOST_BYTES = 1 << 30
 class Undo:
     """The steps of a session. All methods are called on the GUI thread.
 
-    What results hold is bounded: beyond 1 GB the oldest steps are dropped, but for the latest five.
+    What the steps hold is bounded, painted masks, results and what was accepted: beyond 1 GB the
+    oldest steps are dropped, but for the latest five.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ class Undo:
     def __init__(self, model: SessionModel, scene: Scene) -> None:
         self._model = model
         self._scene = scene
-        self._history = History(Step(scene.prompt_state()), fits=_fit)
+        self._sizes: dict[int, tuple[object, int]] = {}
+        self._history = History(Step(scene.prompt_state()), fits=self._fit)
 
     @property
     def current(self) -> Step:
@@ -62,8 +66,13 @@ class Undo:
     def note_prompts(self) -> bool:
         """Make changed prompts a step; returns whether there was a change."""
         prompts = self._scene.prompt_state()
-        if prompts == self.current.prompts:
+        before = self.current.prompts
+        if prompts == before:
             return False
+        if isinstance(prompts, dict) and isinstance(before, dict):
+            # A mask that is as it was is kept once, not at each click beside it.
+            same = {key: state for key, state in before.items() if prompts.get(key) == state}
+            prompts = prompts | same
         self.push(replace(self.current, prompts=prompts))
         return True
 
@@ -127,8 +136,40 @@ class Undo:
         self._model.can_undo = self._history.can_undo
         self._model.can_redo = self._history.can_redo
 
+    def _fit(self, steps: Sequence[Step]) -> bool:
+        """Return whether what steps hold takes little enough memory; they may share things."""
+        parts = {id(part): part for step in steps for part in _parts(step)}
+        # Held here, so that nothing else gets the identity of what is gone.
+        self._sizes = {
+            key: self._sizes.get(key) or (part, bytes_held(part)) for key, part in parts.items()
+        }
+        return sum(size for _, size in self._sizes.values()) <= _MOST_BYTES
 
-def _fit(steps: Sequence[Step]) -> bool:
-    """Return whether the results of steps take little enough memory; one may be of several."""
-    previews = {preview for step in steps for preview in step.previews}
-    return sum(preview.segmentation.labels.nbytes for preview in previews) <= _MOST_BYTES
+
+def _parts(step: Step) -> Iterator[object]:
+    """Yield what steps share or have for themselves."""
+    yield from step.prompts.values() if isinstance(step.prompts, dict) else (step.prompts,)
+    # Without the recipe, which holds the image.
+    yield from (preview.segmentation for preview in step.previews)
+    yield from step.accepted
+    if step.seed is not None:
+        yield step.seed
+
+
+def bytes_held(part: object) -> int:
+    """Return the memory of the arrays and bytes in a value of tuples, dicts and dataclasses."""
+    found: dict[int, int] = {}
+    waiting = [part]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, np.ndarray):
+            found[id(one)] = one.nbytes
+        elif isinstance(one, bytes):
+            found[id(one)] = len(one)
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, tuple | list):
+            waiting += one
+        elif is_dataclass(one):
+            waiting += (getattr(one, field.name) for field in fields(one))
+    return sum(found.values())
