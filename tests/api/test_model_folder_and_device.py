@@ -65,3 +65,26 @@ def test_the_home_folder_may_be_written_short(monkeypatch, disc, tiny_checkpoint
         disc, points=[(20, 30)], engine="sam3-transformers", model_folder=short, device="cpu"
     )
     assert result.engine.weights == "model.safetensors"
+
+
+def test_the_engine_follows_from_the_folder(disc, tiny_checkpoint):
+    result = api.segment(disc, points=[(20, 30)], model_folder=tiny_checkpoint, device="cpu")
+
+    assert result.engine.engine == "sam3-transformers"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda disc, folder: api.segment(disc, points=[(20, 30)], model_folder=folder),
+        lambda disc, folder: api.track(disc[None], frame=0, points=[(20, 30)], model_folder=folder),
+    ],
+)
+def test_a_folder_that_is_missing_never_ends_in_masks_of_the_built_in_engine(disc, tmp_path, ask):
+    with pytest.raises(CheckpointNotFound, match="Path does not exist"):
+        ask(disc, tmp_path / "nowhere")
+
+
+def test_the_built_in_engine_refuses_a_model_folder(disc, tmp_path):
+    with pytest.raises(EngineError, match="reads no weights"):
+        api.segment(disc, points=[(20, 30)], engine="builtin", model_folder=tmp_path)

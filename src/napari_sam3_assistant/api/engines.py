@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_sam3_assistant.engines import diagnose, registry
 from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def open_engine(
     Raises
     ------
     EngineError
-        If there is no such engine, or it can't run here.
+        If there is no such engine, it can't run here, or it reads no weights and is given some.
 
     Examples
     --------
@@ -85,5 +86,12 @@ def open_engine(
     1
     """
     folder = None if model_folder is None else Path(model_folder).expanduser()
+    spec = registry.spec_for(name, folder)
+    if folder is not None and not spec.needs_weights:
+        # Its masks would be taken for those of the weights.
+        raise EngineError(
+            f"{spec.title} reads no weights, and was given the model folder {folder}.",
+            "Leave out the folder, or the engine's name: the engine then follows from the folder.",
+        )
     kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
     return EncodingEngine(registry.create(name, folder, device), folder=kept)

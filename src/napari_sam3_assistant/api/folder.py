@@ -30,7 +30,7 @@ def segment_folder(
     exemplars: Sequence[Sequence[float]] = (),
     pattern: str = "*",
     ending: str = ".tif",
-    engine: str | EncodingEngine = "builtin",
+    engine: str | EncodingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,

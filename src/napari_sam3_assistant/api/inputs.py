@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.api.engines import open_engine
+from napari_sam3_assistant.api.models import engine_for
 from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.images import level_zero
 from napari_sam3_assistant.engines.embeddings import EncodingEngine
@@ -91,11 +92,15 @@ def source_of(
 
 @contextmanager
 def opened(
-    engine: str | EncodingEngine, model_folder: str | Path | None, device: str
+    engine: str | EncodingEngine | None, model_folder: str | Path | None, device: str
 ) -> Iterator[EncodingEngine]:
-    """Give an engine by its name, closed at the end, or one that the caller has opened."""
+    """Give an engine that is closed at the end, or the one that the caller has opened.
+
+    Without a name it is the one that reads the model folder, or the built-in one without a folder.
+    """
     if isinstance(engine, EncodingEngine):
         yield engine
         return
-    with open_engine(engine, model_folder=model_folder, device=device) as made:
+    name = engine_for(model_folder) if engine is None else engine
+    with open_engine(name, model_folder=model_folder, device=device) as made:
         yield made

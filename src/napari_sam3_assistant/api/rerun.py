@@ -87,8 +87,8 @@ def rerun(
             "not opened unasked.",
             "If you trust it, give the model folder by its path.",
         )
-    folder = model_folder or note.model_folder or None
-    weights = None if folder is None else Path(folder).expanduser()
+    folder = model_folder or (note.model_folder if note.engine.weights else "")
+    weights = Path(folder).expanduser() if folder else None
     old = path.with_name(path.name.removesuffix(".json"))
     target = free_name(old) if output is None else Path(output).expanduser()
     request = RerunRequest(

@@ -28,7 +28,7 @@ def scan(
     exemplars: Sequence[Sequence[float]] = (),
     tile: int = 1024,
     overlap: float = 0.15,
-    engine: str | EncodingEngine = "builtin",
+    engine: str | EncodingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,

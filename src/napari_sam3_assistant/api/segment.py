@@ -31,7 +31,7 @@ def segment(
     exemplars: Sequence[Sequence[float]] = (),
     mask: npt.ArrayLike | None = None,
     text: str | None = None,
-    engine: str | EncodingEngine = "builtin",
+    engine: str | EncodingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -61,8 +61,9 @@ def segment(
         Rough mask of one object, non-zero where painted.
     text : str, optional
         A short phrase.
-    engine : str or EncodingEngine
-        An engine's name (see :func:`engines`), or what :func:`open_engine` returned.
+    engine : str or EncodingEngine, optional
+        An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
+        the one that reads the model folder, without a folder the built-in one.
     model_folder : str or Path, optional
         The folder of the weights; only with an engine's name.
     device : str

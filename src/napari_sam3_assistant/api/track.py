@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.api.models import engine_for
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
 from napari_sam3_assistant.api.track_frames import TrackFrames
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
@@ -35,7 +36,7 @@ def track(
     direction: str | Direction = Direction.BOTH,
     frames: tuple[int, int] | None = None,
     stop_after_lost: int | None = None,
-    engine: str | EncodingEngine = "builtin",
+    engine: str | EncodingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -79,8 +80,9 @@ def track(
         The frames to go through, both included; by default all.
     stop_after_lost : int, optional
         A direction ends when all objects are gone for so many frames.
-    engine : str or EncodingEngine
-        An engine's name (see :func:`engines`), or what :func:`open_engine` returned.
+    engine : str or EncodingEngine, optional
+        An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
+        the one that reads the model folder, without a folder the built-in one.
     model_folder : str or Path, optional
         The folder of the weights; only with an engine's name.
     device : str
@@ -144,10 +146,11 @@ def track(
     span = Span(way, first, last, stop_after_lost=stop_after_lost)
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
+    chosen = engine_for(model_folder, video=True) if engine is None else engine
     spec = (
-        engine.spec
-        if isinstance(engine, EncodingEngine)
-        else registry.spec_for(engine, model_folder)
+        chosen.spec
+        if isinstance(chosen, EncodingEngine)
+        else registry.spec_for(chosen, model_folder)
     )
     check_prompts(spec, prompts, source)
-    return TrackFrames(request, engine, model_folder, device, reporter or NullReporter())
+    return TrackFrames(request, chosen, model_folder, device, reporter or NullReporter())
