@@ -234,6 +234,11 @@ def shown_points(layer):
     return list(getattr(layer, name))
 
 
+def shown_shapes(layer):
+    """Return which shapes napari draws."""
+    return np.asarray(layer._data_view._displayed, bool)
+
+
 # -- what a person does ---------------------------------------------------------------------------
 
 

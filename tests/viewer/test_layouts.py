@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.delivery import deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.session.model import ActiveRoi, Preview
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import Binding
+from napari_sam3_assistant.viewer.roles import Role, role_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import (
@@ -25,7 +29,9 @@ from layouts import (
     pixel_at,
     place_of,
     shown_points,
+    shown_shapes,
     slice_on_show,
+    world_ratios,
 )
 
 EXAMPLES = int(os.environ.get("LAYOUTS", "25"))
@@ -34,6 +40,10 @@ AT_RANDOM = settings(
     derandomize="LAYOUTS" not in os.environ,
     phases=[Phase.generate] if "LAYOUTS" in os.environ else list(Phase),
 )  # fmt: skip
+
+
+ENGINE = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
+RESULTS = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.SAVED)
 
 
 class Scene:
@@ -180,4 +190,104 @@ def test_a_box_and_a_painted_mask_are_the_pixels_under_them(layout):
         assert masks == ([Region(top, left, top + 1, left + 1)] if scene.on_show == here else [])
         value = drawn_under(scene.viewer, painted, scene.image, [scene.displayed(top, left)])
         assert value[0] == (scene.on_show == here)
+    scene.close()
+
+
+def a_preview(scene, draw_objects):
+    """Return a result of a part of the plane on show: two objects, one of them at its border."""
+    target = scene.stage.target
+    height, width = scene.stage.shape
+    region = Region(1, 2, height, width) if draw_objects else Region.whole(scene.stage.shape)
+    masks = {1: (slice(1, 3), slice(2, 4)), 2: (slice(height - 2, height), slice(3, width))}
+    records = []
+    for number, part in masks.items():
+        mask = np.zeros(scene.stage.shape, bool)
+        mask[part] = True
+        records.append(ObjectRecord.from_mask(number, mask))
+    labels = paint_labels(records, region)
+    return Preview(target, Segmentation(labels, tuple(records), region, ENGINE), 0.1)
+
+
+def the_plane(preview, shape):
+    """Return the labels of a preview on the whole plane."""
+    plane = np.zeros(shape, int)
+    plane[preview.segmentation.region.slices] = preview.segmentation.labels
+    return plane
+
+
+@given(layout=layouts(), part=st.booleans())
+@AT_RANDOM
+def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layout, part):
+    scene = Scene(layout)
+    viewer = scene.viewer
+    before = sliders(viewer)
+    preview = a_preview(scene, part)
+    wanted = the_plane(preview, scene.stage.shape)
+    scene.scene.show([preview])
+    scene.scene.show_rois([ActiveRoi(preview.target, preview.segmentation.region)])
+    scene.scene.accept(preview)
+    scene.scene.keep(preview)
+    if not layout.tilted:
+        # napari draws the slices of turned layers elsewhere than they lie in the world.
+        assert_alike(before, sliders(viewer))
+    np.testing.assert_array_equal(scene.scene.pixels(preview).labels, preview.segmentation.labels)
+
+    here = scene.on_show
+    layers = [one for one in viewer.layers if role_of(one) in RESULTS]
+    shapes = [one for one in viewer.layers if role_of(one) in (Role.PREVIEW_BOXES, Role.ACTIVE_ROI)]
+    assert len(layers) == 3
+    assert len(shapes) == 2
+    boxes = next(one for one in shapes if role_of(one) is Role.PREVIEW_BOXES)
+    pixels = [scene.displayed(*at) for at in np.ndindex(scene.stage.shape)]
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        on_show = scene.on_show == here
+        for layer in layers:
+            drawn = drawn_under(viewer, layer, scene.image, pixels).reshape(wanted.shape)
+            np.testing.assert_array_equal(drawn, wanted * on_show, err_msg=layer.name)
+        for layer in shapes:
+            assert shown_shapes(layer).all() if on_show else not shown_shapes(layer).any()
+        if on_show:
+            # Where a box would reach beyond the image, it stops at the outermost pixels.
+            last = [*np.array(wanted.shape) - 1] * 2
+            for outline, record in zip(boxes.data, preview.segmentation.objects, strict=True):
+                corners = [scene.pixel(place_of(viewer, boxes, one)) for one in outline]
+                drawn = (*np.min(corners, axis=0), *np.max(corners, axis=0))
+                wished = np.clip(np.array(record.region.box) - 0.5, 0, last)
+                np.testing.assert_allclose(drawn, wished, atol=1e-4)
+    scene.close()
+
+
+@given(layout=layouts(), units=st.sampled_from(["um", "nm", "same"]), deep=st.booleans())
+@AT_RANDOM
+def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout, units, deep):
+    scene = Scene(layout)
+    viewer, image = scene.viewer, scene.image
+    assume(not layout.tilted)
+    count = image.ndim if deep else 2
+    own = image.units[-count:]
+    other = tuple(
+        own if units == "same" or not one.is_compatible_with("m") else units
+        for one, own in zip(own, own, strict=True)
+    )
+    points = viewer.add_points(np.zeros((1, count)), units=other, name="mine")
+    assume(scene.on_show is not None)
+    here = scene.on_show
+    position = list(viewer.dims.point)
+    for axis, at in zip(viewer.dims.displayed, scene.place(*layout.pixels[0]), strict=True):
+        position[axis] = at
+    assume(deep or sorted(viewer.dims.displayed) == [viewer.dims.ndim - 2, viewer.dims.ndim - 1])
+    points.data = [np.array(position)[-count:] / world_ratios(viewer, points)]
+    scene.scene.chosen[Tool.POINTS] = str(points.unique_id)
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        found = [(point.y, point.x) for point in scene.prompts(PromptKind.POINTS).points]
+        if len(shown_points(points)):
+            place = place_of(viewer, points, points.data[0])
+            if scene.on_show == here:
+                np.testing.assert_allclose(found, [scene.pixel(place)], atol=1e-3)
+        elif deep:
+            assert not found or scene.on_show == here
     scene.close()

@@ -1,5 +1,6 @@
 """What of the prompt layers counts for the plane on show."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
@@ -180,3 +181,80 @@ def test_a_mask_layer_of_another_slice_is_left_alone(viewer, binding):
 
     masks = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     assert [layer.translate[0] for layer in masks] == [0, 3]
+
+
+def test_a_pyramid_of_labels_is_a_mask_prompt(viewer, binding):
+    viewer.add_image(np.zeros((3, 40, 50)))
+    viewer.dims.set_current_step(0, 1)
+    binding.model.tool = Tool.MASK
+    full = np.zeros((3, 40, 50), np.uint8)
+    full[1, 5:10, 12:20] = 1
+    layer = viewer.add_labels([full, full[:, ::2, ::2]], multiscale=True, name="pyramid")
+
+    binding.model.labels_layer = str(layer.unique_id)
+
+    assert binding.model.prompts.painted
+    mask = binding.scene.take_shot(binding.model.image, PromptKind.MASK).prompts.masks[0]
+    assert mask.region.box == (5, 12, 10, 20)
+
+
+def test_labels_that_are_not_in_memory_are_read_by_a_run_and_not_before(viewer, binding):
+    reads = []
+
+    def plane(block_info=None):
+        reads.append(block_info[None]["chunk-location"][0])
+        return np.ones(block_info[None]["chunk-shape"], np.uint8)
+
+    chunks = ((1,) * 4, (40,), (50,))
+    lazy = da.map_blocks(plane, chunks=chunks, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
+    viewer.add_image(np.zeros((4, 40, 50)))
+    viewer.dims.set_current_step(0, 2)
+    layer = viewer.add_labels(lazy, name="lazy", visible=False)
+    reads.clear()
+
+    binding.model.tool = Tool.MASK
+    binding.model.labels_layer = str(layer.unique_id)
+
+    assert binding.model.prompts.painted
+    assert not reads
+    shot = binding.scene.take_shot(binding.model.image, PromptKind.MASK)
+    assert shot.prompts.masks[0].region.box == (0, 0, 40, 50)
+    assert set(reads) == {2}
+
+
+def test_prompts_that_enclose_nothing_are_told(viewer, binding, disc, run):
+    viewer.add_image(disc)
+    binding.model.tool = Tool.BOX
+    binding.arm()
+    boxes = viewer.layers["SAM3 boxes"]
+    boxes.add(np.array([[5, 5], [5, 9], [5, 9], [5, 5]]) + 0.2)
+    boxes.add(np.array([[-20, 5], [-20, 9], [-11, 9], [-11, 5]]))
+
+    assert (binding.model.prompts.boxes, binding.model.prompts.outside) == (0, 2)
+    assert "flat or beside the image" in binding.session.availability.reason
+
+    boxes.add(np.array([[8, 18], [8, 42], [32, 42], [32, 18]]))
+    run()
+
+    assert "from 1 box (2 others left out: flat, or beside the image)" in binding.model.message.text
+
+
+def test_clicks_beside_the_image_are_told(viewer, binding, disc):
+    viewer.add_image(disc)
+    binding.arm()
+    viewer.layers["SAM3 points"].add((-7.0, 9.0))
+
+    assert (binding.model.prompts.positive, binding.model.prompts.outside) == (0, 1)
+    assert "beside the image" in binding.session.availability.reason
+
+
+def test_a_point_counts_on_the_channels_that_it_is_drawn_on(viewer, binding):
+    viewer.add_image(np.zeros((3, 4, 40, 50)), axis_labels=("z", "c", "y", "x"))
+    viewer.dims.set_current_step(0, 1)
+    mine = viewer.add_points([[1, 2, 7, 9]], name="mine")
+    binding.model.tool = Tool.POINTS
+    binding.model.points_layer = str(mine.unique_id)
+    for channel in range(4):
+        viewer.dims.set_current_step(1, channel)
+        assert binding.model.prompts.positive == (channel == 2)
+        assert binding.model.prompts.elsewhere == (channel != 2)

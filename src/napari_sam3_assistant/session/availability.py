@@ -80,6 +80,8 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
         return "The prompts are at another position of the other sliders. Go there, or prompt here."
     if model.prompts.elsewhere and kind is not PromptKind.TEXT:
         return "The prompts are on another slice. Go there, or prompt on this slice."
+    if model.prompts.outside and kind is not PromptKind.TEXT:
+        return "The prompts are flat or beside the image. Prompt on the object."
     if kind is PromptKind.POINTS and model.prompts.negative:
         return "All points are negative. Add a positive point on the object."
     return _MISSING[kind]

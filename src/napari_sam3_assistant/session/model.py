@@ -39,7 +39,9 @@ class PromptCounts:
     painted : bool
         Whether a mask is painted on the plane on show.
     elsewhere : int
-        Prompts of this kind on other slices.
+        Prompts of this kind on other slices, or other channels.
+    outside : int
+        Points beside the image, and boxes that enclose no pixel of it.
     most_points : int
         Most clicks on one object and slice of a stack.
     """
@@ -49,6 +51,7 @@ class PromptCounts:
     boxes: int = 0
     painted: bool = False
     elsewhere: int = 0
+    outside: int = 0
     most_points: int = 0
 
 

@@ -15,13 +15,12 @@ from napari_sam3_assistant.session.wording import outcome, prompts_used
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.jobs.job import Job
     from napari_sam3_assistant.session.ahead import Ahead
     from napari_sam3_assistant.session.engine_in_use import EngineInUse
     from napari_sam3_assistant.session.local import LocalInference
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import Message, SessionModel
     from napari_sam3_assistant.session.refine import Seed
     from napari_sam3_assistant.session.running import Running
     from napari_sam3_assistant.session.scene import Scene, Shot
@@ -88,6 +87,7 @@ class SingleRun:
         if kind is PromptKind.TEXT:
             shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
         seed, given = self._seed_for(shot), shot.prompts
+        outside = model.prompts.outside
         if seed is not None:
             shot = replace(shot, prompts=seed.add_to(shot.prompts))
         shot.prompts.check(shot.view.shape)
@@ -108,7 +108,8 @@ class SingleRun:
                 label = seed.label
             recipe = recipe_of(shot, request, result, model.model_folder)
             preview = Preview(shot.target, result, seconds, label, recipe)
-            self._show(given, preview, beside, live=live)
+            used = prompts_used(given.localise(result.region))
+            self._show(outcome(preview, used, outside), preview, beside, live=live)
 
         job = self._engine.job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
@@ -121,16 +122,14 @@ class SingleRun:
         return seed if seed is not None and seed.fits(shot) else None
 
     def _show(
-        self, given: PromptSet, preview: Preview, beside: tuple[Preview, ...], *, live: bool
+        self, said: Message, preview: Preview, beside: tuple[Preview, ...], *, live: bool
     ) -> None:
         result = preview.segmentation
         found = (preview,) if result.objects else ()
         self._undo.record((*beside, *found), amend=live)
         # The message first: where the preview can't be shown, a warning takes its place.
-        used = prompts_used(given.localise(result.region))
-        message = outcome(preview, used)
         gone = [one for one in self._model.previews if one.edited and one not in beside]
         if gone and self._undo.current.seed is None:
-            message = replace(message, text=f"{message.text} {_EDITS_GONE}")
-        self._model.message = message
+            said = replace(said, text=f"{said.text} {_EDITS_GONE}")
+        self._model.message = said
         self._model.show_previews((*beside, preview))

@@ -59,9 +59,11 @@ def prompts_used(prompts: PromptSet) -> str:
     return ", ".join(parts)
 
 
-def outcome(preview: Preview, used: str) -> Message:
-    """Return the status line after a run."""
+def outcome(preview: Preview, used: str, outside: int = 0) -> Message:
+    """Return the status line after a run, given its prompts, and how many it could not use."""
     result = preview.segmentation
+    if outside:
+        used += f" ({counted(outside, 'other')} left out: flat, or beside the image)"
     made = f"in {preview.seconds:.1f} s by {result.engine.title}, from {used}."
     notes = " ".join(result.notes)
     if not result.objects:

@@ -19,6 +19,7 @@ from napari_sam3_assistant.session.disk.room import (
 from napari_sam3_assistant.session.scene import Accepted
 from napari_sam3_assistant.viewer.geometry import (
     World,
+    array_of,
     kept_axes,
     kept_shape,
     layer_transform,
@@ -26,7 +27,6 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
-from napari_sam3_assistant.viewer.masks.layers import array_of
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import Preview
 
 _EDGE = "#f2c744"
@@ -33,8 +33,9 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
         base[kept.index(axis)] = index
+    whole = (preview.target.shape[axes.y], preview.target.shape[axes.x])
     outlines = [
-        _outline(record, base, kept.index(axes.y), kept.index(axes.x))
+        outline_of(record.region, whole, base, (kept.index(axes.y), kept.index(axes.x)))
         for record in segmentation.objects
     ]
     features = {
@@ -85,15 +86,35 @@ def _empty_boxes(viewer: ViewerModel, ndim: int, name: str, transform: dict[str,
     return layer
 
 
-def _outline(
-    record: ObjectRecord, base: npt.NDArray[np.float64], y: int, x: int
+def outline_of(
+    region: Region,
+    whole: tuple[int, int],
+    base: npt.NDArray[np.float64],
+    plane: tuple[int, int],
 ) -> npt.NDArray[np.float64]:
-    region = record.region
+    """Return the corners of a region, shape (4, D).
+
+    They stay within the centres of the outermost pixels: napari's sliders reach as far as all
+    layers do, and stay as they are.
+
+    Parameters
+    ----------
+    region : Region
+        The region.
+    whole : tuple of int
+        Height and width of the plane.
+    base : ndarray, shape (D,), dtype float
+        The position on the other axes.
+    plane : tuple of int
+        Which axes are rows and columns.
+    """
     corners = np.repeat(base[None], 4, axis=0)
-    top, left = region.y0 - 0.5, region.x0 - 0.5
-    bottom, right = region.y1 - 0.5, region.x1 - 0.5
-    corners[:, y] = (top, top, bottom, bottom)
-    corners[:, x] = (left, right, right, left)
+    height, width = whole
+    top, left, bottom, right = np.asarray(region.box) - 0.5
+    top, bottom = max(top, 0.0), min(bottom, height - 1.0)
+    left, right = max(left, 0.0), min(right, width - 1.0)
+    corners[:, plane[0]] = (top, top, bottom, bottom)
+    corners[:, plane[1]] = (left, right, right, left)
     return corners
 
 

@@ -98,7 +98,10 @@ class World:
         shown = self.shown_axes(layer, count)
         hidden = [axis for axis in range(layer.ndim) if axis not in shown]
         inverse = _data_to_world(layer).inverse
-        linear = inverse.linear_matrix * _ratios(self.units_of(layer), layer.units)
+        linear = np.array(inverse.linear_matrix)
+        if self.units is not None:
+            # Its own units, not the layer's: napari slices by what they were when it was placed.
+            linear *= _ratios(self.units_of(layer), inverse.units)
         point = np.asarray(self.point[len(self.point) - layer.ndim :])
         position = np.full(layer.ndim, np.nan)
         position[hidden] = (
@@ -221,6 +224,11 @@ def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
     camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
 
 
+def array_of(layer: Layer) -> Any:  # noqa: ANN401 - arrays of numpy, zarr and others
+    """Return an image's or labels' array, of the largest level if it has several."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
 def transform_of(layer: Layer) -> dict[str, Any]:
     """Return the keyword arguments that put a new layer where another one is."""
     names = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
@@ -274,10 +282,10 @@ def layer_transform(
     channel = axes.channel if has_channel(axes) else None
     count = 1
     if channel is not None:
-        data = layer.data[0] if layer.multiscale else layer.data
-        count = int(data.shape[channel])
+        count = int(array_of(layer).shape[channel])
         start[channel] = (count - 1) / 2
-    whole = moved(transform_of(layer), start)
+    begin = transform_of(layer)
+    whole = {**begin, "translate": begin["translate"] + _shift(layer, axes, start)}
     square, augmented = np.ix_(kept, kept), np.ix_([*kept, layer.ndim], [*kept, layer.ndim])
     scale = np.array(whole["scale"], float)
     if channel is not None:
@@ -297,6 +305,25 @@ def layer_transform(
     return in_units(placed, tuple(units[axis] for axis in kept))
 
 
+def _shift(layer: Layer, axes: ImageAxes, start: Vectors) -> Vectors:
+    """Return by how much a layer is translated of which the data begin at ``start``.
+
+    Where hidden axes are turned into rows and columns, napari draws all slices in one place, and
+    slices by the hidden axes alone: so does this.
+    """
+    shown = [axes.y, axes.x]
+    hidden = [axis for axis in range(layer.ndim) if axis not in shown]
+    whole = _data_to_world(layer)
+    linear, inverse = whole.linear_matrix, whole.inverse.linear_matrix
+    shift = np.zeros(layer.ndim)
+    shift[shown] = linear[np.ix_(shown, shown)] @ start[shown]
+    left = start[hidden] - inverse[np.ix_(hidden, shown)] @ shift[shown]
+    shift[hidden] = np.linalg.lstsq(inverse[np.ix_(hidden, hidden)], left, rcond=None)[0]
+    before = np.asarray(layer.affine.linear_matrix)
+    moved_: Vectors = np.linalg.solve(before, shift)
+    return moved_
+
+
 def _kept_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> Vectors:
     if shear.ndim == 2:
         return shear[np.ix_(kept, kept)]
@@ -314,7 +341,7 @@ def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any
     affine = np.array(transform["affine"], np.float64)
     affine[:-1] *= ratios[:, None]
     changed = {**transform, "affine": affine, "units": tuple(units)}
-    linear = _inner(transform).linear_matrix
+    linear = inner_of(transform).linear_matrix
     if np.ptp(ratios) and np.any(linear - np.diag(np.diag(linear))):
         return changed  # no size of a pixel along each axis says it
     affine[:, :-1] /= ratios
@@ -322,7 +349,7 @@ def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any
     return {**changed, **sizes}
 
 
-def _inner(transform: dict[str, Any]) -> Affine:
+def inner_of(transform: dict[str, Any]) -> Affine:
     """Return what a layer does to its data before its ``affine``."""
     names = ("scale", "translate", "rotate", "shear")
     return Affine(**{name: transform[name] for name in names})
@@ -330,7 +357,7 @@ def _inner(transform: dict[str, Any]) -> Affine:
 
 def moved(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> dict[str, Any]:
     """Return a transform for data that begins at ``first_pixel`` of the layer it was taken of."""
-    begin = _inner(transform)(np.asarray(first_pixel, float))
+    begin = inner_of(transform)(np.asarray(first_pixel, float))
     return {**transform, "translate": np.asarray(begin)}
 
 

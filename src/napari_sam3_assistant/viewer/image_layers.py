@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.rgb import Display
 from napari_sam3_assistant.core.views import ViewChannel, shown_contrast
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.choices import ImageChoice
-from napari_sam3_assistant.viewer.geometry import World
+from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.roles import key_of, role_of
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def axes_on_show(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT
 
 def shape_of(layer: Image) -> tuple[int, ...]:
     """Return the shape of an image layer's array, of the largest level if it has several."""
-    data = layer.data[0] if layer.multiscale else layer.data
-    return tuple(int(size) for size in data.shape)
+    return tuple(int(size) for size in array_of(layer).shape)
 
 
 def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_sam3_assistant.viewer.geometry import inner_of, transform_of
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, role_of, tag
 
 if TYPE_CHECKING:
@@ -36,14 +37,23 @@ def metadata_of(role: Role, preview: Preview) -> dict[str, Any]:
 
 def move_to(layer: Layer, place_: dict[str, Any]) -> None:
     """Give a layer its place in the world, if it is another one than it has."""
+    counted = layer.units != place_["units"]
+    if counted:
+        layer.units = place_["units"]
     if not _alike(layer.affine.affine_matrix, place_["affine"]):
         layer.affine = place_["affine"]
     for name in ("scale", "translate", "rotate", "shear"):
-        if not _alike(getattr(layer, name), place_[name]):
+        # napari slices by the units that a layer had when this was last set.
+        if counted or not _alike(getattr(layer, name), place_[name]):
             setattr(layer, name, place_[name])
-    for name in ("units", "axis_labels"):
-        if getattr(layer, name) != place_[name]:
-            setattr(layer, name, place_[name])
+    if layer.axis_labels != place_["axis_labels"]:
+        layer.axis_labels = place_["axis_labels"]
+    inner = inner_of(transform_of(layer)).affine_matrix, inner_of(place_).affine_matrix
+    if not np.allclose(*inner, rtol=1e-9, atol=1e-9 * np.abs(inner[1]).max()):
+        # Set one after the other napari can mistake a flipped axis for a turned one.
+        layer.rotate, layer.shear = np.eye(layer.ndim), np.zeros_like(place_["shear"])
+        inner = inner_of(transform_of(layer)).affine_matrix, inner[1]
+        layer.affine = place_["affine"] @ inner[1] @ np.linalg.inv(inner[0])
 
 
 def _alike(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:

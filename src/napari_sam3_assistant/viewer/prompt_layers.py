@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
@@ -21,6 +21,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.model import PromptCounts, Target
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
+    array_of,
     layer_transform,
     place,
     to_layer_axes,
@@ -55,6 +56,9 @@ LAYER_TYPES: dict[Role, type[Layer]] = {
 _MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
 BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
 _POINT_SIZE = 12
+_HALF = 0.5 + 1e-3
+_LARGE = 1 << 27
+"""From this many pixels on, painted layers are not looked through at each brush stroke."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +157,7 @@ def _on_plane(layer: Layer, stage: Stage) -> bool:
     """Return whether a painted layer lies on the plane on show."""
     way = DataMap.between(stage.layer, layer, stage.world)
     middle = way(whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
-    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < layer.data.shape))
+    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
 
 
 def whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
@@ -189,19 +193,51 @@ def count(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptCounts:
     if kind is PromptKind.POINTS:
         points, elsewhere = _points(layer, stage)
         positive = sum(point.positive for point in points)
-        return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere)
+        outside = len(layer.data) - elsewhere - len(points)
+        return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere, outside=outside)
     if kind is PromptKind.MASK:
-        painted = bool(_painted(layer, stage).any())
-        return PromptCounts(painted=painted, elsewhere=int(not painted and layer.data.any()))
+        way = DataMap.between(stage.layer, layer, stage.world)
+        painted = is_painted(layer, stage, way, way(whole_position(stage, 0, 0))[0])
+        elsewhere = int(not painted and is_at_hand(layer) and layer.data.any())
+        return PromptCounts(painted=painted, elsewhere=elsewhere)
     regions, elsewhere = _boxes(layer, stage)
-    return PromptCounts(boxes=len(regions), elsewhere=elsewhere)
+    outside = layer.nshapes - elsewhere - len(regions)
+    return PromptCounts(boxes=len(regions), elsewhere=elsewhere, outside=outside)
 
 
-def _on_show(coordinates: npt.NDArray[np.float64], stage: Stage) -> npt.NDArray[np.bool_]:
-    """Return which image coordinates, shape (N, D), lie on the plane on show."""
-    leading = np.round(coordinates[:, list(stage.axes.leading)]).astype(int)
-    same: npt.NDArray[np.bool_] = (leading == np.asarray(stage.plane.leading, int)).all(axis=1)
-    return same
+def is_near(
+    coordinates: npt.NDArray[np.float64], wanted: npt.NDArray[np.number[Any]]
+) -> npt.NDArray[np.bool_]:
+    """Return which positions, shape (N, d), are on slices, shape (d,): all their coordinates.
+
+    A position in the middle between two slices is on both: which one napari has on show while
+    it is clicked is a matter of rounding.
+    """
+    near: npt.NDArray[np.bool_] = (np.abs(coordinates - wanted) <= _HALF).all(axis=1)
+    return near
+
+
+def on_channel(layer: Layer, data: npt.NDArray[np.float64], stage: Stage) -> npt.NDArray[np.bool_]:
+    """Return which positions in a layer's data, shape (N, d), napari shows on this channel.
+
+    Our own layers reach over all channels; others may have the image's channel axis.
+    """
+    axes = stage.axes
+    own = -1 if axes.channel is None or axes.rgb else axes.channel + layer.ndim - stage.layer.ndim
+    if own < 0:
+        return np.ones(len(data), bool)
+    return is_near(data[:, [own]], stage.world.slice_of(layer)[[own]])
+
+
+def _on_show(
+    layer: Layer,
+    data: npt.NDArray[np.float64],
+    coordinates: npt.NDArray[np.float64],
+    stage: Stage,
+) -> npt.NDArray[np.bool_]:
+    """Return which positions lie on the plane on show, given in the layer and in the image."""
+    leading = coordinates[:, list(stage.axes.leading)]
+    return is_near(leading, np.array(stage.plane.leading, int)) & on_channel(layer, data, stage)
 
 
 def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
@@ -209,7 +245,7 @@ def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
     if len(layer.data) == 0:
         return (), 0
     coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
-    on_show = _on_show(coordinates, stage)
+    on_show = _on_show(layer, layer.data, coordinates, stage)
     plane = Region.whole(stage.shape)
     points = tuple(
         PointPrompt(float(row[stage.axes.y]), float(row[stage.axes.x]), is_positive(word))
@@ -225,7 +261,7 @@ def _boxes(layer: Shapes, stage: Stage) -> tuple[list[Region], int]:
     regions, elsewhere = [], 0
     for outline in layer.data:
         corners = way(outline)
-        if not _on_show(corners, stage).all():
+        if not _on_show(layer, outline, corners, stage).all():
             elsewhere += 1
             continue
         inside = region_of(corners, stage)
@@ -252,6 +288,38 @@ def _painted(layer: Labels, stage: Stage) -> npt.NDArray[np.bool_]:
     return np.zeros(stage.shape, bool) if plane is None else plane != 0
 
 
+def is_at_hand(layer: Labels) -> bool:
+    """Return whether a painted layer can be looked through at each brush stroke."""
+    data = layer.data
+    return not layer.multiscale and isinstance(data, np.ndarray) and data.size <= _LARGE
+
+
+def is_painted(layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]) -> bool:
+    """Return whether a layer has values on a plane of an image, as :func:`painted_plane` takes it.
+
+    Where it would take long to find out it is taken to have some; a run finds out.
+    """
+    if not is_at_hand(layer):
+        return _index_of(layer, stage, way, first) is not None
+    plane = painted_plane(layer, stage, way, first)
+    return plane is not None and bool(plane.any())
+
+
+def _index_of(
+    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+) -> tuple[int | slice, ...] | None:
+    """Return the index of a plane of an image in a layer's array; None if it does not reach it."""
+    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    index: list[int | slice] = [slice(None)] * layer.ndim
+    for axis, size in enumerate(array_of(layer).shape):
+        if np.allclose(steps[axis], 0):
+            at = round(float(first[axis]))
+            if not 0 <= at < size:
+                return None
+            index[axis] = at
+    return tuple(index) if sum(isinstance(one, slice) for one in index) == 2 else None
+
+
 def painted_plane(
     layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.generic] | None:
@@ -268,19 +336,12 @@ def painted_plane(
     first : ndarray, shape (d,), dtype float
         Where the plane's first pixel lies in the layer.
     """
-    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
-    plain = {}
-    for axis in range(layer.ndim):
-        if np.allclose(steps[axis], 0):
-            index = round(float(first[axis]))
-            if not 0 <= index < layer.data.shape[axis]:
-                return None
-            plain[axis] = index
-    free = [axis for axis in range(layer.ndim) if axis not in plain]
-    if len(free) != 2:
+    index = _index_of(layer, stage, way, first)
+    if index is None:
         return None
-    cut = tuple(plain.get(axis, slice(None)) for axis in range(layer.ndim))
-    sliced: npt.NDArray[np.generic] = np.asarray(layer.data[cut])
+    sliced: npt.NDArray[np.generic] = np.asarray(array_of(layer)[index])
+    free = [axis for axis, one in enumerate(index) if isinstance(one, slice)]
+    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
     unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
     if sliced.shape == stage.shape and unmoved:
         return sliced

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Shapes
 
+from napari_sam3_assistant.viewer.box_layer import outline_of
 from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
 from napari_sam3_assistant.viewer.placing import add_below_prompts, move_to
 from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
@@ -36,17 +37,16 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
     """
     axes, region = roi.target.axes, roi.region
     kept = kept_axes(axes)
-    outline = np.zeros((4, len(kept)))
+    base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, roi.target.plane.leading, strict=True):
-        outline[:, kept.index(axis)] = index
-    top, left, bottom, right = np.asarray(region.box) - 0.5
-    outline[:, kept.index(axes.y)] = (top, top, bottom, bottom)
-    outline[:, kept.index(axes.x)] = (left, right, right, left)
+        base[kept.index(axis)] = index
+    whole = (roi.target.shape[axes.y], roi.target.shape[axes.x])
+    outline = outline_of(region, whole, base, (kept.index(axes.y), kept.index(axes.x)))
     placed = layer_transform(image, axes, World.of(viewer))
     frames = with_role(viewer.layers, Role.ACTIVE_ROI)
     layer = next((one for one in frames if one.ndim == len(kept) and not len(one.data)), None)
     if layer is None:
-        layer = Shapes(ndim=len(kept), name=NAMES[Role.ACTIVE_ROI])
+        layer = Shapes(ndim=len(kept), name=NAMES[Role.ACTIVE_ROI], **placed)
         layer.metadata.update(tag(Role.ACTIVE_ROI, roi.target.image))
         add_below_prompts(viewer, layer)
     move_to(layer, placed)

@@ -12,9 +12,9 @@ from napari_sam3_assistant.session.masks.model import MaskModel, RightClick
 from napari_sam3_assistant.session.masks.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.viewer.edits import edits_in
-from napari_sam3_assistant.viewer.geometry import World
+from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
-from napari_sam3_assistant.viewer.masks.layers import ViewerMasks, array_of, mask_layers
+from napari_sam3_assistant.viewer.masks.layers import ViewerMasks, mask_layers
 from napari_sam3_assistant.viewer.masks.painting import edit_of_strokes
 from napari_sam3_assistant.viewer.roles import key_of
 

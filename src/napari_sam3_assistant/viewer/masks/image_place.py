@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import kind_of
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
-from napari_sam3_assistant.viewer.geometry import DataMap, World
+from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of
 from napari_sam3_assistant.viewer.image_layers import image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of
 
@@ -129,5 +129,4 @@ def _names(layer: Labels, count: int, image: Image | None = None) -> tuple[str, 
 
 
 def _shape(layer: Labels) -> tuple[int, ...]:
-    array = layer.data[0] if layer.multiscale else layer.data
-    return tuple(int(size) for size in array.shape)
+    return tuple(int(size) for size in array_of(layer).shape)

@@ -22,6 +22,7 @@ from napari_sam3_assistant.session.masks.scene import (
 from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.geometry import (
     World,
+    array_of,
     lie_together,
     moved,
     show_at,
@@ -57,11 +58,6 @@ def mask_layers(viewer: ViewerModel) -> list[Labels]:
         for layer in viewer.layers
         if isinstance(layer, Labels) and role_of(layer) not in _HIDDEN
     ]
-
-
-def array_of(layer: Labels) -> Any:  # noqa: ANN401 - arrays of numpy, zarr and others
-    """Return a layer's array, of the largest level if it has several."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 class ViewerMasks:

@@ -17,10 +17,17 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.model import PromptCounts
-from napari_sam3_assistant.viewer.geometry import DataMap
+from napari_sam3_assistant.viewer.geometry import DataMap, array_of
 from napari_sam3_assistant.viewer.image_layers import shape_of
 from napari_sam3_assistant.viewer.polarity import is_positive, polarity_of
-from napari_sam3_assistant.viewer.prompt_layers import painted_plane, region_of, whole_position
+from napari_sam3_assistant.viewer.prompt_layers import (
+    is_near,
+    is_painted,
+    on_channel,
+    painted_plane,
+    region_of,
+    whole_position,
+)
 from napari_sam3_assistant.viewer.stacks.point_objects import ids_of
 
 if TYPE_CHECKING:
@@ -30,9 +37,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer, Points, Shapes
 
     from napari_sam3_assistant.viewer.prompt_layers import Stage
-
-_LARGE = 1 << 27
-"""From this many pixels on, painted layers are not looked through at each brush stroke."""
 
 
 def collect(
@@ -84,14 +88,23 @@ def count(layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: int) ->
 
 
 def _frames_of(
-    coordinates: npt.NDArray[np.float64], stage: Stage, axis: int
+    layer: Layer,
+    data: npt.NDArray[np.float64],
+    coordinates: npt.NDArray[np.float64],
+    stage: Stage,
+    axis: int,
 ) -> npt.NDArray[np.int64]:
-    """Return the frame of each image coordinate, shape (N,); -1 for those on other stacks."""
-    leading = np.round(coordinates[:, list(stage.axes.leading)]).astype(np.int64)
+    """Return the frame of each position, shape (N,), given in the layer and in the image.
+
+    -1 for those on other stacks.
+    """
+    leading = coordinates[:, list(stage.axes.leading)]
+    on_show = np.array(stage.plane.leading, int)
     own = stage.axes.leading.index(axis)
-    others = [place for place in range(leading.shape[1]) if place != own]
-    here = (leading[:, others] == np.asarray(stage.plane.leading, int)[others]).all(axis=1)
-    frames = leading[:, own]
+    others = [place for place in range(len(on_show)) if place != own]
+    here = is_near(leading[:, others], on_show[others]) & on_channel(layer, data, stage)
+    frames = np.round(leading[:, own]).astype(np.int64)
+    frames[is_near(leading[:, [own]], on_show[[own]])] = on_show[own]
     inside = (frames >= 0) & (frames < shape_of(stage.layer)[axis])
     numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
     return numbers
@@ -101,7 +114,7 @@ def _points(layer: Points, stage: Stage, axis: int) -> tuple[dict[int, PromptSet
     if len(layer.data) == 0:
         return {}, 0
     coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
-    frames = _frames_of(coordinates, stage, axis)
+    frames = _frames_of(layer, layer.data, coordinates, stage, axis)
     plane = Region.whole(stage.shape)
     found: dict[int, PromptSet] = {}
     rows = zip(coordinates, polarity_of(layer), ids_of(layer), frames.tolist(), strict=True)
@@ -122,7 +135,7 @@ def _boxes(
     elsewhere = 0
     for outline in layer.data:
         corners = way(outline)
-        frames = set(_frames_of(corners, stage, axis).tolist())
+        frames = set(_frames_of(layer, outline, corners, stage, axis).tolist())
         frame = frames.pop()
         if frames or frame < 0:
             elsewhere += 1
@@ -151,10 +164,9 @@ def _masks(layer: Labels, stage: Stage, axis: int) -> dict[int, PromptSet]:
 
 
 def _is_painted(layer: Labels, stage: Stage, axis: int) -> bool:
-    if np.prod(layer.data.shape, dtype=float) > _LARGE:
-        # The run finds out.
-        return True
-    return any(bool(plane.any()) for _, plane in _planes(layer, stage, axis))
+    way = DataMap.between(stage.layer, layer, stage.world)
+    firsts = (first for _, first in _firsts(layer, stage, way, axis))
+    return any(is_painted(layer, stage, way, first) for first in firsts)
 
 
 def _planes(
@@ -162,6 +174,16 @@ def _planes(
 ) -> Iterator[tuple[int, npt.NDArray[np.generic]]]:
     """Yield the frames that a painted layer reaches, with its values there, shape (H, W)."""
     way = DataMap.between(stage.layer, layer, stage.world)
+    for frame, first in _firsts(layer, stage, way, axis):
+        plane = painted_plane(layer, stage, way, first)
+        if plane is not None:
+            yield frame, plane
+
+
+def _firsts(
+    layer: Labels, stage: Stage, way: DataMap, axis: int
+) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Yield the frames that a layer reaches, and where in it their first pixels lie."""
     own = stage.axes.leading.index(axis)
     on_show = stage.plane.leading[own]
     length = shape_of(stage.layer)[axis]
@@ -173,8 +195,5 @@ def _planes(
     # Of a thousand frames a layer mostly has one: only this is looked at.
     flat = np.isclose(way.matrix[:, [stage.axes.y, stage.axes.x]], 0).all(axis=1)
     indices = np.round(firsts[:, flat])
-    inside = ((indices >= 0) & (indices < np.array(layer.data.shape)[flat])).all(axis=1)
-    for frame, first in zip(frames[inside].tolist(), firsts[inside], strict=True):
-        plane = painted_plane(layer, stage, way, first)
-        if plane is not None:
-            yield frame, plane
+    inside = ((indices >= 0) & (indices < np.array(array_of(layer).shape)[flat])).all(axis=1)
+    yield from zip(frames[inside].tolist(), firsts[inside], strict=True)
