@@ -116,3 +116,9 @@ def killed():
 def disks():
     """Functions that give a test a full disk, or a folder that nobody may write to."""
     return load_beside("faulty_disks.py")
+
+
+@pytest.fixture(scope="session")
+def hostile_lines():
+    """Return the maker of hostile command lines, and what runs them."""
+    return load_beside("hostile_lines.py")

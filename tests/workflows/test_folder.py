@@ -1,6 +1,9 @@
 """Every image of a folder."""
 
 import csv
+import json
+import os
+import random
 
 import imageio.v3 as iio
 import numpy as np
@@ -245,3 +248,35 @@ def test_an_image_that_the_memory_does_not_hold_costs_itself(engine, request_of,
 
     assert [row.status for row in rows] == ["done", "failed", "done", "done"]
     assert "not enough free memory" in rows[1].message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_notes_of_strangers_never_stop_a_batch(engine, request_of, tmp_path, hostile_lines):
+    output = tmp_path / "out"
+    run(engine, request_of(pattern="img.001.tif"))
+    told = json.loads((output / "img.001_cat_mask.tif.json").read_text("utf-8"))
+    random_ = random.Random(1)
+    for number in range(150):
+        spoilt = hostile_lines.spoil(told, random_)
+        (output / f"stranger{number}.tif").touch()
+        (output / f"stranger{number}.tif.json").write_text(json.dumps(spoilt), "utf-8")
+    os.mkfifo(output / "pipe.tif.json")
+    (output / "deep.tif.json").write_text(f'{{"format": "{told["format"]}", "x": {"[" * 10**5}')
+    os.truncate(output / "stranger0.tif.json", 1 << 30)
+    chunks = output / "labels.zarr"
+    chunks.mkdir()
+    (chunks / "a.json").write_text(json.dumps(told))
+
+    rows = run(engine, request_of(pattern="img*"))
+
+    assert [row.status for row in rows] == ["skipped", "done"]
+
+
+def test_what_lies_beside_the_folder_is_not_read(engine, request_of, tmp_path):
+    tifffile.imwrite(tmp_path / "beside.tif", squares(1))
+
+    for pattern in ("../*", "more/../../*", "*/.."):
+        with pytest.raises(ImageError, match="leads out of the folder"):
+            run(engine, request_of(pattern=pattern))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beside.tif", "in"]

@@ -6,6 +6,8 @@ One module a command.
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
+from napari_sam3_assistant.cli.terminal import printable
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.workflows.folder import NO_MEMORY
 
@@ -38,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Python has none of these where they were closed, and argparse and ours write to them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files that the terminal has no letters for are written with \.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # What it makes of damaged files is in our sentence; its own lines would stand before that.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     parser = argparse.ArgumentParser(
         prog="napari-sam3", description="Segment images without opening a window."
     )
@@ -45,22 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (segment, scan, batch, rerun, track, demo, doctor, download):
         command.add(commands)
-    chosen = parser.parse_args(arguments)
     try:
+        chosen = parser.parse_args(arguments)
         with _stopped_by_the_system():
             return int(chosen.command(chosen))
     except Sam3AssistantError as error:
-        sys.stderr.write(f"napari-sam3: {error}\n")
-        return 2
+        return _told(str(error), 2)
     except OSError as error:
-        sys.stderr.write(f"napari-sam3: {error.filename or 'A file'}: {error.strerror or error}.\n")
-        return 2
+        return _told(f"{error.filename or 'A file'}: {error.strerror or error}.", 2)
     except MemoryError:
-        sys.stderr.write(f"napari-sam3: {NO_MEMORY}\n")
-        return 2
+        return _told(NO_MEMORY, 2)
     except KeyboardInterrupt:
-        sys.stderr.write("napari-sam3: Stopped.\n")
-        return 130
+        return _told("Stopped.", 130)
+
+
+def _told(sentence: str, status: int) -> int:
+    """Write a sentence to standard error, and return the exit status."""
+    sys.stderr.write(f"napari-sam3: {printable(sentence)}\n")
+    return status
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.errors import ExportError, PromptError
+from napari_sam3_assistant.cli.terminal import printable
+from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.api import Segmentation
@@ -33,7 +33,7 @@ def say(line: str) -> None:
         If it can't be printed, such as into a file on a full disk.
     """
     try:
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{printable(line)}\n")
         sys.stdout.flush()
     except OSError as error:
         # What is still in the buffer would be tried again, and fail, when Python ends.
@@ -46,11 +46,19 @@ def say(line: str) -> None:
 
 
 def path_of(text: str) -> Path:
-    """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is."""
+    """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is.
+
+    Raises
+    ------
+    Sam3AssistantError
+        If there is no such user, or no path is written like this.
+    """
+    if not text or "\0" in text:
+        raise Sam3AssistantError(f"'{text}' is no path.", "Give the name of a file or a folder.")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ArgumentTypeError(f"{text}: {error}") from error
+        raise Sam3AssistantError(f"{text}: {error}", "Write the folder out.") from error
 
 
 def numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import path_of, say
 from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.errors import DownloadError
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Fetch the files and say which engine reads them."""
-    token = getpass("Token of your account on huggingface.co: ") if chosen.ask_token else None
+    token = _asked() if chosen.ask_token else None
     with TerminalReporter() as reporter:
         said = api.download(
             chosen.folder,
@@ -55,3 +56,19 @@ def run(chosen: argparse.Namespace) -> int:
     say(said)
     say(str(chosen.folder))
     return 0
+
+
+def _asked() -> str:
+    """Return the token that the user types.
+
+    Raises
+    ------
+    DownloadError
+        If there is nobody to ask, as in a job of a cluster.
+    """
+    try:
+        return getpass("Token of your account on huggingface.co: ")
+    except EOFError as error:
+        raise DownloadError(
+            "The token was not given.", "Type it in a terminal, or put it into HF_TOKEN."
+        ) from error

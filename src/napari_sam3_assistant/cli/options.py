@@ -88,7 +88,7 @@ def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.contrast is not None:
         low, high = numbers(chosen.contrast, (2,), "--contrast")
         contrast = (low, high)
-    plane = chosen.plane and whole_numbers(chosen.plane, (), "--plane")
+    plane = None if chosen.plane is None else whole_numbers(chosen.plane, (), "--plane")
     return {
         "plane": plane,
         "contrast": contrast,

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Progress
 
 
+def printable(text: str) -> str:
+    """Return a text as one line that a terminal only shows: names may hold what it would obey."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 class TerminalReporter:
     """Writes progress to standard error: one line that is written over, and nothing into a file.
 
@@ -35,9 +43,10 @@ class TerminalReporter:
     def report(self, progress: Progress) -> None:
         """Show the progress, where somebody looks on."""
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{progress.message.ljust(self._width)}")
+            message = printable(progress.message)
+            sys.stderr.write(f"\r{message.ljust(self._width)}")
             sys.stderr.flush()
-            self._width = len(progress.message)
+            self._width = len(message)
 
     def check(self) -> None:
         """Go on; Ctrl+C stops the work by itself."""

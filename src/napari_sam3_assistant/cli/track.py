@@ -115,7 +115,7 @@ def run(chosen: argparse.Namespace) -> int:
     image = read_image(chosen.stack, chosen.series)
     for note in image.notes:
         say(note)
-    axis = int(chosen.axis) if re.fullmatch(r"-?\d+", chosen.axis, re.ASCII) else chosen.axis
+    axis = int(chosen.axis) if re.fullmatch(r"-?\d{1,9}", chosen.axis, re.ASCII) else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
         **plane_arguments(chosen),
@@ -123,7 +123,7 @@ def run(chosen: argparse.Namespace) -> int:
         "rgb": image.rgb,
     }
     source = frame_source(image.data, axis, **look)
-    bounds = chosen.frames and whole_numbers(chosen.frames, (2,), "--frames")
+    bounds = None if chosen.frames is None else whole_numbers(chosen.frames, (2,), "--frames")
     with TerminalReporter() as reporter:
         results = api.track(
             image.data,
@@ -232,5 +232,5 @@ def _masks(texts: list[str], frame: int) -> dict[int, Any] | None:
 def _place(text: str, frame: int) -> tuple[int, Path]:
     """Return the frame and the file of a mask."""
     # "C:\mask.tif" is a path, "3:mask.tif" a frame and a path.
-    found = re.fullmatch(r"(\d+):(.*)", text, re.ASCII | re.DOTALL)
+    found = re.fullmatch(r"(\d{1,9}):(.*)", text, re.ASCII | re.DOTALL)
     return (frame, path_of(text)) if found is None else (int(found[1]), path_of(found[2]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explained
-from napari_sam3_assistant.io.sidecar import read_sidecar
+from napari_sam3_assistant.io.sidecar import is_note, read_sidecar
 from napari_sam3_assistant.io.tiff import files_of_set
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     """
     if not source.is_dir():
         raise ImageError(f"There is no folder {source}.", "Check the path.")
+    if ".." in Path(pattern).parts:
+        raise ImageError(
+            f"The pattern '{pattern}' leads out of the folder.", "Name the folder itself as IN."
+        )
     inside = Path(os.path.realpath(output))
     if Path(os.path.realpath(source)) == inside:
         raise ExportError(
@@ -191,13 +195,21 @@ def finished_outputs(output: Path) -> dict[str, list[tuple[Path, Sidecar]]]:
         The folder of the labels.
     """
     finished: dict[str, list[tuple[Path, Sidecar]]] = {}
-    for path in sorted(output.rglob("*.json")):
+    for path in sorted(_notes(output)):
         try:
             note = read_sidecar(path)
         except ExportError:
-            # Somebody else's file.
+            # Damaged, or written by a later version: what it tells of is done again.
             continue
         finished.setdefault(str(note.extra.get("source")), []).append(
             (path.with_name(path.name.removesuffix(".json")), note)
         )
     return finished
+
+
+def _notes(output: Path) -> Iterator[Path]:
+    """Yield the notes in a folder and those below it; zarr folders hold thousands of files."""
+    for folder, below, names in os.walk(output):
+        below[:] = [name for name in below if not name.lower().endswith((".zarr", ".scan"))]
+        paths = (Path(folder, name) for name in names if name.endswith(".json"))
+        yield from filter(is_note, paths)

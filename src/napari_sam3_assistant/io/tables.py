@@ -29,7 +29,11 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     ExportError
         If it can't be written.
     """
-    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_write(path) as draft,
+        # Names that are no text to the system are written with \.
+        draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam3_assistant.core.frames import FrameSource
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.json_values import flag, listed, named, whole
 from napari_sam3_assistant.io.prompt_json import prompts_from_json
 from napari_sam3_assistant.workflows.track import Tracking
 
@@ -62,7 +63,7 @@ class _Run:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        lost, prompts = told["stop_after_lost"], told["prompts"]
+        lost, prompts = told["stop_after_lost"], named(told["prompts"])
         if prompts and told["passes"] is None:
             raise ExportError(
                 "A run of this propagation ended while it took its prompts, and which of them it "
@@ -70,13 +71,29 @@ class _Run:
                 _BY_HAND,
             )
         return cls(
-            {int(frame): prompts_from_json(own) for frame, own in prompts.items()},
-            {int(frame): int(sum_) for frame, sum_ in told["shown"].items()},
-            tuple(range(*map(int, order)) for order in told["passes"] or ()),
-            None if lost is None else int(lost),
-            bool(told["goes_on"]),
-            int(told["frames"]),
+            {_frame(frame): prompts_from_json(named(own)) for frame, own in prompts.items()},
+            {_frame(frame): whole(sum_) for frame, sum_ in named(told["shown"]).items()},
+            tuple(range(*map(whole, listed(order, 3))) for order in listed(told["passes"] or [])),
+            None if lost is None else whole(lost),
+            flag(told["goes_on"]),
+            whole(told["frames"]),
         )
+
+    def check(self, count: int) -> None:
+        """Raise ValueError unless all that it names is on a stack of so many frames."""
+        known = set(range(count))
+        if not (set(self.shown) <= set(self.prompts) <= known):
+            raise ValueError(f"there are {count} frames, and prompts on others")
+        ends = (end for order in self.passes if order for end in (order[0], order[-1]))
+        if not set(ends) <= known:
+            raise ValueError(f"there are {count} frames, and it went through others")
+
+
+def _frame(told: str) -> int:
+    """Return the number of a frame, which is a name in JSON."""
+    if not (told.isascii() and told.isdigit() and len(told) < 10):
+        raise ValueError(f"there is no frame {told[:20]}")
+    return int(told)
 
 
 def checksum_of(labels: npt.NDArray[np.generic]) -> int:
@@ -106,16 +123,19 @@ def rerun_stack(
         If the note is damaged, or has a step that can't be made again.
     """
     try:
-        told = note.extra["propagation"]
-        axis = int(told["axis"])
+        told = named(note.extra["propagation"])
+        frames = FrameSource(view, whole(told["axis"]))
         steps = [
-            int(step["removed"]) if "removed" in step else _Run.read(step) for step in told["steps"]
+            whole(step["removed"]) if "removed" in step else _Run.read(step)
+            for step in map(named, listed(told["steps"]))
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        for step in steps:
+            if isinstance(step, _Run):
+                step.check(len(frames))
+    except (KeyError, TypeError, ValueError, zlib.error) as exc:
         raise ExportError(
             f"The note does not say completely how the labels were propagated ({exc}).", _BY_HAND
         ) from exc
-    frames = FrameSource(view, axis)
     labels = np.zeros((len(frames), *frames.shape), np.uint32)
     made_by: Provenance | None = None
     with Tracking(engine, frames, PredictOptions(note.threshold)) as tracking:
