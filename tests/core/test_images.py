@@ -258,3 +258,24 @@ def test_making_a_source_and_its_key_reads_nothing():
 
     assert computed == []
     assert source.shape == (3, 20, 30)
+
+
+def test_a_plane_that_no_memory_holds_is_refused_before_anything_is_made():
+    asked = []
+
+    class Claims:
+        """What a damaged file of a few bytes may say of itself."""
+
+        shape, dtype = (10**9, 10**9), np.dtype(np.uint8)
+
+        def __getitem__(self, key):
+            asked.append(key)
+            return np.zeros([part.stop - part.start for part in key], np.uint8)
+
+    source = source_of(Claims())
+
+    with pytest.raises(ImageError, match=r"take 1e[+]09 GB") as caught:
+        source.read(PlaneRef())
+    assert "smaller region" in caught.value.hint
+    assert not asked
+    assert source.read(PlaneRef(), Region(5, 5, 9, 8)).shape == (4, 3)

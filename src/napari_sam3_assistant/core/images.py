@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import ImageAxes, guess_axes
 from napari_sam3_assistant.core.contrast import finite_range, sample_windows
@@ -213,9 +214,17 @@ class ImageSource:
         self.check(plane)
         whole = Region.whole(self.plane_shape)
         part = whole if region is None else region.intersect(whole)
+        shape = (*part.shape, self.shape[-1]) if self.axes.rgb else part.shape
         if part.is_empty:
-            colours = (self.shape[-1],) if self.axes.rgb else ()
-            return np.empty((*part.shape, *colours), self.dtype)
+            return np.empty(shape, self.dtype)
+        size, memory = math.prod(shape) * self.dtype.itemsize, psutil.virtual_memory().total
+        if size > memory:
+            # A file of a few bytes may say so of itself; who reads it would find out slowly.
+            raise ImageError(
+                f"{part.shape[0]} x {part.shape[1]} pixels take {size / 1e9:.3g} GB, and the "
+                f"computer has {memory / 1e9:.3g} GB of memory.",
+                "Choose a smaller region, or scan the image tile by tile.",
+            )
         pixels = self._part(plane, part)
         if isinstance(pixels, np.ma.MaskedArray):
             # What is masked is no image: it looks like what is most of it, the background.
