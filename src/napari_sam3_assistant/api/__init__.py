@@ -3,6 +3,7 @@
 Importing this package loads neither Qt nor napari nor torch.
 """
 
+from napari_sam3_assistant.api.edits import finish_edits, take_back_edits, unfinished_edits
 from napari_sam3_assistant.api.engines import EngineInfo, doctor, engines, open_engine
 from napari_sam3_assistant.api.folder import segment_folder
 from napari_sam3_assistant.api.models import compare_devices, download, engine_for
@@ -38,11 +39,14 @@ __all__ = [
     "download",
     "engine_for",
     "engines",
+    "finish_edits",
     "open_engine",
     "rerun",
     "save_tracks",
     "scan",
     "segment",
     "segment_folder",
+    "take_back_edits",
     "track",
+    "unfinished_edits",
 ]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.core.masks.labels import is_writable
+from napari_sam3_assistant.core.masks.runs import spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,10 +30,15 @@ class LazyPlane:
         Number of axes.
     rows, columns : int
         Which of them are the plane's.
+
+    Attributes
+    ----------
+    stored : array-like, shape (h, w)
+        The plane itself.
     """
 
     def __init__(self, plane: LazyArray, ndim: int, rows: int, columns: int) -> None:
-        self._plane = plane
+        self.stored = plane
         self._axes = (rows, columns)
         shape = [1] * ndim
         shape[rows], shape[columns] = plane.shape
@@ -45,19 +52,33 @@ class LazyPlane:
     @property
     def chunks(self) -> tuple[int, ...]:
         """Sides of the pieces in which the plane lies in the file, where it does."""
-        plane: Any = self._plane
+        plane: Any = self.stored
         sides = [1] * self.ndim
         for axis, side in zip(self._axes, plane.chunks, strict=True):
             sides[axis] = side
         return tuple(sides)
+
+    def stored_edit(self, edit: LabelEdit) -> LabelEdit:
+        """Return an edit of this array as one of the plane itself."""
+        changes = edit.changes()
+        pixels = spread(changes.starts, changes.lengths)
+        where = np.unravel_index(pixels, self.shape)
+        height, width = self.stored.shape
+        flat = np.ravel_multi_index([where[axis] for axis in self._axes], (height, width))
+        order = np.argsort(flat, kind="stable")
+        before, after = (
+            np.repeat(one, changes.lengths)[order] for one in (changes.before, changes.after)
+        )
+        stretches = Changes.of_pixels(flat[order], before, after, width)
+        return LabelEdit.of(edit.action, (height, width), stretches, edit.dtype)
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - any NumPy index
         """Return the part under an index of integers and slices, or of one array an axis."""
         full = self._full(key)
         rows, columns = (full[axis] for axis in self._axes)
         if any(isinstance(part, np.ndarray) for part in full):
-            return np.asarray(self._plane[rows, columns])
-        piece = np.asarray(self._plane[_span(rows), _span(columns)])
+            return np.asarray(self.stored[rows, columns])
+        piece = np.asarray(self.stored[_span(rows), _span(columns)])
         upright = piece if self._axes[0] < self._axes[1] else piece.T
         others = [axis for axis in range(self.ndim) if axis not in self._axes]
         kept: list[Any] = list(full)
@@ -76,7 +97,7 @@ class LazyPlane:
             if given.ndim == self.ndim:
                 given = given.squeeze(tuple(set(range(self.ndim)) - set(self._axes)))
             given = given.T if self._axes[0] > self._axes[1] else given
-        plane: Any = self._plane
+        plane: Any = self.stored
         plane[rows, columns] = given
 
     def __array__(

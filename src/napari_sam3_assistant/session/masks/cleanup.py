@@ -233,6 +233,26 @@ class MaskCleanup:
 
         self._jobs.start("Right-click delete", find, write)
 
+    def finish(self) -> None:
+        """Write to its end what was being done to the target when napari was killed.
+
+        Raises
+        ------
+        MaskError
+            If there is nothing, or something else is going on.
+        """
+        self._edits.end_unfinished(forward=True)
+
+    def take_back(self) -> None:
+        """Take back what was being done to the target when napari was killed.
+
+        Raises
+        ------
+        MaskError
+            If there is nothing, or something else is going on.
+        """
+        self._edits.end_unfinished(forward=False)
+
     def undo(self) -> None:
         """Take the last edit of the target back.
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.masks.history import EditHistory
+from napari_sam3_assistant.core.masks.labels import whole
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.edit_journal import folder_of, journals_in, told
 from napari_sam3_assistant.session.masks.steps import Filled, Made, Swapped
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.wording import counted
-from napari_sam3_assistant.workflows.write_edit import write_edit
+from napari_sam3_assistant.workflows.write_edit import end_edit, write_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.delivery import Deliver
     from napari_sam3_assistant.core.masks.history import Step
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.io.edit_journal import JournaledEdit
     from napari_sam3_assistant.session.masks.jobs import MaskJobs
     from napari_sam3_assistant.session.masks.model import MaskModel
     from napari_sam3_assistant.session.masks.scene import MaskScene
@@ -66,6 +69,7 @@ class MaskEdits:
         self._after_stroke: list[Callable[[], None]] = []
         self._after_writing: list[Callable[[], None]] = []
         model.events.stroke.connect(self._on_stroke)
+        model.events.target.connect(self.look)
 
     # -- doing ----------------------------------------------------------------------------
 
@@ -150,6 +154,52 @@ class MaskEdits:
         self.history.forget(key)
         self._collected.discard(key)
         self.tell_history()
+
+    # -- what was stopped half-way --------------------------------------------------------
+
+    def look(self) -> None:
+        """Find out whether an edit of the target was stopped half-way, as by a kill."""
+        found = self._begun()
+        self.model.unfinished = " ".join(told(found[0])) if found else ""
+
+    def end_unfinished(self, *, forward: bool) -> None:
+        """Write what was stopped half-way in the target to its end, or take it back.
+
+        Raises
+        ------
+        MaskError
+            If there is nothing of that kind, or something else is going on.
+        """
+        self._jobs.check_free()
+        key, found = self.model.target, self._begun()
+        if not found:
+            self.look()
+            raise MaskError("Nothing was stopped half-way in these labels.")
+        name, array = self.model.name_of(key), self._scene.freeze(key).array
+
+        def done(written: Written) -> None:
+            # What was changed since is not what these steps began with.
+            self.forget(key)
+            self._show(key, whole(array.shape))
+            if written.problem:
+                raise MaskError(written.problem)
+            did = "Finished" if forward else "Took back"
+            self._jobs.say(f"{did}: {written.edit.action} on “{name}”.", Level.SUCCESS)
+
+        work = partial(end_edit, found[0], forward=forward)
+        end = partial(self._end_writing, self._scene.lock(key))
+        self._jobs.start("Writing the change", work, done, unstoppable=end)
+        self._writing = key
+
+    def _begun(self) -> list[JournaledEdit]:
+        """Return the edits of the target that somebody else has begun and not ended."""
+        key = self.model.target
+        try:
+            array, file = self._scene.freeze(key).array, self._scene.file(key)
+        except MaskError:
+            return []  # there is no target
+        path = folder_of(getattr(array, "stored", array)) or file
+        return [] if path is None else [one for one in journals_in(path) if not one.is_ours]
 
     # -- taking back ----------------------------------------------------------------------
 
@@ -308,6 +358,7 @@ class MaskEdits:
         """Let the user paint again, and do what has waited."""
         unlock()
         self._writing = ""
+        self.look()
         painted, self._painted = self._painted, []
         for where, strokes in painted:
             self.remember(where, strokes)

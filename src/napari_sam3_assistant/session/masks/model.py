@@ -67,6 +67,9 @@ class MaskModel:
         What is going on.
     stroke : bool
         Whether the user holds the mouse button down on the canvas.
+    unfinished : str
+        What was being written into the target when napari was killed, for the user; empty for
+        nothing.
     undo_collected, redo_collected
         What was made, filled or changed last by the tabs that collect, and what was taken back
         last; empty if there is nothing.
@@ -123,6 +126,7 @@ class MaskModel:
     can_undo: bool = False
     can_redo: bool = False
     stroke: bool = False
+    unfinished: str = ""
     undo_collected: str = ""
     redo_collected: str = ""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -155,6 +156,9 @@ class MaskScene(Protocol):
         MaskError
             If there is no such part.
         """
+
+    def file(self, key: str) -> Path | None:
+        """Return the file or folder that a layer was opened from; None if that is not known."""
 
     def place(self, key: str) -> ImagePlace:
         """Return where labels lie in their image."""

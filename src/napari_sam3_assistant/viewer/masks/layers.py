@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,11 @@ class ViewerMasks:
         smaller = tuple(layer.data)[1:] if layer.multiscale else ()
         name = image_name(self.viewer, layer)
         return FrozenLabels(array, layer.name, scale, name, _classes(layer), smaller)
+
+    def file(self, key: str) -> Path | None:
+        """Return the file or folder that a layer was opened from; None if that is not known."""
+        path = self.layer(key).source.path
+        return Path(path) if path else None
 
     def place(self, key: str) -> ImagePlace:
         """Return where labels lie in their image."""

@@ -35,6 +35,7 @@ from napari_sam3_assistant.widgets.mask_operations.operations_group import Opera
 from napari_sam3_assistant.widgets.mask_operations.preview_button import PreviewButton
 from napari_sam3_assistant.widgets.mask_operations.tables import ComponentTable, ValueTable
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks.session import MaskSession
@@ -59,6 +60,7 @@ class CleanupTab(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addLayout(self._choices())
+        layout.addWidget(self._unfinished())
         layout.addLayout(self._buttons())
         layout.addWidget(self._tables(), 1)
         layout.addWidget(OperationsGroup(session))
@@ -101,6 +103,36 @@ class CleanupTab(QWidget):
 
         watch(model, "target layers", self, show)
         return form
+
+    def _unfinished(self) -> QWidget:
+        """Return what is there only while the target has an edit that was stopped half-way."""
+        model, cleanup = self._session.model, self._session.cleanup
+        shown = QWidget()
+        shown.setObjectName("unfinished")
+        what = WrappedLabel()
+        finish = button(
+            model, "Finish", "finish_edit", cleanup.finish, "Write the change to its end"
+        )
+        take_back = button(
+            model,
+            "Take Back",
+            "take_back_edit",
+            cleanup.take_back,
+            "Make the labels what they were before the change",
+        )
+        grid = QGridLayout(shown)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(what, 0, 0, 1, 2)
+        grid.addWidget(finish, 1, 0)
+        grid.addWidget(take_back, 1, 1)
+
+        def show() -> None:
+            what.setText(model.unfinished)
+            shown.setVisible(bool(model.unfinished))
+
+        watch(model, "unfinished", shown, show)
+        return shown
 
     def _buttons(self) -> QGridLayout:
         session, model, cleanup = self._session, self._session.model, self._session.cleanup
