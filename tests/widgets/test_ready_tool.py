@@ -80,6 +80,13 @@ def test_a_layer_that_is_selected_in_napari_stays_selected(open_window, discs):
         user.settle()
         assert user.viewer.layers.selection.active is image
         assert user.combo("image").currentText() == image.name
+        assert user.text_of("hint") == (
+            f"“{image.name}” is selected. Press Create Prompt Layer to go on with prompts."
+        )
+    user.click("create_prompt_layer")
+    assert user.text_of("hint").startswith("Click on one object.")
+    user.click_at(upper, CLICK)
+    assert len(points_of(user, upper).data) == 1
 
 
 def test_after_an_accept_with_the_preview_selected_the_next_click_is_a_prompt(open_window, discs):

@@ -272,6 +272,8 @@ class SessionModel:
         Key of the layer that prompts are taken from; empty for the session's own.
     prompts : PromptCounts
         The prompts that a run would take now.
+    selected_instead : str
+        Name of the layer that is selected, where that is not the one that the chosen tool draws in.
     running : bool
         Whether a run is going.
     progress : JobProgress or None
@@ -351,6 +353,7 @@ class SessionModel:
     shapes_layer: str = ""
     labels_layer: str = ""
     prompts: PromptCounts = field(default_factory=PromptCounts)
+    selected_instead: str = ""
     running: bool = False
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))

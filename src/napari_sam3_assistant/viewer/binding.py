@@ -114,6 +114,7 @@ class Binding(Held):
         self._list_images()
         self._list_prompt_layers()
         self._follow_active()
+        self._note_selected()
         self.session.resume()
 
     def _let_go(self) -> None:
@@ -239,6 +240,7 @@ class Binding(Held):
         reordered.connect(self._list_images)
         edits_in(self.viewer).edited.connect(self._on_edited)
         active.connect(self._follow_active)
+        active.connect(self._note_selected)
         for emitter in dims:
             emitter.connect(self._on_plane)
 
@@ -351,6 +353,13 @@ class Binding(Held):
         if active in image_layers(self.viewer):
             self.model.image = key_of(active)
 
+    def _note_selected(self, event: Event | None = None) -> None:
+        del event
+        active, tool = self.viewer.layers.selection.active, layer_tool(self.model.tool)
+        draws = active is not None and self.scene.drawn_in(self.model.image, tool) is active
+        wanted = bool(self.model.image) and tool is not Tool.TEXT
+        self.model.selected_instead = active.name if active and wanted and not draws else ""
+
     def _on_plane(self, event: Event) -> None:
         del event
         self._list_images()
@@ -451,6 +460,8 @@ class Binding(Held):
         events.tool.connect(self._count_prompts, max_args=0)
         events.task.connect(self._count_prompts, max_args=0)
         events.frame_axis.connect(self._count_prompts, max_args=0)
+        for event in (events.image, events.tool, events.task):
+            event.connect(self._note_selected, max_args=0)
         events.channel_axis.connect(self._on_channel_axis)
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
@@ -477,6 +488,7 @@ class Binding(Held):
     def _on_choice(self, tool: Tool, key: str) -> None:
         self.scene.chosen[tool] = key
         self._count_prompts()
+        self._note_selected()
 
     def _on_next_positive(self, positive: bool) -> None:
         self.scene.set_next_positive(self.model.image, positive=positive)

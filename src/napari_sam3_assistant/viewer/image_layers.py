@@ -94,9 +94,8 @@ def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRe
         at = round(float(position[axis]))
         if not 0 <= at < shape[axis]:
             raise ImageError(
-                f"“{layer.name}” has no plane at {axis_name(layer, axis)} = {at}, where the "
-                "sliders are.",
-                f"Move them to its planes, 0 to {shape[axis] - 1}.",
+                f"The sliders are beyond the image, at {axis_name(layer, axis)} = {at}.",
+                f"Go to 0 to {shape[axis] - 1}.",
             )
         return at
 

@@ -134,12 +134,18 @@ class ViewerScene(ImagesOnShow):
             chosen.select(layer)
         return str(layer.name)
 
+    def drawn_in(self, image: str, tool: Tool) -> Layer | None:
+        """Return the layer that a tool draws in; None where there is none, and for phrases."""
+        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
+        if found is None or role is None:
+            return None
+        return self.prompt_layer(key_of(found), role)
+
     def go_back_to(self, image: str, tool: Tool) -> None:
         """Make the layer active that a tool's prompts are taken from, or the image itself."""
-        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
+        found, role, layer = self.find(image), _ROLE_OF_TOOL.get(tool), self.drawn_in(image, tool)
         if found is None:
             return
-        layer = None if role is None else self.prompt_layer(key_of(found), role)
         with self.at_work() as chosen:
             if layer is not None and role is not None:
                 prompt_layers.get_ready(layer, role)

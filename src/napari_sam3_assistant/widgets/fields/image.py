@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam3_assistant.widgets.allow import allow
 from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.binding import Binding
@@ -32,9 +33,8 @@ class ImageField(QWidget):
         self._combo = ElidedCombo(Qt.TextElideMode.ElideMiddle)
         self._combo.setObjectName("image")
         self._combo.setToolTip("The image to segment. Follows the selected layer.")
-        self._summary = QLabel()
+        self._summary = WrappedLabel()
         self._summary.setObjectName("image_summary")
-        self._summary.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)

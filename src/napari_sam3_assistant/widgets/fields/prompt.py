@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.tasks import Task, Tool, tools_of
 from napari_sam3_assistant.widgets.bind import watch
@@ -14,6 +14,7 @@ from napari_sam3_assistant.widgets.fields.polarity import PolarityButtons
 from napari_sam3_assistant.widgets.fields.stack_objects import ObjectField
 from napari_sam3_assistant.widgets.fields.text import TextField
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.binding import Binding
@@ -47,6 +48,8 @@ _HINTS = {
     (Task.EXEMPLAR, Tool.BOX): "Draw a box around one or more examples, then run.",
 }
 
+_GO_ON = "Press Create Prompt Layer to go on with prompts."
+
 
 class PromptField(QWidget):
     """Tools, polarity, phrase and prompt layer of the chosen task.
@@ -65,9 +68,8 @@ class PromptField(QWidget):
         self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=5, chosen=self._create.arm)
         self._text = TextField(model, guarded(model, binding.session.run))
         self._polarity = PolarityButtons(model)
-        self._hint = QLabel()
+        self._hint = WrappedLabel()
         self._hint.setObjectName("hint")
-        self._hint.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         objects = ObjectField(binding)
@@ -80,7 +82,7 @@ class PromptField(QWidget):
             self._create,
         ):
             layout.addWidget(widget)
-        watch(model, "task tool engine", self, self._show)
+        watch(model, "task tool engine selected_instead", self, self._show)
 
     def _show(self) -> None:
         task, tool = self._model.task, self._model.tool
@@ -97,4 +99,8 @@ class PromptField(QWidget):
             if spec.phrases
             else "Type a short phrase, such as “nucleus”."
         )
-        self._hint.setText(phrases if text else _HINTS[task, tool])
+        other = self._model.selected_instead
+        if text:
+            self._hint.setText(phrases)
+        else:
+            self._hint.setText(f"“{other}” is selected. {_GO_ON}" if other else _HINTS[task, tool])
