@@ -34,9 +34,9 @@ def ome_metadata(axes: Axes) -> dict[str, Any]:
     leading = [axis.length for axis in axes[:-2]]
     places = np.indices(leading).reshape(len(leading), math.prod(leading))
     for number, axis in enumerate(axes):
-        if axis.name not in _SIZES:
-            continue
         time = axis.name == "t"
+        if axis.name not in _SIZES or (time and not axis.unit and axis.scale == 1):
+            continue
         symbol = ome_symbol(axis.unit, time=time) or ("s" if time else "pixel")
         key = _SIZES[axis.name]
         told |= {key: abs(axis.scale), f"{key}Unit": symbol}
