@@ -242,6 +242,8 @@ class Session:
         """
         self.note_edits()
         preview = preview or self.shown_preview()
+        # As it is now, should the user have changed it.
+        preview = next((one for one in self.model.previews if one.slot == preview.slot), preview)
         seed = seed_of(preview, object_id)
         self._scene.clear_prompts(preview.target.image)
         self._undo.push(replace(self._undo.current, prompts=self._scene.prompt_state(), seed=seed))

@@ -379,6 +379,8 @@ class Binding(Held):
 
     def _on_prompts(self, event: Event) -> None:
         if not _is_early(event) and not self.scene.busy:
+            if _is_added(event) and role_of(event.source) is Role.POINTS:
+                self._stack.points_added(event.source, event.data_indices)
             self._count_prompts()
             self._begin_positive()
             self.session.note_prompts()
@@ -497,3 +499,8 @@ class Binding(Held):
 def _is_early(event: Event) -> bool:
     """Return whether a change is still to come: napari tells it before and after."""
     return str(getattr(event, "action", "")).upper().rpartition(".")[2] in _BEFORE
+
+
+def _is_added(event: Event) -> bool:
+    """Return whether points were added, and not moved or removed."""
+    return str(getattr(event, "action", "")).upper().endswith("ADDED")

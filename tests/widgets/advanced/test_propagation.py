@@ -98,6 +98,30 @@ def test_a_scaled_stack_from_the_first_click_to_the_file(
         assert 'PhysicalSizeZ="0.5"' in tiff.ome_metadata
 
 
+def test_a_correcting_click_is_on_the_object_under_it(open_advanced, balls):
+    user = open_advanced(balls, **MICROSCOPE).user
+    begin(user, 7)
+    click_both(user, 7)
+    user.run()
+    assert spin(user, "object_id").value() == 2
+    image, points = user.viewer.layers["image"], user.viewer.layers["SAM3 points"]
+    user.viewer.dims.set_current_step(0, 5)
+    user.viewer.layers.selection.active = points
+    points.mode = "add"
+    user.settle()
+
+    user.click_at(image, (5, *LEFT_BALL))
+    assert points.features["object_id"].tolist() == [1, 2, 1]
+    assert spin(user, "object_id").value() == 1
+    assert user.status.startswith("This click corrects object 1.")
+    user.click("new_object")
+    user.click_at(image, (5, 110, 20))
+    assert points.features["object_id"].tolist() == [1, 2, 1, 3]
+    assert user.status.startswith("This click starts object 3.")
+    user.undo()
+    assert points.features["object_id"].tolist() == [1, 2, 1]
+
+
 def test_correct_on_slice_7_and_propagate_again(open_advanced, balls):
     user = open_advanced(balls, **MICROSCOPE).user
     begin(user, 5)

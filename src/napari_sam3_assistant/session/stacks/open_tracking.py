@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ from napari_sam3_assistant.errors import PromptError
 if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.session.stacks.scene import StackShot
@@ -138,6 +143,30 @@ class OpenTracking:
         """Return what an earlier, stopped propagation left to do in other directions."""
         ways = {order.step for order in orders}
         return tuple(order for order in self.left if order.step not in ways)
+
+
+def on_objects(
+    prompts: Mapping[int, PromptSet], shown: Mapping[int, npt.NDArray[np.uint32]]
+) -> dict[int, PromptSet]:
+    """Return prompts with each click that has no number on the object that is on show under it.
+
+    Parameters
+    ----------
+    prompts : mapping of int to PromptSet
+        By frame; all clicks lie on the frame.
+    shown : mapping of int to ndarray, shape (H, W)
+        The labels of these frames.
+    """
+
+    def placed(point: PointPrompt, labels: npt.NDArray[np.uint32]) -> PointPrompt:
+        under = int(labels[math.floor(point.y + 0.5), math.floor(point.x + 0.5)])
+        free = point.object_id is None and under
+        return replace(point, object_id=under) if free else point
+
+    return {
+        frame: replace(found, points=tuple(placed(one, shown[frame]) for one in found.points))
+        for frame, found in prompts.items()
+    }
 
 
 def _is_new(prompts: PromptSet, tracked: Container[int]) -> bool:

@@ -17,7 +17,7 @@ from napari_sam3_assistant.jobs.handover import Handover
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.availability import availability
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.session.stacks.open_tracking import OpenTracking
+from napari_sam3_assistant.session.stacks.open_tracking import OpenTracking, on_objects
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
 from napari_sam3_assistant.workflows.track import Tracking
@@ -142,7 +142,10 @@ class Propagation:
                 "of the sliders or another image than this.",
                 "Go back there, or press Start 3D Propagation for this one.",
             )
-        new = opened.new_prompts(stack.prompts)
+        taken = opened.new_prompts(stack.prompts)
+        plane = self._scene.stacks.plane
+        shown = {frame: plane(opened.stack.target, frame) for frame in taken}
+        new = on_objects(taken, shown)
         span = self._span()
         if new:
             check_prompts(spec, new, stack.frames)
@@ -151,8 +154,7 @@ class Propagation:
             spans = [] if opened.left else [replace(span, start=stack.frame)]
         for one in spans:
             one.within(len(stack.frames))
-        shown = {frame: self._scene.stacks.plane(opened.stack.target, frame) for frame in new}
-        return self._run(opened, new, shown, spans)
+        return self._run(opened, new, shown, spans, taken)
 
     def remove(self, object_id: int) -> Job:
         """Forget an object, and take it out of the labels and the table.
@@ -255,8 +257,12 @@ class Propagation:
         prompts: Mapping[int, PromptSet],
         shown: Mapping[int, npt.NDArray[np.uint32]],
         spans: Sequence[Span],
+        taken: Mapping[int, PromptSet] | None = None,
     ) -> Job:
-        """Run a propagation; without spans, what an earlier one has left to do."""
+        """Run a propagation; without spans, what an earlier one has left to do.
+
+        ``taken`` are the prompts as the user has drawn them, by default the same.
+        """
         handover, tracking, left = Handover(_ON_THE_WAY), opened.tracking, opened.left
         lost = self._model.stop_after_lost or None
 
@@ -276,7 +282,7 @@ class Propagation:
         def show(item: tuple[range, ...] | FrameResult) -> None:
             if isinstance(item, tuple):
                 opened.left = item
-                opened.note(prompts)
+                opened.note(prompts if taken is None else taken)
                 if self.recipe is not None:
                     self.recipe.planned(item)
                 return

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.tasks import Task, Tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.model import Message
 from napari_sam3_assistant.session.stacks.values import FramePlace
+from napari_sam3_assistant.viewer.polarity import is_positive, polarity_of
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.stacks import point_objects
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Labels, Layer, Points
 
     from napari_sam3_assistant.session.model import PromptCounts, ResultRow, SessionModel
@@ -35,7 +39,8 @@ class StackBinding:
         self._model = model
         self._scene = scene
         self._session = session
-        model.events.object_id.connect(self.arm_points, max_args=0)
+        self._wants_new = False
+        model.events.object_id.connect(self._on_object_id, max_args=0)
         model.events.task.connect(self.arm_points, max_args=0)
         model.events.tool.connect(self.arm_points, max_args=0)
         model.events.image.connect(self._on_image, max_args=0)
@@ -73,10 +78,50 @@ class StackBinding:
             self._scene.stacks.arm_points(self._model.image, self._model.object_id)
 
     def new_object(self) -> None:
-        """Choose a number for the next click that no object has."""
+        """Choose a number for the next click that no object has, wherever it is."""
         model = self._model
         clicked = self._scene.stacks.clicked_objects(model.image)
         model.object_id = max([0, *model.tracked, *clicked]) + 1
+        self._wants_new = True
+
+    def _on_object_id(self) -> None:
+        self._wants_new = False
+        self.arm_points()
+
+    def points_added(self, layer: Points, indices: Iterable[int]) -> None:
+        """Put clicks on the propagated labels on the objects under them, and say so.
+
+        On the background a click is on the chosen object. After New Object the next positive
+        click is on a new one, also where there is another: so one is split.
+
+        Parameters
+        ----------
+        layer : Points
+            Our points layer.
+        indices : iterable of int
+            Which points are new; negative ones count from the end.
+        """
+        model, stack = self._model, self._model.propagated
+        wants_new, self._wants_new = self._wants_new, False
+        chosen = [int(index) % len(layer.data) for index in indices if len(layer.data)]
+        if model.task is not Task.VIDEO or stack is None or not chosen:
+            return
+        under = self._scene.stacks.objects_under(stack, layer, chosen)
+        words = polarity_of(layer)
+        objects = {}
+        for point, here in zip(chosen, under, strict=True):
+            if here is None:
+                continue
+            starts = wants_new and is_positive(words[point])
+            objects[point] = here if here and not starts else model.object_id
+            known = objects[point] in model.tracked or not model.can_continue
+            said = _said(objects[point], here, known=known)
+            hint = " Press Propagate Existing Session to apply it." if model.can_continue else ""
+            model.message = Message(f"{said}{hint}")
+        if objects:
+            with self._scene.at_work():
+                point_objects.set_ids(layer, objects)
+            model.object_id = objects[max(objects)]
 
     def follow_points(self, layer: Points) -> None:
         """Take note of the object of the next click."""
@@ -110,3 +155,17 @@ class StackBinding:
             on_show = None
         here = (row for row in rows if row.preview.target.plane.leading == on_show)
         return next(here, rows[0] if rows else None)
+
+
+def _said(object_id: int, under: int, *, known: bool) -> str:
+    """Return the sentence on which object a click is on, given the one under it."""
+    if object_id == under:
+        return f"This click corrects object {object_id}."
+    if under:
+        return f"This click starts object {object_id} in the pixels of object {under}."
+    if known:
+        return (
+            f"No object is under this click: it is on object {object_id}, as chosen in Object. "
+            "For another object press New Object before the click."
+        )
+    return f"This click starts object {object_id}."

@@ -10,6 +10,8 @@ import numpy as np
 from napari_sam3_assistant.viewer.polarity import set_features
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Points
 
 OBJECT_ID = "object_id"
@@ -51,6 +53,24 @@ def ids_of(layer: Points) -> list[int | None]:
     if OBJECT_ID not in layer.features:
         return [None] * len(layer.data)
     return [_number(value) for value in layer.features[OBJECT_ID]]
+
+
+def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
+    """Put points on other objects.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    objects : mapping of int to int
+        By point, the object.
+    """
+    features = layer.features.copy()
+    ids = [object_id or 1 for object_id in ids_of(layer)]
+    for point, object_id in objects.items():
+        ids[point] = object_id
+    features[OBJECT_ID] = ids
+    set_features(layer, features)
 
 
 def show_numbers(layer: Points, *, shown: bool) -> None:

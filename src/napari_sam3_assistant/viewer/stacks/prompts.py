@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,33 @@ def _frames_of(
     inside = (frames >= 0) & (frames < shape_of(stage.layer)[axis])
     numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
     return numbers
+
+
+def pixels_of(
+    layer: Points, chosen: Sequence[int], stage: Stage, axis: int
+) -> list[tuple[int, int, int] | None]:
+    """Return frame, row and column of points; None for those that lie elsewhere.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    chosen : sequence of int
+        Which of its points.
+    stage : Stage
+        The image and the plane on show.
+    axis : int
+        Number of the array's axis that the frames lie along.
+    """
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data[list(chosen)])
+    frames, plane = _frames_of(coordinates, stage, axis), Region.whole(stage.shape)
+    places = coordinates[:, [stage.axes.y, stage.axes.x]].tolist()
+    return [
+        (frame, math.floor(y + 0.5), math.floor(x + 0.5))
+        if frame >= 0 and plane.holds(y, x)
+        else None
+        for frame, (y, x) in zip(frames.tolist(), places, strict=True)
+    ]
 
 
 def _points(layer: Points, stage: Stage, axis: int) -> tuple[dict[int, PromptSet], int]:

@@ -22,7 +22,7 @@ from napari_sam3_assistant.viewer.stacks import point_objects, prompts, propagat
 from napari_sam3_assistant.viewer.stacks.propagated_layers import FrameWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     from napari.layers import Labels, Layer, Points
@@ -151,6 +151,37 @@ class ViewerStacks:
         layer = self._existing(stack)
         window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
+
+    def objects_under(
+        self, stack: StackTarget, points: Points, chosen: Sequence[int]
+    ) -> list[int | None]:
+        """Return the objects under points, as the propagated labels show them.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was propagated.
+        points : Points
+            The layer.
+        chosen : sequence of int
+            Which of its points.
+
+        Returns
+        -------
+        list of int or None
+            0 for the background, None where the point is not on the stack.
+        """
+        layer, stage = self._layer(stack), self._scene.stage(stack.target.image)
+        if layer is None or StackTarget(stage.target, stack.axis).at(0) != stack.at(0):
+            return [None] * len(chosen)
+        window = self._window(stack)
+
+        def under(frame: int, y: int, x: int) -> int:
+            key = window.key(frame, (slice(y, y + 1), slice(x, x + 1)))
+            return int(np.asarray(layer.data[key]).item())
+
+        found = prompts.pixels_of(points, chosen, stage, stack.axis)
+        return [None if place is None else under(*place) for place in found]
 
     def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
         """Take an object out of the labels, given its bounding box on each frame."""

@@ -32,13 +32,13 @@ class ObjectField(QWidget):
         number.setObjectName("object_id")
         number.setRange(1, _MOST)
         number.setToolTip(
-            "The object that the next click is on: its value in the labels. Clicks with the "
-            "number of an object that was found correct it."
+            "The object that the next click is on: its value in the labels. A click on an object "
+            "that was found corrects that one, whatever the number is."
         )
         bind_value(model, "object_id", number, number.valueChanged, number.value, number.setValue)
         new = QPushButton("New Object")
         new.setObjectName("new_object")
-        new.setToolTip("Let the next click be on a new object")
+        new.setToolTip("Let the next click be on a new object, also in the pixels of another")
         new.clicked.connect(guarded(model, binding.new_object))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
