@@ -17,7 +17,7 @@ def arrays(stack, kind, folder):
         np.save(folder / "stack.npy", stack)
         return np.load(folder / "stack.npy", mmap_mode="r+")
     made = zarr.create_array(
-        str(folder / "stack.zarr"), shape=stack.shape, chunks=(1, 16, 16), dtype=stack.dtype
+        str(folder / "stack.zarr"), shape=stack.shape, chunks=(16,) * stack.ndim, dtype=stack.dtype
     )
     made[:] = stack
     return made
@@ -62,6 +62,23 @@ def test_the_plane_that_was_written_while_another_one_was_on_show(
     viewer.dims.set_current_step(0, 0)
     found = run().segmentation.labels
 
+    np.testing.assert_array_equal(found, api.segment(other, points=[CLICK]).labels)
+
+
+def test_a_plane_that_no_slider_moves_and_another_part_of_it_in_view(
+    viewer, binding, run, disc, tmp_path
+):
+    image = viewer.add_image(arrays(disc, "zarr", tmp_path), contrast_limits=(0, 255))
+    viewer.add_labels(np.zeros((5, 48, 64), int))
+    binding.arm()
+    viewer.layers["SAM3 points"].add(CLICK)
+    run()
+    viewer.dims.set_current_step(0, 3)
+    image.corner_pixels = np.array([[5, 5], [20, 20]])  # as when the user moves the picture
+    image.data[:] = other = np.roll(disc, (8, 12), (0, 1))
+    image.refresh()
+
+    found = run().segmentation.labels
     np.testing.assert_array_equal(found, api.segment(other, points=[CLICK]).labels)
 
 

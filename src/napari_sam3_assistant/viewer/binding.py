@@ -256,7 +256,7 @@ class Binding(Held):
             layer.events.set_data.connect(self._on_drawn)
             layer.events.projection_mode.connect(self._list_images)
             layer.events.visible.connect(self._on_image_visible)
-            self.scene.sources.drawn(layer, self.viewer.dims)
+            self.scene.sources.drawn(self.viewer, layer)
             return
         if role_of(layer) is None and self.model.image:
             prompt_layers.adopt(layer, self._image_key())
@@ -371,7 +371,7 @@ class Binding(Held):
         self._on_previews()
 
     def _on_drawn(self, event: Event) -> None:
-        self.scene.sources.drawn(event.source, self.viewer.dims)
+        self.scene.sources.drawn(self.viewer, event.source)
 
     def _on_image_visible(self, event: Event) -> None:
         if not event.source.visible:

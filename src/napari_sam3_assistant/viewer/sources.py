@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.roles import key_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari.components import Dims
+    from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
@@ -66,9 +67,9 @@ class Sources:
         self._views.pop(key, None)
         self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
 
-    def drawn(self, layer: Image, dims: Dims) -> None:
+    def drawn(self, viewer: ViewerModel, layer: Image) -> None:
         """Take note that napari has drawn a layer again."""
-        key, view = key_of(layer), _view_of(layer, dims)
+        key, view = key_of(layer), _view_of(viewer, layer)
         before, self._views[key] = self._views.get(key), view
         for (one, _), known in list(self._known.items()):
             if one == key:
@@ -116,16 +117,17 @@ class _Known:
         return zlib.crc32(rows.data)
 
 
-def _view_of(layer: Image, dims: Dims) -> tuple[object, ...]:
+def _view_of(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
     """Return all of a view for which napari draws a layer again, where it is another one."""
+    dims, world, own = viewer.dims, World.of(viewer), slice(-layer.ndim, None)
     return (
-        dims.point,
-        dims.order,
         dims.ndisplay,
-        dims.margin_left,
-        dims.margin_right,
+        world.shown_axes(layer, dims.ndisplay),
+        # The sliders of axes that it does not have, and the pixels in view, change nothing.
+        world.slice_of(layer, dims.ndisplay).tobytes(),
+        dims.margin_left[own],
+        dims.margin_right[own],
         str(layer.projection_mode),
-        layer.corner_pixels.tobytes(),
-        layer.data_level,
-        *(layer.data_to_world(corner) for corner in np.eye(layer.ndim)),
+        world.matrix(layer).tobytes(),
+        (layer.data_level, layer.corner_pixels.tobytes()) if layer.multiscale else None,
     )
