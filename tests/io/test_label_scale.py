@@ -95,6 +95,37 @@ def test_the_resolution_of_a_print_is_no_scale(tmp_path):
     assert [axis.scale for axis in read_image(tmp_path / "a.tif").axes] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("resolution", "unit"), [((20_000, 40_000), "CENTIMETER"), ((50_800, 101_600), "INCH")]
+)
+def test_the_resolution_of_a_slide_is_a_scale(tmp_path, resolution, unit):
+    pixels = np.zeros((4, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, resolution=resolution, resolutionunit=unit)
+
+    y, x = read_image(tmp_path / "a.tif").axes
+
+    assert (y.unit, x.unit) == ("micrometer", "micrometer")
+    assert (y.scale, x.scale) == (pytest.approx(0.25), pytest.approx(0.5))
+
+
+def test_the_origin_and_the_units_of_imagej(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros((3, 4, 5), np.uint16),
+        imagej=True,
+        resolution=(4, 2),
+        metadata={
+            "axes": "ZYX", "spacing": -2.0, "unit": "inch", "zunit": "\\u00B5m", "xorigin": 10.0,
+        },
+    )  # fmt: skip
+
+    z, y, x = read_image(tmp_path / "a.tif").axes
+
+    assert (z.scale, z.unit) == (2.0, "micrometer")
+    assert (y.scale, y.unit, y.origin) == (0.5, "inch", 0.0)
+    assert (x.scale, x.unit, x.origin) == (0.25, "inch", -2.5)
+
+
 def test_colours_stored_by_planes_keep_their_scale(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.ome.tif",

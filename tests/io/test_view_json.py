@@ -6,6 +6,7 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ImageError
@@ -26,6 +27,21 @@ def test_the_same_picture_comes_back(told, tmp_path):
     view = view_from_json(told, tmp_path)
 
     np.testing.assert_array_equal(view.rgb()[..., 0], np.load(tmp_path / "a.npy")[1])
+
+
+def test_an_image_that_is_not_the_main_one_of_its_file(tmp_path):
+    """napari reads the first image of a file, and the note of the window does not say which."""
+    small, large = (np.full(shape, shape[0], np.uint8) for shape in ((9, 8), (30, 44)))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(small, metadata=None)
+        writer.write(large, metadata=None)
+    for pixels, series in ((small, None), (large, None), (large, 1), (small, 0)):
+        view = view_of_array(pixels)
+        paths = {view.channels[0].source.token: tmp_path / "a.tif"}
+
+        again = view_from_json(view_to_json(view, paths, tmp_path, series), tmp_path)
+
+        np.testing.assert_array_equal(again.rgb()[..., 0], pixels)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def told_by_tifffile(path):
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
-    plane = next(iter(pixels.get("Plane", [{}])))
+    planes = pixels.get("Plane", {})
+    plane = planes[0] if isinstance(planes, list) else planes
     found = {}
     for name, length in zip(series.axes, series.shape, strict=True):
         size, place = ("TimeIncrement", "DeltaT") if name == "T" else (
@@ -67,9 +69,11 @@ def test_each_axis_of_a_tiff_keeps_its_own_values(batch, tmp_path):
     }
 
 
-def test_images_that_are_stored_x_first_are_not_turned(batch, tmp_path):
-    group = zarr.open_group(str(tmp_path / "in" / "a.zarr"), mode="w", zarr_format=2)
+def write_x_first(path):
+    """Write an image stored x, y, z, with a bright square at the low end of x and y."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
     data = np.zeros((50, 40, 4), np.uint8)
+    data[3:23, 5:13] = 200
     group.create_array("0", data=data)
     group.attrs["multiscales"] = [
         {
@@ -78,17 +82,54 @@ def test_images_that_are_stored_x_first_are_not_turned(batch, tmp_path):
             "datasets": [
                 {
                     "path": "0",
-                    "coordinateTransformations": [{"type": "scale", "scale": [0.25, 0.5, 2.0]}],
+                    "coordinateTransformations": [
+                        {"type": "scale", "scale": [0.25, 0.5, 2.0]},
+                        {"type": "translation", "translation": [7.0, 8.0, 9.0]},
+                    ],
                 }
             ],
         }
     ]
 
+
+def test_images_that_are_stored_x_first_are_not_turned(batch, tmp_path):
+    write_x_first(tmp_path / "in" / "a.zarr")
+
     assert told_by_tifffile(batch(".tif")) == {
-        "z": (4, 2.0, "µm", 0.0),
-        "y": (40, 0.5, "µm", 0.0),
-        "x": (50, 0.25, "µm", 0.0),
+        "z": (4, 2.0, "µm", 9.0),
+        "y": (40, 0.5, "µm", 8.0),
+        "x": (50, 0.25, "µm", 7.0),
     }
+
+
+@pytest.mark.parametrize("command", ["scan", "track", "segment"])
+def test_the_other_commands_say_the_same(tmp_path, command):
+    write_x_first(tmp_path / "a.zarr")
+    output = tmp_path / ("labels.tif" if command == "segment" else "labels.zarr")
+    plane = ["--axis", "z"] if command == "track" else ["--plane", "1"]
+
+    arguments = [command, str(tmp_path / "a.zarr"), "-o", str(output), *plane]
+    assert main([*arguments, "--text", "bright"]) == 0
+
+    if command == "segment":
+        told = told_by_tifffile(output)
+        assert told == {"y": (40, 0.5, "µm", 8.0), "x": (50, 0.25, "µm", 7.0)}
+        order, values = "yx", tifffile.imread(output)
+    else:
+        (node,) = Reader(parse_url(output, mode="r"))()
+        order = "".join(axis["name"] for axis in node.metadata["axes"])
+        scale, moved = node.metadata["coordinateTransformations"][0]
+        values = np.asarray(node.data[0])
+        found = {
+            name: (values.shape[number], scale["scale"][number], moved["translation"][number])
+            for number, name in enumerate(order)
+        }
+        assert found["y"] == (40, 0.5, 8.0)
+        assert found["x"] == (50, 0.25, 7.0)
+        assert found.get("z", (4, 2.0, 9.0)) == (4, 2.0, 9.0)
+    places = dict(zip(order, np.nonzero(values), strict=True))
+    assert (places["y"].min(), places["y"].max()) == (5, 12)
+    assert (places["x"].min(), places["x"].max()) == (3, 22)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
