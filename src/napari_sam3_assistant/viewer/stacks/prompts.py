@@ -127,8 +127,9 @@ def pixels_of(
     axis : int
         Number of the array's axis that the frames lie along.
     """
-    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data[list(chosen)])
-    frames, plane = _frames_of(coordinates, stage, axis), Region.whole(stage.shape)
+    data, plane = layer.data[list(chosen)], Region.whole(stage.shape)
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(data)
+    frames = _frames_of(layer, data, coordinates, stage, axis)
     places = coordinates[:, [stage.axes.y, stage.axes.x]].tolist()
     return [
         (frame, math.floor(y + 0.5), math.floor(x + 0.5))
