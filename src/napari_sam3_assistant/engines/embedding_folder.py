@@ -83,13 +83,14 @@ class EmbeddingFolder:
         try:
             with safe_open(file, framework="pt") as opened:
                 about = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+                # Copies: what is mapped from the file would change with it, or end the program.
+                tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - not a mapping
             if about.get("format") == _FORMAT and about.get("sum") == _checksum(tensors):
                 # The time of use, for the order in which files go.
                 os.utime(file)
                 return (int(about["height"]), int(about["width"])), tensors
             logger.warning("%s is not what was written; it is removed.", file)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             logger.warning("%s can't be read (%s); it is removed.", file, error)
         with suppress(OSError):
             file.unlink()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+_SOUND_FILE = "audio_tokenizer_config.json"
 BPE_FILES = ("bpe_simple_vocab_16e6.txt.gz", "merges.txt.gz", "merges.txt")
 _MODEL_TYPE = "sam3_video"
 _TRANSFORMERS_PREFIXES = ("detector_model.", "tracker_model.", "tracker_neck.")
@@ -178,6 +179,18 @@ def _configuration(folder: Path) -> Iterator[Finding]:
     for name in CONFIG_FILES:
         if name not in absent:
             yield _json_file(folder / name)
+    if (folder / _SOUND_FILE).is_file():
+        yield _of_sound(_SOUND_FILE)
+
+
+def _of_sound(name: str) -> Finding:
+    """Return what is said of a part that SAM 3 has not: transformers would ask a hub for it."""
+    return Finding(
+        False,
+        f"{name} names a part for sound, which SAM 3 has not.",
+        "Choose the folder of facebook/sam3.",
+        _FOR_TRANSFORMERS,
+    )
 
 
 def _json_file(file: Path) -> Finding:
@@ -187,6 +200,8 @@ def _json_file(file: Path) -> Finding:
         content = read_settings(file)
     except CheckpointInvalid as exc:
         return Finding(False, exc.message, again, _FOR_TRANSFORMERS)
+    if "audio_tokenizer" in content:
+        return _of_sound(file.name)
     if file.name == "config.json" and content.get("model_type") != _MODEL_TYPE:
         return Finding(
             False,
