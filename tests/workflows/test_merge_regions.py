@@ -68,10 +68,25 @@ def test_a_folder_that_vanishes_meanwhile_leaves_no_half_labels(tmp_path):
     class Reporter(NullReporter):
         def report(self, progress):
             if progress.message == "Merging region 2":
-                shutil.rmtree(tmp_path)
+                # The thread that writes makes folders anew meanwhile.
+                shutil.rmtree(tmp_path, ignore_errors=True)
 
     request = MergeRequest(PARTS, axes_of((300, 300)), tmp_path / "b.zarr")
     with pytest.raises(ExportError, match=r"vanished|No such file"):
         list(merge_regions(request, Reporter()))
 
     assert not (tmp_path / "b.zarr").exists()
+
+
+def test_a_name_that_somebody_takes_meanwhile_is_left_to_them(tmp_path):
+    class Reporter(NullReporter):
+        def report(self, progress):
+            (tmp_path / "b.zarr").mkdir(exist_ok=True)
+            (tmp_path / "b.zarr" / "theirs").touch()
+
+    request = MergeRequest(PARTS, axes_of((4, 5)), tmp_path / "b.zarr")
+    (path,) = merge_regions(request, Reporter())
+
+    assert path == tmp_path / "b_02.zarr"
+    assert read_image(path).data.shape == (4, 5)
+    assert [entry.name for entry in (tmp_path / "b.zarr").iterdir()] == ["theirs"]

@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, NameTaken
 from napari_sam3_assistant.io.atomic import explained, give_name
 from napari_sam3_assistant.io.drafts import draft_folder
+from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.ome_zarr_labels import check_there
 from napari_sam3_assistant.io.sidecar import without_note
@@ -51,6 +52,7 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
 
     Ids are numbered on from one region to the next. Where regions overlap, the later result is on
     top. Only the regions are written, so a plane of any size takes the memory of one region.
+    Where somebody else takes the name meanwhile, it is ``name_02``, ``name_03``, ...
 
     Parameters
     ----------
@@ -83,6 +85,10 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
         reporter.check()
         with explained(output):
             check_there(draft)
-            with without_note(output):
-                give_name(draft, output)
+            output = save_under_free_name(output, lambda name: _named(draft, name))
     yield output
+
+
+def _named(draft: Path, name: Path) -> None:
+    with without_note(name):
+        give_name(draft, name)
