@@ -87,3 +87,18 @@ def test_what_is_not_as_it_was_is_told(source, tmp_path, capsys):
 def test_files_that_are_no_notes(source, capsys):
     assert main(["rerun", str(source / "a.tif")]) == 2
     assert "does not say" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [r"\\host\share\sam3", "//host/share/sam3"])
+def test_a_note_does_not_send_to_a_model_on_another_computer(source, tmp_path, capsys, place):
+    batch = ["batch", str(source), str(tmp_path / "out"), "--box", "15,5,45,35"]
+    assert main([*batch, "--pattern", "a.tif"]) == 0
+    note = tmp_path / "out" / "a_mask.tif.json"
+    told = json.loads(note.read_text("utf-8"))
+    told["engine"]["model_folder"] = place
+    note.write_text(json.dumps(told), "utf-8")
+    capsys.readouterr()
+
+    assert main(["rerun", str(note)]) == 2
+
+    assert "not opened unasked" in capsys.readouterr().err

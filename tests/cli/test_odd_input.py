@@ -1,5 +1,6 @@
 """What a hasty user types, and what the system does meanwhile: a sentence, and nothing is lost."""
 
+import csv
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.io.images import read_image
@@ -133,6 +135,52 @@ def test_links_to_nowhere_in_a_folder_are_told(folder, capsys):
     assert "loop.tif - bright objects: failed. There is no file" in said
     assert "nowhere.tif - bright objects: failed. There is no file" in said
     assert "2 done, 0 skipped, 2 failed" in said
+
+
+@pytest.fixture
+def damaged(folder):
+    """Return the name of a stack of seven frames of which the sixth can't be read."""
+    frames = np.repeat(np.load("stack.npy")[:1], 7, axis=0).astype(np.uint16) * 200
+    zarr.create_array("damaged.zarr", data=frames, chunks=(1, 60, 80), zarr_format=2)
+    (folder / "damaged.zarr" / "5.0.0").write_bytes(b"no chunk")
+    return "damaged.zarr"
+
+
+def test_a_damaged_chunk_ends_its_direction_and_what_is_done_stays(damaged, capsys):
+    command = (
+        "track",
+        damaged,
+        "--frame",
+        "3",
+        "--point",
+        "30,20",
+        "-o",
+        "b.tif",
+        "--csv",
+        "b.csv",
+    )
+
+    assert main(command) == 2
+
+    told = capsys.readouterr()
+    assert told.err.startswith("napari-sam3: ")
+    assert told.err.count("\n") == 1
+    assert "on 5 frames" in told.out
+    found = [bool(plane.any()) for plane in tifffile.imread("b.tif")]
+    assert found == [True] * 5 + [False] * 2
+    with open("b.csv", newline="") as table:
+        assert sorted(row["frame"] for row in csv.DictReader(table)) == list("01234")
+    # The note makes the same again, with the same fault.
+    assert main(["rerun", "b.tif.json"]) == 0
+    np.testing.assert_array_equal(tifffile.imread("b_02.tif"), tifffile.imread("b.tif"))
+
+
+def test_a_damaged_chunk_costs_a_batch_its_image_only(damaged, capsys):
+    assert main(["batch", ".", "out", *TEXT, "--pattern", "[ad]*"]) == 1
+
+    said = capsys.readouterr().out
+    assert "damaged.zarr - bright objects: failed. " in said
+    assert "1 done, 0 skipped, 1 failed" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes and signals")
