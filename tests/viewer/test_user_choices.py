@@ -89,6 +89,13 @@ class Bench:
         finally:
             self.model.task = Task.SEGMENT
 
+    def propagate(self):
+        self.model.task = Task.VIDEO
+        try:
+            self.wait(self.session.run())
+        finally:
+            self.model.task = Task.SEGMENT
+
     # -- what must stay -------------------------------------------------------------------
 
     def state(self):
@@ -101,13 +108,20 @@ class Bench:
             "shown": [(layer, layer.visible) for layer in self.users],
             "order": [layer for layer in viewer.layers if layer in self.users],
             "modes": {layer: str(layer.mode) for layer in viewer.layers},
-            "prompts": self.binding.scene.prompt_state(),
+            "prompts": {
+                key: [(where, word) for where, word, *_ in rows]
+                for key, rows in self.binding.scene.prompt_state().items()
+                if rows
+            },
         }
 
 
 PROMPTS = {"accept", "undo", "redo", "refine", "click"}
 CHOOSES = {"refine"}
-ACTIONS = ("click", "run", "batch", "accept", "clear", "undo", "redo", "keep", "refine", "scan")
+ACTIONS = (
+    *("click", "run", "batch", "accept", "clear", "undo", "redo", "keep", "refine", "scan"),
+    "propagate",
+)
 
 
 def assert_kept(before, after, action, layers):
@@ -122,9 +136,7 @@ def assert_kept(before, after, action, layers):
             assert after["active"] is before["active"]
             assert after["modes"][after["active"]] == before["modes"][before["active"]]
     if action not in PROMPTS:
-        assert {key: rows for key, rows in after["prompts"].items() if rows} == {
-            key: rows for key, rows in before["prompts"].items() if rows
-        }
+        assert after["prompts"] == before["prompts"]
     for name in ("dims", "shown", "order"):
         assert after[name] == before[name], name
 
