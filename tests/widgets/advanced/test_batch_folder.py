@@ -209,6 +209,7 @@ def test_another_image_of_each_file(advanced, tmp_path, discs):
     user.type_phrase(TEXT, enter=False)
     run(user)
     assert "holds 2 images; series 0 was taken, the largest" in rows(output)[0]["message"]
+    assert "Notes: on 1 image, see there." in user.status
 
     user.widget.findChild(QSpinBox, "folder_series").setValue(1)
     run(user)

@@ -101,5 +101,7 @@ def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
     why = f" First failure: {failed[0]}" if failed else ""
     left_out = statuses["left out"]
     others = f" Left out: {counted(left_out, 'file')}, see there." if left_out else ""
+    noted = sum(bool(row.message) for row in rows if row.status == "done")
+    others += f" Notes: on {counted(noted, 'image')}, see there." if noted else ""
     said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
     return Message(said, Level.WARNING if failed else Level.SUCCESS)
