@@ -143,22 +143,28 @@ def test_images_of_bioformats2raw(tmp_path, version, told):
     assert value_of(read_image(tmp_path / "a.zarr", 10)) == 10
 
 
-def write_set(folder, names, write=None):
-    """Write the planes of a z-stack into one OME-TIFF each, as Bio-Formats does."""
+def write_set(folder, names, write=None, *, positions=False):
+    """Write one plane into each OME-TIFF, as Bio-Formats does: of a z-stack, or of a position."""
     ids = [f"urn:uuid:{uuid.uuid4()}" for _ in names]
-    data = "".join(
-        f'<TiffData IFD="0" PlaneCount="1" FirstZ="{z}" FirstC="0" FirstT="0">'
+    data = [
+        f'<TiffData IFD="0" PlaneCount="1" FirstZ="{0 if positions else z}" FirstC="0" FirstT="0">'
         f'<UUID FileName="{name}">{one}</UUID></TiffData>'
         for z, (name, one) in enumerate(zip(names, ids, strict=True))
+    ]
+    images = "".join(
+        f'<Image ID="Image:{number}" Name="P{number}"><Pixels ID="Pixels:{number}" '
+        f'DimensionOrder="XYZCT" Type="uint8" SizeX="80" SizeY="64" SizeZ="{planes}" SizeC="1" '
+        f'SizeT="1"><Channel ID="Channel:{number}:0" SamplesPerPixel="1"/>{told}</Pixels></Image>'
+        for number, (planes, told) in enumerate(
+            [(1, one) for one in data] if positions else [(len(names), "".join(data))]
+        )
     )
     for number, (name, one) in enumerate(zip(names, ids, strict=True)):
         if write is None or name in write:
             xml = (
                 '<?xml version="1.0" encoding="UTF-8"?>'
                 f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{one}">'
-                '<Image ID="Image:0" Name="set"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
-                f'Type="uint8" SizeX="80" SizeY="64" SizeZ="{len(names)}" SizeC="1" SizeT="1">'
-                f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
+                f"{images}</OME>"
             )
             tifffile.imwrite(folder / name, plane(number + 1), description=xml, metadata=None)
 
@@ -174,6 +180,19 @@ def test_a_set_of_files_is_one_image(tmp_path):
         assert np.asarray(loaded.data[...]).max((1, 2)).tolist() == [1, 2, 3, 4]
         assert loaded.notes == ()
         assert files_of_set(tmp_path / name) == set(NAMES)
+
+
+def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path):
+    write_set(tmp_path, NAMES, positions=True)
+
+    for number, name in enumerate(NAMES):
+        loaded = read_image(tmp_path / name)
+        assert (value_of(loaded), loaded.series, loaded.notes) == (number + 1, number, ())
+        assert len(loaded.choices) == 4
+        assert value_of(read_image(tmp_path / name, 3)) == 4
+        assert files_of_set(tmp_path / name) == {name}
+    (tmp_path / NAMES[0]).unlink()
+    assert value_of(read_image(tmp_path / NAMES[2])) == 3
 
 
 @pytest.mark.parametrize("there", [NAMES[:1], NAMES[1:], NAMES[:2]])

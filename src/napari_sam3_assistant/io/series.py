@@ -26,11 +26,14 @@ class Series:
         Length of each axis in the file.
     reduced : bool
         Whether the file says that it is a smaller copy of another one, such as a thumbnail.
+    elsewhere : bool
+        Whether all of it lies in other files of the same set.
     """
 
     name: str
     shape: tuple[int, ...]
     reduced: bool = False
+    elsewhere: bool = False
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -41,7 +44,7 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
     """Return the number of the image that is taken, and what the user should know.
 
     Without a choice it is the one with most pixels, so never a thumbnail in place of its image;
-    of several the first.
+    of several the first. Of a set of files each has its own.
 
     Parameters
     ----------
@@ -74,12 +77,13 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
                 f"Choose 0 to {len(found) - 1}.",
             )
         return wanted, ()
-    pixels = [0 if one.reduced else math.prod(one.shape) for one in found]
-    taken = pixels.index(max(pixels))
-    if len(found) == 1:
+    own = [number for number, one in enumerate(found) if not one.elsewhere] or range(len(found))
+    pixels = {n: 0 if found[n].reduced else math.prod(found[n].shape) for n in own}
+    taken = max(own, key=lambda number: pixels[number])
+    if len(own) == 1:
         return taken, ()
-    equal = pixels.count(max(pixels)) > 1
-    which = f"the first of {pixels.count(max(pixels))} of its size" if equal else "the largest"
+    equal = list(pixels.values()).count(pixels[taken])
+    which = f"the first of {equal} of its size" if equal > 1 else "the largest"
     note = (
         f"The file holds {len(found)} images; series {taken} was taken, {which}. To take another "
         f"one, choose its series: {all_of_them}."

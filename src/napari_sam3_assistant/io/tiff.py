@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -21,8 +22,6 @@ from napari_sam3_assistant.io.series import Series, choose_series
 from napari_sam3_assistant.io.tiff_axes import axes_of_series
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
 LAZY_BYTES = 1 << 28
@@ -56,11 +55,20 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
         if len(file.series) == 0:
             raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
         choices = tuple(
-            Series(str(one.name), tuple(one.shape), bool(one.keyframe.is_reduced))
+            Series(
+                str(one.name),
+                tuple(one.shape),
+                bool(one.keyframe.is_reduced),
+                all(page.parent is not file for page in one.pages if page),
+            )
             for one in file.series
         )
         number, notes = choose_series(choices, series)
         chosen = file.series[number]
+        if choices[number].elsewhere:
+            # tifffile would read at the places that they have there, but in this file.
+            home = Path(chosen.keyframe.parent.filehandle.path)
+            return read_tiff(home, number, lazy_bytes)
         notes = (*notes, *_missing_parts(path, file, chosen))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
@@ -147,7 +155,7 @@ def _converted(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]
 
 
 def files_of_set(path: Path) -> frozenset[str]:
-    """Return the names of all files that an OME-TIFF spreads its images over.
+    """Return the names of all files that the image in an OME-TIFF is spread over.
 
     Empty for other files, and for those that can't be read.
     """
@@ -155,17 +163,21 @@ def files_of_set(path: Path) -> frozenset[str]:
         return frozenset()
     try:
         with reading(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
-            return _named_files(file)
+            return _files_of_image(file, path.name)
     except ImageError:
         return frozenset()
 
 
-def _named_files(file: tifffile.TiffFile) -> frozenset[str]:
+def _files_of_image(file: tifffile.TiffFile, own: str) -> frozenset[str]:
+    """Return the files of those images that lie in one file, by OME-XML; it may tell of others."""
     if not file.is_ome or not file.ome_metadata:
         return frozenset()
-    root = ElementTree.fromstring(file.ome_metadata)
-    named = (element.get("FileName") for element in root.iter() if element.tag.endswith("}UUID"))
-    return frozenset(name for name in named if name)
+    found: set[str] = set()
+    for image in ElementTree.fromstring(file.ome_metadata).iterfind("{*}Image"):
+        named = {element.get("FileName", "") for element in image.iterfind(".//{*}UUID")} - {""}
+        if own.lower() in (name.lower() for name in named):
+            found |= named
+    return frozenset(found)
 
 
 def _missing_parts(
@@ -185,8 +197,8 @@ def _missing_parts(
     absent = sum(page is None for page in series.pages)
     if not absent:
         return ()
-    gone = sorted(name for name in _named_files(file) if not (path.parent / name).exists())
-    gone = [name for name in gone if name.lower() != path.name.lower()]
+    names = _files_of_image(file, path.name)
+    gone = sorted(name for name in names if not (path.parent / name).exists())
     if gone:
         named = ", ".join(gone[:_MOST_NAMED]) + (" ..." if len(gone) > _MOST_NAMED else "")
         raise ImageError(
