@@ -75,6 +75,16 @@ def test_not_a_folder(tmp_path):
     assert inspect_folder(tmp_path / "file").summary.startswith("Path is not a directory: ")
 
 
+@pytest.mark.parametrize(
+    "path", ["/" + "n" * 300, "~nobody-of-that-name/model", "/proc/self/mem/x", "no\0name"]
+)
+def test_a_path_that_can_not_be_looked_into(path):
+    report = inspect_folder(path)
+    assert not report.ok
+    assert report.findings[0].remedy
+    assert report.findings[0].missing
+
+
 def test_empty_folder(tmp_path):
     report = inspect_folder(tmp_path)
     assert [finding.text for finding in wrong(report)] == [

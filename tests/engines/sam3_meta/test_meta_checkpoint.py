@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import zipfile
 
 import pytest
 
@@ -12,6 +13,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
     find_weights,
+    put_into,
     read_weights,
     to_image_model,
 )
@@ -204,3 +206,41 @@ def test_safetensors_in_metas_layout_gives_the_same(
 
     assert engine.weights == "sam3.safetensors"
     assert scores[0] == scores[1] != []
+
+
+class TestOddWeights:
+    """What a file may hold in place of a weight."""
+
+    @pytest.mark.parametrize(
+        ("weight", "said"),
+        [
+            (torch.zeros(3, 2, dtype=torch.int64), "1 are of another type"),
+            (torch.zeros(3, 2, dtype=torch.bool), "1 are of another type"),
+            (torch.zeros(3, 2, dtype=torch.complex64), "1 are of another type"),
+            (torch.zeros(2, 3), "1 are of another shape"),
+            (torch.zeros(3, 2, device="meta"), "can't be read"),
+            (torch.zeros(3, 2).to_sparse(), "can't be read"),
+        ],
+        ids=["integers", "bools", "complex", "turned", "without numbers", "sparse"],
+    )
+    def test_odd_weights_are_said(self, weight, said):
+        model = torch.nn.Linear(2, 3)
+        with pytest.raises(CheckpointInvalid, match=said) as caught:
+            put_into(model, {"weight": weight, "bias": torch.zeros(3)}, "sam3.pt")
+        assert "Download" in caught.value.hint
+
+    def test_names_that_are_none(self, tmp_path):
+        torch.save({"model": {1: torch.zeros(2)}}, tmp_path / "sam3.pt")
+        with pytest.raises(CheckpointInvalid, match="does not hold the weights"):
+            read_weights(tmp_path / "sam3.pt")
+
+    def test_an_archive_that_is_packed(self, tmp_path):
+        torch.save({"detector.a": torch.zeros(1000)}, tmp_path / "stored.pt")
+        with (
+            zipfile.ZipFile(tmp_path / "stored.pt") as source,
+            zipfile.ZipFile(tmp_path / "sam3.pt", "w", zipfile.ZIP_DEFLATED) as target,
+        ):
+            for item in source.infolist():
+                target.writestr(item.filename, source.read(item))
+        with pytest.raises(CheckpointInvalid, match="not one of PyTorch weights"):
+            read_weights(tmp_path / "sam3.pt")

@@ -129,11 +129,11 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedModel:
     with map_engine_errors(), _quiet():
         file = folder / "model.safetensors"
         with reading_files(f"{folder / 'config.json'} is not of SAM 3.", _CONFIG_AGAIN):
-            _check_size(folder, file)
+            config = _check_size(folder, file)
         find = read_processor(Sam3Processor, folder)
         click = read_processor(Sam3TrackerProcessor, folder)
         with reading_files(f"{folder / 'processor_config.json'} is odd.", _CONFIG_AGAIN):
-            _check_processor(find, _read_config(folder))
+            _check_processor(find, config)
         reporter.report(Progress(2, _STAGES, "Reading the weights"))
         with reading_files(f"{file} can't be read.", _WEIGHTS_AGAIN):
             # Its annotation knows only the answer without output_loading_info.
@@ -187,16 +187,17 @@ def _read_config(folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
     return Sam3VideoConfig.from_pretrained(folder, **_OFFLINE)
 
 
-def _check_size(folder: Path, file: Path) -> None:
-    """Raise if settings and weights are of models of other sizes, before any of it is made."""
+def _check_size(folder: Path, file: Path) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return the settings, if these and the weights are of one size; none of it is made yet."""
     import torch
     from transformers import Sam3VideoModel
 
     tensors = read_header(file)
     _check_numbers(read_settings(folder / "config.json"), len(tensors))
     # On "meta" nothing is allocated.
+    config = _read_config(folder)
     with torch.device("meta"):
-        model = Sam3VideoModel(_read_config(folder))
+        model = Sam3VideoModel(config)
     asked = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
     held = sum(math.prod(tensor.shape) for tensor in tensors.values())
     # Some weights may be missing, which is told weight by weight later.
@@ -205,6 +206,7 @@ def _check_size(folder: Path, file: Path) -> None:
             f"config.json is of a model of {asked:,} weights, {file.name} holds {held:,}.",
             "Download both files of facebook/sam3 again, into one folder.",
         )
+    return config
 
 
 def _check_numbers(settings: Any, tensors: int, name: str = "") -> None:  # noqa: ANN401 - any JSON
