@@ -89,6 +89,24 @@ def test_a_mistake_is_one_sentence(folder, capsys, command, said):
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("track", "stack.npy", "--point", "30,20", "-o", "b.zarr"),
+        ("scan", "a.ome.tif", *TEXT, "-o", "b.zarr", "--overwrite"),
+    ],
+)
+def test_a_file_in_the_place_of_the_note_is_told_before_the_work(folder, capsys, command):
+    (folder / "b.zarr.json").write_text('{"mine": 1}')
+    before = sorted(folder.rglob("*"))
+
+    assert main(command) == 2
+
+    assert "is no note of labels. Rename it." in capsys.readouterr().err
+    assert (folder / "b.zarr.json").read_text() == '{"mine": 1}'
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_an_ending_is_told_before_the_work(folder, capsys, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("it was segmented in vain")

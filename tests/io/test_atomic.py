@@ -152,10 +152,11 @@ def test_of_many_that_want_a_name_one_gets_it(tmp_path, monkeypatch, says, kind)
 
 
 def test_a_full_disk_is_not_taken_for_a_name_that_is_taken(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(os, "replace", full)
 
     with (
         pytest.raises(ExportError, match="No space left") as caught,

@@ -87,13 +87,15 @@ def test_labels_fill_in_while_the_scan_goes_on(engine, plane_of_squares, tmp_pat
     found = []
 
     for step in scan(engine, request_of(image, tmp_path), NullReporter()):
-        if isinstance(step, ScanStep):
-            found.append(np.count_nonzero(labels_at(step.labels)))
+        labels = step.labels if isinstance(step, ScanStep) else step.path
+        found.append(np.count_nonzero(labels_at(labels)))
 
-    assert found[0] == 0
-    assert found[1] > 0
+    # A thread writes them, so they may come a tile later.
+    *during, end = found
+    assert during[0] == 0
+    assert during[-1] > 0
     assert all(before <= after for before, after in itertools.pairwise(found))
-    assert found[-1] == np.count_nonzero(truth)
+    assert end == np.count_nonzero(truth)
 
 
 def test_two_scans_do_not_write_to_the_same_labels_at_once(engine, plane_of_squares, tmp_path):

@@ -22,6 +22,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.label_stacks import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.outputs import check_apart, check_output
+from napari_sam3_assistant.io.sidecar import check_note
 
 if TYPE_CHECKING:
     import argparse
@@ -110,6 +111,7 @@ def run(chosen: argparse.Namespace) -> int:
     output = check_stack_path(chosen.output)
     read = [chosen.stack, *(_place(text, 0)[1] for text in chosen.mask)]
     check_apart(output, *read)
+    check_note(output)
     if chosen.csv is not None:
         check_output(chosen.csv, output, *read)
     image = read_image(chosen.stack, chosen.series)

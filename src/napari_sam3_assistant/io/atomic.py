@@ -38,10 +38,6 @@ _REMEDIES = {
 }
 
 
-# What a system says that knows no second name for a file, as on FAT and some network folders.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
-
-
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what the system says when a file can't be written into a sentence.
@@ -165,11 +161,16 @@ def _take(draft: Path, path: Path) -> None:
         return
     try:
         os.link(draft, path)
-    except OSError as exc:
-        if exc.errno not in _NO_LINKS:
-            raise
+    except FileExistsError:
+        raise
+    except OSError:
+        # FAT, and some folders of the network, know no second name for a file.
         path.touch(exist_ok=False)
-        draft.replace(path)
+        try:
+            draft.replace(path)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _replace_folder(draft: Path, path: Path) -> None:

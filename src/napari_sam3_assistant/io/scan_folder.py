@@ -32,7 +32,7 @@ from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name, 
 from napari_sam3_assistant.io.drafts import draft_of, process_mark, runs
 from napari_sam3_assistant.io.growing_labels import GrowingLabels
 from napari_sam3_assistant.io.ome_zarr_labels import check_there
-from napari_sam3_assistant.io.sidecar import without_note, write_sidecar
+from napari_sam3_assistant.io.sidecar import check_note, without_note, write_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +102,7 @@ class ScanFolder:
         self._claim = self.path / f"writer-{process_mark()}-{uuid.uuid4().hex[:8]}"
         with explained(output):
             taken = is_there(output) and not overwrite
+        check_note(output)
         if taken:
             self._remove_if_finished()
             raise NameTaken(
@@ -236,6 +237,7 @@ class ScanFolder:
         ExportError
             If it can't be written.
         """
+        check_note(self.output)
         with explained(self.output):
             check_there(self.labels_path)
             replaces = is_there(self.output)

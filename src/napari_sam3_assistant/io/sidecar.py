@@ -144,9 +144,7 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
         "notes": list(sidecar.notes),
         "extra": dict(sidecar.extra),
     }
-    path = sidecar_of(labels)
-    if path.exists() and not is_note(path):
-        raise NameTaken(f"{path} exists already and is no note of labels.", "Rename it.")
+    path = check_note(labels)
     # Names that are no text to the system come out as \udcff, which JSON reads back.
     with (
         atomic_write(path) as draft,
@@ -197,6 +195,14 @@ def without_note(labels: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             aside.unlink()
+
+
+def check_note(labels: Path) -> Path:
+    """Return the path of the note beside labels; raise NameTaken if it is somebody else's file."""
+    path = sidecar_of(labels)
+    if os.path.lexists(path) and not is_note(path):
+        raise NameTaken(f"{path} exists already and is no note of labels.", "Rename it.")
+    return path
 
 
 def is_note(path: Path) -> bool:

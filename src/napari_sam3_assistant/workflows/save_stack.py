@@ -10,7 +10,7 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.label_stacks import open_label_stack
 from napari_sam3_assistant.io.labels import save_labels
-from napari_sam3_assistant.io.sidecar import write_sidecar
+from napari_sam3_assistant.io.sidecar import check_note, write_sidecar
 from napari_sam3_assistant.workflows.recipe import sidecar_for
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ def save_stack(
                 write(frame, request.read(frame))
 
     if overwrite:
+        if note is not None:
+            check_note(path)
         save(path)
     else:
         path = save_under_free_name(path, save)
