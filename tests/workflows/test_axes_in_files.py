@@ -174,3 +174,21 @@ def test_the_place_of_an_ome_zarr_goes_along(batch, tmp_path, version):
         {"type": "scale", "scale": [1.0, 1.0]},
         {"type": "translation", "translation": [105.0, 205.0]},
     ]
+
+
+def test_a_size_that_the_caller_gives_keeps_the_names_of_the_axes(tmp_path):
+    image = np.zeros((50, 40), np.uint8)
+
+    result = api.scan(
+        image, output=tmp_path / "labels.zarr", text="bright", axis_labels=("x", "y"),
+        scale=(0.25, 0.5), unit="µm",
+    )  # fmt: skip
+
+    (node,) = Reader(parse_url(result.path, mode="r"))()
+    assert [(axis["name"], axis["unit"]) for axis in node.metadata["axes"]] == [
+        ("x", "micrometer"),
+        ("y", "micrometer"),
+    ]
+    assert node.metadata["coordinateTransformations"][0] == [
+        {"type": "scale", "scale": [0.25, 0.5]}
+    ]

@@ -111,13 +111,17 @@ def scan(
         rgb=source.image.rgb,
     )
     tokens = {channel.source.token for channel in view.channels}
+    axes = source.plane_axes(view)
+    if scale is not None:
+        names = [axis.name for axis in axes]
+        axes = axes_of(view.shape, names=names, scale=scale, units=unit)
     request = ScanRequest(
         view,
         prompt_set((), (), exemplars, None, text, view.shape),
         Path(output).expanduser(),
         PredictOptions(threshold),
         TileOptions(tile, overlap),
-        axes_of(view.shape, scale=scale, units=unit) if scale else source.plane_axes(view),
+        axes,
         overwrite,
         None if model_folder is None else Path(model_folder).expanduser(),
         {} if source.path is None else dict.fromkeys(tokens, source.path),

@@ -122,8 +122,9 @@ def _only_image(
     *,
     rgb: bool | None,
 ) -> LoadedImage:
-    choose_series((Series("", pixels.shape),), series)
-    return LoadedImage(pixels, axes_of(pixels.shape, names=names), rgb)
+    choices = (Series("", pixels.shape),)
+    choose_series(choices, series)
+    return LoadedImage(pixels, axes_of(pixels.shape, names=names), rgb, choices=choices)
 
 
 _READERS: dict[str, Reader] = {

@@ -38,7 +38,7 @@ class LoadedImage:
     series : int
         Which image of the file it is, from 0.
     choices : tuple of Series
-        All images of the file; empty for files that hold one.
+        All images of the file; empty for an array.
     """
 
     data: LazyArray
