@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.measurements import Measurement, measure_object, neighbourhoods
+from napari_sam3_assistant.core.raw_plane import PixelSize
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 
@@ -17,7 +18,7 @@ GREY = np.array([[10, 0, 0], [20, 30, 0], [40, 50, 60]], np.uint8)[..., None]
 
 
 def test_in_pixels():
-    found = measure_object(CORNER, GREY)
+    found = measure_object(CORNER, GREY, PixelSize())
 
     assert found.area == 6
     assert found.diameter == pytest.approx(math.sqrt(24 / math.pi))
@@ -27,7 +28,7 @@ def test_in_pixels():
 
 
 def test_in_units_of_pixels_that_are_not_square():
-    found = measure_object(CORNER, GREY, (2.0, 0.5), "micrometer")
+    found = measure_object(CORNER, GREY, PixelSize(2.0, 0.5, "micrometer"))
 
     assert found.area == pytest.approx(6.0)
     assert found.diameter == pytest.approx(math.sqrt(24 / math.pi))
@@ -41,13 +42,13 @@ def test_the_mean_of_each_channel_without_overflow(dtype):
     pixels = np.stack([np.full((300, 300), value, dtype) for value in (0, top)], -1)
     whole = ObjectRecord(1, np.ones((300, 300), bool), Region(0, 0, 300, 300))
 
-    assert measure_object(whole, pixels).means == (0.0, float(top))
+    assert measure_object(whole, pixels, PixelSize()).means == (0.0, float(top))
 
 
 def test_a_pixel_alone():
     one = ObjectRecord(1, np.ones((1, 1), bool), Region(3, 4, 4, 5))
 
-    assert measure_object(one, np.full((1, 1, 1), 9)) == Measurement(
+    assert measure_object(one, np.full((1, 1, 1), 9), PixelSize()) == Measurement(
         1.0, pytest.approx(math.sqrt(4 / math.pi)), (3.0, 4.0), (9.0,)
     )
 

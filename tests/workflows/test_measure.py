@@ -8,7 +8,7 @@ import zarr
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.raw_plane import RawPlane
+from napari_sam3_assistant.core.raw_plane import PixelSize, RawPlane
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, JobCancelled
@@ -21,7 +21,7 @@ def square(y, x, id_=1, size=4):
 
 def measured(data, objects, leading=(), scale=(1.0, 1.0), **axes):
     source = ImageSource(data, guess_axes(data.shape, **axes))
-    request = MeasureRequest(RawPlane(source, leading, scale, "um"), tuple(objects))
+    request = MeasureRequest(RawPlane(source, leading, PixelSize(*scale, "um")), tuple(objects))
     (answers,) = measure([request], NullReporter())
     return answers
 

@@ -24,6 +24,38 @@ _LABELS = {
 _RGB_SIZES = (3, 4)
 
 
+def place_note(axes: Axes, *, backwards: bool = False) -> str:
+    """Return what sizes and first pixels can't say of where an array lies, for the user.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        The axes of the array.
+    backwards : bool
+        Whether a file knows axes that run backwards.
+
+    Returns
+    -------
+    str
+        Why a file gives no size or no position; empty where it says all that is known.
+    """
+    turned = ", ".join(axis.name or "?" for axis in axes if not axis.aligned)
+    flipped = ", ".join(axis.name or "?" for axis in axes if axis.scale < 0 and not backwards)
+    notes = []
+    if turned:
+        notes.append(
+            f"The layer is rotated, sheared, or has its axes exchanged in napari (along {turned}): "
+            "the file can't say how large its pixels are there and where it lies, so it counts "
+            "pixels and gives no position."
+        )
+    if flipped:
+        notes.append(
+            f"The layer is flipped in napari (along {flipped}): the file can't say that, so it "
+            "gives no position."
+        )
+    return " ".join(notes)
+
+
 def kind_of(name: str) -> str:
     """Return what an axis is by its name: one of ``t c s z y x``, empty if that is not known."""
     return _LABELS.get(str(name).strip().lower(), "")
@@ -50,6 +82,10 @@ class Axis:
         empty where it is not known.
     origin : float
         Where the centre of the first pixel lies, in ``unit``.
+    aligned : bool
+        Whether its pixels lie one behind the other along one axis of the world. Otherwise the
+        image is turned, sheared, or its axes are exchanged, and ``scale``, ``unit`` and
+        ``origin`` say nothing.
 
     Raises
     ------
@@ -62,6 +98,7 @@ class Axis:
     scale: float = 1.0
     unit: str = ""
     origin: float = 0.0
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale != 0):

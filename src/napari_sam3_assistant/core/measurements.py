@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.raw_plane import PixelSize
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord
 
@@ -27,15 +29,16 @@ class Measurement:
     Parameters
     ----------
     area : float
-        In squares of the unit.
+        In squares of the unit; that of a sheared pixel is that of its parallelogram.
     diameter : float
         Diameter of the disc of the same area, in the unit.
     centroid : tuple of float
-        ``(y, x)`` in the unit, from the centre of the image's first pixel.
+        ``(y, x)``: lengths along the image's columns and rows in the unit, from the centre of
+        its first pixel.
     means : tuple of float
         Mean of the raw pixels, one for each channel.
     unit : str
-        What the scale counts in; empty where that is not known.
+        What they count in; empty where that is not known.
     """
 
     area: float
@@ -48,8 +51,7 @@ class Measurement:
 def measure_object(
     record: ObjectRecord,
     pixels: npt.NDArray[np.generic],
-    scale: tuple[float, float] = (1.0, 1.0),
-    unit: str = "",
+    pixel: PixelSize,
 ) -> Measurement:
     """Measure one object.
 
@@ -59,28 +61,25 @@ def measure_object(
         The object.
     pixels : ndarray, shape (h, w, C)
         The raw pixels of its bounding box.
-    scale : tuple of float
-        Height and width of a pixel in the unit.
-    unit : str
-        The unit.
+    pixel : PixelSize
+        How large a pixel is.
     """
     told: dict[str, Any] = regionprops_table(
         record.mask.astype(np.uint8),
         # Numbers of 8 and 16 bits would overflow where they are added up.
         pixels.astype(np.float64),
         ("area", "equivalent_diameter_area", "centroid", "intensity_mean"),
-        spacing=scale,
     )
     channels = pixels.shape[-1]
     return Measurement(
-        float(told["area"][0]),
-        float(told["equivalent_diameter_area"][0]),
+        float(told["area"][0]) * pixel.area,
+        float(told["equivalent_diameter_area"][0]) * math.sqrt(pixel.area),
         (
-            float(told["centroid-0"][0]) + record.region.y0 * scale[0],
-            float(told["centroid-1"][0]) + record.region.x0 * scale[1],
+            (float(told["centroid-0"][0]) + record.region.y0) * pixel.height,
+            (float(told["centroid-1"][0]) + record.region.x0) * pixel.width,
         ),
         tuple(float(told[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
-        unit,
+        pixel.unit,
     )
 
 

@@ -16,6 +16,31 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
 
 
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """How large a pixel of a plane is.
+
+    Parameters
+    ----------
+    height, width : float
+        Length of the step from a pixel to the one below it, and to the one on its right.
+    unit : str
+        What they count in, such as ``micrometer``; empty where that is not known.
+    sine : float
+        Sine of the angle between the two steps: 1 unless the image is sheared.
+    """
+
+    height: float = 1.0
+    width: float = 1.0
+    unit: str = ""
+    sine: float = 1.0
+
+    @property
+    def area(self) -> float:
+        """Area of a pixel, in squares of the unit."""
+        return self.height * self.width * self.sine
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RawPlane:
     """A plane of an image with all of its channels, and the size of a pixel.
@@ -26,16 +51,13 @@ class RawPlane:
         The image.
     leading : tuple of int
         Index on each leading axis.
-    scale : tuple of float
-        Height and width of a pixel.
-    unit : str
-        What the scale counts in; empty where that is not known.
+    pixel : PixelSize
+        How large a pixel is.
     """
 
     source: ImageSource
     leading: tuple[int, ...] = ()
-    scale: tuple[float, float] = (1.0, 1.0)
-    unit: str = ""
+    pixel: PixelSize = PixelSize()
 
     def read(self, region: Region) -> npt.NDArray[np.generic]:
         """Return the raw pixels of a region, shape (h, w, C); without alpha.

@@ -81,6 +81,8 @@ class TrackScale:
         Length of a pixel along the axis of the frames, of rows and of columns.
     frame_unit, unit : str
         What they count in, such as ``second`` and ``micrometer``; empty where not known.
+    sine : float
+        Sine of the angle between rows and columns: 1 unless the image is sheared.
     """
 
     frame: float = 1.0
@@ -88,6 +90,7 @@ class TrackScale:
     x: float = 1.0
     frame_unit: str = ""
     unit: str = ""
+    sine: float = 1.0
 
     @classmethod
     def of(cls, axes: Axes) -> TrackScale:
@@ -163,7 +166,7 @@ class TrackTable:
                 f"{row.frame * size.frame:.7g}",
                 f"{row.y * size.y:.7g}",
                 f"{row.x * size.x:.7g}",
-                f"{row.area * size.y * size.x:.7g}",
+                f"{row.area * size.y * size.x * size.sine:.7g}",
                 size.frame_unit,
                 size.unit,
                 None if row.score is None else round(row.score, 4),

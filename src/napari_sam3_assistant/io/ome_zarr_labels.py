@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from napari_sam3_assistant.core.axes import place_note
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import explained, give_name
@@ -303,7 +304,7 @@ def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[s
 
 
 def _describe(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
-    named = []
+    named, note = [], place_note(axes, backwards=True)
     for axis in axes:
         told = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}
         named.append({**told, "unit": axis.unit} if axis.unit else told)
@@ -312,13 +313,11 @@ def _describe(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
         steps = [1] * (len(axes) - 2) + [2**number] * 2
         scale = [axis.scale * step for axis, step in zip(axes, steps, strict=True)]
         moves: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-        if any(axis.origin for axis in axes):
+        if any(axis.origin for axis in axes) and not note:
             # The same at every size: the first pixel is one of those that are picked.
             moves.append({"type": "translation", "translation": [axis.origin for axis in axes]})
         datasets.append({"path": str(number), "coordinateTransformations": moves})
-    group.attrs.update(
-        {
-            "multiscales": [{"version": "0.4", "axes": named, "datasets": datasets}],
-            "image-label": {"version": "0.4"},
-        }
-    )
+    multiscale: dict[str, Any] = {"version": "0.4", "axes": named, "datasets": datasets}
+    if note:
+        multiscale["metadata"] = {"description": note}
+    group.attrs.update({"multiscales": [multiscale], "image-label": {"version": "0.4"}})

@@ -292,4 +292,5 @@ def _axis(found: object) -> Axis:
         number(told["scale"]),
         text(told["unit"]),
         number(told["origin"]),
+        flag(told["aligned"]),
     )

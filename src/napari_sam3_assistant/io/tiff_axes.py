@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from napari_sam3_assistant.core.axes import Axis, axes_of
+from napari_sam3_assistant.core.axes import Axis, axes_of, place_note
 from napari_sam3_assistant.core.units import in_unit, known_unit, ome_symbol
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ _RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # micrometers in an inch, and in a
 def ome_metadata(axes: Axes) -> dict[str, Any]:
     """Return what tifffile writes into OME-XML for labels of these axes.
 
-    Where OME does not know the unit, ``pixel`` stands for it, and seconds for time. An axis that
-    runs backwards is told as one that runs forwards, as OME has no other.
+    Where OME does not know the unit, ``pixel`` stands for it, and seconds for time. OME knows no
+    axis that is turned or runs backwards: then no position is told, and the description says so.
     """
+    note = place_note(axes)
     told: dict[str, Any] = {"axes": "".join(axis.name for axis in axes).upper()}
     planes: dict[str, list[Any]] = {}
     leading = [axis.length for axis in axes[:-2]]
@@ -40,12 +41,13 @@ def ome_metadata(axes: Axes) -> dict[str, Any]:
         symbol = ome_symbol(axis.unit, time=time) or ("s" if time else "pixel")
         key = _SIZES[axis.name]
         told |= {key: abs(axis.scale), f"{key}Unit": symbol}
-        if axis.origin:
+        if axis.origin and not note:
             steps = places[number] if number < len(leading) else np.zeros(math.prod(leading))
             key = _PLACES[axis.name]
             planes[key] = (axis.origin + axis.scale * steps).tolist()
             planes[f"{key}Unit"] = [symbol] * len(steps)
-    return {**told, "Plane": planes} if planes else told
+    told |= {"Plane": planes} if planes else {}
+    return told | ({"Description": note} if note else {})
 
 
 def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.masks.formats import format_of, lost_place
 from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Pixels, Scene
+    from napari_sam3_assistant.session.scene import Scene
     from napari_sam3_assistant.session.stacks.propagation import Propagation
     from napari_sam3_assistant.session.stacks.values import StackTarget
     from napari_sam3_assistant.workflows.save_stack import StackSaveRequest
@@ -117,9 +117,8 @@ class Saving:
         if stack is not None and (self._model.task is Task.VIDEO or not found):
             return self._export_stack(stack, path)
         pixels = self._scene.pixels(found[-1])
-        axes = plane_axes(pixels)
-        job = Job("Saving", lambda reporter: export_labels(pixels.labels, path, reporter, axes))
-        job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
+        job = Job("Saving", partial(export_labels, pixels.labels, path, axes=pixels.axes))
+        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", _lost(saved, pixels.axes)))
         return self._start(job)
 
     def _check_idle(self) -> None:
@@ -131,7 +130,7 @@ class Saving:
         pixels, propagation = self._scene.stacks.pixels(stack), self._propagation
         request = request_for(pixels, path, propagation.recipe, propagation.tracks)
         job = Job("Saving", lambda reporter: save_stack(request, reporter, overwrite=True))
-        job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
+        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", _lost(saved, pixels.axes)))
         return self._start(job)
 
     def _found(self, *, or_stack: bool = False) -> list[Preview]:
@@ -140,15 +139,14 @@ class Saving:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return found
 
-    def _say(self, text: str) -> None:
-        self._model.message = Message(text, Level.SUCCESS)
+    def _say(self, text: str, note: str = "") -> None:
+        level = Level.WARNING if note else Level.SUCCESS
+        self._model.message = Message(f"{text} {note}".strip(), level)
 
 
-def plane_axes(pixels: Pixels) -> Axes:
-    """Return the axes of a plane of labels, for files that can hold them."""
-    return axes_of(
-        pixels.labels.shape, scale=pixels.scale, units=pixels.unit, origin=pixels.translate
-    )
+def _lost(path: Path, axes: Axes | None) -> str:
+    """Return what a saved file can't say of the place of its labels."""
+    return "" if axes is None else lost_place(format_of(path.suffix), axes)
 
 
 class SaveAndClean:
@@ -201,6 +199,8 @@ class SaveAndClean:
         taken: set[str] = set()
         requests = [self._request(preview, len(previews) > 1, taken) for preview in previews]
         whole = None if stack is None else self._stack_request(stack, taken, bool(previews))
+        notes = {_lost(one.path, one.axes) for one in requests}
+        notes |= set() if whole is None else {_lost(whole.path, whole.axes)}
 
         def work(reporter: Reporter) -> Iterator[Path]:
             yield from save_results(requests, reporter)
@@ -219,7 +219,8 @@ class SaveAndClean:
                 if stack is not None:
                     self._scene.stacks.hand_over(stack)
                 names = ", ".join(Path(one).name for one in saved)
-                self._cleaned(f"Saved {names}. The previews are removed, the model is unloaded.")
+                said = f"Saved {names}. The previews are removed, the model is unloaded."
+                self._cleaned(" ".join([said, *filter(None, notes)]))
 
         job.finished.connect(end)
         return self._start(job)
@@ -254,7 +255,6 @@ class SaveAndClean:
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
-        axes = plane_axes(pixels)
         objects = tuple(map(described, preview.segmentation.objects))
-        recipe = None if preview.recipe is None else replace(preview.recipe, axes=axes)
-        return SaveRequest(pixels.labels, path, axes, recipe, objects)
+        recipe = None if preview.recipe is None else replace(preview.recipe, axes=pixels.axes)
+        return SaveRequest(pixels.labels, path, pixels.axes, recipe, objects)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
@@ -58,18 +59,12 @@ class Pixels:
     ----------
     labels : ndarray of int, shape (h, w)
         Object ids.
-    scale : tuple of float
-        Height and width of a pixel.
-    unit : str
-        What the scale counts in; empty where that is not known.
-    translate : tuple of float
-        Where the first pixel lies.
+    axes : tuple of Axis
+        What a file can say of their place: the size of a pixel, and where the first one lies.
     """
 
     labels: npt.NDArray[np.integer[Any]]
-    scale: tuple[float, float]
-    unit: str
-    translate: tuple[float, float] = (0.0, 0.0)
+    axes: Axes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,8 +209,8 @@ class Scene(Protocol):
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
 
-    def pixel_size(self, target: Target) -> tuple[tuple[float, float], str]:
-        """Return height and width of a pixel, and what they count in; empty if not known.
+    def plane_axes(self, target: Target) -> Axes:
+        """Return what a file can say of the place of a whole plane of an image.
 
         Raises
         ------

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from napari.utils.transforms import Affine
+from pint import DimensionalityError
+
+from napari_sam3_assistant.core.axes import Axis
+from napari_sam3_assistant.core.raw_plane import PixelSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
     from napari_sam3_assistant.core.regions import Region
 
@@ -361,8 +366,8 @@ def moved(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> dict[str, An
     return {**transform, "translate": np.asarray(begin)}
 
 
-def pixel_size(layer: Layer, rows: int, columns: int) -> tuple[tuple[float, float], str]:
-    """Return how high and wide a pixel of a layer is, and in what; empty where that is not known.
+def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
+    """Return how large a pixel of a plane of a layer is, by all of the layer's transform.
 
     Parameters
     ----------
@@ -370,12 +375,92 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> tuple[tuple[float, floa
         The layer.
     rows, columns : int
         Its axes of rows and columns.
+
+    Returns
+    -------
+    PixelSize
+        In the unit of the columns; 1 pixel where the units of the layer don't fit each other.
     """
-    units = {str(layer.units[axis]) for axis in (rows, columns)}
-    unit = units.pop() if len(units) == 1 else ""
-    # A flipped layer has a negative scale; its pixels have a size all the same.
-    size = (abs(float(layer.scale[rows])), abs(float(layer.scale[columns])))
-    return size, "" if unit == "pixel" else unit
+    linear = _data_to_world(layer).linear_matrix
+    steps = linear[:, [rows, columns]]
+    moves = np.abs(steps).max(axis=1) > 1e-9 * np.abs(steps).max()
+    unit = layer.units[columns]
+    try:
+        lengths = [_in_unit(layer.units[axis], unit) for axis in np.flatnonzero(moves)]
+    except DimensionalityError:
+        return PixelSize(unit="pixel")
+    steps = steps[moves] * np.array(lengths)[:, None]
+    height, width = np.linalg.norm(steps, axis=0)
+    area = np.sqrt(np.linalg.det(steps.T @ steps))
+    # Pixels are napari's default unit: with another length nobody has said what it counts in.
+    known = unit_name(unit) or ("pixel" if np.allclose((height, width, area), 1) else "")
+    return PixelSize(float(height), float(width), known, float(area / height / width))
+
+
+def _in_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - pint carries no types here
+    """Return how long one of a unit is in another.
+
+    Raises
+    ------
+    DimensionalityError
+        If they don't measure the same.
+    """
+    # Rounded: a micrometre is 999.9999999999999 nanometres.
+    return 1.0 if unit == other else float(f"{(1 * unit).to(other).magnitude:.12g}")
+
+
+def unit_name(unit: object) -> str:
+    """Return the name of a layer's unit; empty for napari's default, which says nothing."""
+    return "" if str(unit) == "pixel" else str(unit)
+
+
+_DRIFT = 0.01
+"""So many pixels off at the far end of a layer, and a transform still is a size along each axis."""
+
+
+def file_axes(
+    layer: Layer, axes: Sequence[int], names: Sequence[str], units: Sequence[Any] | None = None
+) -> Axes:
+    """Return what a file can say of a layer's place in the world, by all of its transform.
+
+    Parameters
+    ----------
+    layer : Layer
+        The labels or the image.
+    axes : sequence of int
+        The layer's axes that the file will have.
+    names : sequence of str
+        What they are called.
+    units : sequence of pint.Unit, optional
+        What they count in in the file; by default the layer's own units.
+
+    Returns
+    -------
+    tuple of Axis
+        Size of a pixel and place of the first one; an axis that is turned, sheared or exchanged
+        with another is not aligned, and has neither.
+    """
+    placed = _data_to_world(layer)
+    linear, first = placed.linear_matrix, placed.translate
+    sizes = np.diag(linear)
+    array = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    drift = np.abs(linear - np.diag(sizes)) * np.asarray(array.shape[: layer.ndim])
+    off = drift > _DRIFT * np.abs(sizes)[:, None]
+    straight = ~(off.any(axis=0) | off.any(axis=1)) & (sizes != 0)
+    told = []
+    for place_, (axis, name) in enumerate(zip(axes, names, strict=True)):
+        length, own = int(array.shape[axis]), layer.units[axis]
+        if not straight[axis]:
+            told.append(Axis(name, length, aligned=False))
+            continue
+        unit = own if units is None else units[place_]
+        try:
+            factor = _in_unit(own, unit)
+        except DimensionalityError:  # the user gave one of them another unit
+            factor, unit = 1.0, own
+        size, begin = float(sizes[axis] * factor), float(first[axis] * factor)
+        told.append(Axis(name, length, size, unit_name(unit), begin))
+    return tuple(told)
 
 
 def place(

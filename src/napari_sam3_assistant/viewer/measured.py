@@ -29,11 +29,8 @@ def raw_plane(image: Image, target: Target) -> RawPlane:
     """
     axes = target.axes
     data = list(image.data) if image.multiscale else image.data
-    scale, unit = pixel_size(image, axes.y, axes.x)
-    # Pixels are napari's default unit: with another scale nobody has said what it counts in.
-    if scale == (1.0, 1.0) and {str(image.units[axis]) for axis in (axes.y, axes.x)} == {"pixel"}:
-        unit = "pixel"
-    return RawPlane(ImageSource(data, axes), target.plane.leading, scale, unit)
+    pixel = pixel_size(image, axes.y, axes.x)
+    return RawPlane(ImageSource(data, axes), target.plane.leading, pixel)
 
 
 def with_columns(

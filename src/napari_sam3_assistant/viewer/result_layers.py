@@ -17,8 +17,8 @@ from napari_sam3_assistant.viewer.box_layer import empty_boxes, show_boxes
 from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.geometry import (
     World,
+    file_axes,
     kept_axes,
-    pixel_size,
     place,
     to_layer_axes,
     to_plane,
@@ -192,7 +192,7 @@ def _plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
 
 
 def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
-    """Return the preview labels as they are now, with the size of a pixel.
+    """Return the preview labels as they are now, with what a file can say of their place.
 
     Raises
     ------
@@ -205,12 +205,9 @@ def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
     axes = preview.target.axes
     kept = kept_axes(axes)
     rows, columns = kept.index(axes.y), kept.index(axes.x)
-    plane = to_plane(np.array(source.data), axes)
-    scale, unit = pixel_size(source, rows, columns)
-    # The place of a layer that is flipped can't be said by a size and a first pixel.
-    upright = source.scale[rows] > 0 and source.scale[columns] > 0
-    first = (source.translate[rows], source.translate[columns]) if upright else (0.0, 0.0)
-    return Pixels(plane, scale, unit, (float(first[0]), float(first[1])))
+    units = (image.units[axes.y], image.units[axes.x])
+    placed = file_axes(source, (rows, columns), ("y", "x"), units)
+    return Pixels(to_plane(np.array(source.data), axes), placed)
 
 
 def keep(viewer: ViewerModel, preview: Preview) -> str:

@@ -22,7 +22,7 @@ from napari_sam3_assistant.viewer import (
     prompt_states,
     result_layers,
 )
-from napari_sam3_assistant.viewer.geometry import pixel_size
+from napari_sam3_assistant.viewer.geometry import file_axes
 from napari_sam3_assistant.viewer.image_layers import (
     image_layers,
 )
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer, Points
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.disk.stored import StoredLabels
@@ -405,9 +406,9 @@ class ViewerScene(ImagesOnShow):
 
     # -- labels in files ------------------------------------------------------------------
 
-    def pixel_size(self, target: Target) -> tuple[tuple[float, float], str]:
-        """Return height and width of a pixel, and what they count in; empty if not known."""
-        return pixel_size(self.image_of(target), target.axes.y, target.axes.x)
+    def plane_axes(self, target: Target) -> Axes:
+        """Return what a file can say of the place of a whole plane of an image."""
+        return file_axes(self.image_of(target), (target.axes.y, target.axes.x), ("y", "x"))
 
     def show_stored(self, stored: StoredLabels) -> str:
         """Show labels that are in a file; returns the name of their layer, empty for none."""

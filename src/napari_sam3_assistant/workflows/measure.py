@@ -66,6 +66,6 @@ def measure(
                 reporter.check()
                 record = request.objects[place]
                 part = pixels[record.region.localise(region).slices]
-                found[place] = measure_object(record, part, plane.scale, plane.unit)
+                found[place] = measure_object(record, part, plane.pixel)
             done += len(places)
         yield tuple(found[place] for place in range(len(request.objects)))

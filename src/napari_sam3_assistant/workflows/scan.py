@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.masks.formats import ExportFormat, lost_place
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
@@ -128,7 +129,8 @@ def _scan(
             began = monotonic()
             yield step
     objects = stitcher.objects()
-    notes = (*request.notes, *_notes(said))
+    lost = lost_place(ExportFormat.OME_ZARR, axes)
+    notes = (*request.notes, *_notes(said), *filter(None, [lost]))
     recipe = Recipe(
         request.view,
         request.prompts,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.masks.formats import ExportFormat, lost_place
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.free_name import free_name, safe_name
@@ -75,15 +75,14 @@ class Merging:
             raise PromptError(self.why_not)
         previews = regions_to_merge(self._model)
         target = previews[-1].target
-        shape = self._scene.take_view(target.image).shape
-        scale, unit = self._scene.pixel_size(target)
+        axes = self._scene.plane_axes(target)
+        lost = lost_place(ExportFormat.OME_ZARR, axes)
         parts = tuple(
             (one.segmentation.region, np.asarray(self._scene.pixels(one).labels, np.uint32))
             for one in previews
         )
         folder = folder_for(self._model, self._disk)
         name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
-        axes = axes_of(shape, scale=scale, units=unit)
 
         def work(reporter: Reporter) -> Iterator[tuple[Path, tuple[LazyArray, ...]]]:
             with explained(folder):
@@ -96,7 +95,8 @@ class Merging:
             path, levels = answer
             layer = self._scene.show_stored(StoredLabels(StoredKind.MERGED, target, path, levels))
             said = f"Merged {counted(len(parts), 'region')} into “{layer}”: {path}"
-            self._model.message = Message(said, Level.SUCCESS)
+            level = Level.WARNING if lost else Level.SUCCESS
+            self._model.message = Message(f"{said} {lost}".strip(), level)
 
         job = Job("The merge", work)
         job.yielded.connect(show)

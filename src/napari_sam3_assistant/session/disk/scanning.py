@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.tasks import prompt_kind
@@ -108,14 +107,13 @@ class Scanning(DiskVerb):
         prompts = shot.prompts
         if prompt_kind(model.task, model.tool) is PromptKind.TEXT:
             prompts = replace(prompts, text=model.text.strip())
-        scale, unit = self._scene.pixel_size(shot.target)
         return ScanRequest(
             shot.view,
             prompts,
             self.folder / _name(shot, prompts.text),
             PredictOptions(model.threshold),
             self._disk.tiles(),
-            axes_of(shot.view.shape, scale=scale, units=unit),
+            self._scene.plane_axes(shot.target),
             model_folder=Path(model.model_folder) if model.model_folder else None,
             paths=shot.paths,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.workflows.save_stack import StackSaveRequest, check_stack_format
 from napari_sam3_assistant.workflows.stack_recipe import described
@@ -13,25 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.track_table import TrackTable
     from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels
     from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
-
-_TIMES = {"t", "time", "frame", "frames"}
-
-
-def stack_axes(pixels: StackPixels) -> Axes:
-    """Return the axes of propagated labels, for files: z, or t where it is named so."""
-    first = "t" if pixels.names[0].strip().lower() in _TIMES else "z"
-    return axes_of(
-        pixels.shape,
-        names=(first, "y", "x"),
-        scale=pixels.scale,
-        units=pixels.units,
-        origin=pixels.translate,
-    )
 
 
 def copying(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
@@ -72,14 +56,13 @@ def request_for(
         If the format holds no stack.
     """
     check_stack_format(path)
-    axes = stack_axes(pixels)
     return StackSaveRequest(
         pixels.shape,
         pixels.read,
         pixels.labels,
         path,
-        axes,
-        None if recipe is None else recipe.recipe(axes),
+        pixels.axes,
+        None if recipe is None else recipe.recipe(pixels.axes),
         described(table),
         {} if recipe is None else recipe.extra(),
     )

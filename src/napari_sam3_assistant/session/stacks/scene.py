@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.frames import FrameSource
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.regions import Region
@@ -57,23 +58,14 @@ class StackPixels:
         Returns a frame's object ids, shape (H, W); any thread may call it.
     labels : ndarray of int, shape (F, H, W), or None
         All of them, sharing memory with the layer; None where they are on disk.
-    names : tuple of str
-        The labels of the axes: that of the frames, rows, columns.
-    scale : tuple of float
-        Length of a pixel along each.
-    units : tuple of str
-        What the scale counts in; empty where that is not known.
-    translate : tuple of float
-        Where the first pixel lies.
+    axes : tuple of Axis
+        What a file can say of their place; the axis of the frames is z, or t where it is named so.
     """
 
     shape: tuple[int, int, int]
     read: Callable[[int], npt.NDArray[np.uint32]]
     labels: npt.NDArray[np.uint32] | None
-    names: tuple[str, str, str]
-    scale: tuple[float, float, float]
-    units: tuple[str, str, str]
-    translate: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axes: Axes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

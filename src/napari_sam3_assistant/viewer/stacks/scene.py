@@ -13,7 +13,7 @@ from napari_sam3_assistant.session.choices import FrameAxis
 from napari_sam3_assistant.session.model import PromptCounts
 from napari_sam3_assistant.session.stacks.scene import StackCopy, StackPixels, StackShot
 from napari_sam3_assistant.session.stacks.values import StackTarget
-from napari_sam3_assistant.viewer.geometry import kept_shape
+from napari_sam3_assistant.viewer.geometry import file_axes, kept_shape
 from napari_sam3_assistant.viewer.image_layers import axis_name, shape_of
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.prompt_layers import ROLE_OF_KIND
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # What the propagated labels belong to: who closes the dock and opens it again finds them.
 _SHOWN: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
+_TIMES = {"t", "time", "frame", "frames"}
 
 
 class ViewerStacks:
@@ -214,17 +215,16 @@ class ViewerStacks:
             return window.upright(np.asarray(layer.data[window.key(frame)]))
 
         shape, data = layer.data.shape, layer.data
-        units = ["" if str(unit) == "pixel" else str(unit) for unit in layer.units]
-        first = [float(place) for place in layer.translate]
-        scale = [abs(float(size)) for size in layer.scale]
+        named = str(layer.axis_labels[frames]).strip().lower()
+        image, axes = self._scene.find(stack.target.image), stack.target.axes
+        units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
+        names = ("t" if named in _TIMES else "z", "y", "x")
+        placed = file_axes(layer, (frames, rows, columns), names, units)
         return StackPixels(
             (shape[frames], shape[rows], shape[columns]),
             read,
             window.stack_of(data) if isinstance(data, np.ndarray) else None,
-            (str(layer.axis_labels[frames]), "y", "x"),
-            (scale[frames], scale[rows], scale[columns]),
-            (units[frames], units[rows], units[columns]),
-            (first[frames], first[rows], first[columns]),
+            placed,
         )
 
     def copy(self, stack: StackTarget) -> StackCopy:

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Tracks
 
-from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.track_table import TrackScale
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import World, kept_axes, layer_transform
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    file_axes,
+    kept_axes,
+    layer_transform,
+    pixel_size,
+)
 from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, tag, topmost, with_role
 
@@ -69,13 +74,10 @@ class ViewerTracks:
     def scale(self, stack: StackTarget) -> TrackScale:
         """Return the size of a pixel of the image."""
         image, axes = self._scene.image(stack.target.image), stack.target.axes
-        places = (stack.axis, axes.y, axes.x)
-        return TrackScale.of(
-            axes_of(
-                [image.data.shape[place] for place in places],
-                scale=[image.scale[place] for place in places],
-                units=[str(image.units[place]) for place in places],
-            )
+        (frames,) = file_axes(image, (stack.axis,), ("t",))
+        pixel = pixel_size(image, axes.y, axes.x)
+        return TrackScale(
+            abs(frames.scale), pixel.height, pixel.width, frames.unit, pixel.unit, pixel.sine
         )
 
     def _remove(self) -> None:
