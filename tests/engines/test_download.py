@@ -221,7 +221,7 @@ def test_other_names(filled, tmp_path):
 
 def test_a_repository_without_the_wanted_weights(filled, tmp_path):
     del filled.files["model.safetensors"]
-    with pytest.raises(DownloadError, match=r"has no model\.safetensors. Try it with --meta"):
+    with pytest.raises(DownloadError, match=r"has no model\.safetensors. Fetch .* Meta"):
         fetch(tmp_path)
 
 

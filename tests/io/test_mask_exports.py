@@ -14,13 +14,14 @@ from pycocotools.coco import COCO
 from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.coco import save_coco
 from napari_sam3_assistant.io.geojson import save_geojson
 from napari_sam3_assistant.io.ome_zarr import read_zarr
-from napari_sam3_assistant.io.ome_zarr_writer import save_ome_zarr
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.yolo import save_yolo
 
 CLASSES = Classes({1: "cell", 7: 'a "ring"'}, {1: 1, 2: 7, 70000: 1})
@@ -151,7 +152,7 @@ def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
     pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     stack = np.stack([np.kron(labels, np.ones((4, 4), np.uint32)), np.zeros((200, 280), np.uint32)])
 
-    path = save_ome_zarr(stack, tmp_path / "a.zarr", (2.0, 0.5, 0.25))
+    path = save_ome_zarr(stack, tmp_path / "a.zarr", axes_of(stack.shape, scale=(2.0, 0.5, 0.25)))
 
     (node,) = Reader(parse_url(str(path)))()
     np.testing.assert_array_equal(np.asarray(node.data[0]), stack)
@@ -165,14 +166,15 @@ def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
 
 
 def test_ome_zarr_replaces_a_zarr_folder_and_nothing_else(labels, tmp_path):
-    path = save_ome_zarr(labels, tmp_path / "a.zarr")
-    save_ome_zarr(labels * 2, path)
+    axes = axes_of(labels.shape)
+    path = save_ome_zarr(labels, tmp_path / "a.zarr", axes)
+    save_ome_zarr(labels * 2, path, axes, replace=True)
     other = tmp_path / "b.zarr"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
 
     with pytest.raises(ExportError, match="no zarr folder"):
-        save_ome_zarr(labels, other)
+        save_ome_zarr(labels, other, axes, replace=True)
 
     assert (other / "notes.txt").read_text() == "mine"
     np.testing.assert_array_equal(zarr.open_group(path, mode="r")["0"][:], labels * 2)
@@ -183,16 +185,16 @@ def test_ome_zarr_copies_lazy_labels(labels, tmp_path):
     lazy = zarr.create_array({}, shape=labels.shape, chunks=(16, 16), dtype=labels.dtype)
     lazy[:] = labels
 
-    path = save_ome_zarr(lazy, tmp_path / "a.zarr")
+    path = save_ome_zarr(lazy, tmp_path / "a.zarr", axes_of(lazy.shape))
 
     np.testing.assert_array_equal(read_zarr(path).data[:], labels)
 
 
 def test_ome_zarr_needs_a_folder_and_at_most_five_axes(labels, tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
-        save_ome_zarr(labels, tmp_path / "no" / "a.zarr")
+        save_ome_zarr(labels, tmp_path / "no" / "a.zarr", axes_of(labels.shape))
     with pytest.raises(ExportError, match="up to five axes"):
-        save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr")
+        save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr", axes_of((1,) * 6))
 
 
 def test_geojson_tells_the_plane_and_the_time(labels, tmp_path):

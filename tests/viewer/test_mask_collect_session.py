@@ -218,13 +218,14 @@ def test_export_of_any_layer_by_its_name(stage, preview, tmp_path):
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), PREVIEW)
 
 
-def test_a_folder_that_is_missing_is_said(stage, preview, tmp_path):
+def test_a_folder_that_is_missing_is_made(stage, preview, tmp_path):
     stage.model.output = "SAM3 preview labels"
     stage.model.path = str(tmp_path / "no" / "a.tif")
 
     stage.collection.export()
 
-    assert "does not exist" in stage.settle()
+    assert stage.settle().startswith("Exported ")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "no" / "a.tif"), PREVIEW)
 
 
 def test_names_of_classes_go_on_through_both_merges(stage, preview, tmp_path):

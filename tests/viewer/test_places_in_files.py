@@ -11,9 +11,13 @@ from napari.layers import Image, Labels
 from napari.utils.transforms import Affine
 
 from napari_sam3_assistant.core.axes import place_note
+from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.viewer.geometry import file_axes, pixel_size
+from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
 
 # napari's own remark where a plane leans into the stack.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -77,17 +81,20 @@ def of_tiff(path, names):
     """Return size, unit and first pixel of each axis of an OME-TIFF, and what it says."""
     with tifffile.TiffFile(path) as file:
         image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-        assert file.series[0].axes.lower() == names
+        axes = file.series[0].axes.lower()  # tifffile leaves out axes of one plane
+    assert axes == "".join(name for name in names if name in axes)
     pixels = image["Pixels"]
     plane = pixels.get("Plane", {})
     plane = plane[0] if isinstance(plane, list) else plane
     keys = [("TimeIncrement", "DeltaT") if name == "t" else
             (f"PhysicalSize{_OME[name]}", f"Position{_OME[name]}") for name in names]  # fmt: skip
-    units = [pixels[f"{size}Unit"] for size, _ in keys]
+    # A time that is not known is left out: OME has none without a unit.
+    units = [pixels.get(f"{size}Unit", "s") for size, _ in keys]
     first = [float(plane.get(place, 0)) for _, place in keys] if plane else None
     for (_, place), unit in zip(keys, units, strict=True):
         assert plane.get(f"{place}Unit", unit) == unit
-    return [float(pixels[size]) for size, _ in keys], units, first, image.get("Description", "")
+    sizes_ = [float(pixels.get(size, 1)) for size, _ in keys]
+    return sizes_, units, first, image.get("Description", "")
 
 
 def of_zarr(path, names):
@@ -283,3 +290,158 @@ def test_save_and_clean_says_what_files_can_not_hold(binding, found, tmp_path):
     size, units, first, note = of_tiff(tmp_path / "a.tif", "yx")
     assert (size, units, first) == ([0.5, 0.5], ["µm", "µm"], None)
     assert "flipped" in note
+
+
+# -- exports of Mask Operations -----------------------------------------------------------
+
+
+def exported_mask(stage, layer, path, format_):
+    stage.model.output, stage.model.path = layer.name, str(path)
+    stage.model.export_format = format_
+    stage.collection.export()
+    said = stage.settle()
+    assert said.startswith("Exported "), said
+    return said
+
+
+@settings(_EXAMPLES, max_examples=20)
+@given(
+    names=st.sampled_from(["yx", "zyx", "tyx"]),
+    data=st.data(),
+    format_=st.sampled_from([ExportFormat.TIFF, ExportFormat.OME_ZARR]),
+    ours=st.sampled_from(["micrometer", "nanometer"]),
+)
+def test_an_exported_part_is_in_the_file_where_its_image_lies(
+    stage, tmp_path_factory, names, data, format_, ours
+):
+    """Labels of a part of an image, which count in the units of the viewer or of the image."""
+    ndim = len(names)
+    many = st.lists(st.sampled_from([0.25, 1.0, 3.0]), min_size=ndim, max_size=ndim)
+    scale, translate = np.array(data.draw(many)), np.array(data.draw(many)) * 1000
+    units = ["second" if name == "t" else "micrometer" for name in names]
+    stage.viewer.layers.clear()
+    whole = (4, 40, 50)[-ndim:]
+    placed = {"units": units, "axis_labels": list(names)}
+    image = stage.viewer.add_image(
+        np.zeros(whole), name="cells", scale=scale, translate=translate, **placed
+    )
+    first = np.array([data.draw(st.integers(0, size - 3)) for size in whole])
+    factor = np.array([1000 if ours == "nanometer" and name != "t" else 1 for name in names])
+    layer = stage.add(
+        np.ones((1, 3, 3)[-ndim:], np.uint8),
+        name="part",
+        scale=scale * factor,
+        translate=(translate + scale * first) * factor,
+        **{**placed, "units": ["second" if name == "t" else ours for name in names]},
+        metadata={"source_image_layer": "cells"},
+    )
+    ending = format_.suffix
+    path = tmp_path_factory.mktemp("files") / f"a{ending}"
+
+    exported_mask(stage, layer, path, format_)
+
+    size, told, begin, note = (of_tiff if ending == ".tif" else of_zarr)(path, names)
+    assert note == ""
+    assert [str((1 * _UNITS(unit)).units) for unit in told] == units
+    np.testing.assert_allclose(size, scale)
+    np.testing.assert_allclose(begin, image.data_to_world(first))
+
+
+def test_labels_over_all_channels_have_no_channel_in_files(stage, tmp_path):
+    names = ["z", "c", "y", "x"]
+    image = stage.viewer.add_image(
+        np.zeros((5, 3, 40, 50)), name="cells", axis_labels=names, scale=(2, 1, 0.5, 0.25),
+        units=("um", "pixel", "um", "um"),
+    )  # fmt: skip
+    plane = zarr.create_array({}, shape=(6, 7), chunks=(4, 4), dtype="u4")
+    plane[1:3, 1:3] = 9
+    for number, labels in enumerate((np.asarray(plane)[None, None], LazyPlane(plane, 4, 2, 3))):
+        layer = stage.viewer.add_labels(
+            labels,
+            name=f"part {number}",
+            scale=(2, 6, 0.5, 0.25),
+            translate=(4, 1, 10, 5),
+            axis_labels=names,
+            units=image.units,
+            metadata={"source_image_layer": image.name},
+        )
+
+        exported_mask(stage, layer, tmp_path / f"{number}.tif", ExportFormat.TIFF)
+        exported_mask(stage, layer, tmp_path / f"{number}.zarr", ExportFormat.OME_ZARR)
+
+        expected = ([2, 0.5, 0.25], [4, 10, 5], "")
+        size, units, begin, note = of_tiff(tmp_path / f"{number}.tif", "zyx")
+        assert (size, begin, note) == expected
+        assert units == ["µm"] * 3
+        size, units, begin, note = of_zarr(tmp_path / f"{number}.zarr", "zyx")
+        assert (size, begin, note) == expected
+        stored = zarr.open_group(tmp_path / f"{number}.zarr", mode="r")["0"]
+        np.testing.assert_array_equal(stored[0], np.asarray(plane))
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / f"{number}.tif"), plane)
+
+
+def test_axes_that_are_stored_in_another_order_keep_their_names(stage, tmp_path):
+    labels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    layer = stage.add(
+        labels, name="xyz", axis_labels=["x", "y", "z"], scale=(0.25, 0.5, 2), units=("um",) * 3
+    )
+
+    exported_mask(stage, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+
+    size, units, _, _ = of_tiff(tmp_path / "a.tif", "zyx")
+    assert (size, units) == ([2, 0.5, 0.25], ["µm"] * 3)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels.T)
+
+
+def test_what_a_format_can_not_hold_is_told_before(stage, tmp_path):
+    labels = np.zeros((2, 6, 6), np.uint8)
+    layer = stage.add(labels, name="turned", affine=[[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0],
+                                                     [0, 0, 0, 1]])  # fmt: skip
+    stage.model.output = "turned"
+    told = {one: stage.collection.not_held(one) for one in ExportFormat}
+
+    assert "has its axes exchanged in napari (along y, x)" in told[ExportFormat.TIFF]
+    assert told[ExportFormat.TIFF] == told[ExportFormat.OME_ZARR]
+    assert told[ExportFormat.NPY].startswith("NumPy files hold the values alone")
+    assert "is a stack" in told[ExportFormat.PNG]
+    assert not stage.collection.can_hold(ExportFormat.YOLO)
+    assert stage.collection.can_hold(ExportFormat.COCO_RLE)
+    said = exported_mask(stage, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+    assert said.endswith(told[ExportFormat.TIFF])
+    assert of_tiff(tmp_path / "a.tif", "zyx")[3] == told[ExportFormat.TIFF]
+
+
+def edited(stage, **placed):
+    """Expand a point by 1 unit; return how many pixels it takes along each axis."""
+    labels = np.zeros((9, 9, 9), np.uint8)
+    labels[4, 4, 4] = 1
+    layer = stage.add(labels, name="point", **placed)
+    stage.model.physical, stage.model.distance = True, 1.0
+    stage.cleanup.apply(Operation.EXPAND)
+    stage.settle()
+    return tuple(np.ptp(np.argwhere(layer.data), axis=0) + 1)
+
+
+def test_distances_count_the_whole_transform(stage):
+    affine = np.diag([1, 0.5, 0.25, 1])
+
+    assert edited(stage, scale=(2, 1, 1), affine=affine) == (1, 5, 9)
+
+
+def test_distances_count_in_one_unit(stage):
+    units = ("nm", "um", "um")
+
+    assert edited(stage, scale=(500, 1, 0.25), units=units) == (5, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("placed", "why"),
+    [
+        ({"units": ("s", "um", "um")}, "there are no distances between them"),
+        ({"affine": [[1, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "is sheared"),
+    ],
+)
+def test_distances_that_are_none_are_refused(stage, placed, why):
+    with pytest.raises(MaskError, match=why) as caught:
+        edited(stage, **placed)
+    assert "Untick Physical units" in caught.value.hint

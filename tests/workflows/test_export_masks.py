@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.masks.formats import ExportFormat, with_suffix
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import NullReporter
@@ -19,11 +20,20 @@ READERS = {
 }
 
 
+def export(path, format_, labels=LABELS):
+    request = MaskExport(labels, path, format_, PLACE, axes_of(labels.shape))
+    return list(export_masks(request, NullReporter()))
+
+
 @pytest.mark.parametrize("format_", READERS)
 def test_pixels_are_read_back(tmp_path, format_):
     path = with_suffix(tmp_path / "exp1.0_A", format_)
 
-    list(export_masks(MaskExport(LABELS, path, format_, PLACE), NullReporter()))
+    list(
+        export_masks(
+            MaskExport(LABELS, path, format_, PLACE, axes_of(LABELS.shape)), NullReporter()
+        )
+    )
 
     assert path.name == f"exp1.0_A{format_.suffix}"
     np.testing.assert_array_equal(READERS[format_](path), LABELS)
@@ -33,7 +43,11 @@ def test_pixels_are_read_back(tmp_path, format_):
 def test_every_other_format_writes_its_file(tmp_path, format_):
     path = with_suffix(tmp_path / "masks.tif", format_)
 
-    assert list(export_masks(MaskExport(LABELS, path, format_, PLACE), NullReporter())) == [path]
+    assert list(
+        export_masks(
+            MaskExport(LABELS, path, format_, PLACE, axes_of(LABELS.shape)), NullReporter()
+        )
+    ) == [path]
     assert path.exists()
     assert path.suffix == format_.suffix
 
@@ -55,6 +69,11 @@ def test_the_ending_follows_the_format(name, format_, expected):
 def test_one_plane_of_a_stack_is_one_plane_as_png(tmp_path):
     path = tmp_path / "plane.png"
 
-    list(export_masks(MaskExport(LABELS[None], path, ExportFormat.PNG, PLACE), NullReporter()))
+    list(
+        export_masks(
+            MaskExport(LABELS[None], path, ExportFormat.PNG, PLACE, axes_of((1, 2, 2))),
+            NullReporter(),
+        )
+    )
 
     np.testing.assert_array_equal(iio.imread(path), LABELS)

@@ -138,10 +138,10 @@ def _list_files(repository: str, token: str | None, *, meta: bool) -> tuple[str,
     wanted = _META_WEIGHTS if meta else ("model.safetensors",)
     weights = [name for name in wanted if name in there]
     if not weights:
-        other = "without the weights for Meta's package" if meta else "with --meta"
+        other = "for transformers" if meta else "for Meta's package"
         raise DownloadError(
             f"{repository} has no {' or '.join(wanted)}.",
-            f"Try it {other}, or choose another repository.",
+            f"Fetch the weights {other}, or choose another repository.",
         )
     files = []
     for name in (*(name for name in _SMALL_FILES if name in there), *weights):

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.free_name import free_name, safe_name
 
 
 def check_output(path: Path, *read: Path, replaces: bool = True) -> None:
@@ -37,6 +39,46 @@ def check_folder(path: Path) -> None:
         raise ExportError(
             f"The output folder {path.parent} does not exist.", "Make it, or choose another one."
         )
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of an output that the user has chosen in the window.
+
+    Raises
+    ------
+    ExportError
+        If it can't be made.
+    """
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def proposed(name: str, ending: str, image: Path | None, last: str = "") -> Path:
+    """Return a free name for a file that the user may save, beside the image it was made of.
+
+    Parameters
+    ----------
+    name : str
+        What it shall be called.
+    ending : str
+        Its ending.
+    image : Path or None
+        The file of the image; None where there is none.
+    last : str
+        The folder that was used last, for where there is none beside the image that can be
+        written to; empty for the user's own.
+    """
+    beside = image
+    for folder in () if image is None else image.parents:
+        if folder.suffix.lower() == ".zarr":  # an image within a larger one
+            beside = folder
+    folders = [Path.home()]
+    if last:
+        folders.insert(0, Path(last))
+    if beside is not None:
+        folders.insert(0, beside.parent)
+    folder = next((one for one in folders if os.access(one, os.W_OK)), folders[-1])
+    return free_name(folder / f"{safe_name(name)}{ending}")
 
 
 def check_apart(path: Path, *read: Path) -> None:

@@ -262,6 +262,8 @@ class SessionModel:
         Ending of the files: ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``.
     output_name : str
         Name of the file; empty for one made of the image's name.
+    save_folder : str
+        The folder that a file was saved in last; empty for none yet.
     saved : tuple of str
         The files that were saved last.
     channel_axis : int
@@ -346,6 +348,7 @@ class SessionModel:
     output_folder: str = ""
     output_format: str = ".tif"
     output_name: str = ""
+    save_folder: str = ""
     saved: tuple[str, ...] = ()
     channel_axis: int = FIND_OUT
     prompt_layers: tuple[LayerChoice, ...] = ()

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.masks.formats import format_of, lost_place
+from napari_sam3_assistant.core.masks.formats import format_of, lost_place, not_held
 from napari_sam3_assistant.core.tasks import Task
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
+from napari_sam3_assistant.io.outputs import proposed
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.stacks.saving import copying, request_for
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.model import Preview, SessionModel, Target
     from napari_sam3_assistant.session.scene import Scene
     from napari_sam3_assistant.session.stacks.propagation import Propagation
     from napari_sam3_assistant.session.stacks.values import StackTarget
     from napari_sam3_assistant.workflows.save_stack import StackSaveRequest
+
+
+LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
+"""The endings of the files that labels can be saved as."""
 
 
 class Saving:
@@ -57,6 +62,50 @@ class Saving:
         self._scene = scene
         self._propagation = propagation
         self._start = start
+
+    def proposed(self, what: str, ending: str) -> Path:
+        """Return a free name for a file that the user may save.
+
+        It is beside the file of the image, or in the folder that was used last.
+
+        Parameters
+        ----------
+        what : str
+            What it will hold, such as ``labels``; comes after the name of the image.
+        ending : str
+            Its ending.
+        """
+        target = self._target()
+        chosen = self._model.chosen_image
+        name = target.name if target else chosen.name if chosen else "sam3"
+        image = self._scene.file_of(target.image if target else self._model.image)
+        return proposed(f"{name}_{what}", ending, image, self._model.save_folder)
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The endings of the files that can hold what would be saved."""
+        stack = self._model.propagated is not None
+        return tuple(one for one in LABEL_ENDINGS if not (stack and one == ".png"))
+
+    def not_held(self, ending: str) -> str:
+        """Return what a file of an ending will not hold of what would be saved; or nothing."""
+        target = self._target()
+        if target is None:
+            return ""
+        try:
+            axes = self._scene.plane_axes(target)
+        except ImageError:
+            return ""  # saving says it
+        return not_held(format_of(ending), axes)
+
+    def _target(self) -> Target | None:
+        """Return the image of what would be saved."""
+        model = self._model
+        found = [one for one in model.previews if one.segmentation.objects]
+        stack = model.propagated
+        if stack is not None and (model.task is Task.VIDEO or not found):
+            return stack.target
+        return found[-1].target if found else None
 
     def keep(self) -> str:
         """Keep each preview as a saved labels layer; returns the name of the latest.

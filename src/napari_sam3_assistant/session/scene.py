@@ -209,6 +209,9 @@ class Scene(Protocol):
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
 
+    def file_of(self, image: str) -> Path | None:
+        """Return the file that an image was read from; None if there is none."""
+
     def plane_axes(self, target: Target) -> Axes:
         """Return what a file can say of the place of a whole plane of an image.
 

@@ -23,6 +23,7 @@ REMEMBERED = (
     "soft_masks",
     "output_folder",
     "output_format",
+    "save_folder",
     "threshold",
     "direction",
     "stop_after_lost",

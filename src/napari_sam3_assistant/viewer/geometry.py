@@ -15,6 +15,7 @@ from pint import DimensionalityError
 
 from napari_sam3_assistant.core.axes import Axis
 from napari_sam3_assistant.core.raw_plane import PixelSize
+from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -381,20 +382,72 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
     PixelSize
         In the unit of the columns; 1 pixel where the units of the layer don't fit each other.
     """
-    linear = _data_to_world(layer).linear_matrix
-    steps = linear[:, [rows, columns]]
-    moves = np.abs(steps).max(axis=1) > 1e-9 * np.abs(steps).max()
-    unit = layer.units[columns]
     try:
-        lengths = [_in_unit(layer.units[axis], unit) for axis in np.flatnonzero(moves)]
+        steps = _steps(layer, (rows, columns))
     except DimensionalityError:
         return PixelSize(unit="pixel")
-    steps = steps[moves] * np.array(lengths)[:, None]
     height, width = np.linalg.norm(steps, axis=0)
     area = np.sqrt(np.linalg.det(steps.T @ steps))
     # Pixels are napari's default unit: with another length nobody has said what it counts in.
-    known = unit_name(unit) or ("pixel" if np.allclose((height, width, area), 1) else "")
+    plain = np.allclose((height, width, area), 1)
+    known = unit_name(layer.units[columns]) or ("pixel" if plain else "")
     return PixelSize(float(height), float(width), known, float(area / height / width))
+
+
+def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
+    """Return how far pixels lie apart along axes that stand upright on each other.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+    axes : sequence of int
+        The axes that matter.
+
+    Returns
+    -------
+    tuple of float
+        For each axis of the layer, in the unit of the last one; 1 for those that don't matter.
+
+    Raises
+    ------
+    MaskError
+        If the layer is sheared, or the units don't fit each other.
+    """
+    remedy = "Untick Physical units, to count in pixels."
+    try:
+        steps = _steps(layer, axes)
+    except DimensionalityError as error:
+        units = ", ".join(str(layer.units[axis]) for axis in axes)
+        raise MaskError(
+            f"The axes of “{layer.name}” count in {units}: there are no distances between them.",
+            f"Tick Slice by slice, where that helps. {remedy}",
+        ) from error
+    lengths = np.linalg.norm(steps, axis=0)
+    upright = steps / lengths
+    if not np.allclose(upright.T @ upright, np.eye(len(axes)), atol=1e-3):
+        raise MaskError(
+            f"“{layer.name}” is sheared, so distances along its axes are none in the world.", remedy
+        )
+    told = [1.0] * layer.ndim
+    for axis, length in zip(axes, lengths, strict=True):
+        told[axis] = float(length)
+    return tuple(told)
+
+
+def _steps(layer: Layer, axes: Sequence[int]) -> Vectors:
+    """Return the step from pixel to pixel along axes, shape (D, n), in the unit of the last one.
+
+    Raises
+    ------
+    DimensionalityError
+        If the units of the layer don't fit each other.
+    """
+    steps = _data_to_world(layer).linear_matrix[:, list(axes)]
+    moves = np.abs(steps).max(axis=1) > 1e-9 * np.abs(steps).max()
+    units = [layer.units[axis] for axis in np.flatnonzero(moves)]
+    lengths = [_in_unit(unit, layer.units[axes[-1]]) for unit in units]
+    return np.asarray(steps[moves] * np.array(lengths)[:, None], np.float64)
 
 
 def _in_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - pint carries no types here
@@ -443,7 +496,7 @@ def file_axes(
     placed = _data_to_world(layer)
     linear, first = placed.linear_matrix, placed.translate
     sizes = np.diag(linear)
-    array = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    array = array_of(layer)
     drift = np.abs(linear - np.diag(sizes)) * np.asarray(array.shape[: layer.ndim])
     off = drift > _DRIFT * np.abs(sizes)[:, None]
     straight = ~(off.any(axis=0) | off.any(axis=1)) & (sizes != 0)

@@ -176,6 +176,11 @@ class ImagesOnShow:
         }
         return self.sources.files(files)
 
+    def file_of(self, image: str) -> Path | None:
+        """Return the file that an image was read from; None if there is none."""
+        layer = self.find(image)
+        return Path(layer.source.path) if layer is not None and layer.source.path else None
+
     def _check_aligned(self, layers: list[Image]) -> None:
         """Raise unless the layers lie on top of each other, pixel on pixel."""
         first = layers[0]

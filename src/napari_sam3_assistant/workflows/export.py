@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.outputs import make_folder
 from napari_sam3_assistant.io.tables import write_table
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def export_labels(
         The file that was written.
     """
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    make_folder(path)
     save_labels(labels, path, axes, reporter=reporter)
     yield path
 
@@ -72,5 +74,6 @@ def export_table(
         If it can't be written; nothing is left behind then.
     """
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    make_folder(path)
     write_table(path, header, rows)
     yield path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.outputs import make_folder
 from napari_sam3_assistant.io.sidecar import write_sidecar
 from napari_sam3_assistant.workflows.recipe import sidecar_for
 
@@ -82,6 +83,7 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
             if request.recipe is None
             else sidecar_for(request.recipe, request.path.parent, request.objects)
         )
+        make_folder(request.path)
         axes = request.axes or (request.recipe.axes if request.recipe else None)
         save = partial(save_labels, request.labels, axes=axes, overwrite=False, reporter=reporter)
         path = save_under_free_name(request.path, save)

@@ -10,6 +10,7 @@ from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.free_name import save_under_free_name
 from napari_sam3_assistant.io.label_stacks import open_label_stack
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.outputs import make_folder
 from napari_sam3_assistant.io.sidecar import check_note, write_sidecar
 from napari_sam3_assistant.workflows.recipe import sidecar_for
 
@@ -107,6 +108,7 @@ def save_stack(
     note = (
         None if recipe is None else sidecar_for(recipe, path.parent, request.objects, request.extra)
     )
+    make_folder(path)
 
     def save(name: Path) -> None:
         if request.labels is not None:

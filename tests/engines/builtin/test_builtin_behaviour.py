@@ -201,7 +201,7 @@ def test_a_phrase_divides_what_touches():
 @pytest.mark.parametrize("text", ["cells", "brightly", "the dark ones", "."])
 def test_any_other_phrase_says_what_it_needs(text):
     with pytest.raises(
-        PromptError, match=r"needs SAM 3 weights.*Choose model folder.*model_folder="
+        PromptError, match=r"needs SAM 3 weights. Choose an engine .*the model folder"
     ):
         predict(picture(80.0 * CELL), text=text)
 

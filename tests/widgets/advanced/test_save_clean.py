@@ -55,7 +55,7 @@ def test_save_and_clean(advanced, discs, folder, monkeypatch):
     assert note["prompts"]["text"] == "bright objects"
     assert note["threshold"] == 0.35
     assert note["engine"]["engine"] == "builtin"
-    assert note["axes"]["scale"] == [0.5, 0.25]
+    assert [axis["scale"] for axis in note["axes"]] == [0.5, 0.25]
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     user.click("open_folder")
@@ -119,16 +119,28 @@ def test_dots_survive_and_a_typed_name_stays(advanced, discs, folder, title, end
     assert (folder / f"mine.v2_02{ending}").exists()
 
 
-def test_what_can_not_be_written_is_kept(advanced, discs, folder):
+def test_a_folder_that_is_gone_is_made_again(advanced, discs, folder):
     user = advanced.user
-    find_all(user, discs)
+    labels = find_all(user, discs)
     user.click("choose_output_folder")
     folder.rmdir()
 
     save(user)
 
+    np.testing.assert_array_equal(tifffile.imread(folder / "cells_mask_01.tif"), labels)
+
+
+def test_what_can_not_be_written_is_kept(advanced, discs, folder):
+    user = advanced.user
+    find_all(user, discs)
+    user.click("choose_output_folder")
+    folder.rmdir()
+    folder.write_text("a file where the folder was")
+
+    save(user)
+
     assert user.status.startswith("✕ ")
-    assert "does not exist" in user.status
+    assert "can't be written" in user.status
     assert user.has(PREVIEW)
     assert not user.has(SAVED)
 

@@ -5,7 +5,14 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QListWidget, QTabWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QListWidget,
+    QTabWidget,
+)
 
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 PREVIEW = "SAM3 preview labels"
@@ -375,3 +382,49 @@ def test_closing_lets_go_of_the_viewer(curator):
 
     assert len(viewer.mouse_drag_callbacks) == callbacks - 2
     viewer.add_labels(np.zeros((4, 4), np.uint8))
+
+
+def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curator, masks):
+    curator.tab("Final Merge / Export")
+    curator.type_in("output", PREVIEW)
+    assert len(curator.listed("export_format")) == 8
+    curator.choose("export_format", "YOLO segmentation")
+    assert note(curator).startswith("YOLO holds outlines in one plane of the image")
+
+    curator.viewer.add_labels(np.stack([masks, masks]), name="stack", scale=(-1, 1, 1))
+    curator.type_in("output", "stack")
+
+    assert "“stack” is a stack. Choose another format." in note(curator)
+    curator.choose("export_format", "TIFF")
+    assert "The layer is flipped in napari (along z)" in note(curator)
+    offered = curator.listed("export_format")
+    assert not {"YOLO segmentation", "PNG (one plane)"} & set(offered)
+    curator.choose("export_format", "OME-Zarr")
+    assert note(curator) == ""
+
+
+def note(curator):
+    return curator.widget.findChild(QLabel, "format_note").text()
+
+
+@pytest.fixture
+def napari_reads(plugin_manager):
+    """The reader that comes with napari: layers know the file that they are of."""
+    with plugin_manager.tmp_plugin(package="napari"):
+        yield
+
+
+def test_an_export_is_proposed_beside_the_image(curator, tmp_path, monkeypatch, napari_reads):
+    tifffile.imwrite(tmp_path / "cells.tif", np.zeros((120, 150), np.uint8))
+    curator.viewer.open(tmp_path / "cells.tif", plugin="napari")
+    asked = []
+    chosen = (str(tmp_path / "new" / "mine"), "")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *told: asked.append(told) or chosen)
+    curator.tab("Final Merge / Export")
+    curator.type_in("output", PREVIEW)
+
+    curator.click("browse")
+    curator.click("export")
+
+    assert asked[0][2:] == (str(tmp_path / "cells_labels.tif"), "TIFF (*.tif)")
+    assert (tmp_path / "new" / "mine.tif").exists()

@@ -35,6 +35,11 @@ class ExportFormat(StrEnum):
         """Whether its files have pixels of the image, and not of the labels."""
         return self in _IN_IMAGE
 
+    @property
+    def has_one_plane(self) -> bool:
+        """Whether its files hold one plane and no more."""
+        return self in (ExportFormat.PNG, ExportFormat.YOLO)
+
 
 _SUFFIXES = {
     ExportFormat.TIFF: ".tif",

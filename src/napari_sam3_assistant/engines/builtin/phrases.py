@@ -26,7 +26,7 @@ def polarity(phrase: str) -> int:
     if first not in _POLARITIES:
         raise PromptError(
             f"The built-in engine understands 'bright ...' and 'dark ...' only, so '{phrase}' "
-            "needs SAM 3 weights: choose their folder with Choose model folder in the widget, "
-            "model_folder= in the API or --model-folder on the command line."
+            "needs SAM 3 weights.",
+            "Choose an engine that uses them, and their folder as the model folder.",
         )
     return _POLARITIES[first]

@@ -307,8 +307,9 @@ class MaskCleanup:
         frozen, box = self._target()
         if operation is Operation.RENUMBER and self.model.scope is not Scope.WHOLE:
             raise MaskError("Only a whole layer can be renumbered.", "Choose “whole layer”.")
-        ones = (1.0,) * frozen.array.ndim
-        spacing = frozen.scale if self.model.physical else ones
+        spacing = (1.0,) * frozen.array.ndim
+        if self.model.physical:
+            spacing = self._scene.spacing(self.model.target, planes=self.model.per_slice)
         return EditRequest(
             frozen.array, operation, settings_of(self.model, operation), spacing, box
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.masks.blocks import read
-from napari_sam3_assistant.core.masks.formats import with_suffix
+from napari_sam3_assistant.core.masks.formats import ExportFormat, lost_place, not_held, with_suffix
 from napari_sam3_assistant.core.masks.labels import whole
 from napari_sam3_assistant.core.masks.merge import (
     Merged,
@@ -23,6 +23,7 @@ from napari_sam3_assistant.core.masks.merge import (
     shared_value,
 )
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.outputs import proposed
 from napari_sam3_assistant.session.masks.model import SaveMode
 from napari_sam3_assistant.session.masks.outputs import MaskOutputs
 from napari_sam3_assistant.session.masks.scene import NewLabels
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks.edits import MaskEdits
     from napari_sam3_assistant.session.masks.jobs import MaskJobs
     from napari_sam3_assistant.session.masks.model import MaskModel
-    from napari_sam3_assistant.session.masks.scene import MaskScene
+    from napari_sam3_assistant.session.masks.scene import LabelsChoice, MaskScene
 
 ACCEPTED = "accepted_object"
 WORKING = "class_working_mask"
@@ -335,17 +336,49 @@ class MaskCollection:
             path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
         except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
-        place = self._scene.place(layer.key)
-        request = MaskExport(
-            frozen.array, path, model.export_format, place, frozen.classes, frozen.scale
-        )
+        place, axes = self._scene.place(layer.key)
+        request = MaskExport(frozen.array, path, model.export_format, place, axes, frozen.classes)
 
         def tell(saved: Path) -> None:
-            note = place.note if model.export_format.has_image else ""
+            of_image = place.note if request.format.has_image else ""
+            note = of_image or lost_place(request.format, axes)
             said = f"Exported mask “{name}” to {saved}. {note}".strip()
             self._jobs.say(said, Level.WARNING if note else Level.SUCCESS)
 
         self._jobs.start("The export", partial(export_masks, request), tell)
+
+    def can_hold(self, format_: ExportFormat) -> bool:
+        """Return whether a format can hold the layer that would be exported."""
+        choice = self._exported()
+        return choice is None or choice.planes == 1 or not format_.has_one_plane
+
+    def not_held(self, format_: ExportFormat) -> str:
+        """Return what a file of a format will not hold of what would be exported; or nothing."""
+        choice = self._exported()
+        if choice is None:
+            return ""
+        try:
+            place, axes = self._scene.place(choice.key)
+        except MaskError:
+            return ""  # just removed; exporting says so
+        if not self.can_hold(format_):
+            return f"Its files hold one plane; “{choice.name}” is a stack. Choose another format."
+        of_image = place.note if format_.has_image else ""
+        return f"{not_held(format_, axes)} {of_image}".strip()
+
+    def proposed(self) -> Path:
+        """Return a file for the export: the one that is typed, or a free name beside the image."""
+        model, choice = self.model, self._exported()
+        typed = model.path.strip()
+        if typed:
+            return Path(typed)
+        name, file = self._scene.image_of(choice.key) if choice else ("", None)
+        return proposed(f"{name or 'sam3'}_labels", model.export_format.suffix, file)
+
+    def _exported(self) -> LabelsChoice | None:
+        """Return the layer that would be exported, or one that it would be merged of."""
+        named = (one for one in self.model.layers if one.name == self._output())
+        return next(named, None) or next(map(self.model.choice, self._final_keys()), None)
 
     def merge_and_export(self) -> None:
         """Merge the ticked layers, then write the result.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.objects import Classes
@@ -47,6 +48,8 @@ class LabelsChoice:
         Name of its class; empty if it has none.
     class_value : int or None
         Value of its class; None if it has none, or several.
+    planes : int
+        How many planes of rows and columns it has.
     """
 
     key: str
@@ -56,6 +59,7 @@ class LabelsChoice:
     accepted: bool = False
     class_name: str = ""
     class_value: int | None = None
+    planes: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +72,6 @@ class FrozenLabels:
         The layer's own array: read by jobs, written through edits only.
     name : str
         The layer's name.
-    scale : tuple of float
-        Physical size of a pixel along each axis.
     image_name : str
         Name of the image that the labels belong to; empty if there is none.
     classes : Classes
@@ -80,7 +82,6 @@ class FrozenLabels:
 
     array: Any
     name: str
-    scale: tuple[float, ...]
     image_name: str
     classes: Classes
     smaller: tuple[Any, ...] = ()
@@ -160,8 +161,27 @@ class MaskScene(Protocol):
     def file(self, key: str) -> Path | None:
         """Return the file or folder that a layer was opened from; None if that is not known."""
 
-    def place(self, key: str) -> ImagePlace:
-        """Return where labels lie in their image."""
+    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
+        """Return how far the pixels of labels lie apart along each axis.
+
+        Parameters
+        ----------
+        key : str
+            The layer.
+        planes : bool
+            Whether distances count within rows and columns only.
+
+        Raises
+        ------
+        MaskError
+            If there are no such distances.
+        """
+
+    def place(self, key: str) -> tuple[ImagePlace, Axes]:
+        """Return where labels lie in their image, and what a file can say of their place."""
+
+    def image_of(self, key: str) -> tuple[str, Path | None]:
+        """Return the name of the image of labels, and its file; empty and None for none."""
 
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""

@@ -1,4 +1,4 @@
-"""Which image labels belong to, and on which of its pixels they lie."""
+"""Which image labels belong to, and where they lie in it and in the world, for files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import kind_of
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
-from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of
+from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of, file_axes
 from napari_sam3_assistant.viewer.image_layers import image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of
 
@@ -16,26 +16,17 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
+    from napari_sam3_assistant.core.axes import Axes
+
 SOURCE = "source_image_layer"
 _NEAR = 0.05
 """By so many pixels labels may miss the pixels of their image."""
 
 
-def image_name(viewer: ViewerModel, layer: Labels) -> str:
-    """Return the name of the image that labels belong to; empty if there is none."""
-    known = layer.metadata.get(SOURCE)
-    if known:
-        return str(known)
-    images = (one for one in image_layers(viewer) if _first_pixel(viewer, layer, one) is not None)
-    image = next(images, None)
-    return "" if image is None else str(image.name)
+def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
+    """Return the image that labels were made of.
 
-
-def image_place(viewer: ViewerModel, layer: Labels) -> ImagePlace:
-    """Return where labels lie in their image.
-
-    The image is the one that the labels were made of; of labels that do not say, the lowest one
-    whose pixels they lie on.
+    Of labels that do not say, it is the lowest one whose pixels they lie on.
 
     Parameters
     ----------
@@ -44,25 +35,61 @@ def image_place(viewer: ViewerModel, layer: Labels) -> ImagePlace:
     layer : Labels
         The labels.
     """
+    candidates = _images_of(viewer, layer)
+    fits = (one for one in candidates if _first_pixel(viewer, layer, one) is not None)
+    known = candidates if layer.metadata.get(SOURCE) else []
+    return next(fits, None) or next(iter(known), None)
+
+
+def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]:
+    """Return where labels lie in their image, and what a file can say of their place in the world.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Labels
+        The labels.
+
+    Returns
+    -------
+    ImagePlace
+        The pixels of the image.
+    tuple of Axis
+        The axes of the labels, in the units of the image.
+    """
     known = str(layer.metadata.get(SOURCE, ""))
-    candidates = _images_of(viewer, layer, known)
-    for image in candidates:
-        first = _first_pixel(viewer, layer, image)
-        if first is not None:
-            return _placed(layer, image, first)
-    note = ""
-    if known:
-        why = "does not lie on the pixels of" if candidates else "belongs to an image that is gone,"
-        note = (
-            f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, "
-            "and it is named as the image."
-        )
-    shape = _shape(layer)
-    return ImagePlace.alone(str(layer.name), shape, _names(layer, len(shape) - 2), note)
+    image = image_of(viewer, layer)
+    first = None if image is None else _first_pixel(viewer, layer, image)
+    if image is not None and first is not None:
+        place = _placed(layer, image, first)
+        missing = image.ndim - layer.ndim
+        units = [
+            layer.units[axis] if axis + missing < 0 else image.units[axis + missing]
+            for axis in range(layer.ndim)
+        ]
+        return place, file_axes(layer, range(layer.ndim), _all_names(layer, place), units)
+    why = "belongs to an image that is gone," if image is None else "does not lie on the pixels of"
+    note = (
+        f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, and it "
+        "is named as the image."
+    )
+    names = _names(layer, layer.ndim - 2)
+    place = ImagePlace.alone(str(layer.name), _shape(layer), names, note if known else "")
+    return place, file_axes(layer, range(layer.ndim), _all_names(layer, place))
 
 
-def _images_of(viewer: ViewerModel, layer: Labels, known: str) -> list[Image]:
-    images = image_layers(viewer)
+def _all_names(layer: Labels, place: ImagePlace) -> tuple[str, ...]:
+    """Return what a file calls the axes of labels; empty for one that it shall not have."""
+    own = [kind_of(label) for label in layer.axis_labels]
+    named = "" not in own and len(set(own)) == len(own) and {"y", "x"} <= set(own)
+    names = own if named else [*place.names, "y", "x"]
+    kept = (*place.names, "y", "x")
+    return tuple(name if keep else "" for name, keep in zip(names, kept, strict=True))
+
+
+def _images_of(viewer: ViewerModel, layer: Labels) -> list[Image]:
+    images, known = image_layers(viewer), layer.metadata.get(SOURCE)
     made_of = layer.metadata.get(IMAGE)
     same = [image for image in images if key_of(image) == made_of]
     named = [image for image in images if image.name == known]

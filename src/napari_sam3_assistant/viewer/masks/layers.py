@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,12 @@ from napari_sam3_assistant.viewer.geometry import (
     lie_together,
     moved,
     show_at,
+    spacing,
     transform_of,
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.masks.display import redraw_in_parts
-from napari_sam3_assistant.viewer.masks.image_place import image_name, image_place
+from napari_sam3_assistant.viewer.masks.image_place import SOURCE, image_of, placed_labels
 from napari_sam3_assistant.viewer.masks.regions import drawn_box, visible_box
 from napari_sam3_assistant.viewer.placing import undisturbed
 from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, role_of
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.place import ImagePlace
@@ -103,19 +106,27 @@ class ViewerMasks:
         check_labels(array)
         if editable:
             _check_writable(array, layer.name)
-        scale = tuple(abs(float(size)) for size in layer.scale)
         smaller = tuple(layer.data)[1:] if layer.multiscale else ()
-        name = image_name(self.viewer, layer)
-        return FrozenLabels(array, layer.name, scale, name, _classes(layer), smaller)
+        image = image_of(self.viewer, layer)
+        name = str(layer.metadata.get(SOURCE) or ("" if image is None else image.name))
+        return FrozenLabels(array, layer.name, name, _classes(layer), smaller)
 
     def file(self, key: str) -> Path | None:
         """Return the file or folder that a layer was opened from; None if that is not known."""
         path = self.layer(key).source.path
         return Path(path) if path else None
 
-    def place(self, key: str) -> ImagePlace:
-        """Return where labels lie in their image."""
-        return image_place(self.viewer, self.layer(key))
+    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
+        """Return how far pixels lie apart along each axis."""
+        layer = self.layer(key)
+        shape = array_of(layer).shape
+        first = layer.ndim - 2 if planes else 0
+        axes = [axis for axis in range(first, layer.ndim) if shape[axis] > 1]
+        return spacing(layer, axes or range(layer.ndim))
+
+    def place(self, key: str) -> tuple[ImagePlace, Axes]:
+        """Return where labels lie in their image, and in the world."""
+        return placed_labels(self.viewer, self.layer(key))
 
     def box(self, key: str, scope: Scope) -> Box | None:
         """Return the part of a layer to work on; None for all of it."""
@@ -125,6 +136,13 @@ class ViewerMasks:
         if scope is Scope.DRAWN:
             return drawn_box(self.viewer, layer, array_of(layer).shape)
         return None
+
+    def image_of(self, key: str) -> tuple[str, Path | None]:
+        """Return the name of the image of labels, and its file; empty and None for none."""
+        image = image_of(self.viewer, self.layer(key))
+        if image is None:
+            return "", None
+        return image.name, Path(image.source.path) if image.source.path else None
 
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""
@@ -293,6 +311,7 @@ def _choice(layer: Labels) -> LabelsChoice:
         accepted=role is Role.ACCEPTED_OBJECT,
         class_name=str(known.get("class_name", "")),
         class_value=value if isinstance(value, int) else None,
+        planes=math.prod(array.shape[:-2]),
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
-    QFileDialog,
     QGridLayout,
     QHeaderView,
     QLineEdit,
@@ -22,6 +20,7 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.fitted_table import FittedTable
 from napari_sam3_assistant.widgets.fields.results_rows import ResultRows
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.save_dialog import ask_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,12 +108,13 @@ class ResultsTable(QWidget):
             clipboard.setText(text)
 
     def _export_rows(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Export the results", str(Path.home() / "sam3_results.csv"), "CSV (*.csv)"
-        )
-        if path:
-            file = Path(path) if Path(path).suffix else Path(f"{path}.csv")
-            self._binding.session.results.export(self._rows.shown, file)
+        session = self._binding.session
+        start = session.saving.proposed("results", ".csv")
+        title = "Export the results"
+        path, _ = ask_where(self, session.model, title, start, ["CSV (*.csv)"])
+        if path is not None:
+            file = path if path.suffix else path.with_name(f"{path.name}.csv")
+            session.results.export(self._rows.shown, file)
 
     def _show(self) -> None:
         before = self._rows.columnCount()

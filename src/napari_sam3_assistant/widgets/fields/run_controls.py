@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QFileDialog,
     QGridLayout,
     QPushButton,
     QSizePolicy,
@@ -19,6 +17,7 @@ from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.fields.run_button import RunButton
 from napari_sam3_assistant.widgets.mask_window import open_mask_operations
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.save_dialog import ask_where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 _FILTERS = {
     "TIFF (*.tif *.tiff)": ".tif",
-    "NumPy (*.npy)": ".npy",
-    "PNG (*.png)": ".png",
+    "NumPy, values only (*.npy)": ".npy",
+    "PNG, values only (*.png)": ".png",
     "OME-Zarr (*.ome.zarr *.zarr)": ".ome.zarr",
 }
 _IN_NAPARI = (
@@ -108,15 +107,17 @@ class RunControls(QWidget):
         return button
 
     def _save_file(self) -> None:
-        chosen, format_ = QFileDialog.getSaveFileName(
-            self, "Save the preview labels", "", ";;".join(_FILTERS)
-        )
-        if chosen:
-            ending = _FILTERS.get(format_, ".tif")
-            guarded(
-                self._session.model,
-                lambda: self._session.saving.export(Path(chosen), ending),
-            )()
+        session, saving = self._session, self._session.saving
+        filters = {text: ending for text, ending in _FILTERS.items() if ending in saving.endings}
+        start = saving.proposed("labels", ".tif")
+        title = "Save the preview labels"
+        chosen, kind = ask_where(self, session.model, title, start, list(filters))
+        if chosen is not None:
+            ending = filters.get(kind, ".tif")
+            # The dialog may keep the ending that was proposed when another kind is chosen.
+            kept = chosen == start and ending != start.suffix
+            path = chosen.with_suffix("") if kept else chosen
+            guarded(session.model, lambda: saving.export(path, ending))()
 
     def _show(self) -> None:
         model, can = self._session.model, self._session.availability

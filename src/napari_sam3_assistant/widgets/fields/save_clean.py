@@ -38,6 +38,7 @@ class SaveCleanField(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._model = model = session.model
+        self._saving = session.saving
         folder = FolderField(
             model, "output_folder", "Choose the folder for saved masks", "Where masks are saved"
         )
@@ -63,6 +64,9 @@ class SaveCleanField(QWidget):
         form.addRow("Output", folder)
         self._format = ChoiceCombo(model, "output_format", _FORMATS)
         form.addRow("Format", self._format)
+        self._note = WrappedLabel()
+        self._note.setObjectName("format_note")
+        form.addRow(self._note)
         form.addRow("Filename", name)
         form.addRow(self._save)
         form.addRow(self._saved)
@@ -79,8 +83,11 @@ class SaveCleanField(QWidget):
     def _show(self) -> None:
         model = self._model
         # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
-        plane = model.propagated is None or model.output_format == ".png"
-        self._format.offer([one for one in _FORMATS if plane or one[0] != ".png"])
+        offered = {*self._saving.endings, model.output_format}
+        self._format.offer([one for one in _FORMATS if one[0] in offered])
+        note = self._saving.not_held(model.output_format)
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
         found = any(one.segmentation.objects for one in model.previews)
         if not found and model.propagated is None:
             why_not = "There is no preview to save yet"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QWidget
 
 from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.widgets.save_dialog import ask_where
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -26,7 +26,7 @@ class TracksField(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._model, self._tracks = session.model, session.tracks
+        self._model, self._tracks, self._saving = session.model, session.tracks, session.saving
         box = QCheckBox("Tracks layer")
         box.setObjectName("tracks_layer")
         box.setToolTip(
@@ -44,11 +44,11 @@ class TracksField(QWidget):
         watch(self._model, "task propagated running", self, self._show)
 
     def _choose_file(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Export the tracks", str(Path.home() / "sam3_tracks.csv"), "CSV (*.csv)"
-        )
-        if path:
-            self._tracks.export(Path(path) if Path(path).suffix else Path(f"{path}.csv"))
+        start = self._saving.proposed("tracks", ".csv")
+        title = "Export the tracks"
+        path, _ = ask_where(self, self._model, title, start, ["CSV (*.csv)"])
+        if path is not None:
+            self._tracks.export(path if path.suffix else path.with_name(f"{path.name}.csv"))
 
     def _show(self) -> None:
         self.setVisible(self._model.task is Task.VIDEO)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.masks.formats import ExportFormat
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
+from napari_sam3_assistant.widgets.bind import watch
 from napari_sam3_assistant.widgets.mask_operations.controls import (
     button,
     neighbours,
@@ -25,6 +26,7 @@ from napari_sam3_assistant.widgets.mask_operations.controls import (
 )
 from napari_sam3_assistant.widgets.mask_operations.priority_list import Priorities
 from napari_sam3_assistant.widgets.mask_operations.undo_row import UndoRow
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.masks.session import MaskSession
@@ -65,7 +67,7 @@ class FinalTab(QWidget):
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
         model, collection = session.model, session.collection
-        self._model = model
+        self._model, self._collection = model, collection
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Merge mode", options(model, "merge_mode", _MODES, "What the values mean"))
@@ -80,7 +82,11 @@ class FinalTab(QWidget):
                 "Merged into and exported from; also the name of any layer to export",
             ),
         )
-        form.addRow("Export format", options(model, "export_format", _FORMATS, "The file's format"))
+        self._format = options(model, "export_format", _FORMATS, "The file's format")
+        form.addRow("Export format", self._format)
+        self._note = WrappedLabel()
+        self._note.setObjectName("format_note")
+        form.addRow(self._note)
         browse = QPushButton("Browse")
         browse.setObjectName("browse")
         browse.clicked.connect(self._browse)
@@ -122,10 +128,23 @@ class FinalTab(QWidget):
         layout.addLayout(form)
         layout.addLayout(grid)
         layout.addWidget(UndoRow(session, "final"))
+        watch(model, "layers output final_chosen export_format", self, self._show)
+
+    def _show(self) -> None:
+        chosen, collection = self._model.export_format, self._collection
+        self._format.offer(
+            [(one, text) for one, text in _FORMATS if one is chosen or collection.can_hold(one)]
+        )
+        self._format.choose(chosen)
+        self._note.setText(collection.not_held(chosen))
+        self._note.setVisible(bool(self._note.text()))
 
     def _browse(self) -> None:
-        name = self._model.output.strip() or "final_training_mask"
-        start = self._model.path or name + self._model.export_format.suffix
-        path, _ = QFileDialog.getSaveFileName(self, "Export mask", start)
+        format_ = self._model.export_format
+        text = next(text for one, text in _FORMATS if one is format_)
+        start = self._collection.proposed()
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Export mask", str(start), f"{text} (*{format_.suffix})"
+        )
         if path:
             self._model.path = path
