@@ -83,7 +83,7 @@ class Person:
         )
         QApplication.sendEvent(canvas, event)
         # No hand is faster: vispy drops what comes within 10 ms, napari puts it off for 5 ms.
-        self.qtbot.wait(240)
+        self.qtbot.wait(20)
 
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
         self.canvas.setFocus()

@@ -119,7 +119,7 @@ class Curator(Person):
         step = 1 if end.y() > begin.y() else -1
         for distance in range(4, 2 * QApplication.startDragDistance(), 4):
             QTest.mouseMove(view, begin + QPoint(0, step * distance))
-            self.qtbot.wait(240)
+            self.qtbot.wait(10)
         self.qtbot.wait(600)
 
     # -- the table ------------------------------------------------------------------------
