@@ -38,6 +38,12 @@ def write_pages(path):
             writer.write(plane(value, shape), metadata=None)
 
 
+def write_grey_with_thumbnail_in_colour(path):
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.full((60, 70, 3), 1, np.uint8), photometric="rgb", metadata=None)
+        writer.write(plane(2, (90, 80)), metadata=None)
+
+
 def write_reduced(path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(plane(1, (640, 800)), subfiletype=1, metadata=None)
@@ -58,6 +64,7 @@ def write_pyramid_and_label(path):
     [
         ("a.ome.tif", write_ome, 1, [1, 2, 3]),
         ("a.tif", write_pages, 1, [3, 2, 4]),
+        ("a.tif", write_grey_with_thumbnail_in_colour, 1, [1, 2]),
         ("a.tif", write_reduced, 1, [1, 2]),
         ("a.tif", write_pyramid_and_label, 1, [1, 2]),
     ],

@@ -28,12 +28,20 @@ class Series:
         Whether the file says that it is a smaller copy of another one, such as a thumbnail.
     elsewhere : bool
         Whether all of it lies in other files of the same set.
+    samples : int
+        How many of its values are one pixel, such as 3 for RGB.
     """
 
     name: str
     shape: tuple[int, ...]
     reduced: bool = False
     elsewhere: bool = False
+    samples: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 for a smaller copy."""
+        return 0 if self.reduced else math.prod(self.shape) // self.samples
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -78,11 +86,10 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
             )
         return wanted, ()
     own = [number for number, one in enumerate(found) if not one.elsewhere] or range(len(found))
-    pixels = {n: 0 if found[n].reduced else math.prod(found[n].shape) for n in own}
-    taken = max(own, key=lambda number: pixels[number])
+    taken = max(own, key=lambda number: found[number].pixels)
     if len(own) == 1:
         return taken, ()
-    equal = list(pixels.values()).count(pixels[taken])
+    equal = sum(found[number].pixels == found[taken].pixels for number in own)
     which = f"the first of {equal} of its size" if equal > 1 else "the largest"
     note = (
         f"The file holds {len(found)} images; series {taken} was taken, {which}. To take another "

@@ -60,6 +60,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
                 tuple(one.shape),
                 bool(one.keyframe.is_reduced),
                 all(page.parent is not file for page in one.pages if page),
+                dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
             )
             for one in file.series
         )
