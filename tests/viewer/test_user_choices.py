@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.tasks import Task, Tool
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
@@ -249,3 +249,25 @@ def test_what_we_write_into_a_layer_of_prompts_is_no_edit(bench):
     bench.session.prompts_edited.connect(lambda: edits.append(1))
     bench.run()
     assert edits == []
+
+
+def test_it_is_said_when_another_layer_than_that_of_the_prompts_is_selected(bench):
+    model, viewer = bench.model, bench.viewer
+    model.image, model.tool = bench.image("upper"), Tool.MASK
+    painted = []
+    for slice_ in (0, 1):
+        viewer.dims.set_current_step(0, slice_)
+        bench.binding.arm()
+        painted.append(viewer.layers.selection.active)
+    assert painted[0] is not painted[1]
+
+    for layer, said in ((painted[0], ""), (viewer.layers["mine"], "mine"), (painted[1], "")):
+        viewer.layers.selection.active = layer
+        assert model.selected_instead == said
+    model.labels_layer = bench.image("mine")
+    assert model.selected_instead == painted[1].name
+    viewer.layers.selection.active = viewer.layers["mine"]
+    assert model.selected_instead == ""
+    model.tool = Tool.TEXT
+    viewer.layers.selection.active = viewer.layers["upper"]
+    assert model.selected_instead == ""

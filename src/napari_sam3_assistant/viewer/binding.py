@@ -355,10 +355,11 @@ class Binding(Held):
 
     def _note_selected(self, event: Event | None = None) -> None:
         del event
-        active, tool = self.viewer.layers.selection.active, layer_tool(self.model.tool)
-        draws = active is not None and self.scene.drawn_in(self.model.image, tool) is active
-        wanted = bool(self.model.image) and tool is not Tool.TEXT
-        self.model.selected_instead = active.name if active and wanted and not draws else ""
+        model, tool = self.model, layer_tool(self.model.tool)
+        active = self.viewer.layers.selection.active
+        elsewhere = active is not None and not self.scene.is_for(active, model.image, tool)
+        wanted = bool(model.image) and tool is not Tool.TEXT
+        model.selected_instead = active.name if elsewhere and wanted else ""
 
     def _on_plane(self, event: Event) -> None:
         del event

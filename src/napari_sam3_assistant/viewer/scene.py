@@ -31,7 +31,7 @@ from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
 from napari_sam3_assistant.viewer.picking import show_object
 from napari_sam3_assistant.viewer.placing import undisturbed
 from napari_sam3_assistant.viewer.roi_layer import hide_rois, show_roi
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, topmost
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, role_of, topmost
 from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
 from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
 from napari_sam3_assistant.viewer.stacks.tracks_layer import ViewerTracks
@@ -135,18 +135,20 @@ class ViewerScene(ImagesOnShow):
             chosen.select(layer)
         return str(layer.name)
 
-    def drawn_in(self, image: str, tool: Tool) -> Layer | None:
-        """Return the layer that a tool draws in; None where there is none, and for phrases."""
-        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
-        if found is None or role is None:
-            return None
-        return self.prompt_layer(key_of(found), role)
+    def is_for(self, layer: Layer, image: str, tool: Tool) -> bool:
+        """Return whether prompts of a tool for an image are taken from a layer."""
+        found, role, chosen = self.find(image), _ROLE_OF_TOOL.get(tool), self.chosen.get(tool, "")
+        if chosen or found is None:
+            return key_of(layer) == chosen
+        # Of the painted ones there may be one for each slice.
+        return role_of(layer) is role and layer.metadata.get(IMAGE) == key_of(found)
 
     def go_back_to(self, image: str, tool: Tool) -> None:
         """Make the layer active that a tool's prompts are taken from, or the image itself."""
-        found, role, layer = self.find(image), _ROLE_OF_TOOL.get(tool), self.drawn_in(image, tool)
+        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
         if found is None:
             return
+        layer = None if role is None else self.prompt_layer(key_of(found), role)
         with self.at_work() as chosen:
             if layer is not None and role is not None:
                 prompt_layers.get_ready(layer, role)
