@@ -11,7 +11,9 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.raw_plane import PixelSize, RawPlane
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import ImageError, JobCancelled
+from napari_sam3_assistant.workflows import measure as workflow
 from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
 
 
@@ -103,3 +105,53 @@ def test_a_file_that_is_gone_is_one_sentence():
     with pytest.raises(ImageError, match="could not be read") as caught:
         measured(Gone(), [square(0, 0)])
     assert caught.value.hint
+
+
+def of_labels(image, labels, objects):
+    source = ImageSource(image, guess_axes(image.shape))
+    request = MeasureRequest(
+        RawPlane(source, (), PixelSize(0.5, 2.0, "um")), tuple(objects), labels
+    )
+    (answers,) = measure([request], NullReporter())
+    return answers
+
+
+def test_objects_in_labels_are_measured_like_those_with_masks(monkeypatch):
+    monkeypatch.setattr(workflow, "_SIDE", 64)  # so that some are read in parts
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 60_000, (300, 400), np.uint16)
+    labels = np.zeros(image.shape, np.uint32)
+    for number in range(1, 40):
+        y, x = rng.integers(0, 250), rng.integers(0, 350)
+        height, width = rng.integers(1, 150, 2) if number % 7 == 0 else rng.integers(1, 40, 2)
+        labels[y : y + height, x : x + width] = number
+    labels[250:, :] = 99  # as wide as the image
+    ids = np.unique(labels[labels > 0]).tolist()
+    records = [ObjectRecord.from_mask(one, labels == one) for one in ids]
+    stored = zarr.array(labels, chunks=(64, 64))
+    # The box that a scan tells may be larger than the object.
+    stitched = [
+        StitchedObject(one.id, one.area, one.region.grow(3).intersect(Region.whole(image.shape)))
+        for one in records
+    ]
+
+    answers = of_labels(image, stored, stitched)
+
+    for one, other in zip(answers, of_labels(image, None, records), strict=True):
+        assert one.area == pytest.approx(other.area)
+        assert one.diameter == pytest.approx(other.diameter)
+        assert one.centroid == pytest.approx(other.centroid)
+        assert one.means == pytest.approx(other.means)
+        assert one.unit == "um"
+
+
+def test_an_object_that_was_erased_from_the_labels_has_no_measurement():
+    labels = np.zeros((20, 20), np.uint32)
+    labels[3:6, 3:6] = 2
+    objects = [
+        StitchedObject(1, 9, Region(10, 10, 13, 13)),
+        StitchedObject(2, 9, Region(3, 3, 6, 6)),
+    ]
+    answers = of_labels(np.ones((20, 20)), labels, objects)
+    assert answers[0] is None
+    assert answers[1].area == 9.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from skimage.measure import regionprops_table
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 _CELL = 256
 """Objects that begin in the same square of so many pixels are read together."""
+
+
+class Measurable(Protocol):
+    """An object with a place in a plane, with or without a mask of its own."""
+
+    @property
+    def id(self) -> int:
+        """Its value in the labels."""
+
+    @property
+    def region(self) -> Region:
+        """A box that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,21 @@ def measure_object(
     )
 
 
-def neighbourhoods(objects: Sequence[ObjectRecord]) -> Iterator[tuple[Region, list[int]]]:
+def combined(parts: Sequence[Measurement]) -> Measurement:
+    """Return the measurement of an object that was measured in parts."""
+    if len(parts) == 1:
+        return parts[0]
+    area = sum(part.area for part in parts)
+    share = np.array([part.area for part in parts]) / area
+    y, x = share @ np.array([part.centroid for part in parts])
+    means = share @ np.array([part.means for part in parts])
+    diameter = math.sqrt(sum(part.diameter**2 for part in parts))
+    return Measurement(
+        area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit
+    )
+
+
+def neighbourhoods(objects: Sequence[Measurable]) -> Iterator[tuple[Region, list[int]]]:
     """Yield groups of objects that lie close together, so that each piece of an image is read once.
 
     Yields

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.jobs.job import JobProgress
     from napari_sam3_assistant.session.choices import FrameAxis, ImageChoice, LayerChoice
+    from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.soft_masks import SoftImage
     from napari_sam3_assistant.session.stacks.values import FrameObject, FramePlace, StackTarget
     from napari_sam3_assistant.workflows.recipe import Recipe
@@ -158,16 +160,16 @@ class ResultRow:
 
     Parameters
     ----------
-    preview : Preview or FramePlace
-        The result, or the frame of a propagation.
-    record : ObjectRecord or FrameObject
+    preview : Preview, FramePlace or StoredLabels
+        The result, the frame of a propagation, or the labels of a scan.
+    record : ObjectRecord, FrameObject or StitchedObject
         The object.
     measured : Measurement or None
         Its size and brightness; None until they are asked for.
     """
 
-    preview: Preview | FramePlace
-    record: ObjectRecord | FrameObject
+    preview: Preview | FramePlace | StoredLabels
+    record: ObjectRecord | FrameObject | StitchedObject
     measured: Measurement | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import PromptError
@@ -13,10 +14,12 @@ from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.export import export_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.tracks import FrameResult
+    from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.stacks.values import StackTarget
 
@@ -58,15 +61,51 @@ class Results:
     def __init__(self, model: SessionModel, start: Callable[[Job], Job]) -> None:
         self._model = model
         self._start = start
+        self._found: tuple[ResultRow, ...] = ()
+        self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._frames = FrameRows()
         model.events.preview.connect(self._follow, max_args=0)
         model.events.beside.connect(self._follow, max_args=0)
 
     def clear(self) -> None:
-        """Empty the table; the previews stay."""
+        """Empty the table; the previews and the labels of scans stay."""
+        self._stored.clear()
+        self.forget_found()
+
+    def forget_found(self) -> None:
+        """Take previews and frames out of the table; the objects of scans stay."""
+        self._found = ()
         self._frames.clear()
-        self._model.results = ()
         self._model.picked = None
+        self._list()
+
+    def add_stored(self, stored: StoredLabels, rows: tuple[ResultRow, ...]) -> None:
+        """List the objects of a scan, in the place of those of an earlier one of the same name."""
+        self._stored[stored.slot] = rows
+        self._list()
+
+    def forget_stored(self, image: str, label: str | None = None) -> None:
+        """Take the objects of an image's scans out of the table, or of the one with a label."""
+        gone = [slot for slot in self._stored if slot == (image, label or slot[1])]
+        for slot in gone:
+            del self._stored[slot]
+        if gone:
+            self._model.picked = None
+            self._list()
+
+    def measured(self, found: Mapping[int, Measurement]) -> None:
+        """Take note of measurements, by the identity of the objects' records."""
+
+        def with_answer(row: ResultRow) -> ResultRow:
+            answer = found.get(id(row.record))
+            return row if answer is None else ResultRow(row.preview, row.record, answer)
+
+        picked = self._model.picked
+        self._found = tuple(map(with_answer, self._found))
+        self._stored = {slot: tuple(map(with_answer, rows)) for slot, rows in self._stored.items()}
+        self._list()
+        if picked is not None:
+            self._pick_again(picked)
 
     def add_frame(self, stack: StackTarget, result: FrameResult) -> None:
         """Take the objects of a frame; they are listed now, or with one of the next frames."""
@@ -76,13 +115,22 @@ class Results:
 
     def list_frames(self) -> None:
         """List all frames that have come in."""
-        self._model.results = self._frames.rows()
+        self._list()
 
     def remove(self, object_id: int) -> None:
         """Take an object of the propagation out of the table."""
         self._frames.remove(object_id)
         self._model.picked = None
-        self.list_frames()
+        self._list()
+
+    def _list(self) -> None:
+        # What is added while the user looks on comes last.
+        stored = itertools.chain.from_iterable(self._stored.values())
+        self._model.results = (*self._found, *stored, *self._frames.rows())
+
+    def _pick_again(self, picked: ResultRow) -> None:
+        same = (row for row in self._model.results if row.record is picked.record)
+        self._model.picked = next(same, None)
 
     def copied(self, rows: Sequence[ResultRow]) -> str:
         """Return rows as tab-separated text with a header, and say so.
@@ -130,18 +178,18 @@ class Results:
         return [(*COLUMNS, *titles(channels)), *(cells(row, channels) for row in rows)]
 
     def _follow(self) -> None:
-        kept = {id(row.record): row.measured for row in self._model.results}
+        kept = {id(row.record): row.measured for row in self._found}
         picked = self._model.picked
         self._frames.clear()
         self._model.picked = None
-        self._model.results = tuple(
+        self._found = tuple(
             ResultRow(preview, record, kept.get(id(record)))
             for preview in self._model.previews
             for record in preview.segmentation.objects
         )
+        self._list()
         if picked is not None:
-            same = (row for row in self._model.results if row.record is picked.record)
-            self._model.picked = next(same, None)
+            self._pick_again(picked)
 
 
 def _in_one_line(cell: str) -> str:

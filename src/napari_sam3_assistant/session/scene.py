@@ -182,7 +182,7 @@ class Scene(Protocol):
             If its layer is gone.
         """
 
-    def raw_plane(self, preview: Preview) -> RawPlane:
+    def raw_plane(self, preview: Preview | StoredLabels) -> RawPlane:
         """Return the pixels below a preview.
 
         Raises
@@ -192,14 +192,17 @@ class Scene(Protocol):
         """
 
     def add_features(
-        self, preview: Preview, ids: Sequence[int], columns: Mapping[str, Sequence[object]]
+        self,
+        preview: Preview | StoredLabels,
+        ids: Sequence[int],
+        columns: Mapping[str, Sequence[object]],
     ) -> None:
-        """Add columns to the features of a preview's layer, if it is still there.
+        """Add columns to the features of a result's layer, if it is still there.
 
         Parameters
         ----------
-        preview : Preview
-            The preview.
+        preview : Preview or StoredLabels
+            The result.
         ids : sequence of int
             The objects.
         columns : mapping of str to sequence

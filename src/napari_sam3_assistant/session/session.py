@@ -133,12 +133,12 @@ class Session:
         self.cleaning = SaveAndClean(model, scene, self.propagation, self._start, self._cleaned)
         self.batch = Batch(model, scene, self._engine, self.local, self._start, self._undo.record)
         engine, disk = self._engine, self.disk
-        self.scanning = Scanning(model, disk, scene, engine, self._start)
+        self.scanning = Scanning(model, disk, scene, engine, self._start, self.results)
         self.folder_batch = FolderBatch(model, disk, scene, engine, self._start)
         self.merging = Merging(model, disk, scene, self._start)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
-        self.measuring = Measuring(model, scene, self._start)
+        self.measuring = Measuring(model, scene, self._start, self.results)
         self.ahead = Ahead(model, scene, self._running.runner, self._engine)
         self._single = SingleRun(
             model, scene, self._engine, self.local, self.ahead, self._running, self._undo
@@ -310,6 +310,7 @@ class Session:
     def image_removed(self, image: str) -> None:
         """Take note that the user removed an image: no step goes back to what it showed."""
         self._undo.forget(image)
+        self.results.forget_stored(image)
 
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance."""

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.tasks import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.disk.stored import StoredLabels
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, SessionModel
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.wording import counted
@@ -46,7 +47,7 @@ _HINTS = {
 }
 _UNDO_KEYS = ("Control-Z", "Control-Shift-Z")
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
-_PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED)
+_PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED, Role.SCAN)
 _WATCHED = (
     "name",
     "visible",
@@ -320,6 +321,8 @@ class Binding(Held):
         self._list_images()
         self._list_prompt_layers()
         self._stack.removed(layer)
+        if role_of(layer) is Role.SCAN and not self.scene.busy:
+            self.session.results.forget_stored(*slot_of(layer))
         if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
             self.model.show_previews(tuple(left))
@@ -420,7 +423,9 @@ class Binding(Held):
         rows = (
             row
             for row in self.model.results
-            if row.record.id == wanted and row.preview.slot == slot
+            if row.record.id == wanted
+            and row.preview.slot == slot
+            and isinstance(row.preview, StoredLabels) == (role is Role.SCAN)
         )
         self.model.picked = next(rows, None)
 

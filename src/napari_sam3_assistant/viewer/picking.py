@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import Target
     from napari_sam3_assistant.session.stacks.values import FrameObject
 
@@ -60,7 +61,7 @@ def show_object(
     viewer: ViewerModel,
     labels: Labels,
     target: Target,
-    record: ObjectRecord | FrameObject,
+    record: ObjectRecord | FrameObject | StitchedObject,
     image: Layer,
 ) -> None:
     """Bring an object to the middle of the canvas, on its slice, and select it.
@@ -73,7 +74,7 @@ def show_object(
         The layer that shows the object.
     target : Target
         The plane that the object lies on.
-    record : ObjectRecord or FrameObject
+    record : ObjectRecord, FrameObject or StitchedObject
         The object.
     image : Layer
         The image layer of the plane.
@@ -98,7 +99,8 @@ def _value_at(layer: Labels, event: Event) -> int:
         dims_displayed=event.dims_displayed,
         world=True,
     )
-    return int(value or 0)
+    # Of labels in several sizes napari tells the level, too.
+    return int((value[1] if isinstance(value, tuple) else value) or 0)
 
 
 class _Pick:

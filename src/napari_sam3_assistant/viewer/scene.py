@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
 from napari_sam3_assistant.core.tasks import Tool
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.choices import LayerChoice
+from napari_sam3_assistant.session.disk.stored import StoredLabels
 from napari_sam3_assistant.session.model import PromptCounts
 from napari_sam3_assistant.session.scene import Shot
 from napari_sam3_assistant.session.stacks.values import FramePlace
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.raw_plane import RawPlane
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.disk.stored import StoredLabels
     from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, Target
     from napari_sam3_assistant.session.scene import Accepted, Pixels
     from napari_sam3_assistant.session.soft_masks import SoftImage
@@ -328,9 +328,12 @@ class ViewerScene(ImagesOnShow):
             If its image or its preview layer is gone.
         """
         target = row.preview.target
-        followed = isinstance(row.preview, FramePlace)
-        role = Role.PROPAGATED if followed else Role.PREVIEW_LABELS
-        labels = in_slot(self.viewer.layers, role, row.preview.slot)
+        if isinstance(row.preview, StoredLabels):
+            labels = self._stored.find(row.preview)
+        else:
+            followed = isinstance(row.preview, FramePlace)
+            role = Role.PROPAGATED if followed else Role.PREVIEW_LABELS
+            labels = in_slot(self.viewer.layers, role, row.preview.slot)
         if labels is None:
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image_of(target)
@@ -390,16 +393,23 @@ class ViewerScene(ImagesOnShow):
         """Return a preview as it is on show."""
         return result_layers.pixels(self.viewer, self.image_of(preview.target), preview)
 
-    def raw_plane(self, preview: Preview) -> RawPlane:
-        """Return the pixels below a preview."""
+    def raw_plane(self, preview: Preview | StoredLabels) -> RawPlane:
+        """Return the pixels below a result."""
         return raw_plane(self.image_of(preview.target), preview.target)
 
     def add_features(
-        self, preview: Preview, ids: Sequence[int], columns: Mapping[str, Sequence[object]]
+        self,
+        preview: Preview | StoredLabels,
+        ids: Sequence[int],
+        columns: Mapping[str, Sequence[object]],
     ) -> None:
-        """Add columns to the features of a preview's layer, if it is still there."""
-        layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-        if layer is not None and _SHOWN.get(layer) is preview:
+        """Add columns to the features of a result's layer, if it is still there."""
+        if isinstance(preview, StoredLabels):
+            layer = self._stored.find(preview)
+        else:
+            layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+            layer = layer if layer is not None and _SHOWN.get(layer) is preview else None
+        if layer is not None:
             layer.features = with_columns(layer.features, ids, columns)
 
     def keep(self, preview: Preview) -> str:

@@ -114,7 +114,7 @@ class StoredLayers:
             else LazyPlane(level, len(kept), rows, columns)
             for level in stored.levels
         ]
-        label = stored.path.name.removesuffix(".zarr")
+        label = stored.label
         whole = Region.whole((stored.levels[0].shape[0], stored.levels[0].shape[1]))
         layer = Labels(
             levels if len(levels) > 1 else levels[0],

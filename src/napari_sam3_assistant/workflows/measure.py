@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.measurements import measure_object, neighbourhoods
+import numpy as np
+
+from napari_sam3_assistant.core.measurements import combined, measure_object, neighbourhoods
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_sam3_assistant.core.measurements import Measurement
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.images import LazyArray
+    from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.raw_plane import RawPlane
-    from napari_sam3_assistant.core.results import ObjectRecord
+
+_SIDE = 2048
+"""Of larger objects that are in labels so many rows and columns are read at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,17 +34,20 @@ class MeasureRequest:
     ----------
     plane : RawPlane
         The pixels below them.
-    objects : tuple of ObjectRecord
+    objects : tuple of ObjectRecord or StitchedObject
         The objects, in the plane's coordinates.
+    labels : array-like of int, shape (H, W), or None
+        The labels of the plane, for objects without masks of their own.
     """
 
     plane: RawPlane
-    objects: tuple[ObjectRecord, ...]
+    objects: tuple[Measurable, ...]
+    labels: LazyArray | None = None
 
 
 def measure(
     requests: Sequence[MeasureRequest], reporter: Reporter
-) -> Iterator[tuple[Measurement, ...]]:
+) -> Iterator[tuple[Measurement | None, ...]]:
     """Measure objects, and yield the answers to each request, in the order of its objects.
 
     Parameters
@@ -47,8 +59,8 @@ def measure(
 
     Yields
     ------
-    tuple of Measurement
-        One for each object.
+    tuple of Measurement or None
+        One for each object; None for one of which no pixel is left in the labels.
 
     Raises
     ------
@@ -58,14 +70,55 @@ def measure(
     total = sum(len(request.objects) for request in requests)
     done = 0
     for request in requests:
-        plane, found = request.plane, dict[int, "Measurement"]()
-        for region, places in neighbourhoods(request.objects):
+        found: dict[int, list[Measurement]] = {}
+        for region, places in _pieces(request):
             reporter.report(Progress(done, total, f"Measuring object {done + 1} of {total}"))
-            pixels = plane.read(region)
+            pixels = request.plane.read(region)
+            labels = None
+            if request.labels is not None:
+                labels = np.asarray(request.labels[region.slices])
             for place in places:
                 reporter.check()
-                record = request.objects[place]
+                record = _record(request.objects[place], labels, region)
+                if record is None:
+                    continue
                 part = pixels[record.region.localise(region).slices]
-                found[place] = measure_object(record, part, plane.pixel)
-            done += len(places)
-        yield tuple(found[place] for place in range(len(request.objects)))
+                told = measure_object(record, part, request.plane.pixel)
+                found.setdefault(place, []).append(told)
+            done = min(total, done + len(places))
+        yield tuple(
+            combined(found[place]) if place in found else None
+            for place in range(len(request.objects))
+        )
+
+
+def _pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:
+    """Yield what is read at once, and the places of the objects that are measured there."""
+    large = {
+        place
+        for place, one in enumerate(request.objects)
+        if request.labels is not None and max(one.region.shape) > _SIDE
+    }
+    small = [place for place in range(len(request.objects)) if place not in large]
+    for region, places in neighbourhoods([request.objects[place] for place in small]):
+        yield region, [small[place] for place in places]
+    for place in sorted(large):
+        for part in _tiles(request.objects[place].region):
+            yield part, [place]
+
+
+def _tiles(region: Region) -> Iterator[Region]:
+    for y in range(region.y0, region.y1, _SIDE):
+        for x in range(region.x0, region.x1, _SIDE):
+            yield Region(y, x, min(y + _SIDE, region.y1), min(x + _SIDE, region.x1))
+
+
+def _record(
+    one: Measurable, labels: npt.NDArray[np.integer[Any]] | None, region: Region
+) -> ObjectRecord | None:
+    """Return an object with its mask in a region, of which the labels were read; None without."""
+    if labels is None:
+        return one if isinstance(one, ObjectRecord) else None
+    inside = one.region.intersect(region)
+    mask = labels[inside.localise(region).slices] == one.id
+    return ObjectRecord.from_mask(one.id, mask, offset=(inside.y0, inside.x0))

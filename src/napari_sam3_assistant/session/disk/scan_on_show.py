@@ -11,7 +11,7 @@ from napari_sam3_assistant.jobs.job import JobState
 from napari_sam3_assistant.session.disk.model import StoppedScan
 from napari_sam3_assistant.session.disk.stored import StoredKind, StoredLabels
 from napari_sam3_assistant.session.measured_columns import object_features
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.model import Level, Message, ResultRow
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.session.disk.model import DiskModel
     from napari_sam3_assistant.session.model import SessionModel, Target
+    from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.scene import Scene
 
 
@@ -36,11 +37,27 @@ class ScanNews:
         How far it is, or what came out.
     levels : tuple of array-like
         The labels as they are now, the largest size first.
+    stored : StoredLabels or None
+        At the end, the labels with what is known of their objects.
+    rows : tuple of ResultRow
+        At the end, the objects for the results table; made here, since they may be many.
     """
 
     output: Path
     step: ScanStep | ScanResult
     levels: tuple[LazyArray, ...]
+    stored: StoredLabels | None = None
+    rows: tuple[ResultRow, ...] = ()
+
+    @classmethod
+    def of_result(
+        cls, target: Target, output: Path, result: ScanResult, levels: tuple[LazyArray, ...]
+    ) -> ScanNews:
+        """Return the last news, with a row an object."""
+        features = object_features(result.objects, result.engine.title)
+        stored = StoredLabels(StoredKind.SCAN, target, output, levels, features)
+        rows = tuple(ResultRow(stored, record) for record in result.objects)
+        return cls(output, result, levels, stored, rows)
 
 
 class ScanOnShow:
@@ -54,6 +71,8 @@ class ScanOnShow:
         Takes note of a scan that was stopped.
     scene : Scene
         Shows the labels.
+    results : Results
+        The results table, which takes the objects.
     target : Target
         The image and the plane.
     choices : tuple
@@ -67,6 +86,7 @@ class ScanOnShow:
         model: SessionModel,
         disk: DiskModel,
         scene: Scene,
+        results: Results,
         target: Target,
         choices: tuple[object, ...],
         began: float,
@@ -74,6 +94,7 @@ class ScanOnShow:
         self._model = model
         self._disk = disk
         self._scene = scene
+        self._results = results
         self._target = target
         self._choices = choices
         self._began = began
@@ -123,9 +144,9 @@ class ScanOnShow:
             self._say(f"{why} {kept}. Press Continue scan to go on.", Level.ERROR)
 
     def _finish(self, news: ScanNews, result: ScanResult) -> None:
-        features = object_features(result.objects, result.engine.title)
-        stored = StoredLabels(StoredKind.SCAN, self._target, news.output, news.levels, features)
-        self._scene.show_stored(stored)
+        stored = news.stored
+        if stored is not None and self._scene.show_stored(stored):
+            self._results.add_stored(stored, news.rows)
         self._stored = stored
         seconds = time.monotonic() - self._began
         kept = self._latest.kept if self._latest else 0

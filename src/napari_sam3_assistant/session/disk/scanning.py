@@ -21,17 +21,41 @@ from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 from napari_sam3_assistant.workflows.scan_place import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.jobs.job import Job
-    from napari_sam3_assistant.session.scene import Shot
+    from napari_sam3_assistant.session.disk.model import DiskModel
+    from napari_sam3_assistant.session.engine_in_use import EngineInUse
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.scene import Scene, Shot
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 
 
 class Scanning(DiskVerb):
-    """Starts scans."""
+    """Starts scans.
+
+    Parameters
+    ----------
+    model, disk, scene, engine, start
+        As those of every :class:`.verb.DiskVerb`.
+    results : Results
+        The results table, which takes what was found.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        engine: EngineInUse,
+        start: Callable[[Job], Job],
+        results: Results,
+    ) -> None:
+        super().__init__(model, disk, scene, engine, start)
+        self._results = results
 
     @property
     def why_not(self) -> str:
@@ -93,12 +117,19 @@ class Scanning(DiskVerb):
             for step in scan(engine, ready, reporter):
                 if isinstance(step, ScanResult):
                     levels = open_levels(step.path, writable=True)
-                elif levels is None:
-                    levels = open_levels(step.labels)
-                yield ScanNews(ready.output, step, levels)
+                    yield ScanNews.of_result(shot.target, ready.output, step, levels)
+                else:
+                    levels = levels or open_levels(step.labels)
+                    yield ScanNews(ready.output, step, levels)
 
         on_show = ScanOnShow(
-            model, self._disk, self._scene, shot.target, self.choices, time.monotonic()
+            model,
+            self._disk,
+            self._scene,
+            self._results,
+            shot.target,
+            self.choices,
+            time.monotonic(),
         )
         return self._begin("The scan", engine, work, on_show.add, on_show.end)
 

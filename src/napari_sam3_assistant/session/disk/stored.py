@@ -51,6 +51,16 @@ class StoredLabels:
     features: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     complete: bool = True
 
+    @property
+    def label(self) -> str:
+        """What tells them from other labels of the image."""
+        return self.path.name.removesuffix(".zarr")
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The place of their layer, see :attr:`.model.Preview.slot`."""
+        return (self.target.image, self.label)
+
 
 def folder_for(model: SessionModel, disk: DiskModel) -> Path:
     """Return the folder that labels go to: the chosen one, or the one that is proposed."""

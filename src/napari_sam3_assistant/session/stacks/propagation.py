@@ -111,7 +111,7 @@ class Propagation:
         check_prompts(spec, stack.prompts, stack.frames)
         engine = self._engine.take()
         self.clear()
-        self._results.clear()
+        self._results.forget_found()
         options = PredictOptions(model.threshold)
         opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
         self._open = opened
@@ -204,7 +204,7 @@ class Propagation:
         self.end()
         if self._model.propagated is not None:
             self._model.propagated = None
-            self._results.clear()
+            self._results.forget_found()
         self._forget_results()
         self._scene.stacks.remove()
 
@@ -216,7 +216,7 @@ class Propagation:
         """Take note that the user removed the propagated labels; ``name`` was their name."""
         self._stop_without(name)
         self._model.propagated = None
-        self._results.clear()
+        self._results.forget_found()
         self._forget_results()
 
     def image_removed(self, name: str) -> None:

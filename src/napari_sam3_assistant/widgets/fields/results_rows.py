@@ -10,6 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
 from napari_sam3_assistant.session.measured_columns import channels_of, titles, values
 from napari_sam3_assistant.session.results import COLUMNS, cells, named
+from napari_sam3_assistant.session.stacks.values import FramePlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +73,14 @@ class ResultRows(QAbstractTableModel):
 
     def place_of(self, row: ResultRow | None) -> int:
         """Return where a row is shown, or -1."""
-        return self._shown.index(row) if row in self._shown else -1
+        if row is None:
+            return -1
+        # Of many rows this is much quicker than to compare them; those of frames are made anew.
+        same = (place for place, one in enumerate(self._shown) if one is row)
+        found = next(same, -1)
+        if found < 0 and isinstance(row.preview, FramePlace) and row in self._shown:
+            return self._shown.index(row)
+        return found
 
     def _append(self, rows: tuple[ResultRow, ...]) -> None:
         if rows:

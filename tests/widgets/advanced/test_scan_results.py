@@ -1,0 +1,118 @@
+"""After a scan: its objects in the results table, measured, found on the canvas and back."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit, QSpinBox
+from skimage.draw import disk
+
+from napari_sam3_assistant.viewer.roles import Role, with_role
+
+SHAPE = (500, 700)
+TEXT = "bright spots"
+
+
+@pytest.fixture(scope="module")
+def spots():
+    """Discs of radius 10, some of them on seams of tiles, in (500, 700) uint8."""
+    image = np.random.default_rng(0).normal(50, 4, SHAPE)
+    for y in range(30, 490, 60):
+        for x in range(30, 690, 55):
+            image[disk((y, x), 10, shape=SHAPE)] += 140
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def scan(advanced, folder):
+    user = advanced.user
+    user.choose_in("task", "Text segmentation")
+    user.widget.findChild(QSpinBox, "scan_tile").setValue(256)
+    user.widget.findChild(QSpinBox, "scan_overlap").setValue(25)
+    user.widget.findChild(QLineEdit, "scan_folder").setText(str(folder))
+    user.type_phrase(TEXT, enter=False)
+    user.click("scan")
+    user.wait_for_end()
+    (layer,) = with_role(user.viewer.layers, Role.SCAN)
+    return layer
+
+
+def ids(advanced):
+    return [int(row[3]) for row in advanced.cells()]
+
+
+def test_the_table_holds_the_objects_of_a_scan_and_measures_them(advanced, spots, tmp_path):
+    user = advanced.user
+    user.viewer.add_image(spots, name="slide", scale=(0.5, 0.25), units=("um", "um"))
+    layer = scan(advanced, tmp_path)
+    labels = np.asarray(layer.data[0])
+
+    assert ids(advanced) == np.unique(labels[labels > 0]).tolist()
+    assert len(ids(advanced)) > 80
+    for row in advanced.cells():
+        assert row[:3] == ("slide", TEXT, "-")
+        assert int(row[5]) == (labels == int(row[3])).sum()
+
+    user.click("measure")
+    user.wait_for_end()
+    assert user.status == f"✓ Measured {len(ids(advanced))} objects."
+    for row in advanced.cells()[::9]:
+        mask = labels == int(row[3])
+        assert float(row[6]) == pytest.approx(mask.sum() * 0.125)
+        assert float(row[8]) == pytest.approx(np.nonzero(mask)[0].mean() * 0.5)
+        assert float(row[10]) == pytest.approx(spots[mask].mean())
+    areas = dict(zip(layer.features["index"], layer.features["measured_area"], strict=True))
+    assert areas[int(advanced.cells()[0][3])] == pytest.approx(float(advanced.cells()[0][6]))
+
+
+def test_they_stand_beside_a_preview_and_go_with_their_layer(advanced, spots, tmp_path):
+    user = advanced.user
+    user.viewer.add_image(spots, name="slide")
+    layer = scan(advanced, tmp_path)
+    count = len(ids(advanced))
+    user.type_phrase(TEXT)
+    user.wait_for_end()
+    found = len(ids(advanced)) - count
+    assert found > 80
+    assert user.status.startswith("✓ Preview ready")
+    user.click("clear_preview")
+    assert len(ids(advanced)) == count
+
+    user.viewer.layers.remove(layer)
+    assert ids(advanced) == []
+    scan(advanced, tmp_path / "again")
+    assert len(ids(advanced)) == count
+    user.click("clear_results")
+    assert ids(advanced) == []
+
+
+def test_a_row_leads_to_its_object_and_a_click_to_its_row(open_advanced, spots, tmp_path):
+    advanced = open_advanced(spots)
+    user = advanced.user
+    layer = scan(advanced, tmp_path)
+    table, place = advanced.table, 20
+    table.scrollTo(table.model().index(place, 0))
+    QTest.mouseClick(
+        table.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=table.visualRect(table.model().index(place, 0)).center(),
+    )
+    wanted = int(advanced.cells()[place][3])
+    assert layer.selected_label == wanted
+    middle = np.argwhere(np.asarray(layer.data[0]) == wanted).mean(0)
+    camera = getattr(user.viewer, "scene", user.viewer).camera
+    np.testing.assert_allclose(camera.center[-2:], middle, atol=1.0)
+
+    other = np.argwhere(np.asarray(layer.data[0]) == ids(advanced)[3]).mean(0).round()
+    user.viewer.layers.selection.active = layer
+    user.look_at_all()
+    user.click_at(user.viewer.layers["image"], tuple(other))
+    assert layer.selected_label == ids(advanced)[3]
+    assert advanced.chosen_row == 3
+
+
+def test_they_go_with_their_image(advanced, spots, tmp_path):
+    user = advanced.user
+    user.viewer.add_image(spots, name="slide")
+    scan(advanced, tmp_path)
+    user.viewer.layers.remove("slide")
+    assert ids(advanced) == []
