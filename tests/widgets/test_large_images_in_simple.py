@@ -1,7 +1,8 @@
 """Large images in Simple mode: the switch of local inference, and the scan where it is worth it."""
 
+import dask.array as da
 import numpy as np
-from qtpy.QtWidgets import QLineEdit, QSpinBox
+from qtpy.QtWidgets import QLineEdit, QPushButton, QSpinBox, QWidget
 from skimage.draw import disk
 
 from napari_sam3_assistant.viewer.roles import Role, with_role
@@ -68,3 +69,35 @@ def test_a_scan_is_offered_for_a_phrase_on_more_than_one_tile(user, tmp_path):
     (layer,) = with_role(user.viewer.layers, Role.SCAN)
     assert user.status.startswith("✓ Scan complete: 2 objects in 9 tiles, ")
     assert layer.data[0][100, 100] != layer.data[0][500, 400]
+
+
+def test_a_large_image_brings_the_button_that_turns_the_mode_on(user):
+    user.viewer.add_image(large(), name="small")
+    button = user.button("use_large_image")
+    assert not button.isVisibleTo(user.widget)
+    slide = da.zeros((5000, 9000), np.uint8, chunks=(1000, 1000))
+    user.viewer.add_image(slide, name="slide", contrast_limits=(0, 255))
+    user.choose_in("image", "slide")
+    user.choose("2d_segmentation")
+    assert button.isVisibleTo(user.widget)
+    assert user.text_of("large_image_hint").startswith("This image is 9000 x 5000 pixels: ")
+    user.choose("3d_video_propagation")
+    assert not button.isVisibleTo(user.widget)
+    user.choose("2d_segmentation")
+
+    user.click("use_large_image")
+
+    assert user.button("large_image").isChecked()
+    assert not button.isVisibleTo(user.widget)
+    assert user.status.startswith("Large-image mode ON")
+    user.click("mode_advanced")
+    other = user.widget.findChild(QWidget, "advanced_panel").findChild(
+        QPushButton, "use_large_image"
+    )
+    assert not other.isVisibleTo(user.widget)
+    user.click("mode_simple")
+    fold(user, "More options").click()
+    user.button("large_image").click()
+    assert button.isVisibleTo(user.widget)
+    user.choose_in("image", "small")
+    assert not button.isVisibleTo(user.widget)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.roi import LocalRoi, left_out, local_roi, roi_messages
+from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
 from napari_sam3_assistant.session.wording import counted
 
@@ -14,6 +15,24 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel, Target
     from napari_sam3_assistant.session.refine import Seed
     from napari_sam3_assistant.session.scene import Shot
+
+
+LARGE_PLANE = 4096
+"""Of planes with a longer side, in pixels, it is proposed to work on a part."""
+
+
+def large_hint(model: SessionModel) -> str:
+    """Return why large-image mode fits the chosen image; empty if it does not, or is on."""
+    image = model.chosen_image
+    proposed = model.task is not Task.VIDEO and not model.large_image
+    if image is None or not proposed or max(image.shape) <= LARGE_PLANE:
+        return ""
+    height, width = image.shape
+    return (
+        f"This image is {width} x {height} pixels: a run on all of it takes long and much memory, "
+        "and small objects may be missed. Large-image mode works on a square around your points "
+        "or boxes."
+    )
 
 
 class LocalInference:

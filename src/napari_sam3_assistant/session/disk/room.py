@@ -15,6 +15,7 @@ import zarr
 from napari_sam3_assistant.core.masks.pyramid import write_smaller
 from napari_sam3_assistant.io.atomic import explained
 from napari_sam3_assistant.io.drafts import draft_of
+from napari_sam3_assistant.session.local import LARGE_PLANE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 1 << 31
 """Up to so many bytes labels are in memory, beyond it in a temporary folder."""
-LARGE_PLANE = 4096
-"""Planes with a longer side are shown by smaller levels."""
 _CHUNK = 1024
 # Of each temporary folder the highest label of each chunk, and when that was written.
 _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}

@@ -22,7 +22,7 @@ from napari_sam3_assistant.widgets.fields.device import DeviceField
 from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
 from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
 from napari_sam3_assistant.widgets.fields.image import ImageField
-from napari_sam3_assistant.widgets.fields.large_image import LargeImageField
+from napari_sam3_assistant.widgets.fields.large_image import LargeImageField, LargeImageHint
 from napari_sam3_assistant.widgets.fields.log import LogField
 from napari_sam3_assistant.widgets.fields.mask_operations import OpenMaskOperations
 from napari_sam3_assistant.widgets.fields.measure import MeasureField
@@ -123,6 +123,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             ),
             StackOptions(model, all_rows=True),
             BatchImagesField(model),
+            LargeImageHint(model),
             LargeImageField(model),
             EncodeAheadField(session),
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.roi import ROI_SIZES
 from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.session.local import large_hint
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
+from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
@@ -58,3 +60,33 @@ class LargeImageField(QWidget):
         self._switch.setEnabled(not video)
         self._switch.setToolTip(_NOT_FOR_VIDEO if video else _TOOLTIP)
         self._size.setVisible(self._model.large_image and not video)
+
+
+class LargeImageHint(QWidget):
+    """For an image that is large: a sentence, and the button that turns large-image mode on.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        self._text = WrappedLabel()
+        self._text.setObjectName("large_image_hint")
+        turn_on = QPushButton("Use Large-Image Mode")
+        turn_on.setObjectName("use_large_image")
+        turn_on.setToolTip(_TOOLTIP.rstrip("."))
+        turn_on.clicked.connect(lambda: setattr(model, "large_image", True))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._text)
+        layout.addWidget(turn_on, 0, Qt.AlignmentFlag.AlignLeft)
+        watch(model, "images image large_image task", self, self._show)
+
+    def _show(self) -> None:
+        hint = large_hint(self._model)
+        self._text.setText(hint)
+        self.setVisible(bool(hint))

@@ -12,7 +12,7 @@ from napari_sam3_assistant.widgets.fields.device import DeviceField
 from napari_sam3_assistant.widgets.fields.encode_ahead import EncodeAheadField
 from napari_sam3_assistant.widgets.fields.engine import EngineBadge, EngineField
 from napari_sam3_assistant.widgets.fields.image import ImageField
-from napari_sam3_assistant.widgets.fields.large_image import LargeImageField
+from napari_sam3_assistant.widgets.fields.large_image import LargeImageField, LargeImageHint
 from napari_sam3_assistant.widgets.fields.model_folder import ModelFolderField
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
 from napari_sam3_assistant.widgets.fields.propagation import PropagationControls
@@ -56,7 +56,7 @@ class SimplePanel(QWidget):
 
         layout = QVBoxLayout(self)
         layout.addWidget(EngineBadge(session))
-        layout.addWidget(_group("Image", ImageField(binding)))
+        layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model)))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
