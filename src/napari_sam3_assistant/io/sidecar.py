@@ -138,7 +138,7 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
         "all_planes": sidecar.all_planes,
         "region": None if sidecar.region is None else list(sidecar.region.box),
         "tiles": None if tiles is None else {"size": tiles.size, "overlap": tiles.overlap},
-        "axes": None if sidecar.axes is None else [asdict(axis) for axis in sidecar.axes],
+        "axes": None if sidecar.axes is None else _axes_to_json(sidecar.axes),
         "prompts": prompts_to_json(sidecar.prompts),
         "threshold": sidecar.threshold,
         "notes": list(sidecar.notes),
@@ -272,7 +272,7 @@ def _read(found: Mapping[str, Any]) -> Sidecar:
         tiles=None
         if tiles is None
         else TileOptions(whole(named(tiles)["size"]), number(tiles["overlap"])),
-        axes=None if axes is None else tuple(map(_axis, listed(axes))),
+        axes=None if axes is None else _axes_from_json(named(axes)),
         all_planes=flag(found["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,
@@ -284,13 +284,24 @@ def _read(found: Mapping[str, Any]) -> Sidecar:
     )
 
 
-def _axis(found: object) -> Axis:
-    told = named(found)
-    return Axis(
-        text(told["name"]),
-        whole(told["length"]),
-        number(told["scale"]),
-        text(told["unit"]),
-        number(told["origin"]),
-        flag(told["aligned"]),
+def _axes_to_json(axes: Axes) -> dict[str, list[Any]]:
+    return {
+        "names": [axis.name for axis in axes],
+        "lengths": [axis.length for axis in axes],
+        "scale": [axis.scale for axis in axes],
+        "units": [axis.unit for axis in axes],
+        "translate": [axis.origin for axis in axes],
+        "aligned": [axis.aligned for axis in axes],
+    }
+
+
+def _axes_from_json(found: Mapping[str, Any]) -> Axes:
+    columns = (
+        map(text, listed(found["names"])),
+        map(whole, listed(found["lengths"])),
+        map(number, listed(found["scale"])),
+        map(text, listed(found["units"])),
+        map(number, listed(found["translate"])),
+        map(flag, listed(found["aligned"])),
     )
+    return tuple(Axis(*values) for values in zip(*columns, strict=True))

@@ -55,7 +55,7 @@ def test_save_and_clean(advanced, discs, folder, monkeypatch):
     assert note["prompts"]["text"] == "bright objects"
     assert note["threshold"] == 0.35
     assert note["engine"]["engine"] == "builtin"
-    assert [axis["scale"] for axis in note["axes"]] == [0.5, 0.25]
+    assert note["axes"]["scale"] == [0.5, 0.25]
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     user.click("open_folder")

@@ -91,6 +91,11 @@ def test_the_result_is_that_of_the_api_and_lies_on_the_image(advanced, spots, tm
     assert note["tiles"] == {"size": TILE, "overlap": OVERLAP / 100}
     assert note["axes"]["scale"] == [0.5, 0.25]
     assert note["axes"]["units"] == ["micrometer", "micrometer"]
+    told = zarr.open_group(str(path), mode="r").attrs["multiscales"][0]["datasets"][0]
+    assert told["coordinateTransformations"] == [
+        {"type": "scale", "scale": [0.5, 0.25]},
+        {"type": "translation", "translation": [10.0, 20.0]},
+    ]
 
 
 def test_the_note_makes_the_labels_again(advanced, plugin_manager, spots, tmp_path):
