@@ -1,5 +1,7 @@
 """A run sees the pixels that are there now, and encodes no plane again that has not changed."""
 
+import sys
+
 import numpy as np
 import pytest
 import zarr
@@ -80,6 +82,21 @@ def test_a_plane_that_no_slider_moves_and_another_part_of_it_in_view(
 
     found = run().segmentation.labels
     np.testing.assert_array_equal(found, api.segment(other, points=[CLICK]).labels)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs sparse files")
+def test_a_plane_larger_than_memory(viewer, binding, tmp_path):
+    """A sparse file that NumPy maps: large-image runs read their region of it, and nothing else."""
+    side = 1 << 20
+    huge = np.memmap(tmp_path / "huge.raw", np.uint8, "w+", shape=(side, side))
+    small = np.zeros((1024, 1024), np.uint8)
+    viewer.add_image([huge, small], multiscale=True, contrast_limits=(0, 255))
+
+    first, again = token(binding), token(binding)
+    assert first == again
+    huge[0, :9] = 200
+    viewer.layers[0].refresh()
+    assert token(binding) != first
 
 
 def test_what_changes_the_view_alone_keeps_what_was_encoded(shown, viewer, binding, run):

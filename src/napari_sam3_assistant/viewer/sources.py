@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import weakref
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.images import ImageSource, level_zero
 from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.roles import key_of
 
@@ -91,10 +91,15 @@ class _Known:
         self.source = ImageSource(data, axes)
         # Results may hold the source for long; whoever else kept something of it lets go.
         weakref.finalize(self, self.source.retire).atexit = False
-        self.in_memory = isinstance(data[0] if layer.multiscale else data, np.ndarray)
+        self._largest: Any = level_zero(data)
         self.draws = 0
         # For each plane its checksum, and at which draw that was right; the latest last.
         self._looked: dict[PlaneRef, tuple[int, int]] = {}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether parts of the array are views of it: NumPy, also where it maps a file."""
+        return isinstance(self._largest, np.ndarray)
 
     def is_as_it_was(self, plane: PlaneRef) -> bool:
         """Return whether a plane, or where nobody has looked at it the latest one, is the same."""
@@ -112,9 +117,16 @@ class _Known:
             self._looked[plane] = (now, self.draws)
 
     def _checksum(self, plane: PlaneRef) -> int:
-        pixels = self.source.read(plane)
-        rows = np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES])
-        return zlib.crc32(rows.data)
+        axes = self.source.axes
+        key: list[int | slice] = [slice(None)] * axes.ndim
+        for axis, index in zip(axes.leading, plane.leading, strict=True):
+            key[axis] = index
+        if axes.channel is not None and plane.channel is not None:
+            key[axes.channel] = plane.channel
+        pixels = np.asarray(
+            self._largest[tuple(key)]
+        )  # a view: the plane may be larger than memory
+        return zlib.crc32(np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES]).data)
 
 
 def _view_of(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
