@@ -80,7 +80,7 @@ def test_a_large_image_brings_the_button_that_turns_the_mode_on(user):
     user.choose_in("image", "slide")
     user.choose("2d_segmentation")
     assert button.isVisibleTo(user.widget)
-    assert user.text_of("large_image_hint").startswith("This image is 9000 x 5000 pixels: ")
+    assert user.text_of("large_image_hint").startswith("This image is 5000 x 9000 pixels: ")
     user.choose("3d_video_propagation")
     assert not button.isVisibleTo(user.widget)
     user.choose("2d_segmentation")

@@ -29,7 +29,7 @@ def large_hint(model: SessionModel) -> str:
         return ""
     height, width = image.shape
     return (
-        f"This image is {width} x {height} pixels: a run on all of it takes long and much memory, "
+        f"This image is {height} x {width} pixels: a run on all of it takes long and much memory, "
         "and small objects may be missed. Large-image mode works on a square around your points "
         "or boxes."
     )
