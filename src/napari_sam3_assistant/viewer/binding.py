@@ -16,13 +16,14 @@ from napari_sam3_assistant.session.model import CHOICE_FIELDS, Level, Message, S
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.wording import counted
 from napari_sam3_assistant.viewer import polarity, prompt_layers
+from napari_sam3_assistant.viewer.box_layer import follow_zoom
 from napari_sam3_assistant.viewer.edits import edits_in
 from napari_sam3_assistant.viewer.held import Bindings, Held, binding_of
 from napari_sam3_assistant.viewer.image_layers import image_layers
 from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
 from napari_sam3_assistant.viewer.masks.painting import edit_of_strokes
 from napari_sam3_assistant.viewer.picking import forget_pick, select_on_click
-from napari_sam3_assistant.viewer.placing import is_ours
+from napari_sam3_assistant.viewer.placing import follow_units, is_ours
 from napari_sam3_assistant.viewer.refining import choose_object
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
 from napari_sam3_assistant.viewer.scene import ViewerScene
@@ -222,7 +223,9 @@ class Binding(Held):
 
     def _viewer_emitters(self) -> list[Any]:
         layers, dims = self.viewer.layers, self.viewer.dims
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
         return [
+            camera.events.zoom,
             layers.events.inserted,
             layers.events.removed,
             layers.events.reordered,
@@ -235,7 +238,8 @@ class Binding(Held):
         ]
 
     def _watch_viewer(self) -> None:
-        inserted, removed, reordered, active, *dims = self._viewer_emitters()
+        zoom, inserted, removed, reordered, active, *dims = self._viewer_emitters()
+        zoom.connect(self._on_zoom)
         inserted.connect(self._on_inserted)
         removed.connect(self._on_removed)
         reordered.connect(self._list_images)
@@ -302,9 +306,14 @@ class Binding(Held):
         image = self.scene.find(self.model.image)
         return "" if image is None else key_of(image)
 
+    def _on_zoom(self, event: Event) -> None:
+        del event
+        follow_zoom(self.viewer)
+
     def _on_inserted(self, event: Event) -> None:
         if not self.scene.busy:
             disown(event.value, self.viewer.layers)
+            follow_units(self.viewer)
         self._watch_layer(event.value)
         self._list_images()
         self._list_prompt_layers()
@@ -316,6 +325,8 @@ class Binding(Held):
         if layers and not layers.selection and key_of(layer) != self.model.image:
             self._neighbour = layers[max(0, event.index - 1)]
         self._forget_layer(layer)
+        if not self.scene.busy:
+            follow_units(self.viewer)
         self.scene.sources.forget(layer)
         self.session.image_removed(key_of(layer))
         self._list_images()

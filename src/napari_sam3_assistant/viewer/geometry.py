@@ -108,7 +108,8 @@ class World:
         if self.units is not None:
             # Its own units, not the layer's: napari slices by what they were when it was placed.
             linear *= _ratios(self.units_of(layer), inverse.units)
-        point = np.asarray(self.point[len(self.point) - layer.ndim :])
+        # A layer that gets more axes is asked for before the viewer has as many.
+        point = np.array([*[0.0] * (layer.ndim - len(self.point)), *self.point][-layer.ndim :])
         position = np.full(layer.ndim, np.nan)
         position[hidden] = (
             linear[np.ix_(hidden, hidden)] @ point[hidden] + inverse.translate[hidden]

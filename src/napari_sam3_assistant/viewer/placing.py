@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from napari_sam3_assistant.viewer.geometry import inner_of, transform_of
+from napari_sam3_assistant.viewer.geometry import in_units, inner_of, transform_of
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, role_of, tag
 
 if TYPE_CHECKING:
@@ -54,6 +54,23 @@ def move_to(layer: Layer, place_: dict[str, Any]) -> None:
         layer.rotate, layer.shear = np.eye(layer.ndim), np.zeros_like(place_["shear"])
         inner = inner_of(transform_of(layer)).affine_matrix, inner[1]
         layer.affine = place_["affine"] @ inner[1] @ np.linalg.inv(inner[0])
+
+
+def follow_units(viewer: ViewerModel) -> None:
+    """Have our layers count in what the user's layers make the viewer count in.
+
+    napari takes the mouse for a position in the units of the layer that is drawn on.
+    """
+    users = [layer for layer in viewer.layers if role_of(layer) is None]
+    if getattr(viewer.dims, "units", None) is None or not users:
+        return  # before napari 0.7, or units that can't be converted
+    units = viewer.layers.get_extent(users).units or ()
+    for layer in [one for one in viewer.layers if role_of(one) is not None]:
+        wanted = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
+        pairs = zip(layer.units, wanted, strict=False)
+        if wanted not in ((), layer.units) and all(one.is_compatible_with(to) for one, to in pairs):
+            with undisturbed(viewer):
+                move_to(layer, in_units(transform_of(layer), wanted))
 
 
 def _alike(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
