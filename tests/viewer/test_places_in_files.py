@@ -445,3 +445,10 @@ def test_distances_that_are_none_are_refused(stage, placed, why):
     with pytest.raises(MaskError, match=why) as caught:
         edited(stage, **placed)
     assert "Untick Physical units" in caught.value.hint
+
+
+def test_the_area_of_long_and_narrow_pixels_is_exact():
+    affine = [[1, 1e5, 0], [0, 1e-3, 0], [0, 0, 1]]
+    image = Image(np.ones((8, 8)), affine=affine, units=("um", "um"))
+
+    assert pixel_size(image, 0, 1).area == pytest.approx(1e-3, rel=1e-6)

@@ -388,7 +388,8 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
     except DimensionalityError:
         return PixelSize(unit="pixel")
     height, width = np.linalg.norm(steps, axis=0)
-    area = np.sqrt(np.linalg.det(steps.T @ steps))
+    # Not by the root of a determinant: of long, narrow pixels that would keep half the digits.
+    area = float(np.abs(np.prod(np.diag(np.linalg.qr(steps, mode="r")))))
     # Pixels are napari's default unit: with another length nobody has said what it counts in.
     plain = np.allclose((height, width, area), 1)
     known = unit_name(layer.units[columns]) or ("pixel" if plain else "")
