@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.engines.builtin import contours
-from napari_sam3_assistant.engines.builtin.clicks import enlarged, single
-from napari_sam3_assistant.engines.builtin.outlines import BLOB, fitted, polarity_of
+from napari_sam3_assistant.engines.builtin.clicks import enlarged
 from napari_sam3_assistant.engines.builtin.patches import Patch
-from napari_sam3_assistant.engines.builtin.shapes import solidity
-from napari_sam3_assistant.engines.builtin.sharpen import best_at
+from napari_sam3_assistant.engines.builtin.proposals import agreement, in_box
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
@@ -19,8 +17,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
 TINY = 4  # boxes with a thinner side are filled
-CLEAR = 12  # from here on the thinner side says which object is meant, however roughly drawn
-SURE = 0.6  # a part of the image that agrees less with the box says nothing about it
+LEAST = 0.12  # least agreement of an object's box with the drawn one: a third of its sides
+CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
 
 
 def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch:
@@ -44,32 +42,23 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     ellipse = _ellipse(box)
     if min(box.shape) < TINY:
         return ellipse
-    middle = ((box.y0 + box.y1) // 2, (box.x0 + box.x1) // 2)
-    if min(box.shape) >= CLEAR:
-        clicked = single(features, middle, reporter).cropped()
-        if _agreement(clicked.region, box) > SURE:
-            return clicked.clipped(box)
-    best = best_at(features, middle, lambda item: _agreement(item.covers, box) ** 4, reporter)
-    polarity = polarity_of(features, ellipse)
-    if best is not None and _agreement(best.covers, box) > SURE:
-        polarity = best.polarity
-        shape = enlarged(features, best.mask, best).clipped(box)
-        if shape.area and solidity(shape.mask) < BLOB:
-            return shape
-    radius = min(box.shape) / 2
-    octave = max(0, int(np.log2(max(1.0, radius / 24))))
-    patch = fitted(features, _contour(box), polarity, octave=octave, range_=(0.7, 1.15))
-    patch = patch.clipped(box)
+    best = max(
+        in_box(features, box, LEAST, reporter),
+        key=lambda item: item.rating * _fit(item.covers, box),
+        default=None,
+    )
+    if best is None:
+        return ellipse
+    patch = enlarged(features, best).clipped(box)
     return patch if patch.area else ellipse
 
 
-def _contour(box: Region) -> contours.Contours:
-    """Return the ellipse that fills a box."""
-    half_height, half_width = box.height / 2, box.width / 2
-    centre = np.array([[box.y0 + half_height - 0.5, box.x0 + half_width - 0.5]], np.float32)
-    slant = np.hypot(half_width * contours.SINES, half_height * contours.COSINES)
-    radii = half_height * half_width / slant
-    return contours.Contours(centre, radii[None].astype(np.float32))
+def _fit(found: Region, box: Region) -> float:
+    """Return how likely a box is drawn round what has this bounding box: whole and centred."""
+    inside = found.intersect(box).area / found.area
+    y = (found.y0 + found.y1 - box.y0 - box.y1) / (2 * box.height)
+    x = (found.x0 + found.x1 - box.x0 - box.x1) / (2 * box.width)
+    return inside * math.sqrt(agreement(found, box)) * math.exp(-CENTRED * math.hypot(y, x))
 
 
 def _ellipse(box: Region) -> Patch:
@@ -79,9 +68,3 @@ def _ellipse(box: Region) -> Patch:
     rows = (np.arange(box.height)[:, None] + 0.5) / box.height * 2 - 1
     columns = (np.arange(box.width)[None, :] + 0.5) / box.width * 2 - 1
     return Patch(rows**2 + columns**2 <= 1, box)
-
-
-def _agreement(one: Region, other: Region) -> float:
-    """Return the intersection over the union of two boxes."""
-    shared = one.intersect(other).area
-    return shared / (one.area + other.area - shared)

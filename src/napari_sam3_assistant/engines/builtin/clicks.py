@@ -7,27 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.background import bilinear
-from napari_sam3_assistant.engines.builtin.outlines import BLOB, fitted
 from napari_sam3_assistant.engines.builtin.patches import Patch, disc
-from napari_sam3_assistant.engines.builtin.shapes import solidity, split
-from napari_sam3_assistant.engines.builtin.sharpen import best_at
+from napari_sam3_assistant.engines.builtin.proposals import at_point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
     Pixel = tuple[int, int]
 
-# Clicks may turn down the best candidate for another that is rated this share of it at least.
+# Clicks may turn down the best proposal for another that is rated this share of it at least.
 SECOND = 0.25
-SAME = 0.65  # a fitted contour must still be the object that it started from
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 
 
@@ -50,16 +44,14 @@ def object_at(
     reporter : Reporter
         Stops the work.
     """
-    patch = single(features, wanted[0], reporter)
-    clicked = all(patch.holds(*point) for point in wanted)
-    if not clicked or any(patch.holds(*point) for point in unwanted):
-        first = patch
-        whole = best_at(features, wanted[0], lambda item: _obeys(item, wanted, unwanted), reporter)
-        alone = best_at(features, wanted[0], lambda item: 1.0, reporter)
-        if whole is not None and alone is not None and whole.rating >= SECOND * alone.rating:
-            patch = _refined(features, whole, wanted)
-        else:
-            patch = first
+    proposals = list(at_point(features, wanted[0], reporter))
+    alone = max(proposals, key=_rating, default=None)
+    obeying = [item for item in proposals if _obeys(item, wanted, unwanted)]
+    whole = max(obeying, key=_rating, default=alone)
+    if alone is None or whole is None:
+        patch = disc(wanted[0], NOTHING, features.region)
+    else:
+        patch = enlarged(features, whole if whole.rating >= SECOND * alone.rating else alone)
     return corrected(features, patch, wanted, unwanted, reporter, anchored=False)
 
 
@@ -98,11 +90,14 @@ def corrected(
     return _pinned(features, patch, wanted, unwanted, anchored=anchored)
 
 
-def _obeys(candidate: Candidate, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> float:
-    """Return 1 if a candidate holds all positive clicks and no negative one, else 0."""
-    return float(
-        all(candidate.holds(point) for point in wanted)
-        and not any(candidate.holds(point) for point in unwanted)
+def _rating(proposal: Proposal) -> float:
+    return proposal.rating
+
+
+def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
+    """Return whether a proposal holds all positive clicks and no negative one."""
+    return all(proposal.holds(point) for point in wanted) and not any(
+        proposal.holds(point) for point in unwanted
     )
 
 
@@ -122,57 +117,27 @@ def single(
     unwanted : sequence of (int, int)
         Rows and columns that the object's rough outline must not hold.
     """
-    best = best_at(features, point, lambda item: _obeys(item, (), unwanted), reporter)
-    if best is None:
-        return disc(point, NOTHING, features.region)
-    return _refined(features, best, [point])
+    proposals = at_point(features, point, reporter)
+    obeying = (item for item in proposals if _obeys(item, (), unwanted))
+    best = max(obeying, key=_rating, default=None)
+    return disc(point, NOTHING, features.region) if best is None else enlarged(features, best)
 
 
-def _refined(features: PlaneFeatures, candidate: Candidate, points: Sequence[Pixel]) -> Patch:
-    """Return a candidate at full resolution, cut from the neighbours that nobody clicked."""
-    size = 2**candidate.octave
-    origin = candidate.region
-    parts = split(candidate.mask)
-    names = {_part_near(parts, (y // size - origin.y0, x // size - origin.x0)) for y, x in points}
-    part = np.isin(parts, list(names))
-    if solidity(part) < BLOB:
-        return enlarged(features, part, candidate)
-    centre, radii = contours.from_mask(part, origin.y0, origin.x0)
-    start = contours.Contours((centre * size + (size - 1) / 2)[None], (radii * size)[None])
-    foreign = None
-    if (parts[~part] > 0).any():
-        others = np.repeat(np.repeat((parts > 0) & ~part, size, 0), size, 1)
-        foreign = Patch(others, candidate.covers)
-    patch = fitted(features, start, candidate.polarity, octave=candidate.octave, foreign=foreign)
-    rough = enlarged(features, part, candidate)
-    return patch if patch.overlap(rough) >= SAME else rough
-
-
-def _part_near(parts: npt.NDArray[np.int32], pixel: Pixel) -> int:
-    """Return the name of the part at a pixel, or of the part nearest to it."""
-    y, x = (min(max(value, 0), size - 1) for value, size in zip(pixel, parts.shape, strict=True))
-    if parts[y, x]:
-        return int(parts[y, x])
-    rows, columns = np.nonzero(parts)
-    nearest = int(np.hypot(rows - y, columns - x).argmin())
-    return int(parts[rows[nearest], columns[nearest]])
-
-
-def enlarged(features: PlaneFeatures, part: npt.NDArray[np.bool_], candidate: Candidate) -> Patch:
-    """Return a part of a candidate, of any shape, at full resolution."""
-    size = 2**candidate.octave
-    region = candidate.covers
+def enlarged(features: PlaneFeatures, proposal: Proposal) -> Patch:
+    """Return a proposal at full resolution."""
+    size = 2**proposal.octave
+    region = proposal.covers
     if size == 1:
-        return Patch(part, region, candidate.polarity)
+        return Patch(proposal.mask, region, proposal.polarity)
     # Between the centres of coarse pixels the outline runs straight, not along their sides.
-    padded = np.pad(part, 1).astype(np.float32)
+    padded = np.pad(proposal.mask, 1).astype(np.float32)
     rows, columns = (
         ((np.arange(count * size) + 0.5) / size - 0.5).clip(0, count - 1).astype(np.float32)
         for count in padded.shape
     )
     mask = bilinear(padded, rows, columns) >= 0.5
     region = region.grow(size)
-    return Patch(mask, region, candidate.polarity).clipped(features.region)
+    return Patch(mask, region, proposal.polarity).clipped(features.region)
 
 
 def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], point: Pixel) -> Patch:

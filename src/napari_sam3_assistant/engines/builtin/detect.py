@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage as ndi
 
 from napari_sam3_assistant.engines.builtin import background
 from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
@@ -17,8 +18,9 @@ from napari_sam3_assistant.engines.builtin.measures import measured
 from napari_sam3_assistant.engines.builtin.parallel import each
 from napari_sam3_assistant.engines.builtin.partition import divided
 from napari_sam3_assistant.engines.builtin.polish import polished
+from napari_sam3_assistant.engines.builtin.proposals import rating
 from napari_sam3_assistant.engines.builtin.strips import blurred, steepness
-from napari_sam3_assistant.engines.builtin.tree import Plane, best_parts
+from napari_sam3_assistant.engines.builtin.tree import CHECK_EVERY, Plane, best_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,18 +28,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.patches import Patch
+    from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
     Floats = npt.NDArray[np.float32]
 
-LEVELS = 9
+LEVELS = 12
 FLOOR = 2.5  # lowest grey level, in standard deviations of the background
 SCALES = ((0, 1.0), (0, 2.0), (1, 1.5), (2, 1.5), (3, 1.5), (4, 1.5), (5, 1.5))
 LEAST = 1.5  # grey levels: nothing in the plane stands out by more
-FAINT = 0.2  # share of the usual grey step at which an object is doubtful
-EDGE = 1.0  # blur of the plane's own edges, in pixels
-FINE = 0.7  # blur of the gradient, in pixels of the octave
+# An object is as likely as not whose grey step is this many standard errors of its surroundings,
+# if it looks like the usual one of the plane.
+EVEN = 20.0
+MOST_AREA = 1600  # pixels that count towards the standard error; neighbours are not independent
+FINEST = 0.5  # grey levels: what rounding to whole ones adds to the roughness
+SURER, CLEARER, SMALLER = 1.6, 0.9, 0.75  # powers of the odds
 SAMPLE = 1_000_000  # pixels that stand for a plane where its grey levels are counted
 
 
@@ -90,12 +95,12 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
     )
     owner = divided(features, [part for scale in parts for part in scale], reporter)
     found = polished(flat, owner, polarity, reporter)
-    return _scored(flat, found, background.noise(flat), reporter)
+    return _scored(features, flat, found, reporter)
 
 
 def _parts(
     plane: Floats, octave: int, sigma: float, polarity: int, reporter: Reporter
-) -> list[Candidate]:
+) -> list[Proposal]:
     """Return the best parts of one resolution; none lies in another."""
     image = blurred(plane, sigma, reporter)
     sample = image.ravel()[:: max(1, image.size // SAMPLE)]
@@ -104,43 +109,63 @@ def _parts(
         return []
     # Where the ground varies more than what lies on it, the noise says nothing about levels.
     low = min(FLOOR * background.noise(image), 0.3 * top)
-    # Times its width, the gradient of a smoothed step is the height of the step.
-    gradient = steepness(image, FINE, reporter)
-    gradient *= np.hypot(np.hypot(sigma, FINE), EDGE / 2**octave)
+    gradient = steepness(plane, max(1.0, sigma), reporter) / np.float32(2**octave)
     levels = np.geomspace(low, top * 0.9, LEVELS)[::-1].tolist()
     return best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
 
 
 def _scored(
-    flat: Floats, found: Sequence[Patch], spread: float, reporter: Reporter
+    features: PlaneFeatures, flat: Floats, found: Sequence[Patch], reporter: Reporter
 ) -> tuple[Detection, ...]:
     """Return objects with their scores, the surest first.
 
+    The odds that something is an object are those of its grey step against the roughness of what
+    is round it, less what makes it unlike the usual object of the plane: a fainter outline, a
+    smaller size.
+
     Parameters
     ----------
+    features : PlaneFeatures
+        The plane.
     flat : ndarray, shape (H, W), dtype float32
         Grey values above the background.
     found : sequence of Patch
         The objects.
-    spread : float
-        Standard deviation of the background.
     reporter : Reporter
         Stops the work.
     """
     if not found:
         return ()
     seen = measured(flat, found, reporter)
-    steps = np.nan_to_num(seen.mean - seen.ground)
-    # Uneven ground: what counts is how rough it is round the object.
-    rough = np.minimum(spread, 1.5 * np.nan_to_num(seen.roughness) + 0.3)
-    # Both the noise and a grey step that is barely seen count as doubt.
-    noise = rough / np.sqrt(np.clip(seen.area, 1, 100))
-    clear = np.maximum(0.0, steps) / (6 * noise + 4)
-    scores = (1 - np.exp(-(clear**2) / 1.3)) * seen.solidity
-    # What stands out by far less than most of what was found is less sure.
-    order = np.argsort(steps, kind="stable")
-    areas = np.cumsum(seen.area[order])
-    usual = max(1e-3, float(steps[order][np.searchsorted(areas, areas[-1] / 2)]))
-    scores *= 1 - np.exp(-((np.maximum(steps, 0) / (FAINT * usual)) ** 2))
+    steps = np.maximum(0.05, np.nan_to_num(seen.mean - seen.ground))
+    errors = (np.nan_to_num(seen.roughness) + FINEST) / np.sqrt(np.minimum(seen.area, MOST_AREA))
+    sure = steps / errors
+    gradient = steepness(features.luminance, 1.0, reporter)
+    ratings = rating(_along_outlines(gradient, found, reporter), seen.solidity)
+    weights = ratings**2 * np.sqrt(seen.area) * np.minimum(1.0, sure / 100) ** 2
+    fainter = np.minimum(1.0, ratings / _weighted_median(ratings, weights))
+    smaller = np.minimum(0.0, np.log(seen.area / _weighted_median(seen.area, weights)) / 2)
+    odds = (sure / EVEN) ** SURER * fainter**CLEARER * np.exp(-SMALLER * smaller**2)
+    scores = odds / (1 + odds)
     ranks = np.argsort(-scores, kind="stable")
     return tuple(Detection(found[rank], float(scores[rank])) for rank in ranks)
+
+
+def _along_outlines(
+    gradient: Floats, found: Sequence[Patch], reporter: Reporter
+) -> npt.NDArray[np.float64]:
+    """Return the mean gradient along the outline of each object, shape (N,)."""
+    means = np.empty(len(found))
+    for index, patch in enumerate(found):
+        if index % CHECK_EVERY == 0:
+            reporter.check()
+        rim = patch.mask & ~ndi.binary_erosion(patch.mask)
+        means[index] = gradient[patch.region.slices][rim].mean()
+    return means
+
+
+def _weighted_median(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
+    """Return the value above which half of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])

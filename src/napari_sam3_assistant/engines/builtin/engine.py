@@ -159,7 +159,7 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
         region = painted.region.intersect(features.region)
         patch = Patch(painted.mask[region.localise(painted.region).slices], region)
         if patch.area:
-            patches.append(snapped(features, patch))
+            patches.append(snapped(features, patch, reporter))
     if not prompts.points:
         return patches
     reporter.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
 TAKEN = 0.3  # share of a part that better ones may have taken already
 
 
 def divided(
-    features: PlaneFeatures, found: Sequence[Candidate], reporter: Reporter
+    features: PlaneFeatures, found: Sequence[Proposal], reporter: Reporter
 ) -> npt.NDArray[np.int32]:
     """Return the plane divided among objects: the best first, what touches apart.
 
@@ -62,14 +63,14 @@ def divided(
             continue
         parts = split(candidate.mask, candidate.convex)
         for name in range(1, int(parts.max()) + 1):
-            part = enlarged(features, parts == name, candidate)
+            part = enlarged(features, replace(candidate, mask=parts == name))
             count += 1
             target = owner[part.region.slices]
             target[part.mask & (target == 0)] = count
     return owner
 
 
-def _taken(owner: npt.NDArray[np.int32], candidate: Candidate) -> float:
+def _taken(owner: npt.NDArray[np.int32], candidate: Proposal) -> float:
     """Return the share of a candidate that belongs to others, looked at once a pixel of it."""
     size = 2**candidate.octave
     covers = candidate.covers

@@ -10,7 +10,6 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
-from napari_sam3_assistant.engines.builtin.clicks import SAME
 from napari_sam3_assistant.engines.builtin.measures import measured
 from napari_sam3_assistant.engines.builtin.outlines import BLOB
 from napari_sam3_assistant.engines.builtin.parallel import each
@@ -30,6 +29,7 @@ RANGES = ((0.75, 1.25), (0.85, 1.15))  # radii looked at in each round, as share
 # Radius up to which a sampling does, its directions and its radius steps.
 SAMPLINGS = ((10.0, 48, 40), (np.inf, contours.DIRECTIONS, contours.STEPS))
 SAMPLES = 1 << 18  # of a batch
+SAME = 0.65  # a fitted contour must still be the object that it started from
 
 
 @dataclass(frozen=True, slots=True, eq=False)

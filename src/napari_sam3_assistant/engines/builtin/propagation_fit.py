@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.outlines import BLOB, snapped
@@ -58,7 +59,7 @@ def fitted_outlines(
             start = contours.Contours(centre[None], radii[None])
             blobs.setdefault(octave, {})[id_] = start
         else:
-            fitted[id_] = replace(snapped(now, patch), polarity=patch.polarity)
+            fitted[id_] = replace(snapped(now, patch, NullReporter()), polarity=patch.polarity)
     for octave, starts in blobs.items():
         signs = np.array([moved[id_].polarity for id_ in starts], np.float32)
         wider = np.array([[beyond.get(id_, 0.0)] for id_ in starts], np.float32)

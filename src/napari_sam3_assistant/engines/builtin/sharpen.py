@@ -1,4 +1,4 @@
-"""Candidates at a finer resolution than the one they were found at."""
+"""Proposals at a finer resolution than the one they were found at."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.builtin.candidates import candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.candidates import Candidate
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
 FINER = 2  # octaves
 LARGEST = 1024  # side in pixels of the finer octave; what is larger is sharp enough
 SIGMA = 1.2  # in pixels of the finer octave
 
 
-def sharpened(features: PlaneFeatures, candidate: Candidate) -> tuple[Candidate, float]:
+def sharpened(features: PlaneFeatures, candidate: Proposal) -> tuple[Proposal, float]:
     """Return a candidate at a finer octave, and how much of it was really there.
 
     Its outline follows the grey level half way between inside and outside. A group of
@@ -33,12 +29,12 @@ def sharpened(features: PlaneFeatures, candidate: Candidate) -> tuple[Candidate,
     ----------
     features : PlaneFeatures
         The plane.
-    candidate : Candidate
+    candidate : Proposal
         A part of the image at some octave.
 
     Returns
     -------
-    candidate : Candidate
+    candidate : Proposal
         The same thing, up to ``FINER`` octaves finer.
     coverage : float
         The share of the coarse mask that is still inside, 0 to 1.
@@ -67,41 +63,3 @@ def sharpened(features: PlaneFeatures, candidate: Candidate) -> tuple[Candidate,
     mask = ndi.binary_fill_holes(found | (depth > size + 1))
     sharp = replace(candidate, mask=mask, region=kept, octave=octave, convex=0.0)
     return sharp, float(coverage)
-
-
-def best_at(
-    features: PlaneFeatures,
-    point: tuple[int, int],
-    accept: Callable[[Candidate], float],
-    reporter: Reporter,
-) -> Candidate | None:
-    """Return the best candidate under a point, sharpened; None if there is none.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    point : tuple of int
-        Row and column.
-    accept : callable
-        Returns how much a candidate fits what else is known, 0 to 1.
-    reporter : Reporter
-        Stops the work.
-    """
-    rated = []
-    for candidate in candidates(features, point):
-        reporter.check()
-        if (fit := accept(candidate)) > 0:
-            rated.append((candidate.rating * fit, candidate))
-    rated.sort(key=lambda item: -item[0])
-    best, best_rating = None, 0.0
-    for rating, candidate in rated:
-        if rating <= best_rating:
-            break
-        reporter.check()
-        sharp, coverage = sharpened(features, candidate)
-        if rating * coverage**2 > best_rating:
-            best, best_rating = sharp, rating * coverage**2
-    if best is None:
-        return None
-    return replace(best, rating=best_rating)

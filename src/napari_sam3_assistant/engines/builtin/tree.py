@@ -16,11 +16,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.builtin.candidates import (
-    RATING_LENGTH,
-    RATING_SOLIDITY,
-    Candidate,
-)
+from napari_sam3_assistant.engines.builtin.proposals import Proposal, rating
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +85,7 @@ class Plane:
     image : ndarray, shape (H, W), dtype float32
         Grey values, smooth.
     gradient : ndarray, shape (H, W), dtype float32
-        The height of the step at each pixel, if it lies on an edge.
+        In grey levels per pixel of the plane.
     octave : int
         A pixel stands for ``2 ** octave`` squared pixels of the plane.
     polarity : int
@@ -102,7 +98,7 @@ class Plane:
     polarity: int
 
 
-def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> list[Candidate]:
+def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> list[Proposal]:
     """Return the best parts of a plane; none lies in another.
 
     Parameters
@@ -186,9 +182,8 @@ def _cut(
         areas[index] = np.count_nonzero(mask)
         strengths[index] = plane.gradient[y0:y1, x0:x1][_rim(mask)].mean()
         convex[index] = min(1.0, areas[index] / hulls[index])
-    lengths = np.sqrt(areas) * 2**plane.octave
     rare = (1 - areas / plane.image.size) ** 2  # what fills most of the plane is its background
-    ratings = strengths * lengths**RATING_LENGTH * convex**RATING_SOLIDITY * rare
+    ratings = rating(strengths, convex) * rare
     seeded = np.stack([rows[first], columns[first]], 1)
     parts = _Parts(seeded, boxes, areas, convex, ratings)
     return parts, np.searchsorted(names, labels[seeds[:, 0], seeds[:, 1]])
@@ -282,7 +277,7 @@ def _cut_out(
     levels: Sequence[float],
     parents: npt.NDArray[np.intp],
     reporter: Reporter,
-) -> list[Candidate]:
+) -> list[Proposal]:
     """Return the best parts of all trees, as masks."""
     found = []
     for turn, node in enumerate(_best(parts.areas, parts.ratings, parents)):
@@ -294,8 +289,8 @@ def _cut_out(
         mask = labels == labels[y, x]
         if parts.areas[node] > np.count_nonzero(mask):
             mask = ndi.binary_fill_holes(mask)
-        rating, convex = float(parts.ratings[node]), float(parts.convex[node])
-        found.append(Candidate(mask, region, plane.octave, plane.polarity, rating, convex))
+        rated, convex = float(parts.ratings[node]), float(parts.convex[node])
+        found.append(Proposal(mask, region, plane.octave, plane.polarity, rated, convex))
     return found
 
 
@@ -306,6 +301,8 @@ def _best(
 ) -> list[int]:
     """Return the disjoint parts that are worth most together.
 
+    How clear a part is counts more than how large: nuclei are not given up for their cells.
+
     Parameters
     ----------
     areas, ratings : ndarray, shape (N,)
@@ -313,18 +310,19 @@ def _best(
     parents : ndarray, shape (N,)
         Number of the part that holds each; -1 for none.
     """
+    ratings, areas = ratings**2, np.sqrt(areas)
     worths = [0.0] * len(areas)  # so far, of the children
     parts: list[list[int]] = [[] for _ in worths]
     chosen: list[int] = []
-    for node, (area, rating, parent) in enumerate(
+    for node, (area, rated, parent) in enumerate(
         zip(areas.tolist(), ratings.tolist(), parents.tolist(), strict=True)
     ):
         own = parts[node]
-        if len(own) == 1 and ratings[own[0]] > rating:
+        if len(own) == 1 and ratings[own[0]] > rated:
             # The same thing at a better level: its larger outline adds nothing.
             worths[node] = max(worths[node], float(ratings[own[0]]) * area)
-        elif rating * area >= worths[node]:
-            worths[node], own = rating * area, [node]
+        elif rated * area >= worths[node]:
+            worths[node], own = rated * area, [node]
         if parent < 0:
             chosen += own
         else:

@@ -1,0 +1,128 @@
+"""What real images taught: noise cut off at black, crowds, loose boxes, careful painters."""
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines import registry
+
+
+def disc(y, x, radius, shape):
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def rgb(grey):
+    return np.repeat(np.clip(grey, 0, 255).round().astype(np.uint8)[..., None], 3, 2)
+
+
+def predict(image, **prompts):
+    engine, reporter = registry.create("builtin"), NullReporter()
+    return engine.predict(
+        engine.embed(image, reporter), PromptSet(**prompts), PredictOptions(), reporter
+    ).objects
+
+
+def plane(record, shape):
+    mask = np.zeros(shape, bool)
+    mask[record.region.slices] = record.mask
+    return mask
+
+
+def iou(one, other):
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+def nuclei_in_cells(shape, seed=0):
+    """Return a smear: dark nuclei inside grey cells that touch, and the nuclei's masks."""
+    rng = np.random.default_rng(seed)
+    grey = np.full(shape, 230.0)
+    nuclei = []
+    for y in range(40, shape[0] - 30, 44):
+        for x in range(40, shape[1] - 30, 44):
+            grey[disc(y, x, 26, shape)] = 165 + rng.uniform(-8, 8)
+            nuclei.append(disc(y + rng.integers(-8, 9), x + rng.integers(-8, 9), 6, shape))
+    for nucleus in nuclei:
+        grey[nucleus] = 80
+    return ndi.gaussian_filter(grey, 1.2) + rng.normal(0, 3, shape), nuclei
+
+
+def test_a_click_takes_the_nucleus_however_many_cells_there_are_round_it():
+    grey, nuclei = nuclei_in_cells((700, 700))
+    small = (slice(0, 130), slice(0, 130))
+    for nucleus in nuclei[: 3 * 15 : 15]:
+        y, x = (int(axis.mean()) for axis in np.nonzero(nucleus))
+        (whole,) = predict(rgb(grey), points=(PointPrompt(y, x),))
+        assert iou(plane(whole, grey.shape), nucleus) > 0.8
+    y, x = (int(axis.mean()) for axis in np.nonzero(nuclei[0]))
+    (cut,) = predict(rgb(grey[small]), points=(PointPrompt(y, x),))
+    (whole,) = predict(rgb(grey), points=(PointPrompt(y, x),))
+    assert iou(plane(cut, (130, 130)), plane(whole, grey.shape)[small]) > 0.9
+
+
+def test_a_phrase_finds_nuclei_and_not_the_cells_that_hold_them():
+    grey, nuclei = nuclei_in_cells((300, 300))
+    found = [plane(record, grey.shape) for record in predict(rgb(grey), text="dark nuclei")]
+    good = sum(max(iou(mask, nucleus) for mask in found) > 0.5 for nucleus in nuclei)
+    assert good >= 0.9 * len(nuclei)
+    assert len(found) <= 1.2 * len(nuclei)
+
+
+@pytest.mark.parametrize("grain", [0.0, 1.0])
+def test_a_phrase_takes_no_specks_where_noise_is_cut_off_at_black(grain):
+    rng = np.random.default_rng(1)
+    shape = (320, 320)
+    cells = [disc(y, x, 12, shape) for y in range(40, 300, 60) for x in range(40, 300, 60)]
+    noise = rng.normal(0, 1, shape)
+    if grain:
+        noise = ndi.gaussian_filter(noise, grain)
+        noise /= noise.std()
+    grey = ndi.gaussian_filter(60.0 * np.logical_or.reduce(cells), 1.5) + 8 * noise - 4
+    found = [plane(record, shape) for record in predict(rgb(grey), text="bright cells")]
+    assert sum(max(iou(mask, cell) for mask in found) > 0.5 for cell in cells) == len(cells)
+    assert len(found) <= 1.1 * len(cells)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("size", [1.0, 1.3, 1.6, 2.0])
+def test_a_loose_box_gives_the_object_that_is_whole_in_it(size, sign):
+    shape, radius = (160, 200), 20
+    cell = disc(80, 95, radius, shape)
+    rng = np.random.default_rng(2)
+    image = rgb(120 + sign * 70 * ndi.gaussian_filter(cell * 1.0, 1) + rng.normal(0, 4, shape))
+    half = radius * size
+    box = Region(round(80 - half), round(95 - half), round(81 + half), round(96 + half))
+    moved = box.shift(round((size - 1) * 6), -round((size - 1) * 6))
+    for drawn in (box, moved):
+        (record,) = predict(image, boxes=(BoxPrompt(drawn),))
+        assert iou(plane(record, shape), cell & plane_of(drawn, shape)) > 0.9
+
+
+def plane_of(box, shape):
+    mask = np.zeros(shape, bool)
+    mask[box.slices] = True
+    return mask
+
+
+def test_what_was_painted_stays_where_the_image_shows_nothing():
+    shape = (90, 110)
+    rng = np.random.default_rng(3)
+    image = rgb(120 + rng.normal(0, 6, shape))
+    for painted in (disc(45, 50, 18, shape), disc(45, 50, 18, shape) & ~disc(35, 60, 14, shape)):
+        (record,) = predict(image, masks=(MaskPrompt.from_plane(painted),))
+        assert iou(plane(record, shape), painted) > 0.95
+
+
+def test_a_careful_outline_is_not_traded_for_the_spots_inside():
+    shape = (120, 120)
+    cell = disc(60, 60, 26, shape)
+    spots = np.logical_or.reduce([disc(50, 52, 7, shape), disc(66, 70, 7, shape)])
+    rng = np.random.default_rng(4)
+    signal = ndi.gaussian_filter(25.0 * cell + 110.0 * spots, 1.5)
+    image = rgb(60 + signal + rng.normal(0, 3, shape))
+    (record,) = predict(image, masks=(MaskPrompt.from_plane(cell),))
+    assert iou(plane(record, shape), cell) > 0.9
