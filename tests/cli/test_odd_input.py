@@ -259,3 +259,14 @@ TrackFrames.__next__ = kill
         assert planes == [True] * 3 + [False] * 897
         assert main(["rerun", "b.tif.json"]) == 0
         np.testing.assert_array_equal(tifffile.imread("b_02.tif"), tifffile.imread("b.tif"))
+
+
+def test_a_stack_that_no_memory_holds_is_one_sentence(folder, capsys):
+    # A few bytes say so of themselves.
+    zarr.create_array("claims.zarr", shape=(10**9,) * 3, chunks=(1, 64, 64), dtype="uint8")
+
+    assert main(["batch", ".", "out", *TEXT, "--pattern", "*.zarr"]) == 1
+
+    assert "claims.zarr - bright objects: failed. The labels of 1000000000" in (
+        capsys.readouterr().out
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.views import ImageView, view_of_array
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.workflows.pace import Quiet
 from napari_sam3_assistant.workflows.segment import segment
 
@@ -117,16 +119,27 @@ def segment_planes(
     ------
     StackResult
         Labels of all planes.
+
+    Raises
+    ------
+    ImageError
+        If no memory holds them; nothing is read or made by then.
     """
     shape = leading_shape(request.view)
-    places = list(itertools.product(*map(range, shape)))
+    count, size = math.prod(shape), 4 * math.prod((*shape, *request.view.shape))
+    if size > psutil.virtual_memory().total:
+        raise ImageError(
+            f"The labels of {count} planes of {request.view.shape} pixels take {size / 1e9:.3g} "
+            "GB, more than the computer has memory.",
+            "Segment a part of the image, or follow its objects with track, plane by plane.",
+        )
     labels = np.zeros((*shape, *request.view.shape), np.uint32)
     objects: list[tuple[tuple[int, ...], ObjectRecord]] = []
     notes: dict[str, None] = {}
     quiet = Quiet(reporter)
     last = 0
-    for done, leading in enumerate(places):
-        reporter.report(Progress(done, len(places), f"Plane {done + 1} of {len(places)}"))
+    for done, leading in enumerate(np.ndindex(*shape)):
+        reporter.report(Progress(done, count, f"Plane {done + 1} of {count}"))
         one = replace(request, view=on_plane(request.view, leading))
         result = next(segment(engine, one, quiet))
         found = labels[leading][result.region.slices]
