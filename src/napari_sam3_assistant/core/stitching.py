@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.seams import FRAGMENT, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.seams import Views
     from napari_sam3_assistant.core.tiling import TileGrid
@@ -319,3 +320,66 @@ def _around(regions: Iterable[Region]) -> Region:
     for region in others:
         first = first.union(region)
     return first
+
+
+def after_edit(
+    objects: Mapping[int, StitchedObject],
+    changes: Changes,
+    shape: tuple[int, ...],
+    plane: tuple[int, int],
+) -> dict[int, StitchedObject | None]:
+    """Return the objects that an edit of the labels has changed; None for those that are gone.
+
+    A box stays as large as it was where an object has only lost pixels. An object that is new has
+    score and phrase of the one that gave it most of its pixels.
+
+    Parameters
+    ----------
+    objects : mapping of int to StitchedObject
+        The objects before, by their ids.
+    changes : Changes
+        What was written.
+    shape : tuple of int
+        Shape of the labels.
+    plane : tuple of int
+        Which axes are rows and columns.
+    """
+    lengths = changes.lengths
+    ends = [np.unravel_index(at, shape) for at in (changes.starts, changes.starts + lengths - 1)]
+    lost_ids, lost_from = np.unique(changes.before, return_inverse=True)
+    lost = np.bincount(lost_from.reshape(-1), weights=lengths)
+    ids, to = np.unique(changes.after, return_inverse=True)
+    to = to.reshape(-1)
+    gained = np.bincount(to, weights=lengths)
+    low, high = np.full((len(ids), 2), np.iinfo(np.int64).max), np.full((len(ids), 2), -1)
+    for place, axis in enumerate(plane):
+        np.minimum.at(low[:, place], to, ends[0][axis])
+        np.maximum.at(high[:, place], to, ends[1][axis])
+    pairs, pair = np.unique(np.stack([to, lost_from.reshape(-1)]), axis=1, return_inverse=True)
+    given = np.bincount(pair.reshape(-1), weights=lengths)
+    # The pair that gave most comes last, and stays.
+    order = np.argsort(given, kind="stable")
+    giver = {int(ids[pairs[0, at]]): int(lost_ids[pairs[1, at]]) for at in order.tolist()}
+    area = {id_: one.area for id_, one in objects.items()}
+    for id_, count in [*zip(lost_ids, -lost, strict=True), *zip(ids, gained, strict=True)]:
+        area[int(id_)] = area.get(int(id_), 0) + int(count)
+    grown = {
+        int(id_): Region(int(y0), int(x0), int(y1) + 1, int(x1) + 1)
+        for id_, (y0, x0), (y1, x1) in zip(ids, low, high, strict=True)
+    }
+    changed: dict[int, StitchedObject | None] = {}
+    for id_ in {*map(int, lost_ids), *map(int, ids)} - {0}:
+        old, new = objects.get(id_), grown.get(id_)
+        regions = [one for one in (old.region if old else None, new) if one is not None]
+        source = old or objects.get(giver.get(id_, 0))
+        if area[id_] <= 0 or not regions:
+            changed[id_] = None
+        else:
+            changed[id_] = StitchedObject(
+                id_,
+                area[id_],
+                _around(regions),
+                source.score if source else None,
+                source.text if source else "",
+            )
+    return changed

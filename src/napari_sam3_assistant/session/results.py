@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.stitching import StitchedObject, after_edit
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs.job import Job
 from napari_sam3_assistant.session.measured_columns import channels_of, texts, titles
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.session.disk.stored import StoredLabels
@@ -63,6 +65,7 @@ class Results:
         self._start = start
         self._found: tuple[ResultRow, ...] = ()
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
+        self._scans: dict[tuple[str, str], StoredLabels] = {}
         self._frames = FrameRows()
         model.events.preview.connect(self._follow, max_args=0)
         model.events.beside.connect(self._follow, max_args=0)
@@ -70,6 +73,7 @@ class Results:
     def clear(self) -> None:
         """Empty the table; the previews and the labels of scans stay."""
         self._stored.clear()
+        self._scans.clear()
         self.forget_found()
 
     def forget_found(self) -> None:
@@ -81,6 +85,7 @@ class Results:
 
     def add_stored(self, stored: StoredLabels, rows: tuple[ResultRow, ...]) -> None:
         """List the objects of a scan, in the place of those of an earlier one of the same name."""
+        self._scans[stored.slot] = stored
         self._stored[stored.slot] = rows
         self._list()
 
@@ -88,10 +93,38 @@ class Results:
         """Take the objects of an image's scans out of the table, or of the one with a label."""
         gone = [slot for slot in self._stored if slot == (image, label or slot[1])]
         for slot in gone:
-            del self._stored[slot]
+            del self._stored[slot], self._scans[slot]
         if gone:
             self._model.picked = None
             self._list()
+
+    def scan(self, slot: tuple[str, str]) -> StoredLabels | None:
+        """Return the scan whose objects are listed, by its place; None if they are not."""
+        return self._scans.get(slot)
+
+    def stored_edited(
+        self,
+        slot: tuple[str, str],
+        changes: Changes,
+        shape: tuple[int, ...],
+        plane: tuple[int, int],
+    ) -> None:
+        """Take note that pixels of a scan's labels were changed, see :func:`after_edit`."""
+        stored = self._scans[slot]
+        rows = {row.record.id: row for row in self._stored[slot]}
+        objects = {
+            id_: row.record for id_, row in rows.items() if isinstance(row.record, StitchedObject)
+        }
+        for id_, record in after_edit(objects, changes, shape, plane).items():
+            rows.pop(id_, None)
+            if record is not None:
+                rows[id_] = ResultRow(stored, record)
+        self._stored[slot] = tuple(row for _, row in sorted(rows.items()))
+        picked = self._model.picked
+        self._model.picked = None
+        self._list()
+        if picked is not None:
+            self._pick_again(picked)
 
     def measured(self, found: Mapping[int, Measurement]) -> None:
         """Take note of measurements, by the identity of the objects' records."""

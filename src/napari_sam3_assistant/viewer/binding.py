@@ -29,6 +29,7 @@ from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_o
 from napari_sam3_assistant.viewer.scene import ViewerScene
 from napari_sam3_assistant.viewer.shortcuts import unbind_shortcuts
 from napari_sam3_assistant.viewer.stacks.binding import StackBinding
+from napari_sam3_assistant.viewer.stored_layers import plane_axes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import Preview, ResultRow
     from napari_sam3_assistant.session.settings import SettingsStore
@@ -121,6 +123,7 @@ class Binding(Held):
 
     def _let_go(self) -> None:
         edits_in(self.viewer).edited.disconnect(self._on_edited)
+        edits_in(self.viewer).changed.disconnect(self._on_changed)
         for emitter in self._viewer_emitters():
             emitter.disconnect(self)
         for layer in self.viewer.layers:
@@ -244,6 +247,7 @@ class Binding(Held):
         removed.connect(self._on_removed)
         reordered.connect(self._list_images)
         edits_in(self.viewer).edited.connect(self._on_edited)
+        edits_in(self.viewer).changed.connect(self._on_changed)
         active.connect(self._follow_active)
         active.connect(self._note_selected)
         for emitter in dims:
@@ -418,6 +422,12 @@ class Binding(Held):
     def _on_replaced(self, event: Event) -> None:
         if not self.scene.busy:
             self.session.note_edits(self.scene.edits(event.source))
+
+    def _on_changed(self, layer: Labels, changes: Changes, shape: tuple[int, ...]) -> None:
+        results, slot = self.session.results, slot_of(layer)
+        scan = results.scan(slot) if role_of(layer) is Role.SCAN else None
+        if scan is not None:
+            results.stored_edited(slot, changes, shape, plane_axes(scan.target.axes))
 
     def _on_edited(self, layer: Labels, box: Box) -> None:
         if role_of(layer) is Role.PREVIEW_LABELS:

@@ -18,11 +18,14 @@ class Edits:
     ----------
     edited : Signal
         The mask operations have changed a box (a slice for each axis) of a layer.
+    changed : Signal
+        They have written changes, whole rows of pixels, to labels of a shape that may be in a file.
     rewritten : Signal
         A run has written other labels into a layer.
     """
 
     edited = Signal(object, tuple)
+    changed = Signal(object, object, tuple)
     rewritten = Signal(object)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_sam3_assistant.core.images import ImageAxes
     from napari_sam3_assistant.session.disk.stored import StoredLabels
 
 FILE = "sam3_file"
@@ -136,7 +137,7 @@ def _seen(layer: Labels, stored: StoredLabels, changed: Region) -> Region:
     """Return the part of a region that the layer has on show."""
     if not layer.multiscale:
         return changed
-    shape, (rows, columns) = layer.data[0].shape, _plane_axes(layer, stored)
+    shape, (rows, columns) = layer.data[0].shape, plane_axes(stored.target.axes)
     factors = np.asarray(layer.downsample_factors[layer.data_level])
     first, last = np.asarray(layer.corner_pixels) * factors
     stop = np.minimum(last + factors, shape)
@@ -144,8 +145,7 @@ def _seen(layer: Labels, stored: StoredLabels, changed: Region) -> Region:
     return shown.intersect(changed)
 
 
-def _plane_axes(layer: Labels, stored: StoredLabels) -> tuple[int, int]:
-    """Return which axes of a layer are rows and columns."""
-    axes = stored.target.axes
+def plane_axes(axes: ImageAxes) -> tuple[int, int]:
+    """Return which axes of a layer are rows and columns, given those of its image."""
     kept = kept_axes(axes)
     return kept.index(axes.y), kept.index(axes.x)

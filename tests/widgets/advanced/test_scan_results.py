@@ -7,7 +7,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit, QSpinBox
 from skimage.draw import disk
 
-from napari_sam3_assistant.viewer.roles import Role, with_role
+from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.viewer.masks.binding import masks_for
+from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
+from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
 
 SHAPE = (500, 700)
 TEXT = "bright spots"
@@ -116,3 +119,34 @@ def test_they_go_with_their_image(advanced, spots, tmp_path):
     scan(advanced, tmp_path)
     user.viewer.layers.remove("slide")
     assert ids(advanced) == []
+
+
+def test_what_mask_operations_change_in_a_scan_is_in_the_table(advanced, spots, tmp_path):
+    user = advanced.user
+    user.viewer.add_image(spots, name="slide")
+    layer = scan(advanced, tmp_path)
+    before = ids(advanced)
+    masks = masks_for(user.viewer, QtDispatcher())
+    masks.hold()
+    masks.model.target = key_of(layer)
+    cleanup = masks.session.cleanup
+
+    def settle():
+        user.wait(lambda: not masks.model.running)
+
+    cleanup.analyze()
+    settle()
+    masks.model.selected = (masks.model.components.values.tolist().index(before[4]),)
+    cleanup.delete_selected()
+    settle()
+    assert ids(advanced) == [*before[:4], *before[5:]]
+    cleanup.undo()
+    settle()
+    assert ids(advanced) == before
+    cleanup.apply(Operation.EXPAND)
+    settle()
+    labels = np.asarray(layer.data[0])
+    assert {int(row[3]): int(row[5]) for row in advanced.cells()} == {
+        id_: (labels == id_).sum() for id_ in before
+    }
+    masks.release()

@@ -342,6 +342,8 @@ class MaskEdits:
             if self._scene.freeze(key).array is not frozen.array:
                 return  # the layer has got other data, in which nothing was written
             self._show(key, edit.box)
+            if not written.problem or written.is_left:
+                self._scene.note_edit(key, written.edit, forward=forward)
             if not written.problem:
                 then(written.edit)
                 return

@@ -204,6 +204,9 @@ class MaskScene(Protocol):
     def redraw(self, key: str, box: Box) -> Iterator[None]:
         """Show a part of a layer anew; yields where the event loop may have its turn."""
 
+    def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Tell others that an edit was written to labels in a file, or taken back."""
+
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box (see ``core.masks.edits.kinds``)."""
 

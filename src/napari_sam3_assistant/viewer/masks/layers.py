@@ -181,6 +181,11 @@ class ViewerMasks:
         edits_in(self.viewer).edited.emit(layer, box)
         return redraw_in_parts(self.viewer, layer, box)
 
+    def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Tell others that an edit was written to labels in a file, or taken back."""
+        changes = edit.changes() if forward else edit.changes().reversed()
+        edits_in(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
+
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box."""
         source = self.layer(key)
