@@ -15,8 +15,10 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.tracks import FrameResult
 from napari_sam3_assistant.session.model import ActiveRoi, Preview
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.session.stacks.values import StackTarget
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.roles import Role, role_of
 
@@ -291,4 +293,43 @@ def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout
                 np.testing.assert_allclose(found, [scene.pixel(place)], atol=1e-3)
         elif deep:
             assert not found or scene.on_show == here
+    scene.close()
+
+
+@given(layout=layouts())
+@AT_RANDOM
+def test_propagated_labels_lie_on_their_frames_on_every_channel(layout):
+    scene = Scene(layout)
+    viewer, axes = scene.viewer, scene.stage.axes
+    lengths = {axis: scene.image.data.shape[axis] for axis in axes.leading}
+    assume(any(size > 1 for size in lengths.values()))
+    axis = max(lengths, key=lengths.get)
+    before = sliders(viewer)
+    stack = StackTarget(scene.stage.target, axis)
+    planes = {}
+    for frame in range(lengths[axis]):
+        mask = np.zeros(scene.stage.shape, bool)
+        mask[frame : frame + 2, 1:4] = True
+        record = ObjectRecord.from_mask(frame + 1, mask)
+        planes[frame] = paint_labels([record], Region.whole(mask.shape))
+        found = FrameResult(frame, planes[frame], (record,), frozenset({frame + 1}), ENGINE)
+        scene.scene.stacks.show(stack, found)
+    scene.scene.stacks.finish()
+    assert_alike(before, sliders(viewer))
+
+    copied = scene.scene.stacks.pixels(stack)
+    assert copied.shape == (lengths[axis], *scene.stage.shape)
+    layer = next(one for one in viewer.layers if role_of(one) is Role.PROPAGATED)
+    pixels = [scene.displayed(*at) for at in np.ndindex(scene.stage.shape)]
+    own = axes.leading.index(axis)
+    here = scene.on_show
+    for _ in scene.go_everywhere():
+        if scene.on_show is None:
+            continue
+        frame = scene.on_show[own]
+        others = [one for one in range(len(here)) if one != own]
+        on_stack = all(scene.on_show[one] == here[one] for one in others)
+        drawn = drawn_under(viewer, layer, scene.image, pixels).reshape(scene.stage.shape)
+        np.testing.assert_array_equal(drawn, planes[frame] * on_stack)
+        np.testing.assert_array_equal(copied.read(frame), planes[frame])
     scene.close()

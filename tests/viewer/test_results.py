@@ -468,3 +468,35 @@ def test_refining_an_object_that_is_not_there(viewer, binding, run, disc):
     run()
     with pytest.raises(PromptError, match="no object 9"):
         binding.session.refine(9)
+
+
+@pytest.mark.parametrize(
+    ("leading", "trailing", "number", "shown"),
+    [((), (), -1, ()), ((), (3,), -1, ()), ((), (4,), -1, ()), ((3,), (), -1, (1,)),
+     ((3,), (), 0, ()), ((2, 3), (), 1, (1, 1)), ((2, 3), (3,), -1, (1, 1)), ((2,), (3,), 3, (1,))],
+    ids=["H,W", "H,W,3", "H,W,4", "Z,H,W", "C,H,W", "Z,C,H,W", "T,Z,H,W,3", "Z,H,W,C"],
+)  # fmt: skip
+def test_the_table_of_channel_axes(viewer, binding, run, disc, leading, trailing, number, shown):
+    pixels = disc.reshape(*disc.shape, *[1] * len(trailing))
+    data = np.broadcast_to(pixels, (*leading, *disc.shape, *trailing)).copy()
+    image = viewer.add_image(data, rgb=bool(trailing))
+    binding.model.channel_axis = number
+    axes = list(range(len(leading)))
+    if axes:
+        viewer.dims.set_point(axes, [1.0] * len(axes))
+    steps = viewer.dims.nsteps
+    binding.arm()
+    layer = viewer.layers.selection.active
+    layer.add(layer.world_to_data([*viewer.dims.point[:-2], 20, 30]))
+
+    preview = run()
+
+    labels = viewer.layers["SAM3 preview labels"]
+    assert labels.data.shape == (*[1] * len(shown), *disc.shape)
+    assert viewer.dims.nsteps == steps
+    assert labels.get_value((*viewer.dims.point[:-2], 20, 30), world=True) == 1
+    # Files have no channel axis.
+    assert binding.scene.pixels(preview).labels.shape == disc.shape
+    assert preview.target.axes.channel == (
+        image.ndim if trailing else None if number < 0 else number
+    )
