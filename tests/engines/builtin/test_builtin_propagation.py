@@ -227,3 +227,24 @@ def test_any_masks_on_any_stack_give_every_frame(seed):
     for result in found:
         for record in result.objects:
             assert record.region.intersect(Region.whole(shape[1:])) == record.region
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_noisy_blurred_object_ends_near_its_true_end(seed):
+    """Light of an object reaches far beyond it along z, and fades slowly there."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.mgrid[:40, :72, :72]
+    truth = ((z - 20) / 7) ** 2 + ((y - 34) / 14) ** 2 + ((x - 38) / 14) ** 2 <= 1
+    light = ndi.gaussian_filter(90.0 * truth, (4, 1.5, 1.5))
+    image = np.clip(30 + light + rng.normal(0, 8, truth.shape), 0, 255).astype(np.uint8)
+
+    track = begin(image, {1: truth[20]}, 20)
+    there = [
+        found.frame
+        for order in (range(20, 40), range(19, -1, -1))
+        for found in track.propagate(order, NullReporter())
+        if found.objects
+    ]
+
+    assert abs(min(there) - 13) <= 3
+    assert abs(max(there) - 27) <= 3

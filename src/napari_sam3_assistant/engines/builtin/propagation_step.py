@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.patches import Patch
 
 PATIENCE = 2  # slices on which an object may be missing before it is given up
-FADED = 0.35  # an object is gone when its contrast falls to this share of what it was
+# An object is gone when its contrast falls to this share of that on its prompted slice: there half
+# of the light in an optical section comes from above or below it.
+FADED = 0.45
 FAINT = 3.0  # ... or below so many grey levels
-MEMORY = 0.6  # how much of the contrast that is expected comes from before the last slice
+SHRUNK = 0.1  # ... or its area to this share
+BLEACHED = 0.985  # to which share of the contrast expected before it may sink from slice to slice
 MOST_BEYOND = 2.0  # pixels by which a prompted outline may differ from the fitted edge
 
 
@@ -42,7 +45,9 @@ class Outline:
     patch : Patch
         Its pixels, or the last ones that were seen.
     contrast : float
-        How much it stands out, in grey levels, by its own polarity; over the last slices.
+        How much it is expected to stand out, in grey levels, by its own polarity.
+    area : int
+        Pixels on the prompted slice.
     missed : int
         On how many slices it has not been seen since.
     beyond : float
@@ -52,6 +57,7 @@ class Outline:
 
     patch: Patch
     contrast: float
+    area: int
     missed: int = 0
     beyond: float = 0.0
 
@@ -61,7 +67,7 @@ def outlined(features: PlaneFeatures, patch: Patch) -> Outline:
     patch = replace(patch, polarity=polarity_of(features, patch))
     contrast = contrast_of(features, patch, ())
     if not is_blob(patch):
-        return Outline(patch, contrast)
+        return Outline(patch, contrast, patch.area)
     centre, radii = contours.from_mask(patch.mask, patch.region.y0, patch.region.x0)
     start = contours.Contours(centre[None], radii[None])
     octave = octave_of(float(np.median(radii)))
@@ -69,7 +75,9 @@ def outlined(features: PlaneFeatures, patch: Patch) -> Outline:
     free = contours.fit(features.octave(octave), start, sign, range_=(0.6, 1.3), scale=2**octave)
     # The median: where a neighbour touches there is no edge to compare with.
     beyond = float(np.median(radii - free.radii[0]))
-    return Outline(patch, contrast, beyond=float(np.clip(beyond, -MOST_BEYOND, MOST_BEYOND)))
+    return Outline(
+        patch, contrast, patch.area, beyond=float(np.clip(beyond, -MOST_BEYOND, MOST_BEYOND))
+    )
 
 
 def advance(
@@ -104,11 +112,13 @@ def _judged(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch]
         return replace(old, missed=old.missed + 1)
     others = [other for name, other in fitted.items() if name != id_]
     contrast = contrast_of(now, patch, others)
-    if contrast < max(FAINT, FADED * old.contrast):
+    # Spread over a larger area, the same light is what glows past the end of the object.
+    alike = contrast / max(1.0, patch.area / old.area)
+    if alike < max(FAINT, FADED * old.contrast) or patch.area < SHRUNK * old.area:
         return replace(old, missed=old.missed + 1)
-    return replace(
-        old, patch=patch, contrast=MEMORY * old.contrast + (1 - MEMORY) * contrast, missed=0
-    )
+    # The whole stack may bleach or darken with depth, but not from one slice to the next.
+    expected = min(old.contrast, max(contrast, BLEACHED * old.contrast))
+    return replace(old, patch=patch, contrast=expected, missed=0)
 
 
 def contrast_of(features: PlaneFeatures, patch: Patch, others: list[Patch] | tuple[()]) -> float:
