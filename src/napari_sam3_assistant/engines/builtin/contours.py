@@ -41,9 +41,6 @@ def bearings(count: int) -> tuple[Floats, Floats]:
     return np.sin(angles).astype(np.float32), np.cos(angles).astype(np.float32)
 
 
-SINES, COSINES = bearings(DIRECTIONS)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Contours:
     """Closed contours of N objects.
