@@ -101,7 +101,6 @@ def free_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> S
     for layer in with_role(viewer.layers, role):
         if layer.ndim == ndim and not layer.nshapes:
             move_to(layer, transform)
-            layer.visible = True
             return layer
     layer = Shapes(ndim=ndim, name=NAMES[role], metadata=tag(role, ""), **transform)
     add_below_prompts(viewer, layer)
@@ -109,15 +108,15 @@ def free_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> S
 
 
 def put_away(viewer: ViewerModel, layer: Shapes) -> None:
-    """Empty a layer of shapes and hide it, until it is used again.
+    """Empty a layer of shapes, to be used again.
 
     Once napari has drawn a Shapes layer and deleted it, OpenGL may read what is gone when it draws
-    the rest (napari/napari#8471); Mesa's software renderer ends the process then. It goes all the
-    same where it would leave the viewer with sliders that no image has.
+    the rest (napari/napari#8471); Mesa's software renderer ends the process then, and does so, too,
+    where the layer was hidden while another one went. It goes all the same where it would leave
+    the viewer with sliders that no image has.
     """
     layer.selected_data = set()
     layer.data = []
-    layer.visible = False
     layer.metadata.update(tag(Role(layer.metadata[ROLE]), ""))
     if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
         viewer.layers.remove(layer)
