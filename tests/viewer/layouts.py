@@ -202,7 +202,7 @@ def slice_on_show(image: Image):
 
 
 def drawn_under(viewer, layer, image, pixels):
-    """Return the labels that are drawn over pixels of an image, shape (N,).
+    """Return the values that are drawn over pixels of an image, shape (N,).
 
     Parameters
     ----------
@@ -218,14 +218,11 @@ def drawn_under(viewer, layer, image, pixels):
     if layer._slice.empty or not layer.visible:
         return np.zeros(len(pixels), int)
     raw = np.asarray(layer._slice.image.raw)
-    position = np.zeros(image.ndim)
-    found = []
-    for pixel in pixels:
-        position[image._slice_input.displayed] = pixel
-        at = np.round(pixel_at(viewer, layer, place_of(viewer, image, position)) + 1e-9)
-        inside = (at >= 0).all() and (at < raw.shape).all()
-        found.append(raw[tuple(at.astype(int))] if inside else 0)
-    return np.array(found)
+    (matrix, offset), (inner, begin) = drawing(viewer, image), drawing(viewer, layer)
+    places = np.asarray(pixels) @ matrix.T + offset
+    at = np.round(np.linalg.solve(inner, (places - begin).T) + 1e-9).astype(int)
+    inside = ((at >= 0) & (at < np.array(raw.shape)[:, None])).all(axis=0)
+    return np.where(inside, raw[tuple(np.where(inside, at, 0))], 0)
 
 
 def shown_points(layer):
@@ -240,6 +237,20 @@ def shown_shapes(layer):
 
 
 # -- what a person does ---------------------------------------------------------------------------
+
+
+def move_a_slider(viewer):
+    """Move the first slider that has somewhere to go there and back.
+
+    Where a new layer changes what the sliders count in, napari slices the others only then.
+    """
+    dims = viewer.dims
+    for axis in dims.not_displayed:
+        before, (low, high, _) = dims.point[axis], dims.range[axis]
+        if low < high:
+            dims.set_point(axis, low if before > (low + high) / 2 else high)
+            dims.set_point(axis, before)
+            return
 
 
 def _event(viewer, type_, place, pos):

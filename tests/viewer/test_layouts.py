@@ -28,6 +28,7 @@ from layouts import (
     drag,
     drawn_under,
     layouts,
+    move_a_slider,
     pixel_at,
     place_of,
     shown_points,
@@ -275,6 +276,7 @@ def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout
         for one, own in zip(own, own, strict=True)
     )
     points = viewer.add_points(np.zeros((1, count)), units=other, name="mine")
+    move_a_slider(viewer)
     assume(scene.on_show is not None)
     here = scene.on_show
     position = list(viewer.dims.point)
