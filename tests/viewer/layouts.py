@@ -236,6 +236,16 @@ def shown_shapes(layer):
     return np.asarray(layer._data_view._displayed, bool)
 
 
+def shown_vertices(layer):
+    """Return which vertices of tracks napari's shader draws, shape (N,).
+
+    None that is later than the layer's time, and of the earlier ones those in the tail: see
+    ``napari/_vispy/filters/tracks.py``, which counts in float32.
+    """
+    age = np.float32(layer.current_time) - np.float32(layer.track_times)
+    return (age >= 0) & (age < layer.tail_length) if layer.use_fade else np.full(len(age), True)
+
+
 # -- what a person does ---------------------------------------------------------------------------
 
 

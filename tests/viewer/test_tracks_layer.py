@@ -1,6 +1,8 @@
 """The tracks of a propagation in the viewer, and as a file."""
 
 import csv
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from napari.layers import Tracks
 from napari_sam3_assistant.core.tasks import Task, Tool
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.settings import MemorySettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from layouts import shown_vertices
 
 TRACKS = "SAM3 propagated tracks"
 LABELS = "SAM3 propagated preview labels"
@@ -149,7 +154,8 @@ def test_an_object_on_one_frame_has_no_track(viewer, binding, begin, click, fram
 
 
 def test_tracks_along_z_of_one_time(viewer, binding, begin, click):
-    begin(np.stack([np.full_like(stack(), 30), stack()]))
+    empty = np.full_like(stack(), 30)
+    begin(np.stack([empty, stack(), empty]))
     viewer.dims.set_point(0, 1)
     binding.model.frame_axis = 1
     binding.arm()
@@ -161,6 +167,9 @@ def test_tracks_along_z_of_one_time(viewer, binding, begin, click):
     data = viewer.layers[TRACKS].data
     np.testing.assert_array_equal(data[:, 1], [1] * 5)
     np.testing.assert_array_equal(data[:, 2], range(5))
+    for time, z in np.ndindex(3, 5):
+        viewer.dims.set_point((0, 1), (time, z))
+        assert (shown_vertices(viewer.layers[TRACKS]) == (time == 1)).all()
 
 
 def test_more_axes_than_a_tracks_layer_has_are_told(viewer, binding, begin):

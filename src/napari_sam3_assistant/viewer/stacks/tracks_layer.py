@@ -85,12 +85,16 @@ class ViewerTracks:
             self._viewer.layers.remove(layer)
 
     def _add(self, image: Image, stack: StackTarget, data: npt.NDArray[np.float64]) -> None:
+        axes = stack.target.axes
+        # napari fades tracks along their first axis alone. Where the frames lie along another one,
+        # it has no tail: tracks are drawn at their own time, and at no later one.
+        fades = kept_axes(axes)[0] == stack.axis
         layer = Tracks(
             data,
             name=NAMES[Role.TRACKS],
             metadata=tag(Role.TRACKS, key_of(image)),
-            tail_length=_LONGEST_TAIL,
-            **layer_transform(image, stack.target.axes, World.of(self._viewer)),
+            tail_length=_LONGEST_TAIL if fades else 1,
+            **layer_transform(image, axes, World.of(self._viewer)),
         )
         add_below_prompts(self._viewer, layer)
 
