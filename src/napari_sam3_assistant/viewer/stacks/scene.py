@@ -218,7 +218,9 @@ class ViewerStacks:
         named = str(layer.axis_labels[frames]).strip().lower()
         image, axes = self._scene.find(stack.target.image), stack.target.axes
         units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
-        names = ("t" if named in _TIMES else "z", "y", "x")
+        # napari's own names, -3 and so on, say nothing: then what the axis counts in does.
+        is_time = named in _TIMES or layer.units[frames].is_compatible_with("second")
+        names = ("t" if is_time else "z", "y", "x")
         placed = file_axes(layer, (frames, rows, columns), names, units)
         return StackPixels(
             (shape[frames], shape[rows], shape[columns]),
