@@ -21,11 +21,12 @@ from napari_sam3_assistant.viewer.roles import Role, with_role
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import displayed, drawn_under, pixel_at, place_of, shown_vertices, slice_on_show
 
-SIZES = {"t": 3, "c": 3, "z": 2, "y": 40, "x": 56}
+SIZES = {"t": 3, "c": 3, "z": 2, "y": 136, "x": 144}
+"""Rows and columns are enough for labels in a file to have a smaller size, which napari draws."""
 PLACE = {"scale": {"t": 30, "c": 5, "z": 2, "y": 0.5, "x": 0.25},
          "translate": {"t": 3, "c": 2, "z": -7, "y": 10, "x": 20},
          "units": {"t": "s", "c": "pixel", "z": "um", "y": "um", "x": "um"}}  # fmt: skip
-CENTRES = ((12, 14), (26, 40))
+CENTRES = ((16, 24), (64, 88))
 START = 1
 LAYOUTS = pytest.mark.parametrize("names", ["zcyx", "tcyx", "tczyx", "czyx", "cyx"])
 HOW = pytest.mark.parametrize("how", ["by name beside nm", "by number"])
@@ -38,7 +39,7 @@ class Desk:
         self.viewer, self.binding, self.names = viewer, binding, names
         self.model, self.session = binding.model, binding.session
         shape = tuple(SIZES[name] for name in names)
-        data = np.full(shape, 30, np.uint16)
+        data = np.full(shape, 30, np.float32)
         for centre in CENTRES:
             data[(..., *disk(centre, 8))] = 200
         # The corner of a plane tells which one is drawn.
@@ -101,9 +102,9 @@ class Desk:
         return found
 
     def assert_drawn(self, layer, plane):
-        """Every fourth pixel of a plane is drawn on its slice, and nothing on others."""
+        """Every eighth pixel of a plane is drawn on its slice, and nothing on others."""
         np.testing.assert_allclose(self.sliders, self.reach)
-        pixels = [(y, x) for y in range(0, SIZES["y"], 4) for x in range(0, SIZES["x"], 4)]
+        pixels = [(y, x) for y in range(0, SIZES["y"], 8) for x in range(0, SIZES["x"], 8)]
         assert displayed(self.image) == [len(self.names) - 2, len(self.names) - 1]
         wanted = plane[tuple(np.transpose(pixels))]
         assert wanted.any()
@@ -135,6 +136,8 @@ def test_scans_and_merged_regions_lie_on_their_slice(open_desk, tmp_path, names,
         layer = desk.layer(role)
         plane = zarr.open_group(layer.metadata["sam3_file"], mode="r")["0"][...]
         assert plane[CENTRES[0]] > 0
+        assert layer.multiscale
+        assert layer.data_level == 1
         desk.assert_drawn(layer, plane)
 
 
@@ -191,4 +194,4 @@ def test_tracks_of_more_axes_than_napari_takes_are_refused(open_desk, how):
 
     assert "A Tracks layer has up to 4 axes" in desk.model.message.text
     assert not list(with_role(desk.viewer.layers, Role.TRACKS))
-    assert desk.layer(Role.PROPAGATED).data.shape == (3, 1, 2, 40, 56)
+    assert desk.layer(Role.PROPAGATED).data.shape == (3, 1, 2, 136, 144)
