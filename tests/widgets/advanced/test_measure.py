@@ -142,7 +142,7 @@ def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
 
 def test_a_new_run_is_not_measured_yet(found):
     measure(found.user)
-    find(found.user, "dark spots")
+    find(found.user, "bright cells")
     assert titles(found) == SEED
     assert not set(found.user.viewer.layers[PREVIEW].features) & {"measured_area"}
 
