@@ -102,11 +102,13 @@ def test_the_engine_is_closed_with_the_last(two):
     first.run()
     engine = first.session._engine.loaded  # noqa: SLF001 - who holds what can't be seen
     second.run()
+    # Each closes its share in its own thread, whichever comes last.
+    workers = [one.session._running.runner._thread for one in two]  # noqa: SLF001
     first.session.close()
+    workers[0].join(240)
     assert engine.is_loaded
-    worker = second.session._running.runner._thread  # noqa: SLF001 - it closes the engine last
     second.session.close()
-    worker.join(240)
+    workers[1].join(240)
     assert not engine.is_loaded
     again = borrow("sam3-transformers", None, "cpu")
     assert again.engine is not engine
