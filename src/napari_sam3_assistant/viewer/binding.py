@@ -152,10 +152,10 @@ class Binding(Held):
         self.session.ahead.begin()
         return f"{_HINTS[self.model.tool]} (layer “{name}”)."
 
-    def get_ready(self) -> None:
+    def get_ready(self, *, say: bool = True) -> None:
         """Let the next click be a prompt of the chosen tool, on the layer that it takes them from.
 
-        Nothing happens where there is nothing to click on.
+        Nothing happens where there is nothing to click on. ``say`` what to do next, or not.
         """
         tool = layer_tool(self.model.tool)
         if tool is Tool.TEXT or not self.model.image:
@@ -164,10 +164,12 @@ class Binding(Held):
             self.scene.go_back_to(self.model.image, tool)
             return
         try:
-            self.model.message = Message(self.arm())
+            hint = self.arm()
         except ImageError:
             # The viewer shows no plane of the image: its summary says so, and what to do.
             return
+        if say:
+            self.model.message = Message(hint)
 
     def refine(self) -> None:
         """Let the user point at an object of the previews, then refine it by clicks.

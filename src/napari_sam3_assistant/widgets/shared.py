@@ -42,7 +42,8 @@ class Shared:
         # When napari has done with the image, and with all that are opened together.
         self._ready = QTimer()
         self._ready.setSingleShot(True)
-        self._ready.timeout.connect(binding.get_ready)
+        self._ready.timeout.connect(self._get_ready)
+        self._said = binding.model.message
         binding.opened.connect(self._on_opened)
         binding.session.prompts_edited.connect(self._on_edited)
         binding.session.chime.due.connect(self._on_due)
@@ -64,7 +65,12 @@ class Shared:
             self._player.deleteLater()
 
     def _on_opened(self) -> None:
+        self._said = self._binding.model.message
         self._ready.start()
+
+    def _get_ready(self) -> None:
+        # What has been said meanwhile is news, and stays.
+        self._binding.get_ready(say=self._binding.model.message is self._said)
 
     def _on_edited(self) -> None:
         self._pause.throttle()
