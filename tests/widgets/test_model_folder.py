@@ -340,6 +340,7 @@ def test_weights_are_fetched_and_used(filled, user, tmp_path):
     assert badge(user).startswith(TRANSFORMERS)
     assert user.status.startswith("✓ model.safetensors holds SAM 3 for transformers")
     assert filled.tokens == {"hf_mine"}
+    user.wait((tmp_path / "settings.ini").exists)  # Qt writes it in its own time
     assert "hf_mine" not in (tmp_path / "settings.ini").read_text()
 
 
