@@ -173,7 +173,7 @@ from napari_sam3_assistant.io.label_stacks import open_label_stack
 from napari_sam3_assistant.io.labels import save_labels
 
 home, kind = Path(sys.argv[1]), sys.argv[2]
-folder = home / "network"
+folder = home / "network-0"
 labels = np.random.default_rng(0).integers(1, 60000, (2, 130, 140)).astype(np.uint32)
 seen, moment = 0, None
 
@@ -199,7 +199,8 @@ folder.mkdir()
 save()
 moments, told = seen, 0
 for number in range(1, moments + 1):
-    shutil.rmtree(folder, ignore_errors=True)
+    # another folder: zarr's threads may still write into the one that vanished
+    folder = home / f"network-{number}"
     folder.mkdir()
     seen, moment = 0, number
     try:
