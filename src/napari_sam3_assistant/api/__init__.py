@@ -1,6 +1,7 @@
-"""Segment without a window: what the widget does, as functions.
+"""Segment without a window: what the widget does, as functions, and the values that they take.
 
-Importing this package loads neither Qt nor napari nor torch.
+Scripts import from here only: modules below may move. Importing this package loads neither Qt nor
+napari nor torch.
 """
 
 from napari_sam3_assistant.api.edits import finish_edits, take_back_edits, unfinished_edits
@@ -12,28 +13,58 @@ from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import segment
 from napari_sam3_assistant.api.track import track
 from napari_sam3_assistant.api.tracks import save_tracks
+from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter, Progress, Reporter
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.track_table import TrackScale, TrackTable
-from napari_sam3_assistant.core.tracks import FrameResult
+from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span
+from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
 from napari_sam3_assistant.workflows.compare_devices import DeviceComparison
 from napari_sam3_assistant.workflows.folder import FolderRow
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
+from napari_sam3_assistant.workflows.track import Tracking
 
 __all__ = [
+    "BoxPrompt",
     "DeviceComparison",
+    "Direction",
     "EngineInfo",
+    "ExemplarPrompt",
     "FolderRow",
     "FrameResult",
+    "FrameSource",
+    "JobCancelled",
+    "MaskPrompt",
+    "NullReporter",
     "ObjectRecord",
+    "PointPrompt",
+    "PredictOptions",
+    "Progress",
+    "PromptSet",
     "Provenance",
+    "Region",
+    "Reporter",
     "Rerun",
+    "Sam3AssistantError",
     "ScanResult",
     "ScanStep",
     "Segmentation",
+    "Span",
     "StitchedObject",
     "TrackScale",
     "TrackTable",
+    "Tracking",
     "compare_devices",
     "doctor",
     "download",
@@ -49,4 +80,5 @@ __all__ = [
     "take_back_edits",
     "track",
     "unfinished_edits",
+    "view_of_array",
 ]

@@ -79,9 +79,10 @@ def open_engine(
 
     Examples
     --------
+    >>> from napari_sam3_assistant import api
     >>> from skimage.data import coins
-    >>> with open_engine("builtin") as engine:
-    ...     result = segment(coins(), points=[(125, 165)], engine=engine)
+    >>> with api.open_engine("builtin") as engine:
+    ...     result = api.segment(coins(), points=[(125, 165)], engine=engine)
     >>> len(result.objects)
     1
     """

@@ -119,9 +119,10 @@ def track(
     Examples
     --------
     >>> import numpy as np
+    >>> from napari_sam3_assistant import api
     >>> z, y, x = np.ogrid[:9, :40, :40]
     >>> ball = np.where((2 * z - 8) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 100, 200, 20)
-    >>> found = list(track(ball.astype(np.uint8), frame=4, points=[(20, 20)]))
+    >>> found = list(api.track(ball.astype(np.uint8), frame=4, points=[(20, 20)]))
     >>> [result.frame for result in found]
     [4, 5, 6, 7, 8, 3, 2, 1, 0]
     """

@@ -45,10 +45,15 @@ def save_tracks(
 
     Examples
     --------
-    >>> table = TrackTable()
-    >>> for result in track(stack, points=[(20, 20)]):  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from napari_sam3_assistant import api
+    >>> y, x = np.ogrid[:40, :40]
+    >>> disc = np.where((y - 20) ** 2 + (x - 20) ** 2 < 100, 200, 20).astype(np.uint8)
+    >>> table = api.TrackTable()
+    >>> for result in api.track(np.stack([disc, disc]), points=[(20, 20)]):
     ...     table.add(result)
-    >>> save_tracks(table, "tracks.csv", TrackScale(y=0.2, x=0.2))  # doctest: +SKIP
+    >>> api.save_tracks(table, "tracks.csv", api.TrackScale(y=0.2, x=0.2)).name
+    'tracks.csv'
     """
     if isinstance(results, TrackTable):
         table = results
