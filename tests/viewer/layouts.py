@@ -194,9 +194,11 @@ def pixel_at(viewer, layer, place):
 
 def slice_on_show(image: Image):
     """Return the index that the drawn slice of a coded image has on each hidden axis, or None."""
-    if image._slice.empty:
+    raw = np.asarray(image._slice.image.raw)
+    # napari 0.5.6 draws one pixel where it has no slice, and doesn't mark it as empty.
+    if image._slice.empty or raw.shape != tuple(image.data.shape[one] for one in displayed(image)):
         return None
-    code = int(np.asarray(image._slice.image.raw).flat[0])
+    code = int(raw.flat[0])
     index = np.unravel_index(code, image.data.shape)
     return {axis: int(index[axis]) for axis in image._slice_input.not_displayed}
 
