@@ -344,6 +344,14 @@ def test_weights_are_fetched_and_used(filled, user, tmp_path):
     assert "hf_mine" not in (tmp_path / "settings.ini").read_text()
 
 
+def test_a_download_to_the_home_of_nobody_is_said(filled, user, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start_download(user, "~nobody there")
+    user.wait(lambda: user.button("download").text() == "Download weights …")
+
+    assert user.status.startswith("✕ ")
+
+
 def test_a_run_goes_on_while_weights_are_fetched(filled, user, discs, tmp_path):
     filled.gate.clear()
     user.viewer.add_image(discs, name="image")

@@ -53,6 +53,11 @@ def make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def typed_folder(text: str) -> Path:
+    """Return the folder that the user typed, ``~`` written out; an unknown ``~user`` stays."""
+    return Path(os.path.expanduser(text.strip()))
+
+
 def proposed(name: str, ending: str, image: Path | None, last: str = "") -> Path:
     """Return a free name for a file that the user may save, beside the image it was made of.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import override_enabled
 from napari_sam3_assistant.errors import DownloadError
+from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.jobs.runner import JobRunner
 from napari_sam3_assistant.session.model import Level, Message
@@ -94,7 +95,7 @@ class ModelSetup:
         Parameters
         ----------
         folder : str
-            Where to.
+            Where to; may begin with ``~``.
         token : str
             The user's token; empty for the one that is set or saved on this machine.
         meta : bool
@@ -107,6 +108,7 @@ class ModelSetup:
         """
         if self._download is not None:
             raise DownloadError("A download is going on.", "Wait for it, or stop it first.")
+        folder = str(typed_folder(folder))
         request = WeightsRequest(Path(folder), meta=meta, token=token or None)
         job = Job("The download", lambda reporter: get_weights(request, reporter))
         job.progressed.connect(self._show_download)

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.masks.formats import format_of, lost_place, not_
 from napari_sam3_assistant.core.tasks import Task
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
-from napari_sam3_assistant.io.outputs import proposed
+from napari_sam3_assistant.io.outputs import proposed, typed_folder
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.stacks.saving import copying, request_for
@@ -243,7 +243,7 @@ class SaveAndClean:
         stack = self._model.propagated
         if not previews and stack is None:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
-        if not self._model.output_folder:
+        if not self._model.output_folder.strip():
             raise PromptError("No output folder is chosen.", "Press Choose.")
         taken: set[str] = set()
         requests = [self._request(preview, len(previews) > 1, taken) for preview in previews]
@@ -277,7 +277,7 @@ class SaveAndClean:
     def _stack_request(
         self, stack: StackTarget, taken: set[str], several: bool
     ) -> StackSaveRequest:
-        model, folder = self._model, Path(self._model.output_folder)
+        model, folder = self._model, typed_folder(self._model.output_folder)
         image = safe_name(stack.target.name)
         typed = split_ending(model.output_name.strip())[0]
         if typed:
@@ -290,7 +290,7 @@ class SaveAndClean:
         return request_for(pixels, path, propagation.recipe, propagation.tracks)
 
     def _request(self, preview: Preview, several: bool, taken: set[str]) -> SaveRequest:
-        model, folder = self._model, Path(self._model.output_folder)
+        model, folder = self._model, typed_folder(self._model.output_folder)
         pixels = self._scene.pixels(preview)
         shown = safe_name(preview.label or preview.target.name)
         typed = split_ending(model.output_name.strip())[0]

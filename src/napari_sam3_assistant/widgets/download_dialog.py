@@ -90,7 +90,6 @@ class DownloadDialog(QDialog):
             self._folder.setText(folder)
 
     def _start(self) -> None:
-        folder = str(Path(self._folder.text().strip()).expanduser())
         self._session.setup.download(
-            folder, token=self._token.text().strip(), meta=self._meta.isChecked()
+            self._folder.text(), token=self._token.text().strip(), meta=self._meta.isChecked()
         )

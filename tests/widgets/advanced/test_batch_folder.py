@@ -184,6 +184,18 @@ def test_a_folder_without_images_is_said(advanced, folders, tmp_path):
     assert user.status == f"✕ There is no folder {tmp_path / 'missing'}. Check the path."
 
 
+def test_the_home_of_nobody_is_said(advanced, folders):
+    user, (_, output) = advanced.user, folders
+    set_up(user, ("~nobody there", output))
+    line(user, "scan_folder").setText("~nobody there")
+    user.type_phrase(TEXT, enter=False)
+
+    run(user)
+
+    assert user.status.startswith("✕ There is no folder ")
+    assert user.status.endswith("nobody there. Check the path.")
+
+
 def test_the_folders_are_chosen_and_remembered(advanced, tmp_path, monkeypatch):
     user = advanced.user
     for name in ("folder_source", "folder_output"):

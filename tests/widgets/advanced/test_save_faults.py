@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -218,3 +219,14 @@ def test_the_two_ways_to_save_say_how_they_differ(advanced, discs):
     assert "nothing is written to disk" in user.button("save").toolTip()
     assert user.button("save_file").text() == "Save to File …"
     assert "Write the preview to disk" in user.button("save_file").toolTip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes no other home than its own")
+def test_a_folder_is_typed_as_in_a_terminal(advanced, discs, folder, monkeypatch):
+    user = advanced.user
+    find_all(user, discs)
+    monkeypatch.setenv("HOME", str(folder.parent))
+
+    save(user, f" ~/{folder.name} ", "TIFF")
+
+    assert "cells_mask_01.tif" in names(folder)

@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
 from napari_sam3_assistant.core.tasks import prompt_kind
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.disk.availability import why_no_folder_batch
 from napari_sam3_assistant.session.disk.verb import DiskVerb
@@ -71,8 +72,8 @@ class FolderBatch(DiskVerb):
             phrases = ()
         chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
         return FolderRequest(
-            Path(disk.folder_source.strip()).expanduser(),
-            Path(disk.folder_output.strip()).expanduser(),
+            typed_folder(disk.folder_source),
+            typed_folder(disk.folder_output),
             prompts,
             PredictOptions(model.threshold),
             phrases,

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.io.outputs import typed_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,4 +67,4 @@ class StoredLabels:
 def folder_for(model: SessionModel, disk: DiskModel) -> Path:
     """Return the folder that labels go to: the chosen one, or the one that is proposed."""
     chosen = disk.scan_folder.strip() or model.output_folder.strip()
-    return Path(chosen).expanduser() if chosen else Path.home() / DEFAULT_FOLDER
+    return typed_folder(chosen) if chosen else Path.home() / DEFAULT_FOLDER

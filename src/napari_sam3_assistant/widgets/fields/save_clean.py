@@ -91,7 +91,7 @@ class SaveCleanField(QWidget):
         found = any(one.segmentation.objects for one in model.previews)
         if not found and model.propagated is None:
             why_not = "There is no preview to save yet"
-        elif not model.output_folder:
+        elif not model.output_folder.strip():
             why_not = "Choose an output folder first"
         elif model.propagated is not None and model.output_format == ".png":
             why_not = "PNG holds one plane; choose TIFF, NumPy or OME-Zarr for propagated labels"
