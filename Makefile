@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint format clean
+.PHONY: help setup demo test test-oldest lint format docs clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -33,8 +33,12 @@ format: setup ## Put the code into the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## Remove the environments and caches
-	rm -rf .venv .venv-oldest .demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+docs: ## Build the documentation site into site/ and run the examples; any warning is an error
+	@sh tools/setup.sh .venv constraints.txt pyqt6 docs
+	@sh tools/docs.sh .venv
+
+clean: ## Remove the environments, caches and built documentation
+	rm -rf .venv .venv-oldest .demo site docs/generated .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 
 .PHONY: demo-gui screenshots
 
