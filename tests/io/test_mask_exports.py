@@ -149,7 +149,6 @@ def test_geojson_of_a_stack_says_the_plane(labels, tmp_path):
 
 
 def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
-    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     stack = np.stack([np.kron(labels, np.ones((4, 4), np.uint32)), np.zeros((200, 280), np.uint32)])
 
     path = save_ome_zarr(stack, tmp_path / "a.zarr", axes_of(stack.shape, scale=(2.0, 0.5, 0.25)))

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from napari_builtins.io import napari_get_reader
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
@@ -46,8 +47,19 @@ def test_smaller_levels_are_picked_pixels(tmp_path, labels):
     assert sorted(group.array_keys()) == ["0", "1", "2", "3", "4"]
 
 
+def test_napari_opens_it_with_all_levels(tmp_path, labels):
+    path = tmp_path / "a.zarr"
+    save_ome_zarr(labels, path, axes_of(labels.shape))
+
+    ((levels, *_),) = napari_get_reader(str(path))(str(path))
+
+    assert len(levels) == 5
+    for number, level in enumerate(levels):
+        step = 2**number
+        np.testing.assert_array_equal(level, labels[:, ::step, ::step])
+
+
 def test_the_reference_reader_knows_it_as_labels(tmp_path, labels):
-    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     path = tmp_path / "a.zarr"
     axes = axes_of(labels.shape, scale=(2.0, 0.5, 0.25), units="micrometer")
     save_ome_zarr(labels, path, axes)

@@ -56,7 +56,6 @@ def names(folder):
 
 
 def test_ome_zarr_as_the_reference_reader_reads_it(advanced, discs, folder):
-    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     user = advanced.user
     image = np.tile(discs, (2, 2))
     labels = find_all(user, image, scale=(0.5, 0.25), translate=(10, 20), units=("um", "um"))
@@ -80,7 +79,6 @@ def test_ome_zarr_as_the_reference_reader_reads_it(advanced, discs, folder):
 
 
 def test_a_region_of_a_large_image_lies_where_it_was(advanced, folder):
-    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     user = advanced.user
     image = np.full((2000, 3000), 20, np.uint8)
     image[800:840, 1200:1230] = 220
@@ -188,7 +186,6 @@ def test_of_two_previews_the_second_can_not_be_written(advanced, discs, folder, 
 
 
 def test_save_to_file_takes_the_format_that_was_chosen(advanced, discs, folder, monkeypatch):
-    pytest.importorskip("dask", minversion="2024.1", reason="ome-zarr asks it for read_only")
     user = advanced.user
     labels = find_all(user, discs, scale=(0.5, 0.5))
     user.viewer.layers[PREVIEW].data[0, 0] = labels[0, 0] = 9
