@@ -45,7 +45,9 @@ def test_names_that_a_terminal_can_not_show_do_not_end_a_batch(tmp_path):
         done = subprocess.run(
             call, cwd=tmp_path, env={**os.environ, **plain}, capture_output=True, check=False
         )
-        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.returncode == 0, done.stderr
+        # Whatever the filters are, zarr's codecs say on import which of their libraries is old.
+        assert all(b"numcodecs" in line for line in done.stderr.splitlines()), done.stderr
         assert text in done.stdout.decode("ascii")
         assert b"\x1b" not in done.stdout
 
