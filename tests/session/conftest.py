@@ -32,6 +32,11 @@ class Desk:
     def __call__(self, call):
         self._calls.put(call)
 
+    @property
+    def waiting(self):
+        """How many calls nobody has done yet."""
+        return self._calls.qsize()
+
     def until(self, condition, seconds=240):
         """Do what comes in until the condition holds."""
         end = time.monotonic() + seconds
@@ -106,6 +111,11 @@ class Bench:
 
     def finish(self, job):
         self.desk.until(lambda: job.state.is_over)
+
+
+@pytest.fixture
+def desk():
+    return Desk()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from napari_sam3_assistant.io.sidecar import is_note, read_sidecar
 from napari_sam3_assistant.io.tiff import files_of_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.io.sidecar import Sidecar
 
@@ -83,45 +84,91 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     ExportError
         If both folders are the same, or the output can't be made.
     """
-    if not source.is_dir():
-        raise ImageError(f"There is no folder {source}.", "Check the path.")
-    if ".." in Path(pattern).parts:
-        raise ImageError(
-            f"The pattern '{pattern}' leads out of the folder.", "Name the folder itself as IN."
-        )
-    inside = Path(os.path.realpath(output))
-    if Path(os.path.realpath(source)) == inside:
-        raise ExportError(
-            "The images and the labels can't be in the same folder.",
-            "Choose another output folder, such as one in the folder of the images.",
-        )
+    listed = _listed(source, output, pattern)
     with explained(output):
         output.mkdir(parents=True, exist_ok=True)
-    try:
-        listed = sorted(path for path in source.glob(pattern) if _is_meant(path, source, inside))
-        if "**" in pattern:  # which has gone into the folders already
-            listed = [path for path in listed if not path.is_dir() or _is_zarr(path)]
-    except (ValueError, NotImplementedError) as exc:
-        raise ImageError(
-            f"The pattern '{pattern}' can't be used ({exc}).", "Write it like *.tif or **/*.tif."
-        ) from exc
     reasons = {path: why for path in listed if (why := _why_not(path))}
-    sets = _sets([path for path in listed if path not in reasons])
+    sets = list(_sets(path for path in listed if path not in reasons))
     for first, *others in sets:
         why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
         reasons |= dict.fromkeys(others, why)
     if not sets:
-        raise ImageError(
-            f"No image in {source} fits the pattern '{pattern}'.",
-            f"Files end in {', '.join(_FILES)} or .zarr.",
-        )
+        raise _none(source, pattern)
     return FolderContent(
         tuple(_named(source, sets)),
         tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
     )
 
 
-def _is_meant(path: Path, source: Path, output: Path) -> bool:
+def first_files(
+    source: Path, output: Path | None, pattern: str, go_on: Callable[[], bool]
+) -> Iterator[Path]:
+    """Yield the first file of each image of :func:`find_images`, by name; makes no folder.
+
+    Parameters
+    ----------
+    source : Path
+        The folder.
+    output : Path or None
+        Where labels will be written; None where that is not known yet.
+    pattern : str
+        Which of them.
+    go_on : callable
+        Asked for each path that fits the pattern. From False on no more are looked for; the
+        images among those that were found are yielded, of a large folder perhaps none.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or holds none.
+    ExportError
+        If both folders are the same.
+    """
+    listed = _listed(source, output, pattern, go_on)
+    found = False
+    for first, *_ in _sets(path for path in listed if not _why_not(path)):
+        found = True
+        yield first
+    if not found and go_on():
+        raise _none(source, pattern)
+
+
+def _listed(
+    source: Path, output: Path | None, pattern: str, go_on: Callable[[], bool] = lambda: True
+) -> list[Path]:
+    """Return what fits the pattern and is the user's, by name."""
+    if not os.path.isdir(source):  # unlike the path's own, also where a name is too long
+        raise ImageError(f"There is no folder {source}.", "Check the path.")
+    if ".." in Path(pattern).parts:
+        raise ImageError(
+            f"The pattern '{pattern}' leads out of the folder.", "Name the folder itself as IN."
+        )
+    inside = None if output is None else Path(os.path.realpath(output))
+    if Path(os.path.realpath(source)) == inside:
+        raise ExportError(
+            "The images and the labels can't be in the same folder.",
+            "Choose another output folder, such as one in the folder of the images.",
+        )
+    try:
+        found = takewhile(lambda _: go_on(), source.glob(pattern))
+        listed = sorted(path for path in found if _is_meant(path, source, inside))
+        if "**" in pattern:  # which has gone into the folders already
+            listed = [path for path in listed if not path.is_dir() or _is_zarr(path)]
+    except (ValueError, NotImplementedError) as exc:
+        raise ImageError(
+            f"The pattern '{pattern}' can't be used ({exc}).", "Write it like *.tif or **/*.tif."
+        ) from exc
+    return listed
+
+
+def _none(source: Path, pattern: str) -> ImageError:
+    return ImageError(
+        f"No image in {source} fits the pattern '{pattern}'.",
+        f"Files end in {', '.join(_FILES)} or .zarr.",
+    )
+
+
+def _is_meant(path: Path, source: Path, output: Path | None) -> bool:
     """Return whether a path is the user's, and no part of an image, hidden, or an output."""
     below = path.relative_to(source)
     hidden = path.name.startswith(".")
@@ -144,18 +191,17 @@ def _is_zarr(path: Path) -> bool:
     return path.suffix.lower() == ".zarr"
 
 
-def _sets(found: list[Path]) -> list[list[Path]]:
-    """Return the files of each image; all but OME-TIFF have one."""
-    sets: list[list[Path]] = []
+def _sets(found: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield the files of each image: the first, and at the end all; all but OME-TIFF have one."""
     known: dict[Path, list[Path]] = {}
     for path in found:
         if path in known:
             known[path].append(path)
             continue
-        sets.append([path])
+        files = [path]
         if path.suffix.lower() in _TIFF:
-            known |= dict.fromkeys((path.parent / name for name in files_of_set(path)), sets[-1])
-    return sets
+            known |= dict.fromkeys((path.parent / name for name in files_of_set(path)), files)
+        yield files
 
 
 def _named(source: Path, sets: list[list[Path]]) -> Iterator[FolderImage]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
@@ -17,16 +18,14 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.ome_zarr import read_zarr
 from napari_sam3_assistant.io.series import Series, choose_series
-from napari_sam3_assistant.io.tiff import read_tiff
+from napari_sam3_assistant.io.tiff import list_tiff, read_tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
-    Reader = Callable[[Path, int | None], LoadedImage]
-
-__all__ = ["LoadedImage", "read_image"]
+__all__ = ["LoadedImage", "list_series", "read_image"]
 
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
 
@@ -55,12 +54,8 @@ def read_image(path: str | Path, series: int | None = None) -> LoadedImage:
         of its set are missing.
     """
     path = Path(path)
-    if not os.path.exists(path):  # unlike the path's own, also where a name is too long
-        raise ImageError(f"There is no file {path}.", "Check the path.")
-    with reading(
-        f"{path} can't be read", "Check that it opens elsewhere, or save it again as TIFF."
-    ):
-        loaded = _reader(path)(path, series)
+    with _opened(path) as form:
+        loaded = form.read(path, series)
     if 0 in loaded.data.shape:
         raise ImageError(
             f"{path} is empty: its image has the shape {tuple(loaded.data.shape)}.",
@@ -69,20 +64,46 @@ def read_image(path: str | Path, series: int | None = None) -> LoadedImage:
     return replace(loaded, name=_name(path))
 
 
-def _reader(path: Path) -> Reader:
+def list_series(path: str | Path) -> tuple[Series, ...]:
+    """Return the images of a file, or of a zarr folder, by the numbers that `read_image` takes.
+
+    No pixels are read.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, empty, of another format, or what stands before its pixels is damaged.
+    """
+    path = Path(path)
+    with _opened(path) as form:
+        return form.list_series(path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Format]:
+    """Give the format of an image; what its readers raise becomes one sentence."""
+    if not os.path.exists(path):  # unlike the path's own, also where a name is too long
+        raise ImageError(f"There is no file {path}.", "Check the path.")
+    with reading(
+        f"{path} can't be read", "Check that it opens elsewhere, or save it again as TIFF."
+    ):
+        yield _format(path)
+
+
+def _format(path: Path) -> _Format:
     if path.is_dir():
-        return read_zarr
+        return _ZARR
     if not path.is_file():
         raise ImageError(f"{path} is no file.", "Choose a file that holds an image.")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
         raise ImageError(
             f"Files of the type '{path.suffix}' can't be read: {path}.",
-            f"Use {', '.join(_READERS)}, or a .zarr folder.",
+            f"Use {', '.join(_FORMATS)}, or a .zarr folder.",
         )
     if path.stat().st_size == 0:
         raise ImageError(f"{path} is empty.", "Choose a file that holds an image.")
-    return reader
+    return form
 
 
 def _name(path: Path) -> str:
@@ -110,6 +131,11 @@ def _read_picture(path: Path, series: int | None) -> LoadedImage:
     return _only_image(pixels, names, series, rgb=pixels.ndim == 3)
 
 
+def _list_picture(path: Path) -> tuple[Series, ...]:
+    height, width, *_ = iio.improps(path, index=0, plugin="pillow").shape
+    return (Series("", (height, width)),)
+
+
 def _read_npy(path: Path, series: int | None) -> LoadedImage:
     pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     return _only_image(pixels, ("",) * pixels.ndim, series, rgb=None)
@@ -127,8 +153,18 @@ def _only_image(
     return LoadedImage(pixels, axes_of(pixels.shape, names=names), rgb, choices=choices)
 
 
-_READERS: dict[str, Reader] = {
-    **dict.fromkeys((".tif", ".tiff"), read_tiff),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), _read_picture),
-    ".npy": _read_npy,
+class _Format(NamedTuple):
+    """How the files of a format are read."""
+
+    read: Callable[[Path, int | None], LoadedImage]
+    list_series: Callable[[Path], tuple[Series, ...]]
+
+
+# Neither reads pixels.
+_ZARR = _Format(read_zarr, lambda path: read_zarr(path).choices)
+_NPY = _Format(_read_npy, lambda path: _read_npy(path, None).choices)
+_FORMATS = {
+    **dict.fromkeys((".tif", ".tiff"), _Format(read_tiff, list_tiff)),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), _Format(_read_picture, _list_picture)),
+    ".npy": _NPY,
 }

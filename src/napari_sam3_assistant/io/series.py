@@ -48,6 +48,12 @@ class Series:
         return f"'{self.name}' ({size})" if self.name else size
 
 
+def own_series(found: Sequence[Series]) -> Sequence[int]:
+    """Return the numbers of the images that lie in the file itself; all where none does."""
+    here = [number for number, one in enumerate(found) if not one.elsewhere]
+    return here or range(len(found))
+
+
 def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tuple[str, ...]]:
     """Return the number of the image that is taken, and what the user should know.
 
@@ -85,7 +91,7 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
                 f"Choose 0 to {len(found) - 1}.",
             )
         return wanted, ()
-    own = [number for number, one in enumerate(found) if not one.elsewhere] or range(len(found))
+    own = own_series(found)
     taken = max(own, key=lambda number: found[number].pixels)
     if len(own) == 1:
         return taken, ()

@@ -52,18 +52,9 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
         If there is no image in it, no such one, or other files of it are missing.
     """
     with tifffile.TiffFile(path) as file:
-        if len(file.series) == 0:
+        choices = _series_of(file)
+        if not choices:
             raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
-        choices = tuple(
-            Series(
-                str(one.name),
-                tuple(one.shape),
-                bool(one.keyframe.is_reduced),
-                all(page.parent is not file for page in one.pages if page),
-                dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
-            )
-            for one in file.series
-        )
         number, notes = choose_series(choices, series)
         chosen = file.series[number]
         if choices[number].elsewhere:
@@ -99,6 +90,25 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
     else:
         rgb = False
     return LoadedImage(data, axes, rgb, notes=notes, series=number, choices=choices)
+
+
+def list_tiff(path: Path) -> tuple[Series, ...]:
+    """Return the images of a TIFF file; reads no pixels."""
+    with tifffile.TiffFile(path) as file:
+        return _series_of(file)
+
+
+def _series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
+    return tuple(
+        Series(
+            str(one.name),
+            tuple(one.shape),
+            bool(one.keyframe.is_reduced),
+            all(page.parent is not file for page in one.pages if page),
+            dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
+        )
+        for one in file.series
+    )
 
 
 def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np.generic] | None:

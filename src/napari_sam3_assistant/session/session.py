@@ -18,6 +18,7 @@ from napari_sam3_assistant.session.disk.folder_batch import FolderBatch
 from napari_sam3_assistant.session.disk.merging import Merging
 from napari_sam3_assistant.session.disk.model import REMEMBERED_ON_DISK, DiskModel
 from napari_sam3_assistant.session.disk.scanning import Scanning
+from napari_sam3_assistant.session.disk.series_choice import SeriesChoice
 from napari_sam3_assistant.session.engine_in_use import EngineInUse
 from napari_sam3_assistant.session.loading import ModelLoading
 from napari_sam3_assistant.session.local import LocalInference
@@ -89,6 +90,8 @@ class Session:
         Scans the whole plane tile by tile.
     folder_batch : FolderBatch
         Runs on every image of a folder.
+    series_choice : SeriesChoice
+        Which image of each file of the folder: what there is to choose.
     merging : Merging
         Puts the results of regions into one file.
     measuring : Measuring
@@ -135,6 +138,7 @@ class Session:
         engine, disk = self._engine, self.disk
         self.scanning = Scanning(model, disk, scene, engine, self._start, self.results)
         self.folder_batch = FolderBatch(model, disk, scene, engine, self._start)
+        self.series_choice = SeriesChoice(model, disk, deliver)
         self.merging = Merging(model, disk, scene, self._start)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
@@ -298,6 +302,7 @@ class Session:
         self._engine.let_go()
         self._running.close(self._engine.close_retired)
         self.setup.close()
+        self.series_choice.close()
         self.soft_masks.close()
 
     # -- undo -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QSpinBox, QTextEdit
+from qtpy.QtWidgets import QAbstractButton, QFileDialog, QLineEdit, QTextEdit
 
 from napari_sam3_assistant import api
 
@@ -223,9 +223,113 @@ def test_another_image_of_each_file(advanced, tmp_path, discs):
     assert "holds 2 images; series 0 was taken, the largest" in rows(output)[0]["message"]
     assert "Notes: on 1 image, see there." in user.status
 
-    user.widget.findChild(QSpinBox, "folder_series").setValue(1)
+    user.wait(user.combo("folder_series").isEnabled)
+    user.choose_in("folder_series", "1: 60 x 150 (1 file)")
     run(user)
 
     found = tifffile.imread(output / "a_bright_discs_mask_02.tif")
     assert found.shape == discs[: discs.shape[0] // 2].shape
     assert rows(output)[0]["message"] == ""
+
+
+def write_positions(path, discs, *names):
+    """Write a thumbnail, and positions of which each has one disc less."""
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(discs[:40, :40], metadata={"Name": "thumbnail", "axes": "YX"})
+        for number, name in enumerate(names):
+            image = discs.copy()
+            image[:, : 75 * number] = 50
+            writer.write(image, metadata={"Name": name, "axes": "YX"})
+
+
+def entries(combo):
+    return [combo.itemText(at) for at in range(combo.count())]
+
+
+def test_positions_are_chosen_from_a_list_of_what_the_files_hold(open_advanced, tmp_path, discs):
+    user = open_advanced().user
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    write_positions(source / "a.ome.tif", discs, "Pos 1", "Pos 2")
+    write_positions(source / "b.ome.tif", discs, "Pos 1", "Pos 2")
+    write_positions(source / "c.ome.tif", discs, "Pos 1")
+    tifffile.imwrite(source / "notes.tif", discs)
+    (source / "notes.tif").write_bytes(b"no image")
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase(TEXT, enter=False)
+    fold = next(
+        one for one in user.widget.findChildren(QAbstractButton, "fold") if "Batch F" in one.text()
+    )
+    QTest.mouseClick(fold, Qt.MouseButton.LeftButton)
+    combo = user.combo("folder_series")
+    assert combo.accessibleName() == "Series"
+    assert not combo.isEnabled()
+    assert entries(combo) == ["Largest image (default)"]
+    assert combo.toolTip() == "Choose the folder of the images first."
+
+    line(user, "folder_source").setFocus()
+    QTest.keyClicks(line(user, "folder_source"), str(source))
+    user.wait(combo.isEnabled)
+
+    assert entries(combo) == [
+        "Largest image (default)",
+        "0: thumbnail, 40 x 40 (3 files)",
+        "1: Pos 1, 120 x 150 (3 files)",
+        "2: Pos 2, 120 x 150 (2 of 3 files)",
+    ]
+    assert "1 file can't be read" in combo.toolTip()
+    combo.setFocus()
+    for _ in range(3):
+        QTest.keyClick(combo, Qt.Key.Key_Down)
+    assert combo.currentText().startswith("2: Pos 2")
+    assert "1 file of these has no image 2: they will fail" in combo.toolTip()
+    assert combo.accessibleDescription() == combo.toolTip()
+    QTest.keyClicks(line(user, "folder_output"), str(output))
+    assert not output.exists()
+    run(user)
+
+    assert statuses(output) == ["done", "done", "failed", "failed"]
+    assert [row["objects"] for row in rows(output)[:2]] == ["2", "2"]
+    assert "There is no series 2 in the file" in rows(output)[2]["message"]
+    user.close_dock()
+    vars(user).clear()
+
+
+def test_a_plain_folder_offers_no_choice_and_one_that_it_lacks_is_given_up(
+    advanced, folders, tmp_path, discs
+):
+    user, combo = advanced.user, advanced.user.combo("folder_series")
+    several = tmp_path / "several"
+    several.mkdir()
+    write_positions(several / "a.ome.tif", discs, "Pos 1")
+    line(user, "folder_source").setText(str(several))
+    user.wait(combo.isEnabled)
+    user.choose_in("folder_series", "1: Pos 1, 120 x 150 (1 file)")
+
+    line(user, "folder_source").setText(str(folders[0]))
+    user.wait(lambda: "each file holds one image" in combo.toolTip())
+
+    assert not combo.isEnabled()
+    assert entries(combo) == ["Largest image (default)"]
+    assert "⚠ Series 1 is in none of the 2 files looked at" in user.status
+    line(user, "folder_source").setText(str(tmp_path / "missing"))
+    user.wait(lambda: "There is no folder" in combo.toolTip())
+
+
+def test_the_chosen_image_is_remembered_with_the_folder(open_advanced, tmp_path, discs):
+    user = open_advanced().user
+    write_positions(tmp_path / "a.ome.tif", discs, "Pos 1")
+    line(user, "folder_source").setText(str(tmp_path))
+    user.wait(user.combo("folder_series").isEnabled)
+    user.choose_in("folder_series", "1: Pos 1, 120 x 150 (1 file)")
+    user.close_dock()
+    user.open()
+
+    combo = user.combo("folder_series")
+    assert combo.currentText() == "1: not found yet"
+    fold = next(
+        one for one in user.widget.findChildren(QAbstractButton, "fold") if "Batch F" in one.text()
+    )
+    fold.click()
+    user.wait(lambda: combo.currentText() == "1: Pos 1, 120 x 150 (1 file)")
+    vars(user).clear()

@@ -13,6 +13,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs.job import Job, JobState
 from napari_sam3_assistant.session.disk.availability import why_no_folder_batch
+from napari_sam3_assistant.session.disk.model import LARGEST
 from napari_sam3_assistant.session.disk.verb import DiskVerb
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.session.wording import counted
@@ -84,7 +85,7 @@ class FolderBatch(DiskVerb):
             else None,
             {"channel_axis": chosen},
             disk.folder_skips,
-            None if disk.folder_series < 0 else disk.folder_series,
+            None if disk.folder_series == LARGEST else disk.folder_series,
         )
 
 

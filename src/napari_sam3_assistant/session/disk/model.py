@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.options import TileOptions
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.workflows.find_series import FolderSeries
+
+LARGEST = -1
+"""The series that stands for the largest image of each file."""
 
 REMEMBERED_ON_DISK = (
     "scan_folder",
@@ -18,6 +24,7 @@ REMEMBERED_ON_DISK = (
     "folder_pattern",
     "folder_format",
     "folder_skips",
+    "folder_series",
 )
 
 
@@ -65,7 +72,9 @@ class DiskModel:
     folder_skips : bool
         Whether images that are finished are left out.
     folder_series : int
-        Which image of files that hold several, from 0; -1 for the largest.
+        Which image of files that hold several, from 0; ``LARGEST`` for the largest.
+    folder_series_found : FolderSeries or None
+        What the first files of the folder hold; None while that is not known.
     folder_done : str
         Folder of the labels of the batch that ran last; empty for none.
     """
@@ -81,7 +90,8 @@ class DiskModel:
     folder_pattern: str = "*"
     folder_format: str = ".tif"
     folder_skips: bool = True
-    folder_series: int = -1
+    folder_series: int = LARGEST
+    folder_series_found: FolderSeries | None = None
     folder_done: str = ""
 
     def tiles(self) -> TileOptions:

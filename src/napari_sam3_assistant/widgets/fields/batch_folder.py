@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QWidget
 
 from napari_sam3_assistant.widgets.bind import bind_value, watch
 from napari_sam3_assistant.widgets.fields.combo import ChoiceCombo
@@ -14,6 +14,8 @@ from napari_sam3_assistant.widgets.fields.folder import FolderField
 from napari_sam3_assistant.widgets.notify import guarded
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
     from napari_sam3_assistant.session.session import Session
 
 _FORMATS = ((".tif", "TIFF"), (".png", "PNG"), (".npy", "NumPy (.npy)"), (".zarr", "OME-Zarr"))
@@ -55,17 +57,8 @@ class BatchFolderField(QWidget):
         bind_value(
             disk, "folder_pattern", pattern, pattern.textChanged, pattern.text, pattern.setText
         )
-        series = QSpinBox()
-        series.setObjectName("folder_series")
-        series.setRange(-1, 9999)
-        series.setSpecialValueText("Largest")
-        series.setToolTip(
-            "Which image of files that hold several, such as positions: the largest, or the one "
-            "with this number, from 0. The summary says what each file holds."
-        )
-        bind_value(
-            disk, "folder_series", series, series.valueChanged, series.value, series.setValue
-        )
+        self._series = ChoiceCombo(disk, "folder_series")
+        self._series.setAccessibleName("Series")
         skips = QCheckBox("Skip finished")
         skips.setObjectName("folder_skips")
         skips.setToolTip(
@@ -85,14 +78,20 @@ class BatchFolderField(QWidget):
         form.addRow("Images", source)
         form.addRow("Labels", output)
         form.addRow("Pattern", pattern)
-        form.addRow("Series", series)
+        form.addRow("Series", self._series)
         form.addRow("Format", ChoiceCombo(disk, "folder_format", _FORMATS))
         form.addRow(skips)
         form.addRow(self._run)
         form.addRow(self._open)
         watch(session.model, _CHOICES, self, self._show)
         watch(disk, "folder_source folder_output", self, self._show)
+        watch(disk, "folder_source folder_series folder_series_found", self, self._show_series)
         watch(disk, "folder_done", self, self._show_done)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Look at the folder when its choices come on show: files may have come and gone."""
+        super().showEvent(event)
+        self._session.series_choice.look()
 
     def _open_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._disk.folder_done))
@@ -105,6 +104,13 @@ class BatchFolderField(QWidget):
             or "Run the phrases, or the prompts on the image on show at the same pixels, on every "
             "image of the folder"
         )
+
+    def _show_series(self) -> None:
+        choice = self._session.series_choice
+        self._series.offer(choice.choices)
+        self._series.setEnabled(self._series.count() > 1)
+        self._series.setToolTip(choice.reason)
+        self._series.setAccessibleDescription(choice.reason)
 
     def _show_done(self) -> None:
         self._open.setVisible(bool(self._disk.folder_done))
