@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam3_assistant.core.axes import kind_of
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
-from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of, file_axes
+from napari_sam3_assistant.viewer.geometry import DataMap, World, array_of, file_axes, unit_name
 from napari_sam3_assistant.viewer.image_layers import image_layers, shape_of
 from napari_sam3_assistant.viewer.roles import IMAGE, key_of
 
@@ -56,7 +57,8 @@ def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
     ImagePlace
         The pixels of the image.
     tuple of Axis
-        The axes of the labels, in the units of the image.
+        The axes of the labels, in the units of the image, which are also those of labels that
+        lie on its pixels by their numbers alone.
     """
     known = str(layer.metadata.get(SOURCE, ""))
     image = image_of(viewer, layer)
@@ -68,7 +70,13 @@ def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
             layer.units[axis] if axis + missing < 0 else image.units[axis + missing]
             for axis in range(layer.ndim)
         ]
-        return place, file_axes(layer, range(layer.ndim), _all_names(layer, place), units)
+        every, names = range(layer.ndim), _all_names(layer, place)
+        if World.of(viewer).units is not None:
+            return place, file_axes(layer, every, names, units)
+        told = zip(file_axes(layer, every, names), map(unit_name, units), strict=True)
+        return place, tuple(
+            replace(axis, unit=unit or axis.unit) if axis.aligned else axis for axis, unit in told
+        )
     why = "belongs to an image that is gone," if image is None else "does not lie on the pixels of"
     note = (
         f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, and it "
