@@ -1,6 +1,8 @@
-"""What the project says of itself outside the code: the README that PyPI shows, its links."""
+"""What the project says of itself outside the code: the README that PyPI shows, links, versions."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -46,3 +48,37 @@ def test_links_into_the_repository_lead_to_something():
 
     assert len(inside) > 15
     assert [path for path in inside if not (ROOT / path).exists()] == []
+
+
+def test_links_between_pages_lead_to_something():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "windows_sam31_workaround").glob("*.md")]
+    broken = [
+        (page.name, link)
+        for page in pages
+        for link in links(page.read_text("utf8"))
+        if not link.startswith(("http", "#"))
+        and not (page.parent / link.partition("#")[0]).exists()
+    ]
+
+    assert broken == []
+
+
+def test_commits_and_lint_run_the_same_ruff():
+    hooks = set(
+        re.findall(r"\bruff==([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text("utf8"))
+    )
+    pins = set(re.findall(r"^ruff==([\d.]+)", (ROOT / "constraints.txt").read_text("utf8"), re.M))
+
+    assert hooks == pins
+    assert len(pins) == 1
+
+
+def test_a_tag_of_another_version_is_not_published():
+    tagged = subprocess.run(
+        [sys.executable, "tools/check_version.py", "v0.0.1"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert tagged.returncode == 1
+    for file in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
+        assert file in tagged.stderr
