@@ -126,3 +126,23 @@ def test_a_careful_outline_is_not_traded_for_the_spots_inside():
     image = rgb(60 + signal + rng.normal(0, 3, shape))
     (record,) = predict(image, masks=(MaskPrompt.from_plane(cell),))
     assert iou(plane(record, shape), cell) > 0.9
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("moved", [(0, 0), (1, -2), (-2, 2)])
+def test_a_tight_box_gives_a_cell_that_is_as_faint_as_the_noise(moved, sign):
+    shape = (120, 130)
+    cell = disc(60, 66, 24, shape)
+    rng = np.random.default_rng(5)
+    image = rgb(120 + sign * 9 * ndi.gaussian_filter(cell * 1.0, 1.5) + rng.normal(0, 9, shape))
+    (record,) = predict(image, boxes=(BoxPrompt(Region(36, 42, 85, 91).shift(*moved)),))
+    assert iou(plane(record, shape), cell) > 0.8
+
+
+def test_a_box_where_the_image_shows_nothing_gives_about_its_ellipse():
+    shape, box = (100, 120), Region(20, 30, 70, 90)
+    image = rgb(120 + np.random.default_rng(6).normal(0, 8, shape))
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    ellipse = ((rows - 44.5) / 25) ** 2 + ((columns - 59.5) / 30) ** 2 <= 1
+    (record,) = predict(image, boxes=(BoxPrompt(box),))
+    assert iou(plane(record, shape), ellipse) > 0.65

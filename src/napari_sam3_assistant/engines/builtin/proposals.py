@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.patches import Patch
 
     Floats = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
@@ -184,6 +185,26 @@ def along_outline(gradient: Floats, mask: Bools, region: Region) -> float:
     beside = inside & ~ndi.binary_erosion(inside, _CROSS, border_value=1)
     beside |= ndi.binary_dilation(inside, _CROSS) & ~inside
     return float(gradient[frame.slices][beside].mean()) if beside.any() else 0.0
+
+
+def rated(image: Floats, patch: Patch) -> float:
+    """Return the rating of any mask, in grey levels per pixel of the image.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values.
+    patch : Patch
+        In pixels of the image; 0 is the answer if it has none.
+    """
+    if not patch.mask.any():
+        return 0.0
+    patch = patch.cropped()
+    window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
+    return rating(
+        along_outline(gradient, patch.mask, patch.region.localise(window)), solidity(patch.mask)
+    )
 
 
 def agreement(one: Region, other: Region) -> float:
