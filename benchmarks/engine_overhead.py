@@ -23,12 +23,11 @@ from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.engines.registry import borrow
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
-from napari_sam3_assistant.engines.shared import borrow
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 

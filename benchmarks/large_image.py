@@ -24,8 +24,8 @@ import zarr
 from synthetic_cells import Recipe, draw
 from viewer_session import MIB, Desk, Worked, forget_peak, peak, random_weights, resident
 
-from napari_sam3_assistant.core.roi import ROI_SIZES
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import Tool
+from napari_sam3_assistant.core.tiling import ROI_SIZES
 
 SIDE, CHUNK = 60_000, 512
 CENTRE = (30_000, 41_000)

@@ -21,12 +21,12 @@ from napari.components import ViewerModel
 from synthetic_stacks import STACKS, StackScene, draw_stack
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.core.tasks import Task, Tool
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
-from napari_sam3_assistant.io.label_stacks import open_label_stack
+from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 

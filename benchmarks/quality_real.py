@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage import feature, filters, segmentation, transform
 
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -32,7 +32,6 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.engines import registry
 
 REPORTER = NullReporter()

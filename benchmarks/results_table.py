@@ -16,8 +16,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit, QTableView
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.session.disk.stored import StoredKind, StoredLabels
-from napari_sam3_assistant.session.model import Preview, ResultRow
+from napari_sam3_assistant.session.model import Preview, ResultRow, StoredKind, StoredLabels
 from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 SIDE = 10

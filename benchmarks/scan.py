@@ -25,15 +25,15 @@ from scipy import ndimage as ndi
 from synthetic_cells import Recipe, draw
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tiling import TileGrid
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec, Prediction
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
 
 ROUNDS = 10  # one round of the built-in engine differs from the next by 5 %

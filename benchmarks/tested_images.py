@@ -27,8 +27,8 @@ from large_image import pyramid, write_image
 from synthetic_cells import Recipe, draw
 from viewer_session import MIB, Desk, forget_peak, peak, random_weights, resident
 
-from napari_sam3_assistant.core.tasks import Tool
-from napari_sam3_assistant.engines.memory import give_back_memory
+from napari_sam3_assistant.core.prompts import Tool
+from napari_sam3_assistant.engines.device import give_back_memory
 
 ENGINES = {
     "builtin": "built-in",

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from viewer_session import MIB, Desk, random_weights, resident
 
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import Tool
 
 ENGINES = ("sam3-transformers", "sam3-meta")
 SIZE = {"width": 1280, "layers": 14}

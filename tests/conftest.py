@@ -37,11 +37,11 @@ def settings_file(monkeypatch, tmp_path):
     """Keep the widgets' settings in a file of this test, not where the user's are."""
     from qtpy.QtCore import QSettings
 
-    from napari_sam3_assistant.widgets import settings_store
+    from napari_sam3_assistant.qt import dispatch
 
     file = tmp_path / "settings.ini"
     ini = QSettings.Format.IniFormat
-    monkeypatch.setattr(settings_store, "QSettings", lambda *_: QSettings(str(file), ini))
+    monkeypatch.setattr(dispatch, "QSettings", lambda *_: QSettings(str(file), ini))
     return file
 
 
@@ -63,7 +63,7 @@ def load_beside(name):
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """Return the folder of a small real SAM 3 checkpoint; treat it as read-only."""
-    from napari_sam3_assistant.engines.triton_library import keep_triton_apart
+    from napari_sam3_assistant.engines.device import keep_triton_apart
 
     keep_triton_apart()  # the tests before may have drawn
     for package in ("torch", "torchvision", "transformers"):

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.errors import (
-    EngineError,
-    ImageError,
-    PromptError,
-    Sam3AssistantError,
-)
+from napari_sam3_assistant.errors import EngineError, ImageError, PromptError, Sam3AssistantError
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.tasks import Task
-    from napari_sam3_assistant.session.masks.model import MaskModel
+    from napari_sam3_assistant.core.prompts import Task
+    from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.session.model import SessionModel
 
 PACKAGE = "napari_sam3_assistant"
@@ -271,7 +271,7 @@ class User:
 
 def click(passed: FilesPassed) -> None:
     """Click on an object with Live Points, and see its mask."""
-    from napari_sam3_assistant.core.tasks import Task
+    from napari_sam3_assistant.core.prompts import Task
 
     with User(_discs(64, 64)) as user:
         points = user.choose(Task.LIVE_POINTS)
@@ -284,7 +284,7 @@ def click(passed: FilesPassed) -> None:
 
 def scan(passed: FilesPassed) -> None:
     """Scan an image of two tiles for a phrase."""
-    from napari_sam3_assistant.core.tasks import Task
+    from napari_sam3_assistant.core.prompts import Task
 
     with tempfile.TemporaryDirectory() as folder, User(_discs(128, 320)) as user:
         user.model.task, user.model.text = Task.TEXT, "bright objects"
@@ -315,7 +315,7 @@ def fill_holes(passed: FilesPassed) -> None:
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.masks.operations import Operation
-    from napari_sam3_assistant.viewer.masks.binding import masks_for
+    from napari_sam3_assistant.mask_operations.binding import masks_for
 
     desk, viewer = Desk(), ViewerModel()
     labels = (_discs(64, 64) > 100).astype("uint8")
@@ -337,7 +337,7 @@ def propagate(passed: FilesPassed) -> None:
     """Click on an object of a stack, and see it spread to the other frames."""
     import numpy as np
 
-    from napari_sam3_assistant.core.tasks import Task
+    from napari_sam3_assistant.core.prompts import Task
 
     with User(np.stack([_discs(64, 64)] * 6)) as user:
         user.choose(Task.VIDEO).add((3, 20, 30))

@@ -21,7 +21,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QPushButton, QRadioButton, QScrollArea, QWidget
 from skimage import data, draw
 
-from napari_sam3_assistant.widgets.fold import Fold
+from napari_sam3_assistant.qt.controls import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

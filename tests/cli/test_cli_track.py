@@ -9,7 +9,7 @@ import tifffile
 import zarr
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.api.track_frames import TrackFrames
+from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image

@@ -238,7 +238,7 @@ class TestProcess:
         stop = f"""
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from napari_sam3_assistant.api.track_frames import TrackFrames
+from napari_sam3_assistant.api.track import TrackFrames
 following = TrackFrames.__next__
 def kill(frames):
     result = following(frames)

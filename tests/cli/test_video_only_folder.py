@@ -10,7 +10,7 @@ import tifffile
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.engines import sam3_meta
-from napari_sam3_assistant.engines.triton_library import keep_triton_apart
+from napari_sam3_assistant.engines.device import keep_triton_apart
 from napari_sam3_assistant.errors import CheckpointInvalid, PromptError
 
 NO_PLANES = (

@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.soft_masks import max_probability
+from napari_sam3_assistant.core.results import max_probability
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 
 REPORTER = NullReporter()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.core.images import guess_axes
+from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.errors import ImageError
 
 

@@ -5,7 +5,7 @@ import wave
 
 import numpy as np
 
-from napari_sam3_assistant.core.chime_sound import chime_wav
+from napari_sam3_assistant.widgets.live_points import chime_wav
 
 
 def samples():

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.contrast import BLOCK, MAX_BLOCKS, sample_windows
-from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import (
+    BLOCK,
+    MAX_BLOCKS,
+    ImageSource,
+    PlaneRef,
+    sample_windows,
+)
 from napari_sam3_assistant.errors import ImageError
 
 

@@ -4,8 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.frames import FrameSource
-from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.errors import ImageError
 
 

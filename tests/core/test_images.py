@@ -7,7 +7,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.images import ImageAxes, ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.axes import ImageAxes, guess_axes
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.images import PixelSize
 from napari_sam3_assistant.core.measurements import Measurement, measure_object, neighbourhoods
-from napari_sam3_assistant.core.raw_plane import PixelSize
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 

@@ -7,9 +7,10 @@ import pytest
 import zarr
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes, level_zero
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ImageError
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.prompts import ExemplarPrompt
-from napari_sam3_assistant.core.reference import compose, piece_around
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.tiling import compose, piece_around
 
 PLANE = (1000, 2000)
 

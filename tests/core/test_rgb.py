@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.rgb import Display, to_rgb
+from napari_sam3_assistant.core.display import Display, to_rgb
 from napari_sam3_assistant.errors import ImageError
 
 UNUSED = (-1e9, 1e9)

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.roi import LocalRoi, left_out, local_roi, roi_messages
+from napari_sam3_assistant.core.tiling import LocalRoi, left_out, local_roi, roi_messages
 
 PLANE = (4000, 6000)
 

@@ -6,8 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.core.soft_masks import FLOOR, SoftMask, gives_soft_masks, max_probability
+from napari_sam3_assistant.core.results import (
+    FLOOR,
+    ObjectRecord,
+    SoftMask,
+    gives_soft_masks,
+    max_probability,
+)
 from napari_sam3_assistant.errors import JobCancelled
 
 PLANE = Region(0, 0, 8, 12)

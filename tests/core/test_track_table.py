@@ -5,8 +5,7 @@ import pytest
 
 from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-from napari_sam3_assistant.core.track_table import COLUMNS, TrackScale, TrackTable
-from napari_sam3_assistant.core.tracks import FrameResult
+from napari_sam3_assistant.core.tracks import COLUMNS, FrameResult, TrackScale, TrackTable
 
 ENGINE = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
 L_SHAPE = np.array([[1, 0], [1, 0], [1, 1]], bool)

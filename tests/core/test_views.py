@@ -4,15 +4,16 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
-from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.rgb import Display
-from napari_sam3_assistant.core.views import (
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.display import (
+    Display,
     ImageView,
     ViewChannel,
     shown_contrast,
     view_of_array,
 )
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 
 RED = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])

@@ -17,7 +17,7 @@ from napari_sam3_assistant import api, cli
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.workflows.check_folder import validate_folder
+from napari_sam3_assistant.workflows.model_setup import validate_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from damaged_folders import DAMAGES, code_to_run, something_of_a_hub

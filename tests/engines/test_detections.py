@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.engines.detections import pick_objects, retry_thresholds
+from napari_sam3_assistant.engines.sam3.grounding import pick_objects, retry_thresholds
 
 
 @pytest.mark.parametrize(

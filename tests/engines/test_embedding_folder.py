@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")

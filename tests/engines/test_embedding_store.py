@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.images import ImageAxes, ImageSource
+from napari_sam3_assistant.core.axes import ImageAxes
+from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+from napari_sam3_assistant.engines.base import Packable
 from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
-from napari_sam3_assistant.engines.embedding_store import EmbeddingStore
-from napari_sam3_assistant.engines.packing import Packable
-from napari_sam3_assistant.engines.recent import Recent
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore, Recent
 
 GPU = "cuda:0"
 

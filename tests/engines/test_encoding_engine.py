@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.views import ImageView, view_of_array
-from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
-from napari_sam3_assistant.engines.embedding_store import EmbeddingStore
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, EmbeddingStore
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.low_resolution_masks import reach, to_records, upscale_part
+from napari_sam3_assistant.engines.sam3.mask_decoder import reach, to_records, upscale_part
 from napari_sam3_assistant.errors import JobCancelled
 
 torch = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def test_reach_is_not_much_larger_than_the_mask():
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("large", [0.0, 1.0], ids=["by PyTorch", "by parts"])
 def test_part_has_the_values_of_the_whole(shape, large, monkeypatch):
-    monkeypatch.setattr("napari_sam3_assistant.engines.low_resolution_masks._LARGE", large)
+    monkeypatch.setattr("napari_sam3_assistant.engines.sam3.mask_decoder._LARGE", large)
     low = torch.randn((40, 28), generator=torch.Generator().manual_seed(0))
     whole = library(low[None], shape)[0]
     height, width = shape

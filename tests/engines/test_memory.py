@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_sam3_assistant.engines.memory import give_back_memory
+from napari_sam3_assistant.engines.device import give_back_memory
 
 MIB = 2**20
 

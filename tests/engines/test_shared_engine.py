@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.engines.shared import borrow
+from napari_sam3_assistant.engines.registry import borrow
 from napari_sam3_assistant.errors import EngineError
 
 QUIET = NullReporter()

@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.workflows.planes import first_view
+from napari_sam3_assistant.workflows.segment import first_view
 
 PIXELS = np.random.default_rng(0).integers(0, 60000, (3, 40, 50), np.uint16)
 DEEP = np.ascontiguousarray(PIXELS.transpose(1, 2, 0))

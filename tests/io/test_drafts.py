@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.io import drafts
-from napari_sam3_assistant.io.drafts import draft_folder, draft_of, process_mark, remove_abandoned
+from napari_sam3_assistant.io import atomic
+from napari_sam3_assistant.io.atomic import draft_folder, draft_of, process_mark, remove_abandoned
 from napari_sam3_assistant.io.labels import save_labels
 
 LABELS = np.random.default_rng(0).integers(1, 60000, (700, 900)).astype(np.uint32)
@@ -38,7 +38,7 @@ import numpy as np
 from pathlib import Path
 from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.workflows.merge_regions import MergeRequest, merge_regions
+from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
 
 class Killing:
     def report(self, progress):
@@ -50,7 +50,7 @@ next(merge_regions(MergeRequest(parts, axes_of((16, 16)), Path(sys.argv[1])), Ki
 WRITE_SLOWLY = """
 import sys
 from pathlib import Path
-from napari_sam3_assistant.io.drafts import draft_folder
+from napari_sam3_assistant.io.atomic import draft_folder
 with draft_folder(Path(sys.argv[1])) as draft:
     draft.mkdir()
     print(draft.name, flush=True)
@@ -100,7 +100,7 @@ def test_what_this_process_is_writing_stays(tmp_path):
 
 
 def test_only_what_is_certainly_abandoned_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(drafts.psutil, "pid_exists", lambda number: number == 12)
+    monkeypatch.setattr(atomic.psutil, "pid_exists", lambda number: number == 12)
     own = draft_of(tmp_path / "a.tif").name
     head, machine, number, token, unique = own.removesuffix(".tif").rsplit("-", 4)
     assert f"{machine}-{number}-{token}" == process_mark()
@@ -126,7 +126,7 @@ def test_only_what_is_certainly_abandoned_goes(tmp_path, monkeypatch):
 
 def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(drafts, "remove_abandoned", asked.append)
+    monkeypatch.setattr(atomic, "remove_abandoned", asked.append)
     for _ in range(3):
         save_labels(LABELS, tmp_path / "a.tif")
     assert asked == [tmp_path]

@@ -3,7 +3,7 @@
 import pytest
 
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.free_name import (
+from napari_sam3_assistant.io.outputs import (
     free_name,
     numbered_name,
     safe_name,

@@ -5,8 +5,8 @@ import pytest
 
 from napari_sam3_assistant.core.axes import Axis, axes_of
 from napari_sam3_assistant.errors import ExportError, ImageError
-from napari_sam3_assistant.io.label_axes import ome_tiff_axes, ome_zarr_axes
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.pixel_size import ome_tiff_axes, ome_zarr_axes
 
 SHAPE = (2, 3, 4, 5, 6)
 

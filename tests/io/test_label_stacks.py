@@ -8,7 +8,7 @@ import zarr
 from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_stacks import open_label_stack
+from napari_sam3_assistant.io.labels import open_label_stack
 
 SHAPE = (4, 3, 5)
 

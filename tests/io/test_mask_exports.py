@@ -18,11 +18,9 @@ from napari_sam3_assistant.core.axes import axes_of
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.coco import save_coco
-from napari_sam3_assistant.io.geojson import save_geojson
-from napari_sam3_assistant.io.ome_zarr import read_zarr
+from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_yolo
+from napari_sam3_assistant.io.images import read_zarr
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
-from napari_sam3_assistant.io.yolo import save_yolo
 
 CLASSES = Classes({1: "cell", 7: 'a "ring"'}, {1: 1, 2: 7, 70000: 1})
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.overlay import save_overlay
+from napari_sam3_assistant.io.exports import save_overlay
 
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)
 

@@ -8,7 +8,8 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
 

@@ -7,10 +7,10 @@ import pytest
 import tifffile
 import zarr
 
-from napari_sam3_assistant.core.images import ImageSource, PlaneRef, guess_axes
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.tiff import files_of_set, read_tiff
+from napari_sam3_assistant.io.images import files_of_set, read_image, read_tiff
 
 
 def plane(value, shape=(64, 80)):

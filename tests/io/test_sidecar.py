@@ -22,11 +22,17 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.checksums import sha256_of
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
-from napari_sam3_assistant.io.prompt_json import prompts_from_json, prompts_to_json
-from napari_sam3_assistant.io.sidecar import Sidecar, read_sidecar, sidecar_of, write_sidecar
+from napari_sam3_assistant.io.sidecar import (
+    Sidecar,
+    prompts_from_json,
+    prompts_to_json,
+    read_sidecar,
+    sha256_of,
+    sidecar_of,
+    write_sidecar,
+)
 
 PROMPTS = PromptSet(
     points=(PointPrompt(1.5, 2.25), PointPrompt(3, 4, False, 2)),

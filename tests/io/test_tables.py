@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.tables import write_table
+from napari_sam3_assistant.io.exports import write_table
 
 
 def test_values_are_read_back(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import JobCancelled
-from napari_sam3_assistant.jobs.handover import Handover
+from napari_sam3_assistant.jobs import Handover
 
 
 def test_so_many_may_be_on_their_way_and_no_more():

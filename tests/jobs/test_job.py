@@ -5,10 +5,9 @@ import threading
 
 import pytest
 
-from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.progress import Progress, deliver_inline
 from napari_sam3_assistant.errors import JobCancelled, PromptError
-from napari_sam3_assistant.jobs.job import Job, JobProgress, JobState
+from napari_sam3_assistant.jobs import Job, JobProgress, JobState
 
 
 def recorded(job):

@@ -7,9 +7,8 @@ import threading
 import time
 import weakref
 
-from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.jobs.job import Job, JobState
-from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 
 
 def test_jobs_run_one_after_the_other_on_a_thread_of_their_own():
@@ -114,9 +113,9 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.jobs import Job
+from napari_sam3_assistant.jobs import JobRunner
 
 begun = threading.Event()
 

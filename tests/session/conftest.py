@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.display import ViewChannel, view_of_array
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
-from napari_sam3_assistant.core.views import ViewChannel, view_of_array
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.choices import ImageChoice
-from napari_sam3_assistant.session.model import PromptCounts, SessionModel, Target
+from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel, Target
 from napari_sam3_assistant.session.scene import Shot
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.settings import MemorySettings

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 

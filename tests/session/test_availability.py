@@ -2,12 +2,10 @@
 
 import pytest
 
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import availability, usable_tool
-from napari_sam3_assistant.session.choices import ImageChoice
-from napari_sam3_assistant.session.model import DeviceInUse, PromptCounts, SessionModel
+from napari_sam3_assistant.session.model import DeviceInUse, ImageChoice, PromptCounts, SessionModel
 
 ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)

@@ -5,10 +5,9 @@ import queue
 import pytest
 
 from napari_sam3_assistant.errors import EngineError
-from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.chime import Chime
+from napari_sam3_assistant.jobs import Job
+from napari_sam3_assistant.session.jobs import Chime, Running
 from napari_sam3_assistant.session.model import SessionModel
-from napari_sam3_assistant.session.running import Running
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 
 

@@ -2,19 +2,22 @@
 
 import pytest
 
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
-from napari_sam3_assistant.session.choices import ImageChoice
-from napari_sam3_assistant.session.disk.availability import (
+from napari_sam3_assistant.session.availability import (
     why_no_folder_batch,
     why_no_merge,
     why_no_scan,
     worth_a_scan,
 )
-from napari_sam3_assistant.session.disk.model import REMEMBERED_ON_DISK, DiskModel
-from napari_sam3_assistant.session.model import PromptCounts, SessionModel
+from napari_sam3_assistant.session.model import (
+    REMEMBERED_ON_DISK,
+    DiskModel,
+    ImageChoice,
+    PromptCounts,
+    SessionModel,
+)
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from napari_sam3_assistant.jobs.job import JobState
+from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead
 from napari_sam3_assistant.session.settings import MemorySettings
 

@@ -1,6 +1,6 @@
 """Undo and redo over several levels."""
 
-from napari_sam3_assistant.session.history import History
+from napari_sam3_assistant.session.undo import History
 
 
 def test_undo_and_redo_walk_the_states():

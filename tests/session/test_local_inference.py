@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.views import view_of_array
-from napari_sam3_assistant.session.local import LocalInference
 from napari_sam3_assistant.session.model import SessionModel, Target
+from napari_sam3_assistant.session.runs import LocalInference
 from napari_sam3_assistant.session.scene import Shot
 
 SHAPE = (3000, 4000)

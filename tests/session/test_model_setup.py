@@ -2,12 +2,12 @@
 
 import pytest
 
-from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.errors import DownloadError
+from napari_sam3_assistant.session.messages import engine_line, engine_reason
 from napari_sam3_assistant.session.model import DeviceInUse, Level, SessionModel
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.settings import MemorySettings, restore
-from napari_sam3_assistant.session.wording import engine_line, engine_reason
 
 OVERRIDE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
 

@@ -5,17 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
-    MaskPrompt,
-    PointPrompt,
-    PromptSet,
-)
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.stacks.open_tracking import OpenTracking
+from napari_sam3_assistant.session.propagation import OpenTracking
 
 CLICK = PointPrompt(5, 5, object_id=1)
 FORWARD, BACKWARD, BOTH = Direction.FORWARD, Direction.BACKWARD, Direction.BOTH

@@ -12,8 +12,8 @@ import zarr
 from napari.layers import Labels
 
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.jobs.job import JobState
-from napari_sam3_assistant.session.disk import room
+from napari_sam3_assistant.jobs import JobState
+from napari_sam3_assistant.session import room
 
 PREVIEW = "SAM3 propagated preview labels"
 SAVED = "SAM3 saved propagated labels"

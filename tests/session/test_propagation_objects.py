@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.errors import PromptError
 
 CENTRES = {"left": (20, 20), "right": (40, 50)}

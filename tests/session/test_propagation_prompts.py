@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineEntry, TrackSpec
 from napari_sam3_assistant.errors import PromptError

@@ -8,7 +8,7 @@ import tifffile
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import ExportError
 

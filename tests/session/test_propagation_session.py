@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.jobs.job import JobState
+from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 from napari_sam3_assistant.workflows.track import Tracking

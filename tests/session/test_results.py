@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.axes import guess_axes
-from napari_sam3_assistant.core.delivery import deliver_inline
 from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.errors import PromptError

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam3_assistant.session.disk.model import LARGEST, REMEMBERED_ON_DISK, DiskModel
-from napari_sam3_assistant.session.disk.series_choice import SeriesChoice
-from napari_sam3_assistant.session.model import Level, SessionModel
+from napari_sam3_assistant.session.model import (
+    LARGEST,
+    REMEMBERED_ON_DISK,
+    DiskModel,
+    Level,
+    SessionModel,
+)
+from napari_sam3_assistant.session.scanning import SeriesChoice
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 
 DEFAULT = (LARGEST, "Largest image (default)")

@@ -1,6 +1,6 @@
 """Choices that are remembered."""
 
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from napari_sam3_assistant.jobs.job import JobState
+from napari_sam3_assistant.jobs import JobState
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_who_names_the_device_gets_the_engine_that_runs_on_it(two, loads, monkey
 
 
 def test_the_engine_is_closed_with_the_last(two):
-    from napari_sam3_assistant.engines.shared import borrow
+    from napari_sam3_assistant.engines.registry import borrow
 
     first, second = two
     first.run()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 

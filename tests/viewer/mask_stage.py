@@ -5,7 +5,7 @@ import queue
 import numpy as np
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.viewer.masks.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import masks_for
 
 
 class MaskStage:

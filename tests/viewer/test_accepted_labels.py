@@ -12,7 +12,7 @@ from napari.layers import Image
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
-from napari_sam3_assistant.session.disk import room
+from napari_sam3_assistant.session import room
 from napari_sam3_assistant.session.model import Level, Preview
 from napari_sam3_assistant.viewer.roles import key_of
 

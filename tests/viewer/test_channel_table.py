@@ -7,7 +7,7 @@ import zarr
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 
 PLACES = {"t": (30, 60), "z": (2, -4), "c": (1, 0), "y": (0.5, 10), "x": (0.25, 20)}
 """Size and place of pixels in the image; of colours there is none."""

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.session.messages import results_line
 from napari_sam3_assistant.session.results import cells
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.session.wording import results_line
 from napari_sam3_assistant.viewer.binding import session_for
-from napari_sam3_assistant.viewer.masks.binding import masks_for
 from napari_sam3_assistant.viewer.roles import key_of
 
 PREVIEW, BOXES = "SAM3 preview labels", "SAM3 preview boxes"

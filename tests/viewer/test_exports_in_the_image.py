@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from shapely import contains_xy
 from shapely.geometry import shape as shapely_shape
 
-from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 
 pytestmark = [
     # napari's own remark where a plane leans into the stack.

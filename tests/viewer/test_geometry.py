@@ -3,7 +3,8 @@
 import numpy as np
 from napari.layers import Image, Labels, Points
 
-from napari_sam3_assistant.core.images import PlaneRef, guess_axes
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,

@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 
 
 def test_a_removed_image_is_freed_with_what_was_found_on_it(viewer, binding, run, disc):

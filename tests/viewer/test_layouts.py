@@ -10,15 +10,13 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
-from napari_sam3_assistant.core.tasks import Tool
 from napari_sam3_assistant.core.tracks import FrameResult
-from napari_sam3_assistant.session.model import ActiveRoi, Preview
+from napari_sam3_assistant.session.model import ActiveRoi, Preview, StackTarget
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.session.stacks.values import StackTarget
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.roles import Role, role_of
 

@@ -5,8 +5,7 @@ import zarr
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.masks.model import RightClick
-from napari_sam3_assistant.session.masks.scene import Scope
+from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 
 LABELS = np.array(
     [

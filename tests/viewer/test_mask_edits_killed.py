@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, folder_of
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
+from napari_sam3_assistant.viewer.stored_layers import LazyPlane
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
 
 SHAPE = (700, 800)

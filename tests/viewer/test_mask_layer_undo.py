@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3_assistant.core.masks.merge import MergeMode
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.masks.model import SaveMode
+from napari_sam3_assistant.mask_operations.model import SaveMode
 
 PREVIEW = np.array([[1, 1, 0, 0], [0, 2, 2, 0]], np.uint32)
 

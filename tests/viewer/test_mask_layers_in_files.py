@@ -10,11 +10,11 @@ import zarr
 from zarr.storage import MemoryStore
 
 from napari_sam3_assistant.core.axes import axes_of
-from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
+from napari_sam3_assistant.viewer.stored_layers import LazyPlane
 
 SHAPE = (700, 800)
 

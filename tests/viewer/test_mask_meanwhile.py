@@ -7,9 +7,8 @@ import pytest
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.masks import edits as mask_edits
-from napari_sam3_assistant.session.masks.model import SaveMode
-from napari_sam3_assistant.session.masks.scene import Scope
+from napari_sam3_assistant.mask_operations import edits as mask_edits
+from napari_sam3_assistant.mask_operations.model import SaveMode, Scope
 
 
 def labels():

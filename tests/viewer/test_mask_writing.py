@@ -6,7 +6,7 @@ import zarr
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.session.masks import edits as mask_edits
+from napari_sam3_assistant.mask_operations import edits as mask_edits
 
 SIDE = 24
 
@@ -217,7 +217,7 @@ def test_labels_that_are_replaced_while_an_edit_is_written(stage):
 
 
 def test_what_is_shown_is_what_was_written(stage, monkeypatch):
-    from napari_sam3_assistant.viewer.masks import display as mask_display
+    from napari_sam3_assistant.viewer import label_pixels as mask_display
 
     monkeypatch.setattr(mask_display, "PART_PIXELS", 3 * SIDE)
     layer = stage.add(random_labels(7).astype(np.uint32))

@@ -11,13 +11,13 @@ from napari.layers import Image, Labels
 from napari.utils.transforms import Affine
 
 from napari_sam3_assistant.core.axes import place_note
-from napari_sam3_assistant.core.masks.formats import ExportFormat
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.viewer.geometry import file_axes, pixel_size
-from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
+from napari_sam3_assistant.viewer.stored_layers import LazyPlane
 
 # napari's own remark where a plane leans into the stack.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.viewer.geometry import World, lie_together
-from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 STAGE = {"scale": (0.05, 0.1, 0.1), "translate": (10_000, 80_000, 50_000)}
 

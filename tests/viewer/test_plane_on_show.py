@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.core.delivery import deliver_inline
+from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.settings import MemorySettings

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
 
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Task, Tool
-from napari_sam3_assistant.viewer.polarity import is_positive
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
+from napari_sam3_assistant.viewer.points import is_positive
 from napari_sam3_assistant.viewer.roles import Role, topmost
 
 

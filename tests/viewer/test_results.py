@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import MaskError, PromptError
+from napari_sam3_assistant.mask_operations.binding import masks_for
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
-from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
-from napari_sam3_assistant.viewer.masks.binding import masks_for
+from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 
 def names(viewer):

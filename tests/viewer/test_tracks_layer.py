@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Tracks
 
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.settings import MemorySettings
 
@@ -228,7 +228,7 @@ def test_nothing_to_export_is_told(binding, begin, tmp_path):
 
 
 def test_the_choice_is_remembered(viewer):
-    from napari_sam3_assistant.core.delivery import deliver_inline
+    from napari_sam3_assistant.core.progress import deliver_inline
     from napari_sam3_assistant.viewer.binding import Binding
 
     settings = MemorySettings()

@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session import undo
 
 

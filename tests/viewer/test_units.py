@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.viewer.geometry import World
-from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import drag, place_of

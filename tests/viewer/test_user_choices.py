@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.core.delivery import deliver_inline
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
-from napari_sam3_assistant.viewer.images_on_show import ALL_IMAGES
+from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 POINTS, PREVIEW = "SAM3 points", "SAM3 preview labels"
 BOTH = (12, 20)

@@ -8,8 +8,8 @@ import pytest
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 
-from napari_sam3_assistant.widgets import chime_player
-from napari_sam3_assistant.widgets.chime_player import ChimePlayer
+from napari_sam3_assistant.widgets import live_points
+from napari_sam3_assistant.widgets.live_points import ChimePlayer
 from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has one player, its own")
@@ -44,7 +44,7 @@ class Machine:
 def machine(tmp_path, monkeypatch):
     machine = Machine(tmp_path)
     monkeypatch.setattr(
-        chime_player.shutil,
+        live_points.shutil,
         "which",
         lambda name: str(machine.bin / name) if (machine.bin / name).exists() else None,
     )
@@ -96,7 +96,7 @@ def test_where_nothing_can_play_nothing_is_said(machine, player, qtbot, caplog, 
     qtbot.waitUntil(lambda: "Qt can't play sounds" in caplog.text)
 
     assert len(machine.calls) == len(players)
-    ours = [record for record in caplog.records if record.name == chime_player.__name__]
+    ours = [record for record in caplog.records if record.name == live_points.__name__]
     assert {record.levelno for record in ours} == {logging.DEBUG}
     assert capfd.readouterr() == ("", "")
 
@@ -116,7 +116,7 @@ def test_without_a_place_for_its_file(machine, player, monkeypatch):
         raise OSError(28, "No space left on device")
 
     machine.install("aplay")
-    monkeypatch.setattr(chime_player.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(live_points.tempfile, "mkdtemp", full)
 
     player.play()
 

@@ -17,9 +17,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.engines import sam3_meta
-from napari_sam3_assistant.engines.device import CudaDevice, Devices, read_devices
-from napari_sam3_assistant.engines.triton_library import keep_triton_apart
-from napari_sam3_assistant.workflows import find_devices
+from napari_sam3_assistant.engines.device import (
+    CudaDevice,
+    Devices,
+    keep_triton_apart,
+    read_devices,
+)
+from napari_sam3_assistant.workflows import model_setup
 
 BUILTIN = "Engine: Built-in (no SAM 3 weights)"
 TRANSFORMERS = "Engine: SAM 3 (transformers)"
@@ -235,7 +239,7 @@ def two_gpus(monkeypatch):
         True, ("sm_80",), (CudaDevice("NVIDIA A", (8, 0)), CudaDevice("B", (9, 0), "no"))
     )
     # What this machine really has differs from one who runs the tests to the other.
-    monkeypatch.setattr(find_devices, "read_devices", lambda: found)
+    monkeypatch.setattr(model_setup, "read_devices", lambda: found)
 
 
 def items(combo: QComboBox):
@@ -293,7 +297,7 @@ def test_a_device_that_is_not_there_ends_a_run_with_a_sentence(
 def test_a_remembered_device_that_has_gone(monkeypatch, two_gpus, user):
     user.wait(lambda: user.combo("device").count() == 5)
     user.choose_in("device", "NVIDIA A")
-    monkeypatch.setattr(find_devices, "read_devices", Devices)
+    monkeypatch.setattr(model_setup, "read_devices", Devices)
     user.close_dock()
     user.open()
 

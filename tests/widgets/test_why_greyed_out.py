@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QTextEdit
 
-from napari_sam3_assistant.core.tasks import Task, Tool, tools_of
+from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
 
 KINDS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QTextEdit)
 

@@ -2,9 +2,9 @@
 
 from qtpy.QtWidgets import QLabel, QPlainTextEdit
 
+from napari_sam3_assistant.qt.controls import WrappedLabel
 from napari_sam3_assistant.session.model import Message, SessionModel
-from napari_sam3_assistant.widgets.fields.log import LogField
-from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
+from napari_sam3_assistant.widgets.fields.run import LogField
 
 NAME = "cells_of_the_second_week_after_the_treatment_with_everything.tif"
 

@@ -7,7 +7,7 @@ from scipy import ndimage as ndi
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import EngineSpec, Prediction
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import EngineError
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.segment import SegmentRequest

@@ -7,11 +7,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
-from napari_sam3_assistant.workflows.compare_devices import (
-    DeviceComparison,
-    Difference,
-    difference,
-)
+from napari_sam3_assistant.workflows.model_setup import DeviceComparison, Difference, difference
 
 PLANE = Region(0, 0, 20, 20)
 

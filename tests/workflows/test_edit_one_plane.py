@@ -9,8 +9,7 @@ from skimage.draw import disk
 from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.session.masks.model import MaskModel
-from napari_sam3_assistant.session.masks.settings import settings_of
+from napari_sam3_assistant.mask_operations.model import MaskModel, settings_of
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
 
 

@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.cleanup import (
-    assign_components,
-    delete_at,
-    delete_components,
-)
+from napari_sam3_assistant.core.masks.cleanup import assign_components, delete_at, delete_components
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import Connectivity, whole
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule, Source, merge

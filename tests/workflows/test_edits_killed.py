@@ -16,9 +16,8 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, folder_of, read_journal
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
-from napari_sam3_assistant.workflows.write_edit import write_edit
+from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, write_edit
 
 SHAPE = (1100, 1300)
 # Fills holes and is killed when the given number of files is about to get its name: the note of the
@@ -28,9 +27,9 @@ import os, pathlib, signal, sys
 from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
-from napari_sam3_assistant.viewer.lazy_plane import LazyPlane
+from napari_sam3_assistant.viewer.stored_layers import LazyPlane
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
-from napari_sam3_assistant.workflows.write_edit import write_edit
+from napari_sam3_assistant.workflows.edit_masks import write_edit
 largest, *smaller = open_levels(pathlib.Path(sys.argv[1]), writable=True)
 moment, view = int(sys.argv[2]), sys.argv[3]
 if view != "as it is":

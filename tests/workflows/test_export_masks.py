@@ -6,10 +6,10 @@ import pytest
 import tifffile
 
 from napari_sam3_assistant.core.axes import axes_of
-from napari_sam3_assistant.core.masks.formats import ExportFormat, with_suffix
+from napari_sam3_assistant.core.masks.objects import ExportFormat, with_suffix
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.workflows.export_masks import MaskExport, export_masks
+from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 LABELS = np.array([[0, 1], [2, 65535]], np.uint32)
 PLACE = ImagePlace.alone("image", LABELS.shape)

@@ -15,8 +15,8 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled
 from napari_sam3_assistant.io.image_folder import find_images
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.workflows import find_series as module
-from napari_sam3_assistant.workflows.find_series import find_series
+from napari_sam3_assistant.workflows import batch as module
+from napari_sam3_assistant.workflows.batch import find_series
 
 
 def found_in(folder, output=None, pattern="*"):

@@ -18,7 +18,7 @@ from napari_sam3_assistant.errors import ExportError, ImageError, JobCancelled, 
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
-from napari_sam3_assistant.workflows.folder import FolderRequest, segment_folder
+from napari_sam3_assistant.workflows.batch import FolderRequest, segment_folder
 
 NOTHING = PromptSet()
 
@@ -243,7 +243,7 @@ def test_an_image_that_the_memory_does_not_hold_costs_itself(engine, request_of,
             raise MemoryError
         return save_labels(labels, path)
 
-    monkeypatch.setattr("napari_sam3_assistant.workflows.folder.save_labels", save)
+    monkeypatch.setattr("napari_sam3_assistant.workflows.batch.save_labels", save)
     rows = run(engine, request_of(pattern="[is][am]*"))
 
     assert [row.status for row in rows] == ["done", "failed", "done", "done"]

@@ -6,9 +6,8 @@ import pytest
 import zarr
 
 from napari_sam3_assistant.core.axes import guess_axes
-from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.raw_plane import PixelSize, RawPlane
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.stitching import StitchedObject

@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.workflows.merge_regions import MergeRequest, merge_regions
+from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
 
 PARTS = (
     (Region(0, 0, 2, 3), np.array([[1, 2, 0], [0, 0, 2]], np.uint32)),

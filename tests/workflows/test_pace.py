@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam3_assistant.workflows.pace import Pace, duration
+from napari_sam3_assistant.core.progress import Pace, duration
 
 
 def test_the_first_piece_does_not_count():

@@ -19,7 +19,7 @@ from ome_zarr.reader import Reader
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.workflows.folder import FolderRequest, segment_folder
+from napari_sam3_assistant.workflows.batch import FolderRequest, segment_folder
 
 # How many meters or seconds, by the name in OME-Zarr, and the symbol in OME-XML.
 LENGTHS = {

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, ImageError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.sidecar import read_sidecar, sidecar_of
-from napari_sam3_assistant.workflows.recipe import Recipe, described
+from napari_sam3_assistant.workflows.provenance import Recipe, object_entry
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
 from napari_sam3_assistant.workflows.save import SaveRequest, save_results
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
@@ -35,7 +35,7 @@ def result(engine, plane_of_squares, tmp_path):
 def request_of(result, path):
     made, recipe = result
     return SaveRequest(
-        made.labels, path, recipe=recipe, objects=tuple(map(described, made.objects))
+        made.labels, path, recipe=recipe, objects=tuple(map(object_entry, made.objects))
     )
 
 

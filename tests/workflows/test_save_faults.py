@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io import ome_zarr_labels
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_stacks import open_label_stack
+from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.workflows.save import SaveRequest, save_results
 
 ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
@@ -169,7 +169,7 @@ from pathlib import Path
 import numpy as np
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_stacks import open_label_stack
+from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.io.labels import save_labels
 
 home, kind = Path(sys.argv[1]), sys.argv[2]

@@ -10,21 +10,16 @@ import pytest
 import zarr
 
 from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
-    ExemplarPrompt,
-    PromptSet,
-)
+from napari_sam3_assistant.core.prompts import BoxPrompt, ExemplarPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tiling import TileGrid
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ExportError, JobCancelled, PromptError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.workflows.scan import ScanRequest, ScanStep, scan
+from napari_sam3_assistant.workflows.scan import EXPERIMENTAL, ScanRequest, ScanStep, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
-from napari_sam3_assistant.workflows.tile_prompts import EXPERIMENTAL
 
 TEXT = PromptSet(text="bright")
 TILES = TileOptions(256, 0.25)

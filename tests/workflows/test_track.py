@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -17,13 +17,12 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Direction, Span
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.workflows.track import Tracking, TrackRequest, track
-from napari_sam3_assistant.workflows.track_checks import check_prompts
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 REPORTER = NullReporter()
 SHAPE = (12, 40, 64)

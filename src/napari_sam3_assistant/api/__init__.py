@@ -5,15 +5,20 @@ napari nor torch.
 """
 
 from napari_sam3_assistant.api.edits import finish_edits, take_back_edits, unfinished_edits
-from napari_sam3_assistant.api.engines import EngineInfo, doctor, engines, open_engine
-from napari_sam3_assistant.api.folder import segment_folder
-from napari_sam3_assistant.api.models import compare_devices, download, engine_for
-from napari_sam3_assistant.api.rerun import Rerun, rerun
+from napari_sam3_assistant.api.engines import (
+    EngineInfo,
+    compare_devices,
+    doctor,
+    download,
+    engine_for,
+    engines,
+    open_engine,
+)
+from napari_sam3_assistant.api.folder import Rerun, rerun, segment_folder
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import segment
-from napari_sam3_assistant.api.track import track
-from napari_sam3_assistant.api.tracks import save_tracks
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.api.track import save_tracks, track
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -26,12 +31,10 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.core.track_table import TrackScale, TrackTable
-from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span
-from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span, TrackScale, TrackTable
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
-from napari_sam3_assistant.workflows.compare_devices import DeviceComparison
-from napari_sam3_assistant.workflows.folder import FolderRow
+from napari_sam3_assistant.workflows.batch import FolderRow
+from napari_sam3_assistant.workflows.model_setup import DeviceComparison
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 from napari_sam3_assistant.workflows.track import Tracking
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.edit_journal import journals_in, told
-from napari_sam3_assistant.workflows.write_edit import end_edit
+from napari_sam3_assistant.workflows.edit_masks import end_edit
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter

@@ -1,14 +1,31 @@
-"""Which engines there are, what is installed, and an engine that stays open."""
+"""Which engines there are, an engine that stays open, and model folders."""
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines import diagnose, registry
-from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
-from napari_sam3_assistant.errors import EngineError
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.download import REPOSITORY
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
+from napari_sam3_assistant.workflows.model_setup import WeightsRequest, check_folder, get_weights
+from napari_sam3_assistant.workflows.model_setup import compare_devices as _compare_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.workflows.model_setup import DeviceComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ def engines() -> tuple[EngineInfo, ...]:
 
 def doctor() -> tuple[str, ...]:
     """Return what is installed on this machine and what is missing, line by line."""
-    return diagnose.report()
+    return report()
 
 
 def open_engine(
@@ -96,3 +113,158 @@ def open_engine(
         )
     kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
     return EncodingEngine(registry.create(name, folder, device), folder=kept)
+
+
+def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:
+    """Return the name of the engine that reads a model folder; no weights are loaded.
+
+    Parameters
+    ----------
+    model_folder : str or Path or None
+        The folder of the weights; None for the engine that needs none.
+    video : bool
+        Whether it is for :func:`track`, so that weights for 3D and video only will do.
+
+    Raises
+    ------
+    EngineError
+        If nothing in the folder can be loaded for that.
+    EngineNotInstalled
+        If the engine can't run on this machine.
+    """
+    if model_folder is None:
+        return next(iter(registry.entries()))
+    choice = next(check_folder(Path(model_folder).expanduser(), NullReporter()))
+    if not video:
+        choice.require_planes()
+    if not choice.installed:
+        raise EngineNotInstalled(choice.reason)
+    return choice.engine
+
+
+def compare_devices(
+    model_folder: str | Path,
+    *,
+    devices: Sequence[str] | None = None,
+    reporter: Reporter | None = None,
+) -> DeviceComparison:
+    """Run a click, a box and a phrase on every device and compare the results.
+
+    Parameters
+    ----------
+    model_folder : str or Path
+        The folder of the weights.
+    devices : sequence of str, optional
+        The reference and the others; by default the CPU and every other device that works.
+    reporter : Reporter, optional
+        Is told of the progress, and may stop the work.
+
+    Returns
+    -------
+    DeviceComparison
+        ``rows`` with the differences, ``agrees``, ``verdict``, and ``lines()`` for reading.
+
+    Raises
+    ------
+    EngineError
+        If no engine can load the folder, or the reference device does not work.
+    """
+    folder = Path(model_folder).expanduser()
+    return next(_compare_devices(folder, reporter or NullReporter(), devices))
+
+
+def download(
+    folder: str | Path,
+    *,
+    repository: str = REPOSITORY,
+    meta: bool = False,
+    token: str | None = None,
+    reporter: Reporter | None = None,
+) -> str:
+    """Fetch the weights of SAM 3 from the Hugging Face Hub; what was stopped goes on.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to.
+    repository : str
+        Owner and name on the hub.
+    meta : bool
+        Whether to fetch ``sam3.pt`` for Meta's package in place of ``model.safetensors``.
+    token : str, optional
+        Your token; by default HF_TOKEN or the one that ``hf auth login`` saved.
+    reporter : Reporter, optional
+        Is told of the progress, and may stop the work.
+
+    Returns
+    -------
+    str
+        Which engine reads the folder, and why.
+
+    Raises
+    ------
+    EngineError
+        If it could not be done, or no engine can load the folder.
+    """
+    request = WeightsRequest(Path(folder).expanduser(), repository, meta, token)
+    return next(get_weights(request, reporter or NullReporter())).reason
+
+
+_PACKAGES = {
+    "napari-sam3-assistant": "",
+    "napari": "",
+    "numpy": "",
+    "scipy": "",
+    "scikit-image": "",
+    "PyQt6": "a window needs PyQt6 or PySide6: pip install 'napari-sam3-assistant[pyqt6]'",
+    "PySide6": "not needed beside PyQt6",
+    "torch": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
+    "torchvision": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
+    "transformers": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
+    "safetensors": "for SAM 3: pip install 'napari-sam3-assistant[sam3]'",
+    "huggingface_hub": "for fetching weights: pip install 'napari-sam3-assistant[sam3]'",
+    "sam3": "only for Meta's own engine: pip install 'napari-sam3-assistant[meta]'",
+}
+
+
+def report() -> tuple[str, ...]:
+    """Return versions, engines, devices and display, one line each."""
+    lines = [f"Python {platform.python_version()} on {platform.platform()}", "", "Packages"]
+    lines += [_package(name, remedy) for name, remedy in _PACKAGES.items()]
+    lines += ["", "Engines"]
+    for entry in registry.entries().values():
+        status = entry.status()
+        said = "ready" if status.available else f"not available. {status.reason}"
+        if status.available and entry.spec.needs_weights:
+            said = "installed; needs a model folder"
+        lines.append(f"  {entry.spec.name:<20} {entry.spec.title}: {said}")
+    lines += ["", "Devices", *_devices(), "", "Display", f"  {_display()}"]
+    return tuple(lines)
+
+
+def _package(name: str, remedy: str) -> str:
+    try:
+        said = version(name)
+    except PackageNotFoundError:
+        said = f"not installed ({remedy})" if remedy else "not installed"
+    return f"  {name:<22} {said}"
+
+
+def _devices() -> list[str]:
+    if find_spec("torch") is None:
+        return ["  cpu (the built-in engine needs nothing else)"]
+    from napari_sam3_assistant.engines.device import choose_device
+
+    choice = choose_device("auto")
+    return [f"  {choice.device}: {choice.reason}"]
+
+
+def _display() -> str:
+    if sys.platform in {"win32", "darwin"}:
+        return "the desktop"
+    shown = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if shown:
+        return shown
+    if shutil.which("Xvfb"):
+        return "none; Xvfb is installed, so 'xvfb-run napari' works"
+    return "none: napari needs one. Log in to a desktop, or install the package xvfb."

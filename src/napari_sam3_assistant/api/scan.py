@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.inputs import opened, source_of
-from napari_sam3_assistant.api.prompt_arguments import prompt_set
+from napari_sam3_assistant.api.segment import opened, prompt_set, source_of
 from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 
 
 def scan(

@@ -1,25 +1,41 @@
-"""Segment one plane."""
+"""Segment one plane; and how all functions take images, engines and prompts."""
 
 from __future__ import annotations
 
 import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.inputs import opened
-from napari_sam3_assistant.api.prompt_arguments import prompt_set
+import numpy as np
+
+from napari_sam3_assistant.api.engines import engine_for, open_engine
+from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.display import ImageView, view_of_array
+from napari_sam3_assistant.core.images import level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.core.views import ImageView, view_of_array
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.io.images import LoadedImage, read_image
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-    from pathlib import Path
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.results import Segmentation
 
 
@@ -125,3 +141,158 @@ def _pixels_key(view: ImageView) -> Hashable:
     # its pixels are the same. A checksum of one plane costs milliseconds, an encoding seconds.
     rgb = view.rgb()
     return (rgb.shape, zlib.crc32(rgb.data), zlib.adler32(rgb.data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """An image and where it came from.
+
+    Parameters
+    ----------
+    image : LoadedImage
+        The image.
+    path : Path or None
+        Its file; None for an array.
+    """
+
+    image: LoadedImage
+    path: Path | None = None
+
+    def plane_axes(self, view: ImageView) -> Axes:
+        """Return the axes of rows and columns, as the file tells them."""
+        axes = view.channels[0].source.axes
+        return self.image.along((axes.y, axes.x))
+
+
+def source_of(
+    image: Any,  # noqa: ANN401 (any array, or a path)
+    axis_labels: Sequence[str] | None = None,
+    *,
+    rgb: bool | None = None,
+    series: int | None = None,
+) -> Source:
+    """Return the image of an array or a path.
+
+    Parameters
+    ----------
+    image : array-like, str or Path
+        An array, the levels of a multiscale image, or the path of a file.
+    axis_labels : sequence of str, optional
+        Names of the axes; by default what the file says.
+    rgb : bool, optional
+        Whether the last axis holds colours; by default what the file says.
+    series : int, optional
+        Which image of a file that holds several; by default the largest.
+
+    Raises
+    ------
+    ImageError
+        If the file can't be read.
+    """
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        loaded = read_image(path, series)
+    else:
+        path, data = None, level_zero(image)
+        loaded = LoadedImage(data, axes_of(data.shape, names=("",) * len(data.shape)))
+    rgb = loaded.rgb if rgb is None else rgb
+    axes = loaded.axes
+    if axis_labels is not None:
+        names = list(map(str, axis_labels))
+        # napari leaves out the name of the colours.
+        names += ["s"] * (rgb is True and len(names) == len(axes) - 1)
+        if len(names) != len(axes):
+            raise ImageError(
+                f"There are {len(names)} axis labels for an image of {len(axes)} axes.",
+                "Give one label for each axis, such as ('z', 'y', 'x').",
+            )
+        axes = tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))
+    return Source(replace(loaded, axes=axes, rgb=rgb), path)
+
+
+@contextmanager
+def opened(
+    engine: str | EncodingEngine | None, model_folder: str | Path | None, device: str
+) -> Iterator[EncodingEngine]:
+    """Give an engine that is closed at the end, or the one that the caller has opened.
+
+    Without a name it is the one that reads the model folder, or the built-in one without a folder.
+    """
+    if isinstance(engine, EncodingEngine):
+        yield engine
+        return
+    name = engine_for(model_folder) if engine is None else engine
+    with open_engine(name, model_folder=model_folder, device=device) as made:
+        yield made
+
+
+def prompt_set(
+    points: Sequence[Sequence[float]],
+    boxes: Sequence[Sequence[float]],
+    exemplars: Sequence[Sequence[float]],
+    mask: npt.ArrayLike | None,
+    text: str | None,
+    shape: tuple[int, int],
+) -> PromptSet:
+    """Return the prompts of a call.
+
+    Parameters
+    ----------
+    points : sequence of (y, x) or (y, x, positive)
+        Clicks.
+    boxes : sequence of (y0, x0, y1, x1)
+        One object each.
+    exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
+        Boxes round examples.
+    mask : array-like, shape (H, W), or None
+        Non-zero where painted.
+    text : str or None
+        A phrase.
+    shape : tuple of int
+        Height and width of the plane.
+
+    Raises
+    ------
+    PromptError
+        If a value can't be used.
+    """
+    points, boxes, exemplars = map(tuple, (points, boxes, exemplars))
+    check_lists(points, boxes, exemplars)
+    return PromptSet(
+        points=tuple(_point(point) for point in points),
+        boxes=tuple(BoxPrompt(Region.from_box(box)) for box in boxes),
+        exemplars=tuple(
+            ExemplarPrompt(Region.from_box(box[:4]), bool(box[4]) if len(box) > 4 else True)
+            for box in exemplars
+        ),
+        masks=() if mask is None else (_mask(np.asarray(mask), shape),),
+        text=(text or "").strip(),
+    )
+
+
+def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:
+    """Raise PromptError where a single prompt is given in place of a list of them."""
+    for given in prompts:
+        for one in given:
+            if np.ndim(one) == 0:
+                raise PromptError(
+                    f"{given} is no list of prompts.", "Put it in a list, as in points=[(120, 85)]."
+                )
+
+
+def _point(point: Sequence[float]) -> PointPrompt:
+    if len(point) not in {2, 3}:
+        raise PromptError(
+            f"A point has y, x and whether it is positive; this one has {len(point)} values.",
+            "Give (y, x, True) or (y, x, False).",
+        )
+    return PointPrompt(float(point[0]), float(point[1]), bool(point[2]) if len(point) > 2 else True)
+
+
+def _mask(mask: npt.NDArray[np.generic], shape: tuple[int, int]) -> MaskPrompt:
+    if mask.shape != shape:
+        raise PromptError(
+            f"The mask has the shape {mask.shape}, the image plane {shape}.",
+            "Give a mask of the plane's height and width.",
+        )
+    return MaskPrompt.from_plane(mask)

@@ -1,26 +1,40 @@
-"""Follow objects through a stack."""
+"""Follow objects through a stack, frame by frame, and save the tracks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from napari_sam3_assistant.api.models import engine_for
+from napari_sam3_assistant.api.engines import engine_for
+from napari_sam3_assistant.api.segment import opened
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
-from napari_sam3_assistant.api.track_frames import TrackFrames
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
-from napari_sam3_assistant.core.tracks import Direction, Span
+from napari_sam3_assistant.core.tracks import (
+    COLUMNS,
+    Direction,
+    FrameResult,
+    Span,
+    TrackScale,
+    TrackTable,
+)
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.sidecar import write_sidecar
+from napari_sam3_assistant.workflows.provenance import StackRecipe, sidecar_for, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest
-from napari_sam3_assistant.workflows.track_checks import check_prompts
+from napari_sam3_assistant.workflows.track import track as run_track
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterable, Sequence
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
+    from napari_sam3_assistant.core.axes import Axes
 
 
 def track(
@@ -155,3 +169,153 @@ def track(
     )
     check_prompts(spec, prompts, source)
     return TrackFrames(request, chosen, model_folder, device, reporter or NullReporter())
+
+
+class TrackFrames(Iterator[FrameResult]):
+    """What :func:`track` returns; closing it early frees what the engine holds.
+
+    Parameters
+    ----------
+    request : TrackRequest
+        What to follow.
+    engine : str or EncodingEngine
+        The engine, or its name.
+    model_folder : str or Path or None
+        Folder of the weights.
+    device : str
+        Where to run it.
+    reporter : Reporter
+        Is told of each frame, and may stop the work.
+    """
+
+    def __init__(
+        self,
+        request: TrackRequest,
+        engine: str | EncodingEngine,
+        model_folder: str | Path | None,
+        device: str,
+        reporter: Reporter,
+    ) -> None:
+        self._recipe = StackRecipe(
+            request.frames,
+            {frame: own for frame, own in request.prompts.items() if own.kinds},
+            request.options,
+            None if model_folder is None else Path(model_folder).expanduser(),
+            {},
+        )
+        self._frames = self._run(request, engine, model_folder, device, reporter)
+
+    def _run(
+        self,
+        request: TrackRequest,
+        engine: str | EncodingEngine,
+        model_folder: str | Path | None,
+        device: str,
+        reporter: Reporter,
+    ) -> Generator[FrameResult]:
+        with opened(engine, model_folder, device) as ready:
+            yield from run_track(ready, request, reporter, self._recipe)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> FrameResult:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """End the work."""
+        self._frames.close()
+
+    def written(self, result: FrameResult) -> None:
+        """Take note that a frame is in the labels that :meth:`save_note` will tell of."""
+        self._recipe.arrived(result.engine)
+
+    def save_note(
+        self,
+        labels: Path,
+        image: Path,
+        axes: Axes,
+        table: TrackTable,
+        series: int | None = None,
+    ) -> None:
+        """Write the note beside labels from which :func:`rerun` makes them again.
+
+        Parameters
+        ----------
+        labels : Path
+            The file of the labels; at least one frame was written.
+        image : Path
+            The file of the stack.
+        axes : tuple of Axis
+            Names of the labels' axes, and the size of a pixel.
+        table : TrackTable
+            The objects by frame.
+        series : int, optional
+            Which image of the file the stack is.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        EngineError
+            If the weights can't be read, of which it holds the checksum.
+        """
+        recipe = self._recipe
+        recipe.paths = {one.source.token: image for one in recipe.frames.view.channels}
+        told = recipe.recipe(axes)
+        if told is not None:
+            told = replace(told, series=series)
+            note = sidecar_for(told, labels.parent, track_entries(table), recipe.extra())
+            write_sidecar(labels, note)
+
+
+def save_tracks(
+    results: TrackTable | Iterable[FrameResult],
+    path: str | Path,
+    scale: TrackScale | None = None,
+) -> Path:
+    """Write one row for each frame and object to a CSV file, completely or not at all.
+
+    Parameters
+    ----------
+    results : TrackTable or iterable of FrameResult
+        What :func:`track` gives; all of it is gone through. A :class:`TrackTable` collects the
+        rows where the labels are used, too.
+    path : str or Path
+        The file; replaced if it exists.
+    scale : TrackScale, optional
+        The size of a pixel; by default 1.
+
+    Returns
+    -------
+    Path
+        The file, with the columns frame, object, area_px, y_px, x_px (area and centroid in
+        pixels), position (of the frame), y, x, area (in units), position_unit, unit, score and
+        text.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_sam3_assistant import api
+    >>> y, x = np.ogrid[:40, :40]
+    >>> disc = np.where((y - 20) ** 2 + (x - 20) ** 2 < 100, 200, 20).astype(np.uint8)
+    >>> table = api.TrackTable()
+    >>> for result in api.track(np.stack([disc, disc]), points=[(20, 20)]):
+    ...     table.add(result)
+    >>> api.save_tracks(table, "tracks.csv", api.TrackScale(y=0.2, x=0.2)).name
+    'tracks.csv'
+    """
+    if isinstance(results, TrackTable):
+        table = results
+    else:
+        table = TrackTable()
+        for result in results:
+            table.add(result)
+    file = Path(path).expanduser()
+    write_table(file, COLUMNS, table.cells(scale))
+    return file

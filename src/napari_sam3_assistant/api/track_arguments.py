@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.api.prompt_arguments import check_lists
+from napari_sam3_assistant.api.segment import check_lists
 from napari_sam3_assistant.core.axes import guess_axes
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.images import level_zero
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -19,7 +19,6 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+
+if TYPE_CHECKING:
     ByFrame = Mapping[int, Any] | Any
 
 
@@ -52,7 +53,7 @@ def frame_source(
     plane : sequence of int or None
         Index along each other leading axis.
     channel_axis, channel, contrast, axis_labels, rgb
-        See :func:`~napari_sam3_assistant.core.views.view_of_array`.
+        See :func:`~napari_sam3_assistant.core.display.view_of_array`.
 
     Raises
     ------

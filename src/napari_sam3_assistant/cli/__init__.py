@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
-from napari_sam3_assistant.cli.terminal import printable
+from napari_sam3_assistant.cli.arguments import printable
 from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.workflows.folder import NO_MEMORY
+from napari_sam3_assistant.workflows.batch import NO_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,17 +1,22 @@
-"""Reading what was typed, and telling what came out."""
+"""What the commands have in common: options, reading what was typed, progress in a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from napari_sam3_assistant.cli.terminal import printable
+from napari_sam3_assistant import api
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 
 if TYPE_CHECKING:
+    import argparse
+    from types import TracebackType
+
     from napari_sam3_assistant.api import Segmentation
+    from napari_sam3_assistant.core.progress import Progress
 
 
 def tell(result: Segmentation, seconds: float, *paths: Path) -> None:
@@ -114,3 +119,148 @@ def signed(text: str, count: int, option: str) -> list[float]:
     if sign.strip() not in {"+", "-"}:
         return numbers(text, (count,), option)
     return [*numbers(head, (count,), option), float(sign.strip() == "+")]
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses the engine."""
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--engine",
+        help="see 'napari-sam3 doctor' (default: the one that reads the model folder, "
+        "without a folder the built-in one)",
+    )
+    engine.add_argument("--model-folder", type=path_of, metavar="FOLDER", help="the SAM 3 weights")
+    engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    engine.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help="detection threshold, 0 to 1 (default: %(default)s)",
+    )
+
+
+def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict[str, Any]:
+    """Return the engine that was chosen, as the functions of the API take it.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        What was typed.
+    video : bool
+        Whether weights for 3D and video only will do.
+    """
+    return {
+        "engine": chosen.engine or api.engine_for(chosen.model_folder, video=video),
+        "model_folder": chosen.model_folder,
+        "device": chosen.device,
+        "threshold": chosen.threshold,
+    }
+
+
+def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:
+    """Add what chooses the plane and its contrast.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        The command.
+    leading : str
+        Which axes need an index.
+    """
+    plane = parser.add_argument_group("what to look at")
+    plane.add_argument("--plane", metavar="I,J,...", help=f"index along {leading}")
+    add_series(plane)
+    plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
+    plane.add_argument("--channel", type=int, help="one channel (default: all together)")
+    plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+
+
+def add_series(group: argparse._ArgumentGroup) -> None:
+    """Add what chooses an image of a file that holds several."""
+    group.add_argument(
+        "--series",
+        type=int,
+        metavar="N",
+        help="which image of a file that holds several, from 0 (default: the largest)",
+    )
+
+
+def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the plane that was chosen, as the functions of the API take it.
+
+    Raises
+    ------
+    PromptError
+        If numbers can't be read.
+    """
+    contrast = None
+    if chosen.contrast is not None:
+        low, high = numbers(chosen.contrast, (2,), "--contrast")
+        contrast = (low, high)
+    plane = None if chosen.plane is None else whole_numbers(chosen.plane, (), "--plane")
+    return {
+        "plane": plane,
+        "contrast": contrast,
+        "channel_axis": chosen.channel_axis,
+        "channel": chosen.channel,
+    }
+
+
+def add_tiles(parser: argparse.ArgumentParser) -> None:
+    """Add how a large image is cut."""
+    tiles = parser.add_argument_group("tiles")
+    tiles.add_argument(
+        "--tile",
+        type=int,
+        default=TileOptions().size,
+        metavar="PIXELS",
+        help="side of a tile (default: %(default)s)",
+    )
+    tiles.add_argument(
+        "--overlap",
+        type=float,
+        default=TileOptions().overlap,
+        metavar="SHARE",
+        help="what two tiles have in common, 0 to 0.5 (default: %(default)s)",
+    )
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that a terminal only shows: names may hold what it would obey."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+class TerminalReporter:
+    """Writes progress to standard error: one line that is written over, and nothing into a file.
+
+    As a context manager it ends the line.
+    """
+
+    def __init__(self) -> None:
+        self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._width:
+            sys.stderr.write("\n")
+
+    def report(self, progress: Progress) -> None:
+        """Show the progress, where somebody looks on."""
+        if sys.stderr.isatty():
+            message = printable(progress.message)
+            sys.stderr.write(f"\r{message.ljust(self._width)}")
+            sys.stderr.flush()
+            self._width = len(message)
+
+    def check(self) -> None:
+        """Go on; Ctrl+C stops the work by itself."""

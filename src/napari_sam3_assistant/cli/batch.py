@@ -6,9 +6,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers, path_of, say, signed
-from napari_sam3_assistant.cli.options import add_engine, add_series, engine_arguments
-from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.cli.arguments import (
+    TerminalReporter,
+    add_engine,
+    add_series,
+    engine_arguments,
+    numbers,
+    path_of,
+    say,
+    signed,
+)
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:

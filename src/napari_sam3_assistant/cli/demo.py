@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import path_of, tell
-from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.exports import save_overlay
 from napari_sam3_assistant.io.labels import save_labels
-from napari_sam3_assistant.io.overlay import save_overlay
 
 if TYPE_CHECKING:
     import argparse

@@ -6,8 +6,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import path_of, say
-from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.cli.arguments import TerminalReporter, path_of, say
 from napari_sam3_assistant.errors import DownloadError
 
 if TYPE_CHECKING:

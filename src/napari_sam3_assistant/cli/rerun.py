@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import path_of, say
-from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.cli.arguments import TerminalReporter, path_of, say
 
 if TYPE_CHECKING:
     import argparse

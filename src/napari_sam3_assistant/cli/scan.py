@@ -6,17 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import path_of, say, signed
-from napari_sam3_assistant.cli.options import (
+from napari_sam3_assistant.cli.arguments import (
+    TerminalReporter,
     add_engine,
     add_plane,
     add_tiles,
     engine_arguments,
+    path_of,
     plane_arguments,
+    say,
+    signed,
 )
-from napari_sam3_assistant.cli.terminal import TerminalReporter
+from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.outputs import check_folder, check_output
-from napari_sam3_assistant.io.tables import write_table
 
 if TYPE_CHECKING:
     import argparse

@@ -6,14 +6,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import numbers, path_of, say, signed, tell
-from napari_sam3_assistant.cli.options import (
+from napari_sam3_assistant.cli.arguments import (
     add_engine,
     add_plane,
     engine_arguments,
+    numbers,
+    path_of,
     plane_arguments,
+    say,
+    signed,
+    tell,
 )
-from napari_sam3_assistant.core.views import view_of_array
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_arguments import frame_source
-from napari_sam3_assistant.cli.arguments import numbers, path_of, say, whole_numbers
-from napari_sam3_assistant.cli.options import (
+from napari_sam3_assistant.cli.arguments import (
+    TerminalReporter,
     add_engine,
     add_plane,
     engine_arguments,
+    numbers,
+    path_of,
     plane_arguments,
+    say,
+    whole_numbers,
 )
-from napari_sam3_assistant.cli.terminal import TerminalReporter
-from napari_sam3_assistant.core.track_table import TrackScale, TrackTable
-from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.label_stacks import check_stack_path, open_label_stack
+from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.outputs import check_apart, check_output
 from napari_sam3_assistant.io.sidecar import check_note
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from napari_sam3_assistant.api.track_frames import TrackFrames
+    from napari_sam3_assistant.api.track import TrackFrames
     from napari_sam3_assistant.core.axes import Axes
 
 

@@ -12,6 +12,7 @@ from napari_sam3_assistant.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 FIND_OUT = -1
 """The channel axis that means: find out."""
 

@@ -1,4 +1,4 @@
-"""Reading single planes out of images of any layout, without reading the rest."""
+"""Read single planes out of images of any layout, and the contrast worth showing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from napari_sam3_assistant.core.axes import ImageAxes, guess_axes
-from napari_sam3_assistant.core.contrast import finite_range, sample_windows
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ImageAxes", "ImageSource", "LazyArray", "PlaneRef", "guess_axes"]
+    from napari_sam3_assistant.core.axes import ImageAxes
+
 
 MAX_SAMPLED_PLANES = 5
 _MORE_PLANES = (17, 65)  # where none of the first ones can be read
@@ -411,3 +410,135 @@ def level_zero(data: LazyArray | Sequence[LazyArray]) -> LazyArray:
             "Compute its sizes first: of dask with image.compute_chunk_sizes().",
         )
     return array
+
+
+PER_MILLE = 1
+"""Share of the values that is left out at each end: the percentiles 0.1 and 99.9."""
+BLOCK = 256
+MAX_BLOCKS = 64
+"""At most this many blocks of BLOCK x BLOCK pixels are sampled of an image."""
+
+
+def sample_windows(shape: tuple[int, int], planes: int) -> list[Region]:
+    """Return the parts of each plane to sample, so that all planes keep to the limit.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of a plane in pixels.
+    planes : int
+        Number of planes that are sampled.
+
+    Returns
+    -------
+    list of Region
+        The whole plane where it is small; else an even grid of blocks.
+    """
+    side = max(1, math.isqrt(MAX_BLOCKS // planes))
+    rows, columns = (_spread(size, side) for size in shape)
+    return [Region(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
+
+
+def _spread(size: int, count: int) -> list[tuple[int, int]]:
+    """Return ``count`` blocks at even distances along an axis, or the axis if they fill it."""
+    if size <= count * BLOCK:
+        return [(0, size)]
+    # Centred in equal parts: blocks at the borders would see mostly background.
+    starts = [(2 * index + 1) * size // (2 * count) - BLOCK // 2 for index in range(count)]
+    return [(start, start + BLOCK) for start in starts]
+
+
+def finite_range(
+    lows: npt.NDArray[np.generic], highs: npt.NDArray[np.generic]
+) -> tuple[float, float]:
+    """Return the percentile range of the finite values.
+
+    Parameters
+    ----------
+    lows, highs : ndarray, shape (N,)
+        Darkest and brightest value of each pixel; the same for grey images.
+
+    Returns
+    -------
+    tuple of float
+        ``(low, high)``, finite, ``low < high``. Without finite values (0, 1).
+    """
+    lows, highs = (_finite(values) for values in (lows, highs))
+    if lows.size == 0 or highs.size == 0:
+        return (0.0, 1.0)
+    # Between two ranks the inner one is taken, so that a single outlier never counts, however
+    # small the image is; interpolation would let it in below 1000 pixels.
+    left_out = -(-(lows.size - 1) * PER_MILLE // 1000)
+    low = float(np.partition(lows, left_out)[left_out])
+    left_out = -(-(highs.size - 1) * PER_MILLE // 1000)
+    high = float(np.partition(highs, -1 - left_out)[-1 - left_out])
+    if low < high:
+        return (low, high)
+    low, high = float(lows.min()), float(highs.max())
+    if low < high:
+        return (low, high)
+    return (low, max(low + 1.0, math.nextafter(low, math.inf)))
+
+
+def _finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """How large a pixel of a plane is.
+
+    Parameters
+    ----------
+    height, width : float
+        Length of the step from a pixel to the one below it, and to the one on its right.
+    unit : str
+        What they count in, such as ``micrometer``; empty where that is not known.
+    sine : float
+        Sine of the angle between the two steps: 1 unless the image is sheared.
+    """
+
+    height: float = 1.0
+    width: float = 1.0
+    unit: str = ""
+    sine: float = 1.0
+
+    @property
+    def area(self) -> float:
+        """Area of a pixel, in squares of the unit."""
+        return self.height * self.width * self.sine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawPlane:
+    """A plane of an image with all of its channels, and the size of a pixel.
+
+    Parameters
+    ----------
+    source : ImageSource
+        The image.
+    leading : tuple of int
+        Index on each leading axis.
+    pixel : PixelSize
+        How large a pixel is.
+    """
+
+    source: ImageSource
+    leading: tuple[int, ...] = ()
+    pixel: PixelSize = PixelSize()
+
+    def read(self, region: Region) -> npt.NDArray[np.generic]:
+        """Return the raw pixels of a region, shape (h, w, C); without alpha.
+
+        Raises
+        ------
+        ImageError
+            If the image can't be read.
+        """
+        source = self.source
+        if source.axes.rgb:
+            return source.read(PlaneRef(self.leading), region)[..., :3]
+        channels = range(source.channels) if source.has_channels else (None,)
+        return np.stack(
+            [source.read(PlaneRef(self.leading, channel), region) for channel in channels], -1
+        )

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.raw_plane import PixelSize
+    from napari_sam3_assistant.core.images import PixelSize
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord
+
 
 _CELL = 256
 """Objects that begin in the same square of so many pixels are read together."""

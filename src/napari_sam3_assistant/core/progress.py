@@ -1,8 +1,10 @@
-"""How long work tells how far it is, and hears that it shall stop."""
+"""How long work reports its progress, estimates the time left, and is cancelled."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,3 +70,73 @@ class NullReporter:
 
     def check(self) -> None:
         """Go on."""
+
+
+Deliver = Callable[[Callable[[], None]], None]
+"""Runs what it is given, at once or later, on the thread that shall have it."""
+
+
+def deliver_inline(call: Callable[[], None]) -> None:
+    """Run it here and now: for headless use."""
+    call()
+
+
+class Pace:
+    """The time that the pieces which are left will take.
+
+    Parameters
+    ----------
+    pieces : int
+        How many pieces take time.
+    clock : callable
+        Returns seconds.
+    """
+
+    def __init__(self, pieces: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pieces = pieces
+        self._clock = clock
+        self._done = 0
+        self._began = 0.0
+
+    def step(self) -> float | None:
+        """Take note that a piece is done; returns the seconds left, None while not known."""
+        self._done += 1
+        if self._done == 1:
+            # The first one pays for what is done once.
+            self._began = self._clock()
+            return None
+        each = (self._clock() - self._began) / (self._done - 1)
+        return each * max(0, self._pieces - self._done)
+
+    def leave_out(self, pieces: int) -> None:
+        """Take note that so many pieces will not be done."""
+        self._pieces -= pieces
+
+
+class Quiet:
+    """A reporter for the parts of a larger work: it hears of a cancel and tells nothing.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        The reporter of the whole.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def report(self, progress: Progress) -> None:
+        """Leave the progress out; raises JobCancelled when the user has stopped the work."""
+        self._reporter.check()
+
+    def check(self) -> None:
+        """Raise JobCancelled when the user has stopped the work."""
+        self._reporter.check()
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, such as ``40 s``, ``12 min`` or ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

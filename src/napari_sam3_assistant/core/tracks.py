@@ -1,4 +1,4 @@
-"""Objects through the frames of a stack: what names them, and what is found."""
+"""Objects through the frames of a stack, and the table of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import numpy as np
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
@@ -178,3 +181,193 @@ class FrameResult:
         goes = np.zeros(int(before.max()) + 1, bool)
         goes[[id_ for id_ in self.tracked if id_ < goes.size]] = True
         return np.where((self.labels != 0) | goes[before], self.labels, before)
+
+
+COLUMNS = (
+    "frame",
+    "object",
+    "area_px",
+    "y_px",
+    "x_px",
+    "position",
+    "y",
+    "x",
+    "area",
+    "position_unit",
+    "unit",
+    "score",
+    "text",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRow:
+    """One object on one frame.
+
+    Parameters
+    ----------
+    frame : int
+        The frame, from 0.
+    object_id : int
+        The object, the same on all frames.
+    area : int
+        Number of pixels.
+    y, x : float
+        Centroid in pixels; the centre of the first pixel is 0.
+    score : float or None
+        Confidence, 0 to 1, where the engine gives one.
+    text : str
+        The phrase that found it; empty for other prompts.
+    """
+
+    frame: int
+    object_id: int
+    area: int
+    y: float
+    x: float
+    score: float | None
+    text: str
+
+    @classmethod
+    def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
+        """Return the row of an object, measured on its cropped mask only."""
+        rows, columns = record.mask.sum(axis=1), record.mask.sum(axis=0)
+        area = int(rows.sum())
+        y = record.region.y0 + float(rows @ np.arange(rows.size)) / area
+        x = record.region.x0 + float(columns @ np.arange(columns.size)) / area
+        return cls(frame, record.id, area, y, x, record.score, record.text)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackScale:
+    """The size of a pixel for a table of tracks.
+
+    Parameters
+    ----------
+    frame, y, x : float
+        Length of a pixel along the axis of the frames, of rows and of columns.
+    frame_unit, unit : str
+        What they count in, such as ``second`` and ``micrometer``; empty where not known.
+    sine : float
+        Sine of the angle between rows and columns: 1 unless the image is sheared.
+    """
+
+    frame: float = 1.0
+    y: float = 1.0
+    x: float = 1.0
+    frame_unit: str = ""
+    unit: str = ""
+    sine: float = 1.0
+
+    @classmethod
+    def of(cls, axes: Axes) -> TrackScale:
+        """Return the size of a pixel along three axes: frames, rows and columns."""
+        frame, y, x = axes
+        return cls(abs(frame.scale), abs(y.scale), abs(x.scale), frame.unit, x.unit)
+
+
+class TrackTable:
+    """The objects of a propagation, taken in frame by frame.
+
+    A frame that comes again replaces the rows of the objects that were looked for, and keeps
+    the others: so the table always says what the labels show.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[int, TrackRow]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows.values()))
+
+    def add(self, result: FrameResult) -> None:
+        """Take the objects of a frame."""
+        frame = self._rows.setdefault(result.frame, {})
+        for id_ in result.tracked:
+            frame.pop(id_, None)
+        for record in result.objects:
+            frame[record.id] = TrackRow.of(result.frame, record)
+
+    def remove(self, object_id: int, frames: Sequence[int] | None = None) -> None:
+        """Forget an object on all frames, or on some."""
+        for frame in self._rows if frames is None else frames:
+            self._rows.get(frame, {}).pop(object_id, None)
+
+    def copy(self) -> TrackTable:
+        """Return a table that later frames do not change."""
+        other = TrackTable()
+        other._rows = {frame: dict(objects) for frame, objects in self._rows.items()}
+        return other
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._rows.clear()
+
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield the rows by frame, and on a frame by object."""
+        for _, objects in sorted(self._rows.items()):
+            for _, row in sorted(objects.items()):
+                yield row
+
+    def cells(self, scale: TrackScale | None = None) -> Iterator[tuple[object, ...]]:
+        """Yield the rows as the cells of ``COLUMNS``.
+
+        Parameters
+        ----------
+        scale : TrackScale, optional
+            The size of a pixel, for ``position`` (that of the frame), ``y``, ``x`` and ``area``;
+            by default 1.
+
+        Yields
+        ------
+        tuple
+            Pixels with four decimals, lengths with seven digits.
+        """
+        size = scale or TrackScale()
+        for row in self.rows():
+            yield (
+                row.frame,
+                row.object_id,
+                row.area,
+                round(row.y, 4),
+                round(row.x, 4),
+                f"{row.frame * size.frame:.7g}",
+                f"{row.y * size.y:.7g}",
+                f"{row.x * size.x:.7g}",
+                f"{row.area * size.y * size.x * size.sine:.7g}",
+                size.frame_unit,
+                size.unit,
+                None if row.score is None else round(row.score, 4),
+                row.text,
+            )
+
+    def tracks(
+        self, leading: Sequence[int] = (0,), axis: int = 0, *, least: int = 1
+    ) -> npt.NDArray[np.float64]:
+        """Return the centroids as napari's Tracks layer takes them, one track an object.
+
+        Parameters
+        ----------
+        leading : sequence of int
+            Index on each axis before y and x; that of the frames' own axis does not matter.
+        axis : int
+            Which of them is that of the frames.
+        least : int
+            Objects that are on fewer frames are left out.
+
+        Returns
+        -------
+        ndarray, shape (N, 1 + D), dtype float64
+            Object id, the position on each leading axis, y, x in pixels; by object, then frame.
+        """
+        by_object: dict[int, list[TrackRow]] = {}
+        for row in self.rows():
+            by_object.setdefault(row.object_id, []).append(row)
+        found = [row for _, own in sorted(by_object.items()) if len(own) >= least for row in own]
+        table = np.empty((len(found), 3 + len(leading)))
+        for column, index in enumerate(leading, 1):
+            table[:, column] = index
+        table[:, 0] = [row.object_id for row in found]
+        table[:, 1 + axis] = [row.frame for row in found]
+        table[:, -2] = [row.y for row in found]
+        table[:, -1] = [row.x for row in found]
+        return table

@@ -1,21 +1,24 @@
-"""What every engine is: the interface, and the card that describes an engine before it is made."""
+"""What every engine is: the interfaces for images and stacks, and the card that describes one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
+    import torch
 
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.tracks import Seed, TrackedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +230,148 @@ class EngineEntry:
         if self.choose_spec is None or model_folder is None:
             return self.spec
         return self.choose_spec(model_folder.expanduser())
+
+
+class VideoTrack(Protocol):
+    """Objects on their way through a stack.
+
+    It stays open: prompts may be added and frames gone through again, until it is closed. It
+    keeps no more than it needs to go on, whatever the length of the stack.
+    """
+
+    def add(self, seed: Seed) -> None:
+        """Take what names an object on a frame; a second time for the same frame replaces it.
+
+        Raises
+        ------
+        PromptError
+            If the engine can't use it.
+        """
+
+    def add_phrase(self, text: str, frame: int) -> None:
+        """Look for all objects of a phrase from a frame on; only where the spec says so."""
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object; an unknown one is no error."""
+
+    def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
+        """Yield what is on each frame.
+
+        An object takes part from its first prompted frame in the direction of the order. When
+        the work is stopped, or the caller stops iterating, what was yielded holds and a new
+        call can go on behind it.
+
+        Parameters
+        ----------
+        order : range
+            The frames one after the other, forward or backward, step 1 or -1.
+        reporter : Reporter
+            Stops the work between frames.
+
+        Raises
+        ------
+        JobCancelled
+            If the user stopped the work.
+        """
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+@runtime_checkable
+class ReusesEncodings(Protocol):
+    """A track that need not encode a prompted frame again that the image heads have encoded."""
+
+    def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
+        """Take a function that returns a frame's encoding, None where there is none.
+
+        It waits for its turn with the engine, so it is not called within one.
+        """
+
+
+class VideoEngine(Protocol):
+    """An image engine that can follow objects, too."""
+
+    def track(
+        self,
+        frames: FrameSource,
+        options: PredictOptions,
+        new_id: Callable[[], int],
+    ) -> VideoTrack:
+        """Begin to follow objects through a stack; nothing is computed yet.
+
+        Parameters
+        ----------
+        frames : FrameSource
+            The frames.
+        options : PredictOptions
+            The choices of the run.
+        new_id : callable
+            Returns the next free id, for objects that appear by themselves.
+        """
+
+
+@runtime_checkable
+class Packable(Protocol):
+    """An encoding that can be moved. Without this, an encoding stays where it was made."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the encoded image in pixels."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, in bytes."""
+
+    def to(self, device: str) -> Self:
+        """Return it on another device; itself where it is there already."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what has to be kept to make it again, by name."""
+
+
+@runtime_checkable
+class Unpacker(Protocol):
+    """An engine whose encodings can be made again from their tensors."""
+
+    @property
+    def encoding_id(self) -> str:
+        """Identity of package, weights and number format; empty while nothing is loaded."""
+
+    def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> Packable:
+        """Return the encoding, on the engine's device.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width of the encoded image in pixels.
+        tensors : mapping
+            What :meth:`Packable.tensors` returned.
+        """
+
+
+def size_of(embedding: object) -> int | None:
+    """Return the memory that an encoding takes, in bytes; None where it does not tell."""
+    size = getattr(embedding, "nbytes", None)
+    return None if size is None else int(size)
+
+
+def encoding_id(engine: str, version: str, weights: Path, number_format: str) -> str:
+    """Return the identity of what makes encodings.
+
+    Weights are told apart by path, size and time: reading 3 GB to tell would take seconds.
+
+    Parameters
+    ----------
+    engine : str
+        Name of the engine.
+    version : str
+        Version of the package that does the work.
+    weights : Path
+        The weights file.
+    number_format : str
+        Such as ``float32``.
+    """
+    about = weights.stat()
+    parts = (engine, version, weights.resolve(), about.st_size, about.st_mtime_ns, number_format)
+    return "|".join(map(str, parts))

@@ -1,19 +1,32 @@
-"""Which device the model runs on, and why."""
+"""Which device the model runs on, and why; and giving its memory back.
+
+Keep Triton's copy of LLVM apart from the one of the OpenGL driver.
+
+Mesa draws with LLVM where there is no GPU driver of its own (software rendering, remote desktops,
+some AMD GPUs), so once napari has drawn, ``libLLVM`` is in memory with its names open to all.
+PyTorch imports Triton where that is installed, as it is with PyTorch for Linux from PyPI. Its
+library has an LLVM of another version inside, whose calls then go to Mesa's: the process ends
+with a segmentation fault. (Seen with triton 3.9 and Mesa's LLVM 15; the same with TensorFlow's:
+https://github.com/tensorflow/tensorflow/issues/124205)
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import re
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines.triton_library import keep_triton_apart
 from napari_sam3_assistant.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
 
 OVERRIDE_VARIABLE = "NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE"
 # Below so much free memory of the GPU the memory of followed objects lies in the computer's.
@@ -307,3 +320,38 @@ def free_cache() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def give_back_memory() -> None:
+    """Let the system have what nobody uses any more, in RAM and on the device.
+
+    To let go of a model is not enough. Its parts refer to each other, so Python frees them when it
+    next looks for such circles. PyTorch keeps what it had on a GPU. And the C library of Linux
+    keeps most of it, too: once a block of up to 32 MB has been freed, blocks of that size no longer
+    come from the system one by one (``M_MMAP_THRESHOLD`` in mallopt(3)). Takes some tenths of a
+    second.
+    """
+    gc.collect()
+    free_cache()
+    if sys.platform == "linux":
+        # Of glibc only; another C library, such as musl, gives back by itself.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def keep_triton_apart() -> None:
+    """Load Triton's library so that it calls its own LLVM, if another one is in memory.
+
+    To be called before PyTorch is imported; later it does nothing.
+    """
+    if not sys.platform.startswith("linux") or "triton" in sys.modules:
+        return
+    if "libLLVM" not in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace"):
+        return
+    spec = find_spec("triton")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        library = Path(folder) / "_C" / "libtriton.so"
+        if library.is_file():
+            # The import of it later finds it in memory, and so with these bindings.
+            ctypes.CDLL(str(library), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)

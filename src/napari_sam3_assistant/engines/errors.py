@@ -24,6 +24,7 @@ from napari_sam3_assistant.errors import (
 if TYPE_CHECKING:
     from types import TracebackType
 
+
 _SMALLER = (
     "Use a smaller region (ROI mode), close other programs that use the GPU, "
     "or choose the device 'cpu'."

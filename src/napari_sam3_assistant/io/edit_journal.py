@@ -22,12 +22,12 @@ from zarr.storage import LocalStore
 
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.atomic import atomic_write
-from napari_sam3_assistant.io.drafts import process_mark, runs
-from napari_sam3_assistant.io.regular_files import open_regular
+from napari_sam3_assistant.io.atomic import atomic_write, process_mark, runs
+from napari_sam3_assistant.io.untrusted import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
 
 NAME = ".sam3-edit"
 _FORMAT = "napari-sam3-assistant edit 1"

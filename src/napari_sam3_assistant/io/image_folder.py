@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.images import files_of_set
 from napari_sam3_assistant.io.sidecar import is_note, read_sidecar
-from napari_sam3_assistant.io.tiff import files_of_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.io.sidecar import Sidecar
+
 
 _TIFF = (".tif", ".tiff")
 _FILES = (*_TIFF, ".png", ".jpg", ".jpeg")

@@ -1,4 +1,4 @@
-"""Writing labels as OME-Zarr: several sizes, the pixel's size, and the names of the axes.
+"""Write labels as OME-Zarr pyramids, whole or as they grow.
 
 OME-Zarr 0.4 in zarr format 2, which every reader of today knows.
 Specification: https://ngff.openmicroscopy.org/0.4
@@ -9,26 +9,31 @@ from __future__ import annotations
 import errno
 import math
 import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import zarr
 
 from napari_sam3_assistant.core.axes import place_note
 from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.atomic import explained, give_name
-from napari_sam3_assistant.io.drafts import draft_folder
-from napari_sam3_assistant.io.label_axes import check_axes, ome_zarr_axes, ome_zarr_names
+from napari_sam3_assistant.io.atomic import draft_folder, explained, give_name
+from napari_sam3_assistant.io.pixel_size import check_axes, ome_zarr_axes, ome_zarr_names
 from napari_sam3_assistant.io.sidecar import without_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
+
+    import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
+
 
 CHUNK = 512
 SMALLEST_LEVEL = 64
@@ -321,3 +326,93 @@ def _describe(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
     if note:
         multiscale["metadata"] = {"description": note}
     group.attrs.update({"multiscales": [multiscale], "image-label": {"version": "0.4"}})
+
+
+class GrowingLabels:
+    """An OME-Zarr image of labels, of which every size is true after each write.
+
+    A viewer shows large labels at the size that fits its window. Were the smaller sizes made at
+    the end, it would have to read all of the largest one to show how far the work is.
+
+    A thread writes while the caller goes on. Reading waits for what is still to be written, and
+    so does leaving the ``with`` block. What went wrong in a write is raised by the next reading,
+    writing or leaving.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; replaced if it exists.
+    axes : tuple of Axis
+        Rows and columns of the plane.
+    called : Path, optional
+        The name that the user knows it by, where it is a draft.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written; raised by any of the methods.
+    """
+
+    def __init__(self, path: Path, axes: Axes, *, called: Path | None = None) -> None:
+        self._called = called or path
+        self._levels: tuple[Any, ...] = create_pyramid(path, axes, called=self._called)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-labels")
+        self._writing: list[Future[Region]] = []
+        self._changed: Region | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.shutdown()
+        if error is None:
+            self._collect()
+
+    def __getitem__(self, key: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
+        """Return the labels of a piece."""
+        wait(self._writing)
+        self._collect()
+        with explained(self._called):
+            piece: npt.NDArray[np.uint32] = self._levels[0][key]
+        return piece
+
+    def __setitem__(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> None:
+        """Write the labels of a piece, which must not be changed afterwards."""
+        self._collect()
+        self._writing.append(self._writer.submit(self._write, key, value))
+
+    def _write(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> Region:
+        """Write a piece, and every second, fourth, ... of its pixels."""
+        rows, columns = key
+        for number, level in enumerate(self._levels):
+            step = 2**number
+            fewer = value[-rows.start % step :: step, -columns.start % step :: step]
+            y, x = -(-rows.start // step), -(-columns.start // step)
+            if fewer.size:
+                level[y : y + fewer.shape[0], x : x + fewer.shape[1]] = fewer
+        return Region(rows.start, columns.start, rows.stop, columns.stop)
+
+    def _collect(self) -> None:
+        """Note what has been written meanwhile."""
+        while self._writing and self._writing[0].done():
+            with explained(self._called):
+                written = self._writing.pop(0).result()
+            self._changed = written if self._changed is None else self._changed.union(written)
+
+    def take_changed(self, patience: float) -> Region | None:
+        """Return a box around all that is written and was not told by an earlier call.
+
+        Parameters
+        ----------
+        patience : float
+            How long to wait for what is being written, in seconds.
+        """
+        wait(self._writing, patience)
+        self._collect()
+        changed, self._changed = self._changed, None
+        return changed

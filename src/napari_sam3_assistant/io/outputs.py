@@ -1,13 +1,18 @@
-"""What is checked of a file before the work is done that shall be written to it."""
+"""Names of output files: free, safe for any system, and apart from the input."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import explained
-from napari_sam3_assistant.io.free_name import free_name, safe_name
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.atomic import explained, is_there
+from napari_sam3_assistant.io.sidecar import is_note, sidecar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
 
 
 def check_output(path: Path, *read: Path, replaces: bool = True) -> None:
@@ -106,3 +111,120 @@ def check_apart(path: Path, *read: Path) -> None:
 def _same_file(one: Path, other: Path) -> bool:
     """Return whether both are one file: a link, or a name that differs in case only."""
     return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
+
+
+_ENDINGS = (".ome.zarr", ".ome.tiff", ".ome.tif", ".zarr", ".tiff", ".tif", ".npy", ".png", ".csv")
+_MOST = 10_000
+
+
+def split_ending(name: str) -> tuple[str, str]:
+    """Return a file name without its ending, and the ending.
+
+    Only endings that we write count, so ``exp1.0_A`` has none and ``exp1.0_A.ome.tif`` has
+    ``.ome.tif``.
+    """
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""
+
+
+def safe_name(text: str) -> str:
+    """Return a text as a part of a file name: other than A-Z a-z 0-9 _ . - become ``_``."""
+    cleaned = re.sub(r"[^\w.\-]", "_", text).strip(". ")
+    return cleaned or "_"
+
+
+def free_name(path: Path, taken: Container[str] = ()) -> Path:
+    """Return the path, or the first of ``name_02``, ``name_03``, ... that is free now.
+
+    Somebody else may take it before it is written: see :func:`save_under_free_name`.
+
+    Parameters
+    ----------
+    path : Path
+        The name that is wanted.
+    taken : container of str
+        Names in the same folder, in lower case, that shall not be used either.
+
+    Raises
+    ------
+    ExportError
+        If there is none.
+    """
+    return next(_free_names(path, taken))
+
+
+def save_under_free_name(path: Path, save: Callable[[Path], object]) -> Path:
+    """Save a file under a path, or the first of ``name_02``, ``name_03``, ... that is free.
+
+    Parameters
+    ----------
+    path : Path
+        The name that is wanted.
+    save : callable
+        Writes the file of a name; raises NameTaken where somebody else has taken it meanwhile.
+
+    Returns
+    -------
+    Path
+        The name that it got.
+
+    Raises
+    ------
+    ExportError
+        If there is none.
+    """
+    names = _free_names(path)
+    while True:
+        name = next(names)
+        try:
+            save(name)
+        except NameTaken:
+            continue
+        return name
+
+
+def _free_names(path: Path, taken: Container[str] = ()) -> Iterator[Path]:
+    stem, ending = split_ending(path.name)
+    for number in range(1, _MOST):
+        name = path.name if number == 1 else f"{stem}_{number:02d}{ending}"
+        candidate = path.with_name(name)
+        if name.lower() not in taken and _is_free(candidate):
+            yield candidate
+    raise ExportError(
+        f"{path} and {_MOST} names like it exist.", "Choose another name or another folder."
+    )
+
+
+def numbered_name(folder: Path, stem: str, ending: str) -> Path:
+    """Return the first of ``stem_01``, ``stem_02``, ... that does not exist in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it shall lie.
+    stem : str
+        The name without number and ending; dots are part of it.
+    ending : str
+        The ending, such as ``.tif``.
+
+    Raises
+    ------
+    ExportError
+        If there is none.
+    """
+    for number in range(1, _MOST):
+        candidate = folder / f"{stem}_{number:02d}{ending}"
+        if _is_free(candidate):
+            return candidate
+    raise ExportError(
+        f"{folder} holds {_MOST} files named {stem}.", "Choose another name or another folder."
+    )
+
+
+def _is_free(path: Path) -> bool:
+    """Return whether nothing has this name, and nobody's file the one of the note beside it."""
+    note = sidecar_of(path)
+    with explained(path):
+        return not is_there(path) and (is_note(note) or not is_there(note))

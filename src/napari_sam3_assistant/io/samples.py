@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+
+if TYPE_CHECKING:
     LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 _SHAPE = (24, 256, 256)

@@ -28,10 +28,16 @@ import numpy as np
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name, is_there
-from napari_sam3_assistant.io.drafts import draft_of, process_mark, runs
-from napari_sam3_assistant.io.growing_labels import GrowingLabels
-from napari_sam3_assistant.io.ome_zarr_labels import check_there
+from napari_sam3_assistant.io.atomic import (
+    atomic_write,
+    draft_of,
+    explained,
+    give_name,
+    is_there,
+    process_mark,
+    runs,
+)
+from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there
 from napari_sam3_assistant.io.sidecar import check_note, without_note, write_sidecar
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.io.sidecar import Sidecar
+
 
 _VERSION = 1
 # What reading a damaged tile file raises.

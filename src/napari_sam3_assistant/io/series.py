@@ -11,6 +11,7 @@ from napari_sam3_assistant.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 _MOST_LISTED = 8
 
 

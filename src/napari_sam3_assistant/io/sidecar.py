@@ -1,10 +1,12 @@
-"""The note beside labels that says what made them, so that they can be made again.
+"""The note beside labels: what made them, as JSON that can be read back.
 
 JSON beside ``cells_mask.tif`` is ``cells_mask.tif.json``.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import platform
@@ -12,30 +14,53 @@ import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.axes import Axis
+import numpy as np
+
+from napari_sam3_assistant.core.axes import Axis, ImageAxes
+from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.options import TileOptions
-from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.errors import ExportError, NameTaken, Sam3AssistantError
-from napari_sam3_assistant.io.atomic import atomic_write, explained, give_name
-from napari_sam3_assistant.io.drafts import draft_of
-from napari_sam3_assistant.io.json_values import flag, listed, named, number, text, whole
-from napari_sam3_assistant.io.prompt_json import (
-    prompts_from_json,
-    prompts_to_json,
-    region_from_json,
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
 )
-from napari_sam3_assistant.io.regular_files import open_regular
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.errors import (
+    CheckpointNotFound,
+    ExportError,
+    ImageError,
+    NameTaken,
+    Sam3AssistantError,
+)
+from napari_sam3_assistant.io.atomic import atomic_write, draft_of, explained, give_name
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.untrusted import (
+    flag,
+    listed,
+    named,
+    number,
+    open_regular,
+    text,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.images import LazyArray
+
 
 FORMAT = "napari-sam3-assistant labels"
 VERSION = 1
@@ -56,7 +81,7 @@ class Sidecar:
     Parameters
     ----------
     channels : tuple of mapping
-        What the model was shown, see :func:`napari_sam3_assistant.io.view_json.view_to_json`.
+        What the model was shown, see :func:`napari_sam3_assistant.io.sidecar.view_to_json`.
     prompts : PromptSet
         Prompts in pixels of the plane.
     threshold : float
@@ -241,7 +266,7 @@ def read_sidecar(path: Path) -> Sidecar:
         found = json.loads(told.decode())
         known = isinstance(found, dict) and found.get("format") == FORMAT
         if known and whole(found["version"]) <= VERSION:
-            return _read(found)
+            return _sidecar_from_json(found)
     except _NOT_OURS as exc:
         raise ExportError(
             f"{path} does not say completely what made the labels ({exc}).",
@@ -258,7 +283,7 @@ def read_sidecar(path: Path) -> Sidecar:
     )
 
 
-def _read(found: Mapping[str, Any]) -> Sidecar:
+def _sidecar_from_json(found: Mapping[str, Any]) -> Sidecar:
     engine = dict(named(found["engine"]))
     model_folder, sha256 = text(engine.pop("model_folder")), text(engine.pop("sha256"))
     used = number(engine.pop("threshold"))
@@ -305,3 +330,336 @@ def _axes_from_json(found: Mapping[str, Any]) -> Axes:
         map(flag, listed(found["aligned"])),
     )
     return tuple(Axis(*values) for values in zip(*columns, strict=True))
+
+
+_MOST_PIXELS = 1 << 29
+"""So many pixels the painted masks of a note may have together: they take a byte each."""
+
+
+def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
+    """Return prompts as values that JSON holds; boxes are ``[y0, x0, y1, x1]``.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        In pixels of the plane.
+    """
+    return {
+        "points": [
+            {
+                "y": point.y,
+                "x": point.x,
+                "positive": point.positive,
+                "object_id": point.object_id,
+            }
+            for point in prompts.points
+        ],
+        "boxes": [
+            {"box": list(prompt.region.box), "object_id": prompt.object_id}
+            for prompt in prompts.boxes
+        ],
+        "exemplars": [
+            {"box": list(prompt.region.box), "positive": prompt.positive}
+            for prompt in prompts.exemplars
+        ],
+        "masks": [
+            {
+                "box": list(prompt.region.box),
+                "bits": _packed(prompt.mask),
+                "object_id": prompt.object_id,
+            }
+            for prompt in prompts.masks
+        ],
+        "text": prompts.text,
+    }
+
+
+def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
+    """Return the prompts that :func:`prompts_to_json` wrote.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, zlib.error
+        If it is no such mapping.
+    """
+    boxes = [named(box) for box in listed(found["boxes"])]
+    masks = [(named(mask), region_from_json(mask["box"])) for mask in listed(found["masks"])]
+    if sum(region.area for _, region in masks) > _MOST_PIXELS:
+        raise ValueError("its painted masks are too large")
+    return PromptSet(
+        points=tuple(
+            PointPrompt(
+                number(point["y"]),
+                number(point["x"]),
+                flag(point["positive"]),
+                _object(point["object_id"]),
+            )
+            for point in map(named, listed(found["points"]))
+        ),
+        boxes=tuple(
+            BoxPrompt(region_from_json(box["box"]), _object(box["object_id"])) for box in boxes
+        ),
+        exemplars=tuple(
+            ExemplarPrompt(region_from_json(example["box"]), flag(example["positive"]))
+            for example in map(named, listed(found["exemplars"]))
+        ),
+        masks=tuple(
+            # Notes of earlier versions do not name the object.
+            MaskPrompt(_unpacked(mask["bits"], region), region, _object(mask.get("object_id")))
+            for mask, region in masks
+        ),
+        text=text(found["text"]),
+    )
+
+
+def region_from_json(box: object) -> Region:
+    """Return a region of ``[y0, x0, y1, x1]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such box, or an empty one.
+    """
+    y0, x0, y1, x1 = (whole(value) for value in listed(box, 4))
+    if not (y0 < y1 and x0 < x1):
+        raise ValueError(f"the box {[y0, x0, y1, x1]} is empty")
+    return Region(y0, x0, y1, x1)
+
+
+def _object(id_: object) -> int | None:
+    return None if id_ is None else whole(id_)
+
+
+def _packed(mask: npt.NDArray[np.bool_]) -> str:
+    """Return the pixels of a mask, eight in a byte, compressed by zlib, in base 64."""
+    return base64.b64encode(zlib.compress(np.packbits(mask).tobytes())).decode("ascii")
+
+
+def _unpacked(bits: object, region: Region) -> npt.NDArray[np.bool_]:
+    """Return the pixels of a mask; no more is unpacked than its region has."""
+    size = -(-region.area // 8)
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(text(bits)), size + 1)
+    if len(unpacked) != size:
+        raise ValueError(f"a painted mask has not the size of its box, {region.shape}")
+    pixels = np.unpackbits(np.frombuffer(unpacked, np.uint8), count=region.area)
+    return pixels.reshape(region.shape).view(bool)
+
+
+def view_to_json(
+    view: ImageView, paths: Mapping[int, Path], folder: Path, series: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the channels of a view as values that JSON holds.
+
+    Parameters
+    ----------
+    view : ImageView
+        What the model was shown.
+    paths : mapping of int to Path
+        The file of each image, by the token of its source; images without a file are missing.
+    folder : Path
+        The folder in which the JSON will lie: paths are also noted as seen from there, so that
+        the images and the labels can be moved together.
+    series : int or None
+        Which image of the file; None where that is not known.
+    """
+    return [
+        {**_channel_to_json(channel, paths.get(channel.source.token), folder), "series": series}
+        for channel in view.channels
+    ]
+
+
+def _channel_to_json(channel: ViewChannel, path: Path | None, folder: Path) -> dict[str, Any]:
+    axes, display = channel.source.axes, channel.display
+    colours = None if display.colormap is None else np.asarray(display.colormap, float).tolist()
+    return {
+        "path": None if path is None else str(path.absolute()),
+        "beside": None if path is None else _relative(path, folder),
+        "shape": list(channel.source.shape),
+        "axes": {
+            "channel": axes.channel,
+            "rgb": axes.rgb,
+            "plane_axes": None if axes.plane_axes is None else list(axes.plane_axes),
+            "reason": axes.reason,
+        },
+        "plane": {"leading": list(channel.plane.leading), "channel": channel.plane.channel},
+        "display": {
+            "contrast": None if display.contrast is None else list(display.contrast),
+            "gamma": display.gamma,
+            "colormap": colours,
+        },
+    }
+
+
+def _relative(path: Path, folder: Path) -> str | None:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return None
+
+
+def view_from_json(
+    channels: Sequence[Mapping[str, Any]], folder: Path, image: Path | None = None
+) -> ImageView:
+    """Return the view that :func:`view_to_json` described; reads the images.
+
+    Parameters
+    ----------
+    channels : sequence of mapping
+        The description.
+    folder : Path
+        The folder in which the JSON lies.
+    image : Path or None
+        A file to take in place of all that are named.
+
+    Raises
+    ------
+    ImageError
+        If an image is gone, has changed its shape, or is named on another computer's share.
+    KeyError, TypeError, ValueError
+        If it is no such description.
+    """
+    sources: dict[Path, ImageSource] = {}
+    made = []
+    for found in channels:
+        path = image or _find(found, folder)
+        if path not in sources:
+            shape = [whole(size) for size in listed(found["shape"])]
+            data = _read_image(path, _whole_or_none(found.get("series")), tuple(shape))
+            if list(data.shape) != shape:
+                raise ImageError(
+                    f"{path} has the shape {tuple(data.shape)}; the labels were made from an image "
+                    f"of shape {tuple(shape)}.",
+                    "Give the image that the labels were made from.",
+                )
+            sources[path] = ImageSource(data, _image_axes_from_json(named(found["axes"]), shape))
+        plane, shown = named(found["plane"]), named(found["display"])
+        contrast, colours = shown["contrast"], shown["colormap"]
+        made.append(
+            ViewChannel(
+                sources[path],
+                PlaneRef(
+                    tuple(map(whole, listed(plane["leading"]))), _whole_or_none(plane["channel"])
+                ),
+                Display(
+                    None if contrast is None else _range(contrast),
+                    number(shown["gamma"]),
+                    None if colours is None else _colours(colours),
+                ),
+            )
+        )
+    return ImageView(tuple(made))
+
+
+def _read_image(path: Path, series: int | None, shape: tuple[int, ...]) -> LazyArray:
+    """Return an image of a file: the one that was named, or else the one of that shape."""
+    loaded = read_image(path, series)
+    if series is None and loaded.data.shape != shape:
+        # napari's own readers take the first image of a file.
+        alike = [number for number, one in enumerate(loaded.choices) if one.shape == shape]
+        loaded = read_image(path, alike[0]) if alike else loaded
+    return loaded.data
+
+
+def _image_axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:
+    """Return the axes of an image; ValueError where they don't fit its shape."""
+    channel, plane_axes = _whole_or_none(found["channel"]), found["plane_axes"]
+    axes = ImageAxes(
+        len(shape),
+        channel,
+        flag(found["rgb"]),
+        text(found["reason"]),
+        None if plane_axes is None else _pair(plane_axes),
+    )
+    fits = len(shape) >= 2 + (channel is not None)
+    if fits:
+        taken = [axes.y, axes.x, *([] if channel is None else [channel])]
+        fits = len(set(taken)) == len(taken) and set(taken) <= set(range(len(shape)))
+        fits = fits and (not axes.rgb or (channel == len(shape) - 1 and shape[-1] in (3, 4)))
+    if not fits:
+        raise ValueError("its axes don't fit its shape")
+    return axes
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else whole(value)
+
+
+def _pair(value: object) -> tuple[int, int]:
+    first, second = map(whole, listed(value, 2))
+    return first, second
+
+
+def _range(value: object) -> tuple[float, float]:
+    low, high = map(number, listed(value, 2))
+    return low, high
+
+
+def _colours(value: object) -> npt.NDArray[np.float64]:
+    return np.array([[number(part) for part in listed(colour, 3)] for colour in listed(value)])
+
+
+def _find(found: Mapping[str, Any], folder: Path) -> Path:
+    told = [text(found[key]) for key in ("path", "beside") if found[key]]
+    if not told:
+        raise ImageError(
+            "The labels were made from an image that has no file.",
+            "Save the image, and give its path.",
+        )
+    paths = [folder / one for one in told if not is_on_a_share(one, folder)]
+    for path in paths:
+        if os.path.exists(path):
+            return path
+    if not paths:
+        raise ImageError(
+            f"The note names the image {told[0]} on another computer, which is not opened unasked.",
+            "If you trust it, give the image by its path.",
+        )
+    raise ImageError(f"The image {paths[0]} is gone.", "Give the image by its new path.")
+
+
+def is_on_a_share(path: str, folder: Path) -> bool:
+    """Return whether a path that a note names leads to another computer than its own.
+
+    Windows logs on to each computer that a path names with two slashes in front, and shows it who
+    asks: a stranger's note must not make it do so.
+
+    Parameters
+    ----------
+    path : str
+        What the note says.
+    folder : Path
+        The folder in which it lies.
+    """
+    if len(path) < 2 or path[:2].strip("/\\"):
+        return False
+    share, own = PureWindowsPath(path).drive, PureWindowsPath(folder.absolute()).drive
+    return not share or share.casefold() != own.casefold()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file; it is read again only if it has changed.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any size; 3.4 GB take some seconds.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If it can't be read.
+    """
+    try:
+        found = path.stat()
+        return _sha256(str(path), found.st_size, found.st_mtime_ns)
+    except OSError as exc:
+        raise CheckpointNotFound(
+            f"The weights {path} can't be read: {exc.strerror or exc}.", "Choose the model folder."
+        ) from exc
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: str, size: int, changed: int) -> str:
+    del size, changed  # they tell one state of the file from another
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

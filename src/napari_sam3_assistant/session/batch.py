@@ -7,22 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.core.tasks import prompt_kind
+from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.messages import counted
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
-from napari_sam3_assistant.session.recipes import recipe_of
-from napari_sam3_assistant.session.wording import counted
+from napari_sam3_assistant.session.runs import recipe_of
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.engine_in_use import EngineInUse
-    from napari_sam3_assistant.session.local import LocalInference
+    from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.runs import LocalInference
     from napari_sam3_assistant.session.scene import Scene, Shot
     from napari_sam3_assistant.workflows.batch import BatchResult
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
-from napari_sam3_assistant.core.phrase_list import parse_phrases
-from napari_sam3_assistant.core.tasks import Task, Tool
+from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
+from napari_sam3_assistant.core.prompts import Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.io.outputs import typed_folder
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.axes import ImageAxes
+    from napari_sam3_assistant.core.images import LazyArray, PlaneRef
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.jobs.job import JobProgress
-    from napari_sam3_assistant.session.choices import FrameAxis, ImageChoice, LayerChoice
-    from napari_sam3_assistant.session.disk.stored import StoredLabels
-    from napari_sam3_assistant.session.soft_masks import SoftImage
-    from napari_sam3_assistant.session.stacks.values import FrameObject, FramePlace, StackTarget
-    from napari_sam3_assistant.workflows.recipe import Recipe
+    from napari_sam3_assistant.jobs import JobProgress
+    from napari_sam3_assistant.workflows.batch import FolderSeries
+    from napari_sam3_assistant.workflows.provenance import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,3 +416,298 @@ class SessionModel:
         """Have these results on show, the latest last. Told when all of them are set."""
         with self.events.beside.paused(), self.events.preview.paused():
             self.beside, self.preview = previews[:-1], previews[-1] if previews else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftImage:
+    """The soft masks of a result, as one picture.
+
+    Parameters
+    ----------
+    preview : Preview
+        The result.
+    pixels : ndarray, shape (h, w), dtype float32
+        The highest probability of its objects at each pixel of its region, 0 to 1.
+    """
+
+    preview: Preview
+    pixels: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """An image that can be chosen.
+
+    Parameters
+    ----------
+    key : str
+        Its identity; survives renaming.
+    name : str
+        Its name for the user.
+    summary : str
+        Its size and how its axes are read, for the user.
+    shape : tuple of int
+        Height and width of the plane on show; 0 where there is none.
+    note : str
+        Which plane is segmented, where the view shows more than one; empty where it is plain.
+    why_not : str
+        Why no plane of it can be segmented now, and what to do; empty if one can.
+    """
+
+    key: str
+    name: str
+    summary: str
+    shape: tuple[int, int] = (0, 0)
+    note: str = ""
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChoice:
+    """A layer that prompts can be taken from.
+
+    Parameters
+    ----------
+    key : str
+        Its identity; survives renaming.
+    name : str
+        Its name for the user.
+    tool : Tool
+        What its type is for: points, boxes or a mask.
+    """
+
+    key: str
+    name: str
+    tool: Tool
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAxis:
+    """An axis of an image that objects can be followed along.
+
+    Parameters
+    ----------
+    number : int
+        Number of the array's axis.
+    name : str
+        Its label, or its number, for the user.
+    length : int
+        How many frames there are.
+    """
+
+    number: int
+    name: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StackTarget:
+    """Where the results of a propagation belong.
+
+    Parameters
+    ----------
+    target : Target
+        The image, and the plane on show when it began: the other leading axes stay there.
+    axis : int
+        Number of the array's axis that the frames lie along.
+    """
+
+    target: Target
+    axis: int
+
+    def at(self, frame: int) -> Target:
+        """Return the place of one frame."""
+        plane = self.target.plane
+        leading = list(plane.leading)
+        leading[self.target.axes.leading.index(self.axis)] = frame
+        return replace(self.target, plane=replace(plane, leading=tuple(leading)))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameObject:
+    """One object on one frame, without its mask: that is in the labels.
+
+    Parameters
+    ----------
+    id : int
+        The object, the same on all frames.
+    region : Region
+        Its bounding box in the plane.
+    area : int
+        Number of pixels.
+    score : float or None
+        Confidence, 0 to 1, where the engine gives one.
+    text : str
+        The phrase that found it; empty for other prompts.
+    """
+
+    id: int
+    region: Region
+    area: int
+    score: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """One frame of a propagation.
+
+    Parameters
+    ----------
+    target : Target
+        The image and the plane.
+    """
+
+    target: Target
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The image, and no label: there is one propagation an image."""
+        return (self.target.image, "")
+
+
+LARGEST = -1
+"""The series that stands for the largest image of each file."""
+
+REMEMBERED_ON_DISK = (
+    "scan_folder",
+    "scan_tile",
+    "scan_overlap",
+    "folder_source",
+    "folder_output",
+    "folder_pattern",
+    "folder_format",
+    "folder_skips",
+    "folder_series",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedScan:
+    """A scan that was stopped and can go on.
+
+    Parameters
+    ----------
+    choices : tuple
+        What was scanned and how, see :attr:`.scanning.Scanning.choices`.
+    done, total : int
+        Tiles.
+    """
+
+    choices: tuple[object, ...]
+    done: int
+    total: int
+
+
+@dataclass
+class DiskModel:
+    """The state of scans, of merged regions and of folder batches.
+
+    Every field tells its changes by ``events.<field>``.
+
+    Parameters
+    ----------
+    scan_folder : str
+        Where scans and merged regions are written; empty for the folder that is proposed.
+    scan_tile : int
+        Side of a tile in pixels.
+    scan_overlap : int
+        What two tiles have in common, in percent of a tile's side.
+    stopped_scan : StoppedScan or None
+        The scan that was stopped last.
+    folder_source : str
+        Folder of the images of a folder batch; empty for none yet.
+    folder_output : str
+        Folder of its labels; empty for none yet.
+    folder_pattern : str
+        Which files, as ``*.tif``.
+    folder_format : str
+        Ending of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
+    folder_skips : bool
+        Whether images that are finished are left out.
+    folder_series : int
+        Which image of files that hold several, from 0; ``LARGEST`` for the largest.
+    folder_series_found : FolderSeries or None
+        What the first files of the folder hold; None while that is not known.
+    folder_done : str
+        Folder of the labels of the batch that ran last; empty for none.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    scan_folder: str = ""
+    scan_tile: int = 1024
+    scan_overlap: int = 15
+    stopped_scan: StoppedScan | None = None
+    folder_source: str = ""
+    folder_output: str = ""
+    folder_pattern: str = "*"
+    folder_format: str = ".tif"
+    folder_skips: bool = True
+    folder_series: int = LARGEST
+    folder_series_found: FolderSeries | None = None
+    folder_done: str = ""
+
+    def tiles(self) -> TileOptions:
+        """Return how a scan cuts the plane.
+
+        Raises
+        ------
+        PromptError
+            If the choices can't be used.
+        """
+        return TileOptions(self.scan_tile, self.scan_overlap / 100)
+
+
+DEFAULT_FOLDER = "napari-sam3-labels"
+
+
+class StoredKind(StrEnum):
+    """What wrote labels to a file."""
+
+    SCAN = "scan"
+    MERGED = "merged"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredLabels:
+    """Labels of one plane in a file.
+
+    Parameters
+    ----------
+    kind : StoredKind
+        What wrote them.
+    target : Target
+        The image and the plane.
+    path : Path
+        The zarr folder; while a scan goes on, the name that it will have.
+    levels : tuple of array-like, shapes (h, w), (h/2, w/2), ...
+        The labels in all their sizes, the largest first; read when they are indexed.
+    features : mapping
+        One row an object, for the layer's table.
+    complete : bool
+        Whether nothing writes to the file any more, so that the user may.
+    """
+
+    kind: StoredKind
+    target: Target
+    path: Path
+    levels: tuple[LazyArray, ...]
+    features: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    complete: bool = True
+
+    @property
+    def label(self) -> str:
+        """What tells them from other labels of the image."""
+        return self.path.name.removesuffix(".zarr")
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The place of their layer, see :attr:`.model.Preview.slot`."""
+        return (self.target.image, self.label)
+
+
+def folder_for(model: SessionModel, disk: DiskModel) -> Path:
+    """Return the folder that labels go to: the chosen one, or the one that is proposed."""
+    chosen = disk.scan_folder.strip() or model.output_folder.strip()
+    return typed_folder(chosen) if chosen else Path.home() / DEFAULT_FOLDER

@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.engines.device import override_enabled
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
-from napari_sam3_assistant.jobs.job import Job, JobState
-from napari_sam3_assistant.jobs.runner import JobRunner
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.workflows.check_folder import check_folder, validate_folder
-from napari_sam3_assistant.workflows.find_devices import find_devices
-from napari_sam3_assistant.workflows.get_weights import WeightsRequest, get_weights
+from napari_sam3_assistant.workflows.model_setup import (
+    WeightsRequest,
+    check_folder,
+    find_devices,
+    get_weights,
+    validate_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.engines.checkpoints import EngineChoice
-    from napari_sam3_assistant.jobs.job import JobProgress
+    from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.workflows.check_folder import FolderCheck
-    from napari_sam3_assistant.workflows.find_devices import FoundDevices
+    from napari_sam3_assistant.workflows.model_setup import FolderCheck, FoundDevices
+
 
 _DEVICE_FIELDS = ("engine", "model_folder", "device")
 

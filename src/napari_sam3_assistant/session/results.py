@@ -1,29 +1,40 @@
-"""The results table: one row an object of what is on show."""
+"""The results table, its measurements and the soft masks."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.results import gives_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, after_edit
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.jobs.job import Job
-from napari_sam3_assistant.session.measured_columns import channels_of, texts, titles
-from napari_sam3_assistant.session.model import Level, Message, ResultRow
-from napari_sam3_assistant.session.stacks.frame_rows import FrameRows
-from napari_sam3_assistant.session.wording import counted
-from napari_sam3_assistant.workflows.export import export_table
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.messages import channels_of, counted, features, texts, titles
+from napari_sam3_assistant.session.model import (
+    FrameObject,
+    FramePlace,
+    Level,
+    Message,
+    ResultRow,
+    SoftImage,
+    StoredLabels,
+)
+from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
+from napari_sam3_assistant.workflows.save import export_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.masks.edits import Changes
-    from napari_sam3_assistant.core.measurements import Measurement
+    from napari_sam3_assistant.core.measurements import Measurable, Measurement
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.tracks import FrameResult
-    from napari_sam3_assistant.session.disk.stored import StoredLabels
-    from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.stacks.values import StackTarget
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget
+    from napari_sam3_assistant.session.scene import Scene
+
 
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 
@@ -227,3 +238,224 @@ class Results:
 
 def _in_one_line(cell: str) -> str:
     return " ".join(cell.split())
+
+
+_PAUSE_S = 0.3
+"""The table takes new rows so often: with each of many frames would slow them down."""
+
+
+class FrameRows:
+    """One row a frame and object, in the order in which frames came first."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[ResultRow, ...]] = {}
+        self._listed = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to list the rows again."""
+        return time.monotonic() - self._listed >= _PAUSE_S
+
+    def add(self, stack: StackTarget, result: FrameResult) -> None:
+        """Take a frame; the objects that were not looked for stay.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What the frame is of.
+        result : FrameResult
+            What is on it.
+        """
+        place = FramePlace(stack.at(result.frame))
+        kept = [
+            row for row in self._rows.get(result.frame, ()) if row.record.id not in result.tracked
+        ]
+        found = [
+            ResultRow(
+                place,
+                FrameObject(record.id, record.region, record.area, record.score, record.text),
+            )
+            for record in result.objects
+        ]
+        self._rows[result.frame] = tuple(sorted(kept + found, key=lambda row: row.record.id))
+
+    def rows(self) -> tuple[ResultRow, ...]:
+        """Return all rows, which counts as listing them."""
+        self._listed = time.monotonic()
+        return tuple(itertools.chain.from_iterable(self._rows.values()))
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object."""
+        for frame, rows in self._rows.items():
+            self._rows[frame] = tuple(row for row in rows if row.record.id != object_id)
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._rows.clear()
+        self._listed = 0.0
+
+
+class Measuring:
+    """The verb that measures. Called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    scene : Scene
+        Where images and results live.
+    start : callable
+        Starts a job in the place of a run.
+    results : Results
+        The results table.
+    """
+
+    def __init__(
+        self, model: SessionModel, scene: Scene, start: Callable[[Job], Job], results: Results
+    ) -> None:
+        self._model = model
+        self._results = results
+        self._scene = scene
+        self._start = start
+
+    def measure(self) -> Job:
+        """Measure every object of the results table, into the table and the layers' features.
+
+        Raises
+        ------
+        PromptError
+            If there are no results.
+        ImageError
+            If an image is gone.
+        """
+        why_not = why_not_measure(self._model)
+        if why_not:
+            raise PromptError(why_not, "Press Run Preview first.")
+        found: dict[Preview | StoredLabels, list[Measurable]] = {}
+        for row in self._model.results:
+            # Of a propagation only the labels are kept.
+            if not isinstance(row.record, FrameObject) and not isinstance(row.preview, FramePlace):
+                found.setdefault(row.preview, []).append(row.record)
+        requests = [
+            MeasureRequest(
+                self._scene.raw_plane(preview),
+                tuple(objects),
+                preview.levels[0] if isinstance(preview, StoredLabels) else None,
+            )
+            for preview, objects in found.items()
+        ]
+        waiting = iter(found.items())
+        job = Job("Measuring", lambda reporter: measure(requests, reporter))
+        job.yielded.connect(lambda answer: self._show(*next(waiting), answer))
+
+        def end(state: JobState) -> None:
+            if state is JobState.DONE:
+                count = sum(map(len, found.values()))
+                said = f"Measured {counted(count, 'object')}."
+                self._model.message = Message(said, Level.SUCCESS)
+
+        job.finished.connect(end)
+        return self._start(job)
+
+    def _show(
+        self,
+        preview: Preview | StoredLabels,
+        objects: list[Measurable],
+        answers: tuple[Measurement | None, ...],
+    ) -> None:
+        # Of what the user has erased meanwhile there is nothing to tell.
+        told = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
+        measured = {id(record): answer for record, answer in told if answer is not None}
+        self._results.measured(measured)
+        self._scene.add_features(
+            preview, [record.id for record, _ in told], features(measured.values())
+        )
+
+
+def why_not_measure(model: SessionModel) -> str:
+    """Return why nothing can be measured now; empty if something can."""
+    if not model.results:
+        return "There are no results yet."
+    if all(isinstance(row.preview, FramePlace) for row in model.results):
+        return "Objects of a propagation are not measured."
+    return ""
+
+
+class SoftMasks:
+    """Keeps ``soft_images`` of the model what the user wants to see of the results on show.
+
+    It has a worker of its own, so that a run waits for no picture.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+    """
+
+    def __init__(self, model: SessionModel, deliver: Deliver) -> None:
+        self._model = model
+        self._runner = JobRunner(deliver)
+        self._job: Job | None = None
+        for field in ("soft_masks", "preview", "beside"):
+            getattr(model.events, field).connect(self._follow, max_args=0)
+
+    def close(self) -> None:
+        """Stop the work."""
+        self._runner.close()
+
+    def _follow(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        wanted = self._wanted()
+        ready = tuple(image for image in self._model.soft_images if image.preview in wanted)
+        self._model.soft_images = ready
+        there = {image.preview for image in ready}
+        missing = [preview for preview in wanted if preview not in there]
+        if missing:
+            self._start(missing)
+
+    def _wanted(self) -> list[Preview]:
+        """Return the results whose soft masks the user wants to see, the latest first."""
+        if not self._model.soft_masks:
+            return []
+        previews = reversed(self._model.previews)
+        return [one for one in previews if gives_soft_masks(one.segmentation.objects)]
+
+    def _start(self, previews: list[Preview]) -> None:
+        def work(reporter: Reporter) -> Iterator[SoftImage]:
+            for preview in previews:
+                found = preview.segmentation
+                pixels = max_probability(found.objects, found.region, reporter.check)
+                yield SoftImage(preview, pixels)
+
+        def show(image: SoftImage) -> None:
+            self._model.soft_images = (*self._model.soft_images, image)
+
+        def end(state: JobState) -> None:
+            if state is JobState.FAILED:
+                self._model.soft_masks = False
+                self._model.message = Message(str(job.error), Level.ERROR)
+
+        self._job = job = Job("Showing soft masks", work)
+        job.yielded.connect(show)
+        job.finished.connect(end)
+        self._runner.start(job)
+
+
+def why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
+    """Return why there are no soft masks to show, and what to do; empty if there can be.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The session's state.
+    spec : EngineSpec
+        The chosen engine's card.
+    """
+    given = any(gives_soft_masks(preview.segmentation.objects) for preview in model.previews)
+    if given or spec.soft_masks:
+        return ""
+    return f"{spec.title} gives no soft masks. Choose a SAM 3 engine."

@@ -1,4 +1,4 @@
-"""Keeping results: as layers and as files."""
+"""Keep results: as layers and as files."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.masks.formats import format_of, lost_place, not_held
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.masks.objects import format_of, lost_place, not_held
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.io.free_name import free_name, numbered_name, safe_name, split_ending
-from napari_sam3_assistant.io.outputs import proposed, typed_folder
-from napari_sam3_assistant.jobs.job import Job, JobState
+from napari_sam3_assistant.io.outputs import (
+    free_name,
+    numbered_name,
+    proposed,
+    safe_name,
+    split_ending,
+    typed_folder,
+)
+from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.session.stacks.saving import copying, request_for
-from napari_sam3_assistant.workflows.export import export_labels
-from napari_sam3_assistant.workflows.recipe import described
-from napari_sam3_assistant.workflows.save import SaveRequest, save_results
-from napari_sam3_assistant.workflows.save_stack import save_stack
+from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
+from napari_sam3_assistant.workflows.save import (
+    SaveRequest,
+    StackSaveRequest,
+    check_stack_format,
+    export_labels,
+    save_results,
+    save_stack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.session.model import Preview, SessionModel, Target
-    from napari_sam3_assistant.session.scene import Scene
-    from napari_sam3_assistant.session.stacks.propagation import Propagation
-    from napari_sam3_assistant.session.stacks.values import StackTarget
-    from napari_sam3_assistant.workflows.save_stack import StackSaveRequest
+    from napari_sam3_assistant.core.tracks import TrackTable
+    from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget, Target
+    from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.scene import Scene, StackCopy, StackPixels
+    from napari_sam3_assistant.workflows.provenance import StackRecipe
 
 
 LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
@@ -304,6 +315,56 @@ class SaveAndClean:
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
-        objects = tuple(map(described, preview.segmentation.objects))
+        objects = tuple(map(object_entry, preview.segmentation.objects))
         recipe = None if preview.recipe is None else replace(preview.recipe, axes=pixels.axes)
         return SaveRequest(pixels.labels, path, pixels.axes, recipe, objects)
+
+
+def copying(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
+    """Copy propagated labels frame by frame, and yield the copy when it is whole.
+
+    Parameters
+    ----------
+    copy : StackCopy
+        The copy.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    """
+    for done, frame in enumerate(copy.frames):
+        reporter.report(Progress(done, len(copy.frames), f"Copying frame {frame}"))
+        copy.copy(frame)
+    yield copy
+
+
+def request_for(
+    pixels: StackPixels, path: Path, recipe: StackRecipe | None, table: TrackTable
+) -> StackSaveRequest:
+    """Return what is to be saved.
+
+    Parameters
+    ----------
+    pixels : StackPixels
+        The labels.
+    path : Path
+        The file.
+    recipe : StackRecipe or None
+        What made them; None for no note beside the file.
+    table : TrackTable
+        The objects by frame.
+
+    Raises
+    ------
+    ExportError
+        If the format holds no stack.
+    """
+    check_stack_format(path)
+    return StackSaveRequest(
+        pixels.shape,
+        pixels.read,
+        pixels.labels,
+        path,
+        pixels.axes,
+        None if recipe is None else recipe.recipe(pixels.axes),
+        track_entries(table),
+        {} if recipe is None else recipe.extra(),
+    )

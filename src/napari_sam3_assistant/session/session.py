@@ -7,46 +7,34 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.ahead import Ahead
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.batch import Batch
-from napari_sam3_assistant.session.chime import Chime
-from napari_sam3_assistant.session.disk.folder_batch import FolderBatch
-from napari_sam3_assistant.session.disk.merging import Merging
-from napari_sam3_assistant.session.disk.model import REMEMBERED_ON_DISK, DiskModel
-from napari_sam3_assistant.session.disk.scanning import Scanning
-from napari_sam3_assistant.session.disk.series_choice import SeriesChoice
-from napari_sam3_assistant.session.engine_in_use import EngineInUse
-from napari_sam3_assistant.session.loading import ModelLoading
-from napari_sam3_assistant.session.local import LocalInference
-from napari_sam3_assistant.session.measuring import Measuring
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.engine import Ahead, EngineInUse, ModelLoading
+from napari_sam3_assistant.session.jobs import Chime, Running
+from napari_sam3_assistant.session.messages import accepted_line
+from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
-from napari_sam3_assistant.session.refine import seed_of
-from napari_sam3_assistant.session.results import Results
-from napari_sam3_assistant.session.running import Running
+from napari_sam3_assistant.session.propagation import Propagation, TrackTables
+from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
+from napari_sam3_assistant.session.runs import LocalInference, SingleRun
 from napari_sam3_assistant.session.saving import SaveAndClean, Saving
+from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
-from napari_sam3_assistant.session.single import SingleRun
-from napari_sam3_assistant.session.soft_masks import SoftMasks
-from napari_sam3_assistant.session.stacks.propagation import Propagation
-from napari_sam3_assistant.session.stacks.track_tables import TrackTables
-from napari_sam3_assistant.session.step import Step
-from napari_sam3_assistant.session.undo import Undo
-from napari_sam3_assistant.session.wording import accepted_line
+from napari_sam3_assistant.session.undo import Step, Undo, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_sam3_assistant.core.delivery import Deliver
+    from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.jobs.job import Job
+    from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.scene import Accepted, Scene
     from napari_sam3_assistant.session.settings import SettingsStore
+
 
 _NOT_PUT_BACK = (
     "The layer of the accepted labels was deleted, so these objects are not in it again. Press "

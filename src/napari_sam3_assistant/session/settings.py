@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.disk.model import DiskModel
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+
 
 REMEMBERED = (
     "task",

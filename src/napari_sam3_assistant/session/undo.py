@@ -1,21 +1,25 @@
-"""Taking steps back: a prompt, a run, an acceptance."""
+"""Take steps back and make them again: a prompt, a run, an acceptance."""
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from napari_sam3_assistant.session.history import History
-from napari_sam3_assistant.session.refine import reseeded
-from napari_sam3_assistant.session.step import Step
+from napari_sam3_assistant.core.prompts import MaskPrompt
+from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.session.model import Preview, SessionModel, Target
+    from napari_sam3_assistant.session.scene import Accepted, Scene, Shot
+
 
 _MOST_BYTES = 1 << 30
 
@@ -173,3 +177,180 @@ def bytes_held(part: object) -> int:
         elif is_dataclass(one):
             waiting += (getattr(one, field.name) for field in fields(one))
     return sum(found.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seed:
+    """The object that clicks refine, and those beside it.
+
+    Parameters
+    ----------
+    target : Target
+        The image and the plane.
+    record : ObjectRecord
+        The object as it was when the refining began.
+    others : tuple of ObjectRecord
+        The other objects of the preview.
+    region : Region
+        The part of the plane that the preview covers.
+    label : str
+        What tells the preview from others of its image.
+    """
+
+    target: Target
+    record: ObjectRecord
+    others: tuple[ObjectRecord, ...]
+    region: Region
+    label: str = ""
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The place of the preview, see :attr:`.model.Preview.slot`."""
+        return (self.target.image, self.label)
+
+    def fits(self, shot: Shot) -> bool:
+        """Return whether a run refines it: by clicks, the latest in its part of its plane."""
+        points = shot.prompts.points
+        return (
+            shot.target == self.target
+            and bool(points)
+            and self.region.holds(points[-1].y, points[-1].x)
+        )
+
+    def add_to(self, prompts: PromptSet) -> PromptSet:
+        """Return the clicks with the object's mask as the start."""
+        return replace(prompts, masks=(MaskPrompt(self.record.mask, self.record.region),))
+
+    def put_back(self, refined: Segmentation) -> Segmentation:
+        """Return the preview with the refined object in place of the old one.
+
+        Parameters
+        ----------
+        refined : Segmentation
+            What the clicks gave: one object in the part that the preview covers.
+        """
+        old = self.record
+        found = [replace(new, id=old.id, text=old.text) for new in refined.objects[:1]]
+        objects = tuple(sorted((*self.others, *found), key=lambda record: record.id))
+        labels = paint_labels(objects, self.region)
+        return replace(refined, objects=objects, labels=labels, region=self.region)
+
+
+def reseeded(seed: Seed, preview: Preview) -> Seed | None:
+    """Return a seed for going on from a preview that the user has changed; None without it."""
+    there = any(record.id == seed.record.id for record in preview.segmentation.objects)
+    return seed_of(preview, seed.record.id) if there else None
+
+
+def seed_of(preview: Preview, object_id: int) -> Seed:
+    """Return the seed for refining one object of a preview.
+
+    Raises
+    ------
+    PromptError
+        If the preview has no such object.
+    """
+    objects = preview.segmentation.objects
+    chosen = [record for record in objects if record.id == object_id]
+    if not chosen:
+        raise PromptError(
+            f"The preview has no object {object_id}.", "Click on one of the previewed objects."
+        )
+    others = tuple(record for record in objects if record.id != object_id)
+    region = preview.segmentation.region
+    return Seed(preview.target, chosen[0], others, region, preview.label)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A state that undo goes back to.
+
+    Parameters
+    ----------
+    prompts : object
+        All prompts, as the scene gives them.
+    previews : tuple of Preview
+        The results on show, the latest last.
+    accepted : tuple of Accepted
+        What has been accepted so far.
+    seed : Seed or None
+        The object that clicks refine.
+    """
+
+    prompts: object
+    previews: tuple[Preview, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    seed: Seed | None = None
+
+
+T = TypeVar("T")
+
+_LEAST = 5
+"""So many states are kept however much room they take."""
+
+
+class History(Generic[T]):
+    """States in the order in which they came, with a place among them.
+
+    Parameters
+    ----------
+    first : T
+        The state to begin with.
+    limit : int
+        How many states are kept; the oldest are dropped.
+    fits : callable, optional
+        Returns whether there is room for states; if not, the oldest are dropped.
+    """
+
+    def __init__(
+        self, first: T, limit: int = 100, fits: Callable[[Sequence[T]], bool] = lambda _: True
+    ) -> None:
+        self._states = [first]
+        self._at = 0
+        self._limit = limit
+        self._fits = fits
+
+    @property
+    def current(self) -> T:
+        """The state that holds now."""
+        return self._states[self._at]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier state."""
+        return self._at > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a later state."""
+        return self._at + 1 < len(self._states)
+
+    def push(self, state: T) -> None:
+        """Go on to a new state; what had been taken back is gone."""
+        self._states = [*self._states[: self._at + 1], state][-self._limit :]
+        self._at = len(self._states) - 1
+        self._shrink()
+
+    def amend(self, state: T) -> None:
+        """Put another state in place of the one that holds now."""
+        self._states[self._at] = state
+        self._shrink()
+
+    def change(self, change: Callable[[T], T]) -> None:
+        """Put another state in place of each."""
+        self._states = [change(state) for state in self._states]
+
+    def undo(self) -> T:
+        """Go back one state and return it; at the first one, stay."""
+        self._at = max(0, self._at - 1)
+        return self.current
+
+    def redo(self) -> T:
+        """Go on to the state that was taken back and return it; at the last one, stay."""
+        self._at = min(len(self._states) - 1, self._at + 1)
+        return self.current
+
+    def _shrink(self) -> None:
+        while self._at >= _LEAST and not self._fits(self._states):
+            del self._states[0]
+            self._at -= 1

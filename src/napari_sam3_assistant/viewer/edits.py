@@ -1,13 +1,19 @@
-"""News of labels whose pixels were changed, for all who work on the same viewer."""
+"""Labels whose pixels were changed: news for all, and strokes as edits that can be taken back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from psygnal import Signal
 
+from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
     from napari.components import ViewerModel
 
 
@@ -41,3 +47,68 @@ def edits_in(viewer: ViewerModel) -> Edits:
         The viewer itself.
     """
     return _KNOWN.setdefault(viewer, Edits())
+
+
+_MASKED = 4  # fields of an atom of napari 0.8 and later: slices, mask, old values, new value
+
+
+def edit_of_strokes(strokes: Sequence[Any], labels: Any) -> LabelEdit:  # noqa: ANN401
+    """Return the edit that napari's ``paint`` event tells of.
+
+    Parameters
+    ----------
+    strokes : sequence
+        The event's value, the first stroke first. Each one holds the changed pixels' indices,
+        their old values and the new value or values; of newer versions of napari slices, a mask
+        in them or None, the old values and the new one.
+    labels : array-like of int
+        The layer's array.
+    """
+    shape, dtype = tuple(int(size) for size in labels.shape), np.dtype(labels.dtype)
+    parts = [_pixels(stroke, shape, dtype) for stroke in strokes]
+    if not parts:
+        return _edit(shape, dtype, np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype))
+    where, before, after = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # A pixel that was painted twice: the first stroke knows what it was, the last what it is.
+    pixels, first = np.unique(where, return_index=True)
+    last = where.size - 1 - np.unique(where[::-1], return_index=True)[1]
+    return _edit(shape, dtype, pixels, before[first], after[last])
+
+
+def _pixels(
+    stroke: Any,  # noqa: ANN401
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> tuple[npt.NDArray[Any], ...]:
+    if len(stroke) == _MASKED:
+        slices, mask, before, after = stroke
+        sides = [np.arange(*side.indices(size)) for side, size in zip(slices, shape, strict=True)]
+        grid = np.ravel_multi_index(np.ix_(*sides), shape)
+        where = grid.reshape(-1) if mask is None else grid[np.asarray(mask)]
+    else:
+        indices, before, after = stroke
+        where = np.ravel_multi_index(tuple(np.asarray(axis) for axis in indices), shape)
+        where = where.reshape(-1)
+    old = np.asarray(before).reshape(-1).astype(dtype)
+    new = np.broadcast_to(np.asarray(after).reshape(-1), old.shape).astype(dtype)
+    return where, old, new
+
+
+def _edit(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    pixels: npt.NDArray[Any],
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+) -> LabelEdit:
+    begins = np.ones(pixels.size, bool)
+    begins[1:] = (
+        (np.diff(pixels) != 1)
+        | (before[1:] != before[:-1])
+        | (after[1:] != after[:-1])
+        | (pixels[1:] % shape[-1] == 0)
+    )
+    first = np.flatnonzero(begins)
+    lengths = np.diff(np.append(first, pixels.size))
+    changes = Changes(pixels[first], lengths, before[first], after[first])
+    return LabelEdit.of("painting", shape, changes, dtype)

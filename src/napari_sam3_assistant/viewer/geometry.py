@@ -14,7 +14,7 @@ from napari.utils.transforms import Affine
 from pint import DimensionalityError
 
 from napari_sam3_assistant.core.axes import Axis
-from napari_sam3_assistant.core.raw_plane import PixelSize
+from napari_sam3_assistant.core.images import PixelSize
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import ImageAxes, PlaneRef
+    from napari_sam3_assistant.core.axes import Axes, ImageAxes
+    from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.regions import Region
 
+
+if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float64]
 
 Pixel = TypeVar("Pixel", bound=np.generic)

@@ -1,7 +1,8 @@
-"""Drawing labels with less work: the part that has changed, and large ones in strips."""
+"""Draw labels with less work: the part that has changed, and large ones in strips."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,14 @@ from napari.utils import CyclicLabelColormap
 from napari.utils.colormaps import label_colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
+    from napari.components import ViewerModel
     from napari.layers import Labels
+
+    from napari_sam3_assistant.core.masks.labels import Box
+
 
 # As napari's Labels.
 _COLOURS, _SEED = 49, 0.5
@@ -106,3 +111,48 @@ def _colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]
     every = np.arange(highest + 1, dtype=values.dtype)
     drawn = texture(every)
     return values.astype(drawn.dtype) if np.array_equal(drawn, every) else drawn[values]
+
+
+PART_PIXELS = 1 << 18  # with more, drawing them without a graphics card takes over 50 ms at times
+
+
+def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[None]:
+    """Draw a box of a layer again; yields where the event loop may have its turn.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer of the layer.
+    layer : Labels
+        The layer, its data changed already.
+    box : tuple of slice
+        What was changed.
+    """
+    data = layer.data
+    for at, part in enumerate(_parts(viewer, layer, box)):
+        if at:
+            yield
+        if layer.data is not data or not layer.visible:
+            return  # napari draws the whole layer with its next data, or when it is shown
+        redraw(layer, part)
+
+
+def _parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[Box]:
+    missing = viewer.dims.ndim - layer.ndim
+    shown = [axis - missing for axis in viewer.dims.displayed if axis >= missing]
+    whole = layer.multiscale or not isinstance(layer.data, np.ndarray) or viewer.dims.ndisplay == 3
+    if whole or _is_drawn_smaller(layer) or not shown:
+        yield box
+        return
+    first, *others = shown
+    width = math.prod(box[axis].stop - box[axis].start for axis in others)
+    step = max(1, PART_PIXELS // max(1, width))
+    for start in range(box[first].start, box[first].stop, step):
+        stop = min(start + step, box[first].stop)
+        yield (*box[:first], slice(start, stop), *box[first + 1 :])
+
+
+def _is_drawn_smaller(layer: Labels) -> bool:
+    """Return whether the graphics card has no room for all pixels: then all is drawn each time."""
+    drawn = layer._transforms["tile2data"].scale  # noqa: SLF001 - napari tells it nowhere else
+    return not np.allclose(drawn, 1)

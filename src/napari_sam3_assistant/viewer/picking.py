@@ -1,24 +1,27 @@
-"""Pointing at an object of a labels layer."""
+"""Point at an object of a labels layer, to refine or to measure it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.viewer.geometry import show_at
+from napari_sam3_assistant.core.images import ImageSource, RawPlane
+from napari_sam3_assistant.session.messages import is_measured
+from napari_sam3_assistant.session.model import Message
+from napari_sam3_assistant.viewer.geometry import pixel_size, show_at
+from napari_sam3_assistant.viewer.roles import Role, in_slot, slot_of, with_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Labels, Layer
+    from napari.layers import Image, Labels, Layer
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import Target
-    from napari_sam3_assistant.session.stacks.values import FrameObject
+    from napari_sam3_assistant.session.model import FrameObject, Preview, SessionModel, Target
 
 
 def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:
@@ -117,3 +120,106 @@ class _Pick:
                     forget_pick(each)
                 self._picked(layer, value)
                 return
+
+
+def choose_object(
+    viewer: ViewerModel, model: SessionModel, chosen: Callable[[Preview, int], None]
+) -> None:
+    """Call ``chosen`` with a preview and the id of one of its objects.
+
+    At once where there is one object; else with the next one that is clicked, in whichever preview
+    it lies.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    model : SessionModel
+        The state.
+    chosen : callable
+        Takes the preview and the id.
+    """
+    objects = [(one, record) for one in model.previews for record in one.segmentation.objects]
+    if len(objects) == 1:
+        chosen(objects[0][0], objects[0][1].id)
+        return
+    slots = {one.slot for one, _ in objects}
+    layers = [
+        layer for layer in with_role(viewer.layers, Role.PREVIEW_LABELS) if slot_of(layer) in slots
+    ]
+    if not layers:
+        return
+
+    def picked(layer: Labels, value: int) -> None:
+        for preview in model.previews:
+            if preview.slot == slot_of(layer):
+                chosen(preview, value)
+
+    latest = model.preview.slot if model.preview is not None else None
+    shown = in_slot(layers, Role.PREVIEW_LABELS, latest) if latest is not None else None
+    viewer.layers.selection.active = shown or layers[-1]
+    pick_once(layers, picked)
+    model.message = Message("Click on the object to refine.")
+
+
+def raw_plane(image: Image, target: Target) -> RawPlane:
+    """Return the pixels of the plane of an image that a result is of.
+
+    Parameters
+    ----------
+    image : Image
+        The layer.
+    target : Target
+        The plane.
+    """
+    axes = target.axes
+    data = list(image.data) if image.multiscale else image.data
+    pixel = pixel_size(image, axes.y, axes.x)
+    return RawPlane(ImageSource(data, axes), target.plane.leading, pixel)
+
+
+def with_columns(
+    features: Any,  # noqa: ANN401 - pandas is untyped here
+    ids: Sequence[int],
+    columns: Mapping[str, Sequence[object]],
+) -> Any:  # noqa: ANN401
+    """Return a layer's features with more columns; those that it has are kept.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row an object, which the column ``index`` names.
+    ids : sequence of int
+        The objects.
+    columns : mapping of str to sequence
+        For each column a value for each object.
+    """
+    added = {
+        name: features["index"].map(dict(zip(ids, values, strict=True)))
+        for name, values in columns.items()
+    }
+    return features.assign(**added)
+
+
+def with_earlier(
+    features: Any,  # noqa: ANN401 - pandas is untyped here
+    before: Any,  # noqa: ANN401
+    same: Collection[int],
+) -> Any:  # noqa: ANN401
+    """Return new features with the columns that others have added to the ones before.
+
+    Parameters
+    ----------
+    features, before : DataFrame
+        One row an object, which the column ``index`` names.
+    same : collection of int
+        The objects that have not changed: of others, what was measured is left out.
+    """
+    if "index" not in before:
+        return features
+    added = {}
+    for name in before.columns.difference(features.columns, sort=False):
+        kept = before["index"].isin(same) if is_measured(name) else slice(None)
+        values = dict(zip(before["index"][kept], before[name][kept], strict=True))
+        added[name] = features["index"].map(values)
+    return features.assign(**added)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.session.model import Preview
 
+
 ENGINE = "sam3_engine"
 _ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI}
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
+
 ROLE = "sam3_role"
 IMAGE = "sam3_image"
 LABEL = "sam3_label"

@@ -6,51 +6,78 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+from napari.layers import Tracks
 from psygnal import Signal
 
-from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
-from napari_sam3_assistant.core.tasks import Tool
+from napari_sam3_assistant.core.display import FrameSource
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Tool
+from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.choices import LayerChoice
-from napari_sam3_assistant.session.disk.stored import StoredLabels
-from napari_sam3_assistant.session.model import PromptCounts
-from napari_sam3_assistant.session.scene import Shot
-from napari_sam3_assistant.session.stacks.values import FramePlace
-from napari_sam3_assistant.viewer import (
-    accepted_layer,
-    polarity,
-    prompt_layers,
-    prompt_states,
-    result_layers,
+from napari_sam3_assistant.session.model import (
+    FrameAxis,
+    FramePlace,
+    LayerChoice,
+    PromptCounts,
+    StackTarget,
+    StoredLabels,
 )
-from napari_sam3_assistant.viewer.geometry import file_axes
-from napari_sam3_assistant.viewer.image_layers import (
+from napari_sam3_assistant.session.scene import Shot, StackCopy, StackPixels, StackShot
+from napari_sam3_assistant.viewer import accepted as accepted_layer
+from napari_sam3_assistant.viewer import points as point_objects
+from napari_sam3_assistant.viewer import points as polarity
+from napari_sam3_assistant.viewer import previews as result_layers
+from napari_sam3_assistant.viewer import prompts, propagated
+from napari_sam3_assistant.viewer import prompts as prompt_layers
+from napari_sam3_assistant.viewer import prompts as prompt_states
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    file_axes,
+    kept_axes,
+    kept_shape,
+    layer_transform,
+    pixel_size,
+)
+from napari_sam3_assistant.viewer.images import (
+    ImagesOnShow,
+    Stage,
+    axis_name,
     image_layers,
+    shape_of,
 )
-from napari_sam3_assistant.viewer.images_on_show import ImagesOnShow
-from napari_sam3_assistant.viewer.measured import raw_plane, with_columns
-from napari_sam3_assistant.viewer.picking import show_object
-from napari_sam3_assistant.viewer.placing import undisturbed
-from napari_sam3_assistant.viewer.roi_layer import hide_rois, show_roi
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, in_slot, key_of, role_of, topmost
-from napari_sam3_assistant.viewer.soft_layers import hide_soft, show_soft
-from napari_sam3_assistant.viewer.stacks.scene import ViewerStacks
-from napari_sam3_assistant.viewer.stacks.tracks_layer import ViewerTracks
+from napari_sam3_assistant.viewer.picking import raw_plane, show_object, with_columns
+from napari_sam3_assistant.viewer.placing import add_below_prompts, undisturbed
+from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
+from napari_sam3_assistant.viewer.prompts import ROLE_OF_KIND
+from napari_sam3_assistant.viewer.propagated import FrameWindow
+from napari_sam3_assistant.viewer.roles import (
+    IMAGE,
+    NAMES,
+    Role,
+    in_slot,
+    key_of,
+    role_of,
+    tag,
+    topmost,
+    with_role,
+)
 from napari_sam3_assistant.viewer.stored_layers import StoredLayers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Layer, Points
+    from napari.layers import Image, Labels, Layer, Points
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.raw_plane import RawPlane
+    from napari_sam3_assistant.core.images import RawPlane
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, Target
+    from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
+    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, SoftImage, Target
     from napari_sam3_assistant.session.scene import Accepted, Pixels
-    from napari_sam3_assistant.session.soft_masks import SoftImage
     from napari_sam3_assistant.viewer.placing import Choices
+
 
 _ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
 # What each layer of preview labels shows, the latest last: it is not written again, and who closes
@@ -180,11 +207,11 @@ class ViewerScene(ImagesOnShow):
                 return layer
         return topmost(self.viewer.layers, role, image)
 
-    def _prompts_of(self, stage: prompt_layers.Stage, kind: PromptKind) -> Layer | None:
+    def _prompts_of(self, stage: Stage, kind: PromptKind) -> Layer | None:
         role = prompt_layers.ROLE_OF_KIND.get(kind)
         return None if role is None else self.prompt_layer(key_of(stage.layer), role)
 
-    def _anchors(self, stage: prompt_layers.Stage, kind: PromptKind, image: str) -> PromptSet:
+    def _anchors(self, stage: Stage, kind: PromptKind, image: str) -> PromptSet:
         """Return the points and boxes of an image that say where a phrase is to be looked for."""
         if kind is not PromptKind.TEXT:
             return PromptSet()
@@ -205,7 +232,7 @@ class ViewerScene(ImagesOnShow):
         """Choose the polarity of the next click."""
         layer = self.points_layer(image)
         if layer is not None:
-            polarity.set_next(layer, positive=positive)
+            polarity.set_next_polarity(layer, positive=positive)
 
     def flip_points(self, image: str) -> int:
         """Flip the selected points, or the latest one; returns how many."""
@@ -437,3 +464,340 @@ class ViewerScene(ImagesOnShow):
         """Remove the layer of labels in a file; the file stays."""
         with self.at_work():
             self._stored.remove(stored)
+
+
+# What the propagated labels belong to: who closes the dock and opens it again finds them.
+_TARGETS: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
+_TIMES = {"t", "time", "frame", "frames"}
+
+
+class ViewerStacks:
+    """The stacks of a scene; see :class:`napari_sam3_assistant.session.scene.Stacks`.
+
+    Parameters
+    ----------
+    scene : ViewerScene
+        The viewer as a scene.
+    """
+
+    def __init__(self, scene: ViewerScene) -> None:
+        self._scene = scene
+        self._viewer = scene.viewer
+        self._written: set[int] = set()
+
+    # -- what there is ----------------------------------------------------------------------
+
+    def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
+        """Return the axes of an image that objects can be followed along."""
+        try:
+            layer = self._scene.image(image)
+            axes = self._scene.axes(layer)
+        except Sam3AssistantError:
+            # No image, or no plane of it: a run says why.
+            return ()
+        shape = shape_of(layer)
+        return tuple(
+            FrameAxis(axis, axis_name(layer, axis), shape[axis])
+            for axis in axes.leading
+            if shape[axis] > 1
+        )
+
+    def take(self, image: str, kind: PromptKind, axis: int) -> StackShot:
+        """Freeze a stack and the prompts of one kind on all of its slices."""
+        stage = self._scene.stage(image)
+        frames = FrameSource(self._scene.take_view(image), axis)
+        found, _ = prompts.collect_stack(self._prompts_of(stage, kind), stage, kind, axis)
+        frame = stage.plane.leading[stage.axes.leading.index(axis)]
+        return StackShot(StackTarget(stage.target, axis), frame, frames, found, self._scene.paths())
+
+    def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
+        """Return how many prompts of one kind lie on all slices of a stack."""
+        try:
+            stage = self._scene.stage(image)
+        except Sam3AssistantError:
+            return PromptCounts()
+        if axis not in stage.axes.leading:
+            return PromptCounts()
+        return prompts.count_stack(self._prompts_of(stage, kind), stage, kind, axis)
+
+    def _prompts_of(self, stage: Stage, kind: PromptKind) -> list[Layer]:
+        role = ROLE_OF_KIND.get(kind)
+        if role is None:
+            return []
+        image = key_of(stage.layer)
+        layer = self._scene.prompt_layer(image, role)
+        own = list(with_role(self._viewer.layers, role, image))
+        if role is Role.MASK and layer in own:
+            # One is made on each slice that is painted.
+            return own
+        return [] if layer is None else [layer]
+
+    def arm_points(self, image: str, object_id: int) -> None:
+        """Let the next click of an image be on an object, and number the clicks."""
+        layer = self._own_points(image)
+        if layer is not None:
+            with self._scene.at_work():
+                point_objects.ensure(layer, object_id)
+                point_objects.show_numbers(layer, shown=True)
+
+    def clicked_objects(self, image: str) -> set[int]:
+        """Return the objects that clicks of an image are on."""
+        layer = self._scene.points_layer(image)
+        return {one for one in point_objects.ids_of(layer) if one} if layer is not None else set()
+
+    def hide_numbers(self, image: str) -> None:
+        """Do not write beside each click which object it is on."""
+        layer = self._own_points(image)
+        if layer is not None:
+            point_objects.show_numbers(layer, shown=False)
+
+    def _own_points(self, image: str) -> Points | None:
+        """Return an image's points layer, if it is not one of the user's: these are only read."""
+        layer = self._scene.points_layer(image)
+        return layer if layer is not None and role_of(layer) is Role.POINTS else None
+
+    # -- results ------------------------------------------------------------------------------
+
+    def left_on_show(self) -> StackTarget | None:
+        """Return what the labels belong to that an earlier session has left on show, or None."""
+        for layer in reversed(list(with_role(self._viewer.layers, Role.PROPAGATED))):
+            stack = _TARGETS.get(layer)
+            if stack is not None and self._scene.holds(stack.target):
+                self._written = set(range(stack.target.shape[stack.axis]))
+                return stack
+        return None
+
+    def show(self, stack: StackTarget, result: FrameResult) -> None:
+        """Write a frame into the propagated labels, which the first frame makes."""
+        image, layer = self._scene.image_of(stack.target), self._layer(stack)
+        with self._scene.at_work():
+            if layer is None:
+                if self._written:
+                    raise propagated.gone()
+                layer = propagated.make(self._viewer, image, stack, result)
+                _TARGETS[layer] = stack
+            fresh = result.frame not in self._written
+            self._written.add(result.frame)
+            propagated.write(layer, self._window(stack), result, fresh=fresh)
+
+    def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
+        """Return a copy of the labels of a frame, shape (H, W)."""
+        layer = self._existing(stack)
+        window = self._window(stack)
+        return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
+
+    def objects_under(
+        self, stack: StackTarget, points: Points, chosen: Sequence[int]
+    ) -> list[int | None]:
+        """Return the objects under points, as the propagated labels show them.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was propagated.
+        points : Points
+            The layer.
+        chosen : sequence of int
+            Which of its points.
+
+        Returns
+        -------
+        list of int or None
+            0 for the background, None where the point is not on the stack.
+        """
+        layer, stage = self._layer(stack), self._scene.stage(stack.target.image)
+        if layer is None or StackTarget(stage.target, stack.axis).at(0) != stack.at(0):
+            return [None] * len(chosen)
+        window = self._window(stack)
+
+        def under(frame: int, y: int, x: int) -> int:
+            key = window.key(frame, (slice(y, y + 1), slice(x, x + 1)))
+            return int(np.asarray(layer.data[key]).item())
+
+        found = prompts.pixels_of(points, chosen, stage, stack.axis)
+        return [None if place is None else under(*place) for place in found]
+
+    def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
+        """Take an object out of the labels, given its bounding box on each frame."""
+        layer = self._layer(stack)
+        if layer is None:
+            return
+        window = self._window(stack)
+        for frame, region in where.items():
+            propagated.erase(layer, window, frame, region, object_id)
+
+    def remove(self) -> None:
+        """Remove the propagated labels."""
+        self._written.clear()
+        with self._scene.at_work():
+            for layer in list(with_role(self._viewer.layers, Role.PROPAGATED)):
+                self._viewer.layers.remove(layer)
+
+    def finish(self) -> None:
+        """Draw what was put off while frames came in: the volume in 3-D, and the thumbnail."""
+        for layer in with_role(self._viewer.layers, Role.PROPAGATED):
+            layer.refresh(extent=False)
+
+    def pixels(self, stack: StackTarget) -> StackPixels:
+        """Return the propagated labels as they are on show."""
+        layer = self._existing(stack)
+        window = self._window(stack)
+        rows, columns, frames = window.y, window.x, window.axis
+
+        def read(frame: int) -> npt.NDArray[np.uint32]:
+            return window.upright(np.asarray(layer.data[window.key(frame)]))
+
+        shape, data = layer.data.shape, layer.data
+        named = str(layer.axis_labels[frames]).strip().lower()
+        image, axes = self._scene.find(stack.target.image), stack.target.axes
+        units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
+        # napari's own names, -3 and so on, say nothing: then what the axis counts in does.
+        is_time = named in _TIMES or layer.units[frames].is_compatible_with("second")
+        names = ("t" if is_time else "z", "y", "x")
+        placed = file_axes(layer, (frames, rows, columns), names, units)
+        return StackPixels(
+            (shape[frames], shape[rows], shape[columns]),
+            read,
+            window.stack_of(data) if isinstance(data, np.ndarray) else None,
+            placed,
+        )
+
+    def copy(self, stack: StackTarget) -> StackCopy:
+        """Begin to copy the propagated labels into a saved layer."""
+        source = self._existing(stack)
+        window = self._window(stack)
+        kept = propagated.empty_copy(source)
+
+        def copy(frame: int) -> None:
+            key = window.key(frame)
+            kept.data[key] = source.data[key]
+
+        def add() -> str:
+            with self._scene.at_work():
+                add_below_prompts(self._viewer, kept)
+            return str(kept.name)
+
+        return StackCopy(tuple(sorted(self._written)), copy, add)
+
+    def hand_over(self, stack: StackTarget) -> str:
+        """Make the propagated labels themselves a saved layer; returns its name."""
+        layer = self._existing(stack)
+        self._written.clear()
+        with self._scene.at_work():
+            propagated.make_saved(layer)
+        return str(layer.name)
+
+    def _layer(self, stack: StackTarget) -> Labels | None:
+        target = stack.target
+        layer = topmost(self._viewer.layers, Role.PROPAGATED, target.image)
+        shape = kept_shape(target.shape, target.axes)
+        # One that the user gave other pixels is as good as gone.
+        return layer if layer is not None and layer.data.shape == shape else None
+
+    def _existing(self, stack: StackTarget) -> Labels:
+        layer = self._layer(stack)
+        if layer is None:
+            raise propagated.gone()
+        return layer
+
+    @staticmethod
+    def _window(stack: StackTarget) -> FrameWindow:
+        return FrameWindow(stack.target.axes, stack.target.plane, stack.axis)
+
+
+_MOST_AXES = 4
+"""A Tracks layer holds no more: time, z, y, x."""
+_LONGEST_TAIL = 300
+"""What napari's own slider goes up to."""
+
+
+class ViewerTracks:
+    """The Tracks layer of a scene; see :class:`.session.stacks.track_tables.TracksOnShow`.
+
+    Parameters
+    ----------
+    scene : ViewerScene
+        The viewer as a scene.
+    """
+
+    def __init__(self, scene: ViewerScene) -> None:
+        self._scene = scene
+        self._viewer = scene.viewer
+
+    def show(self, stack: StackTarget, table: TrackTable) -> None:
+        """Show the tracks of a propagation; there is no layer where nothing is on two frames."""
+        image = self._scene.image_of(stack.target)
+        axes = stack.target.axes
+        if len(kept_axes(axes)) > _MOST_AXES:
+            raise ImageError(
+                f"A Tracks layer has up to {_MOST_AXES} axes, “{image.name}” has more.",
+                "Export the tracks as CSV, or propagate through a part of the image.",
+            )
+        data = track_data(table, stack)
+        layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
+        with self._scene.at_work():
+            if len(data) == 0:
+                self._remove()
+            elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
+                layer.data = data
+            else:
+                self._remove()
+                self._add(image, stack, data)
+
+    def remove(self) -> None:
+        """Remove the layer."""
+        with self._scene.at_work():
+            self._remove()
+
+    def scale(self, stack: StackTarget) -> TrackScale:
+        """Return the size of a pixel of the image."""
+        image, axes = self._scene.image(stack.target.image), stack.target.axes
+        (frames,) = file_axes(image, (stack.axis,), ("t",))
+        pixel = pixel_size(image, axes.y, axes.x)
+        return TrackScale(
+            abs(frames.scale), pixel.height, pixel.width, frames.unit, pixel.unit, pixel.sine
+        )
+
+    def _remove(self) -> None:
+        for layer in list(with_role(self._viewer.layers, Role.TRACKS)):
+            self._viewer.layers.remove(layer)
+
+    def _add(self, image: Image, stack: StackTarget, data: npt.NDArray[np.float64]) -> None:
+        axes = stack.target.axes
+        # napari fades tracks along their first axis alone. Where the frames lie along another one,
+        # it has no tail: tracks are drawn at their own time, and at no later one.
+        fades = kept_axes(axes)[0] == stack.axis
+        layer = Tracks(
+            data,
+            name=NAMES[Role.TRACKS],
+            metadata=tag(Role.TRACKS, key_of(image)),
+            tail_length=_LONGEST_TAIL if fades else 1,
+            **layer_transform(image, axes, World.of(self._viewer)),
+        )
+        add_below_prompts(self._viewer, layer)
+
+
+def track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
+    """Return the tracks of objects on two frames or more, with the axes of the image's labels.
+
+    Parameters
+    ----------
+    table : TrackTable
+        The objects by frame.
+    stack : StackTarget
+        What was propagated.
+
+    Returns
+    -------
+    ndarray, shape (N, 1 + D), dtype float64
+        Object id, and the position in pixels along each axis; 0 on the channel's, if there is one.
+    """
+    axes = stack.target.axes
+    found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
+    kept = kept_axes(axes)
+    # Column by column from leading axes, y, x to the order in which the layer has them.
+    order = [kept.index(axis) for axis in (*axes.leading, axes.y, axes.x)]
+    placed = np.zeros((len(found), 1 + len(kept)))
+    placed[:, 0] = found[:, 0]
+    placed[:, [1 + place for place in order]] = found[:, 1:]
+    return placed

@@ -5,22 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QRadioButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_sam3_assistant.viewer.binding import session_for
-from napari_sam3_assistant.viewer.shortcuts import bind_shortcuts
-from napari_sam3_assistant.widgets.advanced.panel import AdvancedPanel
-from napari_sam3_assistant.widgets.dock import Dock, chosen_viewer
-from napari_sam3_assistant.widgets.fields.sound import SoundField
-from napari_sam3_assistant.widgets.modes import Modes
-from napari_sam3_assistant.widgets.notify import guarded
-from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
-from napari_sam3_assistant.widgets.settings_store import QtSettingsStore
-from napari_sam3_assistant.widgets.shared import shared_of
-from napari_sam3_assistant.widgets.simple.panel import SimplePanel
+from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.dispatch import QtDispatcher, QtSettingsStore
+from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
+from napari_sam3_assistant.viewer.binding import bind_shortcuts, session_for
+from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
+from napari_sam3_assistant.widgets.fields.run import SoundField
+from napari_sam3_assistant.widgets.live_points import shared_of
+from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.components import ViewerModel
+
+    from napari_sam3_assistant.session.settings import SettingsStore
+
 
 _NARROWEST = 300
 
@@ -55,3 +65,63 @@ class MainWidget(Dock):
         layout.addWidget(Modes(panels, store, SoundField(binding.model)))
         self.end_with(shared.release)
         binding.get_ready()
+
+
+_KEPT = "workspace_mode"
+_MARGINS = (9, 4, 9, 0)
+_TIPS = {
+    "simple": "A few fields, for a first try",
+    "advanced": "Every step: model, task, prompts, run, results",
+}
+
+
+class Modes(QWidget):
+    """A switch, and the panel that it chooses. Switching changes nothing but the view.
+
+    Parameters
+    ----------
+    panels : mapping of str to QWidget
+        The panels by the name of their mode, the default first.
+    store : SettingsStore
+        Remembers the mode.
+    *beside : QWidget
+        What stands beside the switch, in both modes.
+    """
+
+    def __init__(
+        self, panels: Mapping[str, QWidget], store: SettingsStore, *beside: QWidget
+    ) -> None:
+        super().__init__()
+        # Without it, napari puts empty room below.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self._panels = panels
+        kept = store.get(_KEPT)
+        chosen = kept if kept is not None and kept in panels else next(iter(panels))
+        switch = QHBoxLayout()
+        for name in panels:
+            button = QRadioButton(name.capitalize())
+            button.setObjectName(f"mode_{name}")
+            button.setToolTip(_TIPS[name])
+            button.setChecked(name == chosen)
+
+            def choose(on: bool, name: str = name) -> None:
+                if on:
+                    self._show(name)
+                    store.set(_KEPT, name)
+
+            button.toggled.connect(choose)
+            switch.addWidget(button)
+        switch.addStretch(1)
+        for field in beside:
+            switch.addWidget(field)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        switch.setContentsMargins(*_MARGINS)
+        layout.addLayout(switch)
+        for panel in panels.values():
+            layout.addWidget(panel, 1)
+        self._show(chosen)
+
+    def _show(self, chosen: str) -> None:
+        for name, panel in self._panels.items():
+            panel.setVisible(name == chosen)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout
 
-from napari_sam3_assistant.viewer.masks.binding import masks_for
-from napari_sam3_assistant.widgets.dock import Dock, chosen_viewer
-from napari_sam3_assistant.widgets.mask_operations.panel import CLEANUP, MaskPanel
-from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
+from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.mask_operations.panel import CLEANUP, MaskPanel
+from napari_sam3_assistant.qt.dispatch import QtDispatcher
+from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
 
 _NARROWEST = 420
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.widgets.mask_operations_widget import MaskOperationsWidget
 
+
 TITLE = "SAM3 Mask Operations"
 _PLUGIN = "napari-sam3-assistant"
 _SIZE = (780, 720)

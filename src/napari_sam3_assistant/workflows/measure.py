@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.images import LazyArray
+    from napari_sam3_assistant.core.images import LazyArray, RawPlane
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.raw_plane import RawPlane
+
 
 _SIDE = 2048
 """Of larger objects that are in labels so many rows and columns are read at once."""

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import zlib
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
+from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.checksums import sha256_of
-from napari_sam3_assistant.io.view_json import view_from_json
-from napari_sam3_assistant.workflows.planes import segment_planes
-from napari_sam3_assistant.workflows.rerun_stack import PropagatedStack, rerun_stack
+from napari_sam3_assistant.io.sidecar import prompts_from_json, sha256_of, view_from_json
+from napari_sam3_assistant.io.untrusted import flag, listed, named, whole
+from napari_sam3_assistant.workflows.provenance import checksum_of
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
-from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment, segment_planes
+from napari_sam3_assistant.workflows.track import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Provenance, Segmentation
-    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
     from napari_sam3_assistant.io.sidecar import Sidecar
-    from napari_sam3_assistant.workflows.planes import StackResult
+    from napari_sam3_assistant.workflows.segment import StackResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,3 +130,170 @@ def differences(note: Sidecar, now: Provenance, model_folder: Path | None) -> tu
             "single pixels."
         )
     return tuple(said)
+
+
+_BY_HAND = "Use napari-sam3 track, or the task 3D/video, with the prompts that the note holds."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PropagatedStack:
+    """Labels of a stack that were made again.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (F, Y, X), dtype uint32
+        Object ids; 0 is background.
+    objects : tuple of int
+        The ids that there are.
+    engine : Provenance
+        What made them.
+    """
+
+    labels: npt.NDArray[np.uint32]
+    objects: tuple[int, ...]
+    engine: Provenance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of a propagation, as it is noted (``StackRecipe.begins``)."""
+
+    prompts: Mapping[int, PromptSet]
+    shown: Mapping[int, int]
+    passes: tuple[range, ...]
+    stop_after_lost: int | None
+    goes_on: bool
+    frames: int
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        lost, prompts = told["stop_after_lost"], named(told["prompts"])
+        if prompts and told["passes"] is None:
+            raise ExportError(
+                "A run of this propagation ended while it took its prompts, and which of them it "
+                "took is not known.",
+                _BY_HAND,
+            )
+        return cls(
+            {_frame(frame): prompts_from_json(named(own)) for frame, own in prompts.items()},
+            {_frame(frame): whole(sum_) for frame, sum_ in named(told["shown"]).items()},
+            tuple(range(*map(whole, listed(order, 3))) for order in listed(told["passes"] or [])),
+            None if lost is None else whole(lost),
+            flag(told["goes_on"]),
+            whole(told["frames"]),
+        )
+
+    def check(self, count: int) -> None:
+        """Raise ValueError unless all that it names is on a stack of so many frames."""
+        known = set(range(count))
+        if not (set(self.shown) <= set(self.prompts) <= known):
+            raise ValueError(f"there are {count} frames, and prompts on others")
+        ends = (end for order in self.passes if order for end in (order[0], order[-1]))
+        if not set(ends) <= known:
+            raise ValueError(f"there are {count} frames, and it went through others")
+
+
+def _frame(told: str) -> int:
+    """Return the number of a frame, which is a name in JSON."""
+    if not (told.isascii() and told.isdigit() and len(told) < 10):
+        raise ValueError(f"there is no frame {told[:20]}")
+    return int(told)
+
+
+def rerun_stack(
+    engine: EncodingEngine, note: Sidecar, view: ImageView, reporter: Reporter
+) -> Iterator[PropagatedStack]:
+    """Yield the one result of a propagation that is made again, step by step.
+
+    Parameters
+    ----------
+    engine : EncodingEngine
+        The engine that the note names.
+    note : Sidecar
+        The note.
+    view : ImageView
+        The first prompted frame, as the model saw it.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If the note is damaged, or has a step that can't be made again.
+    """
+    try:
+        told = named(note.extra["propagation"])
+        frames = FrameSource(view, whole(told["axis"]))
+        steps = [
+            whole(step["removed"]) if "removed" in step else _Run.read(step)
+            for step in map(named, listed(told["steps"]))
+        ]
+        for step in steps:
+            if isinstance(step, _Run):
+                step.check(len(frames))
+    except (KeyError, TypeError, ValueError, zlib.error) as exc:
+        raise ExportError(
+            f"The note does not say completely how the labels were propagated ({exc}).", _BY_HAND
+        ) from exc
+    labels = np.zeros((len(frames), *frames.shape), np.uint32)
+    made_by: Provenance | None = None
+    with Tracking(engine, frames, PredictOptions(note.threshold)) as tracking:
+        for step in steps:
+            if isinstance(step, int):
+                tracking.remove(step)
+                for plane in labels:
+                    plane[plane == step] = 0
+            else:
+                made_by = _run(engine, tracking, step, labels, reporter) or made_by
+    if made_by is None:
+        raise ExportError("The note names no frame that was propagated.", _BY_HAND)
+    found = np.unique(np.concatenate([np.unique(plane) for plane in labels]))
+    yield PropagatedStack(labels, tuple(int(id_) for id_ in found if id_), made_by)
+
+
+def _run(
+    engine: EncodingEngine,
+    tracking: Tracking,
+    run: _Run,
+    labels: npt.NDArray[np.uint32],
+    reporter: Reporter,
+) -> Provenance | None:
+    """Make one run again, write its frames into the labels, and return what made them."""
+    shown = {frame: labels[frame].copy() for frame in run.shown}
+    _check_shown(engine, run, shown)
+    if run.prompts:
+        tracking.add(run.prompts, reporter, shown)
+    if not run.goes_on:
+        tracking.begin_anew()
+    made_by: Provenance | None = None
+    done, planned = 0, sum(map(len, run.passes))
+    if not run.frames:
+        return None
+    passes = tracking.follow(run.passes, reporter, stop_after_lost=run.stop_after_lost)
+    with closing(passes):
+        for result in passes:
+            labels[result.frame] = result.over(labels[result.frame])
+            made_by, done = result.engine, done + 1
+            if done == run.frames < planned:
+                # It was stopped here.
+                break
+    return made_by
+
+
+def _check_shown(
+    engine: EncodingEngine, run: _Run, shown: Mapping[int, npt.NDArray[np.uint32]]
+) -> None:
+    """Raise where a correction began from labels that are not made again.
+
+    Only engines that follow masks take what was on show as a first guess for other prompts.
+    """
+    video = engine.spec.video
+    takes = frozenset() if video is None else video.prompts
+    for frame, plane in shown.items():
+        if run.prompts[frame].kinds <= takes or checksum_of(plane) == run.shown[frame]:
+            continue
+        raise ExportError(
+            f"The labels of frame {frame} were others when they were corrected: they were painted "
+            "on by hand, or the engine makes other ones now.",
+            _BY_HAND,
+        )

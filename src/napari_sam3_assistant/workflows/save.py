@@ -1,28 +1,38 @@
-"""Save results: the labels, and beside them the note that says what made them."""
+"""Write results and curated masks to files, and beside them the note that says what made them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
+import numpy as np
+
+from napari_sam3_assistant.core.masks.labels import read, whole
+from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.io.free_name import save_under_free_name
-from napari_sam3_assistant.io.labels import save_labels
-from napari_sam3_assistant.io.outputs import make_folder
-from napari_sam3_assistant.io.sidecar import write_sidecar
-from napari_sam3_assistant.workflows.recipe import sidecar_for
+from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
+from napari_sam3_assistant.io.atomic import draft_folder, explained, give_name
+from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_yolo, write_table
+from napari_sam3_assistant.io.labels import open_label_stack, save_labels
+from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there, save_ome_zarr
+from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
+from napari_sam3_assistant.io.sidecar import check_note, without_note, write_sidecar
+from napari_sam3_assistant.workflows.provenance import sidecar_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.workflows.recipe import Recipe
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.workflows.provenance import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +52,7 @@ class SaveRequest:
         What made the labels; None where that is not known.
     objects : tuple of mapping
         What the note says of each object, see
-        :func:`napari_sam3_assistant.workflows.recipe.described`.
+        :func:`napari_sam3_assistant.workflows.provenance.object_entry`.
     """
 
     labels: npt.NDArray[np.integer[Any]]
@@ -90,3 +100,322 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
         if note is not None:
             write_sidecar(path, note)
         yield path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackSaveRequest:
+    """A stack of labels to save.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of frames, height and width.
+    read : callable
+        Returns a frame's object ids, shape (H, W).
+    labels : ndarray of int, shape (F, H, W), or None
+        All of them, where they are in memory.
+    path : Path
+        The file; its ending chooses the format.
+    axes : tuple of Axis
+        Names of the axes, and the size of a pixel.
+    recipe : Recipe or None
+        What made the labels, for the note beside the file; None for no note.
+    objects : tuple of mapping
+        What the note says of each object.
+    extra : mapping
+        What else the note says.
+    """
+
+    shape: tuple[int, int, int]
+    read: Callable[[int], npt.NDArray[np.uint32]]
+    labels: npt.NDArray[np.uint32] | None
+    path: Path
+    axes: Axes
+    recipe: Recipe | None = None
+    objects: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_stack_format(path: Path) -> None:
+    """Raise where a format can't hold a stack.
+
+    Raises
+    ------
+    ExportError
+        If it is PNG.
+    """
+    if path.suffix.lower() == ".png":
+        raise ExportError(
+            "PNG holds one plane, and propagated labels are a stack.",
+            "Choose TIFF, NumPy or OME-Zarr.",
+        )
+
+
+def save_stack(
+    request: StackSaveRequest, reporter: Reporter, *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Save a stack of labels, and yield its path when it and its note are written.
+
+    Labels in memory are compressed; those on disk are copied frame by frame.
+
+    Parameters
+    ----------
+    request : StackSaveRequest
+        What to save.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    overwrite : bool
+        Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    path = request.path
+    reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    recipe = request.recipe
+    # The weights are read first: if they are gone, no labels are left without their note.
+    note = (
+        None if recipe is None else sidecar_for(recipe, path.parent, request.objects, request.extra)
+    )
+    make_folder(path)
+
+    def save(name: Path) -> None:
+        if request.labels is not None:
+            save_labels(request.labels, name, request.axes, overwrite=overwrite, reporter=reporter)
+            return
+        with open_label_stack(name, request.shape, request.axes, replace=overwrite) as write:
+            for frame in range(request.shape[0]):
+                told = f"Saving frame {frame + 1} of {request.shape[0]}"
+                reporter.report(Progress(frame, request.shape[0], told))
+                write(frame, request.read(frame))
+
+    if overwrite:
+        if note is not None:
+            check_note(path)
+        save(path)
+    else:
+        path = save_under_free_name(path, save)
+    if note is not None:
+        write_sidecar(path, note)
+    yield path
+
+
+def export_labels(
+    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter, axes: Axes | None = None
+) -> Iterator[Path]:
+    """Write labels and yield the path.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        Object ids.
+    path : Path
+        The file; its ending chooses the format.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    axes : tuple of Axis, optional
+        Names of the axes and the size of a pixel, for formats that hold it.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+    """
+    reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    make_folder(path)
+    save_labels(labels, path, axes, reporter=reporter)
+    yield path
+
+
+def export_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], path: Path, reporter: Reporter
+) -> Iterator[Path]:
+    """Write a table as comma-separated values and yield the path.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : iterable of sequence
+        The cells.
+    path : Path
+        The file; replaced if it exists.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written; nothing is left behind then.
+    """
+    reporter.report(Progress(0, 1, f"Saving {path.name}"))
+    make_folder(path)
+    write_table(path, header, rows)
+    yield path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskExport:
+    """What to write.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    path : Path
+        The file.
+    format : ExportFormat
+        Its format.
+    place : ImagePlace
+        Where in which image they lie.
+    axes : tuple of Axis
+        What a file can say of their place in the world; it has no axis without a name.
+    classes : Classes
+        What the labels stand for.
+    """
+
+    labels: Any
+    path: Path
+    format: ExportFormat
+    place: ImagePlace
+    axes: Axes
+    classes: Classes = field(default_factory=Classes)
+
+
+def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
+    """Write masks and yield the path.
+
+    Parameters
+    ----------
+    request : MaskExport
+        What to write.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written, or the format can't hold it.
+    """
+    reporter.report(Progress(0, 0, f"Saving {request.path.name}"))
+    labels, path, classes = request.labels, request.path, request.classes
+    make_folder(path)
+    match request.format:
+        case ExportFormat.OME_ZARR:
+            _check_not_in(path, labels)
+            found, axes = _named_axes(labels, request.axes)
+            save_ome_zarr(found, path, axes, reporter, replace=True)
+        case ExportFormat.COCO_RLE:
+            save_coco(labels, path, classes, request.place)
+        case ExportFormat.COCO_POLYGONS:
+            save_coco(labels, path, classes, request.place, as_polygons=True)
+        case ExportFormat.YOLO:
+            save_yolo(labels, path, classes, request.place)
+        case ExportFormat.GEOJSON:
+            save_geojson(labels, path, classes, request.place)
+        case _:
+            found, axes = _named_axes(read(labels, whole(labels.shape)), request.axes)
+            save_labels(found, path, axes, reporter=reporter)
+    yield path
+
+
+def _named_axes(labels: Any, axes: Axes) -> tuple[Any, Axes]:  # noqa: ANN401
+    """Return labels without the axes that have no name, of which they have one plane."""
+    kept = tuple(axis for axis in axes if axis.name)
+    if len(kept) == len(axes):
+        return labels, axes
+    lazy = labels if isinstance(labels, np.ndarray) else da.from_array(labels)
+    return lazy[tuple(slice(None) if axis.name else 0 for axis in axes)], kept
+
+
+def _check_not_in(path: Path, labels: Any) -> None:  # noqa: ANN401
+    """Raise ExportError if a folder that would be replaced holds the labels themselves."""
+    root = getattr(getattr(labels, "store", None), "root", None)
+    if root is None:
+        return
+    folder = root.resolve()
+    if path.resolve() in (folder, *folder.parents):
+        raise ExportError(f"{path} is where these labels are stored.", "Choose another name.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergeRequest:
+    """Labels of regions, and where they go.
+
+    Parameters
+    ----------
+    parts : tuple of (Region, ndarray of uint32)
+        Each region in pixels of the plane, and its labels, shape (h, w).
+    axes : tuple of Axis
+        Rows and columns of the plane.
+    output : Path
+        A zarr folder that does not exist.
+    """
+
+    parts: tuple[tuple[Region, npt.NDArray[np.uint32]], ...]
+    axes: Axes
+    output: Path
+
+
+def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
+    """Write the labels of all regions into one OME-Zarr image and yield its path.
+
+    Ids are numbered on from one region to the next. Where regions overlap, the later result is on
+    top. Only the regions are written, so a plane of any size takes the memory of one region.
+    Where somebody else takes the name meanwhile, it is ``name_02``, ``name_03``, ...
+
+    Parameters
+    ----------
+    request : MergeRequest
+        What to merge.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    MaskError
+        If there is nothing to merge.
+    ExportError
+        If the output exists or can't be written.
+    """
+    if not request.parts:
+        raise MaskError("There are no results of regions to merge.", "Run a region first.")
+    output = request.output
+    if os.path.lexists(output):
+        raise NameTaken(f"{output} exists already.", "Choose another name.")
+    with draft_folder(output) as draft:
+        with GrowingLabels(draft, request.axes, called=output) as merged:
+            last = 0
+            for done, (region, labels) in enumerate(request.parts):
+                reporter.report(Progress(done, len(request.parts), f"Merging region {done + 1}"))
+                found = np.array(merged[region.slices])
+                np.add(labels, np.uint32(last), out=found, where=labels > 0)
+                merged[region.slices] = found
+                last += int(labels.max(initial=0))
+        reporter.check()
+        with explained(output):
+            check_there(draft)
+            output = save_under_free_name(output, lambda name: _give_names(draft, name))
+    yield output
+
+
+def _give_names(draft: Path, name: Path) -> None:
+    with without_note(name):
+        give_name(draft, name)

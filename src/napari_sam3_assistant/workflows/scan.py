@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field, replace
+from glob import escape
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sam3_assistant.core.axes import axes_of
-from napari_sam3_assistant.core.masks.formats import ExportFormat, lost_place
-from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place
+from napari_sam3_assistant.core.options import PredictOptions, TileOptions
+from napari_sam3_assistant.core.progress import Pace, Progress, Quiet, duration
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Stitcher
-from napari_sam3_assistant.core.tiling import TileGrid
+from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose, piece_around
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.outputs import check_apart
-from napari_sam3_assistant.io.prompt_json import prompts_to_json
-from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
-from napari_sam3_assistant.workflows.pace import Pace, Quiet, duration
-from napari_sam3_assistant.workflows.read_ahead import read_ahead
-from napari_sam3_assistant.workflows.recipe import Recipe, described, sidecar_for
-from napari_sam3_assistant.workflows.scan_values import ScanRequest, ScanResult, ScanStep
-from napari_sam3_assistant.workflows.tile_prompts import TilePrompts
+from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
+from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_of
+from napari_sam3_assistant.io.sidecar import prompts_to_json
+from napari_sam3_assistant.workflows.provenance import Recipe, object_entry, sidecar_for
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.results import Provenance
-    from napari_sam3_assistant.core.views import ImageView
-    from napari_sam3_assistant.engines.embeddings import EncodingEngine
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
+    from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 
-__all__ = ["ScanRequest", "ScanResult", "ScanStep", "scan", "scan_identity"]
 
 _KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 _SAMPLES = 4  # pieces of the image along each side that tell it from another one
@@ -143,7 +146,7 @@ def _scan(
         notes=notes,
         series=request.series,
     )
-    note = sidecar_for(recipe, request.output.parent, map(described, objects))
+    note = sidecar_for(recipe, request.output.parent, map(object_entry, objects))
     yield ScanResult(folder.finish(note), shape, objects, len(grid), made_by, notes)
 
 
@@ -261,3 +264,246 @@ def _message(step: ScanStep) -> str:
     objects = f"{step.objects} object{'' if step.objects == 1 else 's'}"
     text = f"Tile {step.done} of {step.total}, {objects}"
     return text if step.seconds_left is None else f"{text}, {duration(step.seconds_left)} left"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanRequest:
+    """What to scan, frozen before it starts.
+
+    Parameters
+    ----------
+    view : ImageView
+        What the model shall see.
+    prompts : PromptSet
+        A phrase, or examples in pixels of the plane.
+    output : Path
+        The zarr folder of the labels; while the scan runs they are in a folder beside it.
+    options : PredictOptions
+        The choices of the run.
+    tiles : TileOptions
+        How the plane is cut.
+    axes : tuple of Axis or None
+        Rows and columns of the labels; None where the size of a pixel is not known.
+    overwrite : bool
+        Whether existing labels of that name may be replaced.
+    model_folder : Path or None
+        Folder of the weights, for the note beside the labels.
+    paths : mapping of int to Path
+        The file of each image by the token of its source, for the note.
+    series : int or None
+        Which image of the file it is, where that is known.
+    notes : tuple of str
+        What the user should know of the image.
+    """
+
+    view: ImageView
+    prompts: PromptSet
+    output: Path
+    options: PredictOptions = field(default_factory=PredictOptions)
+    tiles: TileOptions = field(default_factory=TileOptions)
+    axes: Axes | None = None
+    overwrite: bool = False
+    model_folder: Path | None = None
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    series: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStep:
+    """How far a scan is; the first one comes before the first tile.
+
+    Parameters
+    ----------
+    labels : Path
+        Folder of the labels so far: an OME-Zarr image whose levels are being filled.
+    done, total : int
+        Tiles.
+    objects : int
+        Objects so far.
+    changed : Region or None
+        A box around all labels that were written since the last step: those of this tile, and
+        what was joined to them, or of the one before where tiles take less time than writing.
+    seconds_left : float or None
+        Time left; None while it is not known.
+    kept : int
+        How many tiles an earlier start has finished.
+    """
+
+    labels: Path
+    done: int
+    total: int
+    objects: int
+    changed: Region | None = None
+    seconds_left: float | None = None
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanResult:
+    """What a scan found.
+
+    Parameters
+    ----------
+    path : Path
+        The OME-Zarr image of the labels.
+    shape : tuple of int
+        Height and width of the plane.
+    objects : tuple of StitchedObject
+        The objects, by id.
+    tiles : int
+        How many tiles there were.
+    engine : Provenance
+        What made it.
+    notes : tuple of str
+        What the user should know about how it came about.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    objects: tuple[StitchedObject, ...]
+    tiles: int
+    engine: Provenance
+    notes: tuple[str, ...] = ()
+
+
+def placed(engine: EncodingEngine, request: ScanRequest, reporter: Reporter) -> ScanRequest:
+    """Return a request whose output is free, or belongs to the same scan on its way.
+
+    Parameters
+    ----------
+    engine : EncodingEngine
+        The engine of the scan; it is loaded if it is not.
+    request : ScanRequest
+        Its output is the name that is wanted; ``name_02``, ``name_03``, ... are others. The
+        folder that it lies in is made.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If the folder can't be made.
+    """
+    reporter.report(Progress(0, 0, f"Loading {engine.spec.title}"))
+    engine.load(reporter)
+    identity = scan_identity(engine, request)
+    parent, (stem, ending) = request.output.parent, split_ending(request.output.name)
+    with explained(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        on_the_way = sorted(parent.glob(f"{escape(stem)}*{ending}.scan"))
+    for folder in on_the_way:
+        if is_folder_of(folder, identity) and not output_of(folder).exists():
+            return replace(request, output=output_of(folder))
+    taken = {output_of(folder).name.lower() for folder in on_the_way}
+    return replace(request, output=free_name(request.output, taken))
+
+
+EXPERIMENTAL = (
+    "Experimental: the example lies in another tile and was pasted beside this one, because the "
+    "engine takes examples only from the picture that it searches."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A picture for the engine.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (H, W, 3), dtype uint8
+        The tile, or the tile with examples beside it.
+    prompts : PromptSet
+        Prompts in pixels of the picture.
+    composite : Composite or None
+        Where the tile lies, if there is something beside it.
+    """
+
+    picture: npt.NDArray[np.uint8]
+    prompts: PromptSet
+    composite: Composite | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return () if self.composite is None else (EXPERIMENTAL,)
+
+    def in_tile(self, records: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
+        """Return the objects that lie in the tile, in its pixels."""
+        return tuple(records) if self.composite is None else self.composite.cut_back(records)
+
+
+class TilePrompts:
+    """The prompts of a scan, for each of its tiles.
+
+    Parameters
+    ----------
+    view : ImageView
+        The image; the surroundings of the examples are read from it once.
+    prompts : PromptSet
+        Prompts in pixels of the plane.
+    """
+
+    def __init__(self, view: ImageView, prompts: PromptSet) -> None:
+        plane = Region.whole(view.shape)
+        self._prompts = prompts
+        self._examples = [
+            replace(example, region=example.region.intersect(plane))
+            for example in prompts.exemplars
+        ]
+        self._places = [piece_around(example.region, view.shape) for example in self._examples]
+        self._pieces = [view.rgb(place) for place in self._places]
+
+    def on(self, picture: npt.NDArray[np.uint8], tile: Region) -> Shown:
+        """Return what to show the engine for a tile.
+
+        Parameters
+        ----------
+        picture : ndarray, shape (h, w, 3), dtype uint8
+            The tile.
+        tile : Region
+            Where it lies in the plane.
+        """
+        inside: list[ExemplarPrompt] = []
+        elsewhere: list[int] = []
+        for number, example in enumerate(self._examples):
+            if example.region.intersect(tile) == example.region:
+                inside.append(replace(example, region=example.region.localise(tile)))
+            else:
+                elsewhere.append(number)
+        if not elsewhere:
+            return Shown(picture, replace(self._prompts, exemplars=tuple(inside)))
+        pasted = [
+            replace(example, region=example.region.localise(self._places[number]))
+            for number in elsewhere
+            for example in (self._examples[number],)
+        ]
+        composite = compose(picture, [self._pieces[number] for number in elsewhere], pasted, inside)
+        prompts = replace(self._prompts, exemplars=composite.exemplars)
+        return Shown(composite.picture, prompts, composite)
+
+
+Key = TypeVar("Key")
+Piece = TypeVar("Piece")
+
+
+def read_ahead(read: Callable[[Key], Piece], keys: Sequence[Key]) -> Generator[Piece]:
+    """Yield the piece of each key; a thread reads one piece further than what was yielded.
+
+    Close it when no more pieces are wanted.
+
+    Parameters
+    ----------
+    read : callable
+        Reads one piece; called in another thread, one piece at a time.
+    keys : sequence
+        The pieces, in order.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        ahead = pool.submit(read, keys[0]) if keys else None
+        for key in [*keys[1:], None]:
+            if ahead is None:
+                return
+            piece = ahead.result()
+            ahead = None if key is None else pool.submit(read, key)
+            yield piece

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.progress import Pace, Progress, duration
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult, Span
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.workflows.pace import Pace, duration
-from napari_sam3_assistant.workflows.track_checks import check_prompts
-from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver
+from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver, check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -25,14 +23,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.tracks import TrackedFrame
-    from napari_sam3_assistant.engines.embeddings import EncodingEngine
-    from napari_sam3_assistant.engines.video import VideoTrack
-    from napari_sam3_assistant.workflows.stack_recipe import StackRecipe
+    from napari_sam3_assistant.engines.base import VideoTrack
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.workflows.provenance import StackRecipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)

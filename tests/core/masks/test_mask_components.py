@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mask_cases import small_labels
 from skimage import measure
 
-from napari_sam3_assistant.core.masks import blocks
+from napari_sam3_assistant.core.masks import labels as blocks
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import Connectivity, whole
 from napari_sam3_assistant.core.progress import CancelToken

@@ -5,10 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, kinds
-from napari_sam3_assistant.core.masks.history import EditHistory
-from napari_sam3_assistant.core.masks.labels import whole
-from napari_sam3_assistant.core.masks.pyramid import write_smaller
+from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit, changes_between, kinds
+from napari_sam3_assistant.core.masks.labels import whole, write_smaller
 
 
 def edit_between(before, after):

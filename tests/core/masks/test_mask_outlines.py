@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam3_assistant.core.masks.outlines import polygons
+from napari_sam3_assistant.core.masks.objects import polygons
 
 
 @given(

@@ -9,9 +9,8 @@ from mask_cases import applied
 from scipy import ndimage as ndi
 from skimage.draw import disk
 
-from napari_sam3_assistant.core.masks import neighbourhood
-from napari_sam3_assistant.core.masks.neighbourhood import ball
-from napari_sam3_assistant.core.masks.smoothing import expand, shrink, smooth
+from napari_sam3_assistant.core.masks import morphology
+from napari_sam3_assistant.core.masks.morphology import ball, expand, shrink, smooth
 from napari_sam3_assistant.errors import MaskError
 
 
@@ -36,7 +35,7 @@ def slow_smooth(labels, radius):
 @pytest.fixture(params=[True, False], ids=["small tiles", "one tile"])
 def tiles_(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr(neighbourhood, "_TILE_SIDES", {2: 7, 3: 5})
+        monkeypatch.setattr(morphology, "_TILE_SIDES", {2: 7, 3: 5})
 
 
 @pytest.mark.usefixtures("tiles_")

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.core.views import view_of_array
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import JobCancelled, PromptError

@@ -16,7 +16,8 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import sam3_meta
-from napari_sam3_assistant.engines.sam3_meta import SPEC, bpe, compat, compat_kernels
+from napari_sam3_assistant.engines.sam3_meta import SPEC, compat, loading
+from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 
 SIZE = 224
 QUERIES = 20
@@ -74,8 +75,8 @@ def _small_predictor(cls):
 def merges() -> list[str]:
     """As many different merges as CLIP has: all pairs of letters, signs and accents, until full."""
     symbols = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 300))]
-    assert len(symbols) ** 2 >= bpe.MERGE_COUNT
-    return [f"{a} {b}" for a, b in islice(product(symbols, symbols), bpe.MERGE_COUNT)]
+    assert len(symbols) ** 2 >= loading.MERGE_COUNT
+    return [f"{a} {b}" for a, b in islice(product(symbols, symbols), loading.MERGE_COUNT)]
 
 
 @contextmanager
@@ -109,10 +110,10 @@ def weights(builder, merges, tmp_path_factory):
     import torch
 
     folder = tmp_path_factory.mktemp("vocabulary")
-    (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = compat.build_image_model(builder, bpe.find_bpe(folder), "cpu")
+        model = compat.build_image_model(builder, loading.find_bpe(folder), "cpu")
         # These two are left as the memory was; real weights fill them.
         text = model.backbone.language_backbone.encoder
         torch.nn.init.normal_(text.positional_embedding, std=0.02)
@@ -131,7 +132,7 @@ def model_folder(weights, merges, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("sam3")
     torch.save({"model": weights}, folder / "sam3.pt")
-    (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     return folder
 
 
@@ -153,7 +154,7 @@ def video_folder(weights, merges, tmp_path_factory):
     changed |= {name: weight for name, weight in weights.items() if weight.is_complex()}
     changed["tracker.sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.full((1,), 3.0)
     torch.save({"model": changed}, folder / "sam3.pt")
-    (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     return folder
 
 
@@ -200,7 +201,7 @@ def documented(builder, model_folder):
     """The package's own documented use: its builder, its loader, its processor."""
     with compat.redirect_cuda("cpu"), compat.quiet():
         model = builder.build_sam3_image_model(
-            bpe_path=str(bpe.find_bpe(model_folder)),
+            bpe_path=str(loading.find_bpe(model_folder)),
             device="cpu",
             load_from_HF=False,
             checkpoint_path=str(model_folder / "sam3.pt"),

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from napari_sam3_assistant.engines.sam3_meta import bpe
+from napari_sam3_assistant.engines.sam3_meta import loading
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound
 
 HEADER = "#version: 0.2"
@@ -17,8 +17,8 @@ TAIL = '"bpe_simple_vocab_16e6.txt#version: 0.2'
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own, and no vocabulary in the installed package."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(bpe.platformdirs, "user_cache_path", lambda name: folder / name)
-    monkeypatch.setattr(bpe, "_packaged", tuple)
+    monkeypatch.setattr(loading.platformdirs, "user_cache_path", lambda name: folder / name)
+    monkeypatch.setattr(loading, "_packaged", tuple)
     return folder
 
 
@@ -35,76 +35,76 @@ def _write_gzip(path, lines):
 
 def _merges_of(path):
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    return lines[1 : bpe.MERGE_COUNT + 1]
+    return lines[1 : loading.MERGE_COUNT + 1]
 
 
 def test_the_file_of_openai_is_used_as_it_is(folder, merges):
-    _write_gzip(folder / bpe.BPE_NAME, [TAIL, *merges, "left over", "not a pair at all"])
+    _write_gzip(folder / loading.BPE_NAME, [TAIL, *merges, "left over", "not a pair at all"])
 
-    assert bpe.find_bpe(folder) == folder / bpe.BPE_NAME
+    assert loading.find_bpe(folder) == folder / loading.BPE_NAME
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_is_made_from_merges_txt_in_the_model_folder(folder, merges, ending):
     (folder / "merges.txt").write_bytes(ending.join([HEADER, *merges, ""]).encode())
-    made = bpe.find_bpe(folder)
+    made = loading.find_bpe(folder)
 
-    assert made == folder / bpe.BPE_NAME
+    assert made == folder / loading.BPE_NAME
     assert _merges_of(made) == merges
-    assert [path.name for path in sorted(folder.iterdir())] == [bpe.BPE_NAME, "merges.txt"]
-    assert bpe.find_bpe(folder) == made
+    assert [path.name for path in sorted(folder.iterdir())] == [loading.BPE_NAME, "merges.txt"]
+    assert loading.find_bpe(folder) == made
 
 
 def test_a_file_without_a_header_would_lose_a_merge_and_is_rewritten(folder, merges, cache):
-    _write_gzip(folder / bpe.BPE_NAME, merges)
-    original = (folder / bpe.BPE_NAME).read_bytes()
-    made = bpe.find_bpe(folder)
+    _write_gzip(folder / loading.BPE_NAME, merges)
+    original = (folder / loading.BPE_NAME).read_bytes()
+    made = loading.find_bpe(folder)
 
     assert made.is_relative_to(cache)
     assert _merges_of(made) == merges
-    assert (folder / bpe.BPE_NAME).read_bytes() == original
+    assert (folder / loading.BPE_NAME).read_bytes() == original
 
 
 def test_goes_to_the_cache_where_the_folder_is_read_only(folder, merges, cache, monkeypatch):
     (folder / "merges.txt").write_text("\n".join([HEADER, *merges]), "utf-8")
-    write = bpe._write_whole  # noqa: SLF001 - root may write to read-only folders
+    write = loading._write_whole  # noqa: SLF001 - root may write to read-only folders
 
     def guarded(path, data):
         if path.parent == folder:
             raise PermissionError(13, "Permission denied", str(path))
         return write(path, data)
 
-    monkeypatch.setattr(bpe, "_write_whole", guarded)
-    made = bpe.find_bpe(folder)
+    monkeypatch.setattr(loading, "_write_whole", guarded)
+    made = loading.find_bpe(folder)
 
     assert made.is_relative_to(cache)
     assert _merges_of(made) == merges
     changed = made.stat().st_mtime_ns
-    assert bpe.find_bpe(folder) == made
+    assert loading.find_bpe(folder) == made
     assert made.stat().st_mtime_ns == changed
 
 
 def test_a_damaged_gzip_file_gives_way_to_merges_txt(folder, merges, cache):
-    _write_gzip(folder / bpe.BPE_NAME, [TAIL, *merges])
-    whole = (folder / bpe.BPE_NAME).read_bytes()
-    (folder / bpe.BPE_NAME).write_bytes(whole[: len(whole) // 2])
+    _write_gzip(folder / loading.BPE_NAME, [TAIL, *merges])
+    whole = (folder / loading.BPE_NAME).read_bytes()
+    (folder / loading.BPE_NAME).write_bytes(whole[: len(whole) // 2])
     (folder / "merges.txt").write_text("\n".join([HEADER, *merges]), "utf-8")
 
-    assert _merges_of(bpe.find_bpe(folder)) == merges
+    assert _merges_of(loading.find_bpe(folder)) == merges
 
 
 def test_a_text_file_renamed_to_gz_is_told(folder, merges):
-    (folder / bpe.BPE_NAME).write_text("\n".join([HEADER, *merges]), "utf-8")
+    (folder / loading.BPE_NAME).write_text("\n".join([HEADER, *merges]), "utf-8")
 
     with pytest.raises(CheckpointInvalid, match="not a whole gzip text file"):
-        bpe.find_bpe(folder)
+        loading.find_bpe(folder)
 
 
 def test_too_few_merges_are_told(folder, merges):
     (folder / "merges.txt").write_text("\n".join([HEADER, *merges[:-1]]), "utf-8")
 
     with pytest.raises(CheckpointInvalid, match=r"merges\.txt has 48893 merges, 48894 are needed"):
-        bpe.find_bpe(folder)
+        loading.find_bpe(folder)
 
 
 def test_a_line_that_is_no_pair_is_told(folder, merges):
@@ -112,17 +112,17 @@ def test_a_line_that_is_no_pair_is_told(folder, merges):
     (folder / "merges.txt").write_text("\n".join([HEADER, *spoiled]), "utf-8")
 
     with pytest.raises(CheckpointInvalid, match=r"Merge 7 of merges\.txt is not a pair"):
-        bpe.find_bpe(folder)
+        loading.find_bpe(folder)
 
 
 def test_nothing_there(folder):
     with pytest.raises(CheckpointNotFound, match=r"Put merges\.txt"):
-        bpe.find_bpe(folder)
+        loading.find_bpe(folder)
 
 
 def test_the_tokenizer_reads_what_was_made(folder, merges, builder):
     (folder / "merges.txt").write_text("\n".join([HEADER, *merges]), "utf-8")
-    tokenizer = builder.SimpleTokenizer(bpe_path=str(bpe.find_bpe(folder)))
+    tokenizer = builder.SimpleTokenizer(bpe_path=str(loading.find_bpe(folder)))
 
     assert tokenizer.vocab_size == 49408
     first = "".join(merges[0].split())

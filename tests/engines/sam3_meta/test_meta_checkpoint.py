@@ -11,7 +11,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.checkpoint import (
+from napari_sam3_assistant.engines.sam3_meta.loading import (
     find_weights,
     put_into,
     read_weights,
@@ -123,7 +123,7 @@ class TestNames:
 
     def test_the_video_models_weights_are_those_of_the_image_model(self, builder, model_folder):
         """Meta's sam3.pt has the video model's names: every one of them must have a place."""
-        from napari_sam3_assistant.engines.sam3_meta.bpe import find_bpe
+        from napari_sam3_assistant.engines.sam3_meta.loading import find_bpe
 
         vocabulary = find_bpe(model_folder)
         image = compat.build_image_model(builder, vocabulary, "cpu")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
-from napari_sam3_assistant.engines.sam3_meta.compat_kernels import Measures, choose_measures
+from napari_sam3_assistant.engines.sam3_meta import compat
+from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
+from napari_sam3_assistant.engines.sam3_meta.compat import Measures, choose_measures
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -12,16 +12,11 @@ import pytest
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import (
-    BoxPrompt,
-    ExemplarPrompt,
-    PointPrompt,
-    PromptSet,
-)
+from napari_sam3_assistant.core.prompts import BoxPrompt, ExemplarPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding
+from napari_sam3_assistant.engines.sam3_meta.image import MetaEncoding
 from napari_sam3_assistant.errors import (
     DeviceUnavailable,
     EngineError,

@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.clicks import mask_logits
+from napari_sam3_assistant.engines.sam3_meta.image import mask_logits
 
 THRESHOLD = 0.2
 QUIET = NullReporter()

@@ -9,8 +9,8 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import ExemplarPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.embedding_folder import EmbeddingFolder
-from napari_sam3_assistant.engines.packing import Packable, Unpacker
+from napari_sam3_assistant.engines.base import Packable, Unpacker
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
 
 QUIET = NullReporter()
 PROMPTS = PromptSet(

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.tracks import Seed
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.video_memory import (
+from napari_sam3_assistant.engines.sam3_meta.video_objects import (
     forget_conditions,
     is_bare,
     stored_bytes,

@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.engines.sam3_meta import bpe, compat
+from napari_sam3_assistant.engines.sam3_meta import compat, loading
 
 REPORTER = NullReporter()
 HEIGHT, WIDTH = SHAPE = (60, 80)
@@ -46,7 +46,7 @@ def predictor(builder, video_folder):
         model = builder.build_sam3_video_model(
             checkpoint_path=str(video_folder / "sam3.pt"),
             load_from_HF=False,
-            bpe_path=str(bpe.find_bpe(video_folder)),
+            bpe_path=str(loading.find_bpe(video_folder)),
             device="cpu",
         ).eval()
     model.tracker.bf16_context.__exit__(None, None, None)

@@ -17,7 +17,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
 from napari_sam3_assistant.engines.sam3_meta import SPEC
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.workflows.track_checks import check_prompts
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 _SPEC = importlib.util.spec_from_file_location(
     "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"

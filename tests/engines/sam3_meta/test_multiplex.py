@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.engines.sam3_meta import ENTRY, bpe, compat, compat_multiplex
+from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
     CheckpointNotFound,
@@ -24,7 +24,7 @@ from napari_sam3_assistant.errors import (
     EngineNotInstalled,
     PromptError,
 )
-from napari_sam3_assistant.workflows.track_checks import check_prompts
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 REPORTER = NullReporter()
 
@@ -45,7 +45,7 @@ def folder(merges, tmp_path):
     torch = pytest.importorskip("torch")
 
     torch.save({"model": {"tracker.model.x": torch.zeros(1)}}, tmp_path / "sam3.1_multiplex.pt")
-    (tmp_path / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    (tmp_path / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     return tmp_path
 
 
@@ -92,8 +92,8 @@ def test_a_package_without_it_is_said_with_what_to_install(engine, builder):
 
 def test_a_missing_vocabulary_is_said(engine, folder, monkeypatch):
     # The released package has no SAM 3.1, which is said first.
-    monkeypatch.setattr(compat_multiplex, "import_builder", lambda _measures: None)
-    (folder / bpe.MERGES_NAME).unlink()
+    monkeypatch.setattr(multiplex, "import_builder", lambda _measures: None)
+    (folder / loading.MERGES_NAME).unlink()
 
     with pytest.raises(CheckpointNotFound, match=r"merges\.txt"):
         engine.load(REPORTER)
@@ -156,13 +156,13 @@ def test_each_parameter_must_be_in_the_file():
     model.register_buffer("freqs_cis_real", torch.ones(4))
     weights = {"weight": torch.full((3, 2), 5.0), "bias": torch.zeros(3)}
 
-    compat_multiplex.put_into(model, {**weights, "unused": torch.zeros(1)}, "file")
+    multiplex.put_into(model, {**weights, "unused": torch.zeros(1)}, "file")
     assert model.weight[2, 1] == 5
     assert model.freqs_cis_real.tolist() == [1, 1, 1, 1]
     with pytest.raises(CheckpointInvalid, match=r"file do not fit SAM 3\.1: of 2, 1 are missing"):
-        compat_multiplex.put_into(model, {"weight": weights["weight"]}, "file")
+        multiplex.put_into(model, {"weight": weights["weight"]}, "file")
     with pytest.raises(CheckpointInvalid, match=r"1 are of another shape \(such as freqs_cis_real"):
-        compat_multiplex.put_into(model, {**weights, "freqs_cis_real": torch.ones(5)}, "file")
+        multiplex.put_into(model, {**weights, "freqs_cis_real": torch.ones(5)}, "file")
 
 
 def test_memory_that_only_cuda_has_is_not_asked_for():
@@ -175,7 +175,7 @@ def test_memory_that_only_cuda_has_is_not_asked_for():
 
 
 def test_bounds_of_a_pass_are_not_kept():
-    cache = compat_multiplex._Unbounded()  # noqa: SLF001 - the measure itself
+    cache = multiplex._Unbounded()  # noqa: SLF001 - the measure itself
     cache["tracking_bounds"] = {"max_frame_num_to_track": 3}
     cache[7] = "features"
     assert cache == {7: "features"}

@@ -19,14 +19,9 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.engines.sam3_meta import (
-    ENTRY,
-    bpe,
-    compat,
-    compat_kernels,
-    compat_multiplex,
-)
-from napari_sam3_assistant.engines.sam3_meta.video_memory import stored_bytes
+from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
+from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
+from napari_sam3_assistant.engines.sam3_meta.video_objects import stored_bytes
 from napari_sam3_assistant.errors import EngineNotInstalled, JobCancelled
 
 pytest.importorskip("torch")
@@ -78,14 +73,14 @@ def engine(builder, merges, tmp_path_factory):
     import torch
 
     try:
-        compat_multiplex.import_builder(compat_kernels.choose_measures())
+        multiplex.import_builder(compat_kernels.choose_measures())
     except EngineNotInstalled as lacking:
         pytest.skip(str(lacking))
     with compat.quiet():
         from sam3.model import sam3_multiplex_tracking, video_tracking_multiplex_demo
 
     folder = tmp_path_factory.mktemp("sam3_1")
-    (folder / bpe.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
+    (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         for name, fixed in _SMALL.items():
             patch.setattr(builder, name, small(getattr(builder, name), **fixed))
@@ -96,8 +91,8 @@ def engine(builder, merges, tmp_path_factory):
             patch.setattr(module, name, small(getattr(module, name), image_size=SIZE))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = compat_multiplex.build_model(builder, bpe.find_bpe(folder), "cpu")
-            text = compat_multiplex.text_encoder(model).encoder
+            model = multiplex.build_model(builder, loading.find_bpe(folder), "cpu")
+            text = multiplex.text_encoder(model).encoder
             torch.nn.init.normal_(text.positional_embedding, std=0.02)
             torch.nn.init.normal_(text.text_projection, std=0.1)
         weights = {}

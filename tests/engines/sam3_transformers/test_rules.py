@@ -90,7 +90,7 @@ def mask_prompt(shape=(60, 80)):
 
 
 def test_clicks_take_the_first_box_and_the_first_mask():
-    from napari_sam3_assistant.engines.targets import targets
+    from napari_sam3_assistant.engines.sam3.mask_decoder import targets
 
     first, second = Region(0, 0, 5, 5), Region(9, 9, 20, 20)
     one, two = mask_prompt(), mask_prompt()
@@ -105,7 +105,7 @@ def test_clicks_take_the_first_box_and_the_first_mask():
 
 
 def test_many_boxes_are_split_over_calls():
-    from napari_sam3_assistant.engines.targets import targets
+    from napari_sam3_assistant.engines.sam3.mask_decoder import targets
 
     boxes = tuple(BoxPrompt(Region(0, 0, 5, 5)) for _ in range(100))
     calls = list(targets(PromptSet(boxes=boxes), (60, 80)))

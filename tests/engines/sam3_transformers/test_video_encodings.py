@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed, Span
-from napari_sam3_assistant.core.views import view_of_array
-from napari_sam3_assistant.engines.embeddings import EncodingEngine
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 from napari_sam3_assistant.workflows.track import Tracking

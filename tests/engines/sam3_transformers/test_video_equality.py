@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.frames import FrameSource
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
-from napari_sam3_assistant.core.views import view_of_array
 
 REPORTER = NullReporter()
 COUNT = 18  # more than the 16 frames that the tracker looks back

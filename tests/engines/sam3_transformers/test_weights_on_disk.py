@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.engines.checkpoints.unchanged import Unchanged
+from napari_sam3_assistant.engines.checkpoints.files import Unchanged
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.errors import CheckpointInvalid
 

@@ -9,7 +9,7 @@ import tifffile
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.engines.triton_library import keep_triton_apart
+from napari_sam3_assistant.engines.device import keep_triton_apart
 
 PREVIEW = "SAM3 propagated preview labels"
 FIRST, SECOND = (30, 28), (40, 62)

@@ -8,9 +8,9 @@ from qtpy.QtWidgets import QLineEdit, QSpinBox
 from skimage.draw import disk
 
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.viewer.masks.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.qt.dispatch import QtDispatcher
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
-from napari_sam3_assistant.widgets.qt_dispatch import QtDispatcher
 
 SHAPE = (500, 700)
 TEXT = "bright spots"

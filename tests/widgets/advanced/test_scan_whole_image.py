@@ -196,7 +196,7 @@ KILLED = """
 import os, queue, signal, sys
 import numpy as np
 from napari.components import ViewerModel
-from napari_sam3_assistant.core.tasks import Task
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import session_for
 

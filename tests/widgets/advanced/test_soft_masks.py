@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QTextEdit
 
-from napari_sam3_assistant.core.soft_masks import max_probability
+from napari_sam3_assistant.core.results import max_probability
 
 PREVIEW, SOFT = "SAM3 preview labels", "SAM3 preview masks"
 

@@ -5,8 +5,8 @@ from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
-from napari_sam3_assistant.core.tasks import Task
-from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.qt.controls import ElidedCombo
 
 LONG = "Points (positive/negative) of a rather long name"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.session.masks import edits as mask_edits
+from napari_sam3_assistant.mask_operations import edits as mask_edits
 
 
 @pytest.mark.parametrize("at_once", [0, 100_000], ids=["by a job", "at once"])

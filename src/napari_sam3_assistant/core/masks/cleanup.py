@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.components import components_of, find_components
+from napari_sam3_assistant.core.masks.components import components_of, find_components, find_runs
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_of_runs
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole
-from napari_sam3_assistant.core.masks.runs import find_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.masks.components import Components
+    from napari_sam3_assistant.core.masks.components import Components, Runs
     from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.core.masks.runs import Runs
     from napari_sam3_assistant.core.progress import Reporter
+
 
 FACES = Connectivity.FACES
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.blocks import read
-from napari_sam3_assistant.core.masks.components import Components, components_of
+from napari_sam3_assistant.core.masks.components import (
+    Components,
+    Runs,
+    components_of,
+    find_runs,
+    touching,
+)
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_of_runs
-from napari_sam3_assistant.core.masks.labels import Box, whole
-from napari_sam3_assistant.core.masks.runs import Runs, find_runs, touching
+from napari_sam3_assistant.core.masks.labels import Box, read, whole
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.labels import Positions
     from napari_sam3_assistant.core.progress import Reporter
+
 
 _EVERY = 128
 

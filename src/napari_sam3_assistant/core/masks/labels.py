@@ -1,7 +1,8 @@
-"""What counts as labels, and which values they can hold."""
+"""What counts as labels, which values they hold, and large ones piece by piece."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import numpy as np
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
+
+if TYPE_CHECKING:
     LabelArray = npt.NDArray[np.integer[Any] | np.bool_]
     Positions = npt.NDArray[np.int64]
 
@@ -129,3 +132,104 @@ def whole(shape: Sequence[int]) -> Box:
 def shape_of(box: Box) -> tuple[int, ...]:
     """Return the shape of what a box cuts out."""
     return tuple(side.stop - side.start for side in box)
+
+
+BLOCK_PIXELS = 1 << 22
+
+
+def blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # noqa: ANN401
+    """Return boxes that cover a box, each of whole chunks of the array where it has chunks.
+
+    Parameters
+    ----------
+    labels : array-like
+        In memory, or lazy with ``chunks`` (zarr, dask).
+    box : tuple of slice
+        What to cover.
+    pixels : int
+        How many pixels a block may have; a single chunk may have more.
+    """
+    sides = _chunk_sides(labels)
+    size = [side if sides else 1 for side in sides or shape_of(box)]
+    whole_ = shape_of(box)
+    # Grow along the last axis first: that is how the pixels lie.
+    for axis in reversed(range(len(size))):
+        others = int(np.prod([s for k, s in enumerate(size) if k != axis], dtype=np.int64))
+        room = max(1, pixels // max(1, others * size[axis]))
+        size[axis] = max(1, min(size[axis] * room, whole_[axis]))
+    return list(_grid(box, size))
+
+
+def tiles(box: Box, size: Sequence[int]) -> list[Box]:
+    """Return boxes of a size that cover a box; those at the end are smaller."""
+    return list(_grid(box, size))
+
+
+def read(labels: Any, box: Box) -> LabelArray:  # noqa: ANN401 - arrays of numpy, zarr and others
+    """Return the labels of a box as an array in memory.
+
+    Raises
+    ------
+    MaskError
+        If they are no whole numbers from 0 on.
+    """
+    check_labels(labels)
+    part: LabelArray = np.asarray(labels[box])
+    check_not_negative(part)
+    return part
+
+
+def _chunk_sides(labels: Any) -> list[int] | None:  # noqa: ANN401
+    chunks = getattr(labels, "chunks", None)
+    if chunks is None or isinstance(labels, np.ndarray):
+        return None
+    return [int(side[0] if isinstance(side, tuple) else side) for side in chunks]
+
+
+def _grid(box: Box, size: Sequence[int]) -> Iterator[Box]:
+    # Blocks begin at multiples of their size, as chunks do.
+    for corner in itertools.product(
+        *(
+            range(side.start // step * step, side.stop, step)
+            for side, step in zip(box, size, strict=True)
+        )
+    ):
+        yield tuple(
+            slice(max(start, side.start), min(start + step, side.stop))
+            for start, step, side in zip(corner, size, box, strict=True)
+        )
+
+
+def write_smaller(largest: Any, smaller: Sequence[Any], box: Box) -> None:  # noqa: ANN401
+    """Bring the smaller levels up to date, block by block.
+
+    Each pixel of a smaller level is the nearest one of the largest.
+
+    Parameters
+    ----------
+    largest : array-like of int
+        The level that was changed.
+    smaller : sequence of array-like of int
+        The others. Those that can only be read are left alone.
+    box : tuple of slice
+        What was changed in the largest.
+    """
+    if 0 in shape_of(box):
+        return
+    for level in smaller:
+        if not is_writable(level):
+            continue
+        steps = [
+            max(1, round(size / small))
+            for size, small in zip(largest.shape, level.shape, strict=True)
+        ]
+        reached = tuple(
+            slice(side.start // step, min(-(-side.stop // step), size))
+            for side, step, size in zip(box, steps, level.shape, strict=True)
+        )
+        for part in blocks(level, reached):
+            fine = tuple(
+                slice(side.start * step, side.stop * step, step)
+                for side, step in zip(part, steps, strict=True)
+            )
+            level[part] = np.asarray(largest[fine])

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.blocks import read
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read, whole
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import MaskError
 

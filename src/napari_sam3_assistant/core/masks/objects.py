@@ -1,22 +1,27 @@
-"""The objects of labels as files list them: a class, a box and a mask each."""
+"""The objects of labels as files list them: a class, a box and a mask or polygon each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.masks.blocks import read
+from napari_sam3_assistant.core.axes import place_note
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import whole
+from napari_sam3_assistant.core.masks.labels import read, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.masks.labels import LabelArray
+
 
 ANY_CLASS = "object"
 
@@ -122,3 +127,206 @@ def objects(plane: LabelArray, classes: Classes, y: int = 0, x: int = 0) -> Iter
         label = int(labels[index])
         mask = image[y0:y1, x0:x1] == index + 1
         yield PlaneObject(label, classes.value(label), y0 + y, x0 + x, mask)
+
+
+if TYPE_CHECKING:
+    Ring = npt.NDArray[np.int64]
+    Bits = npt.NDArray[np.bool_]
+
+
+def polygons(mask: Bits) -> list[list[Ring]]:
+    """Return the outlines of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (H, W), dtype bool
+        The pixels; pixel (0, 0) covers the square from 0 to 1.
+
+    Returns
+    -------
+    list of list of ndarray, shape (n, 2), dtype int64
+        For each part (connected by faces) its outer ring and then its holes: corners as (y, x),
+        the first one not repeated. Rings may touch at corners, but never cross.
+    """
+    numbers, _ = ndi.label(mask)
+    found = []
+    for index, box in enumerate(ndi.find_objects(numbers), 1):
+        first = np.array([side.start for side in box])
+        found.append([ring + first for ring in _rings(numbers[box] == index)])
+    return found
+
+
+def _rings(part: Bits) -> list[Ring]:
+    """Return the rings of a mask in one part, the outer one first."""
+    points, across, along, outer = _corners(part)
+    beside = _partners(np.lexsort((across, points[:, 1], points[:, 0])))
+    below = _partners(np.lexsort((along, points[:, 0], points[:, 1])))
+    unseen = np.ones(len(points), bool)
+    rings: list[Ring] = []
+    # In this order, the first corner of each ring is its top left one.
+    for start in np.lexsort((points[:, 1], points[:, 0])):
+        if not unseen[start] or along[start] < 0 or across[start] < 0:
+            continue
+        ring, at = [], int(start)
+        while unseen[at]:
+            unseen[at] = False
+            ring.append(at)
+            at = int(beside[at])
+            unseen[at] = False
+            ring.append(at)
+            at = int(below[at])
+        corners = points[ring]
+        if outer[start]:
+            rings.insert(0, corners)
+        else:
+            rings.append(corners)
+    return rings
+
+
+def _corners(part: Bits) -> tuple[Ring, Ring, Ring, Bits]:
+    """Return corners, their edges' directions (1 right or down), and whether mask lies below right.
+
+    Where two pixels meet at a corner only, two corners lie at one place, paired so that the
+    mask goes on through it.
+    """
+    padded = np.pad(part, 1)
+    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    total = a.astype(int) + b + c + d
+    falling = (total == 2) & a & d
+    rising = (total == 2) & b & c
+    columns = []
+    for where, across, along in (
+        (total % 2 == 1, np.where(b != d, 1, -1), np.where(c != d, 1, -1)),
+        (falling, -1, 1),
+        (falling, 1, -1),
+        (rising, -1, -1),
+        (rising, 1, 1),
+    ):
+        points = np.argwhere(where)
+        columns.append(
+            (
+                points,
+                np.broadcast_to(across, total.shape)[where],
+                np.broadcast_to(along, total.shape)[where],
+                d[where],
+            )
+        )
+    points, across_, along_, outer = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return points, across_, along_, outer
+
+
+def _partners(order: Ring) -> Ring:
+    """Return for each corner the one at the other end of its edge."""
+    partner = np.empty_like(order)
+    partner[order[::2]] = order[1::2]
+    partner[order[1::2]] = order[::2]
+    return partner
+
+
+class ExportFormat(StrEnum):
+    """The formats of masks."""
+
+    TIFF = "tiff"
+    PNG = "png"
+    NPY = "npy"
+    OME_ZARR = "ome_zarr"
+    COCO_RLE = "coco_rle"
+    COCO_POLYGONS = "coco_polygons"
+    YOLO = "yolo"
+    GEOJSON = "geojson"
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the format's files."""
+        return _SUFFIXES[self]
+
+    @property
+    def has_image(self) -> bool:
+        """Whether its files have pixels of the image, and not of the labels."""
+        return self in _IN_IMAGE
+
+    @property
+    def has_one_plane(self) -> bool:
+        """Whether its files hold one plane and no more."""
+        return self in (ExportFormat.PNG, ExportFormat.YOLO)
+
+
+_SUFFIXES = {
+    ExportFormat.TIFF: ".tif",
+    ExportFormat.PNG: ".png",
+    ExportFormat.NPY: ".npy",
+    ExportFormat.OME_ZARR: ".zarr",
+    ExportFormat.COCO_RLE: ".json",
+    ExportFormat.COCO_POLYGONS: ".json",
+    ExportFormat.YOLO: ".txt",
+    ExportFormat.GEOJSON: ".geojson",
+}
+_IN_IMAGE = {
+    ExportFormat.COCO_RLE,
+    ExportFormat.COCO_POLYGONS,
+    ExportFormat.YOLO,
+    ExportFormat.GEOJSON,
+}
+_ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
+
+
+def with_suffix(path: Path, format_: ExportFormat) -> Path:
+    """Return the path with the ending of a format; dots in the name stay."""
+    if path.suffix.lower() in _ACCEPTED.get(format_, (format_.suffix,)):
+        return path
+    known = {suffix for endings in _ACCEPTED.values() for suffix in endings}
+    if path.suffix.lower() in known | set(_SUFFIXES.values()):
+        return path.with_suffix(format_.suffix)
+    return path.with_name(path.name + format_.suffix)
+
+
+def format_of(ending: str) -> ExportFormat:
+    """Return the format of labels by the ending of their file: that of TIFF if it is unknown."""
+    known = {
+        ".npy": ExportFormat.NPY,
+        ".png": ExportFormat.PNG,
+        ".zarr": ExportFormat.OME_ZARR,
+    }
+    return known.get(f".{ending.lower().rpartition('.')[2]}", ExportFormat.TIFF)
+
+
+def lost_place(format_: ExportFormat, axes: Axes) -> str:
+    """Return what a file that has size and place of pixels can't say of these; empty for nothing.
+
+    Parameters
+    ----------
+    format_ : ExportFormat
+        The format; those without size and place have nothing to lose.
+    axes : tuple of Axis
+        The axes of the labels.
+    """
+    if format_ in (ExportFormat.TIFF, ExportFormat.OME_ZARR):
+        return place_note(axes, backwards=format_ is ExportFormat.OME_ZARR)
+    return ""
+
+
+def not_held(format_: ExportFormat, axes: Axes) -> str:
+    """Return what a file of a format will not hold of labels, for who chooses one; or nothing.
+
+    Parameters
+    ----------
+    format_ : ExportFormat
+        The format.
+    axes : tuple of Axis
+        The axes of the labels.
+    """
+    return _NOT_HELD.get(format_, "") or lost_place(format_, axes)
+
+
+_NO_PLACE = "no size of a pixel, no unit and no position in the world"
+_NOT_HELD = {
+    ExportFormat.NPY: f"NumPy files hold the values alone: {_NO_PLACE}.",
+    ExportFormat.PNG: f"PNG holds one plane with values up to 65535: {_NO_PLACE}.",
+    ExportFormat.COCO_RLE: f"COCO counts the pixels of the image: {_NO_PLACE}.",
+    ExportFormat.COCO_POLYGONS: f"COCO counts the pixels of the image: {_NO_PLACE}.",
+    ExportFormat.YOLO: (
+        "YOLO holds outlines in one plane of the image: no holes, no name and size of the image, "
+        f"{_NO_PLACE}."
+    ),
+    ExportFormat.GEOJSON: f"GeoJSON counts the pixels of the image: {_NO_PLACE}.",
+}

@@ -10,11 +10,10 @@ from scipy import ndimage as ndi
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
-from napari_sam3_assistant.core.masks.blocks import read
 from napari_sam3_assistant.core.masks.cleanup import reaching_out
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
-from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
+
 
 _EVERY = 32
 

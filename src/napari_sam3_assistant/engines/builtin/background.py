@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 COARSE = 160  # largest side of the image that the surface is fitted to

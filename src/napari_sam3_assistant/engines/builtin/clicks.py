@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
+
+if TYPE_CHECKING:
     Pixel = tuple[int, int]
 
 # Clicks may turn down the best proposal for another that is rated this share of it at least.

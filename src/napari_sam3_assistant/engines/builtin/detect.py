@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.patches import Patch
     from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 LEVELS = 12

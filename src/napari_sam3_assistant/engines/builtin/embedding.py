@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.detect import Detection
 
+
 # ITU-R BT.601 luma.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 

@@ -16,7 +16,7 @@ from napari_sam3_assistant.engines.builtin.exemplars import similar
 from napari_sam3_assistant.engines.builtin.outlines import snapped
 from napari_sam3_assistant.engines.builtin.patches import Patch
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
-from napari_sam3_assistant.engines.phrases import clean_phrase
+from napari_sam3_assistant.engines.sam3.grounding import clean_phrase
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.builtin.detect import Detection
 
+
+if TYPE_CHECKING:
     Pixels = list[tuple[int, int]]
 
 _NAMES = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.patches import Patch
 
+
 EXAMPLE_SCORE = 0.99
 UNWANTED = 0.3  # share of its score that an object keeps which is more like a negative example
 SAME = 0.4  # overlap from which a found object is the example itself

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
+
 # Below this solidity an outline is not taken for a blob and keeps its own shape.
 BLOB = 0.86
 COARSE = 160  # largest side, in pixels, at which an object and its surroundings are compared

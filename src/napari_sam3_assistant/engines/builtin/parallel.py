@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Progress, Reporter
 
+
 WORKERS = min(4, os.cpu_count() or 1)
 POLL = 0.03  # seconds between two looks whether to go on
 

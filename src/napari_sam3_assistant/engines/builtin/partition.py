@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
+
 TAKEN = 0.3  # share of a part that better ones may have taken already
 
 

@@ -13,7 +13,7 @@ def polarity(phrase: str) -> int:
     Parameters
     ----------
     phrase : str
-        As :func:`~napari_sam3_assistant.engines.phrases.clean_phrase` gives it; only its first
+        As :func:`.clean_phrase` gives it; only its first
         word counts, the rest is a name.
 
     Raises

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 RANGES = ((0.75, 1.25), (0.85, 1.15))  # radii looked at in each round, as shares of the last

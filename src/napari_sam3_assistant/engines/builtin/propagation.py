@@ -17,7 +17,7 @@ from napari_sam3_assistant.errors import PromptError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import Seed
 

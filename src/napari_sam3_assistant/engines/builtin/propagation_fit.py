@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 SLACK = 0.05  # how much further than the rest a direction may go, as a share of the radius

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.propagation_step import Outline
 
+
 STRIDE = 3  # slices after which neighbours are looked for again
 SURE = 0.5  # least score of a neighbour
 SHARED = 0.25  # a find that shares more of its pixels with a known object is that object

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.patches import Patch
 
+
 PATIENCE = 2  # slices on which an object may be missing before it is given up
 # An object is gone when its contrast falls to this share of that on its prompted slice: there half
 # of the light in an optical section comes from above or below it.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.patches import Patch
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
     Labels = npt.NDArray[np.int32]

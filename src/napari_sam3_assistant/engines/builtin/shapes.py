@@ -11,6 +11,7 @@ from scipy.spatial import ConvexHull
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+
 # Two cores are two objects if the neck between them is narrower than this share of the
 # smaller one.
 NECK = 0.86

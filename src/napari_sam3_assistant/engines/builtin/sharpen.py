@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
     from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
+
 FINER = 2  # octaves
 LARGEST = 1024  # side in pixels of the finer octave; what is larger is sharp enough
 SIGMA = 1.2  # in pixels of the finer octave

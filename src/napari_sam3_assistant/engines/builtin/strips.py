@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 PIXELS = 1 << 19  # of a strip; a filter takes some 20 ms for them

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
 
+
+if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
     Labels = npt.NDArray[np.int32]

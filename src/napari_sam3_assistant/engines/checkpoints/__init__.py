@@ -1,12 +1,13 @@
 """What is in a model folder, found without loading it."""
 
-from napari_sam3_assistant.engines.checkpoints.choice import EngineChoice, choose_engine
-from napari_sam3_assistant.engines.checkpoints.folder import inspect_folder
+from napari_sam3_assistant.engines.checkpoints.files import inspect_folder
 from napari_sam3_assistant.engines.checkpoints.report import (
+    EngineChoice,
     Finding,
     FolderReport,
     Layout,
     WeightsFile,
+    choose_engine,
 )
 
 __all__ = [

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
-from napari_sam3_assistant.engines.sam3_meta.checkpoint import is_multiplex
+from napari_sam3_assistant.engines.sam3_meta.loading import is_multiplex
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.engines.base import ImageEngine
+
 
 SPEC = EngineSpec(
     name="sam3-meta",
@@ -84,7 +85,7 @@ def choose_spec(model_folder: Path) -> EngineSpec:
 def create(model_folder: Path | None, device: str) -> ImageEngine:
     """Return the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
-    from napari_sam3_assistant.engines.sam3_meta.multiplex_engine import Sam3MultiplexEngine
+    from napari_sam3_assistant.engines.sam3_meta.multiplex import Sam3MultiplexEngine
 
     if model_folder is not None and is_multiplex(model_folder.expanduser()):
         return Sam3MultiplexEngine(MULTIPLEX_SPEC, model_folder, device)

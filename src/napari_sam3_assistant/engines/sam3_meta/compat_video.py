@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.engines.recent import Recent
+from napari_sam3_assistant.engines.encoding_cache import Recent
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat_kernels import replaced
+from napari_sam3_assistant.engines.sam3_meta.compat import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
+
 
 Features = dict[Any, Any]
 """``feature_cache`` of the package: the features of few frames by their number."""

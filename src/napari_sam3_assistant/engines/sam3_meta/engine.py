@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
+from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watched
+from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.clicks import segment_target
-from napari_sam3_assistant.engines.sam3_meta.encoding import MetaEncoding, backbone_out
-from napari_sam3_assistant.engines.sam3_meta.grounding import Grounder
-from napari_sam3_assistant.engines.sam3_meta.loading import (
-    LoadedModel,
-    load_model,
-    sam3_version,
+from napari_sam3_assistant.engines.sam3_meta.image import (
+    Grounder,
+    MetaEncoding,
+    backbone_out,
+    segment_target,
 )
+from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel, load_model, sam3_version
 from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
-from napari_sam3_assistant.engines.sam3_track import TrackContext
-from napari_sam3_assistant.engines.stages import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -29,11 +27,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.targets import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
 
 
 class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):

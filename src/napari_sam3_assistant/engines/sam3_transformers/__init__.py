@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.engines.base import ImageEngine
 
+
 SPEC = EngineSpec(
     name="sam3-transformers",
     title="SAM 3 (transformers)",

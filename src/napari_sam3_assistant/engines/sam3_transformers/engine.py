@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.sam3_engine import Sam3Engine
-from napari_sam3_assistant.engines.sam3_track import TrackContext
-from napari_sam3_assistant.engines.sam3_transformers.clicks import segment_target
-from napari_sam3_assistant.engines.sam3_transformers.embedding import Sam3Embedding, to_pixels
-from napari_sam3_assistant.engines.sam3_transformers.grounding import Grounder
+from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watched
+from napari_sam3_assistant.engines.sam3.track import TrackContext
+from napari_sam3_assistant.engines.sam3_transformers.image import (
+    Grounder,
+    Sam3Embedding,
+    segment_target,
+    to_pixels,
+)
 from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, load_model
 from napari_sam3_assistant.engines.sam3_transformers.video import TransformersTrack
-from napari_sam3_assistant.engines.stages import watched
 from napari_sam3_assistant.errors import CheckpointNotFound
 
 if TYPE_CHECKING:
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from napari_sam3_assistant.core.frames import FrameSource
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.targets import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
 
 
 class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import inspect_folder
-from napari_sam3_assistant.engines.checkpoints.folder import read_settings
-from napari_sam3_assistant.engines.checkpoints.safetensors_header import read_header
-from napari_sam3_assistant.engines.checkpoints.unchanged import Unchanged
+from napari_sam3_assistant.engines.checkpoints.files import Unchanged, read_header, read_settings
 from napari_sam3_assistant.engines.device import supports_bfloat16
 from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.core.progress import Reporter
+
 
 _STAGES = 4
 # Nothing is asked of a hub, and no code that comes with a folder is run, nor offered to be run.

@@ -1,18 +1,30 @@
-"""The image to segment."""
+"""Fields: the image, its channel axis, large images, encoding ahead, the threshold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_sam3_assistant.widgets.allow import allow
-from napari_sam3_assistant.widgets.bind import watch
-from napari_sam3_assistant.widgets.fields.elided_combo import ElidedCombo
-from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.tiling import ROI_SIZES
+from napari_sam3_assistant.qt.bind import allow, bind_value, watch
+from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, WrappedLabel
+from napari_sam3_assistant.session.model import EncodeAhead
+from napari_sam3_assistant.session.runs import large_hint
 
 if TYPE_CHECKING:
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
 
@@ -53,3 +65,157 @@ class ImageField(QWidget):
         self._combo.choose(self._model.image)
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")
+
+
+class ChannelAxisField(QSpinBox):
+    """The number of the channel axis, or -1.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self.setObjectName("channel_axis")
+        self.setRange(-1, 8)
+        self.setToolTip(
+            "Leave -1 unless your image has an explicit channel dimension: "
+            "C,H,W is 0; Z,C,H,W and T,C,H,W are 1; Z,H,W,C is 3."
+        )
+        bind_value(model, "channel_axis", self, self.valueChanged, self.value, self.setValue)
+
+
+_TOOLTIP = (
+    "A run works on a square around your points or boxes and reads nothing else, "
+    "for images that are too large to be segmented whole."
+)
+_NOT_FOR_VIDEO = "3D/video follows objects on whole slices; choose a 2D task for a region"
+
+
+class LargeImageField(QWidget):
+    """The switch of large-image mode, and the size of its region.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        switch = QCheckBox("Enable large-image local inference")
+        switch.setObjectName("large_image")
+        bind_value(
+            model, "large_image", switch, switch.toggled, switch.isChecked, switch.setChecked
+        )
+        self._switch = switch
+        self._size = QWidget()
+        sizes = [(side, f"{side} x {side}") for side in ROI_SIZES]
+        combo = ChoiceCombo(model, "roi_size", sizes)
+        combo.setToolTip("Side of the square in pixels")
+        form = QFormLayout(self._size)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("ROI size", combo)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(switch, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addWidget(self._size)
+        watch(model, "large_image task", self, self._show)
+
+    def _show(self) -> None:
+        video = self._model.task is Task.VIDEO
+        self._switch.setEnabled(not video)
+        self._switch.setToolTip(_NOT_FOR_VIDEO if video else _TOOLTIP)
+        self._size.setVisible(self._model.large_image and not video)
+
+
+class LargeImageHint(QWidget):
+    """For an image that is large: a sentence, and the button that turns large-image mode on.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        self._text = WrappedLabel()
+        self._text.setObjectName("large_image_hint")
+        turn_on = QPushButton("Use Large-Image Mode")
+        turn_on.setObjectName("use_large_image")
+        turn_on.setToolTip(_TOOLTIP.rstrip("."))
+        turn_on.clicked.connect(lambda: setattr(model, "large_image", True))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._text)
+        layout.addWidget(turn_on, 0, Qt.AlignmentFlag.AlignLeft)
+        watch(model, "images image large_image task", self, self._show)
+
+    def _show(self) -> None:
+        hint = large_hint(self._model)
+        self._text.setText(hint)
+        self.setVisible(bool(hint))
+
+
+class EncodeAheadField(QCheckBox):
+    """A box that follows the device until the user ticks or clears it.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("Encode while I draw")
+        self._session = session
+        self.setObjectName("encode_ahead")
+        self.setToolTip(
+            "Let the model look at the plane while you still place prompts, so that the first "
+            "result comes sooner. On by default where the model runs on a GPU."
+        )
+        watch(session.model, "encode_ahead device_in_use engine", self, self._show)
+        self.clicked.connect(self._choose)
+
+    def _show(self) -> None:
+        self.setChecked(self._session.ahead.enabled)
+        spec = self._session.spec
+        nothing = f"{spec.title} encodes nothing. Choose a SAM 3 engine."
+        allow(self, "" if spec.needs_weights else nothing)
+
+    def _choose(self, on: bool) -> None:
+        self._session.model.encode_ahead = EncodeAhead.ON if on else EncodeAhead.OFF
+        if on:
+            self._session.ahead.begin()
+        else:
+            self._session.ahead.cancel()
+
+
+class ThresholdField(QDoubleSpinBox):
+    """The least score of an object that is found.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self.setObjectName("threshold")
+        self.setRange(0.01, 0.95)
+        self.setSingleStep(0.05)
+        self.setDecimals(2)
+        self.setToolTip(
+            "Objects with a lower score are left out. Lower it to find more, raise it to keep "
+            "only the clear ones. It does not touch objects that you click or box."
+        )
+        bind_value(model, "threshold", self, self.valueChanged, self._rounded, self.setValue)
+
+    def _rounded(self) -> float:
+        return round(self.value(), 2)

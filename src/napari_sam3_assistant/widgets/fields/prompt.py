@@ -1,25 +1,25 @@
-"""The prompt tools of the chosen task."""
+"""Fields: the task, the prompt tools and layers, the phrase, the polarity."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.core.tasks import Task, Tool, tools_of
-from napari_sam3_assistant.widgets.bind import watch
-from napari_sam3_assistant.widgets.fields.buttons import ChoiceButtons
-from napari_sam3_assistant.widgets.fields.create_prompt_layer import CreatePromptLayer
-from napari_sam3_assistant.widgets.fields.polarity import PolarityButtons
-from napari_sam3_assistant.widgets.fields.stack_objects import ObjectField
-from napari_sam3_assistant.widgets.fields.text import TextField
-from napari_sam3_assistant.widgets.notify import guarded
-from napari_sam3_assistant.widgets.wrapped_label import WrappedLabel
+from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
+from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, watch
+from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
+from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
+from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.viewer.binding import Binding
 
-_TOOLS = (
+
+_SIMPLE_TOOLS = (
     (Tool.POINTS, "Points", "Click on the object"),
     (Tool.BOX, "Box", "Draw a box around the object"),
     (Tool.MASK, "Labels", "Paint roughly over the object"),
@@ -65,7 +65,9 @@ class PromptField(QWidget):
         self._binding = binding
         self._model = model = binding.model
         self._create = CreatePromptLayer(binding)
-        self._tools = ChoiceButtons(model, "tool", _TOOLS, columns=5, chosen=self._create.arm)
+        self._tools = ChoiceButtons(
+            model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
+        )
         self._text = TextField(model, guarded(model, binding.session.run))
         self._polarity = PolarityButtons(model)
         self._hint = WrappedLabel()
@@ -104,3 +106,230 @@ class PromptField(QWidget):
             self._hint.setText(phrases)
         else:
             self._hint.setText(f"“{other}” is selected. {_GO_ON}" if other else _HINTS[task, tool])
+
+
+_TITLES = {Tool.POINTS: "Points", Tool.BOX: "Shapes", Tool.MASK: "Labels"}
+
+
+class PromptLayersField(QWidget):
+    """One list for each type of layer; they follow the viewer by themselves.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__()
+        self._model = model
+        self._combos = {tool: ChoiceCombo(model, name) for tool, name in CHOICE_FIELDS.items()}
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        for tool, combo in self._combos.items():
+            title = _TITLES[tool]
+            combo.setToolTip(
+                f"The {title} layer that prompts are taken from. Other layers than the image's "
+                "own are only read: undo and Accept Object leave them as they are."
+            )
+            form.addRow(title, combo)
+        watch(model, "prompt_layers", self, self._show)
+
+    def _show(self) -> None:
+        for tool, combo in self._combos.items():
+            layers = [one for one in self._model.prompt_layers if one.tool is tool]
+            combo.offer([("", "(the image's own)"), *((layer.key, layer.name) for layer in layers)])
+
+
+class CreatePromptLayer(QPushButton):
+    """Makes the layer of the chosen tool, or goes back to it.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__("Create Prompt Layer")
+        self._binding = binding
+        self._model = model = binding.model
+        self.setObjectName("create_prompt_layer")
+        self.arm = guarded(model, self._arm)
+        self.clicked.connect(self.arm)
+        watch(model, "image tool", self, self._show)
+
+    def _arm(self) -> None:
+        self._model.message = Message(self._binding.arm())
+
+    def _show(self) -> None:
+        image, text = bool(self._model.image), self._model.tool is Tool.TEXT
+        self.setEnabled(image and not text)
+        if text:
+            self.setToolTip("A phrase needs no prompt layer")
+        elif image:
+            self.setToolTip("Make the layer for your prompts, or go back to it")
+        else:
+            self.setToolTip("Open an image first")
+
+
+_POLARITY = (
+    (True, "Positive", "The next click is on the object (T switches)"),
+    (False, "Negative", "The next click is off the object (T switches)"),
+)
+
+
+class PolarityButtons(ChoiceButtons):
+    """The polarity of the next click.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__(model, "next_positive", _POLARITY, columns=2)
+
+
+class PolarityField(QWidget):
+    """The polarity of the next click, and a button that gives it to earlier ones.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        self._model = model = binding.model
+        self._apply = QPushButton("Apply mode to selected points")
+        self._apply.setObjectName("apply_polarity")
+        self._apply.setToolTip(
+            "Make the points that are selected in the points layer positive or negative"
+        )
+        self._apply.clicked.connect(guarded(model, binding.mark_selected))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._buttons = PolarityButtons(model)
+        layout.addWidget(self._buttons)
+        layout.addWidget(self._apply)
+        watch(model, "tool", self, self._show)
+
+    def _show(self) -> None:
+        points = self._model.tool is Tool.POINTS
+        why_not = "" if points else "Choose the prompt type Points first"
+        self._buttons.allow(why_not)
+        allow(self._apply, why_not)
+
+
+_TIP = (
+    "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
+    "“bright objects” or “dark objects” for the built-in engine. Enter runs."
+)
+_NO_PHRASE = "Choose the task Text segmentation, or the prompt type Text only, first"
+_REPLACED = "The batch text prompts of Advanced mode run in its place; clear them to use this line."
+
+
+class TextField(QLineEdit):
+    """A line for the phrase; Enter runs.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    run : callable
+        Called when the user presses Enter.
+    """
+
+    def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
+        super().__init__()
+        self._model = model
+        self.setObjectName("text")
+        self.setToolTip(_TIP)
+        self.setPlaceholderText("Type a phrase, then press Enter")
+        self.setClearButtonEnabled(True)
+        # napari's is too faint to be read.
+        self.setStyleSheet("QLineEdit:disabled { placeholder-text-color: rgb(140, 140, 140); }")
+        bind_value(model, "text", self, self.textChanged, self.text, self.setText)
+        self.returnPressed.connect(run)
+        watch(model, "tool task batch_text", self, self._show)
+
+    def _show(self) -> None:
+        model = self._model
+        why_not = _REPLACED if model.phrases else "" if model.tool is Tool.TEXT else _NO_PHRASE
+        allow(self, why_not)
+
+
+_TASKS = (
+    (Task.SEGMENT, "2D segmentation"),
+    (Task.EXEMPLAR, "Exemplar segmentation"),
+    (Task.TEXT, "Text segmentation"),
+    (Task.LIVE_POINTS, "Live Points (positive/negative)"),
+    (Task.VIDEO, "3D/video propagation"),
+)
+_ADVANCED_TOOLS = (
+    (Tool.POINTS, "Points (positive/negative)"),
+    (Tool.BOX, "Box"),
+    (Tool.MASK, "Labels mask"),
+    (Tool.TEXT, "Text only"),
+    (Tool.EXAMPLE, "Example boxes"),
+)
+_GUIDANCE = {
+    Task.SEGMENT: "2D: use text, points, boxes, or a labels-mask prompt, then run preview.",
+    Task.EXEMPLAR: "Exemplar: create a box prompt layer and draw boxes around examples, then run.",
+    Task.TEXT: "Text: enter a phrase and click Run Preview. No prompt layer is required.",
+    Task.LIVE_POINTS: (
+        "Live Points: create a points layer and add a point. T switches the next point mode; "
+        "Shift+T flips the selected or latest point and reruns."
+    ),
+    Task.VIDEO: (
+        "3D/video: go to a slice or frame, prompt the objects there, then press Start 3D "
+        "Propagation. Prompts on several slices are used together."
+    ),
+}
+
+
+class TaskField(ChoiceCombo):
+    """The task; choosing one says what to do next.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__(model, "task", _TASKS)
+        self._model = model
+        self.setToolTip("What the run does. It sets the prompt types that can be chosen.")
+        self.activated.connect(self._say)
+
+    def _say(self) -> None:
+        self._model.message = Message(_GUIDANCE[self._model.task])
+
+
+class PromptTypeField(ChoiceCombo):
+    """The kind of prompt, of those that the task takes.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__(model, "tool")
+        self._model = model
+        watch(model, "task tool", self, self._show)
+
+    def _show(self) -> None:
+        offered = tools_of(self._model.task)
+        self.offer([choice for choice in _ADVANCED_TOOLS if choice[0] in offered])
+        self.setEnabled(len(offered) > 1)
+        self.setToolTip(
+            "What you prompt with. A run takes prompts of this kind only."
+            if len(offered) > 1
+            else "This task takes no other kind of prompt"
+        )

@@ -1,21 +1,39 @@
-"""Scan whole image: how it is cut, where the labels go, and the button."""
+"""Fields: scan the whole image, batch folder, batch of images and phrases."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
-from napari_sam3_assistant.widgets.bind import bind_value, watch
-from napari_sam3_assistant.widgets.fields.folder import FolderField
-from napari_sam3_assistant.widgets.notify import guarded
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.qt.bind import bind_value, guarded, watch
+from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtGui import QKeyEvent, QShowEvent
+
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
 
+
 _STEP = 256
-_CHOICES = (
+_SCAN_CHOICES = (
     "running task tool text batch_text prompts image images engine model_folder device threshold "
     "load_when_running device_in_use output_folder"
 )
@@ -64,7 +82,7 @@ class ScanField(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self._button)
-        watch(session.model, _CHOICES, self, self._show)
+        watch(session.model, _SCAN_CHOICES, self, self._show)
         watch(disk, "scan_tile scan_overlap scan_folder stopped_scan", self, self._show)
 
     def _show(self) -> None:
@@ -119,3 +137,184 @@ class SimpleScan(QWidget):
 
     def _show(self) -> None:
         self._field.setVisible(self._session.scanning.is_worth_it)
+
+
+_FORMATS = ((".tif", "TIFF"), (".png", "PNG"), (".npy", "NumPy (.npy)"), (".zarr", "OME-Zarr"))
+_BATCH_CHOICES = (
+    "running task tool text batch_text prompts image engine model_folder load_when_running "
+    "device_in_use"
+)
+
+
+class BatchFolderField(QWidget):
+    """Two folders, a pattern, a format, and Batch folder.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._disk = disk = session.disk
+        source = FolderField(
+            disk,
+            "folder_source",
+            "Choose the folder of the images",
+            "TIFF, PNG, JPEG and OME-Zarr images. Of stacks every plane is run.",
+        )
+        output = FolderField(
+            disk,
+            "folder_output",
+            "Choose the folder for the labels",
+            "Where the labels go, with a note beside each and sam3_summary.csv. Files are never "
+            "overwritten.",
+        )
+        pattern = QLineEdit()
+        pattern.setObjectName("folder_pattern")
+        pattern.setToolTip("Which files, as *.tif; **/* takes the folders below as well")
+        bind_value(
+            disk, "folder_pattern", pattern, pattern.textChanged, pattern.text, pattern.setText
+        )
+        self._series = ChoiceCombo(disk, "folder_series")
+        self._series.setAccessibleName("Series")
+        skips = QCheckBox("Skip finished")
+        skips.setObjectName("folder_skips")
+        skips.setToolTip(
+            "Leave out images that were finished with the same prompts, threshold and engine. "
+            "Else they are run again and get another name."
+        )
+        bind_value(disk, "folder_skips", skips, skips.toggled, skips.isChecked, skips.setChecked)
+        self._run = QPushButton("Batch folder")
+        self._run.setObjectName("batch_folder")
+        self._run.clicked.connect(guarded(session.model, session.folder_batch.run))
+        self._open = QPushButton("Open Folder")
+        self._open.setObjectName("open_batch_folder")
+        self._open.clicked.connect(self._open_folder)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow("Images", source)
+        form.addRow("Labels", output)
+        form.addRow("Pattern", pattern)
+        form.addRow("Series", self._series)
+        form.addRow("Format", ChoiceCombo(disk, "folder_format", _FORMATS))
+        form.addRow(skips)
+        form.addRow(self._run)
+        form.addRow(self._open)
+        watch(session.model, _BATCH_CHOICES, self, self._show)
+        watch(disk, "folder_source folder_output", self, self._show)
+        watch(disk, "folder_source folder_series folder_series_found", self, self._show_series)
+        watch(disk, "folder_done", self, self._show_done)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Look at the folder when its choices come on show: files may have come and gone."""
+        super().showEvent(event)
+        self._session.series_choice.look()
+
+    def _open_folder(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(self._disk.folder_done))
+
+    def _show(self) -> None:
+        why_not = self._session.folder_batch.why_not
+        self._run.setEnabled(not why_not)
+        self._run.setToolTip(
+            why_not
+            or "Run the phrases, or the prompts on the image on show at the same pixels, on every "
+            "image of the folder"
+        )
+
+    def _show_series(self) -> None:
+        choice = self._session.series_choice
+        self._series.offer(choice.choices)
+        self._series.setEnabled(self._series.count() > 1)
+        self._series.setToolTip(choice.reason)
+        self._series.setAccessibleDescription(choice.reason)
+
+    def _show_done(self) -> None:
+        self._open.setVisible(bool(self._disk.folder_done))
+        self._open.setToolTip(self._disk.folder_done)
+
+
+_HEIGHT = 78
+_COLOURS = """
+QTextEdit { background-color: rgba(128, 128, 128, 32); }
+QTextEdit:disabled { placeholder-text-color: rgb(135, 135, 135); }
+"""
+_WHY_NO_BATCH = {
+    Task.LIVE_POINTS: "Live Points correct one image; choose another task for a batch",
+    Task.VIDEO: "3D/video goes through one stack; choose a 2D task for a batch",
+}
+
+
+class BatchImagesField(QCheckBox):
+    """Whether a run takes every image.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    """
+
+    def __init__(self, model: SessionModel) -> None:
+        super().__init__("Batch all image layers")
+        self._model = model
+        self.setObjectName("batch_images")
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        bind_value(model, "batch_images", self, self.toggled, self.isChecked, self.setChecked)
+        watch(model, "task", self, self._show)
+
+    def _show(self) -> None:
+        why_not = _WHY_NO_BATCH.get(self._model.task, "")
+        self.setEnabled(not why_not)
+        self.setToolTip(
+            why_not
+            or "Run the same prompts, where they lie in the world, on every image. Each image "
+            "gets layers of its own."
+        )
+
+
+class BatchTextField(QTextEdit):
+    """Several phrases, one a line; Ctrl+Enter runs.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    run : callable
+        Called when the user presses Ctrl+Enter.
+    """
+
+    def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
+        super().__init__()
+        self._model = model
+        self._run = run
+        self.setObjectName("batch_text")
+        self.setAcceptRichText(False)
+        # napari's own is almost black in the dark theme, and the hint on it unreadable.
+        self.setStyleSheet(_COLOURS)
+        self.setMaximumHeight(_HEIGHT)
+        self.setTabChangesFocus(True)
+        self.setPlaceholderText("One phrase a line, # for a comment")
+        bind_value(model, "batch_text", self, self.textChanged, self.toPlainText, self.setPlainText)
+        watch(model, "task", self, self._show)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Run on Ctrl+Enter."""
+        control = Qt.KeyboardModifier.ControlModifier
+        enter = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        if event is not None and event.key() in enter and event.modifiers() & control:
+            self._run()
+        else:
+            super().keyPressEvent(event)
+
+    def _show(self) -> None:
+        text = self._model.task is Task.TEXT
+        self.setEnabled(text)
+        self.setToolTip(
+            "Each phrase runs by itself and gets layers of its own. Ctrl+Enter runs."
+            if text
+            else "Choose the task Text segmentation first"
+        )

@@ -1,0 +1,352 @@
+"""Outlines of labels: smoother, larger, smaller."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.labels import Box, read, shape_of, tiles, whole
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.errors import MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.labels import LabelArray
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+def smooth(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    radius: float,
+    spacing: Sequence[float] | None = None,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that smooths each label: opening, then closing, with a ball.
+
+    No label takes pixels of another, and objects go on beyond the edge of the labels, so they
+    keep their border there.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    radius : float
+        Radius of the ball, in the unit of the spacing.
+    spacing : sequence of float, optional
+        Size of a pixel along each axis; by default 1. ``inf`` leaves an axis out.
+    box : tuple of slice, optional
+        The part to work on.
+    reporter : Reporter, optional
+        Is told of the progress.
+
+    Raises
+    ------
+    MaskError
+        If the radius reaches no other pixel.
+    """
+    offsets = ball(radius, spacing or [1.0] * labels.ndim)
+    margin = [4 * most for most in reach_of(offsets)]
+    change = partial(_smoothed, offsets=offsets)
+    return edit_by_tiles(labels, "smooth mask", margin, change, box, reporter)
+
+
+def shrink(
+    labels: Any,  # noqa: ANN401
+    distance: float,
+    spacing: Sequence[float] | None = None,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that makes each label smaller by a distance; parameters as for smoothing.
+
+    Labels that touch get a gap between them. The edge of the array takes nothing away.
+    """
+    offsets = ball(distance, spacing or [1.0] * labels.ndim)
+    change = partial(eroded, offsets=offsets)
+    return edit_by_tiles(labels, "shrink labels", reach_of(offsets), change, box, reporter)
+
+
+def expand(
+    labels: Any,  # noqa: ANN401
+    distance: float,
+    spacing: Sequence[float] | None = None,
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that makes each label larger by a distance; parameters as for smoothing.
+
+    A background pixel gets the nearest label within the distance. Labels take nothing from each
+    other.
+    """
+    spacing = spacing or [1.0] * labels.ndim
+    margin = reach_of(ball(distance, spacing))
+    change = partial(_expanded, distance=distance, spacing=spacing, margin=margin)
+    return edit_by_tiles(labels, "expand labels", margin, change, box, reporter)
+
+
+def _expanded(
+    tile: LabelArray, distance: float, spacing: Sequence[float], margin: Sequence[int]
+) -> LabelArray:
+    inner = _inner(tile.shape, margin)
+    if tile[inner].all():
+        return tile[inner]
+    # The distance along an axis that is left out is so large that nothing comes from there.
+    sampling = [1e9 if math.isinf(size) else size for size in spacing]
+    far, nearest = ndi.distance_transform_edt(tile == 0, sampling, return_indices=True)
+    grown: LabelArray = np.where(
+        far[inner] <= distance * (1 + 1e-9),
+        tile[tuple(axis[inner] for axis in nearest)],
+        tile.dtype.type(0),
+    )
+    return grown
+
+
+def _inner(shape: Sequence[int], margin: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(more, size - more) for more, size in zip(margin, shape, strict=True))
+
+
+def _smoothed(tile: LabelArray, offsets: Offsets) -> LabelArray:
+    reach = reach_of(offsets)
+    core = eroded(tile, offsets)
+    # What an opening keeps lies in the label that it was eroded from, so one pass is for all.
+    opened = np.where(
+        anywhere(core != 0, offsets),
+        tile[_inner(tile.shape, [2 * most for most in reach])],
+        tile.dtype.type(0),
+    )
+    inner = [2 * most for most in reach]
+    result = opened[_inner(opened.shape, inner)].copy()
+    if opened.any():
+        original = tile[_inner(tile.shape, [4 * most for most in reach])]
+        _close(result, opened, original, offsets)
+    return result
+
+
+def _close(result: LabelArray, opened: LabelArray, original: LabelArray, offsets: Offsets) -> None:
+    """Add to ``result`` what the closing of each label adds to the opened ones.
+
+    A pixel joins a label if each ball that holds the pixel meets the label. Where all those
+    balls meet one label only, that is the one; where some meet several, it is looked up label
+    by label.
+    """
+    # Above every label, so that the background never is the least one.
+    nothing = True if opened.dtype == bool else np.iinfo(opened.dtype.name).max
+    least = np.where(opened == 0, nothing, opened)
+    low, _ = extremes(least, offsets)
+    _, high = extremes(opened, offsets)
+    met = everywhere(high != 0, offsets)
+    candidates = met & (result == 0)
+    if not candidates.any():
+        return
+    single = np.where(low == high, high, opened.dtype.type(0))
+    fewest, most = extremes(single, offsets)
+    sure = candidates & (fewest == most) & (most != 0)
+    allowed = (original == 0) | (original == most)
+    result[sure & allowed] = most[sure & allowed]
+    unsure = candidates & ~sure
+    if unsure.any():
+        _close_one_by_one(result, opened, original, unsure, offsets)
+
+
+def _close_one_by_one(
+    result: LabelArray,
+    opened: LabelArray,
+    original: LabelArray,
+    unsure: npt.NDArray[np.bool_],
+    offsets: Offsets,
+) -> None:
+    # A pixel of the result is, in ``opened``, two radii further from each edge.
+    twice = [2 * most for most in reach_of(offsets)]
+    near = np.zeros(opened.shape, bool)
+    near[_inner(opened.shape, twice)] = unsure
+    values = np.unique(opened[ndi.maximum_filter(near, [2 * most + 1 for most in twice])])
+    for value, box in _boxes(opened, values[values != 0]):
+        # A closing never leaves the bounding box.
+        part = tuple(
+            slice(min(max(side.start - most, 0), size), min(max(side.stop - most, 0), size))
+            for side, most, size in zip(box, twice, result.shape, strict=True)
+        )
+        if not unsure[part].any():
+            continue
+        around = tuple(
+            slice(side.start, side.stop + 2 * most) for side, most in zip(part, twice, strict=True)
+        )
+        closed = everywhere(anywhere(opened[around] == value, offsets), offsets)
+        mine = original[part]
+        added = closed & unsure[part] & (result[part] == 0) & ((mine == 0) | (mine == value))
+        result[part][added] = value
+
+
+def _boxes(labels: LabelArray, values: npt.NDArray[Any]) -> list[tuple[Any, Box]]:
+    """Return the bounding boxes of some labels, in ascending order."""
+    places = np.searchsorted(values, labels)
+    places[places == values.size] = 0
+    index = np.where(values[places] == labels, places + 1, 0)
+    return list(zip(values, ndi.find_objects(index), strict=True))
+
+
+Offsets = tuple[tuple[int, ...], ...]
+_TILE_SIDES = {2: 512, 3: 96}
+
+
+def ball(radius: float, spacing: Sequence[float]) -> Offsets:
+    """Return the steps to the pixels within a radius, the pixel itself first.
+
+    Parameters
+    ----------
+    radius : float
+        In the unit of the spacing, edge included.
+    spacing : sequence of float
+        Size of a pixel along each axis; ``inf`` for an axis that is left alone.
+
+    Raises
+    ------
+    MaskError
+        If the radius is not positive, or reaches no other pixel.
+    """
+    if not radius > 0:
+        raise MaskError(f"The radius is {radius:g}.", "Choose one above 0.")
+    reach = [math.floor(radius / size + 1e-9) for size in spacing]
+    steps = [
+        step
+        for step in itertools.product(*(range(-most, most + 1) for most in reach))
+        if sum((part * size) ** 2 for part, size in zip(step, spacing, strict=True) if part)
+        <= radius * radius * (1 + 1e-9)
+    ]
+    if len(steps) == 1:
+        raise MaskError(
+            f"A radius of {radius:g} reaches no neighbouring pixel: pixels are "
+            f"{min(spacing):g} apart.",
+            "Choose a larger radius.",
+        )
+    return tuple(sorted(steps, key=lambda step: (sum(map(abs, step)), step)))
+
+
+def reach_of(offsets: Offsets) -> tuple[int, ...]:
+    """Return how far a ball goes along each axis, in pixels."""
+    return tuple(max(axis) for axis in zip(*offsets, strict=True))
+
+
+def shifted(array: npt.NDArray[Any], offsets: Offsets) -> Iterator[npt.NDArray[Any]]:
+    """Yield views of an array, moved by each step of a ball, as far as the ball fits inside."""
+    reach = reach_of(offsets)
+    for step in offsets:
+        yield array[
+            tuple(
+                slice(most + part, size - most + part)
+                for most, part, size in zip(reach, step, array.shape, strict=True)
+            )
+        ]
+
+
+def anywhere(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Return where the ball around a pixel holds a pixel of a mask."""
+    views = shifted(mask, offsets)
+    found = next(views).copy()
+    for view in views:
+        found |= view
+    return found
+
+
+def everywhere(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Return where the ball around a pixel holds pixels of a mask only."""
+    views = shifted(mask, offsets)
+    found = next(views).copy()
+    for view in views:
+        found &= view
+    return found
+
+
+def extremes(array: npt.NDArray[Any], offsets: Offsets) -> tuple[npt.NDArray[Any], ...]:
+    """Return the least and the greatest value in the ball around each pixel."""
+    views = shifted(array, offsets)
+    low = next(views).copy()
+    high = low.copy()
+    for view in views:
+        np.minimum(low, view, out=low)
+        np.maximum(high, view, out=high)
+    return low, high
+
+
+def eroded(labels: LabelArray, offsets: Offsets) -> LabelArray:
+    """Return the labels of pixels in whose ball there is nothing else, others 0."""
+    views = shifted(labels, offsets)
+    centre = next(views)
+    same = centre != 0
+    for view in views:
+        same &= view == centre
+    return np.where(same, centre, labels.dtype.type(0))
+
+
+def edit_by_tiles(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    action: str,
+    margin: Sequence[int],
+    change: Callable[[LabelArray], LabelArray],
+    box: Box | None = None,
+    reporter: Reporter | None = None,
+) -> LabelEdit:
+    """Return the edit that a local operation would do, found tile by tile.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        In memory or lazy.
+    action : str
+        What is done, for the user.
+    margin : sequence of int, pixels
+        How far the operation looks.
+    change : callable
+        Takes a tile with that margin on all sides and returns the tile without it. At the edge
+        of the labels the outermost pixels are repeated, so an object goes on beyond it.
+    box : tuple of slice, optional
+        The part to work on.
+    reporter : Reporter, optional
+        Is told of the progress.
+    """
+    reporter = reporter or NullReporter()
+    shape = tuple(int(size) for size in labels.shape)
+    box = whole(shape) if box is None else box
+    side = _TILE_SIDES.get(sum(size > 1 for size in shape), _TILE_SIDES[3])
+    pieces = tiles(box, [side if size > 1 else 1 for size in shape]) if 0 not in shape else []
+
+    def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
+        for done, piece in enumerate(pieces):
+            reporter.report(Progress(done, len(pieces), action.capitalize()))
+            tile = _with_margin(labels, piece, margin, shape)
+            if tile.any():
+                inner = tuple(
+                    slice(more, more + size)
+                    for more, size in zip(margin, shape_of(piece), strict=True)
+                )
+                yield piece, tile[inner], change(tile)
+
+    return LabelEdit.of(action, shape, changes_between(parts(), shape), labels.dtype)
+
+
+def _with_margin(
+    labels: Any,  # noqa: ANN401
+    box: Box,
+    margin: Sequence[int],
+    shape: Sequence[int],
+) -> LabelArray:
+    wanted = [(side.start - more, side.stop + more) for side, more in zip(box, margin, strict=True)]
+    there = tuple(
+        slice(max(low, 0), min(high, size)) for (low, high), size in zip(wanted, shape, strict=True)
+    )
+    missing = [
+        (side.start - low, high - side.stop)
+        for (low, high), side in zip(wanted, there, strict=True)
+    ]
+    # A copy, whatever the margin: the user may paint on the labels meanwhile.
+    return np.pad(read(labels, there), missing, mode="edge")

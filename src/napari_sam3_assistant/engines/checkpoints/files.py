@@ -1,0 +1,450 @@
+"""Look into model folders and weights files without loading them or running what is in them.
+
+Read the names in a PyTorch ``.pt`` archive without running what is pickled in it.
+
+Since PyTorch 1.6 such a file is an uncompressed zip archive; ``*/data.pkl`` in it is a pickle
+with the names, and the data of the tensors are files of their own.
+
+Read the header of a safetensors file.
+
+The file is 8 bytes with the header's length (little endian), the header (JSON: name to dtype,
+shape and data offsets), and the data. https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import pickletools
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.engines.checkpoints.report import (
+    META,
+    NO_PLANES,
+    TRANSFORMERS,
+    Finding,
+    FolderReport,
+    Layout,
+    WeightsFile,
+)
+from napari_sam3_assistant.errors import CheckpointInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+CONFIG_FILES = ("config.json", "processor_config.json")
+WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+_SOUND_FILE = "audio_tokenizer_config.json"
+BPE_FILES = ("bpe_simple_vocab_16e6.txt.gz", "merges.txt.gz", "merges.txt")
+_MODEL_TYPE = "sam3_video"
+_TRANSFORMERS_PREFIXES = ("detector_model.", "tracker_model.", "tracker_neck.")
+_META_PREFIXES = ("detector.", "tracker.")
+# Only the multiplex checkpoint of SAM 3.1 nests the tracker's model.
+_MULTIPLEX_PREFIX = "tracker.model."
+# Ten times the largest, tokenizer.json.
+_MAX_SETTINGS = 40 * 2**20
+_POINTER = b"version https://git-lfs"
+_FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
+_FOR_META = frozenset({META})
+_GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
+
+
+def inspect_folder(path: Path | str | None) -> FolderReport:
+    """Look into a model folder without loading it.
+
+    Parameters
+    ----------
+    path : Path, str or None
+        The folder.
+
+    Returns
+    -------
+    FolderReport
+        Each thing that was looked at, and the weights that can be used.
+    """
+    try:
+        wrong = _not_a_folder(path)
+        if wrong is None:
+            return _inspect(Path(str(path)).expanduser())
+    except (OSError, RuntimeError) as exc:
+        # RuntimeError: of a home folder that nobody has.
+        reason = getattr(exc, "strerror", None) or exc
+        wrong = Finding(
+            False, f"{path} can't be looked into: {reason}.", "Choose another folder.", missing=True
+        )
+    return FolderReport(None, (wrong,))
+
+
+def _inspect(folder: Path) -> FolderReport:
+    findings: list[Finding] = []
+    weights: list[WeightsFile] = []
+    present = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if not present:
+        findings.append(
+            Finding(
+                False,
+                f"No weight file found. Expected one of: {', '.join(WEIGHT_FILES)}.",
+                _GET_FILES,
+                missing=True,
+            )
+        )
+    for file in present:
+        found, finding = _weights(file)
+        findings.append(finding)
+        weights += [found] if found else []
+    # Not beside a file that can't be read: that may be the model for 2D tasks.
+    video_only = len(weights) == len(present) > 0
+    if video_only and not any(found.layout.segments_planes for found in weights):
+        findings.append(NO_PLANES)
+    findings += _configuration(folder)
+    findings += _tokenizer(folder)
+    return FolderReport(folder, tuple(findings), tuple(weights))
+
+
+def _not_a_folder(path: Path | str | None) -> Finding | None:
+    if path is None or not str(path).strip():
+        return Finding(False, "Model directory is empty.", "Choose a folder.", missing=True)
+    folder = Path(str(path)).expanduser()
+    if not folder.exists():
+        return Finding(
+            False, f"Path does not exist: {folder}.", "Choose another folder.", missing=True
+        )
+    if not folder.is_dir():
+        return Finding(
+            False,
+            f"Path is not a directory: {folder}.",
+            "Choose the folder that holds the file.",
+            missing=True,
+        )
+    return None
+
+
+def _weights(file: Path) -> tuple[WeightsFile | None, Finding]:
+    """Return what a weights file holds, and the finding on it."""
+    concerns = _FOR_TRANSFORMERS if file.suffix == ".safetensors" else _FOR_META
+    try:
+        layout = _layout(file)
+    except CheckpointInvalid as exc:
+        return None, Finding(False, exc.message, exc.hint, concerns)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        return None, Finding(
+            False, f"{file.name} can't be read: {reason}.", "Check its permissions.", concerns
+        )
+    size = file.stat().st_size / 1e9
+    text = f"{file.name} holds {layout.value} ({size:.2f} GB)."
+    return WeightsFile(file, layout), Finding(True, text, concerns=frozenset({layout.engine}))
+
+
+def _layout(file: Path) -> Layout:
+    with file.open("rb") as opened:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise CheckpointInvalid(
+                f"{file.name} is a Git LFS pointer, not the weights.",
+                "Run 'git lfs pull' in the folder, or download the file itself.",
+            )
+    if file.suffix == ".safetensors":
+        names = read_tensor_names(file)
+        if not _lacking(names, _META_PREFIXES):
+            return _meta_layout(names)
+        lacking = _lacking(names, _TRANSFORMERS_PREFIXES)
+        if lacking:
+            raise CheckpointInvalid(
+                f"{file.name} is not of SAM 3 for transformers: no weight begins with "
+                f"{', '.join(lacking)}.",
+                "Use model.safetensors of facebook/sam3.",
+            )
+        return Layout.TRANSFORMERS
+    names = read_strings(file)
+    lacking = _lacking(names, _META_PREFIXES)
+    if lacking:
+        raise CheckpointInvalid(
+            f"{file.name} is not of Meta's SAM 3: no weight begins with {lacking[0]}",
+            "Use sam3.pt of facebook/sam3 or sam3.1_multiplex.pt of facebook/sam3.1.",
+        )
+    return _meta_layout(names)
+
+
+def _lacking(names: Sequence[str], prefixes: tuple[str, ...]) -> list[str]:
+    """Return the prefixes that no name begins with."""
+    return [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+
+
+def _meta_layout(names: Sequence[str]) -> Layout:
+    multiplex = any(name.startswith(_MULTIPLEX_PREFIX) for name in names)
+    return Layout.META_MULTIPLEX if multiplex else Layout.META
+
+
+def _configuration(folder: Path) -> Iterator[Finding]:
+    absent = [name for name in CONFIG_FILES if not (folder / name).is_file()]
+    if absent:
+        yield Finding(
+            False,
+            f"Missing required config files: {', '.join(absent)}.",
+            _GET_FILES,
+            _FOR_TRANSFORMERS,
+            missing=True,
+        )
+    for name in CONFIG_FILES:
+        if name not in absent:
+            yield _json_file(folder / name)
+    if (folder / _SOUND_FILE).is_file():
+        yield _of_sound(_SOUND_FILE)
+
+
+def _of_sound(name: str) -> Finding:
+    """Return what is said of a part that SAM 3 has not: transformers would ask a hub for it."""
+    return Finding(
+        False,
+        f"{name} names a part for sound, which SAM 3 has not.",
+        "Choose the folder of facebook/sam3.",
+        _FOR_TRANSFORMERS,
+    )
+
+
+def _json_file(file: Path) -> Finding:
+    """Return the finding on a configuration file."""
+    again = f"Download {file.name} of facebook/sam3 again."
+    try:
+        content = read_settings(file)
+    except CheckpointInvalid as exc:
+        return Finding(False, exc.message, again, _FOR_TRANSFORMERS)
+    if "audio_tokenizer" in content:
+        return _of_sound(file.name)
+    if file.name == "config.json" and content.get("model_type") != _MODEL_TYPE:
+        return Finding(
+            False,
+            f"config.json is of a model of type {content.get('model_type')!r:.60}, "
+            f"SAM 3 is of type '{_MODEL_TYPE}'.",
+            "Choose the folder of facebook/sam3.",
+            _FOR_TRANSFORMERS,
+        )
+    return Finding(True, f"{file.name} is readable.", concerns=_FOR_TRANSFORMERS)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a JSON file of a model folder holds.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If it is larger than such files are, no JSON object, or has numbers that are none.
+    """
+    again = f"Download {file.name} of facebook/sam3 again."
+    try:
+        size = file.stat().st_size
+        if size > _MAX_SETTINGS:
+            raise CheckpointInvalid(f"{file.name} can't be read: it has {size:,} bytes.", again)
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError) as exc:
+        raise CheckpointInvalid(f"{file.name} can't be read: {exc}.", again) from exc
+    except RecursionError as exc:
+        raise CheckpointInvalid(f"{file.name} can't be read: it is nested.", again) from exc
+    if not isinstance(content, dict):
+        raise CheckpointInvalid(f"{file.name} holds no JSON object.", again)
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
+
+
+def _tokenizer(folder: Path) -> Iterator[Finding]:
+    complete = (folder / "tokenizer.json").is_file() or all(
+        (folder / name).is_file() for name in ("vocab.json", "merges.txt")
+    )
+    if not complete:
+        yield Finding(
+            False,
+            "There is no tokenizer: neither tokenizer.json nor vocab.json with merges.txt.",
+            "Download the tokenizer files of facebook/sam3 into the folder.",
+            _FOR_TRANSFORMERS,
+            missing=True,
+        )
+        return
+    damaged = [
+        finding
+        for name in TOKENIZER_FILES
+        if (folder / name).is_file() and not (finding := _json_file(folder / name)).ok
+    ]
+    yield from damaged
+    if not damaged:
+        yield Finding(True, "The tokenizer is there.", concerns=_FOR_TRANSFORMERS)
+
+
+# The pickle of a real checkpoint has less than 1 MB: names, shapes and file numbers.
+_MAX_PICKLE = 64 * 2**20
+# What zipfile and pickletools raise on damaged bytes.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,  # of encrypted files, and NotImplementedError of packings that nobody uses
+    ValueError,
+    LookupError,
+    OverflowError,
+)
+_AGAIN = "Download the file again, whole."
+
+
+def read_strings(path: Path) -> tuple[str, ...]:
+    """Return the text strings in the archive's pickle, among them the names of the tensors.
+
+    The pickle is taken apart into its opcodes, none of which is carried out.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If it is not such an archive, or incomplete.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            entry = next((item for item in entries if item.filename.endswith("/data.pkl")), None)
+            # PyTorch packs nothing, so that what is packed may become far larger than the file.
+            packed = any(item.compress_type != zipfile.ZIP_STORED for item in entries)
+            if entry is None or packed or entry.file_size > _MAX_PICKLE:
+                raise CheckpointInvalid(
+                    f"{path.name} is a zip archive, but not one of PyTorch weights.", _AGAIN
+                )
+            pickled = archive.read(entry)
+    except _DAMAGED as exc:
+        # The table of contents stands at the end of the file: an incomplete one has none.
+        raise CheckpointInvalid(
+            f"{path.name} is not a readable PyTorch archive; the download may be incomplete.",
+            _AGAIN,
+        ) from exc
+    try:
+        return tuple(
+            argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)
+        )
+    except _DAMAGED as exc:
+        raise CheckpointInvalid(f"The list of names in {path.name} is damaged.", _AGAIN) from exc
+
+
+_LENGTH_BYTES = 8
+# A tenth of it does for 100 000 tensors. A file of something else is not read into memory.
+_MAX_HEADER = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in a file.
+
+    Parameters
+    ----------
+    kind : str
+        Its number format, as the file format names it: ``F32``.
+    shape : tuple of int
+        Its shape.
+    begin : int
+        Its first byte, counted from the beginning of the file.
+    nbytes : int
+        How many bytes it takes, which may not be what its shape asks for.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+    nbytes: int
+
+
+def read_tensor_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the tensors; see :func:`read_header`."""
+    return tuple(read_header(path))
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Return where the tensors lie, once the size of the file agrees with its header.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If it is of another format, damaged, or shorter or longer than its header says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_LENGTH_BYTES)
+        length = int.from_bytes(start, "little")
+        if len(start) < _LENGTH_BYTES or not 2 <= length <= _MAX_HEADER:
+            raise CheckpointInvalid(f"{path.name} is not a safetensors file.", _AGAIN)
+        header = file.read(length)
+    if len(header) < length:
+        raise CheckpointInvalid(f"{path.name} ends within its header: {size} bytes.", _AGAIN)
+    data = _LENGTH_BYTES + length
+    try:
+        entries = json.loads(header)
+        tensors = {
+            name: _stored(entry, data) for name, entry in entries.items() if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise CheckpointInvalid(f"The header of {path.name} is damaged.", _AGAIN) from exc
+    expected = max((one.begin + one.nbytes for one in tensors.values()), default=data)
+    if size != expected:
+        word = "only " if size < expected else ""
+        raise CheckpointInvalid(
+            f"{path.name} is incomplete or damaged: it has {word}{size:,} bytes, its header says "
+            f"{expected:,}.",
+            _AGAIN,
+        )
+    return tensors
+
+
+def _stored(entry: dict[str, Any], data: int) -> StoredTensor:
+    kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    numbers = (*shape, begin, end - begin)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"a tensor of the shape {shape} from {begin} to {end}")
+    return StoredTensor(str(kind), shape, data + begin, end - begin)
+
+
+class Unchanged:
+    """Tells whether a file is still the one that it was, by its size, time and number.
+
+    Parameters
+    ----------
+    file : Path
+        The file, before it is read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._before = self._about()
+
+    def check(self) -> None:
+        """Raise if the file is not what it was.
+
+        Raises
+        ------
+        CheckpointInvalid
+            If somebody wrote to it, replaced it or took it away.
+        """
+        if self._about() != self._before:
+            raise CheckpointInvalid(
+                f"{self._file.name} changed on the disk while it was read.",
+                "Load the model again, once the file is complete.",
+            )
+
+    def _about(self) -> tuple[int, ...] | None:
+        try:
+            about = self._file.stat()
+        except OSError:
+            return None
+        return about.st_size, about.st_mtime_ns, about.st_ino, about.st_dev

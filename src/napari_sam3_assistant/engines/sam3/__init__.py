@@ -1,0 +1,1 @@
+"""What both SAM 3 engines share."""

@@ -1,0 +1,288 @@
+"""What the engines by transformers and by Meta's package share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.engines.base import Prediction, encoding_id
+from napari_sam3_assistant.engines.device import free_cache
+from napari_sam3_assistant.engines.encoding_engine import Exclusive
+from napari_sam3_assistant.engines.errors import map_engine_errors
+from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Searched
+from napari_sam3_assistant.engines.sam3.mask_decoder import numbered, segment_targets
+from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+
+
+_GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+
+
+class Loaded(Protocol):
+    """Weights in memory."""
+
+    @property
+    def device(self) -> str:
+        """Where they lie."""
+
+    @property
+    def weights(self) -> str:
+        """File name of the weights."""
+
+    @property
+    def number_format(self) -> str:
+        """The number format of the work, such as ``float32``."""
+
+    def close(self) -> None:
+        """Undo what loading did beside reading the weights."""
+
+
+M = TypeVar("M", bound=Loaded)
+E = TypeVar("E", bound=Searched)
+
+
+class Sam3Engine(ABC, Generic[M, E]):
+    """SAM 3 for single planes; generic in the loaded model and in the encoded image.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The engine's card.
+    model_folder : Path or None
+        The folder of the weights.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+
+    def __init__(self, spec: EngineSpec, model_folder: Path | None, device: str = "auto") -> None:
+        self.spec = spec
+        self._folder = None if model_folder is None else model_folder.expanduser()
+        self._requested = device
+        self._model: M | None = None
+        self._finder: ConceptFinder[E, Any] | None = None
+        self._encoding_id = ""
+        self._turns = Exclusive()
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Version of the package that does the work."""
+
+    @property
+    def device(self) -> str:
+        """Where the model runs; before loading, what was asked for."""
+        return self._requested if self._model is None else self._model.device
+
+    @property
+    def weights(self) -> str:
+        """File name of the loaded weights; empty before loading."""
+        return "" if self._model is None else self._model.weights
+
+    @property
+    def encoding_id(self) -> str:
+        """Identity of package, weights and number format; empty while nothing is loaded."""
+        return self._encoding_id
+
+    @property
+    def model(self) -> M:
+        """The loaded weights, for an engine that shares them.
+
+        Raises
+        ------
+        EngineError
+            If nothing is loaded.
+        """
+        if self._model is None:
+            raise EngineError("SAM 3 is not loaded.", "Load the model first.")
+        return self._model
+
+    def load(self, reporter: Reporter) -> None:
+        """Load the weights; a second call does nothing.
+
+        Parameters
+        ----------
+        reporter : Reporter
+            Is told of each stage, and stops the work before the next one.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is no model folder or it holds no weights.
+        CheckpointInvalid
+            If the weights can't be used.
+        DeviceUnavailable
+            If the device does not work.
+        OutOfDeviceMemory
+            If the model does not fit.
+        """
+        with self._turns.turn(reporter), map_engine_errors():
+            if self._model is not None:
+                return
+            if self._folder is None:
+                raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
+            model = self._load(self._folder, reporter)
+            self._finder = self._make_finder(model)
+            self._encoding_id = encoding_id(
+                self.spec.name, self.version, self._folder / model.weights, model.number_format
+            )
+            self._model = model
+
+    def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> E:
+        """Encode an image once, for all prompts.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            RGB image; not modified.
+        reporter : Reporter
+            Is told before each layer of the encoder, and stops the work there.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            If the image does not fit beside the model.
+        """
+        with self._working(reporter, "encode") as model:
+            return self._embed(model, image, reporter)
+
+    def predict(
+        self,
+        embedding: E,
+        prompts: PromptSet,
+        options: PredictOptions,
+        reporter: Reporter,
+    ) -> Prediction:
+        """Segment an embedded image.
+
+        Objects that a phrase or examples find come first, then those that clicks, boxes and
+        masks name.
+
+        Parameters
+        ----------
+        embedding : object
+            The answer of :meth:`embed`.
+        prompts : PromptSet
+            Prompts in the pixels of the embedded image.
+        options : PredictOptions
+            The choices of the run.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+
+        Raises
+        ------
+        PromptError
+            If a prompt lies outside the image or the phrase is too long.
+        OutOfDeviceMemory
+            If the work does not fit into the memory.
+        """
+        prompts.check(embedding.shape)
+        found = Prediction((), options.threshold)
+        named: list[ObjectRecord] = []
+
+        def check() -> None:
+            self._turns.check()
+            reporter.check()
+
+        with self._working(reporter, prompts.kinds) as model:
+            finder = self._finder
+            if prompts.kinds & _GROUNDED and finder is not None:
+                found = finder.find(embedding, prompts, options.threshold, reporter, check)
+            if prompts.kinds - _GROUNDED:
+                decode = self._decoder(model, embedding, check)
+                named = segment_targets(prompts, embedding.shape, decode, reporter, check)
+        objects = (*found.objects, *numbered(named, first=len(found.objects) + 1))
+        return replace(found, objects=objects)
+
+    def close(self) -> None:
+        """Free memory and device; work in progress stops before the model's next stage."""
+        with self._turns.last_turn():
+            model, self._model = self._model, None
+            self._finder, self._encoding_id = None, ""
+        if model is not None:
+            model.close()
+            del model
+            free_cache()
+
+    @contextmanager
+    def _working(self, reporter: Reporter, part: Hashable = "track") -> Iterator[M]:
+        """Wait for this caller's turn and give the model, ready for calls of a part of it."""
+        with self._turns.turn(reporter), map_engine_errors():
+            model = self.model
+            with self._calls(model, part):
+                yield model
+
+    @abstractmethod
+    def _which_folder(self) -> str:
+        """Return which folder to choose, for the user."""
+
+    @abstractmethod
+    def _load(self, folder: Path, reporter: Reporter) -> M:
+        """Load the weights of a folder."""
+
+    @abstractmethod
+    def _make_finder(self, model: M) -> ConceptFinder[E, Any]:
+        """Return what finds concepts with the weights."""
+
+    @abstractmethod
+    def _calls(self, model: M, part: Hashable) -> AbstractContextManager[object]:
+        """Return the context of every call of a part of the model."""
+
+    @abstractmethod
+    def _embed(self, model: M, image: npt.NDArray[np.uint8], reporter: Reporter) -> E:
+        """Encode an image."""
+
+    @abstractmethod
+    def _decoder(
+        self, model: M, embedding: E, check: Callable[[], None]
+    ) -> Callable[[Target], Sequence[ObjectRecord]]:
+        """Return what runs one call of the mask decoder on an image."""
+
+
+@contextmanager
+def watched(
+    layers: Sequence[Any], message: str, reporter: Reporter, check: Callable[[], None]
+) -> Iterator[None]:
+    """Report and check before each of some layers runs, while in the block.
+
+    Parameters
+    ----------
+    layers : sequence of torch.nn.Module
+        Layers that run once each, in this order.
+    message : str
+        What they do, for the status line.
+    reporter : Reporter
+        Is told before each layer; what it raises stops the model.
+    check : callable
+        Raises when the work shall stop for another reason.
+    """
+
+    def before(number: int) -> Callable[..., None]:
+        def hook(_module: object, _arguments: object) -> None:
+            check()
+            reporter.report(Progress(number, len(layers), message))
+
+        return hook
+
+    with ExitStack() as stack:
+        for number, layer in enumerate(layers):
+            handle = layer.register_forward_pre_hook(before(number))
+            stack.callback(handle.remove)
+        yield

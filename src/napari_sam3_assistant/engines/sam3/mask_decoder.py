@@ -1,0 +1,255 @@
+"""Which calls of a mask decoder the prompts need, and its masks at the size of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+    import torch
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
+
+
+# PyTorch's own interpolation of the whole image is faster from this share of it on.
+_LARGE = 0.25
+
+
+def to_records(
+    low: torch.Tensor,
+    scores: Sequence[float],
+    shape: tuple[int, int],
+    *,
+    cutoff: float,
+    check: Callable[[], None],
+    clips: Sequence[Region] | None = None,
+    text: str = "",
+) -> list[ObjectRecord]:
+    """Return objects, numbered from 1, without the empty masks.
+
+    As ``post_process_masks`` and ``post_process_instance_segmentation`` of transformers, which
+    make all masks large at once: 200 of them take 3.4 GB for 2048 x 2048 pixels.
+
+    Parameters
+    ----------
+    low : torch.Tensor, shape (N, h, w), dtype float32
+        Logits or probabilities.
+    scores : sequence of float
+        One for each mask.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    cutoff : float
+        Pixels above it belong to the mask: 0 of logits, 0.5 of probabilities.
+    check : callable
+        Called before each mask; what it raises stops the work.
+    clips : sequence of Region, optional
+        For each mask, the part of the plane that it may cover.
+    text : str
+        The phrase that found the objects.
+    """
+    records: list[ObjectRecord] = []
+    small = (low > cutoff).cpu().numpy()
+    values = low.cpu().numpy()
+    for number, score in enumerate(scores):
+        check()
+        region = reach(small[number], shape)
+        if clips is not None:
+            region = region.intersect(clips[number])
+        if region.is_empty:
+            continue
+        mask = (upscale_part(low[number], shape, region) > cutoff).cpu().numpy()
+        record = ObjectRecord.from_mask(
+            len(records) + 1,
+            mask,
+            offset=(region.y0, region.x0),
+            score=score,
+            text=text,
+            soft=SoftMask.cut(
+                values[number],
+                Region.whole(shape),
+                logits=cutoff == 0,
+                clip=None if clips is None else clips[number],
+            ),
+        )
+        if record is not None:
+            records.append(record)
+    return records
+
+
+def reach(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:
+    """Return a part of the image outside which a low-resolution mask has no pixel.
+
+    A pixel between low-resolution pixels is their weighted mean, so it is above the cutoff only
+    where one of them is: less than one low-resolution pixel away.
+
+    Parameters
+    ----------
+    small : ndarray, shape (h, w), dtype bool
+        The low-resolution mask.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    """
+    ends: list[tuple[int, int]] = []
+    for axis in (0, 1):
+        hits = np.flatnonzero(small.any(1 - axis))
+        if hits.size == 0:
+            return Region(0, 0, 0, 0)
+        length, full = small.shape[axis], shape[axis]
+        start = (int(hits[0]) - 1) * full // length
+        stop = -(-(int(hits[-1]) + 2) * full // length)
+        ends.append((max(0, start), min(full, stop)))
+    (y0, y1), (x0, x1) = ends
+    return Region(y0, x0, y1, x1)
+
+
+def upscale_part(low: torch.Tensor, shape: tuple[int, int], region: Region) -> torch.Tensor:
+    """Return a part of ``interpolate(low, shape, mode="bilinear", align_corners=False)``.
+
+    Parameters
+    ----------
+    low : torch.Tensor, shape (h, w), dtype float32
+        Values in low resolution.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    region : Region
+        The part of the image.
+
+    Returns
+    -------
+    torch.Tensor, shape of the region, dtype float32
+        PyTorch's values within 1e-5 of logits or probabilities: the sums are the same, but not
+        fused into one rounding.
+    """
+    from torch.nn.functional import interpolate
+
+    if region.area > _LARGE * shape[0] * shape[1]:
+        whole = interpolate(low[None, None], shape, mode="bilinear", align_corners=False)
+        part: torch.Tensor = whole[0, 0][region.slices]
+        return part
+    upper, lower, upper_weight, lower_weight = _neighbours(
+        low, low.shape[0], shape[0], region.y0, region.y1
+    )
+    left, right, left_weight, right_weight = _neighbours(
+        low, low.shape[1], shape[1], region.x0, region.x1
+    )
+    columns = low[:, left] * left_weight + low[:, right] * right_weight
+    return columns[upper] * upper_weight[:, None] + columns[lower] * lower_weight[:, None]
+
+
+def _neighbours(
+    low: torch.Tensor, length: int, full: int, start: int, stop: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the two low-resolution neighbours of each pixel along an axis, and their weights.
+
+    In float32 as ``area_pixel_compute_source_index`` of PyTorch.
+    """
+    import torch
+
+    pixels = torch.arange(start, stop, dtype=torch.float32, device=low.device)
+    scale = torch.tensor(length, dtype=torch.float32) / full
+    source = ((pixels + 0.5) * scale.to(low.device) - 0.5).clamp(min=0)
+    before = source.long().clamp(max=length - 1)
+    after = (before + 1).clamp(max=length - 1)
+    weight = source - before
+    return before, after, 1 - weight, weight
+
+
+# Each box holds about 30 MB of features in the decoder at full size.
+_BOXES_PER_CALL = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What names objects in one call of the mask decoder.
+
+    Parameters
+    ----------
+    points : tuple of PointPrompt
+        Clicks on one object.
+    boxes : tuple of Region
+        With points one box, of the same object; without, one object each.
+    mask : MaskPrompt or None
+        A first guess of the object's mask.
+    """
+
+    points: tuple[PointPrompt, ...] = ()
+    boxes: tuple[Region, ...] = ()
+    mask: MaskPrompt | None = None
+
+    @property
+    def clips(self) -> tuple[Region, ...] | None:
+        """The part of the plane that each object may cover; None for all of it.
+
+        A box alone bounds its object; a click may correct it beyond the box.
+        """
+        return None if self.points or not self.boxes else self.boxes
+
+
+def targets(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Target]:
+    """Yield the calls that a set of prompts needs.
+
+    The clicks are of one object; the first box and the first mask, where there are any, are of
+    that object too. Without clicks each box and each mask is an object of its own.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        Its points, boxes and masks are used.
+    shape : tuple of int
+        Height and width of the image; boxes are cut to it.
+    """
+    plane = Region.whole(shape)
+    boxes = iter([prompt.region.intersect(plane) for prompt in prompts.boxes])
+    masks = iter(prompts.masks)
+    if prompts.points:
+        yield Target(prompts.points, tuple(islice(boxes, 1)), next(masks, None))
+    while group := tuple(islice(boxes, _BOXES_PER_CALL)):
+        yield Target(boxes=group)
+    for mask in masks:
+        yield Target(mask=mask)
+
+
+def segment_targets(
+    prompts: PromptSet,
+    shape: tuple[int, int],
+    segment: Callable[[Target], Iterable[ObjectRecord]],
+    reporter: Reporter,
+    check: Callable[[], None],
+) -> list[ObjectRecord]:
+    """Return one object for each thing that is named, numbered from 1.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        Its points, boxes and masks are used.
+    shape : tuple of int
+        Height and width of the image.
+    segment : callable
+        Runs one call of the decoder and returns its objects.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    check : callable
+        Called between the model's stages; what it raises stops the work.
+    """
+    records: list[ObjectRecord] = []
+    for number, target in enumerate(targets(prompts, shape)):
+        check()
+        reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
+        records += numbered(segment(target), first=len(records) + 1)
+    return records
+
+
+def numbered(records: Iterable[ObjectRecord], first: int) -> list[ObjectRecord]:
+    """Return objects with new ids in their order, from ``first`` on."""
+    return [replace(record, id=number) for number, record in enumerate(records, first)]

@@ -1,0 +1,219 @@
+"""What the tracks of SAM 3 share, whichever package does the work: turns, stops and seeds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines.device import free_cache
+from napari_sam3_assistant.engines.sam3.engine import watched
+from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
+
+    import torch
+
+    from napari_sam3_assistant.core.display import FrameSource
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.core.tracks import Seed
+
+
+M = TypeVar("M")
+
+
+class Followed(ABC):
+    """A prompted object and what the tracker remembers of it.
+
+    Attributes
+    ----------
+    pending : dict
+        The prompts that were not read yet, by frame.
+    text : str
+        The phrase that found it.
+    """
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Seed] = {}
+        self.text = ""
+
+    @property
+    @abstractmethod
+    def read(self) -> Collection[int]:
+        """The frames whose prompts were read."""
+
+    def takes_part(self, frame: int, *, reverse: bool) -> bool:
+        """Return whether a prompted frame lies on the way to a frame."""
+        prompted = {*self.read, *self.pending}
+        return any(frame <= own if reverse else frame >= own for own in prompted)
+
+    def is_known_at(self, frame: int) -> bool:
+        """Return whether the frame's mask is there, without looking at the frame."""
+        return frame in self.read and frame not in self.pending
+
+
+F = TypeVar("F", bound=Followed)
+
+
+def check_says_where(seed: Seed, how: str) -> None:
+    """Refuse a first prompt that says only what does not belong to its object.
+
+    Parameters
+    ----------
+    seed : Seed
+        The prompt.
+    how : str
+        How to say where it is, for the user.
+
+    Raises
+    ------
+    PromptError
+        If all its points are negative, and there is nothing else.
+    """
+    if not (seed.mask or seed.box or any(point.positive for point in seed.points)):
+        raise PromptError(f"All points of object {seed.object_id} are negative.", how)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackContext(Generic[M]):
+    """What a track works with; generic in the loaded model.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack.
+    working : callable
+        Returns a context in which the model is this caller's.
+    closing : callable
+        Raises when the model is being closed.
+    new_id : callable
+        Returns the next free object id.
+    """
+
+    frames: FrameSource
+    working: Callable[[Reporter], AbstractContextManager[M]]
+    closing: Callable[[], None]
+    new_id: Callable[[], int]
+
+
+class Sam3Track(Generic[M]):
+    """Follows objects through a stack with one copy of the weights.
+
+    Parameters
+    ----------
+    context : TrackContext
+        The stack and the model.
+    """
+
+    def __init__(self, context: TrackContext[M]) -> None:
+        self._frames = context.frames
+        self._working = context.working
+        self._closing = context.closing
+        self._new_id = context.new_id
+        # Objects of phrases that were removed, or are prompted ones by now.
+        self._hidden: set[int] = set()
+
+    def _check(self, reporter: Reporter) -> None:
+        """Raise if the work shall stop."""
+        self._closing()
+        reporter.check()
+
+    def _watched(self, layers: Sequence[Any], reporter: Reporter) -> AbstractContextManager[None]:
+        """Return a context in which the work can be stopped before each of some layers."""
+        return watched(layers, "", NullReporter(), lambda: self._check(reporter))
+
+
+class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
+    """A track that keeps prompted objects apart, each with what is remembered of it.
+
+    So they may be prompted on different frames, corrected and removed without the others.
+    """
+
+    def __init__(self, context: TrackContext[M]) -> None:
+        super().__init__(context)
+        self._objects: dict[int, F] = {}
+
+    def add(self, seed: Seed) -> None:
+        """Take what names an object on a frame; it is read when the frame is.
+
+        Raises
+        ------
+        PromptError
+            If it says only what does not belong to an object that the tracker does not know.
+        """
+        object_ = self._objects.get(seed.object_id)
+        if object_ is None:
+            check_says_where(seed, "Add a positive point on it, draw a box round it, or paint it.")
+            with self._working(NullReporter()) as model:
+                object_ = self._objects[seed.object_id] = self._new_object(model)
+        object_.text = seed.text or object_.text
+        object_.pending[seed.frame] = seed
+        # From here on the object is the tracker's; the phrase's one is not shown twice.
+        self._hidden.add(seed.object_id)
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object; one of a phrase is not shown any more."""
+        self._objects.pop(object_id, None)
+        self._hidden.add(object_id)
+
+    def close(self) -> None:
+        """Let go of all memory, and give it back to the device."""
+        self._objects.clear()
+        free_cache()
+
+    @abstractmethod
+    def _new_object(self, model: M) -> F:
+        """Return an object of which nothing is known."""
+
+    def _unread(self) -> list[int]:
+        """Return the frames with prompts that were not read yet."""
+        return sorted({frame for object_ in self._objects.values() for frame in object_.pending})
+
+    def _unread_on(self, frame: int) -> list[F]:
+        """Return the objects with a prompt on a frame that was not read yet."""
+        return [object_ for object_ in self._objects.values() if frame in object_.pending]
+
+    def _sought(self, frame: int, *, reverse: bool) -> dict[int, F]:
+        """Return the objects to look for on a frame, by id."""
+        return {
+            id_: object_
+            for id_, object_ in sorted(self._objects.items())
+            if object_.takes_part(frame, reverse=reverse)
+        }
+
+    def _followed(
+        self,
+        sought: dict[int, F],
+        follow: Callable[[F], tuple[torch.Tensor, float]],
+        reporter: Reporter,
+    ) -> list[ObjectRecord]:
+        """Return the objects that are found on a frame.
+
+        Parameters
+        ----------
+        sought : dict
+            The objects by id.
+        follow : callable
+            Returns an object's low-resolution mask logits, (h, w), and its score.
+        reporter : Reporter
+            Stops the work between two objects.
+        """
+        records: list[ObjectRecord] = []
+        for id_, object_ in sought.items():
+            self._check(reporter)
+            low, score = follow(object_)
+            found = to_records(
+                low[None],
+                [score],
+                self._frames.shape,
+                cutoff=0.0,
+                check=lambda: self._check(reporter),
+                text=object_.text,
+            )
+            records += [replace(record, id=id_) for record in found]
+        return records

@@ -1,0 +1,319 @@
+"""SAM 3 of transformers on one image: encoding, clicks and boxes, phrases and examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.encoding_cache import Recent
+from napari_sam3_assistant.engines.sam3.engine import watched
+from napari_sam3_assistant.engines.sam3.grounding import (
+    NO_PHRASE,
+    ConceptFinder,
+    Detections,
+    check_length,
+)
+from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import numpy.typing as npt
+    import torch
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
+
+
+# One set of 200 low-resolution masks takes 66 MB in float32.
+_KEPT_ANSWERS = 4
+
+
+def to_pixels(model: LoadedModel, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Return an image as the model takes it.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    image : ndarray, shape (H, W, 3), dtype uint8
+        RGB image; not modified.
+
+    Returns
+    -------
+    torch.Tensor, shape (1, 3, S, S)
+        In the model's number format, on its device.
+    """
+    # A read-only or strided array would be refused, or warned of, by torch.
+    picture = np.array(image, dtype=np.uint8, order="C")
+    inputs = model.find_processor(
+        images=picture, input_data_format="channels_last", return_tensors="pt"
+    )
+    pixels: torch.Tensor = inputs["pixel_values"].to(model.device, model.dtype)
+    return pixels
+
+
+@dataclass(slots=True, eq=False)
+class Sam3Embedding:
+    """The encoding of one image, for all prompts.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image in pixels.
+    vision : Sam3VisionEncoderOutput
+        The image encoder's output and the detector's feature maps.
+    clicks : list of torch.Tensor or None
+        The feature maps for clicks, fine to coarse; None until the first click.
+    found : Recent
+        What the detector found, by phrase and examples.
+    """
+
+    shape: tuple[int, int]
+    vision: Any
+    clicks: list[torch.Tensor] | None = None
+    found: Recent[Detections] = field(default_factory=lambda: Recent(_KEPT_ANSWERS))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tensors of this image take, in bytes."""
+        return sum(tensor.nbytes for tensor in self._all())
+
+    def to(self, device: str) -> Sam3Embedding:
+        """Return it on another device, with what was found; itself where it is there already."""
+        if str(self.vision.last_hidden_state.device) == device:
+            return self
+        # Not the position encodings: the library keeps one copy of them for all images.
+        vision = replace(
+            self.vision,
+            last_hidden_state=self.vision.last_hidden_state.to(device),
+            fpn_hidden_states=tuple(one.to(device) for one in self.vision.fpn_hidden_states),
+        )
+        clicks = self.clicks and [one.to(device) for one in self.clicks]
+        found = self.found.map(lambda detections: detections.to(device))
+        return Sam3Embedding(self.shape, vision, clicks, found)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the image encoder's output by name; the rest can be made of it."""
+        maps = {f"map{number}": one for number, one in enumerate(self.vision.fpn_hidden_states)}
+        return {"hidden": self.vision.last_hidden_state, **maps}
+
+    @classmethod
+    def from_tensors(
+        cls, model: LoadedModel, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]
+    ) -> Sam3Embedding:
+        """Return the encoding that :meth:`tensors` was asked of.
+
+        Parameters
+        ----------
+        model : LoadedModel
+            The model that made it.
+        shape : tuple of int
+            Height and width of the image in pixels.
+        tensors : mapping
+            Its tensors by name.
+        """
+        from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+        # All but the hidden states.
+        names = [f"map{number}" for number in range(len(tensors) - 1)]
+        maps = tuple(tensors[name].to(model.device) for name in names)
+        positions = model.detector.vision_encoder.neck.position_encoding
+        vision = Sam3VisionEncoderOutput(
+            last_hidden_state=tensors["hidden"].to(model.device),
+            fpn_hidden_states=maps,
+            fpn_position_encoding=tuple(positions(m.shape, m.device, m.dtype) for m in maps),
+        )
+        return cls(shape, vision)
+
+    def _all(self) -> Iterator[torch.Tensor]:
+        yield from self.tensors().values()
+        yield from self.clicks or ()
+        for detections in self.found:
+            yield detections.masks
+
+
+def click_features(model: LoadedModel, embedding: Sam3Embedding) -> list[torch.Tensor]:
+    """Return the feature maps for clicks, made at the first call from the image encoding.
+
+    The "no memory" embedding goes to the coarsest map that the mask decoder sees, as Meta's
+    ``SAM3InteractiveImagePredictor.set_image`` and ``Sam3TrackerVideoModel`` do.
+    ``Sam3TrackerModel.get_image_embeddings`` (transformers 5.23) adds it to a fourth, coarser
+    map and then drops that one.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The model that made the embedding.
+    embedding : Sam3Embedding
+        The encoding of one image.
+
+    Returns
+    -------
+    list of torch.Tensor
+        Shapes ``(1, C, h, w)``, fine to coarse.
+    """
+    if embedding.clicks is None:
+        maps, _ = model.video.get_vision_features_for_tracker(embedding.vision)
+        maps[-1] = maps[-1] + model.clicks.no_memory_embedding
+        embedding.clicks = [
+            flat.permute(1, 2, 0).reshape(1, -1, *size)
+            for flat, size in zip(maps, model.clicks.backbone_feature_sizes, strict=True)
+        ]
+    return embedding.clicks
+
+
+MASK_CUTOFF = 0.0
+# Logits of painted and unpainted pixels: probability 0.99995 and 0.00005, as
+# Sam3TrackerVideoModel gives a painted mask to its memory.
+_PAINTED, _UNPAINTED = 10.0, -10.0
+
+
+def segment_target(
+    model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None], target: Target
+) -> list[ObjectRecord]:
+    """Return the objects of one call of the mask decoder, numbered from 1.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    embedding : Sam3Embedding
+        The encoded image.
+    check : callable
+        Called between the model's stages; what it raises stops the work.
+    target : Target
+        What names the objects.
+    """
+    answer = model.clicks(
+        image_embeddings=click_features(model, embedding),
+        multimask_output=False,
+        **_encode(model, target, embedding.shape),
+    )
+    return to_records(
+        answer.pred_masks[0, :, 0].float(),
+        answer.iou_scores[0, :, 0].float().tolist(),
+        embedding.shape,
+        cutoff=MASK_CUTOFF,
+        check=check,
+        clips=target.clips,
+    )
+
+
+def _encode(model: LoadedModel, target: Target, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return a call's prompts as the model takes them."""
+    prompts: dict[str, Any] = {}
+    if target.points:
+        prompts["input_points"] = [[[[float(p.x), float(p.y)] for p in target.points]]]
+        prompts["input_labels"] = [[[int(p.positive) for p in target.points]]]
+    if target.boxes:
+        prompts["input_boxes"] = [
+            [[float(box.x0), float(box.y0), float(box.x1), float(box.y1)] for box in target.boxes]
+        ]
+    encoded: dict[str, Any] = {}
+    if prompts:
+        # Coordinates stay in float32: bfloat16 would round them by up to two pixels.
+        encoded = dict(
+            model.click_processor(original_sizes=[list(shape)], return_tensors="pt", **prompts).to(
+                model.device
+            )
+        )
+        encoded.pop("original_sizes")
+    if target.mask is not None:
+        encoded["input_masks"] = _mask_logits(model, target.mask, shape)
+    return encoded
+
+
+def _mask_logits(model: LoadedModel, prompt: MaskPrompt, shape: tuple[int, int]) -> torch.Tensor:
+    """Return a painted mask as logits at image size, shape (1, 1, H, W); the model shrinks it."""
+    import torch
+
+    logits = torch.full((1, 1, *shape), _UNPAINTED)
+    logits[0, 0][torch.from_numpy(prompt.to_plane(shape))] = _PAINTED
+    return logits.to(model.device, model.dtype)
+
+
+# The tokenizer pads to this length, and the text encoder takes no more.
+MAX_TOKENS = 32
+
+
+class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
+    """Finds concepts in embedded images and remembers the encoded phrases.
+
+    An encoded phrase is the text encoder's output and which of its tokens count.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    """
+
+    # Of probabilities: post_process_instance_segmentation of transformers enlarges these.
+    cutoff = 0.5
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def _as_cut(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.sigmoid()
+
+    def _detect(
+        self,
+        encoding: Sam3Embedding,
+        phrase: tuple[Any, Any],
+        exemplars: tuple[ExemplarPrompt, ...],
+        reporter: Reporter,
+        check: Callable[[], None],
+    ) -> Detections:
+        text, attention = phrase
+        boxes, labels = self._encode_examples(encoding.shape, exemplars)
+        detector = self._model.detector
+        layers = [*detector.detr_encoder.layers, *detector.detr_decoder.layers]
+        with watched(layers, "Searching the image", reporter, check):
+            answer = detector(
+                vision_embeds=encoding.vision,
+                text_embeds=text,
+                attention_mask=attention,
+                input_boxes=boxes,
+                input_boxes_labels=labels,
+            )
+        check()
+        scores = answer.pred_logits.float().sigmoid()
+        if answer.presence_logits is not None:
+            scores = scores * answer.presence_logits.float().sigmoid()
+        return Detections(scores[0].cpu().numpy(), answer.pred_masks[0])
+
+    def _encode(self, phrase: str) -> tuple[Any, Any]:
+        tokens = self._model.find_processor(text=phrase, return_tensors="pt")
+        check_length(tokens["input_ids"].shape[1], MAX_TOKENS)
+        tokens = tokens.to(self._model.device)
+        text = self._model.detector.get_text_features(**tokens, return_dict=True)
+        return text, tokens["attention_mask"]
+
+    def _encode_examples(
+        self, shape: tuple[int, int], exemplars: tuple[ExemplarPrompt, ...]
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return example boxes as the model takes them, and which of them are positive."""
+        if not exemplars:
+            return None, None
+        plane = Region.whole(shape)
+        corners = []
+        for exemplar in exemplars:
+            inside = exemplar.region.intersect(plane)
+            corners.append([float(end) for end in (inside.x0, inside.y0, inside.x1, inside.y1)])
+        encoded = self._model.find_processor(
+            text=NO_PHRASE,
+            input_boxes=[corners],
+            input_boxes_labels=[[int(exemplar.positive) for exemplar in exemplars]],
+            original_sizes=[list(shape)],
+            return_tensors="pt",
+        )
+        boxes = encoded["input_boxes"].to(self._model.device, self._model.dtype)
+        return boxes, encoded["input_boxes_labels"].to(self._model.device)

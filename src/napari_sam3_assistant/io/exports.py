@@ -1,0 +1,345 @@
+"""Write objects and tables for other programs: COCO, GeoJSON, YOLO, CSV, overlays.
+
+Format: https://cocodataset.org/#format-data
+
+Objects as GeoJSON, as QuPath reads and writes it.
+
+Format: RFC 7946; QuPath's fields: https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html
+
+Objects as YOLO segmentation labels, for training.
+
+Format: https://docs.ultralytics.com/datasets/segment/
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import imageio.v3 as iio
+import numpy as np
+from skimage.color import label2rgb
+from skimage.segmentation import find_boundaries
+
+from napari_sam3_assistant.core.masks.objects import objects, planes, polygons
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
+    from napari_sam3_assistant.core.masks.place import ImagePlace
+
+
+def save_coco(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+    *,
+    as_polygons: bool = False,
+) -> Path:
+    """Write objects as COCO annotations, in pixels of the image that they lie on.
+
+    The format has the name and the size of the image, and of each object its pixels, area and
+    box. It has no size of a pixel, no unit and no place in the world.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Labels; each plane becomes an image.
+    path : str or Path
+        The file; replaced if it exists.
+    classes : Classes
+        What the labels stand for; class values become category ids.
+    place : ImagePlace
+        Where in which image they lie; in stacks the index of the plane is added to its name.
+    as_polygons : bool
+        Polygons instead of run lengths. An object with a hole, which a COCO polygon can't have,
+        is written by its run lengths all the same.
+
+    Raises
+    ------
+    ExportError
+        If the file can't be written.
+    """
+    height, width = place.shape
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    used: set[int] = set()
+    for number, (index, plane) in enumerate(planes(labels), 1):
+        name = "_".join([place.image, *map(str, place.plane(index).values())])
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        for found in objects(plane, classes, place.y, place.x):
+            used.add(found.class_value)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": found.class_value,
+                    "segmentation": _segmentation(found, (height, width), as_polygons=as_polygons),
+                    "area": found.area,
+                    "bbox": [found.x, found.y, found.mask.shape[1], found.mask.shape[0]],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [
+        {"id": value, "name": classes.name(value), "supercategory": ""}
+        for value in sorted(used | set(classes.names))
+    ]
+    content = {
+        "info": {"description": place.note},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    path = Path(path)
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def _segmentation(
+    found: PlaneObject, shape: tuple[int, int], *, as_polygons: bool
+) -> dict[str, Any] | list[list[int]]:
+    if as_polygons:
+        parts = polygons(found.mask)
+        if all(len(rings) == 1 for rings in parts):
+            first = np.array([found.y, found.x])
+            return [(rings[0] + first)[:, ::-1].reshape(-1).tolist() for rings in parts]
+    return {"size": list(shape), "counts": _counts(found, shape)}
+
+
+def _counts(found: PlaneObject, shape: tuple[int, int]) -> list[int]:
+    """Return COCO's run lengths: of 0 and of 1 in turns, column by column."""
+    columns, rows = np.nonzero(found.mask.T)
+    pixels = (columns + found.x) * shape[0] + rows + found.y
+    begins = np.flatnonzero(np.diff(pixels, prepend=-2) != 1)
+    starts = pixels[begins]
+    stops = pixels[np.append(begins[1:], pixels.size) - 1] + 1
+    edges = np.stack([starts, stops], axis=1).reshape(-1)
+    counts = np.diff(np.concatenate([[0], edges, [shape[0] * shape[1]]]))
+    found_counts: list[int] = counts.tolist()
+    return found_counts
+
+
+def save_geojson(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+) -> Path:
+    """Write each object as a polygon with holes, in pixels, (0, 0) the corner of the image.
+
+    The collection names the image and its size, and each polygon has its plane. The format has
+    no size of a pixel, no unit and no place in the world.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Labels; in a stack each plane has its objects.
+    path : str or Path
+        The file; replaced if it exists.
+    classes : Classes
+        What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
+
+    Raises
+    ------
+    ExportError
+        If the file can't be written.
+    """
+    features = [
+        _feature(one, place.plane(index), classes)
+        for index, plane in planes(labels)
+        for one in objects(plane, classes, place.y, place.x)
+    ]
+    height, width = place.shape
+    image = {"name": place.image, "height": height, "width": width}
+    path = Path(path)
+    with atomic_write(path) as draft:
+        content = {"type": "FeatureCollection", "features": features, "image": image}
+        content |= {"description": place.note} if place.note else {}
+        draft.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def _feature(one: PlaneObject, plane: dict[str, int], classes: Classes) -> dict[str, Any]:
+    parts = [
+        [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
+        for rings in polygons(one.mask)
+    ]
+    single = len(parts) == 1
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": parts[0] if single else parts,
+            "plane": {"c": -1, "z": 0, "t": 0, **plane},
+        },
+        "properties": {
+            "objectType": "annotation",
+            "name": str(one.label),
+            "classification": {"name": classes.name(one.class_value)},
+        },
+    }
+
+
+def save_yolo(
+    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+) -> Path:
+    """Write one line an object: the number of its class and its outline, from 0 to 1 in the image.
+
+    The format has no holes: they are filled. An object in several parts has a line a part. The
+    names of the classes are written next to it, as ``<name>.yaml``; classes are numbered from 0
+    in the order of their values. It does not name the image, and has no size of it, no plane, no
+    size of a pixel, no unit and no place in the world.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (H, W)
+        One plane of labels.
+    path : str or Path
+        The file; replaced if it exists.
+    classes : Classes
+        What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
+
+    Raises
+    ------
+    ExportError
+        If there are several planes, or a file can't be written.
+    """
+    if labels.ndim > 2 and np.prod(labels.shape[:-2]) > 1:
+        raise ExportError(
+            f"A YOLO file holds one plane, these labels have the shape {tuple(labels.shape)}.",
+            "Save a stack as COCO JSON or OME-Zarr.",
+        )
+    found = [
+        one for _, plane in planes(labels) for one in objects(plane, classes, place.y, place.x)
+    ]
+    values = sorted({one.class_value for one in found} | set(classes.names))
+    size = np.array(place.shape)
+    lines = []
+    for one in found:
+        for rings in polygons(one.mask):
+            corners = ((rings[0] + (one.y, one.x)) / size)[:, ::-1].reshape(-1)
+            numbers = " ".join(f"{number:.6f}" for number in corners)
+            lines.append(f"{values.index(one.class_value)} {numbers}\n")
+    path = Path(path)
+    with atomic_write(path) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+    names = {index: classes.name(value) for index, value in enumerate(values)}
+    with atomic_write(path.with_suffix(".yaml")) as draft:
+        # A JSON string is a YAML string too, whatever is in the name.
+        rows = [f"  {index}: {json.dumps(name)}\n" for index, name in names.items()]
+        draft.write_text("names:\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+# Okabe & Ito, "Color Universal Design" (2008), without black: told apart by all eyes.
+_COLOURS = (
+    np.array(
+        [
+            (86, 180, 233),
+            (230, 159, 0),
+            (0, 158, 115),
+            (240, 228, 66),
+            (204, 121, 167),
+            (213, 94, 0),
+            (0, 114, 178),
+        ]
+    )
+    / 255.0
+)
+_FILL = 0.35
+
+
+def save_overlay(
+    rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], path: str | Path
+) -> Path:
+    """Write a PNG of the image with each object filled in a light colour and outlined.
+
+    Parameters
+    ----------
+    rgb : ndarray, shape (H, W, 3), dtype uint8
+        The image.
+    labels : ndarray of integers, shape (H, W)
+        Object ids; 0 is background.
+    path : str or Path
+        File that ends in .png; replaced if it exists.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ExportError
+        If the shapes differ, the ending is another, or the file can't be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ExportError(f"An overlay can't be saved as '{path.suffix}': {path}.", "Use .png.")
+    if rgb.shape[:2] != labels.shape:
+        raise ExportError(
+            f"The labels of shape {labels.shape} don't fit the image of shape {rgb.shape}.",
+            "Give the labels of the whole image.",
+        )
+    picture = _draw(rgb, labels)
+    with atomic_write(path) as draft:
+        iio.imwrite(draft, picture, plugin="pillow", extension=".png")
+    return path
+
+
+def _draw(rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """Return the picture, shape (H, W, 3), dtype uint8."""
+    if not labels.any():
+        return rgb
+    # Ids that follow each other have different colours; 0 stays background.
+    numbers = np.where(labels > 0, (labels - 1) % len(_COLOURS) + 1, 0).astype(np.intp)
+    used = _COLOURS[np.unique(numbers[numbers > 0]) - 1]
+    filled: npt.NDArray[np.float64] = label2rgb(
+        numbers, rgb, colors=used, alpha=_FILL, bg_label=0, bg_color=None, saturation=1
+    )
+    outline = find_boundaries(labels, mode="inner", background=0)
+    filled[outline] = _COLOURS[numbers[outline] - 1]
+    return (filled * 255 + 0.5).astype(np.uint8)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, completely or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; replaced if it exists.
+    header : sequence of str
+        Names of the columns.
+    rows : iterable of sequence
+        Values; None becomes an empty field.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    with (
+        atomic_write(path) as draft,
+        # Names that are no text to the system are written with \.
+        draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

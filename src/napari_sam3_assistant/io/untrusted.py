@@ -1,0 +1,100 @@
+"""Read files and JSON values of strangers: only what ends, and only what is of its kind.
+
+Each function returns its argument, and raises TypeError or ValueError if it is something else.
+JSON of Python holds NaN and infinite numbers, and whole numbers of any size.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_LARGEST = sys.float_info.max
+_MOST = 1 << 53  # up to here floating-point numbers hold all whole ones
+
+
+def text(value: object) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{_told(value)} is no text")
+    return value
+
+
+def number(value: object) -> float:
+    """Return a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{_told(value)} is no number")
+    if not abs(value) <= _LARGEST:
+        raise ValueError(f"{_told(value)} is no finite number")
+    return float(value)
+
+
+def whole(value: object) -> int:
+    """Return a whole number that any program can count with."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{_told(value)} is no whole number")
+    if abs(value) > _MOST:
+        raise ValueError(f"{_told(value)} is too large")
+    return value
+
+
+def flag(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{_told(value)} is neither true nor false")
+    return value
+
+
+def listed(value: object, length: int | None = None) -> list[Any]:
+    """Return a list, of a certain length where one is given."""
+    if not isinstance(value, list):
+        raise TypeError(f"{_told(value)} is no list")
+    if length is not None and len(value) != length:
+        raise ValueError(f"{_told(value)} has not {length} values")
+    return value
+
+
+def named(value: object) -> dict[str, Any]:
+    """Return values with names."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{_told(value)} holds no values with names")
+    return value
+
+
+def _told(value: object) -> str:
+    """Return a value in short."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    told = repr(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
+    return told if len(told) < 40 else f"{told[:36]}..."
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether a path leads to a file on a disk: no folder, pipe, socket or device.
+
+    Raises
+    ------
+    OSError
+        If it leads nowhere, or that can't be known.
+    """
+    return stat.S_ISREG(os.stat(path).st_mode)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes; a pipe, a socket or a device may never end.
+
+    Raises
+    ------
+    OSError
+        If it can't be opened, or is no file on a disk.
+    """
+    if not is_regular(path):
+        raise OSError(errno.EINVAL, "it is no file on a disk", str(path))
+    return path.open("rb")

@@ -1,0 +1,222 @@
+"""The one listener of the mask operations on a viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.mask_operations.layers import ViewerMasks, mask_layers
+from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
+from napari_sam3_assistant.mask_operations.session import MaskSession
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_in
+from napari_sam3_assistant.viewer.geometry import World, array_of
+from napari_sam3_assistant.viewer.lifetime import Bindings, Held, binding_of
+from napari_sam3_assistant.viewer.roles import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+    from napari.utils.events import Event
+
+    from napari_sam3_assistant.core.progress import Deliver
+
+
+_LEFT, _RIGHT = 1, 2
+_POINTING = {"pan_zoom", "pick"}
+_BINDINGS: Bindings[MaskBinding] = WeakKeyDictionary()
+
+
+def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
+    """Return the binding of a viewer: the same one for all who ask while somebody holds it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer, or the proxy of it that napari hands to dock widgets.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+    return binding_of(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
+
+
+class MaskBinding(Held):
+    """A viewer, the session of its masks, and what keeps the two in step.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, viewer: ViewerModel, deliver: Deliver) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.scene = ViewerMasks(viewer)
+        self.model = MaskModel()
+        self.session = MaskSession(self.model, self.scene, deliver)
+        self._kinds: dict[str, tuple[object, object]] = {}
+        layers = viewer.layers
+        layers.events.inserted.connect(self._on_inserted)
+        layers.events.removed.connect(self._on_removed)
+        layers.events.reordered.connect(self._list_layers)
+        edits_in(viewer).rewritten.connect(self._on_rewritten)
+        viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
+        for layer in mask_layers(viewer):
+            self._watch(layer)
+        self._list_layers()
+
+    def _let_go(self) -> None:
+        self.session.close()
+        edits_in(self.viewer).rewritten.disconnect(self._on_rewritten)
+        for emitter in ("inserted", "removed", "reordered"):
+            getattr(self.viewer.layers.events, emitter).disconnect(self)
+        for callback in (self._on_mouse, self._on_stroke):
+            self.viewer.mouse_drag_callbacks.remove(callback)
+        for layer in mask_layers(self.viewer):
+            self._forget(layer)
+
+    # -- layers ---------------------------------------------------------------------------
+
+    def _watch(self, layer: Labels) -> None:
+        self._kinds[key_of(layer)] = _kind(layer)
+        layer.events.name.connect(self._list_layers)
+        layer.events.data.connect(self._on_data)
+        layer.events.paint.connect(self._on_paint)
+        for key, forward in (("Control-Z", False), ("Control-Shift-Z", True)):
+            layer.bind_key(key, self._stepper(forward=forward), overwrite=True)
+
+    def _forget(self, layer: Labels) -> None:
+        self._kinds.pop(key_of(layer), None)
+        for name in ("name", "data", "paint"):
+            getattr(layer.events, name).disconnect(self)
+        for key in ("Control-Z", "Control-Shift-Z"):
+            layer.bind_key(key, None, overwrite=True)
+
+    def _stepper(self, *, forward: bool) -> Callable[[Labels], None]:
+        def step(layer: Labels) -> None:
+            self.step(layer, forward=forward)
+
+        return step
+
+    def step(self, layer: Labels, *, forward: bool) -> None:
+        """Undo or redo on a layer; where we know of nothing it is napari's to take back."""
+        key = key_of(layer)
+        if not self.session.edits.history.knows(key):
+            # Later on its own history would bring back what we have changed since.
+            (layer.redo if forward else layer.undo)()
+            return
+        cleanup = self.session.cleanup
+        if key == self.model.target:
+            self._try(cleanup.redo if forward else cleanup.undo)
+        else:
+            self._try(lambda: self.session.edits.step(key, _nothing, forward=forward))
+
+    def _on_inserted(self, event: Event) -> None:
+        if event.value in mask_layers(self.viewer):
+            self._watch(event.value)
+            self._list_layers()
+
+    def _on_removed(self, event: Event) -> None:
+        key = key_of(event.value)
+        if key in self._kinds:
+            self._forget(event.value)
+            if not self.scene.busy:
+                self.session.cleanup.note_removed(key)
+            self._list_layers()
+
+    def _on_data(self, event: Event) -> None:
+        layer = event.source
+        key, kind = key_of(layer), _kind(layer)
+        alike = self._kinds.get(key) == kind or self.scene.busy
+        self._kinds[key] = kind
+        self.session.cleanup.note_replaced(key, alike=alike)
+        self._list_layers()
+
+    def _on_rewritten(self, layer: Labels) -> None:
+        self.session.cleanup.note_replaced(key_of(layer), alike=False)
+
+    def _on_paint(self, event: Event) -> None:
+        layer = event.source
+        edit = edit_of_strokes(event.value, array_of(layer))
+        self.session.cleanup.note_painting(key_of(layer), edit)
+
+    def _list_layers(self, event: Event | None = None) -> None:
+        del event
+        model, choices = self.model, self.scene.choices()
+        keys = [choice.key for choice in choices]
+        model.layers = choices
+        model.final_order = (
+            *(key for key in keys if key not in model.final_order),
+            *(key for key in model.final_order if key in keys),
+        )
+        model.final_chosen = tuple(key for key in model.final_chosen if key in keys)
+        model.merge_chosen = tuple(key for key in model.merge_chosen if key in keys)
+        if model.target not in keys:
+            model.target = self._first(keys)
+        previews = [choice.key for choice in choices if choice.preview] or keys
+        if model.source not in keys:
+            model.source = previews[0] if previews else ""
+        accepted = [choice.key for choice in choices if choice.accepted]
+        if model.accepted_target not in accepted:
+            model.accepted_target = accepted[0] if accepted else ""
+
+    def _first(self, keys: list[str]) -> str:
+        active = self.viewer.layers.selection.active
+        if active is not None and key_of(active) in keys:
+            return key_of(active)
+        return keys[0] if keys else ""
+
+    # -- the mouse ------------------------------------------------------------------------
+
+    def _on_mouse(self, viewer: ViewerModel, event: Any) -> None:  # noqa: ANN401 - napari's event
+        if viewer.dims.ndisplay != 2:
+            return
+        right = event.button == _RIGHT and self.model.right_click is not RightClick.OFF
+        if self.model.choice(self.model.target) is None or not (right or event.button == _LEFT):
+            return
+        layer = self.scene.layer(self.model.target)
+        if not right and (
+            viewer.layers.selection.active is not layer or str(layer.mode) not in _POINTING
+        ):
+            return
+        shape = array_of(layer).shape
+        pixel = [round(float(at)) for at in World.of(viewer).drawn_at(layer, event.position)]
+        if not all(0 <= at < size for at, size in zip(pixel, shape, strict=True)):
+            return
+        cleanup = self.session.cleanup
+        self._try(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
+
+    def _on_stroke(self, viewer: ViewerModel, event: Any) -> Iterator[None]:  # noqa: ANN401
+        """Note how long the user draws on labels: nothing else is written to them meanwhile."""
+        layer = viewer.layers.selection.active
+        if layer not in mask_layers(viewer) or str(layer.mode) in _POINTING:
+            return
+        self.model.stroke = True
+        yield
+        while event.type == "mouse_move":
+            yield
+        self.model.stroke = False
+
+    def _try(self, verb: Callable[[], None]) -> None:
+        try:
+            verb()
+        except MaskError as error:
+            self.model.message = Message(str(error), Level.ERROR)
+
+
+def _kind(layer: Labels) -> tuple[object, object]:
+    """Return what edits of a layer depend on: its shape and its type."""
+    array = array_of(layer)
+    return tuple(array.shape), np.dtype(array.dtype)
+
+
+def _nothing() -> None:
+    """Do nothing more."""

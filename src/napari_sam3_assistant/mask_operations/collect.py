@@ -1,0 +1,489 @@
+"""The verbs that accept, merge and export masks."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.labels import read, whole
+from napari_sam3_assistant.core.masks.merge import (
+    Merged,
+    MergeMode,
+    OverlapRule,
+    Source,
+    coverage,
+    merge,
+    merge_by_class,
+    overlap_map,
+    shared_value,
+)
+from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place, not_held, with_suffix
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.outputs import proposed
+from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
+from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.workflows.edit_masks import overlay, picked
+from napari_sam3_assistant.workflows.save import MaskExport, export_masks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
+    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel, MaskScene
+
+
+ACCEPTED = "accepted_object"
+WORKING = "class_working_mask"
+FINAL = "final_training_mask"
+OVERLAP = "overlap_map"
+OVERLAP_NAME = "SAM3 overlap map"
+DEFAULT_WORKING = "class_working_mask"
+DEFAULT_FINAL = "final_training_mask"
+DEFAULT_CLASS = "class"
+
+
+class MaskCollection:
+    """What a user can do with several labels layers. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    jobs : MaskJobs
+        Runs the work.
+    edits : MaskEdits
+        Makes and fills layers and keeps what can be taken back.
+    """
+
+    def __init__(
+        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits
+    ) -> None:
+        self.model = model
+        self._scene = scene
+        self._jobs = jobs
+        self._edits = edits
+        self._outputs = MaskOutputs(scene, jobs, edits)
+        for field in (model.events.merge_chosen, model.events.class_filter):
+            field.connect(self._forget_overlap)
+
+    def undo(self) -> None:
+        """Take the latest step back on a layer that was made or changed here.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        self._edits.step_collected(forward=False)
+
+    def redo(self) -> None:
+        """Do the step again that was taken back.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        self._edits.step_collected(forward=True)
+
+    # -- accepted objects -----------------------------------------------------------------
+
+    def save_accepted(self) -> None:
+        """Save the source, or one label of it, as an accepted object.
+
+        Raises
+        ------
+        MaskError
+            If no source, or no target where one is needed, is chosen.
+        """
+        model = self.model
+        if model.choice(model.source) is None:
+            raise MaskError("Select a source preview labels layer.")
+        if model.save_mode is SaveMode.NEW:
+            self._save_new()
+            return
+        target = model.choice(model.accepted_target)
+        if target is None or not target.accepted:
+            raise MaskError("Select an accepted target layer for append or replace.")
+        source = self._scene.freeze(model.source)
+        frozen = self._scene.freeze(target.key, editable=True)
+        work = partial(
+            overlay,
+            source.array,
+            frozen.array,
+            model.label,
+            replace=model.save_mode is SaveMode.REPLACE,
+        )
+
+        def write(edit: LabelEdit) -> None:
+            done = f"Updated accepted object layer: {target.name}."
+            self._edits.commit(target.key, edit, done, partial(self._edits.follow, target.key))
+
+        self._jobs.start("Saving the object", work, write)
+
+    def _save_new(self) -> None:
+        model, key = self.model, self.model.source
+        frozen, known = self._scene.freeze(key), self._scene.metadata(key)
+        object_name = model.object_name.strip() or frozen.name
+        class_name = model.class_name.strip() or DEFAULT_CLASS
+        metadata = {
+            "object_name": object_name,
+            "class_name": class_name,
+            "class_value": model.class_value,
+            "instance_kind": "object",
+            "source_image_layer": frozen.image_name,
+            "source_preview_layer": frozen.name,
+            "source_task": known.get("source_task", ""),
+            "created_from": "Mask Operations",
+        }
+        label = model.label
+
+        def copy(reporter: Reporter) -> Iterator[npt.NDArray[Any]]:
+            reporter.check()
+            labels = picked(read(frozen.array, whole(frozen.array.shape)), label)
+            if not labels.any():
+                raise MaskError(
+                    f"“{frozen.name}” has no pixel of label {label}."
+                    if label
+                    else f"“{frozen.name}” is empty; there is no object to save.",
+                    "Choose another label, or another layer.",
+                )
+            yield labels.copy()
+
+        def add(labels: npt.NDArray[Any]) -> None:
+            fresh = NewLabels(f"{class_name}_{object_name}", ACCEPTED, labels, key, metadata)
+
+            def tell(name: str) -> None:
+                self._jobs.say(f"Saved accepted object layer: {name}.", Level.SUCCESS)
+
+            self._outputs.add(fresh, "save accepted object", tell)
+
+        self._jobs.start("Saving the object", copy, add)
+
+    # -- class merge ----------------------------------------------------------------------
+
+    def count_overlap(self) -> None:
+        """Count the pixels that the ticked accepted layers share."""
+        keys = self._merge_keys()
+        self._forget_overlap()
+        if len(keys) < 2:
+            return
+        sources = self._sources(keys)
+
+        def count(reporter: Reporter) -> Iterator[int]:
+            reporter.check()
+            yield int(np.count_nonzero(coverage(sources) > 1))
+
+        def show(pixels: int) -> None:
+            self.model.merge_overlap = pixels
+
+        self._jobs.start("Counting the overlap", count, show, dropped=_nothing)
+
+    def merge_accepted(self) -> None:
+        """Merge the ticked accepted objects into a class working mask.
+
+        Raises
+        ------
+        MaskError
+            If none is ticked, or they don't fit each other.
+        """
+        keys = self._merge_keys()
+        if not keys:
+            raise MaskError("Select at least one accepted-object layer.")
+        sources = self._sources(keys)
+
+        def work(reporter: Reporter) -> Iterator[Merged]:
+            yield merge_by_class(sources, reporter)
+
+        def put(merged: Merged) -> None:
+            values = sorted(merged.classes)
+            metadata = {
+                "class_name": ", ".join(merged.classes[value] for value in values),
+                "class_value": values[0] if len(values) == 1 else values,
+                "class_names": merged.classes,
+                "source_accepted_layers": [source.name for source in sources],
+                **self._image_of(keys[0]),
+            }
+            name = self.model.merge_output.strip() or DEFAULT_WORKING
+            shared = counted(merged.overlap, "pixel")
+
+            def tell(made: str) -> None:
+                done = (
+                    f"Merged {counted(len(keys), 'accepted object layer')} into class mask: {made} "
+                    f"({shared} shared; the layer further up won)."
+                )
+                self._say_merged(done, sources)
+
+            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
+            self._outputs.put(fresh, "class merge", tell)
+
+        self._jobs.start("The merge", work, put)
+
+    # -- final merge ----------------------------------------------------------------------
+
+    def merge_final(self, *, then: Callable[[], None] | None = None) -> None:
+        """Merge the ticked layers into the final mask.
+
+        Parameters
+        ----------
+        then : callable, optional
+            Called when it is there.
+
+        Raises
+        ------
+        MaskError
+            If none is ticked, or they don't fit each other.
+        """
+        model = self.model
+        keys = self._final_keys()
+        if not keys:
+            raise MaskError("Select at least one class mask layer.")
+        sources = self._sources(keys)
+        mode, rule, connectivity = model.merge_mode, model.rule, model.connectivity
+        name = self._output()
+
+        def work(reporter: Reporter) -> Iterator[Merged]:
+            yield merge(sources, mode, rule, connectivity, reporter)
+
+        def put(merged: Merged) -> None:
+            metadata = {
+                "merge_mode": str(mode),
+                "overlap_rule": str(rule),
+                "source_class_masks": [source.name for source in sources],
+                "class_names": merged.classes,
+                "object_classes": merged.class_of,
+                **self._image_of(keys[0]),
+            }
+            many = counted(len(merged.class_of), "object")
+            of = f", {many}" if mode is MergeMode.INSTANCE else ""
+
+            def tell(made: str) -> None:
+                done = (
+                    f"Merged {counted(len(keys), 'class mask layer')} into final mask: {made} "
+                    f"({counted(merged.overlap, 'pixel')} overlapped{of})."
+                )
+                self._say_merged(done, () if mode is MergeMode.BINARY else sources)
+                if then is not None:
+                    then()
+
+            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata)
+            self._outputs.put(fresh, "final merge", tell)
+
+        self._jobs.start("The merge", work, put)
+
+    def show_overlap(self) -> None:
+        """Make a layer that shows where the ticked layers overlap.
+
+        Raises
+        ------
+        MaskError
+            If fewer than two are ticked, or they don't fit each other.
+        """
+        keys = self._final_keys()
+        if len(keys) < 2:
+            raise MaskError("Select at least two label layers to show overlap.")
+        sources = self._sources(keys)
+
+        def work(reporter: Reporter) -> Iterator[npt.NDArray[np.uint16]]:
+            reporter.check()
+            yield overlap_map(sources)
+
+        def put(labels: npt.NDArray[np.uint16]) -> None:
+            metadata = {"source_layers": [source.name for source in sources]}
+            many = counted(len(keys), "layer")
+
+            def tell(made: str) -> None:
+                self._jobs.say(f"Created overlap map “{made}” from {many}.", Level.SUCCESS)
+
+            fresh = NewLabels(OVERLAP_NAME, OVERLAP, labels, keys[0], metadata)
+            self._outputs.put(fresh, "overlap map", tell)
+
+        self._jobs.start("The overlap map", work, put)
+
+    def export(self) -> None:
+        """Write the output layer to the file.
+
+        Raises
+        ------
+        MaskError
+            If there is no such layer, or no file is chosen.
+        """
+        model, name = self.model, self._output()
+        if not model.path.strip():
+            raise MaskError("Choose an export path first.", "Press Browse.")
+        layer = next((one for one in model.layers if one.name == name), None)
+        if layer is None:
+            raise MaskError(
+                f"The output layer “{name}” was not found.",
+                "Merge first, or type the name of an existing layer.",
+            )
+        frozen = self._scene.freeze(layer.key)
+        try:
+            path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
+        except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
+            raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
+        place, axes = self._scene.place(layer.key)
+        request = MaskExport(frozen.array, path, model.export_format, place, axes, frozen.classes)
+
+        def tell(saved: Path) -> None:
+            of_image = place.note if request.format.has_image else ""
+            note = of_image or lost_place(request.format, axes)
+            said = f"Exported mask “{name}” to {saved}. {note}".strip()
+            self._jobs.say(said, Level.WARNING if note else Level.SUCCESS)
+
+        self._jobs.start("The export", partial(export_masks, request), tell)
+
+    def can_hold(self, format_: ExportFormat) -> bool:
+        """Return whether a format can hold the layer that would be exported."""
+        choice = self._exported()
+        return choice is None or choice.planes == 1 or not format_.has_one_plane
+
+    def not_held(self, format_: ExportFormat) -> str:
+        """Return what a file of a format will not hold of what would be exported; or nothing."""
+        choice = self._exported()
+        if choice is None:
+            return ""
+        try:
+            place, axes = self._scene.place(choice.key)
+        except MaskError:
+            return ""  # just removed; exporting says so
+        if not self.can_hold(format_):
+            return f"Its files hold one plane; “{choice.name}” is a stack. Choose another format."
+        of_image = place.note if format_.has_image else ""
+        return f"{not_held(format_, axes)} {of_image}".strip()
+
+    def proposed(self) -> Path:
+        """Return a file for the export: the one that is typed, or a free name beside the image."""
+        model, choice = self.model, self._exported()
+        typed = model.path.strip()
+        if typed:
+            return Path(typed)
+        name, file = self._scene.image_of(choice.key) if choice else ("", None)
+        return proposed(f"{name or 'sam3'}_labels", model.export_format.suffix, file)
+
+    def _exported(self) -> LabelsChoice | None:
+        """Return the layer that would be exported, or one that it would be merged of."""
+        named = (one for one in self.model.layers if one.name == self._output())
+        return next(named, None) or next(map(self.model.choice, self._final_keys()), None)
+
+    def merge_and_export(self) -> None:
+        """Merge the ticked layers, then write the result.
+
+        Raises
+        ------
+        MaskError
+            If either can't be done.
+        """
+        if not self.model.path.strip():
+            raise MaskError("Choose an export path first.", "Press Browse.")
+        self.merge_final(then=self.export)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _forget_overlap(self, *_: object) -> None:
+        self.model.merge_overlap = -1
+
+    def _say_merged(self, done: str, sources: Sequence[Source]) -> None:
+        shared = shared_value(sources)
+        if shared is None:
+            self._jobs.say(done, Level.SUCCESS)
+            return
+        value, names = shared
+        listed = " and ".join(f"“{name}”" for name in names)
+        self._jobs.say(f"{done} {listed} became one: both have the value {value}.", Level.WARNING)
+
+    def _image_of(self, key: str) -> dict[str, Any]:
+        """Return what is known of the image that labels were made of."""
+        name = self._scene.freeze(key).image_name
+        return {"source_image_layer": name} if name else {}
+
+    def _output(self) -> str:
+        return self.model.output.strip() or DEFAULT_FINAL
+
+    def _merge_keys(self) -> list[str]:
+        """Return the ticked accepted layers of the class, from the lowest to the topmost."""
+        ticked, offered = set(self.model.merge_chosen), self.model.accepted_of_class
+        return [one.key for one in reversed(offered) if one.key in ticked]
+
+    def _final_keys(self) -> list[str]:
+        there = {one.key for one in self.model.layers}
+        ticked = [key for key in self.model.final_chosen if key in there]
+        if self.model.rule is OverlapRule.EARLIER:
+            return ticked
+        return [key for key in self.model.final_order if key in set(ticked)]
+
+    def _sources(self, keys: Sequence[str]) -> list[Source]:
+        self._scene.check_aligned(keys)
+        sources = []
+        for key in keys:
+            choice, frozen = self.model.choice(key), self._scene.freeze(key)
+            value = choice.class_value if choice else None
+            name = choice.class_name if choice else ""
+            classes = frozen.classes
+            names = classes.names if classes.is_semantic else {}
+            sources.append(Source(frozen.name, frozen.array, name, value, names))
+        return sources
+
+
+def _nothing() -> None:
+    """Lose nothing."""
+
+
+class MaskOutputs:
+    """Adds layers, or fills those of the same name and role anew.
+
+    Parameters
+    ----------
+    scene : MaskScene
+        Where the labels live.
+    jobs : MaskJobs
+        Runs the work.
+    edits : MaskEdits
+        Keeps what can be taken back.
+    """
+
+    def __init__(self, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits) -> None:
+        self._scene = scene
+        self._jobs = jobs
+        self._edits = edits
+
+    def put(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
+        """Add a layer, or fill the one of that name and role anew; then tell its name."""
+        key = self._scene.made_before(fresh)
+        if not key:
+            self.add(fresh, action, tell)
+            return
+        array = self._scene.freeze(key).array
+        if array.dtype != fresh.labels.dtype:
+            self._edits.swap(key, fresh.labels, fresh.metadata, action)
+            tell(fresh.name)
+            return
+        work = partial(overlay, fresh.labels, array, 0, replace=True, action=action)
+
+        def write(edit: LabelEdit) -> None:
+            self._edits.fill(key, edit, fresh.metadata, partial(tell, fresh.name))
+
+        self._jobs.start("Filling the layer", work, write)
+
+    def add(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
+        """Add a layer, which is built by a job; then tell its name."""
+        build = self._scene.builder(fresh)
+
+        def work(reporter: Reporter) -> Iterator[object]:
+            reporter.check()
+            yield build()
+
+        def add(built: object) -> None:
+            tell(self._edits.make(built, action)[1])
+
+        self._jobs.start("Making the layer", work, add)

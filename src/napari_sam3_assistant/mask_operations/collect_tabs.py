@@ -1,0 +1,458 @@
+"""The tabs that accept objects, merge classes and make the final mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
+from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.mask_operations.model import SaveMode
+from napari_sam3_assistant.qt.bind import allow, guarded, watch
+from napari_sam3_assistant.qt.controls import (
+    TickList,
+    WrappedLabel,
+    button,
+    layer_list,
+    neighbours,
+    note,
+    options,
+    text_line,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QKeyEvent
+
+    from napari_sam3_assistant.mask_operations.model import MaskModel
+    from napari_sam3_assistant.mask_operations.session import MaskSession
+
+
+_SAVE_MODES = (
+    (SaveMode.NEW, "Save as new layer"),
+    (SaveMode.APPEND, "Append to existing accepted layer"),
+    (SaveMode.REPLACE, "Replace existing accepted layer"),
+)
+
+
+class AcceptedTab(QWidget):
+    """Accepted Objects.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        model, collection = session.model, session.collection
+        label = whole_number(model, "label", "Save one label only; 0 saves all of them")
+        label.setSpecialValueText("all labels")
+        target = layer_list(
+            model, "accepted_target", "The accepted layer to change", lambda one: one.accepted
+        )
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow(
+            "Source layer", layer_list(model, "source", "The labels to save, such as a preview")
+        )
+        picked = button(
+            model,
+            "Picked",
+            "take_picked",
+            session.take_picked,
+            "The label that you chose in the source layer: click on it in napari's pick mode",
+        )
+        one = QHBoxLayout()
+        one.addWidget(label, 1)
+        one.addWidget(picked)
+        form.addRow("Label", one)
+        form.addRow(
+            "Object name",
+            text_line(model, "object_name", "object_001", "By default the source layer's name"),
+        )
+        form.addRow(
+            "Class name",
+            text_line(model, "class_name", "myelin", "What the object is; by default “class”"),
+        )
+        form.addRow(
+            "Class value",
+            whole_number(model, "class_value", "The class's value in merged masks"),
+        )
+        form.addRow("Save mode", options(model, "save_mode", _SAVE_MODES, "Where the object goes"))
+        form.addRow("Target layer", target)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(
+            button(
+                model,
+                "Save Accepted Object",
+                "save_accepted",
+                collection.save_accepted,
+                "Keep the source, or one label of it, as an object with a class",
+            )
+        )
+        layout.addWidget(UndoRow(session, "accepted"))
+        layout.addStretch(1)
+        watch(
+            model,
+            "save_mode",
+            self,
+            lambda: allow(
+                target,
+                "Choose to append or to replace first" if model.save_mode is SaveMode.NEW else "",
+            ),
+        )
+
+
+class MergeTab(QWidget):
+    """Class Merge.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self._model = session.model
+        self._list = TickList("merge_layers", "The accepted layers to merge")
+        self._overlap = QLabel()
+        self._overlap.setObjectName("merge_overlap")
+        self._overlap.setWordWrap(True)
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow(
+            "Class filter",
+            text_line(self._model, "class_filter", "all classes", "List one class only"),
+        )
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(note("Tick the accepted objects. Where they overlap, the upper one wins."))
+        layout.addWidget(self._list, 1)
+        layout.addWidget(self._overlap)
+        output = QFormLayout()
+        output.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        output.addRow(
+            "Output layer",
+            text_line(
+                self._model,
+                "merge_output",
+                "class_working_mask",
+                "A layer of this name that was merged before is filled anew",
+            ),
+        )
+        layout.addLayout(output)
+        layout.addWidget(
+            button(
+                self._model,
+                "Merge Accepted Objects",
+                "merge_accepted",
+                session.collection.merge_accepted,
+                "Make one mask in which each object holds its class value",
+            )
+        )
+        layout.addWidget(UndoRow(session, "merge"))
+        self._list.itemChanged.connect(self._on_ticked)
+        watch(self._model, "layers class_filter merge_chosen", self, self._show)
+        watch(self._model, "merge_chosen merge_overlap class_filter", self, self._show_overlap)
+        count = guarded(self._model, session.collection.count_overlap)
+        self._list.itemChanged.connect(count)
+
+    def _show(self) -> None:
+        rows = [
+            (one.key, f"{one.name} ({one.class_name} = {one.class_value})")
+            for one in self._model.accepted_of_class
+        ]
+        # Filling the list must not look like ticking.
+        was = self._list.blockSignals(True)
+        self._list.show_layers(rows, self._model.merge_chosen)
+        self._list.blockSignals(was)
+
+    def _on_ticked(self) -> None:
+        listed = set(self._list.keys())
+        hidden = [key for key in self._model.merge_chosen if key not in listed]
+        ticked = self._list.ticked_after(self._model.merge_chosen)
+        self._model.merge_chosen = (*hidden, *ticked)
+
+    def _show_overlap(self) -> None:
+        pixels = self._model.merge_overlap
+        self._overlap.setVisible(pixels >= 0)
+        self._overlap.setText(
+            f"Overlap: the ticked objects share {pixels} pixels."
+            if pixels
+            else "Overlap: the ticked objects share no pixel."
+        )
+
+
+_MERGE_MODES = (
+    (MergeMode.SEMANTIC, "Semantic: class values"),
+    (MergeMode.INSTANCE, "Instance: objects 1 to N"),
+    (MergeMode.BINARY, "Binary: 0 and 1"),
+)
+_RULES = (
+    (OverlapRule.PRIORITY, "Class priority order wins"),
+    (OverlapRule.EARLIER, "Earlier selected layer wins"),
+    (OverlapRule.LARGER, "Larger component wins"),
+    (OverlapRule.SMALLER, "Smaller component wins"),
+    (OverlapRule.BACKGROUND, "Set overlap to background"),
+)
+_FORMATS = (
+    (ExportFormat.TIFF, "TIFF"),
+    (ExportFormat.PNG, "PNG (one plane)"),
+    (ExportFormat.NPY, "NumPy (.npy)"),
+    (ExportFormat.OME_ZARR, "OME-Zarr"),
+    (ExportFormat.COCO_RLE, "COCO JSON, run lengths"),
+    (ExportFormat.COCO_POLYGONS, "COCO JSON, polygons"),
+    (ExportFormat.YOLO, "YOLO segmentation"),
+    (ExportFormat.GEOJSON, "GeoJSON for QuPath"),
+)
+
+
+class FinalTab(QWidget):
+    """Final Merge / Export.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        model, collection = session.model, session.collection
+        self._model, self._collection = model, collection
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow(
+            "Merge mode", options(model, "merge_mode", _MERGE_MODES, "What the values mean")
+        )
+        form.addRow("Overlap rule", options(model, "rule", _RULES, "Who gets a shared pixel"))
+        form.addRow("Neighbours", neighbours(model))
+        form.addRow(
+            "Output layer",
+            text_line(
+                model,
+                "output",
+                "final_training_mask",
+                "Merged into and exported from; also the name of any layer to export",
+            ),
+        )
+        self._format = options(model, "export_format", _FORMATS, "The file's format")
+        form.addRow("Export format", self._format)
+        self._note = WrappedLabel()
+        self._note.setObjectName("format_note")
+        form.addRow(self._note)
+        browse = QPushButton("Browse")
+        browse.setObjectName("browse")
+        browse.clicked.connect(self._browse)
+        row = QHBoxLayout()
+        row.addWidget(text_line(model, "path", "choose a file", "Its ending follows the format"))
+        row.addWidget(browse)
+        form.addRow("Export path", row)
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for place, (text, name, verb, tooltip) in enumerate(
+            (
+                (
+                    "Merge Saved Objects",
+                    "merge_final",
+                    collection.merge_final,
+                    "Make the output layer from the ticked ones",
+                ),
+                (
+                    "Show Overlap Map",
+                    "show_overlap",
+                    collection.show_overlap,
+                    "A layer that counts the ticked layers where there are several",
+                ),
+                (
+                    "Merge and Export",
+                    "merge_and_export",
+                    collection.merge_and_export,
+                    "Merge, then write the file",
+                ),
+                ("Export Output", "export", collection.export, "Write the output layer as it is"),
+            )
+        ):
+            grid.addWidget(button(model, text, name, verb, tooltip), place // 2, place % 2)
+        layout = QVBoxLayout(self)
+        layout.addWidget(
+            note("Cleaned class masks: tick those to merge, drag them into the order of priority.")
+        )
+        layout.addWidget(Priorities(model), 1)
+        layout.addLayout(form)
+        layout.addLayout(grid)
+        layout.addWidget(UndoRow(session, "final"))
+        watch(model, "layers output final_chosen export_format", self, self._show)
+
+    def _show(self) -> None:
+        chosen, collection = self._model.export_format, self._collection
+        self._format.offer(
+            [(one, text) for one, text in _FORMATS if one is chosen or collection.can_hold(one)]
+        )
+        self._format.choose(chosen)
+        self._note.setText(collection.not_held(chosen))
+        self._note.setVisible(bool(self._note.text()))
+
+    def _browse(self) -> None:
+        format_ = self._model.export_format
+        text = next(text for one, text in _FORMATS if one is format_)
+        start = self._collection.proposed()
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Export mask", str(start), f"{text} (*{format_.suffix})"
+        )
+        if path:
+            self._model.path = path
+
+
+_KEYS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
+
+
+class PriorityList(TickList):
+    """Layers that are dragged, or moved by Alt+Up and Alt+Down, into the order of their priority.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    """
+
+    def __init__(self, model: MaskModel) -> None:
+        super().__init__("final_layers", "The first one has the highest priority")
+        self._model = model
+        self._filling = False
+        self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
+        self.itemChanged.connect(self._on_ticked)
+        rows: Any = self.model()
+        rows.rowsMoved.connect(self._on_moved)
+        watch(model, "layers final_order final_chosen", self, self._show)
+
+    def move_current(self, by: int) -> None:
+        """Move the current layer up (-1) or down (1)."""
+        key, order = self.current_key, list(self.keys())
+        if not key:
+            return
+        before = order.index(key)
+        after = min(max(before + by, 0), len(order) - 1)
+        order.insert(after, order.pop(before))
+        self._model.final_order = tuple(order)
+        self.setCurrentRow(after)
+
+    @property
+    def current_key(self) -> str:
+        """The layer of the current row; empty if there is none."""
+        return self.key(self.currentRow()) if self.currentRow() >= 0 else ""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Move the current layer by Alt and an arrow key."""
+        alt = event is not None and event.modifiers() & Qt.KeyboardModifier.AltModifier
+        by = _KEYS.get(Qt.Key(event.key())) if event is not None and alt else None
+        if by is None:
+            super().keyPressEvent(event)
+        else:
+            self.move_current(by)
+
+    def _show(self) -> None:
+        texts = {one.key: _text(one.name, one.class_name, one.class_value)
+                 for one in self._model.layers}  # fmt: skip
+        rows = [(key, texts[key]) for key in self._model.final_order if key in texts]
+        self._filling = True
+        self.show_layers(rows, self._model.final_chosen)
+        self._filling = False
+
+    def _on_ticked(self) -> None:
+        if not self._filling:
+            self._model.final_chosen = self.ticked_after(self._model.final_chosen)
+
+    def _on_moved(self) -> None:
+        self._model.final_order = self.keys()
+
+
+class Priorities(QWidget):
+    """The list, and buttons that move its current layer.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    """
+
+    def __init__(self, model: MaskModel) -> None:
+        super().__init__()
+        layers = PriorityList(model)
+        buttons = QVBoxLayout()
+        for name, arrow, by, text in (
+            ("priority_up", Qt.ArrowType.UpArrow, -1, "Higher priority (Alt+Up)"),
+            ("priority_down", Qt.ArrowType.DownArrow, 1, "Lower priority (Alt+Down)"),
+        ):
+            made = QToolButton()
+            made.setObjectName(name)
+            made.setArrowType(arrow)
+            made.setToolTip(text)
+            made.setAccessibleName(text)
+            made.clicked.connect(lambda *_, by=by: layers.move_current(by))
+            buttons.addWidget(made)
+        buttons.addStretch(1)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(layers, 1)
+        row.addLayout(buttons)
+
+
+def _text(name: str, class_name: str, value: int | None) -> str:
+    return name if value is None else f"{name} ({class_name} = {value})"
+
+
+class UndoRow(QWidget):
+    """Two buttons that say what they would do.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    tab : str
+        Where the buttons are; part of their names.
+    """
+
+    def __init__(self, session: MaskSession, tab: str) -> None:
+        super().__init__()
+        model, collection = session.model, session.collection
+        undo = button(model, "Undo", f"undo_{tab}", collection.undo, "")
+        redo = button(model, "Redo", f"redo_{tab}", collection.redo, "")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        row.addWidget(undo)
+        row.addWidget(redo)
+
+        def show() -> None:
+            undo.setEnabled(bool(model.undo_collected))
+            redo.setEnabled(bool(model.redo_collected))
+            undo.setToolTip(
+                f"Take back: {model.undo_collected}"
+                if model.undo_collected
+                else "Takes back what was saved or merged here; nothing was yet"
+            )
+            redo.setToolTip(
+                f"Do again: {model.redo_collected}"
+                if model.redo_collected
+                else "Does again what was taken back"
+            )
+
+        watch(model, "undo_collected redo_collected", self, show)

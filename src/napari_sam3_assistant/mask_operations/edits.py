@@ -1,0 +1,578 @@
+"""Edits of labels on their way: computed, written, taken back, one job at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit
+from napari_sam3_assistant.core.masks.labels import whole
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.edit_journal import folder_of, journals_in, told
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.workflows.edit_masks import end_edit, write_edit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.edits import Step
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.io.edit_journal import JournaledEdit
+    from napari_sam3_assistant.jobs import JobProgress
+    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene, TakenLayer
+    from napari_sam3_assistant.workflows.edit_masks import Written
+
+
+_AT_ONCE = 100_000  # pixels that are written within a few milliseconds
+_OVER = object()
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing more."""
+
+
+class MaskEdits:
+    """Writes edits, makes layers, and keeps what can be taken back.
+
+    An edit that takes longer is written by a job. The user can't paint on the layer meanwhile, so
+    the steps of a layer stand in the order in which its pixels were changed.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    jobs : MaskJobs
+        Runs the work.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(
+        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, deliver: Deliver
+    ) -> None:
+        self.model = model
+        self.history = EditHistory()
+        self._scene = scene
+        self._jobs = jobs
+        self._deliver = deliver
+        self._collected: set[str] = set()
+        self._writing = ""
+        self._painted: list[tuple[str, LabelEdit]] = []
+        self._after_stroke: list[Callable[[], None]] = []
+        self._after_writing: list[Callable[[], None]] = []
+        model.events.stroke.connect(self._on_stroke)
+        model.events.target.connect(self.look)
+
+    # -- doing ----------------------------------------------------------------------------
+
+    def commit(self, key: str, edit: LabelEdit, done: str, then: Callable[[], None]) -> None:
+        """Write an edit and remember what was written.
+
+        Parameters
+        ----------
+        key : str
+            The layer.
+        edit : LabelEdit
+            What to write.
+        done : str
+            What to say afterwards.
+        then : callable
+            Called afterwards.
+        """
+
+        def remember(written: LabelEdit) -> None:
+            if written.pixels == 0:
+                self._jobs.say(f"{edit.action.capitalize()} made no mask changes.")
+                return
+            self.remember(key, written, done)
+            then()
+
+        if edit.pixels == 0:
+            remember(edit)
+        else:
+            self._write(key, edit, remember, partial(self.remember, key), forward=True)
+
+    def make(self, built: object, action: str) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+        key, name = self._scene.add(built)
+        self._collect(key, Made(action))
+        return key, name
+
+    def fill(
+        self, key: str, edit: LabelEdit, metadata: dict[str, Any], then: Callable[[], None]
+    ) -> None:
+        """Write labels of the same type into a layer that was made before."""
+
+        def remember(written: LabelEdit) -> None:
+            before = self._scene.describe(key, metadata)
+            self._collect(key, Filled(edit.action, written, before, metadata))
+            then()
+
+        if edit.pixels == 0:
+            remember(edit)
+        else:
+            self._write(key, edit, remember, forward=True)
+
+    def swap(
+        self, key: str, labels: np.ndarray[Any, Any], metadata: dict[str, Any], action: str
+    ) -> None:
+        """Put labels of another type into a layer that was made before."""
+        before = self._scene.swap(key, labels, metadata)
+        self._collect(key, Swapped(action, *before))
+
+    def follow(self, key: str) -> None:
+        """Let the undo of what was collected know of an edit of a layer."""
+        self._collected.add(key)
+        self.tell_history()
+
+    def remember(self, key: str, step: Step, done: str = "") -> None:
+        """Keep a step that was made already, so that it can be taken back."""
+        dropped = self.history.push(key, step)
+        if dropped:
+            done = f"{done} {self._dropped(dropped)}".strip()
+        if done:
+            self._jobs.say(done, Level.WARNING if dropped else Level.SUCCESS)
+        self.tell_history()
+
+    def painted(self, key: str, edit: LabelEdit) -> None:
+        """Take note that the user, or a script, changed pixels of a layer."""
+        if key == self._writing:
+            self._painted.append((key, edit))  # its turn comes after what is being written
+        else:
+            self.remember(key, edit)
+
+    def forget(self, key: str) -> None:
+        """Forget a layer that is gone or has another shape."""
+        self.history.forget(key)
+        self._collected.discard(key)
+        self.tell_history()
+
+    # -- what was stopped half-way --------------------------------------------------------
+
+    def look(self) -> None:
+        """Find out whether an edit of the target was stopped half-way, as by a kill."""
+        found = self._begun()
+        self.model.unfinished = " ".join(told(found[0])) if found else ""
+
+    def end_unfinished(self, *, forward: bool) -> None:
+        """Write what was stopped half-way in the target to its end, or take it back.
+
+        Raises
+        ------
+        MaskError
+            If there is nothing of that kind, or something else is going on.
+        """
+        self._jobs.check_free()
+        key, found = self.model.target, self._begun()
+        if not found:
+            self.look()
+            raise MaskError("Nothing was stopped half-way in these labels.")
+        name, array = self.model.name_of(key), self._scene.freeze(key).array
+
+        def done(written: Written) -> None:
+            # What was changed since is not what these steps began with.
+            self.forget(key)
+            self._show(key, whole(array.shape))
+            if written.problem:
+                raise MaskError(written.problem)
+            did = "Finished" if forward else "Took back"
+            self._jobs.say(f"{did}: {written.edit.action} on “{name}”.", Level.SUCCESS)
+
+        work = partial(end_edit, found[0], forward=forward)
+        end = partial(self._end_writing, self._scene.lock(key))
+        self._jobs.start("Writing the change", work, done, unstoppable=end)
+        self._writing = key
+
+    def _begun(self) -> list[JournaledEdit]:
+        """Return the edits of the target that somebody else has begun and not ended."""
+        key = self.model.target
+        try:
+            array, file = self._scene.freeze(key).array, self._scene.file(key)
+        except MaskError:
+            return []  # there is no target
+        path = folder_of(getattr(array, "stored", array)) or file
+        return [] if path is None else [one for one in journals_in(path) if not one.is_ours]
+
+    # -- taking back ----------------------------------------------------------------------
+
+    def step(self, key: str, then: Callable[[], None], *, forward: bool) -> None:
+        """Take the latest step of a layer back, or do the next one again.
+
+        While an edit is being written, this is done after it.
+
+        Raises
+        ------
+        MaskError
+            If there is none, or the user is painting.
+        """
+        if self._writing:
+            self._after_writing.append(partial(self.step, key, then, forward=forward))
+            return
+        if self.model.stroke:
+            raise MaskError("You are painting.", "Let go of the mouse button first.")
+        name = self.model.name_of(key)
+        latest = self.history.latest({key}, forward=forward)
+        if latest is None:
+            raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} on “{name}”.")
+        step = latest[1]
+        if isinstance(step, (LabelEdit, Filled)):
+            self._jobs.check_free()
+            self._scene.freeze(key, editable=True)
+        if isinstance(step, Made) and step.taken is not None:
+            name = step.taken.name
+
+        def tell() -> None:
+            (self.history.redo if forward else self.history.undo)(key)
+            did = "Did again" if forward else "Undid"
+            self._jobs.say(f"{did}: {step.action} on “{name}”.", Level.SUCCESS)
+            self.tell_history()
+            then()
+
+        self._do(key, step, tell, forward=forward)
+
+    def step_collected(self, *, forward: bool) -> None:
+        """Take the latest step back on a layer that was collected here, or do it again.
+
+        Raises
+        ------
+        MaskError
+            If there is none.
+        """
+        latest = self.history.latest(self._collected, forward=forward)
+        if latest is None:
+            raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} here.")
+        self.step(latest[0], _nothing, forward=forward)
+
+    def tell_history(self) -> None:
+        """Show whether there is something to take back."""
+        model, history = self.model, self.history
+        model.can_undo = history.can_undo(model.target)
+        model.can_redo = history.can_redo(model.target)
+        model.undo_collected = self._title(forward=False)
+        model.redo_collected = self._title(forward=True)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _collect(self, key: str, step: Step) -> None:
+        self.history.forget_undone(self._collected)
+        self._collected.add(key)
+        self.remember(key, step)
+
+    def _title(self, *, forward: bool) -> str:
+        latest = self.history.latest(self._collected, forward=forward)
+        if latest is None:
+            return ""
+        key, step = latest
+        taken = step.taken if isinstance(step, Made) else None
+        name = taken.name if taken else self.model.name_of(key)
+        return f"{step.action} (“{name}”)"
+
+    def _do(self, key: str, step: Step, tell: Callable[[], None], *, forward: bool) -> None:
+        if isinstance(step, Made):
+            if forward and step.taken is not None:
+                self._scene.bring(step.taken)
+                step.taken = None
+            else:
+                step.taken = self._scene.take(key)
+            self._shrink(tell)
+        elif isinstance(step, Swapped):
+            step.labels, step.metadata = self._scene.swap(key, step.labels, step.metadata)
+            self._shrink(tell)
+        elif isinstance(step, Filled):
+            self._scene.describe(key, step.after if forward else step.before)
+            self._write(key, step.edit, lambda _: tell(), forward=forward)
+        elif isinstance(step, LabelEdit):
+
+            def amend(written: LabelEdit) -> None:
+                tell()
+                if written is not step:
+                    self.history.amend(key, written, forward=forward)
+
+            self._write(key, step, amend, forward=forward)
+
+    def _shrink(self, tell: Callable[[], None]) -> None:
+        tell()
+        dropped = self.history.shrink()
+        if dropped:
+            self._jobs.say(self._dropped(dropped), Level.WARNING)
+            self.tell_history()
+
+    def _dropped(self, count: int) -> str:
+        limit = self.history.limit // 2**20
+        were = "was" if count == 1 else "were"
+        return f"To stay below {limit} MB, {counted(count, 'old undo step')} {were} dropped."
+
+    def _write(
+        self,
+        key: str,
+        edit: LabelEdit,
+        then: Callable[[LabelEdit], None],
+        in_part: Callable[[LabelEdit], None] = _nothing,
+        *,
+        forward: bool,
+    ) -> None:
+        """Write an edit, or take it back.
+
+        ``then`` is given what was written; ``in_part`` an edit of which the disk took a part only.
+        """
+        self._jobs.check_free()
+        frozen = self._scene.freeze(key, editable=True)
+        if frozen.array.shape != edit.shape or frozen.array.dtype != edit.dtype:
+            raise MaskError(f"“{frozen.name}” has got other labels meanwhile.", "Try again.")
+        if self.model.stroke:
+            call = partial(self._write, key, edit, then, in_part, forward=forward)
+            self._after_stroke.append(call)
+            return
+        in_memory = isinstance(frozen.array, np.ndarray) and not frozen.smaller
+        if in_memory and edit.pixels <= _AT_ONCE:
+            written = edit.write(frozen.array, forward=forward)
+            self._show(key, edit.box)
+            then(written)
+            return
+
+        def done(written: Written) -> None:
+            if self._scene.freeze(key).array is not frozen.array:
+                return  # the layer has got other data, in which nothing was written
+            self._show(key, edit.box)
+            if not written.problem or written.is_left:
+                self._scene.note_edit(key, written.edit, forward=forward)
+            if not written.problem:
+                then(written.edit)
+                return
+            if written.is_left:
+                in_part(written.edit)
+            raise MaskError(written.problem)
+
+        work = partial(write_edit, edit, frozen.array, frozen.smaller, forward=forward)
+        end = partial(self._end_writing, self._scene.lock(key))
+        self._jobs.start("Writing the change", work, done, unstoppable=end)
+        self._writing = key
+
+    def _end_writing(self, unlock: Callable[[], None]) -> None:
+        """Let the user paint again, and do what has waited."""
+        unlock()
+        self._writing = ""
+        self.look()
+        painted, self._painted = self._painted, []
+        for where, strokes in painted:
+            self.remember(where, strokes)
+        waiting, self._after_writing = self._after_writing, []
+        for call in waiting:
+            self._jobs.guard(call)
+
+    def _show(self, key: str, box: Box) -> None:
+        self._go_on(self._scene.redraw(key, box))
+
+    def _go_on(self, steps: Iterator[None]) -> None:
+        """Draw one part; the next one has its turn after what else is waiting."""
+        if next(steps, _OVER) is not _OVER:
+            self._deliver(partial(self._go_on, steps))
+
+    def _on_stroke(self, going_on: bool) -> None:
+        if not going_on:
+            waiting, self._after_stroke = self._after_stroke, []
+            for call in waiting:
+                # Not at once: napari tells what was painted after this.
+                self._deliver(partial(self._jobs.guard, call))
+
+
+@dataclass(slots=True, eq=False)
+class Made:
+    """A layer that was made.
+
+    Parameters
+    ----------
+    action : str
+        What made it, for the user.
+    taken : TakenLayer or None
+        The layer, while the step is taken back.
+    """
+
+    action: str
+    taken: TakenLayer | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the step takes: the layer counts while it is not in the viewer."""
+        return self.taken.nbytes if self.taken else 0
+
+
+@dataclass(slots=True, eq=False)
+class Filled:
+    """A layer that was filled anew with labels of the same type.
+
+    Parameters
+    ----------
+    action : str
+        What filled it, for the user.
+    edit : LabelEdit
+        Its pixels.
+    before, after : dict
+        What was known of it, and what is.
+    """
+
+    action: str
+    edit: LabelEdit
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the step takes."""
+        return self.edit.nbytes
+
+
+@dataclass(slots=True, eq=False)
+class Swapped:
+    """A layer that was filled anew with labels of another type.
+
+    Parameters
+    ----------
+    action : str
+        What filled it, for the user.
+    labels : ndarray of int
+        The labels that are not in the layer now: the old ones, or once taken back the new ones.
+    metadata : dict
+        What is known of these.
+    """
+
+    action: str
+    labels: npt.NDArray[np.integer[Any]]
+    metadata: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the step takes."""
+        return self.labels.nbytes
+
+
+class MaskJobs:
+    """Runs the work of the mask operations.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, model: MaskModel, deliver: Deliver) -> None:
+        self.model = model
+        self._runner = JobRunner(deliver)
+        self._job: Job | None = None
+        self._end: Callable[[], None] | None = None
+        self._dropped: Callable[[], None] | None = None
+        self._closed = False
+
+    def start(
+        self,
+        title: str,
+        workflow: Callable[[Reporter], Iterator[Any]],
+        then: Callable[[Any], None],
+        *,
+        unstoppable: Callable[[], None] | None = None,
+        dropped: Callable[[], None] | None = None,
+    ) -> Job:
+        """Run a workflow that yields one result, and hand that on when the job is over.
+
+        Parameters
+        ----------
+        title : str
+            What the user reads.
+        workflow : callable
+            Takes a Reporter and returns an iterator of one result.
+        then : callable
+            Takes the result, if there is one.
+        unstoppable : callable, optional
+            Says that the job writes, which can't be stopped half-way. Called at its end, however
+            it ends, after ``then``.
+        dropped : callable, optional
+            Says that nothing is lost if the job is stopped for the next one, such as a preview.
+            Called when it was stopped, for that or by the user.
+
+        Raises
+        ------
+        MaskError
+            While a job is running that may not be stopped for another one.
+        """
+        self.check_free()
+        job = Job(title, workflow)
+        results: list[Any] = []
+        job.yielded.connect(results.append)
+        job.progressed.connect(self._on_progress)
+        job.finished.connect(partial(self._on_finished, job, results, then))
+        before, self._job = self._job, job
+        give_up, self._dropped = self._dropped, dropped
+        if before is not None and give_up is not None:
+            before.cancel()
+            give_up()
+        self.model.progress = None
+        self.model.running = True
+        self._end = unstoppable
+        self._runner.start(job)
+        return job
+
+    def check_free(self) -> None:
+        """Raise MaskError while something is done that may not be stopped for something else."""
+        if self._end is not None:
+            raise MaskError("The last change is still being written.", "Wait a moment.")
+        if self._job is not None and self._dropped is None:
+            raise MaskError(f"{self._job.title} is not finished.", "Wait for it, or press Cancel.")
+
+    def cancel(self) -> None:
+        """Stop the job, unless it is writing."""
+        if self._job is not None and self._end is None:
+            self._job.cancel()
+
+    def close(self) -> None:
+        """Stop the work; what is being written is written to its end before."""
+        self._closed = True
+        if self._end is None:
+            self._runner.close()
+
+    def say(self, text: str, level: Level = Level.INFO) -> None:
+        """Show a line to the user."""
+        self.model.message = Message(text, level)
+
+    def _on_progress(self, progress: JobProgress) -> None:
+        self.model.progress = progress
+        self.say(f"{progress.step.message} …")
+
+    def _on_finished(
+        self, job: Job, results: list[Any], then: Callable[[Any], None], state: JobState
+    ) -> None:
+        if job is not self._job:
+            return
+        end, dropped, self._job, self._end = self._end, self._dropped, None, None
+        self.model.running = False
+        self.model.progress = None
+        if state is JobState.CANCELLED:
+            self.say("Cancelled. Nothing was changed.")
+            if dropped is not None:
+                dropped()
+        elif job.error is not None:
+            self.say(str(job.error), Level.ERROR)
+        else:
+            self.guard(partial(then, results[-1]))
+        if end is not None:
+            end()
+            if self._closed:
+                self.close()
+
+    def guard(self, verb: Callable[[], None]) -> None:
+        """Do something, and say it if that can't be done."""
+        try:
+            verb()
+        except MaskError as error:
+            self.say(str(error), Level.ERROR)

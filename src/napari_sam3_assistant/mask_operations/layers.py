@@ -1,0 +1,572 @@
+"""Labels layers as the mask operations see them, and where they lie in their image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Shapes
+from napari.utils import DirectLabelColormap
+
+from napari_sam3_assistant.core.axes import kind_of
+from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
+from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.mask_operations.model import (
+    FrozenLabels,
+    LabelsChoice,
+    NewLabels,
+    Scope,
+    TakenLayer,
+)
+from napari_sam3_assistant.viewer.edits import edits_in
+from napari_sam3_assistant.viewer.geometry import (
+    DataMap,
+    World,
+    array_of,
+    file_axes,
+    lie_together,
+    moved,
+    show_at,
+    spacing,
+    transform_of,
+    unit_name,
+)
+from napari_sam3_assistant.viewer.images import image_layers, shape_of
+from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
+from napari_sam3_assistant.viewer.placing import undisturbed
+from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.labels import Box
+
+
+CHANGES_NAME = "SAM3 mask changes"
+_HIDDEN = (Role.MASK, Role.MASK_CHANGES)
+# What goes, what comes, what gets another label.
+_COLOURS = {None: "transparent", 0: "transparent", 1: "#ff5555", 2: "#55dd55", 3: "#ffcc33"}
+
+
+def mask_layers(viewer: ViewerModel) -> list[Labels]:
+    """Return the labels layers that can be worked on, the lowest first."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels) and role_of(layer) not in _HIDDEN
+    ]
+
+
+class ViewerMasks:
+    """A napari viewer as a scene; see :class:`.MaskScene`.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself, not the proxy that napari hands to dock widgets.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a layer is being taken out, or given other data, by us and not by the user.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.busy = False
+
+    def choices(self) -> tuple[LabelsChoice, ...]:
+        """Return the labels layers, the topmost first."""
+        return tuple(_choice(layer) for layer in reversed(mask_layers(self.viewer)))
+
+    def layer(self, key: str) -> Labels:
+        """Return the layer of a key.
+
+        Raises
+        ------
+        MaskError
+            If it is gone.
+        """
+        for layer in mask_layers(self.viewer):
+            if key_of(layer) == key:
+                return layer
+        raise MaskError("The labels layer is no longer open.", "Choose another one.")
+
+    def freeze(self, key: str, *, editable: bool = False) -> FrozenLabels:
+        """Return what a job may see of a layer."""
+        layer = self.layer(key)
+        array = array_of(layer)
+        check_labels(array)
+        if editable:
+            _check_writable(array, layer.name)
+        smaller = tuple(layer.data)[1:] if layer.multiscale else ()
+        image = image_of(self.viewer, layer)
+        name = str(layer.metadata.get(SOURCE) or ("" if image is None else image.name))
+        return FrozenLabels(array, layer.name, name, _classes(layer), smaller)
+
+    def file(self, key: str) -> Path | None:
+        """Return the file or folder that a layer was opened from; None if that is not known."""
+        path = self.layer(key).source.path
+        return Path(path) if path else None
+
+    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
+        """Return how far pixels lie apart along each axis."""
+        layer = self.layer(key)
+        shape = array_of(layer).shape
+        first = layer.ndim - 2 if planes else 0
+        axes = [axis for axis in range(first, layer.ndim) if shape[axis] > 1]
+        return spacing(layer, axes or range(layer.ndim))
+
+    def place(self, key: str) -> tuple[ImagePlace, Axes]:
+        """Return where labels lie in their image, and in the world."""
+        return placed_labels(self.viewer, self.layer(key))
+
+    def box(self, key: str, scope: Scope) -> Box | None:
+        """Return the part of a layer to work on; None for all of it."""
+        layer = self.layer(key)
+        if scope is Scope.VISIBLE:
+            return visible_box(self.viewer, layer, array_of(layer).shape)
+        if scope is Scope.DRAWN:
+            return drawn_box(self.viewer, layer, array_of(layer).shape)
+        return None
+
+    def image_of(self, key: str) -> tuple[str, Path | None]:
+        """Return the name of the image of labels, and its file; empty and None for none."""
+        image = image_of(self.viewer, self.layer(key))
+        if image is None:
+            return "", None
+        return image.name, Path(image.source.path) if image.source.path else None
+
+    def metadata(self, key: str) -> dict[str, Any]:
+        """Return what is known of a layer."""
+        return dict(self.layer(key).metadata)
+
+    def picked_label(self, key: str) -> int:
+        """Return the label that the user chose in a layer; 0 for none."""
+        return int(self.layer(key).selected_label)
+
+    def check_aligned(self, keys: Sequence[str]) -> None:
+        """Raise MaskError unless the layers lie on top of each other."""
+        first, *others = [self.layer(key) for key in keys]
+        for layer in others:
+            if not lie_together(first, layer, World.of(self.viewer)):
+                raise MaskError(
+                    f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
+                    "Choose layers with the same scale and position.",
+                )
+
+    def lock(self, key: str) -> Callable[[], None]:
+        """Keep the user from painting on a layer until what is returned is called."""
+        layer = self.layer(key)
+        editable, mode = layer.editable, layer.mode
+        layer.editable = False
+
+        def unlock() -> None:
+            layer.editable = editable
+            if editable:
+                layer.mode = mode
+
+        return unlock
+
+    def redraw(self, key: str, box: Box) -> Iterator[None]:
+        """Show a part of a layer anew; yields where the event loop may have its turn."""
+        layer = self.layer(key)
+        edits_in(self.viewer).edited.emit(layer, box)
+        return redraw_in_parts(self.viewer, layer, box)
+
+    def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Tell others that an edit was written to labels in a file, or taken back."""
+        changes = edit.changes() if forward else edit.changes().reversed()
+        edits_in(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
+
+    def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
+        """Show what an edit would do to the pixels of its box."""
+        source = self.layer(key)
+        placed = moved(transform_of(source), [side.start for side in edit.box])
+        layer = self._changes()
+        if layer is not None and layer.ndim == source.ndim and _same_place(layer, placed):
+            layer.visible = False  # napari draws a layer that is not shown when it is shown again
+            layer.data = image
+            layer.translate = placed["translate"]
+            layer.visible = True
+            return
+        self.forget_changes()
+        self._insert(
+            Labels(
+                image,
+                name=CHANGES_NAME,
+                metadata={ROLE: str(Role.MASK_CHANGES)},
+                colormap=DirectLabelColormap(color_dict=_COLOURS),
+                opacity=0.9,
+                **placed,
+            )
+        )
+
+    def hide_changes(self) -> None:
+        """Show that no more."""
+        layer = self._changes()
+        if layer is not None:
+            # To remove it would halt napari, which then collects garbage, for 0.2 s.
+            layer.visible = False
+
+    def forget_changes(self) -> None:
+        """Take the layer that shows changes out of the viewer."""
+        layer = self._changes()
+        if layer is not None:
+            with undisturbed(self.viewer):
+                self.viewer.layers.remove(layer)
+
+    def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
+        """Return what builds a layer, on whichever thread: that takes a while."""
+        like = self.layer(fresh.like)
+        metadata = {ROLE: fresh.role, **_image_key(like), **fresh.metadata}
+        return partial(
+            Labels,
+            fresh.labels,
+            name=fresh.name,
+            metadata=metadata,
+            colormap=default_colours(),
+            **transform_of(like),
+        )
+
+    def add(self, built: Labels) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+        self._insert(built)
+        return key_of(built), str(built.name)
+
+    def made_before(self, fresh: NewLabels) -> str:
+        """Return the key of the layer of that name, role and shape; empty if there is none."""
+        for layer in mask_layers(self.viewer):
+            same = layer.name == fresh.name and layer.metadata.get(ROLE) == fresh.role
+            writable = isinstance(layer.data, np.ndarray) and layer.data.flags.writeable
+            if same and writable and layer.data.shape == fresh.labels.shape:
+                return key_of(layer)
+        return ""
+
+    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Set what is known of a layer; returns what was."""
+        layer = self.layer(key)
+        before, role = dict(layer.metadata), layer.metadata.get(ROLE)
+        layer.metadata = {ROLE: role, **_image_key(layer), **metadata}
+        return before
+
+    def swap(
+        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
+        """Give a layer other labels; returns those that it had, and what was known of them."""
+        layer = self.layer(key)
+        before = layer.data
+        described = self.describe(key, metadata)
+        self.busy = True
+        try:
+            layer.data = labels
+        finally:
+            self.busy = False
+        return before, described
+
+    def take(self, key: str) -> TakenLayer:
+        """Take a layer out of the viewer."""
+        layer, layers = self.layer(key), self.viewer.layers
+        taken = TakenLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
+        self.busy = True
+        try:
+            with undisturbed(self.viewer):
+                layers.remove(layer)
+        finally:
+            self.busy = False
+        return taken
+
+    def bring(self, taken: TakenLayer) -> None:
+        """Put a layer back that was taken out."""
+        layers = self.viewer.layers
+        with undisturbed(self.viewer):
+            layers.insert(min(taken.place, len(layers)), taken.layer)
+            taken.layer.name = taken.name
+
+    def go_to(self, key: str, centre: Sequence[float]) -> None:
+        """Show a pixel of a layer in the middle of the view."""
+        layer = self.layer(key)
+        show_at(self.viewer, layer, centre)
+        self.viewer.layers.selection.active = layer
+
+    def _changes(self) -> Labels | None:
+        shown = (one for one in self.viewer.layers if role_of(one) is Role.MASK_CHANGES)
+        return next(shown, None)
+
+    def _insert(self, layer: Labels) -> None:
+        with undisturbed(self.viewer):
+            self.viewer.add_layer(layer)
+
+
+def _choice(layer: Labels) -> LabelsChoice:
+    array, known, role = array_of(layer), layer.metadata, role_of(layer)
+    value = known.get("class_value")
+    return LabelsChoice(
+        key_of(layer),
+        layer.name,
+        f"{' x '.join(map(str, array.shape))}, {array.dtype}",
+        preview=role is Role.PREVIEW_LABELS or "preview" in layer.name.lower(),
+        accepted=role is Role.ACCEPTED_OBJECT,
+        class_name=str(known.get("class_name", "")),
+        class_value=value if isinstance(value, int) else None,
+        planes=math.prod(array.shape[:-2]),
+    )
+
+
+def _image_key(layer: Labels) -> dict[str, Any]:
+    """Return what says of which image labels were made, also when that is renamed."""
+    return {IMAGE: layer.metadata[IMAGE]} if layer.metadata.get(IMAGE) else {}
+
+
+def _classes(layer: Labels) -> Classes:
+    known = layer.metadata
+    if role_of(layer) is Role.ACCEPTED_OBJECT:
+        value = int(known.get("class_value", 1))
+        return Classes({value: str(known.get("class_name", "object"))}, every=value)
+    names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
+    of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}
+    return Classes(names, of_object)
+
+
+def _check_writable(array: Any, name: str) -> None:  # noqa: ANN401
+    if not is_writable(array):
+        raise MaskError(
+            f"“{name}” can only be read.",
+            "Wait for the end of its scan, open its zarr folder for writing, or duplicate the "
+            "layer into memory.",
+        )
+
+
+def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
+    """Return whether a layer is placed like that, but for where it begins."""
+    return (
+        all(
+            np.array_equal(getattr(layer, name), placed[name])
+            for name in ("scale", "rotate", "shear")
+        )
+        and layer.units == placed["units"]
+        and np.array_equal(layer.affine.affine_matrix, placed["affine"])
+    )
+
+
+def visible_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
+    """Return the pixels of a layer that the canvas shows, on the slice on show.
+
+    Raises
+    ------
+    MaskError
+        If it shows none.
+    """
+    factors = np.asarray(layer.downsample_factors[layer.data_level]) if layer.multiscale else 1
+    low, high = np.asarray(layer.corner_pixels) * factors
+    point = World.of(viewer).slice_of(layer, viewer.dims.ndisplay)
+    sides = []
+    for axis, size in enumerate(shape):
+        if np.isnan(point[axis]):
+            sides.append((max(int(low[axis]), 0), min(int(high[axis]) + 1, size)))
+        else:
+            at = int(np.round(point[axis]))
+            sides.append((at, at + 1) if 0 <= at < size else (0, 0))
+    return _box(sides, f"No pixel of “{layer.name}” is in view.", "Zoom or move to the masks.")
+
+
+def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
+    """Return the pixels of a layer in the box around the selected shapes, or the latest one.
+
+    Raises
+    ------
+    MaskError
+        If nothing is drawn, or not on the layer.
+    """
+    drawings = [
+        one
+        for one in viewer.layers
+        if isinstance(one, Shapes) and role_of(one) is not Role.PREVIEW_BOXES and one.nshapes
+    ]
+    if not drawings:
+        raise MaskError(
+            "There is no drawn region.", "Add a Shapes layer and draw a rectangle around the masks."
+        )
+    active = viewer.layers.selection.active
+    shapes = active if active in drawings else drawings[-1]
+    chosen = sorted(shapes.selected_data) or [shapes.nshapes - 1]
+    corners = np.concatenate([np.asarray(shapes.data[index], float) for index in chosen])
+    points = DataMap.between(shapes, layer, World.of(viewer))(corners)
+    sides = [_side(points[:, axis], size) for axis, size in enumerate(shape)]
+    return _box(
+        sides, f"The drawn region holds no pixel of “{layer.name}”.", "Draw it on the masks."
+    )
+
+
+def _side(positions: npt.NDArray[np.float64], size: int) -> tuple[int, int]:
+    """Return the pixels whose centres lie between positions; of a single one the nearest pixel."""
+    low, high = float(positions.min()), float(positions.max())
+    if high - low < 1e-6:
+        low = high = round(low)
+    return max(math.ceil(low), 0), min(math.floor(high) + 1, size)
+
+
+def _box(sides: Sequence[tuple[int, int]], empty: str, hint: str) -> Box:
+    if any(start >= stop for start, stop in sides):
+        raise MaskError(empty, hint)
+    return tuple(slice(start, stop) for start, stop in sides)
+
+
+SOURCE = "source_image_layer"
+_NEAR = 0.05
+"""By so many pixels labels may miss the pixels of their image."""
+
+
+def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
+    """Return the image that labels were made of.
+
+    Of labels that do not say, it is the lowest one whose pixels they lie on.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Labels
+        The labels.
+    """
+    candidates = _images_of(viewer, layer)
+    fits = (one for one in candidates if _first_pixel(viewer, layer, one) is not None)
+    known = candidates if layer.metadata.get(SOURCE) else []
+    return next(fits, None) or next(iter(known), None)
+
+
+def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]:
+    """Return where labels lie in their image, and what a file can say of their place in the world.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Labels
+        The labels.
+
+    Returns
+    -------
+    ImagePlace
+        The pixels of the image.
+    tuple of Axis
+        The axes of the labels, in the units of the image, which are also those of labels that
+        lie on its pixels by their numbers alone.
+    """
+    known = str(layer.metadata.get(SOURCE, ""))
+    image = image_of(viewer, layer)
+    first = None if image is None else _first_pixel(viewer, layer, image)
+    if image is not None and first is not None:
+        place = _placed(layer, image, first)
+        missing = image.ndim - layer.ndim
+        units = [
+            layer.units[axis] if axis + missing < 0 else image.units[axis + missing]
+            for axis in range(layer.ndim)
+        ]
+        every, names = range(layer.ndim), _all_names(layer, place)
+        if World.of(viewer).units is not None:
+            return place, file_axes(layer, every, names, units)
+        told = zip(file_axes(layer, every, names), map(unit_name, units), strict=True)
+        return place, tuple(
+            replace(axis, unit=unit or axis.unit) if axis.aligned else axis for axis, unit in told
+        )
+    why = "belongs to an image that is gone," if image is None else "does not lie on the pixels of"
+    note = (
+        f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, and it "
+        "is named as the image."
+    )
+    names = _names(layer, layer.ndim - 2)
+    place = ImagePlace.alone(str(layer.name), _shape(layer), names, note if known else "")
+    return place, file_axes(layer, range(layer.ndim), _all_names(layer, place))
+
+
+def _all_names(layer: Labels, place: ImagePlace) -> tuple[str, ...]:
+    """Return what a file calls the axes of labels; empty for one that it shall not have."""
+    own = [kind_of(label) for label in layer.axis_labels]
+    named = "" not in own and len(set(own)) == len(own) and {"y", "x"} <= set(own)
+    names = own if named else [*place.names, "y", "x"]
+    kept = (*place.names, "y", "x")
+    return tuple(name if keep else "" for name, keep in zip(names, kept, strict=True))
+
+
+def _images_of(viewer: ViewerModel, layer: Labels) -> list[Image]:
+    images, known = image_layers(viewer), layer.metadata.get(SOURCE)
+    made_of = layer.metadata.get(IMAGE)
+    same = [image for image in images if key_of(image) == made_of]
+    named = [image for image in images if image.name == known]
+    return same or named or ([] if known else images)
+
+
+def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int | None] | None:
+    """Return the pixel of an image that the first pixel of labels lies on, by the labels' axes.
+
+    None stands for an axis on which the labels have no place of their own: the image has none
+    such, or they are stretched over all of it, as over the channels. There is no answer where
+    the labels are not on the pixels of the image, or not within it.
+    """
+    missing = image.ndim - layer.ndim
+    shape, whole = _shape(layer), shape_of(image)
+    way = DataMap.between(layer, image, World.of(viewer))
+    found: list[int | None] = []
+    for axis, length in enumerate(shape):
+        own = axis + missing
+        if own < 0:
+            found.append(None)
+            continue
+        spread = np.abs(way.matrix[own]) * shape
+        step, first = float(way.matrix[own, axis]), float(way.offset[own])
+        turned = float(spread.sum() - spread[axis])
+        centred = abs(first - (whole[own] - 1) / 2) < _NEAR
+        if length == 1 and step > max(1 + _NEAR, whole[own] - _NEAR) and centred and not turned:
+            found.append(None)
+            continue
+        if max(abs(step - 1) * length, turned, abs(first - round(first))) > _NEAR:
+            return None
+        if not 0 <= round(first) <= whole[own] - length:
+            return None
+        found.append(round(first))
+    return found
+
+
+def _placed(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
+    *planes, y, x = first
+    names = _names(layer, len(planes), image)
+    whole = shape_of(image)[: image.ndim]
+    missing = image.ndim - layer.ndim
+    # Stretched over the channels of the image, the labels are of none of them.
+    gone = [at is None and axis + missing >= 0 for axis, at in enumerate(planes)]
+    return ImagePlace(
+        str(image.name),
+        (whole[-2], whole[-1]),
+        y or 0,
+        x or 0,
+        tuple(at or 0 for at in planes),
+        tuple("" if no else name for name, no in zip(names, gone, strict=True)),
+    )
+
+
+def _names(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
+    """Return what the axes before rows and columns are, as the labels or the image name them."""
+    names = [""] * count
+    for told in (layer, image):
+        kinds = [] if told is None else [kind_of(label) for label in told.axis_labels][:-2]
+        for axis, kind in zip(range(-1, -1 - count, -1), reversed(kinds), strict=False):
+            if not names[axis] and kind in ("t", "c", "z") and kind not in names:
+                names[axis] = kind
+    return plane_names(count, names)
+
+
+def _shape(layer: Labels) -> tuple[int, ...]:
+    return tuple(int(size) for size in array_of(layer).shape)

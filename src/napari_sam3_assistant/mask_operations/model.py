@@ -1,0 +1,413 @@
+"""The one state of the mask operations, and what they ask of the viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from psygnal import SignalGroupDescriptor
+
+from napari_sam3_assistant.core.masks.labels import Connectivity, parse_values
+from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
+from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.session.model import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.masks.components import Components
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.objects import Classes
+    from napari_sam3_assistant.core.masks.place import ImagePlace
+    from napari_sam3_assistant.jobs import JobProgress
+
+
+def settings_of(model: MaskModel, operation: Operation) -> Settings:
+    """Return the choices as they are now.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    operation : Operation
+        What they are for.
+
+    Raises
+    ------
+    MaskError
+        If values are to be replaced and the text names none.
+    """
+    merges = operation is Operation.MERGE_VALUES
+    return Settings(
+        connectivity=model.connectivity,
+        minimum=model.minimum,
+        hole_size=model.hole_size,
+        radius=model.radius,
+        distance=model.distance,
+        centres=model.centres,
+        per_slice=model.per_slice,
+        per_label=model.per_label,
+        by_component=model.by_component,
+        values=parse_values(model.values_text) if merges else (),
+        new_value=model.new_value,
+    )
+
+
+class Scope(StrEnum):
+    """Which part of a layer an operation works on."""
+
+    WHOLE = "whole layer"
+    VISIBLE = "visible region"
+    DRAWN = "drawn region"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsChoice:
+    """A labels layer that can be chosen.
+
+    Parameters
+    ----------
+    key : str
+        Its identity; survives renaming.
+    name : str
+        Its name.
+    summary : str
+        Its size and type, for the user.
+    preview : bool
+        Whether it is a preview of a run.
+    accepted : bool
+        Whether it holds accepted objects.
+    class_name : str
+        Name of its class; empty if it has none.
+    class_value : int or None
+        Value of its class; None if it has none, or several.
+    planes : int
+        How many planes of rows and columns it has.
+    """
+
+    key: str
+    name: str
+    summary: str = ""
+    preview: bool = False
+    accepted: bool = False
+    class_name: str = ""
+    class_value: int | None = None
+    planes: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenLabels:
+    """A labels layer as a job sees it.
+
+    Parameters
+    ----------
+    array : array-like of int
+        The layer's own array: read by jobs, written through edits only.
+    name : str
+        The layer's name.
+    image_name : str
+        Name of the image that the labels belong to; empty if there is none.
+    classes : Classes
+        What the labels stand for.
+    smaller : tuple of array-like of int
+        The smaller levels of a pyramid.
+    """
+
+    array: Any
+    name: str
+    image_name: str
+    classes: Classes
+    smaller: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewLabels:
+    """A labels layer to make, or to fill anew.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    role : str
+        What it is to us.
+    labels : ndarray of int
+        Its pixels.
+    like : str
+        Key of the layer whose place in the world it takes.
+    metadata : dict
+        What else is known of it.
+    """
+
+    name: str
+    role: str
+    labels: npt.NDArray[np.integer[Any]]
+    like: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TakenLayer:
+    """A layer that was taken out of the viewer, to be brought back.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    layer : object
+        The layer itself.
+    place : int
+        Where it was in the list of layers.
+    nbytes : int
+        How much memory its labels take.
+    """
+
+    name: str
+    layer: Any
+    place: int
+    nbytes: int
+
+
+class MaskScene(Protocol):
+    """Where the labels live. Called on the GUI thread only."""
+
+    def choices(self) -> tuple[LabelsChoice, ...]:
+        """Return the labels layers, the topmost first."""
+
+    def freeze(self, key: str, *, editable: bool = False) -> FrozenLabels:
+        """Return what a job may see of a layer.
+
+        Raises
+        ------
+        MaskError
+            If it is gone, or can't be written to and shall be.
+        """
+
+    def box(self, key: str, scope: Scope) -> Box | None:
+        """Return the part of a layer to work on; None for all of it.
+
+        Raises
+        ------
+        MaskError
+            If there is no such part.
+        """
+
+    def file(self, key: str) -> Path | None:
+        """Return the file or folder that a layer was opened from; None if that is not known."""
+
+    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
+        """Return how far the pixels of labels lie apart along each axis.
+
+        Parameters
+        ----------
+        key : str
+            The layer.
+        planes : bool
+            Whether distances count within rows and columns only.
+
+        Raises
+        ------
+        MaskError
+            If there are no such distances.
+        """
+
+    def place(self, key: str) -> tuple[ImagePlace, Axes]:
+        """Return where labels lie in their image, and what a file can say of their place."""
+
+    def image_of(self, key: str) -> tuple[str, Path | None]:
+        """Return the name of the image of labels, and its file; empty and None for none."""
+
+    def metadata(self, key: str) -> dict[str, Any]:
+        """Return what is known of a layer."""
+
+    def picked_label(self, key: str) -> int:
+        """Return the label that the user chose in a layer, as by clicking on it; 0 for none.
+
+        Raises
+        ------
+        MaskError
+            If the layer is gone.
+        """
+
+    def check_aligned(self, keys: Sequence[str]) -> None:
+        """Raise MaskError unless the layers lie on top of each other."""
+
+    def lock(self, key: str) -> Callable[[], None]:
+        """Keep the user from painting on a layer until what is returned is called."""
+
+    def redraw(self, key: str, box: Box) -> Iterator[None]:
+        """Show a part of a layer anew; yields where the event loop may have its turn."""
+
+    def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
+        """Tell others that an edit was written to labels in a file, or taken back."""
+
+    def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
+        """Show what an edit would do to the pixels of its box (see ``core.masks.edits.kinds``)."""
+
+    def hide_changes(self) -> None:
+        """Show that no more."""
+
+    def forget_changes(self) -> None:
+        """Keep nothing of what was shown."""
+
+    def builder(self, fresh: NewLabels) -> Callable[[], object]:
+        """Return what builds a layer, on whichever thread: that takes a while."""
+
+    def add(self, built: object) -> tuple[str, str]:
+        """Add a layer that was built; returns its key and its name."""
+
+    def made_before(self, fresh: NewLabels) -> str:
+        """Return the key of the layer of that name, role and shape; empty if there is none."""
+
+    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Set what is known of a layer; returns what was."""
+
+    def swap(
+        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
+        """Give a layer other labels; returns those that it had, and what was known of them."""
+
+    def take(self, key: str) -> TakenLayer:
+        """Take a layer out of the viewer."""
+
+    def bring(self, taken: TakenLayer) -> None:
+        """Put a layer back that was taken out."""
+
+    def go_to(self, key: str, centre: Sequence[float]) -> None:
+        """Show a pixel of a layer in the middle of the view."""
+
+
+class SaveMode(StrEnum):
+    """Where an accepted object goes."""
+
+    NEW = "new"
+    APPEND = "append"
+    REPLACE = "replace"
+
+
+class RightClick(StrEnum):
+    """What a right click on the target layer deletes."""
+
+    OFF = "off"
+    LABEL = "label"
+    COMPONENT = "component"
+
+
+@dataclass
+class MaskModel:
+    """What the user chose, and what is known of the labels.
+
+    Parameters
+    ----------
+    layers : tuple of LabelsChoice
+        The labels layers that are there.
+    source, object_name, class_name, class_value, label, save_mode, accepted_target
+        Accepted Objects: the layer to save, as what, which label of it (0 for all), and where to.
+    class_filter, merge_chosen, merge_output, merge_overlap
+        Class Merge: the class to list, keys of the ticked layers, the output's name, and how
+        many pixels the layers share (-1 if that is not known).
+    target, connectivity, scope, physical, per_slice, per_label, by_component
+        Mask Cleanup: key of the layer, and how operations work.
+    minimum, hole_size, radius, distance, centres, values_text, new_value
+        Mask Cleanup: the numbers of the operations.
+    components, components_stale, selected
+        The table of components, whether the labels have changed since, and its chosen rows.
+    right_click : RightClick
+        What a right click deletes.
+    previewing, preview
+        The operation whose effect is shown, and the effect.
+    final_chosen, final_order, merge_mode, rule, output, export_format, path
+        Final Merge: ticked layers in the order of ticking, all in the order of priority, and
+        what to make of them.
+    running, progress, message, can_undo, can_redo
+        What is going on.
+    stroke : bool
+        Whether the user holds the mouse button down on the canvas.
+    unfinished : str
+        What was being written into the target when napari was killed, for the user; empty for
+        nothing.
+    undo_collected, redo_collected
+        What was made, filled or changed last by the tabs that collect, and what was taken back
+        last; empty if there is nothing.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    layers: tuple[LabelsChoice, ...] = ()
+    source: str = ""
+    object_name: str = ""
+    class_name: str = ""
+    class_value: int = 1
+    label: int = 0
+    save_mode: SaveMode = SaveMode.NEW
+    accepted_target: str = ""
+
+    class_filter: str = ""
+    merge_chosen: tuple[str, ...] = ()
+    merge_output: str = ""
+    merge_overlap: int = -1
+
+    target: str = ""
+    connectivity: Connectivity = Connectivity.FACES
+    scope: Scope = Scope.WHOLE
+    physical: bool = False
+    per_slice: bool = False
+    per_label: bool = False
+    by_component: bool = False
+    minimum: int = 64
+    hole_size: int = 256
+    radius: float = 1.0
+    distance: float = 1.0
+    centres: float = 10.0
+    values_text: str = ""
+    new_value: int = 1
+    components: Components | None = None
+    components_stale: bool = False
+    selected: tuple[int, ...] = ()
+    right_click: RightClick = RightClick.OFF
+    previewing: Operation | None = None
+    preview: LabelEdit | None = None
+
+    final_chosen: tuple[str, ...] = ()
+    final_order: tuple[str, ...] = ()
+    merge_mode: MergeMode = MergeMode.SEMANTIC
+    rule: OverlapRule = OverlapRule.PRIORITY
+    output: str = ""
+    export_format: ExportFormat = ExportFormat.TIFF
+    path: str = ""
+
+    running: bool = False
+    progress: JobProgress | None = None
+    message: Message = field(default_factory=lambda: Message("Ready"))
+    can_undo: bool = False
+    can_redo: bool = False
+    stroke: bool = False
+    unfinished: str = ""
+    undo_collected: str = ""
+    redo_collected: str = ""
+
+    @property
+    def accepted_of_class(self) -> tuple[LabelsChoice, ...]:
+        """The accepted layers of the class that is asked for; of all if none is."""
+        wanted = self.class_filter.strip().lower()
+        return tuple(
+            layer
+            for layer in self.layers
+            if layer.accepted and wanted in ("", layer.class_name.lower())
+        )
+
+    def choice(self, key: str) -> LabelsChoice | None:
+        """Return a layer by its key, or None."""
+        return next((layer for layer in self.layers if layer.key == key), None)
+
+    def name_of(self, key: str) -> str:
+        """Return a layer's name; of one that is gone, a word for it."""
+        layer = self.choice(key)
+        return layer.name if layer else "the layer"

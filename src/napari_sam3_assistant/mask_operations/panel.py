@@ -1,0 +1,109 @@
+"""The arrangement of the window of the mask operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
+from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
+from napari_sam3_assistant.qt.bind import line_of, watch
+from napari_sam3_assistant.qt.controls import WrappedLabel
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.mask_operations.session import MaskSession
+
+
+CLEANUP = 2
+
+
+class MaskPanel(QWidget):
+    """Four tabs, and what is going on.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("mask_tabs")
+        self.tabs.setUsesScrollButtons(True)
+        for tab, title in (
+            (AcceptedTab(session), "Accepted Objects"),
+            (MergeTab(session), "Class Merge"),
+            (CleanupTab(session), "Mask Cleanup"),
+            (FinalTab(session), "Final Merge / Export"),
+        ):
+            self.tabs.addTab(_scrolled(tab), title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(MaskStatus(session))
+
+
+def _scrolled(tab: QWidget) -> QScrollArea:
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setWidget(tab)
+    return scroll
+
+
+class MaskStatus(QWidget):
+    """The status line, and while work is going on a progress bar and Cancel.
+
+    Parameters
+    ----------
+    session : MaskSession
+        The session.
+    """
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self._model = session.model
+        self._message = WrappedLabel()
+        self._message.setObjectName("mask_status")
+        self._bar = QProgressBar()
+        self._bar.setObjectName("mask_progress")
+        self._cancel = QPushButton("Cancel")
+        self._cancel.setObjectName("mask_cancel")
+        self._cancel.setToolTip("Stop the work. Nothing is changed by half.")
+        self._cancel.clicked.connect(session.cancel)
+        row = QHBoxLayout()
+        row.addWidget(self._bar, 1)
+        row.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 0, 6, 4)
+        layout.addLayout(row)
+        layout.addWidget(self._message)
+        watch(self._model, "message", self, self._show_message)
+        watch(self._model, "running progress", self, self._show_progress)
+
+    def _show_message(self) -> None:
+        message = self._model.message
+        self._message.setText(line_of(message))
+        self._message.setProperty("level", str(message.level))
+
+    def _show_progress(self) -> None:
+        running, progress = self._model.running, self._model.progress
+        self._bar.setVisible(running)
+        self._cancel.setVisible(running)
+        if progress is None or progress.step.total <= 0:
+            self._bar.setRange(0, 0)
+            return
+        # Pixels of huge layers don't fit Qt's whole numbers.
+        self._bar.setRange(0, 1000)
+        self._bar.setValue(round(1000 * progress.step.done / progress.step.total))

@@ -1,0 +1,57 @@
+"""The session of the mask operations: its state, and its verbs in two groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.mask_operations.cleanup import MaskCleanup
+from napari_sam3_assistant.mask_operations.collect import MaskCollection
+from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.core.progress import Deliver
+    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene
+
+
+class MaskSession:
+    """What a user can do with labels layers. All methods are called on the GUI thread.
+
+    It has a thread of its own, so masks can be curated while an engine works.
+
+    Parameters
+    ----------
+    model : MaskModel
+        The state.
+    scene : MaskScene
+        Where the labels live.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
+        self.model = model
+        self._scene = scene
+        self.jobs = MaskJobs(model, deliver)
+        self.edits = MaskEdits(model, scene, self.jobs, deliver)
+        self.cleanup = MaskCleanup(model, scene, self.jobs, self.edits)
+        self.collection = MaskCollection(model, scene, self.jobs, self.edits)
+
+    def take_picked(self) -> None:
+        """Let only the label be saved that the user picked in the source layer.
+
+        Raises
+        ------
+        MaskError
+            If there is no source layer.
+        """
+        self.model.label = self._scene.picked_label(self.model.source)
+
+    def cancel(self) -> None:
+        """Stop what is running; nothing is changed by half."""
+        self.jobs.cancel()
+
+    def close(self) -> None:
+        """Stop the work."""
+        self.cleanup.hide_preview()
+        self.cleanup.forget_preview()
+        self.jobs.close()

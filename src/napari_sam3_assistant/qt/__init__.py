@@ -1,0 +1,1 @@
+"""Parts of Qt that both windows use."""

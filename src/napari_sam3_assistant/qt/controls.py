@@ -1,0 +1,615 @@
+"""Small bound controls that all panels use."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtGui import QHelpEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QTableView,
+    QToolTip,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.masks.labels import Connectivity
+from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qtpy.QtCore import QAbstractItemModel
+    from qtpy.QtGui import QPaintEvent, QResizeEvent, QShowEvent
+
+    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
+    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+
+
+_CONNECTIVITIES = (
+    (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),
+    (Connectivity.ALL, "Faces, edges and corners (8, 26)"),
+)
+_HIGHEST = 2**31 - 1
+_NUMBER_WIDTH = 92  # Qt would make room for the highest number
+
+
+def button(
+    model: MaskModel, text: str, name: str, verb: Callable[[], object], tooltip: str
+) -> QPushButton:
+    """Return a button that calls a verb and shows its error in the status line."""
+    made = QPushButton(text)
+    made.setObjectName(name)
+    made.setToolTip(tooltip)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    made.clicked.connect(guarded(model, verb))
+    return made
+
+
+def note(text: str) -> QLabel:
+    """Return a line that explains something."""
+    made = QLabel(text)
+    made.setWordWrap(True)
+    return made
+
+
+def text_line(model: MaskModel, field: str, placeholder: str, tooltip: str) -> QLineEdit:
+    """Return a line that is bound to a text of the model."""
+    made = QLineEdit()
+    made.setObjectName(field)
+    made.setPlaceholderText(placeholder)
+    made.setToolTip(tooltip)
+    bind_value(model, field, made, made.textChanged, made.text, made.setText)
+    return made
+
+
+def whole_number(
+    model: MaskModel, field: str, tooltip: str, low: int = 0, suffix: str = ""
+) -> QSpinBox:
+    """Return a spin box that is bound to a whole number of the model."""
+    made = QSpinBox()
+    made.setObjectName(field)
+    made.setRange(low, _HIGHEST)
+    made.setMinimumWidth(_NUMBER_WIDTH)
+    made.setToolTip(tooltip)
+    made.setSuffix(suffix)
+    bind_value(model, field, made, made.valueChanged, made.value, made.setValue)
+    return made
+
+
+def number(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
+    """Return a spin box that is bound to a length of the model."""
+    made = QDoubleSpinBox()
+    made.setObjectName(field)
+    made.setRange(0.01, 1e6)
+    made.setMinimumWidth(_NUMBER_WIDTH)
+    made.setDecimals(2)
+    made.setToolTip(tooltip)
+    bind_value(model, field, made, made.valueChanged, lambda: round(made.value(), 2), made.setValue)
+    watch(model, "physical", made, lambda: made.setSuffix(" units" if model.physical else " px"))
+    return made
+
+
+def tick(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
+    """Return a check box that is bound to a yes or no of the model."""
+    made = QCheckBox(text)
+    made.setObjectName(field)
+    made.setToolTip(tooltip)
+    bind_value(model, field, made, made.toggled, made.isChecked, made.setChecked)
+    return made
+
+
+def options(
+    model: MaskModel, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
+) -> ElidedCombo:
+    """Return a list that is bound to one of several values of the model."""
+    made = _combo(field, tooltip)
+    made.offer(choices)
+    bind_value(model, field, made, made.activated, lambda: made.value, made.choose)
+    return made
+
+
+def neighbours(model: MaskModel) -> ElidedCombo:
+    """Return the choice of what belongs together."""
+    return options(
+        model, "connectivity", _CONNECTIVITIES, "Which neighbours belong to the same component"
+    )
+
+
+def layer_list(
+    model: MaskModel,
+    field: str,
+    tooltip: str,
+    wanted: Callable[[LabelsChoice], bool] = lambda _: True,
+) -> ElidedCombo:
+    """Return a list of labels layers that follows the viewer, bound to a key of the model."""
+    made = _combo(field, tooltip)
+
+    def show() -> None:
+        made.offer([(one.key, one.name) for one in model.layers if wanted(one)])
+        made.choose(getattr(model, field))
+
+    watch(model, f"layers {field}", made, show)
+    made.activated.connect(lambda: setattr(model, field, made.value))
+    return made
+
+
+def _combo(name: str, tooltip: str) -> ElidedCombo:
+    made = ElidedCombo()
+    made.setObjectName(name)
+    made.setToolTip(tooltip)
+    return made
+
+
+class TickList(QListWidget):
+    """A list of layers with a box to tick for each.
+
+    Parameters
+    ----------
+    name : str
+        Its object name.
+    tooltip : str
+        What it is for.
+    """
+
+    def __init__(self, name: str, tooltip: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setToolTip(tooltip)
+        self.setMinimumHeight(90)
+
+    def show_layers(self, rows: Sequence[tuple[str, str]], ticked: Sequence[str]) -> None:
+        """List layers, as (key, text), if they are not what is listed already."""
+        chosen = set(ticked)
+        now = [(self.key(at), self._row(at).text()) for at in range(self.count())]
+        if now != list(rows):
+            self.clear()
+            for key, text in rows:
+                item = QListWidgetItem(text)
+                item.setData(Qt.ItemDataRole.UserRole, key)
+                item.setCheckState(_state(is_on=key in chosen))
+                self.addItem(item)
+            return
+        for at in range(self.count()):
+            if (self.key(at) in chosen) != self.is_ticked(at):
+                self._row(at).setCheckState(_state(is_on=self.key(at) in chosen))
+
+    def _row(self, row: int) -> Any:  # noqa: ANN401 - Qt's stubs say that it may be missing
+        return self.item(row)
+
+    def key(self, row: int) -> str:
+        """Return the layer of a row."""
+        return str(self._row(row).data(Qt.ItemDataRole.UserRole))
+
+    def is_ticked(self, row: int) -> bool:
+        """Return whether the box of a row is ticked."""
+        return bool(self._row(row).checkState() == Qt.CheckState.Checked)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the layers from top to bottom."""
+        return tuple(self.key(row) for row in range(self.count()))
+
+    def ticked_after(self, before: Sequence[str]) -> tuple[str, ...]:
+        """Return the ticked layers in the order of ticking, given those ticked before."""
+        now = [self.key(row) for row in range(self.count()) if self.is_ticked(row)]
+        return (*(key for key in before if key in now), *(key for key in now if key not in before))
+
+
+def _state(*, is_on: bool) -> Qt.CheckState:
+    return Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked
+
+
+_EDGE = 4
+"""Pixels that the style leaves free beside the text."""
+
+
+class ElidedCombo(QComboBox):
+    """A list of values with a text for each, of which one is chosen.
+
+    It may be narrower than its entries: a cut text has a "…", and the tooltip begins with the
+    whole text then.
+
+    The values are kept here and not as Qt's item data: PySide6 hands an enumeration that is also a
+    string back as a bare string, and a choice of such a value would no longer be one of its kind.
+
+    Parameters
+    ----------
+    cut : Qt.TextElideMode
+        Where a text that is too long is cut.
+    """
+
+    def __init__(self, cut: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
+        super().__init__()
+        self._cut = cut
+        self._values: list[Any] = []
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+
+    def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
+        """Show these values with their texts and no others; the chosen one stays chosen."""
+        texts = [text for _, text in choices]
+        shown = [self.itemText(at) for at in range(self.count())]
+        values = [value for value, _ in choices]
+        if (values, texts) != (self._values, shown):
+            chosen = self.value
+            self.clear()
+            self.addItems(texts)
+            self._values = values
+            self.choose(chosen)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 (whatever was offered)
+        """The chosen value; None where none is."""
+        at = self.currentIndex()
+        return self._values[at] if at >= 0 else None
+
+    def choose(self, value: object) -> None:
+        """Choose a value; none if it is not offered."""
+        self.setCurrentIndex(self._values.index(value) if value in self._values else -1)
+
+    @property
+    def elided_text(self) -> str:
+        """The chosen entry as it is shown."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        return self._elided(option)
+
+    def _elided(self, option: QStyleOptionComboBox) -> str:
+        style = self.style()
+        if style is None:
+            return self.currentText()
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox,
+            option,
+            QStyle.SubControl.SC_ComboBoxEditField,
+            self,
+        )
+        text = option.currentText or ""
+        return option.fontMetrics.elidedText(text, self._cut, room.width() - _EDGE)
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
+        """Draw the list with its text cut to the room that it has."""
+        painter = QStylePainter(self)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        option.currentText = self._elided(option)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Show the whole text in the tooltip where it is cut."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            whole = self.currentText()
+            if self.elided_text != whole:
+                text = "\n".join(line for line in (whole, self.toolTip()) if line)
+                QToolTip.showText(event.globalPos(), text, self)
+                return True
+        return super().event(event)
+
+
+class ChoiceCombo(ElidedCombo):
+    """A list, one entry for each value of a field; it may be narrower than its entries.
+
+    Parameters
+    ----------
+    model : SessionModel or DiskModel
+        The state.
+    field : str
+        The field that holds the chosen value, and the name of the widget.
+    choices : sequence of (value, text)
+        The values.
+    """
+
+    def __init__(
+        self, model: SessionModel | DiskModel, field: str, choices: Sequence[tuple[Any, str]] = ()
+    ) -> None:
+        super().__init__()
+        self._state = model
+        self._field = field
+        self.setObjectName(field)
+        self.offer(choices)
+        bind_value(model, field, self, self.activated, lambda: self.value, self.choose)
+
+    def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
+        """Show these values and no others; chosen is the model's."""
+        super().offer(choices)
+        self.choose(getattr(self._state, self._field))
+
+
+class ChoiceButtons(QWidget):
+    """A grid of buttons, one for each value of a field.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    field : str
+        The field that holds the chosen value.
+    choices : sequence of (value, text, tooltip)
+        The values.
+    columns : int
+        How many buttons stand side by side.
+    chosen : callable, optional
+        Called with a value that the user has chosen, also when it was chosen already.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        field: str,
+        choices: Sequence[tuple[Any, str, str]],
+        *,
+        columns: int,
+        chosen: Callable[[Any], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._buttons: dict[Any, QPushButton] = {}
+        group = QButtonGroup(self)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for place, (value, text, tooltip) in enumerate(choices):
+            button = QPushButton(text)
+            button.setCheckable(True)
+            button.setToolTip(tooltip)
+            button.setObjectName(f"{field}_{value}")
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            group.addButton(button)
+            layout.addWidget(button, place // columns, place % columns)
+            self._buttons[value] = button
+
+            def choose(*_: object, value: Any = value) -> None:  # noqa: ANN401
+                setattr(model, field, value)
+                if chosen is not None:
+                    chosen(value)
+
+            button.clicked.connect(choose)
+
+        def show() -> None:
+            self._buttons[getattr(model, field)].setChecked(True)
+
+        watch(model, field, self, show)
+
+    def allow(self, why_not: str) -> None:
+        """Let nobody choose and say why, or let them choose if the reason is empty."""
+        for button in self._buttons.values():
+            allow(button, why_not)
+
+    def offer(self, values: Sequence[Any]) -> None:
+        """Show only the buttons of these values."""
+        for value, button in self._buttons.items():
+            button.setVisible(value in values)
+
+
+class FolderField(QWidget):
+    """A line with a folder and the button Choose.
+
+    Parameters
+    ----------
+    model : DiskModel or SessionModel
+        The state.
+    field : str
+        The field that holds the folder, and the name of the line; the button is ``choose_`` and
+        that.
+    title : str
+        Title of the dialog.
+    tip : str
+        What the folder is for.
+    """
+
+    def __init__(self, model: DiskModel | SessionModel, field: str, title: str, tip: str) -> None:
+        super().__init__()
+        self._model = model
+        self._field = field
+        self._title = title
+        self.line = QLineEdit()
+        self.line.setObjectName(field)
+        self.line.setPlaceholderText("no folder chosen")
+        self.line.setToolTip(tip)
+        line = self.line
+        bind_value(model, field, line, line.textChanged, line.text, line.setText)
+        choose = QPushButton("Choose")
+        choose.setObjectName(f"choose_{field}")
+        choose.setToolTip(title)
+        choose.clicked.connect(self._choose)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line, 1)
+        layout.addWidget(choose)
+
+    def _choose(self) -> None:
+        now = getattr(self._model, self._field)
+        folder = QFileDialog.getExistingDirectory(self, self._title, now)
+        if folder:
+            setattr(self._model, self._field, folder)
+
+
+_LONG_WORD = re.compile(r"\S{25,}")
+_INSIDE = re.compile(r"(?<=\w)(?=\w)")
+_BREAK = "\u200b"  # the zero width space
+_THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
+_FIRST, _LAST = 220, 80
+"""Of a longer text so many letters are shown: the end mostly says what to do."""
+_TOLD = 2000
+"""So many letters of it are in the tooltip."""
+
+
+class WrappedLabel(QLabel):
+    """A text that may hold names and phrases of the user.
+
+    What looks like HTML is shown as it was typed. Long words, such as the names of files, are
+    broken where the line ends; Qt would make the whole panel as wide as the word. The middle of a
+    text that would make the panel much higher is left out; the tooltip has it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+
+    def setText(self, text: str | None) -> None:
+        """Show a text."""
+        self._given = text or ""
+        shown = shortened(self._given, _FIRST, _LAST)
+        whole = html.escape(shortened(self._given, _TOLD, _LAST))
+        # As rich text Qt wraps it.
+        self.setToolTip("" if shown == self._given else f"<p>{whole}</p>")
+        shown = _THOUSANDS.sub("\u00a0", shown)  # 2 025 stays on its line
+        super().setText(_LONG_WORD.sub(_breakable, shown))
+
+    def text(self) -> str:
+        """Return the text that was given."""
+        return self._given
+
+
+def shortened(text: str, first: int, last: int) -> str:
+    """Return a text, of a long one its beginning and its end."""
+    if len(text) <= first + last:
+        return text
+    return f"{text[:first].rstrip()} … {text[-last:].lstrip()}"
+
+
+def _breakable(word: re.Match[str]) -> str:
+    return _INSIDE.sub(_BREAK, word.group())
+
+
+class Fold(QWidget):
+    """A button that shows and hides what is under it.
+
+    The content keeps the height that it asks for, also where its text wraps.
+
+    Parameters
+    ----------
+    title : str
+        What is on the button.
+    content : QWidget
+        What is folded away.
+    is_open : bool
+        Whether it is shown at first.
+    """
+
+    turned = Signal(bool)
+
+    def __init__(self, title: str, content: QWidget, *, is_open: bool = False) -> None:
+        super().__init__()
+        self._title = title
+        self._content = content
+        self._button = QPushButton()
+        self._button.setObjectName("fold")
+        self._button.setStyleSheet("text-align: left;")
+        self._button.clicked.connect(self._turn)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._button)
+        layout.addWidget(content)
+        self._show(is_open=is_open)
+
+    def _turn(self) -> None:
+        is_open = self._content.isHidden()
+        self._show(is_open=is_open)
+        self.turned.emit(is_open)
+
+    def _show(self, *, is_open: bool) -> None:
+        self._content.setVisible(is_open)
+        # The arrow is text, since an icon would not follow the theme.
+        self._button.setText(f"{'▾' if is_open else '▸'} {self._title}")
+
+
+_MOST = 160
+"""No column asks for more pixels than this."""
+
+_PADDING = 16
+_HORIZONTAL = Qt.Orientation.Horizontal
+
+
+class FittedTable(QTableView):
+    """Its columns are as wide as what they hold; the first one takes the room that is left.
+
+    Where there is too little, columns become narrower and cut their texts, and what does not fit
+    then is reached by scrolling. Once the user drags a column, all stay as they are.
+
+    Parameters
+    ----------
+    model : QAbstractItemModel
+        The rows.
+    least : sequence of (int, int)
+        The columns that may become narrower, in this order, and their least width in pixels.
+    """
+
+    def __init__(self, model: QAbstractItemModel, least: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._least = least
+        self._fitting = False
+        self._dragged = False
+        header = QHeaderView(_HORIZONTAL)
+        header.setSectionsClickable(True)
+        header.setTextElideMode(Qt.TextElideMode.ElideRight)
+        # Only what is on show is measured, whatever the number of rows.
+        header.setResizeContentsPrecision(0)
+        header.sectionResized.connect(self._note)
+        self.setHorizontalHeader(header)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setHorizontalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
+        self.setModel(model)
+        model.modelReset.connect(self.fit)
+        model.rowsInserted.connect(self.fit)
+
+    def fit(self) -> None:
+        """Share the room anew, once the table is on show: Qt measures every row of a hidden one."""
+        header, view, rows = self.horizontalHeader(), self.viewport(), self.model()
+        if self._dragged or not self.isVisible() or header is None or view is None or rows is None:
+            return
+        # The header's own hint keeps room for the arrow of sorting in every column.
+        titles = [
+            self.fontMetrics().horizontalAdvance(str(rows.headerData(column, _HORIZONTAL)))
+            for column in range(rows.columnCount())
+        ]
+        widths = [
+            min(_MOST, max(title + _PADDING, self.sizeHintForColumn(column)))
+            for column, title in enumerate(titles)
+        ]
+        spare = view.width() - sum(widths)
+        widths[0] += max(0, spare)
+        for column, least in self._least:
+            given = min(max(0, -spare), max(0, widths[column] - least))
+            widths[column] -= given
+            spare += given
+        self._fitting = True
+        for column, width in enumerate(widths):
+            self.setColumnWidth(column, width)
+        self._fitting = False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Share the room of what came in while the table was hidden."""
+        super().showEvent(event)
+        self.fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Share the new room."""
+        super().resizeEvent(event)
+        self.fit()
+
+    def _note(self, _column: int, before: int, _now: int) -> None:
+        # A new column has no width before.
+        self._dragged = self._dragged or (not self._fitting and before > 0)

@@ -1,0 +1,43 @@
+"""From the worker thread to the GUI thread, and settings kept by Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QSettings, Qt, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class QtDispatcher(QObject):
+    """Runs what it is given on the thread that it was made on, in order, by Qt's event loop."""
+
+    _asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked.connect(self._run, Qt.ConnectionType.QueuedConnection)
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run on the GUI thread; returns at once."""
+        self._asked.emit(call)
+
+    def _run(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class QtSettingsStore:
+    """Settings of the widget; see :class:`napari_sam3_assistant.session.settings.SettingsStore`."""
+
+    def __init__(self) -> None:
+        self._settings = QSettings("napari-sam3-assistant", "sam3-assistant")
+
+    def get(self, name: str) -> str | None:
+        """Return what was kept, or None."""
+        kept = self._settings.value(name)
+        return None if kept is None else str(kept)
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a value."""
+        self._settings.setValue(name, value)

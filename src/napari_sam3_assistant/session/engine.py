@@ -1,0 +1,322 @@
+"""The engine that a session runs on: chosen, loaded, unloaded, and encoding ahead."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from psygnal import Signal
+
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.device import device_reason
+from napari_sam3_assistant.engines.registry import Loan, borrow
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
+from napari_sam3_assistant.workflows.segment import encode, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.display import ImageView
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.jobs import JobRunner
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.workflows.track import Tracking
+
+
+T = TypeVar("T")
+
+
+class EngineInUse:
+    """The chosen engine. Engines that are no longer chosen are closed when a worker has time.
+
+    Parameters
+    ----------
+    model : SessionModel
+        Says which engine, folder and device are chosen.
+
+    Attributes
+    ----------
+    leaving : Signal
+        Tells that the engine is about to be let go.
+    """
+
+    leaving = Signal()
+
+    def __init__(self, model: SessionModel) -> None:
+        self._model = model
+        self._loan: Loan | None = None
+        self._key: tuple[str, str, str] | None = None
+        self._retired: list[Loan] = []
+        self._trackings: list[Tracking] = []
+
+    @property
+    def choice(self) -> tuple[str, str, str]:
+        """The chosen engine, model folder and device."""
+        return self._model.engine, self._model.model_folder, self._model.device
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The card of the chosen engine."""
+        return registry.spec_for(self._model.engine, self._model.model_folder)
+
+    @property
+    def loaded(self) -> EncodingEngine | None:
+        """The chosen engine if it has been loaded, else None."""
+        chosen = self._loan is not None and self._key == self.choice
+        engine = self._loan.engine if chosen and self._loan else None
+        return engine if engine is not None and engine.is_loaded else None
+
+    def take(self) -> EncodingEngine:
+        """Return the chosen engine, not always loaded yet.
+
+        While it is not, another session may have loaded one that does as well.
+
+        Raises
+        ------
+        EngineError
+            If it can't run on this machine; nothing has changed then.
+        """
+        name, folder, device = key = self.choice
+        loan = self._loan
+        if loan is None or key != self._key or not loan.engine.is_loaded:
+            loan = borrow(name, Path(folder) if folder else None, device)
+            self.let_go()
+            self._loan, self._key = loan, key
+        return loan.engine
+
+    def job(
+        self,
+        title: str,
+        engine: EncodingEngine,
+        work: Callable[[Reporter], Iterator[T]],
+        show: Callable[[T], None],
+    ) -> Job:
+        """Return a job of the engine that was taken; the model is told where the engine runs.
+
+        Parameters
+        ----------
+        title : str
+            What the user reads.
+        engine : EncodingEngine
+            The engine; it is loaded when the first result is there.
+        work : callable
+            Takes a Reporter and returns the results; it runs on the worker thread.
+        show : callable
+            Takes each result on the GUI thread.
+        """
+        choice, asked, known = self.choice, self._model.device, self._model.device_in_use
+
+        def results(reporter: Reporter) -> Iterator[tuple[T, DeviceInUse]]:
+            self.close_retired()
+            device = known
+            for result in work(reporter):
+                # Asked for here and once, since it may start PyTorch's GPU.
+                device = device or DeviceInUse(engine.device, device_reason(asked, engine.device))
+                yield result, device
+
+        def tell(answer: tuple[T, DeviceInUse]) -> None:
+            result, device = answer
+            if choice == self.choice:
+                self._model.device_in_use = device
+            show(result)
+
+        job = Job(title, results)
+        job.yielded.connect(tell)
+        return job
+
+    def retire(self, tracking: Tracking) -> None:
+        """Have a tracking closed when a worker has time."""
+        self._trackings.append(tracking)
+
+    def let_go(self) -> None:
+        """Do without the engine from now on."""
+        self.leaving.emit()
+        if self._loan is not None:
+            self._retired.append(self._loan)
+        self._loan = self._key = None
+
+    def close_retired(self) -> None:
+        """Close what is no longer used; called on the worker thread, since it takes a while."""
+        # What an engine has tracked goes before the engine.
+        while self._trackings:
+            self._trackings.pop().close()
+        while self._retired:
+            self._retired.pop().close()
+
+
+_NEXT = "Next: choose a task, create a prompt layer if needed, then run preview."
+_NEXT_VIDEO = "Next: go to a slice or frame, add prompts, then start the propagation."
+
+
+class ModelLoading:
+    """The verbs that load and unload the model. All are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    engine : EngineInUse
+        The engine.
+    start : callable
+        Starts a job in the place of a run.
+    """
+
+    def __init__(
+        self, model: SessionModel, engine: EngineInUse, start: Callable[[Job], Job]
+    ) -> None:
+        self._model = model
+        self._engine = engine
+        self._start = start
+
+    def load(self) -> Job:
+        """Load the chosen engine, so that the first run need not.
+
+        Raises
+        ------
+        EngineError
+            If it can't run on this machine.
+        """
+        engine = self._engine.take()
+
+        def show(_: str) -> None:
+            hint = _NEXT_VIDEO if self._model.task is Task.VIDEO else _NEXT
+            self._model.message = Message(f"{engine.spec.title} is loaded. {hint}", Level.SUCCESS)
+
+        return self._start(
+            self._engine.job("Loading", engine, lambda reporter: load(engine, reporter), show)
+        )
+
+    def unload(self, said: str = "The model is unloaded.") -> Job:
+        """Let go of the engine and its memory; previews and prompts stay.
+
+        Parameters
+        ----------
+        said : str
+            What the status line says then.
+        """
+        self._engine.let_go()
+        self._model.device_in_use = None
+
+        def work(reporter: Reporter) -> Iterator[str]:
+            reporter.check()
+            self._engine.close_retired()
+            yield said
+
+        job = Job("Unloading", work)
+        job.yielded.connect(
+            lambda text: setattr(self._model, "message", Message(text, Level.SUCCESS))
+        )
+        return self._start(job)
+
+
+logger = logging.getLogger(__name__)
+
+
+class Ahead:
+    """Encodes the plane on show before it is asked for; never loads weights to do so.
+
+    Every run comes before it: one of another plane ends it, one of the same plane waits for it
+    and goes on with what it has made. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    scene : Scene
+        Where images live.
+    runner : JobRunner
+        The session's worker.
+    engine : EngineInUse
+        The engine.
+    """
+
+    def __init__(
+        self, model: SessionModel, scene: Scene, runner: JobRunner, engine: EngineInUse
+    ) -> None:
+        self._model = model
+        self._scene = scene
+        self._runner = runner
+        self._engine = engine
+        self._job: Job | None = None
+        # What was encoded last, or is being encoded, or failed: not to be tried again.
+        self._last: tuple[EncodingEngine, object] | None = None
+        # Who types a phrase will run it on the plane on show.
+        model.events.text.connect(self.begin, max_args=0)
+        model.events.image.connect(self.follow, max_args=0)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the user wants it: by default where the engine runs on a GPU."""
+        if self._model.encode_ahead is EncodeAhead.AUTO:
+            used = self._model.device_in_use
+            return used is not None and used.name != "cpu"
+        return self._model.encode_ahead is EncodeAhead.ON
+
+    def begin(self) -> None:
+        """Encode the plane on show, if that is wanted and the engine is loaded and idle."""
+        engine = self._engine.loaded
+        if engine is None or not engine.spec.needs_weights or not self.enabled:
+            return
+        if self._model.task is Task.VIDEO:
+            # A tracker reads its frames by itself.
+            return
+        if self._model.large_image:
+            # Which part a run will work on is known when it begins.
+            return
+        view = None if self._model.running else self._view()
+        if view is None or self._last == (engine, view.key):
+            return
+        self.cancel()
+        job = Job("Encoding ahead", partial(encode, engine, view))
+        job.finished.connect(partial(self._on_finished, job))
+        self._job, self._last = job, (engine, view.key)
+        self._runner.start(job)
+
+    def follow(self) -> None:
+        """Stop if another plane is on show now, unless a run waits for the one in work."""
+        if self._job is None or self._model.running:
+            return
+        view = self._view()
+        if view is None or self._last is None or view.key != self._last[1]:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop; nothing is left of an encoding that is not complete."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def job_for(self, engine: EncodingEngine, view: ImageView) -> Job | None:
+        """Return the job that makes what a run of a plane needs, or None.
+
+        Parameters
+        ----------
+        engine : EncodingEngine
+            The engine of the run.
+        view : ImageView
+            What the run shall see.
+        """
+        return self._job if self._last == (engine, view.key) else None
+
+    def _view(self) -> ImageView | None:
+        try:
+            return self._scene.take_view(self._model.image)
+        except ImageError:
+            # There is nothing to encode; a run says why.
+            return None
+
+    def _on_finished(self, job: Job, state: JobState) -> None:
+        if job.error is not None:
+            # Nobody has asked for it: a run on this plane will say it aloud.
+            logger.info("Encoding ahead ended: %s", job.error)
+        if job is self._job:
+            self._job = None
+            if state is JobState.CANCELLED:
+                self._last = None

@@ -1,0 +1,154 @@
+"""The job that is going: one at a time, with its progress and its end for the user."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam3_assistant.jobs import JobRunner, JobState
+from napari_sam3_assistant.session.model import Level, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.core.progress import Deliver
+    from napari_sam3_assistant.jobs import Job, JobProgress
+    from napari_sam3_assistant.session.model import SessionModel
+
+
+class Running:
+    """Starts jobs, and tells the model how they go. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+
+    Attributes
+    ----------
+    runner : JobRunner
+        The session's worker, for work that nobody waits for.
+    idle : Signal
+        Tells that the latest job has ended and no other has begun.
+    begun : Signal
+        Tells that a job has begun.
+    ended : Signal
+        Tells how the latest job has ended, before ``idle``.
+    """
+
+    idle = Signal()
+    begun = Signal()
+    ended = Signal(JobState)
+
+    def __init__(self, model: SessionModel, deliver: Deliver) -> None:
+        self.runner = JobRunner(deliver)
+        self._model = model
+        self._job: Job | None = None
+
+    def start(self, job: Job, behind: Job | None = None) -> Job:
+        """Start a job in the place of the one that is going, which is cancelled.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        behind : Job, optional
+            A job that nobody has asked for, and that this one waits for.
+        """
+        # Of the one that it waits for, too: its progress is progress of this one.
+        for told in (job, behind):
+            if told is not None:
+                told.progressed.connect(self._on_progress, unique=True)
+        job.finished.connect(partial(self._on_finished, job))
+        self._job, before = job, self._job
+        if before is not None:
+            before.cancel()
+        self._model.progress = None
+        self._model.running = True
+        self._model.message = Message("Starting …")
+        self.begun.emit()
+        self.runner.start(job, behind)
+        return job
+
+    def cancel(self) -> bool:
+        """Stop the job; returns whether one was going."""
+        if self._job is None:
+            return False
+        self._job.cancel()
+        return True
+
+    def close(self, farewell: Callable[[], None]) -> None:
+        """Stop the job and end the worker.
+
+        Parameters
+        ----------
+        farewell : callable
+            Called last, on the worker thread if there is one.
+        """
+        self.cancel()
+        self.runner.close(farewell)
+
+    def _on_progress(self, progress: JobProgress) -> None:
+        self._model.progress = progress
+        self._model.message = Message(f"{progress.step.message} …")
+
+    def _on_finished(self, job: Job, state: JobState) -> None:
+        if job is not self._job:
+            return
+        self._job = None
+        self._model.running = False
+        self._model.progress = None
+        if state is JobState.CANCELLED:
+            self._model.message = Message("Cancelled.")
+        elif job.error is not None:
+            self._model.message = Message(str(job.error), Level.ERROR)
+        self.ended.emit(state)
+        self.idle.emit()
+
+
+LONG_S = 60.0
+"""A user may have turned away from a job that takes longer than this, in seconds."""
+
+
+class Chime:
+    """Tells the end of long jobs to whoever can play a sound.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    running : Running
+        The session's jobs, of every kind.
+    clock : callable
+        Returns the time in seconds.
+
+    Attributes
+    ----------
+    due : Signal
+        Tells that a long job is done, and that the user wants to hear of it.
+    """
+
+    due = Signal()
+
+    def __init__(
+        self, model: SessionModel, running: Running, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._began = clock()
+        running.begun.connect(self._on_begun)
+        running.ended.connect(self._on_ended)
+
+    def _on_begun(self) -> None:
+        self._began = self._clock()
+
+    def _on_ended(self, state: JobState) -> None:
+        long = self._clock() - self._began > LONG_S
+        # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
+        if long and state is JobState.DONE and self._model.sound:
+            self.due.emit()

@@ -1,1 +1,0 @@
-"""The session of the mask operations: its state and its verbs."""

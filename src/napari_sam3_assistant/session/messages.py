@@ -1,0 +1,198 @@
+"""The sentences of the status line, and the columns of results."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.session.model import Level, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_sam3_assistant.core.measurements import Measurement
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.engines.base import EngineSpec
+    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
+    from napari_sam3_assistant.session.scene import Accepted
+
+
+_MOST_LISTED = 10
+"""More objects are counted, not listed."""
+
+_ON_DISK = (
+    "Labels of this size are in a temporary folder until their layer or napari is closed: export "
+    "them in Mask Operations to keep them."
+)
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun, such as ``1 box`` or ``2 025 boxes``."""
+    digits = f"{number:,}".replace(",", " ")
+    return f"{digits} {singular if number == 1 else plural or singular + 's'}"
+
+
+def accepted_line(accepted: Sequence[Accepted]) -> str:
+    """Return what was accepted: the objects' values, or of many their number."""
+    count = sum(len(one.ids) for one in accepted)
+    each = (f"object{'s' * (len(one.ids) > 1)} {', '.join(map(str, one.ids))}" for one in accepted)
+    many = count > _MOST_LISTED
+    said = f"Accepted {counted(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
+    note = f" {_ON_DISK}" if any(one.on_disk for one in accepted) else ""
+    return f"{said}. Ready for the next object.{note}"
+
+
+def prompts_used(prompts: PromptSet) -> str:
+    """Return which prompts a run takes, such as ``2 points (1 negative)``."""
+    parts = []
+    if prompts.points:
+        negative = sum(not point.positive for point in prompts.points)
+        parts.append(
+            counted(len(prompts.points), "point") + (f" ({negative} negative)" if negative else "")
+        )
+    if prompts.boxes:
+        parts.append(counted(len(prompts.boxes), "box", "boxes"))
+    if prompts.exemplars:
+        parts.append(counted(len(prompts.exemplars), "example"))
+    if prompts.masks:
+        parts.append("the painted mask")
+    if prompts.text.strip():
+        parts.append(f"“{prompts.text.strip()}”")
+    return ", ".join(parts)
+
+
+def outcome(preview: Preview, used: str, outside: int = 0) -> Message:
+    """Return the status line after a run, given its prompts, and how many it could not use."""
+    result = preview.segmentation
+    if outside:
+        used += f" ({counted(outside, 'other')} left out: flat, or beside the image)"
+    made = f"in {preview.seconds:.1f} s by {result.engine.title}, from {used}."
+    notes = " ".join(result.notes)
+    if not result.objects:
+        hint = "Try another prompt or a lower detection threshold."
+        return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
+    found = counted(len(result.objects), "object")
+    return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
+
+
+def results_line(preview: Preview | None) -> str:
+    """Return the one line about the latest result."""
+    if preview is None:
+        return "No preview result yet."
+    result = preview.segmentation
+    if not result.objects:
+        return "No objects found."
+    return f"Latest labels: {counted(len(result.objects), 'object')}{_score_range(result)}."
+
+
+def propagation_line(model: SessionModel) -> str:
+    """Return the one line about what was propagated."""
+    if not model.can_continue:
+        return "Propagated labels; their session has ended."
+    return f"Propagated labels: {counted(len(model.tracked), 'object')}. Video session ready."
+
+
+def _score_range(result: Segmentation) -> str:
+    scores = [record.score for record in result.objects if record.score is not None]
+    if not scores:
+        return ""
+    low, high = min(scores), max(scores)
+    return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"
+
+
+def engine_line(model: SessionModel, spec: EngineSpec) -> str:
+    """Return which engine runs, of which version, and where."""
+    if not spec.needs_weights:
+        return f"Engine: {spec.title}"
+    used = model.device_in_use
+    asked = "automatic" if model.device == "auto" else model.device
+    parts = [model.sam_version, f"device: {used.name if used else asked}"]
+    return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
+
+
+def engine_reason(model: SessionModel, spec: EngineSpec) -> str:
+    """Return why that engine runs and why there, line by line."""
+    if not spec.needs_weights:
+        phrases = f" It understands {spec.phrases} as phrases." if spec.phrases else ""
+        return f"It needs no weights.{phrases}"
+    folder = f"Its weights: {model.model_folder}" if model.model_folder else "No model folder yet."
+    if model.device_in_use is not None:
+        return f"{folder}\n{model.device_in_use.reason}"
+    if model.device == "auto":
+        return f"{folder}\nThe device is chosen when the model is loaded."
+    return f"{folder}\nThe device {model.device} was asked for."
+
+
+_TITLES = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
+_UNIT = "Unit"
+
+
+def channels_of(rows: Iterable[ResultRow]) -> int:
+    """Return how many channels were measured at most; 0 where nothing was."""
+    return max((len(row.measured.means) for row in rows if row.measured is not None), default=0)
+
+
+def titles(channels: int) -> tuple[str, ...]:
+    """Return the titles of the columns for so many channels; none for 0."""
+    if channels == 0:
+        return ()
+    *shape, mean = _TITLES
+    means = (mean,) if channels == 1 else (f"{mean} {number + 1}" for number in range(channels))
+    return (*shape, *means, _UNIT)
+
+
+def is_measured(name: str) -> bool:
+    """Return whether a column of :func:`features` has this name."""
+    known = {title.lower().replace(" ", "_") for title in (*_TITLES, _UNIT)}
+    return name.rstrip("0123456789").rstrip("_") in known
+
+
+def values(measured: Measurement | None, channels: int) -> tuple[float | str | None, ...]:
+    """Return the cells of a row in the order of :func:`titles`; None where there is no value."""
+    if channels == 0:
+        return ()
+    if measured is None:
+        return (None,) * len(titles(channels))
+    missing = (None,) * (channels - len(measured.means))
+    shape = (measured.area, measured.diameter, *measured.centroid)
+    return (*shape, *measured.means, *missing, measured.unit or None)
+
+
+def texts(measured: Measurement | None, channels: int) -> tuple[str, ...]:
+    """Return the cells of a row as text, with up to eight digits."""
+    return tuple(
+        "-" if value is None else value if isinstance(value, str) else f"{value:.8g}"
+        for value in values(measured, channels)
+    )
+
+
+def object_features(
+    objects: Sequence[ObjectRecord | StitchedObject], engine: str
+) -> dict[str, list[Any]]:
+    """Return one row an object, for its layer: what found it, its score and its area.
+
+    Parameters
+    ----------
+    objects : sequence of ObjectRecord or StitchedObject
+        The objects.
+    engine : str
+        Title of the engine that found them.
+    """
+    return {
+        "index": [one.id for one in objects],
+        "score": [math.nan if one.score is None else one.score for one in objects],
+        "area": [one.area for one in objects],
+        "prompt": [one.text or "-" for one in objects],
+        "engine": [engine] * len(objects),
+    }
+
+
+def features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:
+    """Return measurements as columns with names such as ``measured_area``."""
+    measured = tuple(found)
+    channels = max((len(one.means) for one in measured), default=0)
+    names = [title.lower().replace(" ", "_") for title in titles(channels)]
+    rows = [values(one, channels) for one in measured]
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}

@@ -1,0 +1,641 @@
+"""Follow objects through a stack: the verbs of the task 3D/video."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, prompt_kind
+from napari_sam3_assistant.core.tracks import COLUMNS, Direction, FrameResult, Span, TrackTable
+from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.jobs import Handover, Job, JobState
+from napari_sam3_assistant.session.availability import availability
+from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.workflows.provenance import StackRecipe
+from napari_sam3_assistant.workflows.save import export_table
+from napari_sam3_assistant.workflows.track import Tracking
+from napari_sam3_assistant.workflows.track_prompts import check_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PointPrompt
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.session.engine import EngineInUse
+    from napari_sam3_assistant.session.jobs import Running
+    from napari_sam3_assistant.session.model import SessionModel, StackTarget
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.scene import Scene, StackShot
+
+
+_ON_THE_WAY = 2
+"""How many frames may wait for the viewer: it shows one while the next is made."""
+
+
+class Propagation:
+    """The verbs of the task 3D/video. All are called on the GUI thread.
+
+    What an engine knows of the objects lives in a ``Tracking`` between runs. Only the worker
+    thread touches it, and closes it.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    scene : Scene
+        Where stacks, prompts and results live.
+    engine : EngineInUse
+        The engine.
+    running : Running
+        Starts jobs.
+    results : Results
+        The results table.
+
+    Attributes
+    ----------
+    tracks : TrackTable
+        The objects by frame, with their centroids.
+    recipe : StackRecipe or None
+        What made the latest propagated labels.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        scene: Scene,
+        engine: EngineInUse,
+        running: Running,
+        results: Results,
+    ) -> None:
+        self.tracks = TrackTable()
+        self._model = model
+        self._scene = scene
+        self._engine = engine
+        self._running = running
+        self._results = results
+        self._open: OpenTracking | None = None
+        self.recipe: StackRecipe | None = None
+        self._job: Job | None = None
+        self._last_words: Message | None = None
+        engine.leaving.connect(self._forget)
+        running.idle.connect(self._on_idle)
+        for name in ("engine", "model_folder", "device"):
+            getattr(model.events, name).connect(self._on_choice, max_args=0)
+
+    # -- the verbs ------------------------------------------------------------------------
+
+    def start(self) -> Job:
+        """Follow what the prompts name through the stack; earlier results are removed.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        model, spec = self._model, self._engine.spec
+        can = availability(model, spec)
+        if not can.can_run:
+            raise PromptError(can.reason)
+        stack = self._take(model.frame_axis)
+        span = self._span()
+        span.within(len(stack.frames))
+        check_prompts(spec, stack.prompts, stack.frames)
+        engine = self._engine.take()
+        self.clear()
+        self._results.forget_found()
+        options = PredictOptions(model.threshold)
+        opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
+        self._open = opened
+        folder = Path(model.model_folder) if model.model_folder else None
+        self.recipe = StackRecipe(stack.frames, stack.prompts, options, folder, stack.paths)
+        return self._run(opened, stack.prompts, {}, [span])
+
+    def go_on(self) -> Job:
+        """Go on with the objects that are known: `Propagate Existing Session`.
+
+        Prompts that were added or changed on any slice since are corrections; they spread from
+        their slice, away from where the propagation began, and the frames on the other side
+        stay. Without any it goes on where it was stopped, or else from the frame on show.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't; nothing has changed then.
+        """
+        model, opened, spec = self._model, self._open, self._engine.spec
+        why_not = availability(model, spec).why_not_go_on
+        if opened is None or why_not:
+            raise PromptError(why_not or "Start a propagation first.")
+        stack = self._take(opened.stack.target.axis)
+        if stack.target.at(0) != opened.stack.target.at(0):
+            raise PromptError(
+                f"The propagation is of “{opened.stack.target.target.name}”, at another position "
+                "of the sliders or another image than this.",
+                "Go back there, or press Start 3D Propagation for this one.",
+            )
+        taken = opened.new_prompts(stack.prompts)
+        plane = self._scene.stacks.plane
+        shown = {frame: plane(opened.stack.target, frame) for frame in taken}
+        new = on_objects(taken, shown)
+        span = self._span()
+        if new:
+            check_prompts(spec, new, stack.frames)
+            spans = opened.spans(span, new, model.tracked)
+        else:
+            spans = [] if opened.left else [replace(span, start=stack.frame)]
+        for one in spans:
+            one.within(len(stack.frames))
+        return self._run(opened, new, shown, spans, taken)
+
+    def remove(self, object_id: int) -> Job:
+        """Forget an object, and take it out of the labels and the table.
+
+        Raises
+        ------
+        PromptError
+            If there is no such object.
+        """
+        opened = self._open
+        if opened is None or object_id not in self._model.tracked:
+            raise PromptError(
+                f"There is no object {object_id} in this propagation.",
+                "Choose one of its objects.",
+            )
+
+        def work(reporter: Reporter) -> Iterator[None]:
+            reporter.check()
+            opened.tracking.remove(object_id)
+            yield None
+
+        def erase(_: None) -> None:
+            self._scene.stacks.erase(opened.stack.target, object_id, opened.boxes_of(object_id))
+            self._results.remove(object_id)
+            self.tracks.remove(object_id)
+            if self.recipe is not None:
+                self.recipe.removed(object_id)
+            self._model.tracked = tuple(id_ for id_ in self._model.tracked if id_ != object_id)
+            self._say(f"Object {object_id} is removed from all frames.", Level.SUCCESS)
+
+        job = Job("Removing the object", work)
+        job.yielded.connect(erase)
+        return self._running.start(job)
+
+    def end(self) -> None:
+        """Forget the objects and free what the engine holds for them; the labels stay."""
+        if self._open is None:
+            return
+        self._forget()
+        if self._job is not None:
+            self._job.cancel()
+        if not self._model.running:
+            self._running.runner.start(Job("Freeing memory", self._free))
+
+    def clear(self) -> None:
+        """End, and remove the propagated labels and their rows."""
+        self.end()
+        if self._model.propagated is not None:
+            self._model.propagated = None
+            self._results.forget_found()
+        self._forget_results()
+        self._scene.stacks.remove()
+
+    def resume(self) -> None:
+        """Know again the labels that an earlier session has left on show."""
+        self._model.propagated = self._scene.stacks.left_on_show()
+
+    def labels_removed(self, name: str) -> None:
+        """Take note that the user removed the propagated labels; ``name`` was their name."""
+        self._stop_without(name)
+        self._model.propagated = None
+        self._results.forget_found()
+        self._forget_results()
+
+    def image_removed(self, name: str) -> None:
+        """Take note that the user removed the image; the labels stay. ``name`` was its name."""
+        self._stop_without(name)
+
+    def _stop_without(self, name: str) -> None:
+        if self._open is None:
+            return
+        going = self._job is not None
+        self.end()
+        said = "the propagation was stopped" if going else "its propagation can't go on"
+        self._say(f"“{name}” was removed; {said}.", Level.WARNING)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _take(self, axis: int) -> StackShot:
+        model = self._model
+        kind = prompt_kind(Task.VIDEO, model.tool)
+        stack = self._scene.stacks.take(model.image, kind, axis)
+        if kind is PromptKind.TEXT:
+            text = model.text.strip()
+            stack = replace(stack, prompts={stack.frame: PromptSet(text=text)} if text else {})
+        return stack
+
+    def _span(self) -> Span:
+        model = self._model
+        return Span(
+            model.direction,
+            model.first_frame,
+            model.last_frame,
+            stop_after_lost=model.stop_after_lost or None,
+        )
+
+    def _run(
+        self,
+        opened: OpenTracking,
+        prompts: Mapping[int, PromptSet],
+        shown: Mapping[int, npt.NDArray[np.uint32]],
+        spans: Sequence[Span],
+        taken: Mapping[int, PromptSet] | None = None,
+    ) -> Job:
+        """Run a propagation; without spans, what an earlier one has left to do.
+
+        ``taken`` are the prompts as the user has drawn them, by default the same.
+        """
+        handover, tracking, left = Handover(_ON_THE_WAY), opened.tracking, opened.left
+        lost = self._model.stop_after_lost or None
+
+        def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
+            if prompts:
+                tracking.add(prompts, reporter, shown)
+            orders = [order for span in spans for order in tracking.orders(span)]
+            beside = opened.left_beside(orders) if spans else left
+            yield (*orders, *beside)
+            for result in tracking.follow([*orders, *beside], reporter, stop_after_lost=lost):
+                handover.wait(reporter)
+                yield result
+
+        began = time.monotonic()
+        notes: list[str] = []
+
+        def show(item: tuple[range, ...] | FrameResult) -> None:
+            if isinstance(item, tuple):
+                opened.left = item
+                opened.note(prompts if taken is None else taken)
+                if self.recipe is not None:
+                    self.recipe.planned(item)
+                return
+            handover.taken()
+            notes.extend(item.notes)
+            self._show(opened, item)
+
+        def end(state: JobState) -> None:
+            self._job = None
+            self._finish(opened, state, time.monotonic() - began, notes)
+
+        job = self._engine.job("The propagation", tracking.engine, work, show)
+        job.finished.connect(end)
+        self._last_words = None
+        self._job = job
+        if self.recipe is not None:
+            self.recipe.begins(prompts, shown, stop_after_lost=lost, goes_on=not spans)
+        return self._running.start(job)
+
+    def _show(self, opened: OpenTracking, result: FrameResult) -> None:
+        model, target = self._model, opened.stack.target
+        try:
+            self._scene.stacks.show(target, result)
+        except ImageError as error:
+            self.end()
+            self._say(str(error), Level.WARNING)
+            return
+        if self.recipe is not None:
+            self.recipe.arrived(result.engine)
+        opened.passed(result)
+        self.tracks.add(result)
+        self._results.add_frame(target, result)
+        known = set(model.tracked) | result.tracked
+        if known != set(model.tracked):
+            model.tracked = tuple(sorted(known))
+        model.propagated = target
+        model.can_continue = True
+
+    def _finish(
+        self, opened: OpenTracking, state: JobState, seconds: float, notes: Sequence[str]
+    ) -> None:
+        self._results.list_frames()
+        self._scene.stacks.finish()
+        if opened is not self._open:
+            return
+        if not opened.done:
+            # Nothing came of it: there is nothing to go on from.
+            self.end()
+            return
+        if opened.choice != self._engine.choice:
+            self.end()
+        rest = sum(map(len, opened.left))
+        count = counted(len(opened.done), "frame")
+        if state is JobState.CANCELLED:
+            self._last_words = Message(
+                f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
+            )
+        elif state is JobState.DONE:
+            opened.left = ()
+            objects = counted(len(self._model.tracked), "object")
+            said = f"Propagated: {objects} on {count}, in {seconds:.1f} s. {' '.join(notes)}"
+            self._last_words = Message(said.strip(), Level.SUCCESS)
+
+    def _on_idle(self) -> None:
+        if self._last_words is not None:
+            self._model.message, self._last_words = self._last_words, None
+
+    def _on_choice(self) -> None:
+        # A run that is going ends by itself: it has an engine, and says so when it is done.
+        if self._job is None:
+            self.end()
+
+    def _forget(self) -> None:
+        """Leave the objects to be closed by the worker."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            self._engine.retire(opened.tracking)
+        self._model.can_continue = False
+        self._model.tracked = ()
+
+    def _forget_results(self) -> None:
+        """Forget what was found, and with what made it the pixels of the stack."""
+        self.tracks.clear()
+        self.recipe = None
+
+    def _free(self, reporter: Reporter) -> Iterator[None]:
+        reporter.check()
+        self._engine.close_retired()
+        yield None
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+_LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+
+
+@dataclass(slots=True, eq=False)
+class OpenTracking:
+    """What the GUI thread knows of a propagation; the objects themselves are the worker's.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        The objects. Only the worker thread calls it.
+    stack : StackShot
+        The stack and the prompts that it began with.
+    choice : tuple of str
+        The engine, model folder and device that it runs on.
+    left : tuple of range
+        The passes that the latest run has not done yet.
+    done : set of int
+        The frames that have a result.
+    """
+
+    tracking: Tracking
+    stack: StackShot
+    choice: tuple[str, str, str]
+    left: tuple[range, ...] = ()
+    done: set[int] = field(default_factory=set)
+    _where: dict[int, dict[int, Region]] = field(default_factory=dict)
+    _origin: tuple[int, ...] = ()
+    _given: set[Hashable] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.note(self.stack.prompts)
+
+    def note(self, prompts: Mapping[int, PromptSet]) -> None:
+        """Take note that prompts are given now."""
+        self._origin = self._origin or tuple(sorted(prompts))
+        self._given |= {key for key, _, _ in _parts(prompts)}
+
+    def new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
+        """Return those prompts that were not given yet: the corrections.
+
+        Raises
+        ------
+        PromptError
+            If they look for objects, which a propagation does when it begins.
+        """
+        found: dict[int, PromptSet] = {}
+        for key, frame, part in _parts(prompts):
+            if key in self._given:
+                continue
+            if part.kinds & _LOOKS_FOR:
+                raise PromptError(
+                    "Phrases and examples look for objects when a propagation begins.",
+                    "Press Start 3D Propagation, or correct with points, boxes or a mask.",
+                )
+            found[frame] = _joined(found.get(frame, PromptSet()), part)
+        return found
+
+    def boxes_of(self, object_id: int) -> dict[int, Region]:
+        """Return an object's bounding box on each frame that has it."""
+        return {frame: own[object_id] for frame, own in self._where.items() if object_id in own}
+
+    def passed(self, result: FrameResult) -> None:
+        """Take note that a frame is done: it is the next of a pass."""
+        frame = result.frame
+        self.done.add(frame)
+        boxes = self._where.setdefault(frame, {})
+        for id_ in result.tracked:
+            boxes.pop(id_, None)
+        boxes |= {record.id: record.region for record in result.objects}
+        for place, order in enumerate(self.left):
+            if order and order[0] == frame:
+                # A pass before that is not done has stopped early.
+                rest = (order[1:],) if len(order) > 1 else ()
+                self.left = (*rest, *self.left[place + 1 :])
+                return
+
+    def spans(
+        self, span: Span, new: Mapping[int, PromptSet], tracked: Container[int]
+    ) -> list[Span]:
+        """Return which ways new prompts spread.
+
+        Parameters
+        ----------
+        span : Span
+            The frames and the direction that the user chose.
+        new : mapping of int to PromptSet
+            The prompts by frame.
+        tracked : container of int
+            The objects that are known.
+
+        Returns
+        -------
+        list of Span
+            With the direction ``both`` a new object spreads both ways. Corrections of known ones
+            spread away from the slices that the propagation began on: what lies on the other side
+            of them stays as it is.
+        """
+        first, last = min(new), max(new)
+        # What a stopped propagation has not reached yet comes first.
+        up = [order[0] for order in self.left if order.step > 0]
+        down = [order[0] for order in self.left if order.step < 0]
+        forward = replace(span, direction=Direction.FORWARD, start=min([first, *up]))
+        backward = replace(span, direction=Direction.BACKWARD, start=max([last, *down]))
+        if span.direction is not Direction.BOTH:
+            return [forward if span.direction is Direction.FORWARD else backward]
+        if not any(map(partial(_is_new, tracked=tracked), new.values())):
+            if first > self._origin[0]:
+                return [forward]
+            if last < self._origin[-1]:
+                return [backward]
+        # Forward has been on the last frame already.
+        before = max([last - 1, *down])
+        ends = before < (span.first or 0)
+        return [forward] if ends else [forward, replace(backward, start=before)]
+
+    def left_beside(self, orders: Iterable[range]) -> tuple[range, ...]:
+        """Return what an earlier, stopped propagation left to do in other directions."""
+        ways = {order.step for order in orders}
+        return tuple(order for order in self.left if order.step not in ways)
+
+
+def on_objects(
+    prompts: Mapping[int, PromptSet], shown: Mapping[int, npt.NDArray[np.uint32]]
+) -> dict[int, PromptSet]:
+    """Return prompts with each click that has no number on the object that is on show under it.
+
+    Parameters
+    ----------
+    prompts : mapping of int to PromptSet
+        By frame; all clicks lie on the frame.
+    shown : mapping of int to ndarray, shape (H, W)
+        The labels of these frames.
+    """
+
+    def placed(point: PointPrompt, labels: npt.NDArray[np.uint32]) -> PointPrompt:
+        under = int(labels[math.floor(point.y + 0.5), math.floor(point.x + 0.5)])
+        free = point.object_id is None and under
+        return replace(point, object_id=under) if free else point
+
+    return {
+        frame: replace(found, points=tuple(placed(one, shown[frame]) for one in found.points))
+        for frame, found in prompts.items()
+    }
+
+
+def _is_new(prompts: PromptSet, tracked: Container[int]) -> bool:
+    """Return whether prompts name an object that is not known."""
+    named = {point.object_id for point in prompts.points}
+    named |= {mask.object_id for mask in prompts.masks}
+    return bool(prompts.boxes) or any(id_ not in tracked for id_ in named if id_ is not None)
+
+
+def _parts(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, PromptSet]]:
+    """Yield the prompts object by object, each with a key that tells whether it has changed."""
+    for frame, found in prompts.items():
+        clicked: dict[int | None, PromptSet] = {}
+        for point in found.points:
+            known = clicked.get(point.object_id, PromptSet())
+            clicked[point.object_id] = replace(known, points=(*known.points, point))
+        for part in clicked.values():
+            yield (frame, part.points), frame, part
+        for box in found.boxes:
+            yield (frame, box), frame, PromptSet(boxes=(box,))
+        for mask in found.masks:
+            pixels = (mask.object_id, mask.region, mask.mask.tobytes())
+            yield (frame, pixels), frame, PromptSet(masks=(mask,))
+        if found.exemplars:
+            yield (frame, found.exemplars), frame, PromptSet(exemplars=found.exemplars)
+        if found.text.strip():
+            # On whichever slice: a phrase is looked for on all of them.
+            yield found.text.strip(), frame, PromptSet(text=found.text)
+
+
+def _joined(first: PromptSet, second: PromptSet) -> PromptSet:
+    return PromptSet(
+        points=first.points + second.points,
+        boxes=first.boxes + second.boxes,
+        masks=first.masks + second.masks,
+    )
+
+
+class TrackTables:
+    """The verbs about tracks. All are called on the GUI thread.
+
+    The tracks are brought up to date at the end of each run and not with each frame: napari builds
+    the whole layer anew each time.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    table : TrackTable
+        The objects by frame; filled by the propagation.
+    scene : Scene
+        Where the tracks are shown.
+    running : Running
+        Starts jobs.
+    """
+
+    def __init__(
+        self, model: SessionModel, table: TrackTable, scene: Scene, running: Running
+    ) -> None:
+        self._model = model
+        self._table = table
+        self._scene = scene
+        self._running = running
+        self._on_show = False
+        running.idle.connect(self._update)
+        model.events.tracks_layer.connect(self._update, max_args=0)
+        model.events.propagated.connect(self._on_propagated)
+
+    def export(self, path: Path) -> Job:
+        """Write one row for each frame and object of the propagation to a CSV file.
+
+        Parameters
+        ----------
+        path : Path
+            The file; replaced if it exists.
+
+        Raises
+        ------
+        PromptError
+            If nothing was propagated.
+        ImageError
+            If the image is gone.
+        """
+        stack = self._model.propagated
+        if stack is None or len(self._table) == 0:
+            raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
+        scale, table = self._scene.tracks.scale(stack), self._table.copy()
+        said = f"Exported {counted(len(table), 'row')} of tracks to {path}."
+        job = Job(
+            "The export",
+            lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
+        )
+        job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
+        return self._running.start(job)
+
+    def _on_propagated(self, stack: StackTarget | None) -> None:
+        if stack is None:
+            self._remove()
+
+    def _update(self) -> None:
+        stack = self._model.propagated
+        if not self._model.tracks_layer or stack is None:
+            self._remove()
+            return
+        if self._model.running:
+            # The end of the run brings them.
+            return
+        try:
+            self._scene.tracks.show(stack, self._table)
+            self._on_show = True
+        except ImageError as error:
+            self._model.message = Message(str(error), Level.WARNING)
+
+    def _remove(self) -> None:
+        if self._on_show:
+            self._scene.tracks.remove()
+            self._on_show = False

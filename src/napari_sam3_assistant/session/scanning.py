@@ -1,0 +1,685 @@
+"""Work on whole planes and folders: scans, folder batches, merged regions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import FIND_OUT
+from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, prompt_kind
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.ome_zarr_labels import open_levels
+from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
+from napari_sam3_assistant.io.scan_folder import scan_folder_of
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.availability import (
+    regions_to_merge,
+    takes_scans,
+    why_no_folder_batch,
+    why_no_merge,
+    why_no_scan,
+    worth_a_scan,
+)
+from napari_sam3_assistant.session.messages import counted, object_features
+from napari_sam3_assistant.session.model import (
+    LARGEST,
+    Level,
+    Message,
+    ResultRow,
+    StoppedScan,
+    StoredKind,
+    StoredLabels,
+    folder_for,
+)
+from napari_sam3_assistant.workflows.batch import (
+    SUMMARY,
+    FolderRequest,
+    FolderRow,
+    FolderSeries,
+    find_series,
+    segment_folder,
+)
+from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
+from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep, placed, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.images import LazyArray
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.session.engine import EngineInUse
+    from napari_sam3_assistant.session.model import DiskModel, SessionModel, Target
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.workflows.batch import FoundSeries
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanNews:
+    """What a scan tells as it goes.
+
+    Parameters
+    ----------
+    output : Path
+        The final name of the labels.
+    step : ScanStep or ScanResult
+        How far it is, or what came out.
+    levels : tuple of array-like
+        The labels as they are now, the largest size first.
+    stored : StoredLabels or None
+        At the end, the labels with what is known of their objects.
+    rows : tuple of ResultRow
+        At the end, the objects for the results table; made here, since they may be many.
+    """
+
+    output: Path
+    step: ScanStep | ScanResult
+    levels: tuple[LazyArray, ...]
+    stored: StoredLabels | None = None
+    rows: tuple[ResultRow, ...] = ()
+
+    @classmethod
+    def of_result(
+        cls, target: Target, output: Path, result: ScanResult, levels: tuple[LazyArray, ...]
+    ) -> ScanNews:
+        """Return the last news, with a row an object."""
+        features = object_features(result.objects, result.engine.title)
+        stored = StoredLabels(StoredKind.SCAN, target, output, levels, features)
+        rows = tuple(ResultRow(stored, record) for record in result.objects)
+        return cls(output, result, levels, stored, rows)
+
+
+class ScanOnShow:
+    """One scan for the user. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    disk : DiskModel
+        Takes note of a scan that was stopped.
+    scene : Scene
+        Shows the labels.
+    results : Results
+        The results table, which takes the objects.
+    target : Target
+        The image and the plane.
+    choices : tuple
+        What is scanned and how.
+    began : float
+        When, by the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        results: Results,
+        target: Target,
+        choices: tuple[object, ...],
+        began: float,
+    ) -> None:
+        self._model = model
+        self._disk = disk
+        self._scene = scene
+        self._results = results
+        self._target = target
+        self._choices = choices
+        self._began = began
+        self._stored: StoredLabels | None = None
+        self._latest: ScanStep | None = None
+
+    def add(self, news: ScanNews) -> None:
+        """Show what is new."""
+        step = news.step
+        if isinstance(step, ScanResult):
+            self._finish(news, step)
+            return
+        if self._stored is None:
+            self._stored = StoredLabels(
+                StoredKind.SCAN, self._target, news.output, news.levels, complete=False
+            )
+            self._scene.show_stored(self._stored)
+            if step.kept:
+                said = f"Going on with a scan: {step.kept} of {counted(step.total, 'tile')} "
+                said = f"{said}were finished before ({news.output.name})."
+                self._say(said, Level.SUCCESS)
+        elif step.changed is not None:
+            self._scene.refresh_stored(self._stored, step.changed)
+        self._latest = step
+
+    def end(self, state: JobState) -> None:
+        """Say what stays of a scan that was stopped or failed."""
+        if state is JobState.DONE:
+            self._disk.stopped_scan = None
+            return
+        stored, latest = self._stored, self._latest
+        if stored is None or latest is None:
+            return
+        done = max(latest.done, latest.kept)
+        if not done:
+            self._scene.remove_stored(stored)
+            return
+        self._disk.stopped_scan = StoppedScan(self._choices, done, latest.total)
+        self._scene.refresh_stored(stored, None)
+        kept = (
+            f"{done} of {counted(latest.total, 'tile')} are kept in {scan_folder_of(stored.path)}"
+        )
+        if state is JobState.CANCELLED:
+            self._say(f"Scan stopped: {kept}. Press Continue scan to go on.")
+        else:
+            why = self._model.message.text
+            self._say(f"{why} {kept}. Press Continue scan to go on.", Level.ERROR)
+
+    def _finish(self, news: ScanNews, result: ScanResult) -> None:
+        stored = news.stored
+        if stored is not None and self._scene.show_stored(stored):
+            self._results.add_stored(stored, news.rows)
+        self._stored = stored
+        seconds = time.monotonic() - self._began
+        kept = self._latest.kept if self._latest else 0
+        earlier = f" ({kept} by an earlier start)" if kept else ""
+        found = f"{counted(len(result.objects), 'object')} in {counted(result.tiles, 'tile')}"
+        said = f"Scan complete: {found}{earlier}, {seconds:.1f} s. Labels: {result.path}"
+        level = Level.SUCCESS if result.objects else Level.WARNING
+        self._say(" ".join([said, *result.notes]), level)
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+class Merging:
+    """Merges the previews of regions. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    disk : DiskModel
+        Says where large labels go.
+    scene : Scene
+        Where previews live.
+    start : callable
+        Starts a job in the place of a run.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        start: Callable[[Job], Job],
+    ) -> None:
+        self._model = model
+        self._disk = disk
+        self._scene = scene
+        self._start = start
+
+    @property
+    def why_not(self) -> str:
+        """Why regions can't be merged; empty if they can."""
+        return why_no_merge(self._model)
+
+    def run(self) -> Job:
+        """Write the previews of regions, as they are on show, into one layer over a zarr file.
+
+        The previews stay.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        if self.why_not:
+            raise PromptError(self.why_not)
+        previews = regions_to_merge(self._model)
+        target = previews[-1].target
+        axes = self._scene.plane_axes(target)
+        lost = lost_place(ExportFormat.OME_ZARR, axes)
+        parts = tuple(
+            (one.segmentation.region, np.asarray(self._scene.pixels(one).labels, np.uint32))
+            for one in previews
+        )
+        folder = folder_for(self._model, self._disk)
+        name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
+
+        def work(reporter: Reporter) -> Iterator[tuple[Path, tuple[LazyArray, ...]]]:
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            output = free_name(folder / f"{name}_merged_rois.zarr")
+            for path in merge_regions(MergeRequest(parts, axes, output), reporter):
+                yield path, open_levels(path, writable=True)
+
+        def show(answer: tuple[Path, tuple[LazyArray, ...]]) -> None:
+            path, levels = answer
+            layer = self._scene.show_stored(StoredLabels(StoredKind.MERGED, target, path, levels))
+            said = f"Merged {counted(len(parts), 'region')} into “{layer}”: {path}"
+            level = Level.WARNING if lost else Level.SUCCESS
+            self._model.message = Message(f"{said} {lost}".strip(), level)
+
+        job = Job("The merge", work)
+        job.yielded.connect(show)
+        return self._start(job)
+
+
+T = TypeVar("T")
+
+
+class DiskVerb:
+    """Starts runs of which the results go to files. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    disk : DiskModel
+        The folders and what else was chosen for them.
+    scene : Scene
+        Where images and prompts live.
+    engine : EngineInUse
+        The engine.
+    start : callable
+        Starts a job in the place of a run.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        engine: EngineInUse,
+        start: Callable[[Job], Job],
+    ) -> None:
+        self._model = model
+        self._disk = disk
+        self._scene = scene
+        self._engine = engine
+        self._start = start
+
+    def _begin(
+        self,
+        title: str,
+        engine: EncodingEngine,
+        work: Callable[[Reporter], Iterator[T]],
+        show: Callable[[T], None],
+        end: Callable[[JobState], None],
+    ) -> Job:
+        """Start a job; ``end`` has the last word on how it ended, after the session's own."""
+        job = self._engine.job(title, engine, work, show)
+        self._start(job)
+        job.finished.connect(end)
+        return job
+
+
+_LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
+
+
+class Scanning(DiskVerb):
+    """Starts scans.
+
+    Parameters
+    ----------
+    model, disk, scene, engine, start
+        As those of every :class:`.verb.DiskVerb`.
+    results : Results
+        The results table, which takes what was found.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        disk: DiskModel,
+        scene: Scene,
+        engine: EngineInUse,
+        start: Callable[[Job], Job],
+        results: Results,
+    ) -> None:
+        super().__init__(model, disk, scene, engine, start)
+        self._results = results
+
+    @property
+    def why_not(self) -> str:
+        """Why no scan can start; empty if one can."""
+        return why_no_scan(self._model, self._disk, self._engine.spec)
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether what was chosen can be scanned for, and the image is of more than one tile."""
+        return takes_scans(self._model) and worth_a_scan(self._model, self._disk)
+
+    @property
+    def folder(self) -> Path:
+        """Where the labels will be written."""
+        return folder_for(self._model, self._disk)
+
+    @property
+    def choices(self) -> tuple[object, ...]:
+        """What would be scanned and how: the same choices go on with a scan that was stopped."""
+        model, disk = self._model, self._disk
+        return (
+            model.image,
+            prompt_kind(model.task, model.tool),
+            model.text.strip(),
+            model.threshold,
+            self._engine.choice,
+            self.folder,
+            disk.scan_tile,
+            disk.scan_overlap,
+        )
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a start would go on with the scan that was stopped last."""
+        stopped = self._disk.stopped_scan
+        return stopped is not None and stopped.choices == self.choices
+
+    def run(self) -> Job:
+        """Scan the plane on show; the labels are in a layer that fills in.
+
+        A scan with the same choices that was stopped, also by the end of the process, goes on.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        if self.why_not:
+            raise PromptError(self.why_not)
+        model = self._model
+        shot = self._scene.take_shot(model.image, prompt_kind(model.task, model.tool))
+        request = self._request(shot)
+        request.prompts.check(request.view.shape)
+        engine = self._engine.take()
+
+        def work(reporter: Reporter) -> Iterator[ScanNews]:
+            ready = placed(engine, request, reporter)
+            levels = None
+            for step in scan(engine, ready, reporter):
+                if isinstance(step, ScanResult):
+                    levels = open_levels(step.path, writable=True)
+                    yield ScanNews.of_result(shot.target, ready.output, step, levels)
+                else:
+                    levels = levels or open_levels(step.labels)
+                    yield ScanNews(ready.output, step, levels)
+
+        on_show = ScanOnShow(
+            model,
+            self._disk,
+            self._scene,
+            self._results,
+            shot.target,
+            self.choices,
+            time.monotonic(),
+        )
+        return self._begin("The scan", engine, work, on_show.add, on_show.end)
+
+    def _request(self, shot: Shot) -> ScanRequest:
+        model = self._model
+        prompts = shot.prompts
+        if prompt_kind(model.task, model.tool) is PromptKind.TEXT:
+            prompts = replace(prompts, text=model.text.strip())
+        return ScanRequest(
+            shot.view,
+            prompts,
+            self.folder / _name(shot, prompts.text),
+            PredictOptions(model.threshold),
+            self._disk.tiles(),
+            self._scene.plane_axes(shot.target),
+            model_folder=Path(model.model_folder) if model.model_folder else None,
+            paths=shot.paths,
+        )
+
+
+def _name(shot: Shot, phrase: str) -> str:
+    """Return a file name by which the same scan is found again."""
+    parts = [shot.target.name, *map(str, shot.target.plane.leading)]
+    looked_for = phrase[:_LONGEST_PHRASE] or "examples"
+    return f"{'_'.join(map(safe_name, [*parts, looked_for]))}_scan.zarr"
+
+
+class FolderBatch(DiskVerb):
+    """Starts batches on folders."""
+
+    @property
+    def why_not(self) -> str:
+        """Why no folder batch can start; empty if one can."""
+        return why_no_folder_batch(self._model, self._disk, self._engine.spec)
+
+    def run(self) -> Job:
+        """Run the present phrases, or the prompts drawn on the image on show, on every image.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        if self.why_not:
+            raise PromptError(self.why_not)
+        model, disk = self._model, self._disk
+        request = self._request()
+        engine = self._engine.take()
+        rows: list[FolderRow] = []
+
+        def end(state: JobState) -> None:
+            if rows:
+                disk.folder_done = str(request.output)
+            if state is not JobState.FAILED:
+                model.message = _summed_up(rows, request.output, state)
+
+        return self._begin(
+            "The folder batch",
+            engine,
+            lambda reporter: segment_folder(engine, request, reporter),
+            rows.append,
+            end,
+        )
+
+    def _request(self) -> FolderRequest:
+        model, disk = self._model, self._disk
+        kind = prompt_kind(model.task, model.tool)
+        if kind is PromptKind.TEXT:
+            prompts = PromptSet()
+            phrases = model.phrases or (model.text.strip(),)
+        else:
+            prompts = self._scene.take_shot(model.image, kind).prompts
+            phrases = ()
+        chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
+        return FolderRequest(
+            typed_folder(disk.folder_source),
+            typed_folder(disk.folder_output),
+            prompts,
+            PredictOptions(model.threshold),
+            phrases,
+            disk.folder_pattern.strip() or "*",
+            disk.folder_format,
+            Path(model.model_folder)
+            if model.model_folder and self._engine.spec.needs_weights
+            else None,
+            {"channel_axis": chosen},
+            disk.folder_skips,
+            None if disk.folder_series == LARGEST else disk.folder_series,
+        )
+
+
+def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
+    """Return what came out of a folder."""
+    statuses = Counter(row.status for row in rows)
+    objects = sum(row.objects or 0 for row in rows if row.status == "done")
+    parts = [f"{statuses['done']} done ({counted(objects, 'object')})"]
+    parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
+    counts = ", ".join(parts)
+    if state is JobState.CANCELLED:
+        said = f"Folder batch stopped: {counts}. What is done is kept; start again to go on."
+        return Message(said)
+    failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
+    why = f" First failure: {failed[0]}" if failed else ""
+    left_out = statuses["left out"]
+    others = f" Left out: {counted(left_out, 'file')}, see there." if left_out else ""
+    noted = sum(bool(row.message) for row in rows if row.status == "done")
+    others += f" Notes: on {counted(noted, 'image')}, see there." if noted else ""
+    said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
+    return Message(said, Level.WARNING if failed else Level.SUCCESS)
+
+
+_FIELDS = ("folder_source", "folder_output", "folder_pattern")
+_STILL_S = 0.3
+"""A folder is looked at when nothing has been typed for so many seconds."""
+_LONGEST = 60
+"""Letters of a name from a file."""
+
+
+class SeriesChoice:
+    """Looks at the first files of the folder whenever it changes.
+
+    All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state, for the status line.
+    disk : DiskModel
+        The folders, the choice, and what was found.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+    """
+
+    def __init__(self, model: SessionModel, disk: DiskModel, deliver: Deliver) -> None:
+        self._model = model
+        self._disk = disk
+        # A thread of its own: a far disk keeps no run waiting.
+        self._searches = JobRunner(deliver)
+        self._search: Job | None = None
+        for name in _FIELDS:
+            getattr(disk.events, name).connect(self._look_anew, max_args=0)
+
+    def look(self) -> Job | None:
+        """Look at the files as they are now; returns None where no folder is chosen."""
+        disk = self._disk
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
+        if not disk.folder_source.strip():
+            disk.folder_series_found = None
+            return None
+        source = typed_folder(disk.folder_source)
+        output = typed_folder(disk.folder_output) if disk.folder_output.strip() else None
+        pattern = disk.folder_pattern.strip() or "*"
+
+        over = threading.Event()
+
+        def work(reporter: Reporter) -> Iterator[FolderSeries]:
+            over.wait(_STILL_S)
+            reporter.check()
+            yield from find_series(source, output, pattern, reporter)
+
+        job = Job("Looking at the folder", work)
+        job.yielded.connect(self._take)
+
+        def tell(state: JobState) -> None:
+            over.set()
+            if state is JobState.FAILED:
+                disk.folder_series_found = FolderSeries(problem=str(job.error))
+
+        job.finished.connect(tell)
+        self._search = job
+        self._searches.start(job)
+        return job
+
+    @property
+    def choices(self) -> tuple[tuple[int, str], ...]:
+        """The numbers that can be chosen, each with its name for the user."""
+        found, chosen = self._disk.folder_series_found, self._disk.folder_series
+        listed: dict[int, str] = {LARGEST: "Largest image (default)"}
+        if found is not None and (len(found.series) > 1 or chosen != LARGEST):
+            listed |= {one.number: _line(one, found) for one in found.series}
+        # A choice is on show, whatever the files hold.
+        listed.setdefault(chosen, f"{chosen}: not found yet")
+        return tuple(listed.items())
+
+    @property
+    def reason(self) -> str:
+        """What the choices are, or why there are none."""
+        disk = self._disk
+        found = disk.folder_series_found
+        if not disk.folder_source.strip():
+            return "Choose the folder of the images first."
+        if found is None:
+            return "Looking at what the files hold …"
+        if found.problem:
+            return found.problem
+        readable = found.files - found.unreadable
+        spoilt = f" {counted(found.unreadable, 'file')} can't be read." if found.unreadable else ""
+        if not readable:
+            return spoilt.strip()
+        if len(found.series) < 2:
+            return (
+                "There is nothing to choose: each file holds one image. Looked at: "
+                f"{counted(readable, 'file')}, the first by name.{spoilt}"
+            )
+        said = (
+            "Which image of files that hold several, such as positions: the largest of each file, "
+            "or the one with this number, from 0. Looked at: "
+            f"{counted(readable, 'file')}, the first by name.{spoilt}"
+        )
+        lack = readable - sum(one.files for one in found.series if one.number == disk.folder_series)
+        if disk.folder_series == LARGEST or not lack:
+            return said
+        return (
+            f"{said} {counted(lack, 'file')} of these {'has' if lack == 1 else 'have'} no image "
+            f"{disk.folder_series}: they will fail, the others are run."
+        )
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._searches.close()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _look_anew(self) -> None:
+        # What was found before is of another folder.
+        self._disk.folder_series_found = None
+        self.look()
+
+    def _take(self, found: FolderSeries) -> None:
+        disk = self._disk
+        chosen = disk.folder_series
+        readable = found.files - found.unreadable
+        there = chosen in {LARGEST, *(one.number for one in found.series)}
+        if readable and not there:
+            disk.folder_series = LARGEST
+            self._model.message = Message(
+                f"Series {chosen} is in none of the {counted(readable, 'file')} looked at in "
+                f"{disk.folder_source.strip()}; the largest image of each is taken now.",
+                Level.WARNING,
+            )
+        disk.folder_series_found = found
+
+
+def _line(one: FoundSeries, found: FolderSeries) -> str:
+    """Return a number, with what it is in how many files."""
+    readable = found.files - found.unreadable
+    parts = []
+    if one.names:
+        parts.append(_short(one.names[0]) + (" and others" if len(one.names) > 1 else ""))
+    several = len(one.shapes) > 1
+    parts.append("different sizes" if several else " x ".join(map(str, one.shapes[0])))
+    files = counted(readable, "file")
+    of = files if one.files == readable else f"{one.files} of {files}"
+    return f"{one.number}: {', '.join(parts)} ({of})"
+
+
+def _short(name: str) -> str:
+    """Return a stranger's text as one short line."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

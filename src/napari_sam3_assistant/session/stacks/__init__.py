@@ -1,1 +1,0 @@
-"""The verbs of the task 3D/video."""

@@ -1,0 +1,519 @@
+"""Image layers as the session sees them: choices, planes on show, and the pixels."""
+
+from __future__ import annotations
+
+import weakref
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Layer
+
+from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, guess_axes
+from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, shown_contrast
+from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
+from napari_sam3_assistant.session.model import ImageChoice, Target
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    array_of,
+    lie_together,
+)
+from napari_sam3_assistant.viewer.roles import key_of, role_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+
+
+def image_layers(viewer: ViewerModel) -> list[Image]:
+    """Return the image layers that can be segmented, the lowest first."""
+    return [layer for layer in viewer.layers if isinstance(layer, Image) and role_of(layer) is None]
+
+
+def find_image(viewer: ViewerModel, key: str) -> Image:
+    """Return the image layer of a key.
+
+    Raises
+    ------
+    ImageError
+        If it is gone.
+    """
+    for layer in image_layers(viewer):
+        if key_of(layer) == key:
+            return layer
+    raise ImageError("The image is no longer open.", "Choose another image.")
+
+
+def axes_on_show(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT) -> ImageAxes:
+    """Return the axes of an image, its plane being the one that the viewer displays.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image layer.
+    channel_axis : int
+        Number of its channel axis; -1 to find it out.
+
+    Raises
+    ------
+    ImageError
+        If the viewer displays no plane of the image.
+    """
+    missing = viewer.dims.ndim - layer.ndim
+    rows, columns = sorted(axis - missing for axis in viewer.dims.order[-2:])
+    if rows < 0:
+        raise ImageError(
+            f"The viewer does not show rows and columns of “{layer.name}”.",
+            "Roll the axes back with the buttons below the canvas.",
+        )
+    return guess_axes(
+        shape_of(layer),
+        channel_axis=channel_axis,
+        rgb=layer.rgb,
+        axis_labels=layer.axis_labels,
+        plane_axes=(rows, columns),
+    )
+
+
+def shape_of(layer: Image) -> tuple[int, ...]:
+    """Return the shape of an image layer's array, of the largest level if it has several."""
+    return tuple(int(size) for size in array_of(layer).shape)
+
+
+def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
+    """Return the plane of an image that the viewer shows, by its point in the world.
+
+    Raises
+    ------
+    ImageError
+        If the sliders are where the image has no plane, and napari draws none.
+    """
+    position = World.of(viewer).slice_of(layer)
+    shape = shape_of(layer)
+
+    def index(axis: int) -> int:
+        at = round(float(position[axis]))
+        if not 0 <= at < shape[axis]:
+            raise ImageError(
+                f"The sliders are beyond the image, at {axis_name(layer, axis)} = {at}.",
+                f"Go to 0 to {shape[axis] - 1}.",
+            )
+        return at
+
+    channel = None if axes.channel is None or axes.rgb else index(axes.channel)
+    return PlaneRef(tuple(index(axis) for axis in axes.leading), channel)
+
+
+def channel_of_layer(
+    layer: Image, source: ImageSource, plane: PlaneRef, *, coloured: bool = False
+) -> ViewChannel:
+    """Return how a layer's plane is seen: as the user sees it.
+
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    source : ImageSource
+        Its image.
+    plane : PlaneRef
+        The plane.
+    coloured : bool
+        Whether its colormap counts: only where several images are added up.
+    """
+    if source.axes.rgb:
+        return ViewChannel(source, plane, Display())
+    limits = shown_contrast(
+        tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), source, plane.channel
+    )
+    colormap = _colours(layer) if coloured else None
+    return ViewChannel(source, plane, Display(limits, float(layer.gamma), colormap))
+
+
+def _colours(layer: Image) -> npt.NDArray[np.float64]:
+    return np.asarray(layer.colormap.map(np.linspace(0, 1, 256)), float)[:, :3]
+
+
+def choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
+    """Return an image as the user chooses it."""
+    key, name = key_of(layer), layer.name
+    try:
+        axes = axes_on_show(viewer, layer, channel_axis)
+        plane = plane_on_show(viewer, layer, axes)
+    except Sam3AssistantError as error:
+        return ImageChoice(key, name, str(error), why_not=str(error))
+    shape, note = shape_of(layer), _note(viewer, layer, axes, plane)
+    summary = ". ".join(filter(None, (_summary(layer, axes, plane), note)))
+    return ImageChoice(key, name, summary, (shape[axes.y], shape[axes.x]), note)
+
+
+def _named(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
+    """Return where a plane lies, axis by axis."""
+    return [
+        f"{axis_name(layer, axis)} = {index}"
+        for axis, index in zip(axes.leading, plane.leading, strict=True)
+    ]
+
+
+def _note(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
+    """Return which plane is segmented, where what napari draws is made of several."""
+    dims, missing = viewer.dims, viewer.dims.ndim - layer.ndim
+    where = ", ".join(_named(layer, axes, plane))
+    if dims.ndisplay > 2 and {axis + missing for axis in axes.leading} & set(dims.displayed):
+        return f"3-D display: the plane {where} is segmented; choose another one in 2-D."
+    margins = zip(dims.margin_left, dims.margin_right, strict=True)
+    thick = {axis for axis, sides in enumerate(margins) if any(sides)} - set(dims.displayed)
+    if str(layer.projection_mode) != "none" and {axis + missing for axis in axes.leading} & thick:
+        return f"Thick slice: of its planes the one at {where} is segmented."
+    return ""
+
+
+def _summary(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
+    shape = shape_of(layer)
+    parts = [f"{shape[axes.y]} x {shape[axes.x]}", *_named(layer, axes, plane)]
+    if axes.rgb:
+        parts.append("RGB")
+    elif plane.channel is not None:
+        parts.append(f"channel {plane.channel} ({axes.reason})")
+    return ", ".join(parts)
+
+
+def axis_name(layer: Layer, axis: int) -> str:
+    """Return the label of an image's axis, or its number where it has none."""
+    # napari's own names count from the end: "-3", or "axis -3" before 0.9.
+    label = str(layer.axis_labels[axis]).strip()
+    unnamed = label.removeprefix("axis").strip().lstrip("-").isdigit()
+    return f"axis {axis}" if unnamed or not label else label
+
+
+ALL_IMAGES = "all visible images"
+
+
+class ImagesOnShow:
+    """The images that a user can choose from.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself, not the proxy that napari hands to dock widgets.
+
+    Attributes
+    ----------
+    channel_axis : int
+        Number of the images' channel axis; -1 to find it out.
+    sources : Sources
+        The pixels of the images that have been looked at.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.channel_axis = FIND_OUT
+        self.sources = Sources()
+
+    def choices(self) -> tuple[ImageChoice, ...]:
+        """Return the images that can be chosen, the topmost first."""
+        images = image_layers(self.viewer)
+        listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
+        if sum(layer.visible for layer in images) > 1:
+            first, *others = [
+                choice(self.viewer, layer, self.channel_axis) for layer in self._visible()
+            ]
+            why_not = next((one.why_not for one in (first, *others) if one.why_not), "")
+            summary = ". ".join(filter(None, ("as one coloured picture", first.note)))
+            listed.append(
+                ImageChoice(
+                    ALL_IMAGES,
+                    "All visible images",
+                    why_not or summary,
+                    first.shape,
+                    first.note,
+                    why_not,
+                )
+            )
+        return tuple(listed)
+
+    def image(self, key: str) -> Image:
+        """Return the layer of an image key: of several images the lowest.
+
+        Raises
+        ------
+        ImageError
+            If it is gone.
+        """
+        if key == ALL_IMAGES:
+            return self._visible()[0]
+        return find_image(self.viewer, key)
+
+    def find(self, key: str) -> Image | None:
+        """Return the layer of an image key, or None if it is gone."""
+        try:
+            return self.image(key)
+        except ImageError:
+            return None
+
+    def image_of(self, target: Target) -> Image:
+        """Return the layer of the image that a result is of.
+
+        Raises
+        ------
+        ImageError
+            If it is gone, or has another shape now.
+        """
+        layer = find_image(self.viewer, target.image)
+        if shape_of(layer) != target.shape:
+            raise ImageError(
+                f"“{layer.name}” has another shape now; earlier results do not fit it.",
+                "Run again.",
+            )
+        return layer
+
+    def holds(self, target: Target) -> bool:
+        """Return whether a result still fits its image."""
+        try:
+            self.image_of(target)
+        except ImageError:
+            return False
+        return True
+
+    def axes(self, layer: Image) -> ImageAxes:
+        """Return the axes of an image, its plane being the one that the viewer displays.
+
+        Raises
+        ------
+        ImageError
+            If the viewer displays no plane of it.
+        """
+        return axes_on_show(self.viewer, layer, self.channel_axis)
+
+    def _visible(self) -> list[Image]:
+        images = [layer for layer in image_layers(self.viewer) if layer.visible]
+        if not images:
+            raise ImageError("No image is visible.", "Show one in the layer list.")
+        return images
+
+    def stage(self, key: str) -> Stage:
+        """Return the plane of an image that is on show.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone, or the viewer shows no plane of it.
+        """
+        layer = self.image(key)
+        axes = self.axes(layer)
+        shape = shape_of(layer)
+        return Stage(
+            layer,
+            axes,
+            plane_on_show(self.viewer, layer, axes),
+            (shape[axes.y], shape[axes.x]),
+            World.of(self.viewer),
+        )
+
+    def take_view(self, image: str) -> ImageView:
+        """Return what the model would see of the plane on show."""
+        stage = self.stage(image)
+        layers = self._visible() if image == ALL_IMAGES else [stage.layer]
+        self._check_aligned(layers)
+        channels = []
+        for layer in layers:
+            axes = self.axes(layer)
+            plane = plane_on_show(self.viewer, layer, axes)
+            source = self.sources.source(layer, axes, plane)
+            channels.append(channel_of_layer(layer, source, plane, coloured=len(layers) > 1))
+        return ImageView(tuple(channels))
+
+    def paths(self) -> dict[int, Path]:
+        """Return the files of the images that have been looked at, by the token of the source."""
+        files = {
+            key_of(layer): Path(layer.source.path)
+            for layer in image_layers(self.viewer)
+            if layer.source.path
+        }
+        return self.sources.files(files)
+
+    def file_of(self, image: str) -> Path | None:
+        """Return the file that an image was read from; None if there is none."""
+        layer = self.find(image)
+        return Path(layer.source.path) if layer is not None and layer.source.path else None
+
+    def _check_aligned(self, layers: list[Image]) -> None:
+        """Raise unless the layers lie on top of each other, pixel on pixel."""
+        first = layers[0]
+        for layer in layers[1:]:
+            if not lie_together(first, layer, World.of(self.viewer)):
+                raise ImageError(
+                    f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
+                    "Hide one of them, or choose a single image.",
+                )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """An image layer, its axes, and the plane of it that is on show.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image layer.
+    axes : ImageAxes
+        Its axes.
+    plane : PlaneRef
+        The plane on show.
+    shape : tuple of int
+        Height and width of the plane in pixels.
+    world : World
+        The viewer's world.
+    """
+
+    layer: Layer
+    axes: ImageAxes
+    plane: PlaneRef
+    shape: tuple[int, int]
+    world: World
+
+    @property
+    def target(self) -> Target:
+        """Where results of the plane belong."""
+        layer = self.layer
+        return Target(key_of(layer), layer.name, self.axes, self.plane, shape_of(layer))
+
+
+def whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
+    """Return a pixel of the plane on show in the data coordinates of the image layer."""
+    position = np.zeros(stage.layer.ndim)
+    for axis, index in zip(stage.axes.leading, stage.plane.leading, strict=True):
+        position[axis] = index
+    if stage.axes.channel is not None and stage.plane.channel is not None:
+        position[stage.axes.channel] = stage.plane.channel
+    position[stage.axes.y], position[stage.axes.x] = y, x
+    return position
+
+
+_MOST_BYTES = 32 << 20
+"""Of larger planes every second, third, ... row is looked at: at most so much, some 30 ms."""
+
+
+class Sources:
+    """Image layers as sources of planes: the same source as long as the pixels are the same.
+
+    Who writes into an array in place tells nobody but ``layer.refresh()``, and napari's event of
+    that is the one of each move of a slider, too. So a draw is only counted. When a plane of an
+    array in memory is asked for after one, a checksum says whether it is still the one that was
+    looked at. An array that is read piece by piece is not read for that: it is a new source after
+    a draw that nothing in the view explains.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ImageAxes], _Known] = {}
+        self._views: dict[str, tuple[object, ...]] = {}
+
+    def source(self, layer: Image, axes: ImageAxes, plane: PlaneRef) -> ImageSource:
+        """Return the source of a layer that is about to be asked for a plane.
+
+        Raises
+        ------
+        ImageError
+            If its pixels can't be segmented, or can't be read.
+        """
+        key = (key_of(layer), axes)
+        known = self._known.get(key)
+        if known is None or not known.is_as_it_was(plane):
+            known = self._known[key] = _Known(layer, axes)
+        known.look_at(plane)
+        return known.source
+
+    def files(self, paths: dict[str, Path]) -> dict[int, Path]:
+        """Return what is known of layers, by key, for the tokens of their sources."""
+        return {
+            known.source.token: paths[key]
+            for (key, _), known in self._known.items()
+            if key in paths
+        }
+
+    def forget(self, layer: Layer) -> None:
+        """Take note that a layer has other pixels now, or is gone."""
+        key = key_of(layer)
+        self._views.pop(key, None)
+        self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
+
+    def drawn(self, viewer: ViewerModel, layer: Image) -> None:
+        """Take note that napari has drawn a layer again."""
+        key, view = key_of(layer), _view_of(viewer, layer)
+        before, self._views[key] = self._views.get(key), view
+        for (one, _), known in list(self._known.items()):
+            if one == key:
+                known.draws += 1
+        if view == before:
+            kept = self._known.items()
+            self._known = {k: known for k, known in kept if k[0] != key or known.in_memory}
+
+    def hidden(self, layer: Image) -> None:
+        """Take note that a layer was hidden: it will be drawn when it is shown again."""
+        self._views.pop(key_of(layer), None)
+
+
+class _Known:
+    """A source, and the checksums of the planes of it that were looked at."""
+
+    def __init__(self, layer: Image, axes: ImageAxes) -> None:
+        data = list(layer.data) if layer.multiscale else layer.data
+        self.source = ImageSource(data, axes)
+        # Results may hold the source for long; whoever else kept something of it lets go.
+        weakref.finalize(self, self.source.retire).atexit = False
+        self._largest: Any = level_zero(data)
+        self.draws = 0
+        # For each plane its checksum, and at which draw that was right; the latest last.
+        self._looked: dict[PlaneRef, tuple[int, int]] = {}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether parts of the array are views of it: NumPy, also where it maps a file."""
+        return isinstance(self._largest, np.ndarray)
+
+    def is_as_it_was(self, plane: PlaneRef) -> bool:
+        """Return whether a plane, or where nobody has looked at it the latest one, is the same."""
+        if not self._looked:
+            return True
+        looked = plane if plane in self._looked else next(reversed(self._looked))
+        checksum, draw = self._looked[looked]
+        return draw == self.draws or self._checksum(looked) == checksum
+
+    def look_at(self, plane: PlaneRef) -> None:
+        """Take note of what a plane is like now."""
+        known = self._looked.pop(plane, None)
+        if self.in_memory:
+            now = known[0] if known is not None else self._checksum(plane)
+            self._looked[plane] = (now, self.draws)
+
+    def _checksum(self, plane: PlaneRef) -> int:
+        axes = self.source.axes
+        key: list[int | slice] = [slice(None)] * axes.ndim
+        for axis, index in zip(axes.leading, plane.leading, strict=True):
+            key[axis] = index
+        if axes.channel is not None and plane.channel is not None:
+            key[axes.channel] = plane.channel
+        pixels = np.asarray(
+            self._largest[tuple(key)]
+        )  # a view: the plane may be larger than memory
+        return zlib.crc32(np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES]).data)
+
+
+def _view_of(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
+    """Return all of a view for which napari draws a layer again, where it is another one."""
+    dims, world, own = viewer.dims, World.of(viewer), slice(-layer.ndim, None)
+    return (
+        dims.ndisplay,
+        world.shown_axes(layer, dims.ndisplay),
+        # The sliders of axes that it does not have, and the pixels in view, change nothing.
+        world.slice_of(layer, dims.ndisplay).tobytes(),
+        dims.margin_left[own],
+        dims.margin_right[own],
+        str(layer.projection_mode),
+        world.matrix(layer).tobytes(),
+        (layer.data_level, layer.corner_pixels.tobytes()) if layer.multiscale else None,
+    )

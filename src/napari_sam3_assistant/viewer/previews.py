@@ -1,0 +1,524 @@
+"""Results as layers: labels, boxes, regions and soft masks, and saved copies of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Shapes
+from napari.layers.base import ActionType
+
+from napari_sam3_assistant.core.regions import bounds_of
+from napari_sam3_assistant.core.results import edited, gives_soft_masks
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.messages import object_features
+from napari_sam3_assistant.session.scene import Pixels
+from napari_sam3_assistant.viewer.edits import edits_in
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    file_axes,
+    kept_axes,
+    layer_transform,
+    place,
+    to_layer_axes,
+    to_plane,
+    transform_of,
+)
+from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
+from napari_sam3_assistant.viewer.picking import with_earlier
+from napari_sam3_assistant.viewer.placing import (
+    add_below_prompts,
+    metadata_of,
+    move_to,
+    undisturbed,
+)
+from napari_sam3_assistant.viewer.roles import (
+    NAMES,
+    ROLE,
+    Role,
+    in_slot,
+    name_of,
+    role_of,
+    slot_of,
+    tag,
+    with_role,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.session.model import ActiveRoi, Preview, SoftImage, Target
+
+
+def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
+    """Write a preview into its layers, which are made where they are missing.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer that was segmented.
+    preview : Preview
+        The result.
+
+    Returns
+    -------
+    Layer
+        The preview labels.
+    """
+    with undisturbed(viewer) as chosen:
+        before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+        labels = _show_labels(viewer, image, preview)
+        if before is not None:
+            chosen.replace(before, labels)
+        hold_place(viewer, image, preview, labels)
+        show_boxes(viewer, image, preview)
+    return labels
+
+
+def remove_previews(viewer: ViewerModel, kept: Collection[tuple[str, str]] = ()) -> None:
+    """Remove the preview labels and soft masks, and what the preview boxes hold.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    kept : collection of (str, str)
+        Images and labels of the previews that stay.
+    """
+    for layer in list(with_role(viewer.layers, Role.PREVIEW_LABELS)):
+        if slot_of(layer) not in kept:
+            viewer.layers.remove(layer)
+    remove_soft(viewer, kept)
+    empty_boxes(viewer, kept)
+
+
+def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
+    segmentation, axes = preview.segmentation, preview.target.axes
+    layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    data = to_layer_axes(segmentation.labels, axes)
+    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
+    if layer is None or layer.data.shape != data.shape:
+        if layer is not None:
+            viewer.layers.remove(layer)
+        layer = Labels(
+            _copied(data),
+            name=name_of(Role.PREVIEW_LABELS, preview.label),
+            metadata=metadata_of(Role.PREVIEW_LABELS, preview),
+            colormap=default_colours(),
+            # Shown below: napari would colour it twice, here and where it is added.
+            visible=False,
+            **placed,
+        )
+        add_below_prompts(viewer, layer)
+    else:
+        _write(viewer, layer, data)
+        move_to(layer, placed)
+        layer.metadata.update(metadata_of(Role.PREVIEW_LABELS, preview))
+    layer.features = object_features(segmentation.objects, segmentation.engine.title)
+    if not layer.visible:
+        layer.visible = True
+    return layer
+
+
+def _copied(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Return a copy of labels; what is empty round them takes no memory until it is written."""
+    copy = np.zeros(data.shape, data.dtype)
+    box = bounds_of(data)
+    copy[box] = data[box]
+    return copy
+
+
+def _write(viewer: ViewerModel, layer: Labels, data: npt.NDArray[np.uint32]) -> None:
+    """Write the pixels that change, and nothing else, into a layer of the same shape."""
+    changed = layer.data != data
+    if not changed.any():
+        return
+    bounds = bounds_of(changed)
+    layer.data[bounds] = data[bounds]
+    redraw(layer, bounds)
+    edits_in(viewer).rewritten.emit(layer)
+
+
+def edit_of(
+    viewer: ViewerModel, image: Layer, layer: Layer, preview: Preview, box: Sequence[slice] | None
+) -> Preview | None:
+    """Return a preview as the user has changed it on its layer; None where nothing has changed.
+
+    The layer's features and the boxes follow.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer that was segmented.
+    layer : Layer
+        The preview labels.
+    preview : Preview
+        What they showed.
+    box : sequence of slice or None
+        Where they may have changed, one slice with a start and a stop for each axis; None for
+        anywhere.
+    """
+    found, axes = preview.segmentation, preview.target.axes
+    kept = kept_axes(axes)
+    rows, columns = kept.index(axes.y), kept.index(axes.x)
+    shown = _plane(layer.data, rows, columns)
+    if shown.shape != found.labels.shape:
+        return None
+    height, width = shown.shape
+    where = (slice(0, height), slice(0, width)) if box is None else (box[rows], box[columns])
+    changed = edited(found, shown, where)
+    if changed is None:
+        return None
+    after = replace(preview, segmentation=changed, edited=True)
+    same = {record.id for record in changed.objects if record in found.objects}
+    before = layer.features
+    layer.features = object_features(changed.objects, changed.engine.title)
+    layer.features = with_earlier(layer.features, before, same)
+    with undisturbed(viewer):
+        show_boxes(viewer, image, after)
+    return after
+
+
+def _plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
+    """Return a view of the one plane of a preview's labels, shape (h, w)."""
+    key = tuple(slice(None) if axis in (rows, columns) else 0 for axis in range(data.ndim))
+    return data[key] if rows < columns else data[key].T
+
+
+def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
+    """Return the preview labels as they are now, with what a file can say of their place.
+
+    Raises
+    ------
+    ImageError
+        If the preview layer is gone.
+    """
+    source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    if source is None:
+        raise ImageError("The preview layer is gone.", "Press Run Preview again.")
+    axes = preview.target.axes
+    kept = kept_axes(axes)
+    rows, columns = kept.index(axes.y), kept.index(axes.x)
+    units = (image.units[axes.y], image.units[axes.x])
+    placed = file_axes(source, (rows, columns), ("y", "x"), units)
+    return Pixels(to_plane(np.array(source.data), axes), placed)
+
+
+def keep(viewer: ViewerModel, preview: Preview) -> str:
+    """Copy the preview labels, as they are now, into a saved layer; returns its name.
+
+    Raises
+    ------
+    ImageError
+        If the preview layer is gone.
+    """
+    source = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+    if source is None:
+        raise ImageError("The preview layer is gone.", "Press Run Preview again.")
+    kept = Labels(
+        np.array(source.data),
+        name=name_of(Role.SAVED, preview.label),
+        metadata={**source.metadata, **tag(Role.SAVED, *preview.slot)},
+        features=source.features.copy(),
+        colormap=default_colours(),
+        **transform_of(source),
+    )
+    add_below_prompts(viewer, kept)
+    return str(kept.name)
+
+
+MOST_BOXES = 500
+"""Of more objects no boxes are shown: 2 000 take napari a second, and cover the image."""
+_BOX_EDGE = "#f2c744"
+_ON_SCREEN = 2.0  # pixels
+_NOTICED = 1.25
+
+
+def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
+    """Write the boxes of a preview's objects into their layer, which is made if it is missing."""
+    segmentation, axes = preview.segmentation, preview.target.axes
+    layer, kept = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot), kept_axes(axes)
+    many = len(segmentation.objects) > MOST_BOXES
+    if layer is not None and (many or layer.ndim != len(kept)):
+        put_away(viewer, layer)
+        layer = None
+    if many:
+        return
+    base = np.zeros(len(kept))
+    for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
+        base[kept.index(axis)] = index
+    ends = ends_of(preview.target)
+    outlines = [
+        outline_of(record.region, ends, base, (kept.index(axes.y), kept.index(axes.x)))
+        for record in segmentation.objects
+    ]
+    features = {
+        "object_id": [record.id for record in segmentation.objects],
+        "score": [
+            np.nan if record.score is None else record.score for record in segmentation.objects
+        ],
+    }
+    transform = layer_transform(image, axes, World.of(viewer))
+    if layer is None:
+        layer = free_shapes(viewer, Role.PREVIEW_BOXES, transform)
+        layer.name = name_of(Role.PREVIEW_BOXES, preview.label)
+        layer.metadata.update(tag(Role.PREVIEW_BOXES, *preview.slot))
+    else:
+        move_to(layer, transform)
+    layer.selected_data = set()
+    if outlines and len(layer.data) == len(outlines):
+        # They keep their colours; an update after a click takes half the time so, and a third
+        # where the viewer looks at all layers once and not before and after.
+        with layer.events.data.blocker():
+            layer.data = outlines
+        layer.events.data(
+            value=layer.data,
+            action=ActionType.CHANGED,
+            data_indices=tuple(range(len(outlines))),
+            vertex_indices=((),),
+        )
+    else:
+        layer.data = []
+        layer.add(
+            outlines,
+            shape_type="rectangle",
+            edge_color=_BOX_EDGE,
+            face_color="transparent",
+            edge_width=edge_width(viewer, layer),
+        )
+    layer.features = features
+    layer.metadata.update(metadata_of(Role.PREVIEW_BOXES, preview))
+
+
+def free_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> Shapes:
+    """Return a layer of shapes that was put away, on show again at a place, or a new one."""
+    ndim = len(transform["scale"])
+    for layer in with_role(viewer.layers, role):
+        if layer.ndim == ndim and not layer.nshapes:
+            move_to(layer, transform)
+            return layer
+    layer = Shapes(ndim=ndim, name=NAMES[role], metadata=tag(role, ""), **transform)
+    add_below_prompts(viewer, layer)
+    return layer
+
+
+def put_away(viewer: ViewerModel, layer: Shapes) -> None:
+    """Empty a layer of shapes, to be used again.
+
+    Once napari has drawn a Shapes layer and deleted it, OpenGL may read what is gone when it draws
+    the rest (napari/napari#8471); Mesa's software renderer ends the process then, and does so, too,
+    where the layer was hidden while another one went. It goes all the same where it would leave
+    the viewer with sliders that no image has.
+    """
+    layer.selected_data = set()
+    layer.data = []
+    layer.metadata.update(tag(Role(layer.metadata[ROLE]), ""))
+    if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
+        viewer.layers.remove(layer)
+
+
+def edge_width(viewer: ViewerModel, layer: Shapes) -> float:
+    """Return how wide, in a layer's data, an edge is that has a constant width on the screen."""
+    world = World.of(viewer)
+    shown = world.shown_axes(layer)
+    pixel = np.sqrt(abs(np.linalg.det(world.matrix(layer)[np.ix_(shown, shown)])))
+    zoom = getattr(viewer, "scene", viewer).camera.zoom  # moved in napari 0.9
+    return float(_ON_SCREEN / (zoom * pixel))
+
+
+def follow_zoom(viewer: ViewerModel) -> None:
+    """Give boxes and frames their width on the screen again, if the zoom has changed it."""
+    for layer in viewer.layers:
+        if role_of(layer) not in (Role.PREVIEW_BOXES, Role.ACTIVE_ROI) or not layer.nshapes:
+            continue
+        width = edge_width(viewer, layer)
+        if not 1 / _NOTICED < width / layer.edge_width[0] < _NOTICED:
+            layer.edge_width = [width] * layer.nshapes
+            layer.refresh(extent=False, thumbnail=False)
+
+
+def ends_of(target: Target) -> tuple[int, int] | None:
+    """Return height and width of a plane that outlines must stay in; None where they need not.
+
+    napari's sliders reach as far as all layers do. Those of rows and columns, when axes are
+    rolled, would begin between two pixels. A plane alone has no sliders.
+    """
+    axes = target.axes
+    alone = axes.ndim - axes.rgb == 2
+    return None if alone else (target.shape[axes.y], target.shape[axes.x])
+
+
+def outline_of(
+    region: Region,
+    ends: tuple[int, int] | None,
+    base: npt.NDArray[np.float64],
+    plane: tuple[int, int],
+) -> npt.NDArray[np.float64]:
+    """Return the corners of a region, shape (4, D).
+
+    Parameters
+    ----------
+    region : Region
+        The region.
+    ends : tuple of int or None
+        Height and width of the plane, if they stay within the centres of its outermost pixels.
+    base : ndarray, shape (D,), dtype float
+        The position on the other axes.
+    plane : tuple of int
+        Which axes are rows and columns.
+    """
+    corners = np.repeat(base[None], 4, axis=0)
+    top, left, bottom, right = np.asarray(region.box) - 0.5
+    if ends is not None:
+        top, bottom = max(top, 0.0), min(bottom, ends[0] - 1.0)
+        left, right = max(left, 0.0), min(right, ends[1] - 1.0)
+    corners[:, plane[0]] = (top, top, bottom, bottom)
+    corners[:, plane[1]] = (left, right, right, left)
+    return corners
+
+
+def empty_boxes(viewer: ViewerModel, kept: Collection[tuple[str, str]]) -> None:
+    """Put away the boxes of all previews but some.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    kept : collection of (str, str)
+        Images and labels of the previews that stay.
+    """
+    for layer in list(with_role(viewer.layers, Role.PREVIEW_BOXES)):
+        if slot_of(layer) not in kept:
+            put_away(viewer, layer)
+
+
+_ROI_EDGE, _ROI_FACE = "#d6a657", "#d6a65722"
+
+
+def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
+    """Frame a region in a layer ``SAM3 active ROI`` that is empty, or made if there is none.
+
+    One layer a region: each lies on its image, wherever that is.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer.
+    roi : ActiveRoi
+        The region.
+    """
+    axes, region = roi.target.axes, roi.region
+    kept = kept_axes(axes)
+    base = np.zeros(len(kept))
+    for axis, index in zip(axes.leading, roi.target.plane.leading, strict=True):
+        base[kept.index(axis)] = index
+    outline = outline_of(
+        region, ends_of(roi.target), base, (kept.index(axes.y), kept.index(axes.x))
+    )
+    placed = layer_transform(image, axes, World.of(viewer))
+    layer = free_shapes(viewer, Role.ACTIVE_ROI, placed)
+    layer.metadata.update(tag(Role.ACTIVE_ROI, roi.target.image))
+    width = edge_width(viewer, layer)
+    layer.add(
+        outline,
+        shape_type="rectangle",
+        edge_color=_ROI_EDGE,
+        face_color=_ROI_FACE,
+        edge_width=width,
+    )
+    layer.features = {"source": [roi.target.name]}
+
+
+def hide_rois(viewer: ViewerModel) -> None:
+    """Take the frames away."""
+    for layer in list(with_role(viewer.layers, Role.ACTIVE_ROI)):
+        put_away(viewer, layer)
+
+
+def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Layer) -> None:
+    """Have a layer for the soft masks of a preview, if the engine gave some.
+
+    It stands below the preview labels, at their place, and holds nothing until :func:`show_soft`.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer that was segmented.
+    preview : Preview
+        The result.
+    labels : Layer
+        Its preview labels.
+    """
+    layer = in_slot(viewer.layers, Role.PREVIEW_MASKS, preview.slot)
+    segmentation, axes = preview.segmentation, preview.target.axes
+    # One number that is repeated: it takes no memory.
+    nothing = np.broadcast_to(np.float32(0), segmentation.region.shape)
+    data = to_layer_axes(nothing, axes)
+    given = gives_soft_masks(segmentation.objects)
+    if layer is not None and (not given or layer.data.shape != data.shape):
+        viewer.layers.remove(layer)
+        layer = None
+    if not given:
+        return
+    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
+    if layer is None:
+        layer = Image(
+            data,
+            name=name_of(Role.PREVIEW_MASKS, preview.label),
+            metadata=metadata_of(Role.PREVIEW_MASKS, preview),
+            contrast_limits=(0, 1),
+            colormap="magma",
+            blending="additive",
+            visible=False,
+            **placed,
+        )
+        viewer.layers.insert(viewer.layers.index(labels), layer)
+        return
+    move_to(layer, placed)
+    layer.metadata.update(metadata_of(Role.PREVIEW_MASKS, preview))
+
+
+def show_soft(viewer: ViewerModel, soft: SoftImage) -> None:
+    """Fill the layer of a preview's soft masks and show it; nothing, if the user deleted it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    soft : SoftImage
+        The picture.
+    """
+    layer = in_slot(viewer.layers, Role.PREVIEW_MASKS, soft.preview.slot)
+    if layer is None:
+        return
+    layer.data = to_layer_axes(soft.pixels, soft.preview.target.axes)
+    layer.visible = True
+
+
+def hide_soft(layers: Iterable[Layer]) -> None:
+    """Hide all soft masks, and let go of their pixels."""
+    for layer in with_role(layers, Role.PREVIEW_MASKS):
+        layer.visible = False
+        if layer.data.strides != (0,) * layer.ndim:
+            layer.data = np.broadcast_to(np.float32(0), layer.data.shape)
+
+
+def remove_soft(viewer: ViewerModel, kept: Collection[tuple[str, str]]) -> None:
+    """Remove soft masks, but those of some images and labels."""
+    for layer in list(with_role(viewer.layers, Role.PREVIEW_MASKS)):
+        if slot_of(layer) not in kept:
+            viewer.layers.remove(layer)

@@ -1,0 +1,582 @@
+"""Prompt layers: how they are made, what of them counts, and what they hold, for undo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Layer, Points, Shapes
+from scipy import ndimage
+
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptKind,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region, bounds_of
+from napari_sam3_assistant.session.model import PromptCounts
+from napari_sam3_assistant.viewer.geometry import (
+    DataMap,
+    array_of,
+    layer_transform,
+    place,
+    to_layer_axes,
+)
+from napari_sam3_assistant.viewer.images import Stage, shape_of, whole_position
+from napari_sam3_assistant.viewer.points import (
+    COLOURS,
+    OBJECT_ID,
+    POLARITY,
+    ids_of,
+    is_positive,
+    polarity_of,
+    set_features,
+)
+from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_of, tag, topmost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+
+
+ROLE_OF_KIND = {
+    PromptKind.POINTS: Role.POINTS,
+    PromptKind.BOXES: Role.BOXES,
+    PromptKind.EXEMPLARS: Role.BOXES,
+    PromptKind.MASK: Role.MASK,
+}
+LAYER_TYPES: dict[Role, type[Layer]] = {
+    Role.POINTS: Points,
+    Role.BOXES: Shapes,
+    Role.MASK: Labels,
+}
+_MODES = {Role.POINTS: "add", Role.BOXES: "add_rectangle", Role.MASK: "paint"}
+BOX_EDGE, BOX_FACE = "#2f9e44", "#2f9e4433"
+_POINT_SIZE = 12
+_HALF = 0.5 + 1e-3
+_LARGE = 1 << 27
+"""From this many pixels on, painted layers are not looked through at each brush stroke."""
+
+
+def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
+    """Return the image's prompt layer of a role, made if it is not there, visible and armed.
+
+    A layer of the usual name and type that has no role yet is taken over.
+    """
+    image = key_of(stage.layer)
+    layer = topmost(viewer.layers, role, image)
+    if layer is not None and role is Role.MASK and not _on_plane(layer, stage):
+        layer = None
+    if layer is None:
+        layer = _make(stage, role)
+        viewer.add_layer(layer)
+    get_ready(layer, role)
+    return layer
+
+
+def get_ready(layer: Layer, role: Role) -> None:
+    """Let the next click on a layer be a prompt."""
+    layer.visible = True
+    layer.mode = _MODES[role]
+
+
+def adopt(layer: Layer, image: str) -> None:
+    """Give a layer that has the name and type of a prompt layer its role."""
+    for role, kind in LAYER_TYPES.items():
+        if layer.name == NAMES[role] and isinstance(layer, kind):
+            layer.metadata.update(tag(role, image))
+
+
+def _make(stage: Stage, role: Role) -> Layer:
+    transform = layer_transform(stage.layer, stage.axes, stage.world)
+    common = {"name": NAMES[role], "metadata": tag(role, key_of(stage.layer))}
+    ndim = len(transform["scale"])
+    if role is Role.POINTS:
+        return Points(
+            np.empty((0, ndim)),
+            ndim=ndim,
+            size=_POINT_SIZE,
+            symbol="disc",
+            features={POLARITY: np.empty(0, object)},
+            feature_defaults={POLARITY: "positive"},
+            face_color=POLARITY,
+            face_color_cycle=COLOURS,
+            **common,
+            **transform,
+        )
+    if role is Role.BOXES:
+        return Shapes(
+            ndim=ndim,
+            edge_color=BOX_EDGE,
+            face_color=BOX_FACE,
+            edge_width=2,
+            **common,
+            **transform,
+        )
+    empty = to_layer_axes(np.zeros(stage.shape, np.uint8), stage.axes)
+    region = Region.whole(stage.shape)
+    whole = place(stage.layer, stage.axes, stage.world, stage.plane, region)
+    return Labels(empty, **common, **whole)
+
+
+def _on_plane(layer: Layer, stage: Stage) -> bool:
+    """Return whether a painted layer lies on the plane on show."""
+    way = DataMap.between(stage.layer, layer, stage.world)
+    middle = way(whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
+    return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
+
+
+def collect(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptSet:
+    """Return a layer's prompts of one kind on the plane on show, in its pixels."""
+    if layer is None:
+        return PromptSet()
+    if kind is PromptKind.POINTS:
+        return PromptSet(points=_points(layer, stage)[0])
+    if kind is PromptKind.MASK:
+        plane = _painted(layer, stage)
+        return PromptSet(masks=(MaskPrompt.from_plane(plane),) if plane.any() else ())
+    regions = _boxes(layer, stage)[0]
+    if kind is PromptKind.EXEMPLARS:
+        return PromptSet(exemplars=tuple(map(ExemplarPrompt, regions)))
+    return PromptSet(boxes=tuple(map(BoxPrompt, regions)))
+
+
+def count(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptCounts:
+    """Return how many prompts of one kind a layer has on the plane on show, and elsewhere."""
+    if layer is None:
+        return PromptCounts()
+    if kind is PromptKind.POINTS:
+        points, elsewhere = _points(layer, stage)
+        positive = sum(point.positive for point in points)
+        outside = len(layer.data) - elsewhere - len(points)
+        return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere, outside=outside)
+    if kind is PromptKind.MASK:
+        way = DataMap.between(stage.layer, layer, stage.world)
+        painted = is_painted(layer, stage, way, way(whole_position(stage, 0, 0))[0])
+        elsewhere = int(not painted and is_at_hand(layer) and layer.data.any())
+        return PromptCounts(painted=painted, elsewhere=elsewhere)
+    regions, elsewhere = _boxes(layer, stage)
+    outside = layer.nshapes - elsewhere - len(regions)
+    return PromptCounts(boxes=len(regions), elsewhere=elsewhere, outside=outside)
+
+
+def is_near(
+    coordinates: npt.NDArray[np.float64], wanted: npt.NDArray[np.number[Any]]
+) -> npt.NDArray[np.bool_]:
+    """Return which positions, shape (N, d), are on slices, shape (d,): all their coordinates.
+
+    A position in the middle between two slices is on both: which one napari has on show while
+    it is clicked is a matter of rounding.
+    """
+    near: npt.NDArray[np.bool_] = (np.abs(coordinates - wanted) <= _HALF).all(axis=1)
+    return near
+
+
+def on_channel(layer: Layer, data: npt.NDArray[np.float64], stage: Stage) -> npt.NDArray[np.bool_]:
+    """Return which positions in a layer's data, shape (N, d), napari shows on this channel.
+
+    Our own layers reach over all channels; others may have the image's channel axis.
+    """
+    axes = stage.axes
+    own = -1 if axes.channel is None or axes.rgb else axes.channel + layer.ndim - stage.layer.ndim
+    if own < 0:
+        return np.ones(len(data), bool)
+    return is_near(data[:, [own]], stage.world.slice_of(layer)[[own]])
+
+
+def _on_show(
+    layer: Layer,
+    data: npt.NDArray[np.float64],
+    coordinates: npt.NDArray[np.float64],
+    stage: Stage,
+) -> npt.NDArray[np.bool_]:
+    """Return which positions lie on the plane on show, given in the layer and in the image."""
+    leading = coordinates[:, list(stage.axes.leading)]
+    return is_near(leading, np.array(stage.plane.leading, int)) & on_channel(layer, data, stage)
+
+
+def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
+    """Return the points on the plane, and how many lie elsewhere."""
+    if len(layer.data) == 0:
+        return (), 0
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
+    on_show = _on_show(layer, layer.data, coordinates, stage)
+    plane = Region.whole(stage.shape)
+    points = tuple(
+        PointPrompt(float(row[stage.axes.y]), float(row[stage.axes.x]), is_positive(word))
+        for row, word, here in zip(coordinates, polarity_of(layer), on_show, strict=True)
+        if here and plane.holds(row[stage.axes.y], row[stage.axes.x])
+    )
+    return points, len(coordinates) - int(on_show.sum())
+
+
+def _boxes(layer: Shapes, stage: Stage) -> tuple[list[Region], int]:
+    """Return the shapes' bounding boxes on the plane, and how many shapes lie elsewhere."""
+    way = DataMap.between(layer, stage.layer, stage.world)
+    regions, elsewhere = [], 0
+    for outline in layer.data:
+        corners = way(outline)
+        if not _on_show(layer, outline, corners, stage).all():
+            elsewhere += 1
+            continue
+        inside = region_of(corners, stage)
+        if not inside.is_empty:
+            regions.append(inside)
+    return regions, elsewhere
+
+
+def region_of(corners: npt.NDArray[np.float64], stage: Stage) -> Region:
+    """Return the pixels of the plane that an outline, shape (N, D), encloses; may be empty."""
+    rows, columns = corners[:, stage.axes.y], corners[:, stage.axes.x]
+    # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
+    box = (rows.min(), columns.min(), rows.max(), columns.max())
+    lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
+    highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
+    region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
+    return region.intersect(Region.whole(stage.shape))
+
+
+def _painted(layer: Labels, stage: Stage) -> npt.NDArray[np.bool_]:
+    """Return the painted pixels of the plane on show, shape (H, W)."""
+    way = DataMap.between(stage.layer, layer, stage.world)
+    plane = painted_plane(layer, stage, way, way(whole_position(stage, 0, 0))[0])
+    return np.zeros(stage.shape, bool) if plane is None else plane != 0
+
+
+def is_at_hand(layer: Labels) -> bool:
+    """Return whether a painted layer can be looked through at each brush stroke."""
+    data = layer.data
+    return not layer.multiscale and isinstance(data, np.ndarray) and data.size <= _LARGE
+
+
+def is_painted(layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]) -> bool:
+    """Return whether a layer has values on a plane of an image, as :func:`painted_plane` takes it.
+
+    Where it would take long to find out it is taken to have some; a run finds out.
+    """
+    if not is_at_hand(layer):
+        return _index_of(layer, stage, way, first) is not None
+    plane = painted_plane(layer, stage, way, first)
+    return plane is not None and bool(plane.any())
+
+
+def _index_of(
+    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+) -> tuple[int | slice, ...] | None:
+    """Return the index of a plane of an image in a layer's array; None if it does not reach it."""
+    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    index: list[int | slice] = [slice(None)] * layer.ndim
+    for axis, size in enumerate(array_of(layer).shape):
+        if np.allclose(steps[axis], 0):
+            at = round(float(first[axis]))
+            if not 0 <= at < size:
+                return None
+            index[axis] = at
+    return tuple(index) if sum(isinstance(one, slice) for one in index) == 2 else None
+
+
+def painted_plane(
+    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+) -> npt.NDArray[np.generic] | None:
+    """Return a layer's values on a plane of an image, shape (H, W); None where it has none.
+
+    Parameters
+    ----------
+    layer : Labels
+        The painted layer.
+    stage : Stage
+        The image, and the shape of its planes.
+    way : DataMap
+        From the image to the layer.
+    first : ndarray, shape (d,), dtype float
+        Where the plane's first pixel lies in the layer.
+    """
+    index = _index_of(layer, stage, way, first)
+    if index is None:
+        return None
+    sliced: npt.NDArray[np.generic] = np.asarray(array_of(layer)[index])
+    free = [axis for axis, one in enumerate(index) if isinstance(one, slice)]
+    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
+    if sliced.shape == stage.shape and unmoved:
+        return sliced
+    moved: npt.NDArray[np.generic] = ndimage.affine_transform(
+        # The nearest pixel: a mask has no values in between.
+        sliced,
+        steps[free],
+        offset=first[free],
+        output_shape=stage.shape,
+        order=0,
+    )
+    return moved
+
+
+def collect_stack(
+    layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: int
+) -> tuple[dict[int, PromptSet], int]:
+    """Return the prompts of one kind by frame, in pixels, and how many lie elsewhere.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The prompt layers; of painted ones there may be several.
+    stage : Stage
+        The image and the plane on show: the other leading axes count where they are.
+    kind : PromptKind
+        The kind.
+    axis : int
+        Number of the array's axis that the frames lie along.
+    """
+    found: dict[int, PromptSet] = {}
+    elsewhere = 0
+    for layer in layers:
+        if kind is PromptKind.POINTS:
+            one, outside = _stack_points(layer, stage, axis)
+        elif kind is PromptKind.MASK:
+            one, outside = _masks(layer, stage, axis), 0
+        else:
+            one, outside = _stack_boxes(layer, stage, kind, axis)
+        elsewhere += outside
+        for frame, prompts in one.items():
+            before = found.get(frame, PromptSet())
+            found[frame] = replace(prompts, masks=before.masks + prompts.masks)
+    return dict(sorted(found.items())), elsewhere
+
+
+def count_stack(layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: int) -> PromptCounts:
+    """Return how many prompts of one kind lie on the stack, and elsewhere."""
+    if kind is PromptKind.MASK:
+        return PromptCounts(painted=any(_is_painted(layer, stage, axis) for layer in layers))
+    found, elsewhere = collect_stack(layers, stage, kind, axis)
+    points = [point for prompts in found.values() for point in prompts.points]
+    positive = sum(point.positive for point in points)
+    return PromptCounts(
+        positive,
+        len(points) - positive,
+        sum(len(prompts.boxes) + len(prompts.exemplars) for prompts in found.values()),
+        elsewhere=elsewhere,
+        most_points=max((one.most_points for one in found.values()), default=0),
+    )
+
+
+def _frames_of(
+    layer: Layer,
+    data: npt.NDArray[np.float64],
+    coordinates: npt.NDArray[np.float64],
+    stage: Stage,
+    axis: int,
+) -> npt.NDArray[np.int64]:
+    """Return the frame of each position, shape (N,), given in the layer and in the image.
+
+    -1 for those on other stacks.
+    """
+    leading = coordinates[:, list(stage.axes.leading)]
+    on_show = np.array(stage.plane.leading, int)
+    own = stage.axes.leading.index(axis)
+    others = [place for place in range(len(on_show)) if place != own]
+    here = is_near(leading[:, others], on_show[others]) & on_channel(layer, data, stage)
+    frames = np.round(leading[:, own]).astype(np.int64)
+    frames[is_near(leading[:, [own]], on_show[[own]])] = on_show[own]
+    inside = (frames >= 0) & (frames < shape_of(stage.layer)[axis])
+    numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
+    return numbers
+
+
+def pixels_of(
+    layer: Points, chosen: Sequence[int], stage: Stage, axis: int
+) -> list[tuple[int, int, int] | None]:
+    """Return frame, row and column of points; None for those that lie elsewhere.
+
+    Parameters
+    ----------
+    layer : Points
+        The layer.
+    chosen : sequence of int
+        Which of its points.
+    stage : Stage
+        The image and the plane on show.
+    axis : int
+        Number of the array's axis that the frames lie along.
+    """
+    data, plane = layer.data[list(chosen)], Region.whole(stage.shape)
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(data)
+    frames = _frames_of(layer, data, coordinates, stage, axis)
+    places = coordinates[:, [stage.axes.y, stage.axes.x]].tolist()
+    return [
+        (frame, math.floor(y + 0.5), math.floor(x + 0.5))
+        if frame >= 0 and plane.holds(y, x)
+        else None
+        for frame, (y, x) in zip(frames.tolist(), places, strict=True)
+    ]
+
+
+def _stack_points(layer: Points, stage: Stage, axis: int) -> tuple[dict[int, PromptSet], int]:
+    if len(layer.data) == 0:
+        return {}, 0
+    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
+    frames = _frames_of(layer, layer.data, coordinates, stage, axis)
+    plane = Region.whole(stage.shape)
+    found: dict[int, PromptSet] = {}
+    rows = zip(coordinates, polarity_of(layer), ids_of(layer), frames.tolist(), strict=True)
+    for row, word, object_id, frame in rows:
+        y, x = float(row[stage.axes.y]), float(row[stage.axes.x])
+        if frame >= 0 and plane.holds(y, x):
+            point = PointPrompt(y, x, is_positive(word), object_id)
+            before = found.get(frame, PromptSet())
+            found[frame] = replace(before, points=(*before.points, point))
+    return found, int((frames < 0).sum())
+
+
+def _stack_boxes(
+    layer: Shapes, stage: Stage, kind: PromptKind, axis: int
+) -> tuple[dict[int, PromptSet], int]:
+    way = DataMap.between(layer, stage.layer, stage.world)
+    found: dict[int, PromptSet] = {}
+    elsewhere = 0
+    for outline in layer.data:
+        corners = way(outline)
+        frames = set(_frames_of(layer, outline, corners, stage, axis).tolist())
+        frame = frames.pop()
+        if frames or frame < 0:
+            elsewhere += 1
+            continue
+        region = region_of(corners, stage)
+        if region.is_empty:
+            continue
+        before = found.get(frame, PromptSet())
+        if kind is PromptKind.EXEMPLARS:
+            found[frame] = replace(before, exemplars=(*before.exemplars, ExemplarPrompt(region)))
+        else:
+            found[frame] = replace(before, boxes=(*before.boxes, BoxPrompt(region)))
+    return found, elsewhere
+
+
+def _masks(layer: Labels, stage: Stage, axis: int) -> dict[int, PromptSet]:
+    found = {}
+    for frame, plane in _planes(layer, stage, axis):
+        values = np.unique(plane)
+        masks = tuple(
+            MaskPrompt.from_plane(plane == value, int(value)) for value in values[values > 0]
+        )
+        if masks:
+            found[frame] = PromptSet(masks=masks)
+    return found
+
+
+def _is_painted(layer: Labels, stage: Stage, axis: int) -> bool:
+    way = DataMap.between(stage.layer, layer, stage.world)
+    firsts = (first for _, first in _firsts(layer, stage, way, axis))
+    return any(is_painted(layer, stage, way, first) for first in firsts)
+
+
+def _planes(
+    layer: Labels, stage: Stage, axis: int
+) -> Iterator[tuple[int, npt.NDArray[np.generic]]]:
+    """Yield the frames that a painted layer reaches, with its values there, shape (H, W)."""
+    way = DataMap.between(stage.layer, layer, stage.world)
+    for frame, first in _firsts(layer, stage, way, axis):
+        plane = painted_plane(layer, stage, way, first)
+        if plane is not None:
+            yield frame, plane
+
+
+def _firsts(
+    layer: Labels, stage: Stage, way: DataMap, axis: int
+) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Yield the frames that a layer reaches, and where in it their first pixels lie."""
+    own = stage.axes.leading.index(axis)
+    on_show = stage.plane.leading[own]
+    length = shape_of(stage.layer)[axis]
+    # A layer that does not have the axis lies on the slice on show.
+    everywhere = np.allclose(way.matrix[:, axis], 0)
+    frames = np.array([on_show]) if everywhere else np.arange(length)
+    origin = way(whole_position(stage, 0, 0))[0]
+    firsts = origin + np.outer(frames - on_show, way.matrix[:, axis])
+    # Of a thousand frames a layer mostly has one: only this is looked at.
+    flat = np.isclose(way.matrix[:, [stage.axes.y, stage.axes.x]], 0).all(axis=1)
+    indices = np.round(firsts[:, flat])
+    inside = ((indices >= 0) & (indices < np.array(array_of(layer).shape)[flat])).all(axis=1)
+    yield from zip(frames[inside].tolist(), firsts[inside], strict=True)
+
+
+if TYPE_CHECKING:
+    State = tuple[Any, ...]
+
+
+def states(layers: Iterable[Layer]) -> dict[str, State]:
+    """Return what each prompt layer holds, by layer; equal states compare equal."""
+    readers = {Role.POINTS: _points_state, Role.BOXES: _boxes_state, Role.MASK: _mask}
+    return {
+        key_of(layer): readers[role](layer)
+        for layer in layers
+        if (role := role_of(layer)) in readers
+    }
+
+
+def put_back(layers: Iterable[Layer], kept: dict[str, State]) -> None:
+    """Put prompt layers back as they were; those that had no state are emptied."""
+    writers = {Role.POINTS: _put_points, Role.BOXES: _put_boxes, Role.MASK: _put_mask}
+    for layer in layers:
+        role = role_of(layer)
+        if role in writers:
+            writers[role](layer, kept.get(key_of(layer), ()))
+
+
+def _points_state(layer: Points) -> State:
+    words = map(str, polarity_of(layer))
+    rows = zip(layer.data.tolist(), words, ids_of(layer), strict=True)
+    return tuple((tuple(row), word, object_id) for row, word, object_id in rows)
+
+
+def _put_points(layer: Points, state: State) -> None:
+    layer.selected_data = set()
+    layer.data = np.array([row for row, _, _ in state], float).reshape(-1, layer.ndim)
+    if state:
+        features = layer.features.copy()
+        features[POLARITY] = [word for _, word, _ in state]
+        if OBJECT_ID in features:
+            features[OBJECT_ID] = [object_id or 1 for _, _, object_id in state]
+        set_features(layer, features)
+
+
+def _boxes_state(layer: Shapes) -> State:
+    rows = (tuple(map(tuple, outline.tolist())) for outline in layer.data)
+    return tuple(zip(map(str, layer.shape_type), rows, strict=True))
+
+
+def _put_boxes(layer: Shapes, state: State) -> None:
+    layer.selected_data = set()
+    layer.data = []
+    if state:
+        layer.add(
+            [np.array(rows) for _, rows in state],
+            shape_type=[kind for kind, _ in state],
+            edge_color=BOX_EDGE,
+            face_color=BOX_FACE,
+        )
+
+
+def _mask(layer: Labels) -> State:
+    data = np.asarray(layer.data)
+    bounds = bounds_of(data)
+    crop = data[bounds]
+    return (bounds, str(crop.dtype), crop.tobytes()) if crop.size else ()
+
+
+def _put_mask(layer: Labels, state: State) -> None:
+    layer.data[...] = 0
+    if state:
+        bounds, dtype, pixels = state
+        painted = np.frombuffer(pixels, dtype).reshape([one.stop - one.start for one in bounds])
+        crop = layer.data[bounds]
+        # The user may have given the layer other pixels, of another type and shape.
+        if crop.shape == painted.shape:
+            crop[...] = painted
+    layer.refresh()

@@ -1,1 +1,0 @@
-"""Stacks in the viewer: prompts on many slices, propagated labels, tracks."""

@@ -1,1 +1,0 @@
-"""Advanced mode: every step of the workflow, in one column or two."""

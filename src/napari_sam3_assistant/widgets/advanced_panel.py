@@ -1,0 +1,187 @@
+"""Advanced mode: every step of the workflow, in one column or two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.widgets.fields.image import (
+    ChannelAxisField,
+    EncodeAheadField,
+    ImageField,
+    LargeImageField,
+    LargeImageHint,
+    ThresholdField,
+)
+from napari_sam3_assistant.widgets.fields.model import (
+    DeviceField,
+    EngineBadge,
+    EngineField,
+    ModelActions,
+    ModelFolderField,
+)
+from napari_sam3_assistant.widgets.fields.prompt import (
+    CreatePromptLayer,
+    PolarityField,
+    PromptLayersField,
+    PromptTypeField,
+    TaskField,
+    TextField,
+)
+from napari_sam3_assistant.widgets.fields.results import MeasureField, ResultsTable, SoftMasksField
+from napari_sam3_assistant.widgets.fields.run import LogField, RunControls, StatusField
+from napari_sam3_assistant.widgets.fields.save import (
+    MergeRegions,
+    OpenMaskOperations,
+    SaveCleanField,
+)
+from napari_sam3_assistant.widgets.fields.scan import (
+    BatchFolderField,
+    BatchImagesField,
+    BatchTextField,
+    ScanField,
+)
+from napari_sam3_assistant.widgets.fields.stack import (
+    ObjectField,
+    PropagationControls,
+    StackOptions,
+    TracksField,
+)
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
+
+    from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.viewer.binding import Binding
+
+
+_WIDE = 640
+"""From this width on, in pixels, the steps stand in two columns."""
+
+
+class AdvancedPanel(QScrollArea):
+    """Steps 1 to 6 and the log, each behind a heading that folds it.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    store : SettingsStore
+        Remembers which steps are open.
+    """
+
+    def __init__(self, binding: Binding, store: SettingsStore) -> None:
+        super().__init__()
+        self.setObjectName("advanced_panel")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._store = store
+        content = QWidget()
+        self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
+        self._columns.addLayout(self._column(_first_steps(binding)), 1)
+        self._columns.addLayout(self._column(_last_steps(binding)), 1)
+        self.setWidget(content)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Stand in two columns where there is room for them."""
+        directions = QBoxLayout.Direction
+        wide = event is not None and event.size().width() >= _WIDE
+        self._columns.setDirection(directions.LeftToRight if wide else directions.TopToBottom)
+        super().resizeEvent(event)
+
+    def _column(self, steps: dict[str, QWidget]) -> QVBoxLayout:
+        column = QVBoxLayout()
+        for title, content in steps.items():
+            column.addWidget(self._fold(title, content))
+        column.addStretch(1)
+        return column
+
+    def _fold(self, title: str, content: QWidget) -> Fold:
+        name = f"open_{title.split('.')[0].replace(' ', '_').lower()}"
+        kept = self._store.get(name)
+        fold = Fold(title, content, is_open=kept != "False")
+        fold.turned.connect(lambda is_open: self._store.set(name, str(is_open)))
+        return fold
+
+
+def _first_steps(binding: Binding) -> dict[str, QWidget]:
+    session, model = binding.session, binding.model
+    run = guarded(model, session.run)
+    return {
+        "Step 1. Model": _step(
+            EngineBadge(session),
+            _form({"Engine": EngineField(session), "Device": DeviceField(session)}),
+            ModelFolderField(session),
+            ModelActions(session),
+        ),
+        "Step 2. Task Setup": _step(
+            _form({"Task": TaskField(model), "Target image": ImageField(binding)}),
+            _form(
+                {
+                    "Channel axis": ChannelAxisField(model),
+                    "Detection threshold": ThresholdField(model),
+                }
+            ),
+            StackOptions(model, all_rows=True),
+            BatchImagesField(model),
+            LargeImageHint(model),
+            LargeImageField(model),
+            EncodeAheadField(session),
+        ),
+        "Step 3. Prompt Tools": _step(
+            _form({"Prompt type": PromptTypeField(model)}),
+            CreatePromptLayer(binding),
+            PolarityField(binding),
+            ObjectField(binding),
+            _form({"Text prompt": TextField(model, run)}),
+            _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
+            Fold("Prompt Layers", PromptLayersField(model)),
+        ),
+    }
+
+
+def _last_steps(binding: Binding) -> dict[str, QWidget]:
+    session = binding.session
+    return {
+        "Step 4. Run and Save": _step(
+            RunControls(binding),
+            PropagationControls(session),
+            TracksField(session),
+            MergeRegions(session),
+            StatusField(binding.model),
+            SaveCleanField(session),
+            Fold("Scan Whole Image", ScanField(session)),
+            Fold("Batch Folder", BatchFolderField(session)),
+        ),
+        "Step 5. Results": _step(
+            ResultsTable(binding), MeasureField(session), SoftMasksField(session)
+        ),
+        "Step 6. Mask Operations": _step(OpenMaskOperations(binding)),
+        "Log. Activity": _step(LogField(binding.model)),
+    }
+
+
+def _step(*fields: QWidget) -> QWidget:
+    content = QFrame()
+    content.setFrameShape(QFrame.Shape.StyledPanel)
+    layout = QVBoxLayout(content)
+    for field in fields:
+        layout.addWidget(field)
+    return content
+
+
+def _form(rows: dict[str, QWidget], *, above: bool = False) -> QWidget:
+    policies = QFormLayout.RowWrapPolicy
+    content = QWidget()
+    form = QFormLayout(content)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setRowWrapPolicy(policies.WrapAllRows if above else policies.WrapLongRows)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for title, field in rows.items():
+        form.addRow(title, field)
+    return content

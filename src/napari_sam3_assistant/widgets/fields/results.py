@@ -1,0 +1,350 @@
+"""Fields: the results table, measuring, soft masks."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QCheckBox,
+    QGridLayout,
+    QHeaderView,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.qt.bind import bind_value, guarded, watch
+from napari_sam3_assistant.qt.controls import FittedTable
+from napari_sam3_assistant.qt.save_dialog import ask_where
+from napari_sam3_assistant.session.messages import channels_of, titles, values
+from napari_sam3_assistant.session.model import FramePlace
+from napari_sam3_assistant.session.results import (
+    COLUMNS,
+    cells,
+    named,
+    why_no_soft_masks,
+    why_not_measure,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.viewer.binding import Binding
+
+
+_HEIGHT = 180
+# In a narrow panel these give way to score and area: prompt, layer, object ID, frame.
+_LEAST = ((1, 62), (0, 52), (3, 36), (2, 32), (1, 44), (0, 44))
+
+
+class ResultsTable(QWidget):
+    """One row an object; a row shows its object, and a clicked object its row.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        self._binding = binding
+        self._model = binding.model
+        self._rows = ResultRows()
+        self._filter = QLineEdit()
+        self._filter.setObjectName("results_filter")
+        self._filter.setPlaceholderText("Filter: part of a layer, a prompt or a number")
+        self._filter.setClearButtonEnabled(True)
+        self._filter.textChanged.connect(self._rows.filter)
+        self._table = self._make_table()
+        self._clear = self._button("Clear Results", "clear_results", binding.session.results.clear)
+        self._copy = self._button("Copy Clipboard", "copy_results", self._copy_rows)
+        self._export = self._button("Export CSV", "export_results", self._export_rows)
+        buttons = QGridLayout()
+        buttons.setSpacing(4)
+        buttons.addWidget(self._clear, 0, 0)
+        buttons.addWidget(self._copy, 0, 1)
+        buttons.addWidget(self._export, 1, 0, 1, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._filter)
+        layout.addWidget(self._table)
+        layout.addLayout(buttons)
+        watch(self._model, "results", self, self._show)
+        watch(self._model, "picked", self, self._show_picked)
+        # Sorted or filtered anew, the table has forgotten which row was chosen.
+        self._rows.modelReset.connect(self._show_picked)
+        watch(self._model, "results running", self, self._show_buttons)
+
+    def _make_table(self) -> FittedTable:
+        table = FittedTable(self._rows, _LEAST)
+        table.setObjectName("results_table")
+        table.setMinimumHeight(_HEIGHT)
+        table.setWordWrap(False)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        header = table.horizontalHeader()
+        if header is not None:
+            header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        names = QHeaderView(Qt.Orientation.Vertical)
+        names.hide()
+        table.setVerticalHeader(names)
+        table.setSortingEnabled(True)
+        table.clicked.connect(self._reveal)
+        table.activated.connect(self._reveal)  # by Enter
+        return table
+
+    def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
+        button = QPushButton(text)
+        button.setObjectName(name)
+        button.clicked.connect(guarded(self._model, verb))
+        return button
+
+    def _reveal(self, index: QModelIndex) -> None:
+        row = self._rows.shown[index.row()]
+        guarded(self._model, lambda: self._binding.reveal(row))()
+
+    def _copy_rows(self) -> None:
+        text = self._binding.session.results.copied(self._rows.shown)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(text)
+
+    def _export_rows(self) -> None:
+        session = self._binding.session
+        start = session.saving.proposed("results", ".csv")
+        title = "Export the results"
+        path, _ = ask_where(self, session.model, title, start, ["CSV (*.csv)"])
+        if path is not None:
+            file = path if path.suffix else path.with_name(f"{path.name}.csv")
+            session.results.export(self._rows.shown, file)
+
+    def _show(self) -> None:
+        before = self._rows.columnCount()
+        self._rows.show(self._model.results)
+        if self._rows.columnCount() > before:
+            # What was measured stands behind the edge of a narrow panel.
+            self._table.scrollTo(self._rows.index(0, self._rows.columnCount() - 1))
+            self._table.scrollTo(self._rows.index(0, before))
+
+    def _show_picked(self) -> None:
+        place = self._rows.place_of(self._model.picked)
+        if place < 0:
+            self._table.clearSelection()
+        elif place != self._table.currentIndex().row() or not self._table.selectedIndexes():
+            self._table.selectRow(place)
+
+    def _show_buttons(self) -> None:
+        there, running = bool(self._model.results), self._model.running
+        nothing = "There are no results yet"
+        self._clear.setEnabled(there)
+        self._clear.setToolTip("Empty the table; the previews stay" if there else nothing)
+        self._copy.setEnabled(there)
+        self._copy.setToolTip(
+            "Copy the rows on show, with a header, for a spreadsheet" if there else nothing
+        )
+        self._export.setEnabled(there and not running)
+        wait = "Wait for the run to end" if running else nothing
+        self._export.setToolTip(
+            "Write the rows on show to a CSV file" if there and not running else wait
+        )
+
+
+_ROLE = Qt.ItemDataRole
+_NOWHERE = QModelIndex()
+
+
+def _score(row: ResultRow) -> float:
+    return -math.inf if row.record.score is None else row.record.score
+
+
+_KEYS: tuple[Callable[[ResultRow], Any], ...] = (
+    lambda row: row.preview.target.name,
+    lambda row: row.record.text,
+    lambda row: row.preview.target.plane.leading,
+    lambda row: row.record.id,
+    _score,
+    lambda row: row.record.area,
+)
+
+
+class ResultRows(QAbstractTableModel):
+    """Rows in the order and with the filter that the user has chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: tuple[ResultRow, ...] = ()
+        self._shown: list[ResultRow] = []
+        self._wanted = ""
+        self._order: tuple[int, bool] | None = None
+        self._channels = 0
+        self._titles: tuple[str, ...] = COLUMNS
+
+    @property
+    def shown(self) -> Sequence[ResultRow]:
+        """The rows that are shown, from the top."""
+        return self._shown
+
+    def show(self, rows: tuple[ResultRow, ...]) -> None:
+        """Show other rows; where they only go on, the view stays where it is."""
+        before, self._all = self._all, rows
+        plain = before and not self._wanted and self._order is None
+        # The same rows, and not only equal ones: these may have been measured.
+        if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
+            self._append(rows[len(before) :])
+            return
+        self._channels = channels_of(rows)
+        self._titles = (*COLUMNS, *titles(self._channels))
+        if self._order is not None and self._order[0] >= len(self._titles):
+            self._order = None
+        self._arrange()
+
+    def filter(self, text: str) -> None:
+        """Show only rows of which a cell holds the text; areas are not looked at."""
+        self._wanted = text.strip().lower()
+        self._arrange()
+
+    def place_of(self, row: ResultRow | None) -> int:
+        """Return where a row is shown, or -1."""
+        if row is None:
+            return -1
+        # Of many rows this is much quicker than to compare them; those of frames are made anew.
+        same = (place for place, one in enumerate(self._shown) if one is row)
+        found = next(same, -1)
+        if found < 0 and isinstance(row.preview, FramePlace) and row in self._shown:
+            return self._shown.index(row)
+        return found
+
+    def _append(self, rows: tuple[ResultRow, ...]) -> None:
+        if rows:
+            first = len(self._shown)
+            self.beginInsertRows(_NOWHERE, first, first + len(rows) - 1)
+            self._shown.extend(rows)
+            self.endInsertRows()
+
+    def _arrange(self) -> None:
+        self.beginResetModel()
+        self._shown = [row for row in self._all if not self._wanted or self._holds(row)]
+        if self._order is not None:
+            column, backwards = self._order
+            self._shown.sort(key=self._key_of(column), reverse=backwards)
+        self.endResetModel()
+
+    def _key_of(self, column: int) -> Callable[[ResultRow], Any]:
+        if column < len(COLUMNS):
+            return _KEYS[column]
+        # The last one is text; what is missing comes first in both.
+        nothing: float | str = "" if column == len(self._titles) - 1 else -math.inf
+
+        def key(row: ResultRow) -> float | str:
+            value = values(row.measured, self._channels)[column - len(COLUMNS)]
+            return nothing if value is None else value
+
+        return key
+
+    def _holds(self, row: ResultRow) -> bool:
+        return any(self._wanted in cell.lower() for cell in named(row))
+
+    # -- what Qt asks for -------------------------------------------------------------------
+
+    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many rows are shown."""
+        return 0 if parent.isValid() else len(self._shown)
+
+    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
+        """Return how many columns there are."""
+        return 0 if parent.isValid() else len(self._titles)
+
+    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> Any:  # noqa: ANN401 (Qt's)
+        """Return what a cell shows."""
+        # The tooltip has the whole of what a narrow column cuts.
+        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
+            return cells(self._shown[index.row()], self._channels)[index.column()]
+        return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
+
+    def headerData(
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = _ROLE.DisplayRole,
+    ) -> Any:  # noqa: ANN401 (Qt's)
+        """Return the name of a column."""
+        if (
+            role in (_ROLE.DisplayRole, _ROLE.ToolTipRole)
+            and orientation == Qt.Orientation.Horizontal
+        ):
+            return self._titles[section]
+        return None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; -1 for the order in which the rows came."""
+        backwards = order == Qt.SortOrder.DescendingOrder
+        self._order = None if column < 0 else (column, backwards)
+        self._arrange()
+
+
+_MEASURE_TIP = (
+    "Measure area, equivalent diameter, centroid and mean intensity of every object, in the "
+    "image's units, into this table and the features of the preview labels"
+)
+
+
+class MeasureField(QPushButton):
+    """A button that measures.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("Measure")
+        self._model = session.model
+        self.setObjectName("measure")
+        self.clicked.connect(guarded(session.model, session.measuring.measure))
+        watch(session.model, "results running", self, self._show)
+
+    def _show(self) -> None:
+        why_not = why_not_measure(self._model)
+        if not why_not and self._model.running:
+            why_not = "Wait for the run to end"
+        self.setEnabled(not why_not)
+        self.setToolTip(why_not.rstrip(".") or _MEASURE_TIP)
+
+
+_SOFT_MASKS_TIP = (
+    "Show, in the layer “SAM3 preview masks”, how likely each pixel belongs to an object "
+    "(0 to 1; the preview is cut at 0.5), so that weak borders can be judged"
+)
+
+
+class SoftMasksField(QCheckBox):
+    """A box for the layer of soft masks.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("Show soft masks")
+        self._session = session
+        self.setObjectName("soft_masks")
+        model = session.model
+        bind_value(model, "soft_masks", self, self.toggled, self.isChecked, self.setChecked)
+        watch(model, "engine preview beside", self, self._show)
+
+    def _show(self) -> None:
+        why_not = why_no_soft_masks(self._session.model, self._session.spec)
+        self.setEnabled(not why_not)
+        self.setToolTip(why_not or _SOFT_MASKS_TIP)

@@ -1,1 +1,0 @@
-"""Simple mode: a few fields, arranged for a first try."""

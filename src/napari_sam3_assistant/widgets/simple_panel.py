@@ -1,0 +1,97 @@
+"""Simple mode: a few fields, arranged for a first try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
+
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
+from napari_sam3_assistant.widgets.fields.image import (
+    EncodeAheadField,
+    ImageField,
+    LargeImageField,
+    LargeImageHint,
+    ThresholdField,
+)
+from napari_sam3_assistant.widgets.fields.model import (
+    DeviceField,
+    EngineBadge,
+    EngineField,
+    ModelFolderField,
+)
+from napari_sam3_assistant.widgets.fields.prompt import PromptField
+from napari_sam3_assistant.widgets.fields.run import RunControls, StatusField
+from napari_sam3_assistant.widgets.fields.scan import SimpleScan
+from napari_sam3_assistant.widgets.fields.stack import (
+    PropagationControls,
+    StackOptions,
+    TracksField,
+)
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.viewer.binding import Binding
+
+
+_TASKS = (
+    (Task.SEGMENT, "2D", "Segment what you point at in the plane on show"),
+    (Task.TEXT, "Text", "Find everything that a phrase names"),
+    (Task.LIVE_POINTS, "Live Points", "Click, and see the mask after each click"),
+    (Task.EXEMPLAR, "Exemplar", "Box an example, and find everything like it"),
+    (Task.VIDEO, "3D/Video", "Follow what you point at through slices or frames"),
+)
+
+
+class SimplePanel(QWidget):
+    """Image, task, prompt, run, results, and a fold with the rest.
+
+    Parameters
+    ----------
+    binding : Binding
+        The session and the viewer.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        session, model = binding.session, binding.model
+
+        def begin(_: Task) -> None:
+            if model.tool is not Tool.TEXT and model.image:
+                guarded(model, binding.arm)()
+
+        layout = QVBoxLayout(self)
+        layout.addWidget(EngineBadge(session))
+        layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model)))
+        tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
+        layout.addWidget(_group("Task", tasks))
+        layout.addWidget(_group("Prompt", PromptField(binding)))
+        run = (
+            StackOptions(model, all_rows=False),
+            RunControls(binding),
+            PropagationControls(session),
+            SimpleScan(session),
+            StatusField(model),
+            TracksField(session),
+        )
+        layout.addWidget(_group("Run", *run))
+        options = QWidget()
+        form = QFormLayout(options)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow("Detection threshold", ThresholdField(model))
+        form.addRow("Engine", EngineField(session))
+        form.addRow("Device", DeviceField(session))
+        form.addRow("Model folder", ModelFolderField(session))
+        form.addRow(LargeImageField(model))
+        form.addRow(EncodeAheadField(session))
+        layout.addWidget(Fold("More options", options))
+        layout.addStretch(1)
+
+
+def _group(title: str, *fields: QWidget) -> QGroupBox:
+    box = QGroupBox(title)
+    layout = QVBoxLayout(box)
+    for field in fields:
+        layout.addWidget(field)
+    return box

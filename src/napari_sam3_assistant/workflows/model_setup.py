@@ -1,0 +1,389 @@
+"""Look into model folders, fetch one, find devices, and compare them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.checkpoints import (
+    EngineChoice,
+    Finding,
+    choose_engine,
+    inspect_folder,
+)
+from napari_sam3_assistant.engines.device import (
+    device_options,
+    pick_device,
+    read_devices,
+    working_devices,
+)
+from napari_sam3_assistant.engines.download import REPOSITORY, download_model
+from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.engines.checkpoints import FolderReport
+    from napari_sam3_assistant.engines.device import DeviceChoice
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCheck:
+    """What is to say about a model folder.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+        All that was looked at, in order.
+    usable : bool
+        Whether an engine can load it here.
+    verdict : str
+        Which engine and why, or what to do.
+    """
+
+    findings: tuple[Finding, ...]
+    usable: bool
+    verdict: str
+
+
+def check_folder(folder: Path, reporter: Reporter) -> Iterator[EngineChoice]:
+    """Yield the engine that can load a folder, and why; no weights are loaded.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    EngineError
+        If the folder has nothing that an engine can load.
+    """
+    reporter.report(Progress(0, 1, f"Checking {folder.name}"))
+    yield _choose(inspect_folder(folder))
+
+
+def validate_folder(folder: str, reporter: Reporter) -> Iterator[FolderCheck]:
+    """Yield all findings on a folder; no weights are loaded.
+
+    Parameters
+    ----------
+    folder : str
+        The model folder; empty for none.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    """
+    reporter.report(Progress(0, 1, "Checking the model folder"))
+    report = inspect_folder(folder)
+    try:
+        choice = _choose(report)
+    except EngineError as error:
+        yield FolderCheck(report.findings, False, str(error))
+    else:
+        yield FolderCheck(report.findings, choice.installed, f"{report.summary} {choice.reason}")
+
+
+def _choose(report: FolderReport) -> EngineChoice:
+    statuses = {name: entry.status() for name, entry in registry.entries().items()}
+    return choose_engine(report, statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDevices:
+    """The devices of this machine.
+
+    Parameters
+    ----------
+    options : mapping of str to str
+        Those that can be chosen, each with its name for the user.
+    automatic : DeviceChoice
+        What ``auto`` takes, and why.
+    """
+
+    options: Mapping[str, str]
+    automatic: DeviceChoice
+
+
+def find_devices(reporter: Reporter) -> Iterator[FoundDevices]:
+    """Yield the devices; this starts PyTorch, which takes seconds."""
+    reporter.report(Progress(0, 1, "Looking for devices"))
+    devices = read_devices()
+    yield FoundDevices(device_options(devices), pick_device("auto", devices))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRequest:
+    """What to fetch.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    repository : str
+        Owner and name on the Hugging Face Hub.
+    meta : bool
+        Whether to fetch the weights for Meta's package in place of those for transformers.
+    token : str or None
+        The user's token; None for the one that is set or saved on this machine.
+    """
+
+    folder: Path
+    repository: str = REPOSITORY
+    meta: bool = False
+    # Not to be shown with the rest.
+    token: str | None = field(default=None, repr=False)
+
+
+def get_weights(request: WeightsRequest, reporter: Reporter) -> Iterator[EngineChoice]:
+    """Fetch what is missing in a folder, then yield the engine that can load it.
+
+    Parameters
+    ----------
+    request : WeightsRequest
+        What to fetch.
+    reporter : Reporter
+        Is told of the progress in megabytes, and stops the work.
+
+    Raises
+    ------
+    EngineError
+        If it could not be done, or the folder can't be used.
+    """
+    download_model(
+        request.folder,
+        reporter,
+        repository=request.repository,
+        meta=request.meta,
+        token=request.token,
+    )
+    yield from check_folder(request.folder, reporter)
+
+
+# A GPU works in bfloat16, which keeps three digits: masks differ at their edges, and an object
+# near the threshold may come or go.
+LEAST_IOU = 0.9
+MOST_SCORE_DIFFERENCE = 0.05
+# Of scikit-image's picture of coins, (303, 384): one coin, and its box.
+_PROMPTS = {
+    "click": PromptSet(points=(PointPrompt(125.0, 165.0),)),
+    "box": PromptSet(boxes=(BoxPrompt(Region(107, 131, 148, 176)),)),
+    "phrase": PromptSet(text="coin"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a device's result for one prompt differs from the reference's.
+
+    Parameters
+    ----------
+    device, prompt : str
+        Which device, and which of the prompts.
+    objects, expected : int
+        How many objects the device found, and the reference.
+    iou : float
+        Mean overlap of the objects' masks (intersection over union), 0 to 1; an object that
+        only one of the two found counts as 0.
+    box : float
+        Largest difference of a side of the objects' boxes, in pixels.
+    score : float
+        Largest difference of the objects' scores.
+    """
+
+    device: str
+    prompt: str
+    objects: int
+    expected: int
+    iou: float
+    box: float
+    score: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no more differs than the devices' number formats explain."""
+        return self.iou >= LEAST_IOU and self.score <= MOST_SCORE_DIFFERENCE
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceComparison:
+    """The result of a comparison.
+
+    Parameters
+    ----------
+    engine : str
+        The engine's name for the user.
+    reference : str
+        The device that the others were compared with.
+    rows : tuple of Difference
+        One for each other device and prompt.
+    failures : tuple of str
+        The devices that could not run, and why.
+    """
+
+    engine: str
+    reference: str
+    rows: tuple[Difference, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every device ran and agrees with the reference."""
+        return not self.failures and all(row.agrees for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        if not self.rows and not self.failures:
+            return f"Only the device {self.reference} works here, so there is nothing to compare."
+        if self.agrees:
+            return f"The other devices agree with {self.reference}."
+        differing = dict.fromkeys(row.device for row in self.rows if not row.agrees)
+        said = [f"{device} differs from {self.reference}" for device in differing]
+        if self.failures:
+            said.append("not every device could run")
+        text = ", and ".join(said)
+        return f"{text[0].upper()}{text[1:]}. Choose the device {self.reference}, and report this."
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the table and the verdict, for the user."""
+        if not self.rows:
+            return (*self.failures, self.verdict)
+        head = (
+            f"{'device':<10}{'prompt':<10}{'objects':>9}{'mask IoU':>10}{'box px':>8}{'score':>8}"
+        )
+        table = [
+            f"{row.device:<10}{row.prompt:<10}{f'{row.objects}/{row.expected}':>9}"
+            f"{row.iou:>10.4f}{row.box:>8.1f}{row.score:>8.4f}"
+            for row in self.rows
+        ]
+        title = f"{self.engine}, compared with {self.reference}"
+        rule = (
+            f"Agreement: mean mask IoU of at least {LEAST_IOU}, scores within "
+            f"{MOST_SCORE_DIFFERENCE}."
+        )
+        return (title, head, *table, *self.failures, rule, self.verdict)
+
+
+def compare_devices(
+    folder: Path, reporter: Reporter, devices: Sequence[str] | None = None
+) -> Iterator[DeviceComparison]:
+    """Yield how the results of the devices differ, for a click, a box and a phrase.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    devices : sequence of str, optional
+        The reference and the others; by default the CPU and every other device that works.
+
+    Raises
+    ------
+    EngineError
+        If no engine can load the folder, or the reference device does not work.
+    """
+    choice = next(check_folder(folder, reporter))
+    choice.require_planes()
+    if not choice.installed:
+        raise EngineNotInstalled(choice.reason)
+    title = registry.entry(choice.engine).spec.title
+    reference, *others = devices or working_devices(read_devices())
+    if not others:
+        yield DeviceComparison(title, reference)
+        return
+    reporter.report(Progress(0, len(others) + 1, f"Running on {reference}"))
+    expected = _run(choice.engine, folder, reference, reporter)
+    rows: list[Difference] = []
+    failures: list[str] = []
+    for number, device in enumerate(others, 1):
+        reporter.report(Progress(number, len(others) + 1, f"Running on {device}"))
+        try:
+            results = _run(choice.engine, folder, device, reporter)
+        except EngineError as error:
+            failures.append(f"{device} could not run. {error}")
+            continue
+        rows += [difference(device, name, results[name], expected[name]) for name in _PROMPTS]
+    yield DeviceComparison(title, reference, tuple(rows), tuple(failures))
+
+
+def _run(engine: str, folder: Path, device: str, reporter: Reporter) -> Mapping[str, Segmentation]:
+    from skimage.data import coins
+
+    view = view_of_array(coins())
+    # Closed before the next device is opened: two full-size models may not fit into memory.
+    with EncodingEngine(registry.create(engine, folder, device)) as opened:
+        return {
+            name: next(segment(opened, SegmentRequest(view, prompts, PredictOptions()), reporter))
+            for name, prompts in _PROMPTS.items()
+        }
+
+
+def difference(
+    device: str, prompt: str, result: Segmentation, expected: Segmentation
+) -> Difference:
+    """Compare two results of one prompt.
+
+    Objects are put together by their overlap, the best pairs first, since two devices may
+    number them in another order.
+
+    Parameters
+    ----------
+    device, prompt : str
+        Which device, and which prompt.
+    result, expected : Segmentation
+        What the device gave, and the reference.
+    """
+    pairs = _best_pairs(result.objects, expected.objects)
+    larger = max(len(result.objects), len(expected.objects))
+    return Difference(
+        device,
+        prompt,
+        len(result.objects),
+        len(expected.objects),
+        iou=sum(overlap for overlap, _, _ in pairs) / larger if larger else 1.0,
+        box=float(max((_box_difference(one, two) for _, one, two in pairs), default=0.0)),
+        score=max((abs((one.score or 0) - (two.score or 0)) for _, one, two in pairs), default=0.0),
+    )
+
+
+def _best_pairs(
+    found: Sequence[ObjectRecord], expected: Sequence[ObjectRecord]
+) -> list[tuple[float, ObjectRecord, ObjectRecord]]:
+    every = [(_iou(one, two), one, two) for one in found for two in expected]
+    every.sort(key=lambda pair: pair[0], reverse=True)
+    pairs: list[tuple[float, ObjectRecord, ObjectRecord]] = []
+    for overlap, one, two in every:
+        taken = any(one is first or two is second for _, first, second in pairs)
+        if overlap > 0 and not taken:
+            pairs.append((overlap, one, two))
+    return pairs
+
+
+def _iou(one: ObjectRecord, two: ObjectRecord) -> float:
+    """Return the intersection over the union of two masks (Jaccard index)."""
+    if one.region.intersect(two.region).is_empty:
+        return 0.0
+    ours, theirs = (paint_labels((record,), one.region) > 0 for record in (one, two))
+    shared = int(np.count_nonzero(ours & theirs))
+    return shared / (one.area + two.area - shared)
+
+
+def _box_difference(one: ObjectRecord, two: ObjectRecord) -> float:
+    return float(np.abs(np.subtract(one.bbox, two.bbox)).max())

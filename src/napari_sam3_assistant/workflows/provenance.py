@@ -1,0 +1,244 @@
+"""From a run or a propagation to the note that says how to make its labels again."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.io.sidecar import (
+    Sidecar,
+    prompts_to_json,
+    sha256_of,
+    view_to_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.display import FrameSource, ImageView
+    from napari_sam3_assistant.core.options import PredictOptions, TileOptions
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.core.tracks import TrackTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """What made labels, as the run knew it.
+
+    Parameters
+    ----------
+    view : ImageView
+        What the model was shown.
+    prompts : PromptSet
+        Prompts in pixels of the plane.
+    options : PredictOptions
+        The choices of the run.
+    engine : Provenance
+        What made the labels.
+    model_folder : Path or None
+        Folder of the weights.
+    paths : mapping of int to Path
+        The file of each image, by the token of its source.
+    region : Region or None
+        The part of the plane; None for all of it.
+    tiles : TileOptions or None
+        How the plane was cut.
+    axes : tuple of Axis or None
+        Names of the labels' axes, and the size of a pixel.
+    all_planes : bool
+        Whether every plane of the image was run.
+    notes : tuple of str
+        What the user was told.
+    series : int or None
+        Which image of the file; None where that is not known.
+    """
+
+    view: ImageView
+    prompts: PromptSet
+    options: PredictOptions
+    engine: Provenance
+    model_folder: Path | None = None
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    region: Region | None = None
+    tiles: TileOptions | None = None
+    axes: Axes | None = None
+    all_planes: bool = False
+    notes: tuple[str, ...] = ()
+    series: int | None = None
+
+
+def sidecar_for(
+    recipe: Recipe,
+    folder: Path,
+    objects: Iterable[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Sidecar:
+    """Return the note for labels in a folder; reads the weights once to know their checksum.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What made the labels.
+    folder : Path
+        Where they will lie.
+    objects : iterable of mapping
+        What is said of each object, see :func:`described`.
+    extra : mapping, optional
+        What the caller keeps with it.
+
+    Raises
+    ------
+    EngineError
+        If the weights can't be read.
+    """
+    weights = recipe.engine.weights
+    has_file = recipe.model_folder is not None and bool(weights)
+    return Sidecar(
+        channels=tuple(view_to_json(recipe.view, recipe.paths, folder, recipe.series)),
+        prompts=recipe.prompts,
+        threshold=recipe.options.threshold,
+        engine=recipe.engine,
+        region=recipe.region,
+        tiles=recipe.tiles,
+        axes=recipe.axes,
+        all_planes=recipe.all_planes,
+        model_folder=str(recipe.model_folder.absolute()) if recipe.model_folder else "",
+        sha256=sha256_of(Path(recipe.model_folder or "") / weights) if has_file else "",
+        objects=objects,
+        notes=recipe.notes,
+        extra=extra or {},
+    )
+
+
+def object_entry(
+    record: ObjectRecord | StitchedObject, plane: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Return what a note says of an object: all but its mask, which is in the labels."""
+    told = {
+        "id": record.id,
+        "score": record.score,
+        "area": record.area,
+        "box": list(record.region.box),
+        "text": record.text,
+    }
+    return {**told, "plane": list(plane)} if plane else told
+
+
+def checksum_of(labels: npt.NDArray[np.generic]) -> int:
+    """Return the CRC-32 of a frame's labels: a hand that painted on them changes it."""
+    return zlib.crc32(np.ascontiguousarray(labels, np.uint32).tobytes())
+
+
+@dataclass(slots=True, eq=False)
+class StackRecipe:
+    """What a propagation was told, step by step.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack.
+    prompts : mapping of int to PromptSet
+        The prompts that it began with, by frame.
+    options : PredictOptions
+        The choices of the run.
+    model_folder : Path or None
+        Folder of the weights.
+    paths : mapping of int to Path
+        The files of the images, by the token of their source.
+    """
+
+    frames: FrameSource
+    prompts: Mapping[int, PromptSet]
+    options: PredictOptions
+    model_folder: Path | None
+    paths: Mapping[int, Path]
+    engine: Provenance | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def begins(
+        self,
+        prompts: Mapping[int, PromptSet],
+        shown: Mapping[int, npt.NDArray[np.uint32]],
+        *,
+        stop_after_lost: int | None,
+        goes_on: bool,
+    ) -> None:
+        """Take note that a run begins.
+
+        Parameters
+        ----------
+        prompts : mapping of int to PromptSet
+            Its prompts by frame.
+        shown : mapping of int to ndarray
+            The labels on show on the frames that are corrected.
+        stop_after_lost : int or None
+            A pass ends when all objects are gone for so many frames.
+        goes_on : bool
+            Whether it does what an earlier one has left.
+        """
+        self.steps.append(
+            {
+                "prompts": {str(frame): prompts_to_json(own) for frame, own in prompts.items()},
+                "shown": {str(frame): checksum_of(plane) for frame, plane in shown.items()},
+                "passes": None,
+                "stop_after_lost": stop_after_lost,
+                "goes_on": goes_on,
+                "frames": 0,
+            }
+        )
+
+    def planned(self, orders: Sequence[range]) -> None:
+        """Take note that the prompts are taken, and which passes the run will make."""
+        self.steps[-1]["passes"] = [[order.start, order.stop, order.step] for order in orders]
+
+    def arrived(self, engine: Provenance) -> None:
+        """Take note of a frame: it is the next of the passes."""
+        self.engine = engine
+        self.steps[-1]["frames"] += 1
+
+    def removed(self, object_id: int) -> None:
+        """Take note that an object was taken out."""
+        self.steps.append({"removed": object_id})
+
+    def recipe(self, axes: Axes) -> Recipe | None:
+        """Return what the note says; None while nothing has come out."""
+        if self.engine is None:
+            return None
+        first = min(self.prompts)
+        return Recipe(
+            self.frames.view_at(first),
+            self.prompts[first],
+            self.options,
+            replace(self.engine, threshold=self.options.threshold),
+            self.model_folder if self.engine.weights else None,
+            self.paths,
+            axes=axes,
+        )
+
+    def extra(self) -> dict[str, Any]:
+        """Return what the note says beside: along which axis, and each step."""
+        steps = [dict(step) for step in self.steps]
+        return {"propagation": {"axis": self.frames.axis, "steps": steps}}
+
+
+def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:
+    """Return what the note says of each object: on how many frames it is, from where to where."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in table.rows():
+        told = found.setdefault(
+            row.object_id,
+            {"id": row.object_id, "text": row.text, "frames": 0, "first": row.frame},
+        )
+        told["frames"] += 1
+        told["last"] = row.frame
+    return tuple(told for _, told in sorted(found.items()))
