@@ -103,6 +103,7 @@ def import_circles(package: str) -> list[list[str]]:
         Its name; it is found on Python's path.
     """
     import grimp
+    import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -114,7 +115,8 @@ def import_circles(package: str) -> list[list[str]]:
         for name in names
         for other in graph.find_modules_directly_imported_by(name)
     ]
-    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    # The csgraph of SciPy 1.11 takes 32-bit indices only.
+    rows, columns = np.array(pairs, np.int32).reshape(-1, 2).T
     size = (len(names), len(names))
     arrows = coo_array(([True] * len(pairs), (rows, columns)), shape=size)
     _count, group = connected_components(arrows, connection="strong")
