@@ -120,7 +120,7 @@ def test_files_of_other_names_are_left_alone(tmp_path):
 def test_a_crash_half_way_leaves_no_file_under_the_name(folder, tmp_path):
     code = (
         "import os, torch; from pathlib import Path\n"
-        "from napari_sam3_assistant.engines import embedding_folder as module\n"
+        "from napari_sam3_assistant.engines import encoding_cache as module\n"
         "module.os.fsync = lambda _: os._exit(3)\n"
         f"folder = module.EmbeddingFolder(Path({str(tmp_path / 'encodings')!r}))\n"
         "folder.save('a' * 64, (4, 6), {'map0': torch.zeros(5)})\n"

@@ -42,7 +42,7 @@ def test_the_folder_of_large_ones_goes_with_their_layer(monkeypatch):
 KILLED = """
 import os, signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from napari_sam3_assistant.session.scanning import room
+from napari_sam3_assistant.session import room
 room.IN_MEMORY = 100
 labels = room.empty_labels((3, 4, 2000))
 labels[1] = 5

@@ -22,7 +22,7 @@ from napari_sam3_assistant.session.model import (
 )
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import points, prompts
-from napari_sam3_assistant.viewer import points as polarity
+from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_in
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers
 from napari_sam3_assistant.viewer.lifetime import Bindings, Held, binding_of
@@ -464,7 +464,7 @@ class Binding(Held):
             self.model.soft_masks = event.source.visible
 
     def _on_next_polarity(self, event: Event) -> None:
-        self.model.next_positive = polarity.next_positive(event.source)
+        self.model.next_positive = point_features.next_positive(event.source)
         self._stack.follow_points(event.source)
 
     def _begin_positive(self) -> None:

@@ -24,12 +24,10 @@ from napari_sam3_assistant.session.model import (
 )
 from napari_sam3_assistant.session.scene import Shot, StackCopy, StackPixels, StackShot
 from napari_sam3_assistant.viewer import accepted as accepted_layer
-from napari_sam3_assistant.viewer import points as point_objects
-from napari_sam3_assistant.viewer import points as polarity
-from napari_sam3_assistant.viewer import previews as result_layers
-from napari_sam3_assistant.viewer import prompts, propagated
+from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer import prompts as prompt_layers
-from napari_sam3_assistant.viewer import prompts as prompt_states
+from napari_sam3_assistant.viewer import propagated
 from napari_sam3_assistant.viewer.geometry import (
     World,
     file_axes,
@@ -232,12 +230,12 @@ class ViewerScene(ImagesOnShow):
         """Choose the polarity of the next click."""
         layer = self.points_layer(image)
         if layer is not None:
-            polarity.set_next_polarity(layer, positive=positive)
+            point_features.set_next_polarity(layer, positive=positive)
 
     def flip_points(self, image: str) -> int:
         """Flip the selected points, or the latest one; returns how many."""
         layer = self.points_layer(image)
-        return 0 if layer is None else polarity.flip(layer)
+        return 0 if layer is None else point_features.flip(layer)
 
     def mark_points(self, image: str, *, positive: bool) -> int:
         """Give the selected points a polarity; returns how many.
@@ -256,25 +254,25 @@ class ViewerScene(ImagesOnShow):
                 "Select one or more points before applying the positive/negative type.",
                 "Use the arrow tool of the points layer.",
             )
-        polarity.set_polarity(layer, chosen, dict.fromkeys(chosen, positive))
+        point_features.set_polarity(layer, chosen, dict.fromkeys(chosen, positive))
         return len(chosen)
 
     def prompt_state(self) -> object:
         """Return all prompts as a value that :meth:`set_prompt_state` takes."""
-        return prompt_states.states(self.viewer.layers)
+        return prompt_layers.states(self.viewer.layers)
 
     def set_prompt_state(self, state: object) -> None:
         """Put all prompts back as they were."""
         kept: dict[str, Any] = state if isinstance(state, dict) else {}
         with self.at_work():
-            prompt_states.put_back(self.viewer.layers, kept)
+            prompt_layers.put_back(self.viewer.layers, kept)
         self.restored.emit()
 
     def clear_prompts(self, image: str) -> None:
         """Remove the prompts of an image."""
         mine = [layer for layer in self.viewer.layers if layer.metadata.get(IMAGE) == image]
         with self.at_work():
-            prompt_states.put_back(mine, {})
+            prompt_layers.put_back(mine, {})
         self.restored.emit()
 
     @contextmanager
@@ -307,12 +305,12 @@ class ViewerScene(ImagesOnShow):
         found = {one.slot: one for one in previews if one.segmentation.objects or one in on_show}
         wanted = {slot: one for slot, one in found.items() if self.holds(one.target)}
         with self.at_work():
-            result_layers.remove_previews(self.viewer, wanted)
+            preview_layers.remove_previews(self.viewer, wanted)
             for slot, one in wanted.items():
                 layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
                 if layer is None or _SHOWN.get(layer) is not one:
                     image = self.image_of(one.target)
-                    layer = result_layers.show_preview(self.viewer, image, one)
+                    layer = preview_layers.show_preview(self.viewer, image, one)
                     _SHOWN.pop(layer, None)
                     _SHOWN[layer] = one
         for one in found.values():
@@ -371,7 +369,7 @@ class ViewerScene(ImagesOnShow):
         image, found = self.image_of(preview.target), preview.segmentation.labels
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         on_show = layer is not None and _SHOWN.get(layer) is preview
-        shown = result_layers.pixels(self.viewer, image, preview).labels if on_show else found
+        shown = preview_layers.pixels(self.viewer, image, preview).labels if on_show else found
         with self.at_work():
             return accepted_layer.accept(self.viewer, image, preview, shown)
 
@@ -410,7 +408,7 @@ class ViewerScene(ImagesOnShow):
                 continue
             image = self.image_of(before.target)
             with self.at_work():
-                after = result_layers.edit_of(self.viewer, image, shown, before, box)
+                after = preview_layers.edit_of(self.viewer, image, shown, before, box)
             if after is not None:
                 _SHOWN[shown] = after
                 changed.append((before, after))
@@ -418,7 +416,7 @@ class ViewerScene(ImagesOnShow):
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""
-        return result_layers.pixels(self.viewer, self.image_of(preview.target), preview)
+        return preview_layers.pixels(self.viewer, self.image_of(preview.target), preview)
 
     def raw_plane(self, preview: Preview | StoredLabels) -> RawPlane:
         """Return the pixels below a result."""
@@ -441,7 +439,7 @@ class ViewerScene(ImagesOnShow):
 
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
-        return result_layers.keep(self.viewer, preview)
+        return preview_layers.keep(self.viewer, preview)
 
     # -- labels in files ------------------------------------------------------------------
 
@@ -506,7 +504,7 @@ class ViewerStacks:
         """Freeze a stack and the prompts of one kind on all of its slices."""
         stage = self._scene.stage(image)
         frames = FrameSource(self._scene.take_view(image), axis)
-        found, _ = prompts.collect_stack(self._prompts_of(stage, kind), stage, kind, axis)
+        found, _ = prompt_layers.collect_stack(self._prompts_of(stage, kind), stage, kind, axis)
         frame = stage.plane.leading[stage.axes.leading.index(axis)]
         return StackShot(StackTarget(stage.target, axis), frame, frames, found, self._scene.paths())
 
@@ -518,7 +516,7 @@ class ViewerStacks:
             return PromptCounts()
         if axis not in stage.axes.leading:
             return PromptCounts()
-        return prompts.count_stack(self._prompts_of(stage, kind), stage, kind, axis)
+        return prompt_layers.count_stack(self._prompts_of(stage, kind), stage, kind, axis)
 
     def _prompts_of(self, stage: Stage, kind: PromptKind) -> list[Layer]:
         role = ROLE_OF_KIND.get(kind)
@@ -537,19 +535,19 @@ class ViewerStacks:
         layer = self._own_points(image)
         if layer is not None:
             with self._scene.at_work():
-                point_objects.ensure(layer, object_id)
-                point_objects.show_numbers(layer, shown=True)
+                point_features.ensure(layer, object_id)
+                point_features.show_numbers(layer, shown=True)
 
     def clicked_objects(self, image: str) -> set[int]:
         """Return the objects that clicks of an image are on."""
         layer = self._scene.points_layer(image)
-        return {one for one in point_objects.ids_of(layer) if one} if layer is not None else set()
+        return {one for one in point_features.ids_of(layer) if one} if layer is not None else set()
 
     def hide_numbers(self, image: str) -> None:
         """Do not write beside each click which object it is on."""
         layer = self._own_points(image)
         if layer is not None:
-            point_objects.show_numbers(layer, shown=False)
+            point_features.show_numbers(layer, shown=False)
 
     def _own_points(self, image: str) -> Points | None:
         """Return an image's points layer, if it is not one of the user's: these are only read."""
@@ -614,7 +612,7 @@ class ViewerStacks:
             key = window.key(frame, (slice(y, y + 1), slice(x, x + 1)))
             return int(np.asarray(layer.data[key]).item())
 
-        found = prompts.pixels_of(points, chosen, stage, stack.axis)
+        found = prompt_layers.pixels_of(points, chosen, stage, stack.axis)
         return [None if place is None else under(*place) for place in found]
 
     def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:

@@ -17,7 +17,6 @@ import pytest
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.sam3_meta import SPEC, compat, loading
-from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 
 SIZE = 224
 QUERIES = 20
@@ -82,7 +81,7 @@ def merges() -> list[str]:
 @contextmanager
 def small_builder(**vit):
     """Make ``sam3.model_builder`` build small models; ``vit`` sets more of the image encoder."""
-    module = compat.import_model_builder(compat_kernels.choose_measures())
+    module = compat.import_model_builder(compat.choose_measures())
     with pytest.MonkeyPatch.context() as patch:
         for name, fixed in (_SMALL | {"ViT": _SMALL["ViT"] | vit}).items():
             patch.setattr(module, name, _with(getattr(module, name), **fixed))

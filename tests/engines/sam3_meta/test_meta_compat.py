@@ -12,7 +12,6 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 from napari_sam3_assistant.engines.sam3_meta.compat import Measures, choose_measures
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
@@ -124,7 +123,7 @@ def test_measures_are_undone_on_closing(make_engine, monkeypatch):
     engine.load(NullReporter())
     taken = names()
     assert all(one is not other for one, other in zip(taken, before, strict=True))
-    assert taken[1] is compat_kernels.distance_transform
+    assert taken[1] is compat.distance_transform
     engine.close()
 
     assert names() == before
@@ -171,13 +170,13 @@ class TestMeasures:
 
         with pytest.raises(RuntimeError, match=r"[Nn]o (available|viable)"):
             attend()
-        with compat_kernels.applied(Measures(attention=True, distance=False, perflib=False)):
+        with compat.applied(Measures(attention=True, distance=False, perflib=False)):
             np.testing.assert_array_equal(attend(), query)
         assert module.sdpa_kernel is sdpa_kernel
 
     def test_distances_by_hand(self):
         masks = torch.tensor([[[0, 1, 1, 1], [0, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1]]])
-        distances = compat_kernels.distance_transform(masks)
+        distances = compat.distance_transform(masks)
 
         np.testing.assert_array_equal(distances[0], [[0, 1, 2, 3], [0, 1, 2, 3]])
         np.testing.assert_array_equal(distances[1], np.full((2, 4), np.float32(1e9)))
@@ -187,7 +186,7 @@ class TestMeasures:
 
         ring = torch.ones(1, 1, 5, 5, dtype=torch.uint8)
         ring[0, 0, 2, 2] = 0
-        with compat_kernels.applied(Measures(attention=False, distance=False, perflib=True)):
+        with compat.applied(Measures(attention=False, distance=False, perflib=True)):
             labels, sizes = connected_components.connected_components(1 - ring)
 
         assert labels.sum() == 1
@@ -199,13 +198,13 @@ import sys
 sys.modules["triton"] = None
 sys.modules["pkg_resources"] = None
 import torch
-from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
-measures = compat_kernels.Measures(attention=True, distance=True, perflib=True)
+from napari_sam3_assistant.engines.sam3_meta import compat
+measures = compat.Measures(attention=True, distance=True, perflib=True)
 tf32 = torch.backends.cudnn.allow_tf32
 del sys.modules["pkg_resources"]
 builder = compat.import_model_builder(measures)
 import sam3.model.sam3_tracker_utils as utils
-assert utils.edt_triton is compat_kernels.distance_transform
+assert utils.edt_triton is compat.distance_transform
 assert sys.modules["triton"] is None, "torch would find a stand-in"
 assert "sam3.model.edt" not in sys.modules
 assert torch.backends.cudnn.allow_tf32 == tf32
@@ -235,12 +234,12 @@ def test_overlaps_are_intersection_over_union_of_each_pair():
     one, other = masks[:, None], masks[None, 1:]
     common, both = (one & other).sum((2, 3)), (one | other).sum((2, 3))
 
-    made = compat_kernels.overlaps(masks, masks[1:])
+    made = compat.overlaps(masks, masks[1:])
 
     assert made[2, 1] == 0
     torch.testing.assert_close(made, common.float() / both.float().clamp(min=1), rtol=0, atol=0)
-    assert compat_kernels.overlaps(masks[:0], masks).shape == (0, 7)
-    assert compat_kernels.overlaps(masks, masks[:0]).shape == (7, 0)
+    assert compat.overlaps(masks[:0], masks).shape == (0, 7)
+    assert compat.overlaps(masks, masks[:0]).shape == (7, 0)
 
 
 def test_a_package_that_cant_be_imported_is_told(monkeypatch):

@@ -64,7 +64,7 @@ def predictor(builder, video_folder):
 
     label = module.connected_components
     with pytest.MonkeyPatch.context() as patch:
-        # On the CPU it fails for frames without new objects; see compat_kernels.
+        # On the CPU it fails for frames without new objects; see compat.
         patch.setattr(
             module, "connected_components", lambda x: label(x) if len(x) else (x.int(), x.int())
         )

@@ -20,7 +20,6 @@ from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
-from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 from napari_sam3_assistant.engines.sam3_meta.video_objects import stored_bytes
 from napari_sam3_assistant.errors import EngineNotInstalled, JobCancelled
 
@@ -73,7 +72,7 @@ def engine(builder, merges, tmp_path_factory):
     import torch
 
     try:
-        multiplex.import_builder(compat_kernels.choose_measures())
+        multiplex.import_builder(compat.choose_measures())
     except EngineNotInstalled as lacking:
         pytest.skip(str(lacking))
     with compat.quiet():

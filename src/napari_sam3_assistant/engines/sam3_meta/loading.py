@@ -35,7 +35,6 @@ from napari_sam3_assistant.engines.device import choose_device, supports_bfloat1
 from napari_sam3_assistant.engines.encoding_cache import Recent
 from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
-from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
 
 if TYPE_CHECKING:
@@ -166,10 +165,10 @@ def load_model(folder: Path | None, requested: str, reporter: Reporter) -> Loade
     bpe = find_bpe(path.parent)
     device = choose_cpu_or_cuda(requested)
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
-    measures = compat_kernels.choose_measures()
+    measures = compat.choose_measures()
     builder = compat.import_model_builder(measures)
     with ExitStack() as stack:
-        stack.enter_context(compat_kernels.applied(measures))
+        stack.enter_context(compat.applied(measures))
         # Read first: a damaged file is told before the model is built, which takes 20 seconds.
         unchanged = Unchanged(path)
         weights = to_image_model(read_weights(path), path.name)

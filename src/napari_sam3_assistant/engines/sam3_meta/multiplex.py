@@ -29,7 +29,6 @@ from napari_sam3_assistant.engines.errors import map_engine_errors, reading_file
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta import compat as compat_kernels
 from napari_sam3_assistant.engines.sam3_meta.compat import Measures, replaced
 from napari_sam3_assistant.engines.sam3_meta.compat_video import Pictures
 from napari_sam3_assistant.engines.sam3_meta.loading import (
@@ -176,12 +175,12 @@ class Sam3MultiplexEngine:
 def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
     device = choose_cpu_or_cuda(requested)
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
-    measures = compat_kernels.choose_measures()
+    measures = compat.choose_measures()
     builder = import_builder(measures)
     # After the package, since some copies of it bring a vocabulary along.
     bpe = find_bpe(folder)
     with ExitStack() as stack:
-        stack.enter_context(compat_kernels.applied(measures))
+        stack.enter_context(compat.applied(measures))
         stack.enter_context(without_bars())
         unchanged = Unchanged(folder / MULTIPLEX_NAME)
         weights = read_weights(folder / MULTIPLEX_NAME)
