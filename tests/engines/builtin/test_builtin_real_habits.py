@@ -146,3 +146,41 @@ def test_a_box_where_the_image_shows_nothing_gives_about_its_ellipse():
     ellipse = ((rows - 44.5) / 25) ** 2 + ((columns - 59.5) / 30) ** 2 <= 1
     (record,) = predict(image, boxes=(BoxPrompt(box),))
     assert iou(plane(record, shape), ellipse) > 0.65
+
+
+def patchy_cell(seed, shape=(120, 140)):
+    """Return an image of a cell whose parts differ in brightness, beside another, and its mask."""
+    rng = np.random.default_rng(seed)
+    parts = [
+        disc(60 + rng.integers(-14, 15), 60 + rng.integers(-14, 15), rng.integers(11, 17), shape)
+        for _ in range(3)
+    ]
+    grey = 30.0 + 50 * disc(60, 112, 16, shape)
+    for part, light in zip(parts, (25, 45, 80), strict=True):
+        grey[part] = 30 + light
+    noisy = ndi.gaussian_filter(grey, 1.3) + rng.normal(0, 4, shape)
+    return rgb(noisy), np.logical_or.reduce(parts)
+
+
+def middle(mask):
+    depth = ndi.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return tuple(int(axis) for axis in np.unravel_index(int(depth.argmax()), mask.shape))
+
+
+def test_correcting_clicks_improve_and_lose_nothing():
+    worse, ends = [], []
+    for seed in range(8):
+        image, cell = patchy_cell(seed)
+        points = [PointPrompt(*middle(cell))]
+        found = plane(predict(image, points=tuple(points))[0], cell.shape)
+        for _ in range(4):
+            errors, _ = ndi.label(found != cell)
+            largest = errors == 1 + int(np.bincount(errors.ravel())[1:].argmax())
+            y, x = middle(largest)
+            points.append(PointPrompt(y, x, positive=bool(cell[y, x])))
+            before = found
+            found = plane(predict(image, points=tuple(points))[0], cell.shape)
+            worse.append(iou(found, cell) < iou(before, cell) - 0.01)
+        ends.append(iou(found, cell))
+    assert np.mean(worse) <= 0.1
+    assert np.median(ends) > 0.9

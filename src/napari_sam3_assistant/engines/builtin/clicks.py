@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.background import bilinear
 from napari_sam3_assistant.engines.builtin.patches import Patch, disc
-from napari_sam3_assistant.engines.builtin.proposals import at_point
+from napari_sam3_assistant.engines.builtin.proposals import at_point, octave_for, rated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
@@ -22,51 +25,61 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     Pixel = tuple[int, int]
 
-# Clicks may turn down the best proposal for another that is rated this share of it at least.
-SECOND = 0.25
+REMEMBERED = 32  # clicks of a plane whose proposals are kept
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 
 
-def object_at(
-    features: PlaneFeatures,
-    wanted: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
-    reporter: Reporter,
-) -> Patch:
-    """Return the one object that clicks mark; see :func:`corrected` for what else they do.
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A pixel of the plane that belongs to an object, or does not.
+
+    Parameters
+    ----------
+    pixel : (int, int)
+        Row and column.
+    positive : bool
+        Whether it belongs to the object.
+    """
+
+    pixel: Pixel
+    positive: bool = True
+
+
+def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Reporter) -> Patch:
+    """Return the one object that clicks mark: the best under the first one, then corrected.
 
     Parameters
     ----------
     features : PlaneFeatures
         The plane.
-    wanted : sequence of (int, int)
-        Rows and columns of positive clicks, at least one.
-    unwanted : sequence of (int, int)
-        Rows and columns of negative clicks.
+    clicks : sequence of Click
+        In the order in which they were made; at least one is positive.
     reporter : Reporter
         Stops the work.
     """
-    proposals = list(at_point(features, wanted[0], reporter))
-    alone = max(proposals, key=_rating, default=None)
-    obeying = [item for item in proposals if _obeys(item, wanted, unwanted)]
-    whole = max(obeying, key=_rating, default=alone)
-    if alone is None or whole is None:
-        patch = disc(wanted[0], NOTHING, features.region)
+    first = next(click for click in clicks if click.positive)
+    best = max(proposed(features, first.pixel, reporter), key=_rating, default=None)
+    if best is None:
+        patch = disc(first.pixel, NOTHING, features.region)
     else:
-        patch = enlarged(features, whole if whole.rating >= SECOND * alone.rating else alone)
-    return corrected(features, patch, wanted, unwanted, reporter, anchored=False)
+        patch = enlarged(features, best)
+    return corrected(features, patch, clicks, reporter, anchored=False)
 
 
 def corrected(
     features: PlaneFeatures,
     patch: Patch,
-    wanted: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
+    clicks: Sequence[Click],
     reporter: Reporter,
     *,
     anchored: bool = True,
 ) -> Patch:
-    """Return an object with what is under the positive clicks, without what is under others.
+    """Return an object corrected by clicks, one after the other.
+
+    A click that the object obeys already changes nothing. Else there are three ways to obey it and
+    all clicks before: take in, or cut off, what the image shows under the click; the same for a
+    disc round the click that reaches the outline; the best proposal instead of the object. The
+    best-rated way is taken, and it must be the better rated, the less of the object it leaves.
 
     Parameters
     ----------
@@ -74,26 +87,87 @@ def corrected(
         The plane.
     patch : Patch
         The object so far.
-    wanted, unwanted : sequence of (int, int)
-        Rows and columns of the clicks; none is in both.
+    clicks : sequence of Click
+        In the order in which they were made; none is on the pixel of another.
     reporter : Reporter
         Stops the work.
     anchored : bool
         Whether something other than the clicks marked the object, so that its largest part
         stays without a click on it.
     """
-    for point in wanted:
-        if not patch.holds(*point):
-            patch = patch.union(single(features, point, reporter, unwanted))
-    for point in unwanted:
+    for number, click in enumerate(clicks, start=1):
+        if patch.holds(*click.pixel) == click.positive:
+            continue
         reporter.check()
-        if patch.holds(*point):
-            patch = _without(features, patch, wanted, point)
+        wanted = [other.pixel for other in clicks[:number] if other.positive]
+        unwanted = [other.pixel for other in clicks[:number] if not other.positive]
+        if not wanted:
+            wanted = [other.pixel for other in clicks if other.positive][:1]
+        ways = [
+            _pinned(features, way, wanted, unwanted, anchored=anchored)
+            for way in _ways(features, patch, click, wanted, unwanted, reporter)
+        ]
+        ratings = [_rated(features, way) * way.overlap(patch) for way in ways]
+        patch = ways[int(np.argmax(ratings))]
+    wanted = [click.pixel for click in clicks if click.positive]
+    unwanted = [click.pixel for click in clicks if not click.positive]
     return _pinned(features, patch, wanted, unwanted, anchored=anchored)
+
+
+def _ways(
+    features: PlaneFeatures,
+    patch: Patch,
+    click: Click,
+    wanted: Sequence[Pixel],
+    unwanted: Sequence[Pixel],
+    reporter: Reporter,
+) -> Iterator[Patch]:
+    """Yield what an object may become so that it obeys a click."""
+    y, x = click.pixel
+    proposals = [item for point in wanted for item in proposed(features, point, reporter)]
+    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
+    best = max(obeying, key=_rating, default=None)
+    if best is not None:
+        yield enlarged(features, best)
+    if click.positive:
+        here = (
+            item
+            for item in proposed(features, click.pixel, reporter)
+            if item.holds(click.pixel) and _obeys(item, (), unwanted)
+        )
+        best = max(here, key=_rating, default=None)
+        if best is not None:
+            yield patch.union(enlarged(features, best))
+        # No larger than the object, which may be far away.
+        frame = patch.region.union(Region(y, x, y + 1, x + 1))
+        away = ndi.distance_transform_edt(~patch.within(frame))[y - frame.y0, x - frame.x0]
+        radius = min(float(away), math.sqrt(patch.area / math.pi))
+        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
+        return
+    yield _without(features, patch, wanted, click.pixel)
+    depth = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
+    radius = depth[y - patch.region.y0, x - patch.region.x0]
+    cut = disc(click.pixel, max(1, int(radius)), features.region)
+    yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
+
+
+def proposed(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> tuple[Proposal, ...]:
+    """Return what may be the object under a point; the plane keeps the last answers."""
+    if point not in features.proposals:
+        while len(features.proposals) >= REMEMBERED:
+            features.proposals.pop(next(iter(features.proposals)))
+        features.proposals[point] = tuple(at_point(features, point, reporter))
+    return features.proposals[point]
 
 
 def _rating(proposal: Proposal) -> float:
     return proposal.rating
+
+
+def _rated(features: PlaneFeatures, patch: Patch) -> float:
+    """Return the rating of an object of the plane, in grey levels per pixel of it."""
+    octave = octave_for(patch.region)
+    return float(rated(features.octave(octave), patch.coarser(octave)) / 2**octave)
 
 
 def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
@@ -101,28 +175,6 @@ def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel
     return all(proposal.holds(point) for point in wanted) and not any(
         proposal.holds(point) for point in unwanted
     )
-
-
-def single(
-    features: PlaneFeatures, point: Pixel, reporter: Reporter, unwanted: Sequence[Pixel] = ()
-) -> Patch:
-    """Return the object under one click; a small disc where nothing stands out.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    point : (int, int)
-        Row and column.
-    reporter : Reporter
-        Stops the work.
-    unwanted : sequence of (int, int)
-        Rows and columns that the object's rough outline must not hold.
-    """
-    proposals = at_point(features, point, reporter)
-    obeying = (item for item in proposals if _obeys(item, (), unwanted))
-    best = max(obeying, key=_rating, default=None)
-    return disc(point, NOTHING, features.region) if best is None else enlarged(features, best)
 
 
 def enlarged(features: PlaneFeatures, proposal: Proposal) -> Patch:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.detect import Detection
+    from napari_sam3_assistant.engines.builtin.proposals import Proposal
 
 
 # ITU-R BT.601 luma.
@@ -34,11 +35,15 @@ class PlaneFeatures:
     detections : dict
         Objects found in the whole plane, by polarity (+1 bright, -1 dark); filled by
         :func:`napari_sam3_assistant.engines.builtin.detect.detect`.
+    proposals : dict
+        What may be the object under a pixel, by row and column; filled by
+        :func:`napari_sam3_assistant.engines.builtin.clicks.proposed`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:
         self._levels = [luminance]
         self.detections: dict[int, tuple[Detection, ...]] = {}
+        self.proposals: dict[tuple[int, int], tuple[Proposal, ...]] = {}
 
     @classmethod
     def from_rgb(

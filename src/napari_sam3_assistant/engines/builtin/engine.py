@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.builtin import clicks, phrases
 from napari_sam3_assistant.engines.builtin.boxes import object_in
+from napari_sam3_assistant.engines.builtin.clicks import Click
 from napari_sam3_assistant.engines.builtin.detect import detect
 from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.exemplars import similar
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.builtin.detect import Detection
-
-
-if TYPE_CHECKING:
-    Pixels = list[tuple[int, int]]
 
 _NAMES = {
     PromptKind.POINTS: "points",
@@ -165,11 +162,11 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
     if not prompts.points:
         return patches
     reporter.check()
-    wanted, unwanted = _pixels(prompts.points, features.shape)
+    marks = _clicks(prompts.points, features.shape)
     if patches:
-        patches[0] = clicks.corrected(features, patches[0], wanted, unwanted, reporter)
-    elif wanted:
-        patches = [clicks.object_at(features, wanted, unwanted, reporter)]
+        patches[0] = clicks.corrected(features, patches[0], marks, reporter)
+    elif any(mark.positive for mark in marks):
+        patches = [clicks.object_at(features, marks, reporter)]
     else:
         raise PromptError(
             "All points are negative.", "Add a positive point on the object, or a box round it."
@@ -177,20 +174,18 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
     return patches
 
 
-def _pixels(points: Iterable[PointPrompt], shape: tuple[int, int]) -> tuple[Pixels, Pixels]:
-    """Return the pixels of the positive and of the negative clicks, each once, in order."""
-    sides: dict[bool, dict[tuple[int, int], None]] = {True: {}, False: {}}
+def _clicks(points: Iterable[PointPrompt], shape: tuple[int, int]) -> list[Click]:
+    """Return the clicks on pixels, each once, in order."""
+    signs: dict[tuple[int, int], bool] = {}
     for point in points:
         y = min(max(math.floor(point.y + 0.5), 0), shape[0] - 1)
         x = min(max(math.floor(point.x + 0.5), 0), shape[1] - 1)
-        sides[point.positive][y, x] = None
-    for y, x in sides[True]:
-        if (y, x) in sides[False]:
+        if signs.setdefault((y, x), point.positive) != point.positive:
             raise PromptError(
                 f"There is a positive and a negative point on the pixel ({y}, {x}).",
                 "Remove one of them.",
             )
-    return list(sides[True]), list(sides[False])
+    return [Click(pixel, positive) for pixel, positive in signs.items()]
 
 
 def _found(found: Iterable[Detection], options: PredictOptions, phrase: str) -> Prediction:

@@ -10,12 +10,12 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.clicks import enlarged
-from napari_sam3_assistant.engines.builtin.patches import Patch
 from napari_sam3_assistant.engines.builtin.proposals import along_outline, in_box, octave_for
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+    from napari_sam3_assistant.engines.builtin.patches import Patch
 
 
 # Below this solidity an outline is not taken for a blob and keeps its own shape.
@@ -31,7 +31,7 @@ def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
     octave = 0
     while max(patch.region.shape) >> octave > COARSE:
         octave += 1
-    seen = _coarser(patch, octave)
+    seen = patch.coarser(octave)
     image = features.octave(octave)
     margin = max(3, int(np.sqrt(seen.area) * 0.3))
     frame = seen.region.grow(margin).intersect(Region.whole((image.shape[0], image.shape[1])))
@@ -42,14 +42,6 @@ def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
         return 1
     values = image[frame.slices]
     return 1 if np.median(values[inside]) >= np.median(values[outer]) else -1
-
-
-def _coarser(patch: Patch, octave: int) -> Patch:
-    """Return a patch in pixels of an octave; each is like one of the pixels that it stands for."""
-    size = 2**octave
-    y0, x0 = -(-patch.region.y0 // size), -(-patch.region.x0 // size)
-    mask = patch.mask[y0 * size - patch.region.y0 :: size, x0 * size - patch.region.x0 :: size]
-    return Patch(mask, Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1]), patch.polarity)
 
 
 def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:

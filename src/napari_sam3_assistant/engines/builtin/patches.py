@@ -58,6 +58,13 @@ class Patch:
         kept = Region.around(self.mask)
         return Patch(self.mask[kept.slices], kept.globalise(self.region), self.polarity)
 
+    def coarser(self, octave: int) -> Patch:
+        """Return it in pixels of an octave; each is like one of the pixels that it stands for."""
+        size = 2**octave
+        y0, x0 = -(-self.region.y0 // size), -(-self.region.x0 // size)
+        mask = self.mask[y0 * size - self.region.y0 :: size, x0 * size - self.region.x0 :: size]
+        return Patch(mask, Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1]), self.polarity)
+
     def union(self, other: Patch) -> Patch:
         """Return both objects as one."""
         region = self.region.union(other.region)
