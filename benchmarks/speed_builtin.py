@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, ExemplarPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.errors import JobCancelled
 
 REPORTER = NullReporter()

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.axes import ImageAxes
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.engines.base import Packable
-from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore, Recent
 
 GPU = "cuda:0"

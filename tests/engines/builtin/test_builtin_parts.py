@@ -8,9 +8,8 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.builtin import measures, parallel, strips, tree
-from napari_sam3_assistant.engines.builtin.patches import Patch
-from napari_sam3_assistant.engines.builtin.shapes import LARGE, solidity, split
+from napari_sam3_assistant.engines.builtin import component_tree, features, object_mask
+from napari_sam3_assistant.engines.builtin.object_mask import LARGE, Patch, solidity, split
 from napari_sam3_assistant.errors import JobCancelled
 
 REPORTER = NullReporter()
@@ -24,13 +23,13 @@ def disc(y, x, radius, shape=SHAPE):
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0])
 def test_filters_in_strips_equal_filters_of_the_whole(monkeypatch, sigma):
-    monkeypatch.setattr(strips, "PIXELS", 90 * 7)
+    monkeypatch.setattr(features, "PIXELS", 90 * 7)
     image = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     np.testing.assert_array_equal(
-        strips.blurred(image, sigma, REPORTER), ndi.gaussian_filter(image, sigma, mode="nearest")
+        features.blurred(image, sigma, REPORTER), ndi.gaussian_filter(image, sigma, mode="nearest")
     )
     np.testing.assert_array_equal(
-        strips.steepness(image, sigma, REPORTER),
+        features.steepness(image, sigma, REPORTER),
         ndi.gaussian_gradient_magnitude(image, sigma, mode="nearest"),
     )
 
@@ -45,7 +44,7 @@ def test_measures_of_objects_of_several_sizes():
         rows, columns = np.nonzero(cell)
         region = Region(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
         patches.append(Patch(cell[region.slices], region))
-    seen = measures.measured(grey, patches, REPORTER)
+    seen = object_mask.measured(grey, patches, REPORTER)
     np.testing.assert_array_equal(seen.area, [cell.sum() for cell in cells])
     np.testing.assert_allclose(seen.mean, [50, 80, 30])
     np.testing.assert_allclose(seen.ground, [10, 10, 10])
@@ -61,9 +60,9 @@ def test_a_huge_object_is_measured_by_some_of_its_pixels(monkeypatch):
     cell = disc(30, 45, 25)
     grey = np.where(cell, 70, 20).astype(np.float32)
     patch = Patch(cell, Region.whole(SHAPE))
-    exact = measures.measured(grey, [patch], REPORTER)
-    monkeypatch.setattr(measures, "LARGEST", 40)
-    rough = measures.measured(grey, [patch], REPORTER)
+    exact = object_mask.measured(grey, [patch], REPORTER)
+    monkeypatch.setattr(object_mask, "SAMPLED", 40)
+    rough = object_mask.measured(grey, [patch], REPORTER)
     assert rough.area == exact.area == cell.sum()
     np.testing.assert_allclose(rough.mean, 70)
     np.testing.assert_allclose(rough.ground, 20)
@@ -73,7 +72,7 @@ def test_a_huge_object_is_measured_by_some_of_its_pixels(monkeypatch):
 def parts_of(image, levels):
     image = np.asarray(image, np.float32)
     gradient = ndi.gaussian_gradient_magnitude(image, 0.7)
-    found = tree.best_parts(tree.Plane(image, gradient, 0, 1), levels, REPORTER)
+    found = component_tree.best_parts(component_tree.Plane(image, gradient, 0, 1), levels, REPORTER)
     masks = []
     for part in sorted(found, key=lambda part: part.region.box):
         mask = np.zeros(SHAPE, bool)
@@ -109,7 +108,7 @@ def test_a_large_mask_is_divided_at_its_neck():
 
 
 def test_pieces_are_answered_in_their_order():
-    assert parallel.each(lambda piece, stop: piece**2, range(9), REPORTER) == [
+    assert features.each(lambda piece, stop: piece**2, range(9), REPORTER) == [
         piece**2 for piece in range(9)
     ]
 
@@ -132,7 +131,7 @@ def test_pieces_stop_when_the_work_shall():
             stop.check()
 
     with pytest.raises(JobCancelled):
-        parallel.each(endless, [1, 2, 3], Watch())
+        features.each(endless, [1, 2, 3], Watch())
 
 
 def test_an_error_in_a_piece_is_not_lost():
@@ -140,4 +139,4 @@ def test_an_error_in_a_piece_is_not_lost():
         raise ValueError(piece)
 
     with pytest.raises(ValueError, match="7"):
-        parallel.each(broken, [7], REPORTER)
+        features.each(broken, [7], REPORTER)

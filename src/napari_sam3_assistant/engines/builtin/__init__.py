@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.engines.base import ImageEngine
 
-
 SPEC = EngineSpec(
     name="builtin",
     title="Built-in (no SAM 3 weights)",

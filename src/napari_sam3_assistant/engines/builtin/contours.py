@@ -18,8 +18,6 @@ from scipy import ndimage as ndi
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-
-if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 DIRECTIONS = 64

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.engines.builtin import clicks, phrases
-from napari_sam3_assistant.engines.builtin.boxes import object_in
-from napari_sam3_assistant.engines.builtin.clicks import Click
-from napari_sam3_assistant.engines.builtin.detect import detect
-from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
-from napari_sam3_assistant.engines.builtin.exemplars import similar
-from napari_sam3_assistant.engines.builtin.outlines import snapped
-from napari_sam3_assistant.engines.builtin.patches import Patch
+from napari_sam3_assistant.engines.builtin.detection import detect
+from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.object_mask import Patch
+from napari_sam3_assistant.engines.builtin.prompted import (
+    Click,
+    corrected,
+    object_at,
+    object_in,
+    polarity_named,
+    similar,
+    snapped,
+)
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.engines.sam3.grounding import clean_phrase
 from napari_sam3_assistant.errors import PromptError
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.builtin.detect import Detection
+    from napari_sam3_assistant.engines.builtin.detection import Detection
 
 _NAMES = {
     PromptKind.POINTS: "points",
@@ -116,7 +120,7 @@ class BuiltinEngine:
         _check_together(prompts)
         if PromptKind.TEXT in prompts.kinds:
             phrase = clean_phrase(prompts.text)
-            found = detect(embedding, phrases.polarity(phrase), reporter)
+            found = detect(embedding, polarity_named(phrase), reporter)
             return _found(found, options, phrase)
         if prompts.exemplars:
             if not any(prompt.positive for prompt in prompts.exemplars):
@@ -164,9 +168,9 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
     reporter.check()
     marks = _clicks(prompts.points, features.shape)
     if patches:
-        patches[0] = clicks.corrected(features, patches[0], marks, reporter)
+        patches[0] = corrected(features, patches[0], marks, reporter)
     elif any(mark.positive for mark in marks):
-        patches = [clicks.object_at(features, marks, reporter)]
+        patches = [object_at(features, marks, reporter)]
     else:
         raise PromptError(
             "All points are negative.", "Add a positive point on the object, or a box round it."

@@ -1,33 +1,35 @@
 """What may be an object: connected parts of the image above or below a grey level.
 
-The grey levels of a window are walked at several resolutions. It is a walk through the component
-tree (Salembier et al., IEEE Trans. Image Process. 7:555, 1998) of the window alone, so the answer
-does not depend on how large the plane round it is. What is found is rated by one formula, see
-:func:`rating`; prompts pick from the proposals as SAM's do from its masks.
+The image is cut at several grey levels. What is connected at one level lies in something that is
+connected at the next lower one: the parts form a tree (Salembier et al., IEEE Trans. Image Process.
+7:555, 1998). Each is rated by one formula, see :func:`rating`. A window round a prompt is walked at
+several resolutions, so the answer does not depend on how large the plane round it is; prompts pick
+from these proposals as SAM's do from its masks. For a phrase, the best disjoint parts of a whole
+plane are taken: it has thousands of them, so all of a level are measured together and only those
+chosen are cut out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.builtin.shapes import solidity, split
+from napari_sam3_assistant.engines.builtin.features import bilinear
+from napari_sam3_assistant.engines.builtin.object_mask import Patch, polygon_areas, solidity, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.embedding import PlaneFeatures
-    from napari_sam3_assistant.engines.builtin.patches import Patch
+    from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 
-
-if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]
     Labels = npt.NDArray[np.int32]
@@ -51,6 +53,15 @@ _CROSS = ndi.generate_binary_structure(2, 1)
 
 
 Value = TypeVar("Value", float, "npt.NDArray[np.float64]")
+
+SMALLEST_PART = 9  # pixels of the octave
+SIDES = 16
+HOLED = 0.8  # parts that fill less of their hull may have holes
+GROWN = 1.03  # a part no larger than its only child by this factor is the same part
+CHECK_EVERY = 200  # parts
+
+
+# -- proposals for a prompt -----------------------------------------------------------------------
 
 
 def rating(gradient: Value, convex: Value) -> Value:
@@ -424,3 +435,303 @@ def _ramp(image: Floats) -> Floats:
         across = float(np.median(image[:, LAG:] - image[:, :-LAG])) / LAG
     rows = np.arange(height, dtype=np.float32)[:, None]
     return rows * np.float32(down) + np.arange(width, dtype=np.float32) * np.float32(across)
+
+
+# -- the best parts of a whole plane --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """The N connected parts of one grey level that are large enough.
+
+    Parameters
+    ----------
+    seeds : ndarray, shape (N, 2), dtype intp
+        Row and column of a pixel of each.
+    boxes : ndarray, shape (N, 4), dtype intp
+        ``(y0, x0, y1, x1)``, ends exclusive.
+    areas, convex, ratings : ndarray, shape (N,), dtype float64
+        Pixels, share of the hull that is filled, and how much it looks like an object.
+    """
+
+    seeds: npt.NDArray[np.intp]
+    boxes: npt.NDArray[np.intp]
+    areas: npt.NDArray[np.float64]
+    convex: npt.NDArray[np.float64]
+    ratings: npt.NDArray[np.float64]
+
+    def some(self, which: Bools | npt.NDArray[np.intp]) -> _Parts:
+        """Return some of the parts."""
+        return _Parts(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, every: Sequence[_Parts]) -> _Parts:
+        """Return the parts of several as one."""
+        return cls(
+            *(
+                np.concatenate([getattr(parts, field.name) for parts in every])
+                for field in fields(cls)
+            )
+        )
+
+
+NONE = _Parts(
+    np.zeros((0, 2), np.intp), np.zeros((0, 4), np.intp), np.zeros(0), np.zeros(0), np.zeros(0)
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """One resolution of a plane.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values, smooth.
+    gradient : ndarray, shape (H, W), dtype float32
+        In grey levels per pixel of the plane.
+    octave : int
+        A pixel stands for ``2 ** octave`` squared pixels of the plane.
+    polarity : int
+        +1 if grey values are as in the plane, -1 if they are reversed.
+    """
+
+    image: Floats
+    gradient: Floats
+    octave: int
+    polarity: int
+
+
+def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> list[Proposal]:
+    """Return the best parts of a plane; none lies in another.
+
+    Parameters
+    ----------
+    plane : Plane
+        What to cut.
+    levels : sequence of float
+        Grey levels, falling.
+    reporter : Reporter
+        Stops the work.
+    """
+    found: list[tuple[_Parts, float]] = []  # what is new at each level
+    links: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []  # children, parents
+    count = 0
+    # The trees so far, from the highest level down: the numbers of their roots, and these.
+    roots, tops = np.zeros(0, np.intp), NONE
+    for level in levels:
+        reporter.check()
+        parts, home = _cut(plane, level, tops.seeds, reporter)
+        # A part with one child that is as large is that child.
+        child = np.zeros(len(parts.areas), np.intp)
+        child[home] = np.arange(len(roots))
+        same = np.bincount(home, minlength=len(parts.areas)) == 1
+        same[same] = parts.areas[same] <= GROWN * tops.areas[child[same]]
+        new = parts.some(~same)
+        names = np.zeros(len(parts.areas), np.intp)
+        names[same] = roots[child[same]]
+        names[~same] = count + np.arange(len(new.areas))
+        grown = ~same[home]
+        links.append((roots[grown], names[home[grown]]))
+        found.append((new, level))
+        count += len(new.areas)
+        tops = _Parts.joined([tops.some(child[same]), new])
+        roots = np.concatenate([names[same], names[~same]])
+    parents = np.full(count, -1, np.intp)
+    for children, above in links:
+        parents[children] = above
+    levels_of = [level for parts, level in found for _ in range(len(parts.areas))]
+    return _cut_out(
+        plane, _Parts.joined([NONE, *(parts for parts, _ in found)]), levels_of, parents, reporter
+    )
+
+
+def _cut(
+    plane: Plane, level: float, seeds: npt.NDArray[np.intp], reporter: Reporter
+) -> tuple[_Parts, npt.NDArray[np.intp]]:
+    """Return the parts above a level, and in which of them each of the seeds lies."""
+    inside = plane.image >= level
+    labels, count = ndi.label(inside)
+    reporter.check()
+    sizes = np.bincount(labels[inside], minlength=count + 1)
+    names = np.flatnonzero(sizes >= SMALLEST_PART)
+    if not names.size:
+        return NONE, np.zeros(0, np.intp)
+    reporter.check()
+    rim = _rim(inside)
+    reporter.check()
+    rows, columns = np.nonzero(rim)
+    owners = labels[rows, columns]
+    kept = sizes[owners] >= SMALLEST_PART
+    order = np.argsort(owners[kept], kind="stable")
+    rows, columns, owners = (axis[kept][order] for axis in (rows, columns, owners))
+    first = np.flatnonzero(np.diff(owners, prepend=0))
+    last = np.append(first[1:], owners.size) - 1
+    reporter.check()
+    strengths = np.add.reduceat(plane.gradient[rows, columns].astype(np.float64), first)
+    strengths /= last - first + 1
+    hulls = _hulls(rows, columns, first)
+    boxes = _boxes(rows, columns, first, last)
+    areas = sizes[names].astype(np.float64)
+    convex = np.minimum(1.0, areas / hulls)
+    hollow = convex < HOLED
+    reporter.check()
+    if hollow.any():
+        hollow &= _hollow(inside, labels, count)[names]
+    for turn, index in enumerate(np.flatnonzero(hollow).tolist()):
+        if turn % CHECK_EVERY == 0:
+            reporter.check()
+        y0, x0, y1, x1 = boxes[index]
+        mask = ndi.binary_fill_holes(labels[y0:y1, x0:x1] == names[index])
+        areas[index] = np.count_nonzero(mask)
+        strengths[index] = plane.gradient[y0:y1, x0:x1][_rim(mask)].mean()
+        convex[index] = min(1.0, areas[index] / hulls[index])
+    rare = (1 - areas / plane.image.size) ** 2  # what fills most of the plane is its background
+    ratings = rating(strengths, convex) * rare
+    seeded = np.stack([rows[first], columns[first]], 1)
+    parts = _Parts(seeded, boxes, areas, convex, ratings)
+    return parts, np.searchsorted(names, labels[seeds[:, 0], seeds[:, 1]])
+
+
+def _boxes(
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    first: npt.NDArray[np.intp],
+    last: npt.NDArray[np.intp],
+) -> npt.NDArray[np.intp]:
+    """Return the bounding boxes of parts, shape (N, 4); see :func:`_hulls`."""
+    return np.stack(
+        [
+            rows[first],
+            np.minimum.reduceat(columns, first),
+            rows[last] + 1,
+            np.maximum.reduceat(columns, first) + 1,
+        ],
+        1,
+    )
+
+
+def _rim(inside: Bools) -> Bools:
+    """Return the pixels with one of their four neighbours outside, or beyond the image."""
+    core = np.zeros_like(inside)
+    middle = core[1:-1, 1:-1]
+    np.logical_and(inside[:-2, 1:-1], inside[2:, 1:-1], out=middle)
+    middle &= inside[1:-1, :-2]
+    middle &= inside[1:-1, 2:]
+    rim: Bools = inside & ~core
+    return rim
+
+
+def _hollow(inside: Bools, labels: Labels, count: int) -> Bools:
+    """Return which parts, by label, have a hole below one of their pixels."""
+    grounds, ground_count = ndi.label(~inside)
+    open_ = np.zeros(ground_count + 1, bool)
+    for edge in (grounds[0], grounds[-1], grounds[:, 0], grounds[:, -1]):
+        open_[edge] = True
+    rows, columns = np.nonzero(inside[:-1] & ~inside[1:])
+    enclosed = ~open_[grounds[rows + 1, columns]]
+    hollow = np.zeros(count + 1, bool)
+    hollow[labels[rows[enclosed], columns[enclosed]]] = True
+    return hollow
+
+
+def _hulls(
+    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], first: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """Return the areas of the polygons of ``SIDES`` sides round parts.
+
+    They are a little larger than the hulls; for all parts at once that is far faster than one
+    hull a part.
+
+    Parameters
+    ----------
+    rows, columns : ndarray, shape (P,), dtype intp
+        Outline pixels, part by part.
+    first : ndarray, shape (N,), dtype intp
+        Where each part begins among them.
+    """
+    reach = np.empty((SIDES, first.size))
+    for side in range(SIDES):
+        angle = side * (2 * math.pi / SIDES)
+        along = rows * math.sin(angle) + columns * math.cos(angle)
+        # Half a pixel further: the outline runs round the pixels, not through their centres.
+        half = (abs(math.sin(angle)) + abs(math.cos(angle))) / 2
+        reach[side] = np.maximum.reduceat(along, first) + half
+    return polygon_areas(reach)
+
+
+def _cut_out(
+    plane: Plane,
+    parts: _Parts,
+    levels: Sequence[float],
+    parents: npt.NDArray[np.intp],
+    reporter: Reporter,
+) -> list[Proposal]:
+    """Return the best parts of all trees, as masks."""
+    found = []
+    for turn, node in enumerate(_best(parts.areas, parts.ratings, parents)):
+        if turn % CHECK_EVERY == 0:
+            reporter.check()
+        region = Region(*parts.boxes[node].tolist())
+        y, x = parts.seeds[node] - parts.boxes[node, :2]
+        labels, _ = ndi.label(plane.image[region.slices] >= levels[node])
+        mask = labels == labels[y, x]
+        if parts.areas[node] > np.count_nonzero(mask):
+            mask = ndi.binary_fill_holes(mask)
+        rated, convex = float(parts.ratings[node]), float(parts.convex[node])
+        found.append(Proposal(mask, region, plane.octave, plane.polarity, rated, convex))
+    return found
+
+
+def _best(
+    areas: npt.NDArray[np.float64],
+    ratings: npt.NDArray[np.float64],
+    parents: npt.NDArray[np.intp],
+) -> list[int]:
+    """Return the disjoint parts that are worth most together.
+
+    How clear a part is counts more than how large: nuclei are not given up for their cells.
+
+    Parameters
+    ----------
+    areas, ratings : ndarray, shape (N,)
+        Of all parts; a child comes before its parent.
+    parents : ndarray, shape (N,)
+        Number of the part that holds each; -1 for none.
+    """
+    ratings, areas = ratings**2, np.sqrt(areas)
+    worths = [0.0] * len(areas)  # so far, of the children
+    parts: list[list[int]] = [[] for _ in worths]
+    chosen: list[int] = []
+    for node, (area, rated, parent) in enumerate(
+        zip(areas.tolist(), ratings.tolist(), parents.tolist(), strict=True)
+    ):
+        own = parts[node]
+        if len(own) == 1 and ratings[own[0]] > rated:
+            # The same thing at a better level: its larger outline adds nothing.
+            worths[node] = max(worths[node], float(ratings[own[0]]) * area)
+        elif rated * area >= worths[node]:
+            worths[node], own = rated * area, [node]
+        if parent < 0:
+            chosen += own
+        else:
+            worths[parent] += worths[node]
+            parts[parent] += own
+    return chosen
+
+
+def enlarged(features: PlaneFeatures, proposal: Proposal) -> Patch:
+    """Return a proposal at full resolution."""
+    size = 2**proposal.octave
+    region = proposal.covers
+    if size == 1:
+        return Patch(proposal.mask, region, proposal.polarity)
+    # Between the centres of coarse pixels the outline runs straight, not along their sides.
+    padded = np.pad(proposal.mask, 1).astype(np.float32)
+    rows, columns = (
+        ((np.arange(count * size) + 0.5) / size - 0.5).clip(0, count - 1).astype(np.float32)
+        for count in padded.shape
+    )
+    mask = bilinear(padded, rows, columns) >= 0.5
+    region = region.grow(size)
+    return Patch(mask, region, proposal.polarity).clipped(features.region)

@@ -1,0 +1,562 @@
+"""What prompts name: objects under clicks, in boxes, painted, like examples, or by a phrase.
+
+The image proposes (:mod:`component_tree`), the prompt picks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.builtin.component_tree import (
+    Proposal,
+    agreement,
+    along_outline,
+    at_point,
+    enlarged,
+    in_box,
+    octave_for,
+    rated,
+)
+from napari_sam3_assistant.engines.builtin.detection import Detection, detect
+from napari_sam3_assistant.engines.builtin.object_mask import Patch, disc, measured
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt
+    from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
+
+    Pixel = tuple[int, int]
+    Floats = npt.NDArray[np.float64]
+
+REMEMBERED = 32  # clicks of a plane whose proposals are kept
+NOTHING = 2  # radius of the disc where nothing stands out, in pixels
+
+TINY = 4  # boxes with a thinner side are filled
+LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
+CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
+LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
+# What a pixel of the box belongs to, in log-odds: its place says SHAPE at most, what the proposals
+# agree on VOTES at most, its grey level GREYS at most.
+SHAPE, VOTES, GREYS = 4.0, 2.0, 3.0
+SOFT = 0.4  # share of the half axes over which the place says less
+FITTING = 6.0  # power of the fit by which proposals vote
+AROUND = 0.35  # of the longer side: what is looked at round a box to tell it from its surroundings
+BINS = 24
+ROUNDS = 4
+COARSE = 160  # largest side, in pixels, at which an object and its surroundings are compared
+LEAST_OVERLAP = 0.5  # overlap from which something may be what was painted
+NEAR = 0.85  # overlap below which an outline's edge must be the clearer, the further it is away
+DISTANCE = 4.0  # how much clearer: power of the overlap
+
+EXAMPLE_SCORE = 0.99
+UNWANTED = 0.3  # share of its score that an object keeps which is more like a negative example
+SAME = 0.4  # overlap from which a found object is the example itself
+# How far apart two objects may be in each trait and still be alike (one standard deviation).
+TOLERANCE = np.array([0.6, 0.45, 0.15, 0.35, 0.6], np.float64)
+
+_POLARITIES = {"bright": 1, "dark": -1}
+
+
+# -- clicks ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A pixel of the plane that belongs to an object, or does not.
+
+    Parameters
+    ----------
+    pixel : (int, int)
+        Row and column.
+    positive : bool
+        Whether it belongs to the object.
+    """
+
+    pixel: Pixel
+    positive: bool = True
+
+
+def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Reporter) -> Patch:
+    """Return the one object that clicks mark: the best under the first one, then corrected.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    clicks : sequence of Click
+        In the order in which they were made; at least one is positive.
+    reporter : Reporter
+        Stops the work.
+    """
+    first = next(click for click in clicks if click.positive)
+    best = max(proposed(features, first.pixel, reporter), key=_rating, default=None)
+    if best is None:
+        patch = disc(first.pixel, NOTHING, features.region)
+    else:
+        patch = enlarged(features, best)
+    return corrected(features, patch, clicks, reporter, anchored=False)
+
+
+def corrected(
+    features: PlaneFeatures,
+    patch: Patch,
+    clicks: Sequence[Click],
+    reporter: Reporter,
+    *,
+    anchored: bool = True,
+) -> Patch:
+    """Return an object corrected by clicks, one after the other.
+
+    A click that the object obeys already changes nothing. Else there are three ways to obey it and
+    all clicks before: take in, or cut off, what the image shows under the click; the same for a
+    disc round the click that reaches the outline; the best proposal instead of the object. The
+    best-rated way is taken, and it must be the better rated, the less of the object it leaves.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    patch : Patch
+        The object so far.
+    clicks : sequence of Click
+        In the order in which they were made; none is on the pixel of another.
+    reporter : Reporter
+        Stops the work.
+    anchored : bool
+        Whether something other than the clicks marked the object, so that its largest part
+        stays without a click on it.
+    """
+    for number, click in enumerate(clicks, start=1):
+        if patch.holds(*click.pixel) == click.positive:
+            continue
+        reporter.check()
+        wanted = [other.pixel for other in clicks[:number] if other.positive]
+        unwanted = [other.pixel for other in clicks[:number] if not other.positive]
+        if not wanted:
+            wanted = [other.pixel for other in clicks if other.positive][:1]
+        ways = [
+            _pinned(features, way, wanted, unwanted, anchored=anchored)
+            for way in _ways(features, patch, click, wanted, unwanted, reporter)
+        ]
+        ratings = [_rated(features, way) * way.overlap(patch) for way in ways]
+        patch = ways[int(np.argmax(ratings))]
+    wanted = [click.pixel for click in clicks if click.positive]
+    unwanted = [click.pixel for click in clicks if not click.positive]
+    return _pinned(features, patch, wanted, unwanted, anchored=anchored)
+
+
+def _ways(
+    features: PlaneFeatures,
+    patch: Patch,
+    click: Click,
+    wanted: Sequence[Pixel],
+    unwanted: Sequence[Pixel],
+    reporter: Reporter,
+) -> Iterator[Patch]:
+    """Yield what an object may become so that it obeys a click."""
+    y, x = click.pixel
+    proposals = [item for point in wanted for item in proposed(features, point, reporter)]
+    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
+    best = max(obeying, key=_rating, default=None)
+    if best is not None:
+        yield enlarged(features, best)
+    if click.positive:
+        here = (
+            item
+            for item in proposed(features, click.pixel, reporter)
+            if item.holds(click.pixel) and _obeys(item, (), unwanted)
+        )
+        best = max(here, key=_rating, default=None)
+        if best is not None:
+            yield patch.union(enlarged(features, best))
+        # No larger than the object, which may be far away.
+        frame = patch.region.union(Region(y, x, y + 1, x + 1))
+        away = ndi.distance_transform_edt(~patch.within(frame))[y - frame.y0, x - frame.x0]
+        radius = min(float(away), math.sqrt(patch.area / math.pi))
+        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
+        return
+    yield _without(features, patch, wanted, click.pixel)
+    depth = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
+    radius = depth[y - patch.region.y0, x - patch.region.x0]
+    cut = disc(click.pixel, max(1, int(radius)), features.region)
+    yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
+
+
+def proposed(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> tuple[Proposal, ...]:
+    """Return what may be the object under a point; the plane keeps the last answers."""
+    if point not in features.proposals:
+        while len(features.proposals) >= REMEMBERED:
+            features.proposals.pop(next(iter(features.proposals)))
+        features.proposals[point] = tuple(at_point(features, point, reporter))
+    return features.proposals[point]
+
+
+def _rating(proposal: Proposal) -> float:
+    return proposal.rating
+
+
+def _rated(features: PlaneFeatures, patch: Patch) -> float:
+    """Return the rating of an object of the plane, in grey levels per pixel of it."""
+    octave = octave_for(patch.region)
+    return float(rated(features.octave(octave), patch.coarser(octave)) / 2**octave)
+
+
+def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
+    """Return whether a proposal holds all positive clicks and no negative one."""
+    return all(proposal.holds(point) for point in wanted) and not any(
+        proposal.holds(point) for point in unwanted
+    )
+
+
+def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], point: Pixel) -> Patch:
+    """Return an object without the part under a negative click.
+
+    The object is flooded from the clicks over its gradient; where the image shows no edge
+    between them, the line lies half way.
+    """
+    from skimage.segmentation import watershed
+
+    region = patch.region
+    seed = (point[0] - region.y0, point[1] - region.x0)
+    islands, _ = ndi.label(patch.mask)
+    island = islands == islands[seed]
+    depth = ndi.distance_transform_edt(np.pad(island, 1))[1:-1, 1:-1]
+    gradient = ndi.gaussian_gradient_magnitude(features.luminance[region.slices], 1.0)
+    cost = gradient / (gradient[island].max() + 1e-6) - 0.5 * depth / depth.max()
+    markers = np.zeros(region.shape, np.int8)
+    kept = [(y - region.y0, x - region.x0) for y, x in wanted if patch.holds(y, x)]
+    kept = [pixel for pixel in kept if island[pixel]]
+    if not kept:  # the middle of what lies far from the click stays
+        rows, columns = np.indices(region.shape)
+        away = np.hypot(rows - seed[0], columns - seed[1])
+        best = int((np.minimum(depth, away / 2) * island).argmax())
+        kept = [(best // region.width, best % region.width)]
+    for pixel in kept:
+        markers[pixel] = 1
+    markers[seed] = 2
+    flooded = watershed(cost, markers, mask=island)
+    return Patch((patch.mask & ~island) | (flooded == 1), region, patch.polarity)
+
+
+def _pinned(
+    features: PlaneFeatures,
+    patch: Patch,
+    wanted: Sequence[Pixel],
+    unwanted: Sequence[Pixel],
+    *,
+    anchored: bool,
+) -> Patch:
+    """Return an object that holds every positive click's pixel and no negative one's.
+
+    Islands without a positive click are dropped, except the largest of an anchored object.
+    """
+    missed = [point for point in wanted if not patch.holds(*point)]
+    for point in missed:  # with its neighbours, so that it is not a lone pixel
+        patch = patch.union(disc(point, 1, features.region))
+    mask = patch.mask.copy()
+    for y, x in unwanted:
+        if patch.region.holds(y, x):
+            mask[y - patch.region.y0, x - patch.region.x0] = False
+    if wanted:
+        labels, _ = ndi.label(mask, np.ones((3, 3)))
+        names = {int(labels[y - patch.region.y0, x - patch.region.x0]) for y, x in wanted}
+        if (missed or anchored) and mask.any():
+            names.add(int(np.bincount(labels[labels > 0]).argmax()))
+        mask = np.isin(labels, sorted(names - {0}))
+    return Patch(mask, patch.region, patch.polarity)
+
+
+# -- boxes ----------------------------------------------------------------------------------------
+
+
+def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch:
+    """Return the object in a box, clipped to it.
+
+    A box is drawn tight round the object, or loosely: either what fills it is the answer, or a
+    proposal that is whole in it and near its middle, whichever is better rated.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    box : Region
+        At least one pixel of it lies in the plane.
+    reporter : Reporter
+        Stops the work.
+
+    Returns
+    -------
+    Patch
+        At least one pixel; the ellipse that fills the box where nothing stands out.
+    """
+    box = box.intersect(features.region)
+    if min(box.shape) < TINY:
+        return Patch(np.ones(box.shape, bool), box)
+    proposals = list(in_box(features, box, LEAST_AGREEMENT, reporter))
+    chosen = _filling(features, box, proposals)
+    best = max(proposals, key=lambda item: item.rating * _fit(item.covers, box), default=None)
+    if best is not None:
+        image, own = features.octave(chosen.octave), chosen.region
+        found = rated(image, Patch(best.mask, best.region).clipped(own))
+        if found * _fit(best.covers, box) > LOOSE * rated(image, Patch(chosen.mask, own)):
+            chosen = best
+    patch = enlarged(features, chosen).clipped(box)
+    if not patch.area:
+        return Patch(_radii(box, box) <= 1, box)
+    return replace(patch, polarity=polarity_of(features, patch))
+
+
+def _fit(found: Region, box: Region) -> float:
+    """Return how likely a box is drawn round what has this bounding box: whole and centred."""
+    inside = found.intersect(box).area / found.area
+    y = (found.y0 + found.y1 - box.y0 - box.y1) / (2 * box.height)
+    x = (found.x0 + found.x1 - box.x0 - box.x1) / (2 * box.width)
+    return inside * math.sqrt(agreement(found, box)) * math.exp(-CENTRED * math.hypot(y, x))
+
+
+def _filling(features: PlaneFeatures, box: Region, proposals: Sequence[Proposal]) -> Proposal:
+    """Return what most likely fills a box.
+
+    Each pixel belongs to the object or not by its place in the ellipse that fills the box, by
+    what the proposals say, the more the better they fit, and by its grey level: those inside and
+    outside are told apart by their histograms, in turns with the pixels (expectation
+    maximisation).
+    """
+    octave = octave_for(box)
+    image = features.octave(octave)
+    size = 2**octave
+    own = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
+    window = own.grow(max(3, round(AROUND * max(own.shape))))
+    window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
+    inside = own.localise(window).slices
+    odds = SHAPE * np.tanh((1 - _radii(own, window)) / SOFT)
+    if proposals:
+        votes, total = np.zeros(own.shape), 0.0
+        for item in proposals:
+            weight = item.rating * _fit(item.covers, box) ** FITTING
+            votes += weight * Patch(item.mask, item.region).within(own)
+            total += weight
+        odds -= VOTES
+        odds[inside] += 2 * VOTES * votes / max(total, 1e-9)
+    mask = (_by_greys(image[window.slices], odds) > 0)[inside]
+    labels, count = ndi.label(mask)
+    if count > 1:
+        mask = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    if not count:
+        mask = _radii(own, own) <= 1
+    return Proposal(ndi.binary_fill_holes(mask), own, octave, 1, 0.0)
+
+
+def _radii(box: Region, window: Region) -> Floats:
+    """Return how far the pixels of a window lie from the middle of a box; 1 on its ellipse."""
+    rows = (np.arange(window.y0, window.y1) - box.y0 + 0.5) / box.height * 2 - 1
+    columns = (np.arange(window.x0, window.x1) - box.x0 + 0.5) / box.width * 2 - 1
+    radii: Floats = np.hypot(rows[:, None], columns[None, :])
+    return radii
+
+
+def _by_greys(image: npt.NDArray[np.float32], odds: Floats) -> Floats:
+    """Return the log-odds of pixels, given those that don't know the grey levels."""
+    smooth = ndi.gaussian_filter(image, 1.0, mode="nearest")
+    low, high = (float(value) for value in np.percentile(smooth, (1, 99)))
+    bins = ((smooth - low) / max(high - low, 1.0) * (BINS - 1)).round().clip(0, BINS - 1)
+    bins = bins.astype(np.intp)
+    known = odds
+    for _ in range(ROUNDS):
+        shares = 1 / (1 + np.exp(-odds))
+        sides = []
+        for weights in (shares, 1 - shares):
+            counts = np.bincount(bins.ravel(), weights.ravel(), BINS)
+            counts = ndi.gaussian_filter1d(counts, 1.0) + 0.5
+            sides.append(counts / counts.sum())
+        greys = np.log(sides[0] / sides[1]).clip(-GREYS, GREYS)[bins]
+        odds = ndi.gaussian_filter(known + greys, 1.0, mode="nearest")
+    return odds
+
+
+# -- painted masks --------------------------------------------------------------------------------
+
+
+def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
+    """Return +1 if a patch is brighter than the ring round it, -1 if it is darker."""
+    octave = 0
+    while max(patch.region.shape) >> octave > COARSE:
+        octave += 1
+    seen = patch.coarser(octave)
+    image = features.octave(octave)
+    margin = max(3, int(np.sqrt(seen.area) * 0.3))
+    frame = seen.region.grow(margin).intersect(Region.whole((image.shape[0], image.shape[1])))
+    inside = seen.within(frame)
+    near = ndi.binary_dilation(inside, iterations=max(1, margin // 3))
+    outer = ~near & ndi.binary_dilation(near, iterations=margin)
+    if not (outer.any() and inside.any()):
+        return 1
+    values = image[frame.slices]
+    return 1 if np.median(values[inside]) >= np.median(values[outer]) else -1
+
+
+def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
+    """Return a painted object, its outline moved where the image clearly contradicts it.
+
+    Among what the image proposes the clearest outline is taken if it is clearer than the painted
+    one, and so much the clearer the less the two overlap. Otherwise what was painted stays.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    painted : Patch
+        At least one pixel.
+    reporter : Reporter
+        Stops the work.
+    """
+    painted = replace(painted, polarity=polarity_of(features, painted)).cropped()
+    octave = octave_for(painted.region)
+    window = painted.region.grow(max(painted.region.shape) + 2**octave).intersect(features.region)
+    gradient = ndi.gaussian_gradient_magnitude(features.luminance[window.slices], 2.0**octave)
+
+    def strength(patch: Patch) -> float:
+        return along_outline(gradient, patch.mask, patch.region.localise(window))
+
+    own = max(strength(painted), 1e-3)
+    best, best_rating = painted, 0.0
+    for proposal in in_box(features, painted.region, LEAST_OVERLAP - 0.1, reporter):
+        patch = enlarged(features, proposal).clipped(window)
+        overlap = patch.overlap(painted)
+        if overlap < LEAST_OVERLAP:
+            continue
+        found = strength(patch)
+        if found < own * max(1.0, (NEAR / overlap) ** DISTANCE):
+            continue
+        if found * overlap**0.5 > best_rating:
+            best, best_rating = patch, found * overlap**0.5
+    return best
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+
+def similar(
+    features: PlaneFeatures, prompts: Sequence[ExemplarPrompt], reporter: Reporter
+) -> tuple[Detection, ...]:
+    """Return the objects that look like the positive examples and not like the negative ones.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    prompts : sequence of ExemplarPrompt
+        At least one positive.
+    reporter : Reporter
+        Stops the work.
+
+    Returns
+    -------
+    tuple of Detection
+        The surest first; the positive examples' own objects are among them.
+    """
+    examples = []
+    for prompt in prompts:
+        reporter.check()
+        examples.append(object_in(features, prompt.region, reporter))
+    traits = _traits(features, examples, reporter)
+    positive = np.array([prompt.positive for prompt in prompts])
+    polarities = np.array([patch.polarity for patch in examples])
+    found = [
+        Detection(patch, EXAMPLE_SCORE)
+        for patch, wanted in zip(examples, positive.tolist(), strict=True)
+        if wanted
+    ]
+    for polarity in (1, -1):
+        here = polarities == polarity
+        if not (here & positive).any():
+            continue
+        others = [
+            detection
+            for detection in detect(features, polarity, reporter)
+            if not any(detection.patch.overlap(example) > SAME for example in examples)
+        ]
+        if not others:
+            continue
+        seen = _traits(features, [detection.patch for detection in others], reporter)
+        alike = _likeness(seen, traits[here & positive])
+        alike[_likeness(seen, traits[here & ~positive]) >= alike] *= UNWANTED
+        found += [
+            Detection(detection.patch, score * (0.5 + 0.5 * detection.score))
+            for detection, score in zip(others, alike.tolist(), strict=True)
+        ]
+    return tuple(sorted(found, key=lambda item: -item.score))
+
+
+def _traits(
+    features: PlaneFeatures, patches: Sequence[Patch], reporter: Reporter
+) -> npt.NDArray[np.float64]:
+    """Return what objects look like, shape (N, 5): size, contrast, convexity, length, texture."""
+    seen = measured(features.luminance, patches, reporter)
+    contrast = np.abs(seen.mean - np.nan_to_num(seen.ground)) + 1
+    return np.stack(
+        [
+            np.log(seen.area) / 2,
+            np.log(contrast),
+            seen.solidity,
+            np.log(seen.elongation),
+            np.log(1 + seen.deviation / contrast),
+        ],
+        1,
+    )
+
+
+def _likeness(
+    traits: npt.NDArray[np.float64], examples: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return how much objects are like the example that is most like each, 0 to 1.
+
+    Parameters
+    ----------
+    traits : ndarray, shape (N, 5), dtype float64
+        Of the objects.
+    examples : ndarray, shape (M, 5), dtype float64
+        Of the examples; 0 is the answer where there is none.
+    """
+    apart = (traits[:, None] - examples) / TOLERANCE
+    alike: npt.NDArray[np.float64] = np.exp(-0.5 * (apart**2).mean(2)).max(1, initial=0.0)
+    return alike
+
+
+# -- phrases --------------------------------------------------------------------------------------
+
+
+def polarity_named(phrase: str) -> int:
+    """Return +1 for bright objects and -1 for dark ones.
+
+    Parameters
+    ----------
+    phrase : str
+        As :func:`.clean_phrase` gives it; only its first
+        word counts, the rest is a name.
+
+    Raises
+    ------
+    PromptError
+        If the phrase begins with another word.
+    """
+    words = phrase.split(maxsplit=1)
+    first = words[0].lower() if words else ""
+    if first not in _POLARITIES:
+        raise PromptError(
+            f"The built-in engine understands 'bright ...' and 'dark ...' only, so '{phrase}' "
+            "needs SAM 3 weights.",
+            "Choose an engine that uses them, and their folder as the model folder.",
+        )
+    return _POLARITIES[first]
