@@ -27,6 +27,16 @@ class QtDispatcher(QObject):
         call()
 
 
+# What versions before 5 called the same, kept in the same place. It counts until something is kept
+# under the name of today.
+_NAMES_BEFORE_5 = {
+    "model_folder": ("simple_model_dir", "model_dir"),
+    "output_folder": ("quick_mask_output_dir",),
+    "sound": ("task_complete_sound_enabled_v2",),
+    "threshold": ("confidence_threshold",),
+}
+
+
 class QtSettingsStore:
     """Settings of the widget; see :class:`napari_sam3_assistant.session.settings.SettingsStore`."""
 
@@ -36,7 +46,10 @@ class QtSettingsStore:
     def get(self, name: str) -> str | None:
         """Return what was kept, or None."""
         kept = self._settings.value(name)
-        return None if kept is None else str(kept)
+        if kept is not None:
+            return str(kept)
+        before = map(self._settings.value, _NAMES_BEFORE_5.get(name, ()))
+        return next((str(value) for value in before if value), None)
 
     def set(self, name: str, value: str) -> None:
         """Keep a value."""

@@ -82,4 +82,5 @@ def _remember(model: SessionModel | DiskModel, name: str, store: SettingsStore) 
 
 def _read(kept: str, kind: Callable[[str], object]) -> object:
     """Return the value that was kept as text."""
-    return kept == "True" if kind is bool else kind(kept)
+    # Qt writes "true" for a bool, as version 4 did.
+    return kept.casefold() == "true" if kind is bool else kind(kept)
