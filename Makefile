@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint format docs clean
+.PHONY: help setup demo test test-oldest test-pyside test-matrix lint format docs clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -22,6 +22,14 @@ test-oldest: ## Run the tests on the oldest napari that is supported, without to
 	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test
 	@sh tools/with_display.sh .venv-oldest sh tools/run_tests.sh .venv-oldest $(ARGS)
 
+test-pyside: ## Run the tests with PySide6 in place of PyQt6, on Python 3.12 or newer
+	@python=$${PYTHON:-$$(sh tools/find_python.sh 3.12 3.13 3.14)} && \
+		PYTHON=$$python sh tools/setup.sh .venv-pyside constraints.txt pyside6 test
+	@sh tools/with_display.sh .venv-pyside sh tools/run_tests.sh .venv-pyside $(ARGS)
+
+test-matrix: ## Run the tests on each Python there is, with PyQt6 and with PySide6
+	@sh tools/test_matrix.sh $(ARGS)
+
 lint: setup ## Check style, types, import direction and the plugin manifest
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -38,7 +46,7 @@ docs: ## Build the documentation site into site/ and run the examples; any warni
 	@sh tools/docs.sh .venv
 
 clean: ## Remove the environments, caches and built documentation
-	rm -rf .venv .venv-oldest .demo site docs/generated .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .demo site docs/generated .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 
 .PHONY: demo-gui screenshots
 

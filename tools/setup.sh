@@ -27,7 +27,8 @@ for candidate in ${PYTHON:-python3.11 python3 python3.12 python3.13 python}; do
     fi
 done
 if [ -z "$python" ]; then
-    echo "No Python 3.11 or newer was found. Install one, or name it: make test PYTHON=/path/to/python" >&2
+    echo "None of these is a Python 3.11 or newer: ${PYTHON:-python3.11 python3 python3.12 python3.13 python}" >&2
+    echo "Install one, or name it: make test PYTHON=/path/to/python" >&2
     exit 1
 fi
 
