@@ -20,7 +20,7 @@ import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from napari_sam3_assistant.engines.sam3_meta import compat, compat_kernels
+from napari_sam3_assistant.engines.sam3_meta import compat
 
 _DEFAULTS = {
     "SAM3_FORCE_SDPA_FALLBACK": "1",
@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    measures = compat_kernels.choose_measures()
+    measures = compat.choose_measures()
     compat.import_model_builder(measures)
-    with compat_kernels.applied(measures):
+    with compat.applied(measures):
         if chosen.check or chosen.target is None:
             _say(measures)
             return 0
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _say(measures: compat_kernels.Measures) -> None:
+def _say(measures: compat.Measures) -> None:
     lines = (
         f"sam3 {version('sam3')} imports here.",
         f"attention on any kernel:            {'on' if measures.attention else 'off'}",
