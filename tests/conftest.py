@@ -13,16 +13,20 @@ import pytest
 os.environ["NAPARI_CONFIG"] = ""
 
 
-def pytest_collection_modifyitems(items):
-    """Skip what opens a window where there is no display; Qt would end the whole run."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the group
+def pytest_collection_modifyitems(config, items):
+    """Keep what opens a window to one process, and skip it without a display: Qt would end all."""
     on_x11_or_wayland = sys.platform.startswith("linux")
     display = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")))
-    if not on_x11_or_wayland or display:
-        return
-    skip = pytest.mark.skip(reason="no display: run `make test` or `xvfb-run -a pytest`")
     for item in items:
-        if "qapp" in item.fixturenames:
-            item.add_marker(skip)
+        if "qapp" not in item.fixturenames:
+            continue
+        if on_x11_or_wayland and not display:
+            reason = "no display: run `make test` or `xvfb-run -a pytest`"
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif config.pluginmanager.hasplugin("xdist"):
+            # Only one window of a display has the keyboard. It counts with --dist=loadgroup.
+            item.add_marker(pytest.mark.xdist_group("windows"))
 
 
 @pytest.fixture

@@ -1,23 +1,36 @@
 #!/bin/sh
-# Run all tests, those with windows and the others at the same time.
+# Run all tests, on as many processes as the machine has cores and memory for.
 #
 #   sh tools/run_tests.sh FOLDER [ARGUMENT...]
 #
 # FOLDER is the virtual environment. With arguments it is one pytest with these.
-set -u
+set -eu
 python=$1/bin/python
 shift
 [ $# -eq 0 ] || exec "$python" -m pytest "$@"
 
-# One thread of computing each: those of two processes on the same cores wait for each other, which
-# makes PyTorch five times slower.
-export OMP_NUM_THREADS=1
-others=$(mktemp)
-trap 'rm -f "$others"' EXIT
-"$python" -m pytest --ignore=tests/widgets --durations=10 >"$others" 2>&1 &
-"$python" -m pytest tests/widgets --durations=10
-with_windows=$?
-wait $!
-without=$?
-cat "$others"
-[ $with_windows -eq 0 ] && [ $without -eq 0 ]
+# One thread of computing and of drawing each: those of several processes on the same cores wait for
+# each other, which makes PyTorch five times slower.
+export OMP_NUM_THREADS=1 LP_NUM_THREADS=1
+workers=$("$python" -c 'import psutil
+print(max(1, min(psutil.cpu_count(), psutil.virtual_memory().available // 2**31)))')
+
+if [ "$(uname)" != Linux ] || ! command -v Xvfb >/dev/null; then
+    # One display: what opens windows goes to one process (see tests/conftest.py).
+    exec "$python" -m pytest --numprocesses="$workers" --dist=loadgroup --durations=10
+fi
+
+# A display for each process, since only one window of a display has the keyboard.
+folder=$(mktemp -d)
+servers=
+trap 'rm -rf "$folder"; [ -z "$servers" ] || kill $servers 2>/dev/null' EXIT
+trap 'exit 1' HUP INT TERM
+mkfifo "$folder/number"
+for _ in $(seq "$workers"); do
+    Xvfb -displayfd 3 -screen 0 1280x1024x24 -nolisten tcp 3>"$folder/number" 2>>"$folder/log" &
+    servers="$servers $!"
+    read -r number <"$folder/number" || { cat "$folder/log" >&2; exit 1; }
+    set -- "$@" --tx "popen//env:DISPLAY=:$number"
+done
+unset WAYLAND_DISPLAY QT_QPA_PLATFORM
+"$python" -m pytest "$@" --dist=worksteal --durations=10
