@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest test-pyside test-matrix lint format docs clean
+.PHONY: help setup demo test test-thorough test-oldest test-pyside test-matrix lint format docs clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -17,6 +17,9 @@ demo: ## Segment a real image with the built-in engine: no window, no weights, n
 
 test: setup ## Run all tests; more arguments for pytest in ARGS="..."
 	@sh tools/with_display.sh .venv sh tools/run_tests.sh .venv $(ARGS)
+
+test-thorough: ## Run all tests with many random examples each, others in every run
+	@HYPOTHESIS_PROFILE=thorough $(MAKE) test
 
 test-oldest: ## Run the tests on the oldest napari that is supported, without torch
 	@sh tools/setup.sh .venv-oldest constraints-oldest.txt pyqt6 test

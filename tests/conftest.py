@@ -7,10 +7,30 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # An empty NAPARI_CONFIG keeps napari's settings in memory: the tests neither read nor
 # change those of the person who runs them. napari reads it when its settings are imported.
 os.environ["NAPARI_CONFIG"] = ""
+
+# Few random examples, the same in every run; `make test-thorough` tries many, and others each time.
+# What fails is printed with a decorator that repeats it. Slow examples fail no test.
+settings.register_profile(
+    "quick",
+    max_examples=25,
+    derandomize=True,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+settings.register_profile(
+    "thorough", settings.get_profile("quick"), max_examples=300, derandomize=False
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the group

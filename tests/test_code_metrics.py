@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 TOOL = Path(__file__).parents[1] / "tools" / "code_metrics.py"
@@ -102,7 +102,6 @@ def test_lines_that_stand_twice_are_told_once_and_as_long_as_they_go(metrics):
     assert metrics.repetitions({"one.py": one, "other.py": other}, least=10) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("ab", max_size=14), max_size=3), st.integers(2, 4))
 def test_repetitions_are_those_of_a_search_of_all_pairs(metrics, texts, least):
     files = {str(n): metrics.read_code("\n".join(text)) for n, text in enumerate(texts)}

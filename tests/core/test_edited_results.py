@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.regions import Region
@@ -106,7 +106,6 @@ def test_what_lies_below_another_object_stays_but_where_it_was_changed():
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
 def test_random_edits_in_a_row(data):
     """Whatever is changed, and wherever, the objects are those of the labels on show."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.regions import Region
@@ -91,7 +91,6 @@ def test_large_masks_are_made_in_bands_and_stop_between_them():
     assert (max_probability([record(soft)], area) == 0.5).all()
 
 
-@settings(deadline=None)  # the first example imports PyTorch
 @given(
     grid=st.tuples(st.integers(1, 12), st.integers(1, 12)),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
@@ -123,7 +123,6 @@ def read_all(path):
     assert isinstance(source, ImageSource)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 @given(
     st.sampled_from(sorted(WRITERS)),
     changes,

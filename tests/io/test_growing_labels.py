@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.axes import axes_of
@@ -22,7 +22,6 @@ def pieces(draw):
     return Region(y0, x0, draw(st.integers(y0 + 1, 301)), draw(st.integers(x0 + 1, 530)))
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.lists(pieces(), max_size=4))
 def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     folder = tmp_path_factory.mktemp("labels")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.errors import ExportError
@@ -66,7 +66,6 @@ def test_tiff_is_deflated(tmp_path):
     assert path.stat().st_size < 5000
 
 
-@settings(max_examples=30)
 @given(
     st.tuples(st.integers(1, 30), st.integers(1, 30)),
     st.sampled_from([1, 300, 65536, 2**32 - 1]),

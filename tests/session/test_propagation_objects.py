@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.prompts import Tool
@@ -132,9 +132,6 @@ def test_elsewhere_and_before_the_first_propagation_object_decides(open_bench, b
         bench.propagation.go_on()
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(
     frame=st.integers(0, 11), y=st.floats(-0.49, 59.49), x=st.floats(-0.49, 69.49),
     number=st.integers(1, 9), positive=st.booleans(),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.utils.transforms import Affine
 from pycocotools.coco import COCO
@@ -18,11 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Non-orthogonal slicing"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools
 ]
-_EXAMPLES = settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 _IMAGES = {
     "yx": (40, 50),
     "zyx": (5, 40, 50),
@@ -89,7 +84,6 @@ def pixels_of(image, layer):
     return {tuple(np.round(image.world_to_data(one)).astype(int).tolist()) for one in drawn}
 
 
-@_EXAMPLES
 @given(case=cases(), kind=st.sampled_from(["geojson", "coco_rle", "coco_polygons", "yolo"]))
 def test_objects_are_where_napari_draws_them(stage, tmp_path_factory, case, kind):
     names, placed, first, labels = case

@@ -1,13 +1,12 @@
 """Whatever the axes, units, transforms and sliders: on show, in the prompts, and in the results
 are the same pixels. What napari draws is right; see :mod:`layouts`."""
 
-import os
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.progress import deliver_inline
@@ -34,14 +33,6 @@ from layouts import (
     slice_on_show,
     world_ratios,
 )
-
-EXAMPLES = int(os.environ.get("LAYOUTS", "25"))
-AT_RANDOM = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None,
-    derandomize="LAYOUTS" not in os.environ,
-    phases=[Phase.generate] if "LAYOUTS" in os.environ else list(Phase),
-)  # fmt: skip
-
 
 ENGINE = Provenance("builtin", "Built-in", "1", "cpu", 0.5)
 RESULTS = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.SAVED)
@@ -126,7 +117,6 @@ def assert_alike(before, after):
 
 
 @given(layout=layouts())
-@AT_RANDOM
 def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
     scene = Scene(layout)
     for _ in scene.go_everywhere():
@@ -140,7 +130,6 @@ def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
 
 
 @given(layout=layouts(tilted=False))
-@AT_RANDOM
 def test_a_click_is_the_pixel_under_it_on_every_channel_and_on_no_other_slice(layout):
     scene = Scene(layout)
     before = sliders(scene.viewer)
@@ -165,7 +154,6 @@ def test_a_click_is_the_pixel_under_it_on_every_channel_and_on_no_other_slice(la
 
 
 @given(layout=layouts(tilted=False))
-@AT_RANDOM
 def test_a_box_and_a_painted_mask_are_the_pixels_under_them(layout):
     scene = Scene(layout)
     (top, left), (bottom, right) = np.sort(np.array(layout.pixels), axis=0)
@@ -217,7 +205,6 @@ def the_plane(preview, shape):
 
 
 @given(layout=layouts(), part=st.booleans())
-@AT_RANDOM
 def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layout, part):
     scene = Scene(layout)
     viewer = scene.viewer
@@ -262,7 +249,6 @@ def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layo
 
 
 @given(layout=layouts(), units=st.sampled_from(["um", "nm", "same"]), deep=st.booleans())
-@AT_RANDOM
 def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout, units, deep):
     scene = Scene(layout)
     viewer, image = scene.viewer, scene.image
@@ -297,7 +283,6 @@ def test_points_of_the_users_own_layers_are_taken_where_napari_draws_them(layout
 
 
 @given(layout=layouts())
-@AT_RANDOM
 def test_propagated_labels_lie_on_their_frames_on_every_channel(layout):
     scene = Scene(layout)
     viewer, axes = scene.viewer, scene.stage.axes

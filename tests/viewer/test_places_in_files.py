@@ -5,7 +5,7 @@ import pint
 import pytest
 import tifffile
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.layers import Image, Labels
 from napari.utils.transforms import Affine
@@ -29,12 +29,6 @@ _LENGTHS = (
 )  # fmt: skip
 _TIMES = ("second", "millisecond", "minute", "hour")
 _OME = {"x": "X", "y": "Y", "z": "Z"}
-
-_EXAMPLES = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 sizes = st.floats(1e-3, 1e3).flatmap(lambda size: st.sampled_from([size, -size, size]))
 places = st.floats(-1e4, 1e4)
@@ -107,7 +101,6 @@ def of_zarr(path, names):
     return scale["scale"], units, first, told.get("metadata", {}).get("description", "")
 
 
-@_EXAMPLES
 @given(layouts(), st.sampled_from([".tif", ".zarr"]), st.randoms(use_true_random=False))
 def test_a_pixel_is_where_napari_draws_it_or_the_file_says_that_it_can_not_say(
     tmp_path_factory, layout, ending, random
@@ -139,7 +132,6 @@ def test_a_pixel_is_where_napari_draws_it_or_the_file_says_that_it_can_not_say(
         assert first is None
 
 
-@_EXAMPLES
 @given(layouts())
 def test_every_layer_that_has_a_size_along_each_axis_is_told_with_it(layout):
     names, placed = layout
@@ -162,7 +154,6 @@ def test_every_layer_that_has_a_size_along_each_axis_is_told_with_it(layout):
     ]
 
 
-@_EXAMPLES
 @given(layouts())
 def test_the_area_of_a_pixel_is_that_of_what_is_drawn(layout):
     names, placed = layout
@@ -304,7 +295,6 @@ def exported_mask(stage, layer, path, format_):
     return said
 
 
-@settings(_EXAMPLES, max_examples=20)
 @given(
     names=st.sampled_from(["yx", "zyx", "tyx"]),
     data=st.data(),

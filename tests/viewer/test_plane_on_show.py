@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
@@ -22,7 +22,6 @@ place = st.fixed_dictionaries(
 
 
 @given(image=place, other=place, step=st.integers(0, 12))
-@settings(max_examples=25, deadline=None)
 def test_the_plane_of_a_stack_beside_another_one(image, other, step):
     viewer = ViewerModel()
     for name, one in (("other", other), ("image", image)):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
@@ -170,7 +170,6 @@ def choose(bench, wanted):
 
 
 @given(steps=st.lists(st.tuples(user_states(), st.sampled_from(ACTIONS)), min_size=2, max_size=7))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_our_actions_leave_the_users_choices(steps):
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))

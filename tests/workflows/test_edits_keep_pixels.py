@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage as ndi
@@ -21,8 +21,6 @@ from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, overlay
-
-EXAMPLES = settings(max_examples=30, deadline=None)
 
 
 def patches(shape, seed, density):
@@ -169,7 +167,6 @@ def written(edit, labels):
 @pytest.mark.parametrize("operation", NAMED)
 def test_what_an_operation_does_not_name_stays(operation):
     @given(requests(operation))
-    @EXAMPLES
     def check(request):
         labels = request.labels.copy()
         try:
@@ -207,7 +204,6 @@ def test_every_operation_is_looked_at():
     st.sampled_from(list(Connectivity)),
     st.data(),
 )
-@EXAMPLES
 def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
     labels = patches(shape, seed, 0.6)
     numbers = components(labels, connectivity)
@@ -232,7 +228,6 @@ def test_components_that_are_not_chosen_stay(seed, shape, connectivity, data):
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 3), st.booleans())
-@EXAMPLES
 def test_labels_that_are_not_written_over_stay(first, second, label, replace):
     source, target = patches((11, 14), first, 0.5), patches((11, 14), second, 0.5)
     (edit,) = overlay(source, target, label, NullReporter(), replace=replace)
@@ -246,7 +241,6 @@ def test_labels_that_are_not_written_over_stay(first, second, label, replace):
     st.sampled_from(list(MergeMode)),
     st.sampled_from(list(OverlapRule)),
 )
-@EXAMPLES
 def test_a_merge_holds_every_pixel_that_one_source_claims(stack, mode, rule):
     sources = [Source(f"layer {at}", plane, class_value=at + 1) for at, plane in enumerate(stack)]
     before = stack.copy()

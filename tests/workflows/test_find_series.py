@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
@@ -57,7 +57,6 @@ images = st.lists(st.tuples(names, shapes), min_size=1, max_size=5)
 kinds = st.sampled_from(["ome.tif", "zarr", "png", "spoilt"])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(kinds, images), min_size=1, max_size=6))
 def test_it_is_what_each_number_reads_in_each_file(files):
     with TemporaryDirectory() as name:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
@@ -243,7 +243,6 @@ def is_as_it_should(engine, name, names, write, ending):
         assert order == "".join(axis for axis in names if axis in order and axis not in "yx") + "yx"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[*HealthCheck])
 @given(files(), st.sampled_from((".tif", ".zarr")))
 def test_labels_say_of_each_axis_what_the_image_says(engine, file, ending):
     name, names, write = file

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mask_cases import applied, small_labels
 from skimage import measure
@@ -67,7 +67,6 @@ def test_nothing_to_keep_in_an_empty_layer(per_label):
 
 
 @given(small_labels(), st.integers(1, 6), st.sampled_from(Connectivity))
-@settings(max_examples=80, deadline=None)
 def test_remove_small_like_a_loop_over_components(labels, minimum, connectivity):
     expected = labels.copy()
     numbers = measure.label(labels, connectivity=connectivity.rank(labels.ndim))

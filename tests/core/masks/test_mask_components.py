@@ -2,7 +2,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mask_cases import small_labels
 from skimage import measure
@@ -58,7 +58,6 @@ def test_one_pixel():
 
 
 @given(small_labels(), st.sampled_from(Connectivity))
-@settings(max_examples=150, deadline=None)
 def test_like_scikit_image(labels, connectivity):
     expected = measure.label(labels, connectivity=connectivity.rank(labels.ndim))
 
@@ -79,7 +78,6 @@ def test_like_scikit_image(labels, connectivity):
     st.sampled_from(Connectivity),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
 )
-@settings(max_examples=80, deadline=None)
 def test_components_of_lazy_labels_are_joined_across_blocks(labels, connectivity, chunks):
     whole_ = find_components(labels, connectivity)
     lazy = zarr.create_array({}, shape=labels.shape, chunks=chunks, dtype=labels.dtype)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,7 +20,6 @@ def edit_of(pixels):
 
 
 @given(st.data(), st.sampled_from(["array", "transposed", "zarr"]))
-@settings(max_examples=60, deadline=None)
 def test_any_change_is_done_and_taken_back(data, kind):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6))
     arrays = hnp.arrays(np.uint16, shape, elements=st.sampled_from([0, 1, 65535]))

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mask_cases import applied, small_labels
 from scipy import ndimage as ndi
@@ -30,7 +30,6 @@ def slow(labels, maximum):
 
 
 @given(small_labels(), st.sampled_from([0, 1, 3, 6]))
-@settings(max_examples=200, deadline=None)
 def test_like_each_label_by_itself(labels, maximum):
     after = applied(fill_holes(labels, maximum), labels)
 
@@ -38,7 +37,6 @@ def test_like_each_label_by_itself(labels, maximum):
 
 
 @given(small_labels(dims=(3,)), st.sampled_from([0, 2]))
-@settings(max_examples=60, deadline=None)
 def test_per_slice_like_each_plane_by_itself(labels, maximum):
     after = applied(fill_holes(labels, maximum, per_slice=True), labels)
 

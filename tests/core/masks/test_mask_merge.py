@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
@@ -94,7 +94,6 @@ def slow(sources, rule):
 
 
 @given(hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2)), st.sampled_from(OverlapRule))
-@settings(max_examples=60, deadline=None)
 def test_like_pixel_by_pixel(planes, rule):
     sources = [Source(str(at), plane, "", at + 1) for at, plane in enumerate(planes)]
 

@@ -1,6 +1,6 @@
 import numpy as np
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -10,7 +10,6 @@ from napari_sam3_assistant.core.masks.objects import polygons
 @given(
     hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
 )
-@settings(max_examples=200, deadline=None)
 def test_the_outline_is_the_union_of_the_pixels(mask):
     squares = [shapely.box(x, y, x + 1, y + 1) for y, x in np.argwhere(mask)]
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mask_cases import applied
 from scipy import ndimage as ndi
@@ -42,7 +42,6 @@ def tiles_(request, monkeypatch):
 @pytest.mark.parametrize("shape", [(18, 21), (7, 8, 9)])
 def test_smoothing_like_each_label_by_itself(shape):
     @given(st.integers(0, 10**6), st.sampled_from([1, 1.5, 2]))
-    @settings(max_examples=25, deadline=None)
     def check(seed, radius):
         rng = np.random.default_rng(seed)
         coarse = [size // 3 + 1 for size in shape]

@@ -1,7 +1,7 @@
 """Whatever the image and the prompts: an answer that keeps its promises, or a clear sentence."""
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.options import PredictOptions
@@ -75,7 +75,6 @@ def requests(draw):
     return image, given_prompts, draw(st.sampled_from([0.0, 0.35, 1.0]))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests())
 def test_an_answer_that_keeps_its_promises_or_a_sentence(request):
     image, prompts, threshold = request
