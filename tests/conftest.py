@@ -1,5 +1,6 @@
 """What every test shares: a guarded napari, and a viewer that knows this plugin."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -47,6 +48,19 @@ def pytest_collection_modifyitems(config, items):
         elif config.pluginmanager.hasplugin("xdist"):
             # Only one window of a display has the keyboard. It counts with --dist=loadgroup.
             item.add_marker(pytest.mark.xdist_group("windows"))
+
+
+imported = 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _spare_the_collector_what_was_imported():
+    """Keep modules out of garbage collections: napari makes one wherever layers are cleared."""
+    global imported
+    if len(sys.modules) > imported + 100:
+        imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
