@@ -1,4 +1,4 @@
-"""The seed's section “Batch Multiple 2D Images”, step by step, by mouse and keyboard."""
+"""“Batch Multiple 2D Images” of the first manual, step by step, by mouse and keyboard."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Label values: merged by the seed's own names, and one of them picked and saved."""
+"""Label values: merged by the names of the first version, and one of them picked and saved."""
 
 import numpy as np
 from qtpy.QtWidgets import QLabel, QSpinBox

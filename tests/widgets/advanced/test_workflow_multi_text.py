@@ -1,4 +1,4 @@
-"""The seed's section “Multi-Text Batch Mode”, step by step, by mouse and keyboard."""
+"""“Multi-Text Batch Mode” of the first manual, step by step, by mouse and keyboard."""
 
 import numpy as np
 from qtpy.QtCore import Qt

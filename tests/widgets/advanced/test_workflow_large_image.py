@@ -1,4 +1,4 @@
-"""The seed's section “Large-Image Local Inference”, step by step, by mouse and keyboard."""
+"""“Large-Image Local Inference” of the first manual, step by step, by mouse and keyboard."""
 
 import numpy as np
 import pytest

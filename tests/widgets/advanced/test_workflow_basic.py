@@ -1,4 +1,4 @@
-"""The seed's section “Basic Workflow”, step by step, by mouse and keyboard."""
+"""“Basic Workflow” of the first manual, step by step, by mouse and keyboard."""
 
 import numpy as np
 from qtpy.QtWidgets import QDockWidget

@@ -1,4 +1,4 @@
-"""The seed's section on the results table and its buttons, by mouse and keyboard."""
+"""The results table and its buttons as in the first manual, by mouse and keyboard."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""The seed's section “Run and Save”: a preview, Save & Clean, and on to the next."""
+"""“Run and Save” of the first manual: a preview, Save & Clean, and on to the next."""
 
 import json
 
