@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
     Pixel = tuple[int, int]
     Floats = npt.NDArray[np.float64]
+    Greys = npt.NDArray[np.float32]
+    Bools = npt.NDArray[np.bool_]
+
+# What the proposals, if they agree, and its grey level may add to the log-odds of a pixel.
+VOTES, GREYS = 2.0, 3.0
+BINS = 24  # of a histogram of grey levels
+ROUNDS = 4
 
 REMEMBERED = 32  # clicks of a plane whose proposals are kept
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
@@ -46,18 +53,18 @@ TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
 LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
-# What a pixel of the box belongs to, in log-odds: its place says SHAPE at most, what the proposals
-# agree on VOTES at most, its grey level GREYS at most.
-SHAPE, VOTES, GREYS = 4.0, 2.0, 3.0
-SOFT = 0.4  # share of the half axes over which the place says less
+SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
+SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
 AROUND = 0.35  # of the longer side: what is looked at round a box to tell it from its surroundings
-BINS = 24
-ROUNDS = 4
 COARSE = 160  # largest side, in pixels, at which an object and its surroundings are compared
 LEAST_OVERLAP = 0.5  # overlap from which something may be what was painted
 NEAR = 0.85  # overlap below which an outline's edge must be the clearer, the further it is away
 DISTANCE = 4.0  # how much clearer: power of the overlap
+OVERLAPPING = 4.0  # power of the overlap by which proposals vote
+BESIDE = 0.45  # of the longer side: what is looked at round what was painted
+DRAWN = 6.0  # log-odds of a pixel far from the outline to be as it was painted
+NEAR_OUTLINE = 0.25  # share of the greatest depth over which these odds rise
 
 EXAMPLE_SCORE = 0.99
 UNWANTED = 0.3  # share of its score that an object keeps which is more like a negative example
@@ -66,6 +73,58 @@ SAME = 0.4  # overlap from which a found object is the example itself
 TOLERANCE = np.array([0.6, 0.45, 0.15, 0.35, 0.6], np.float64)
 
 _POLARITIES = {"bright": 1, "dark": -1}
+
+
+# -- which pixels belong to an object -------------------------------------------------------------
+
+
+def _most_likely(
+    image: Greys, window: Region, odds: Floats, votes: Sequence[tuple[Proposal, float]]
+) -> Bools:
+    """Return which pixels of a window more likely belong to an object than not.
+
+    What is known of a pixel is added up: where it lies, what the proposals say, and its grey level.
+    Grey levels inside and outside are told apart by their histograms, in turns with the pixels
+    (expectation maximisation).
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values of an octave.
+    window : Region
+        Part of it.
+    odds : ndarray, shape (h, w), dtype float64
+        Log-odds of the window's pixels by where they lie.
+    votes : sequence of (Proposal, float)
+        Proposals of the octave, and what each counts; together 1 at most.
+    """
+    odds = odds.copy()
+    for item, weight in votes:
+        inside = Patch(item.mask, item.region).within(window)
+        odds += VOTES * weight * np.where(inside, 1.0, -1.0)
+    smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
+    low, high = (float(value) for value in np.percentile(smooth, (1, 99)))
+    bins = ((smooth - low) / max(high - low, 1.0) * (BINS - 1)).round().clip(0, BINS - 1)
+    bins = bins.astype(np.intp)
+    known = odds
+    for _ in range(ROUNDS):
+        shares = 1 / (1 + np.exp(-odds))
+        sides = []
+        for weights in (shares, 1 - shares):
+            counts = np.bincount(bins.ravel(), weights.ravel(), BINS)
+            counts = ndi.gaussian_filter1d(counts, 1.0) + 0.5
+            sides.append(counts / counts.sum())
+        greys = np.log(sides[0] / sides[1]).clip(-GREYS, GREYS)[bins]
+        odds = ndi.gaussian_filter(known + greys, 1.0, mode="nearest")
+    likely: Bools = odds > 0
+    return likely
+
+
+def _largest(mask: Bools) -> Bools:
+    """Return the largest connected part of a mask, without holes; the mask has a pixel."""
+    labels, _ = ndi.label(mask)
+    largest: Bools = ndi.binary_fill_holes(labels == 1 + np.bincount(labels.flat)[1:].argmax())
+    return largest
 
 
 # -- clicks ---------------------------------------------------------------------------------------
@@ -326,36 +385,20 @@ def _fit(found: Region, box: Region) -> float:
 
 
 def _filling(features: PlaneFeatures, box: Region, proposals: Sequence[Proposal]) -> Proposal:
-    """Return what most likely fills a box.
-
-    Each pixel belongs to the object or not by its place in the ellipse that fills the box, by
-    what the proposals say, the more the better they fit, and by its grey level: those inside and
-    outside are told apart by their histograms, in turns with the pixels (expectation
-    maximisation).
-    """
+    """Return what most likely fills a box: at its place in the box, about an ellipse."""
     octave = octave_for(box)
     image = features.octave(octave)
     size = 2**octave
     own = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
     window = own.grow(max(3, round(AROUND * max(own.shape))))
     window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
-    inside = own.localise(window).slices
     odds = SHAPE * np.tanh((1 - _radii(own, window)) / SOFT)
-    if proposals:
-        votes, total = np.zeros(own.shape), 0.0
-        for item in proposals:
-            weight = item.rating * _fit(item.covers, box) ** FITTING
-            votes += weight * Patch(item.mask, item.region).within(own)
-            total += weight
-        odds -= VOTES
-        odds[inside] += 2 * VOTES * votes / max(total, 1e-9)
-    mask = (_by_greys(image[window.slices], odds) > 0)[inside]
-    labels, count = ndi.label(mask)
-    if count > 1:
-        mask = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    if not count:
-        mask = _radii(own, own) <= 1
-    return Proposal(ndi.binary_fill_holes(mask), own, octave, 1, 0.0)
+    weights = [item.rating * _fit(item.covers, box) ** FITTING for item in proposals]
+    total = sum(weights) or 1.0
+    votes = [(item, weight / total) for item, weight in zip(proposals, weights, strict=True)]
+    mask = _most_likely(image, window, odds, votes)[own.localise(window).slices]
+    mask = _largest(mask) if mask.any() else _radii(own, own) <= 1
+    return Proposal(mask, own, octave, 1, 0.0)
 
 
 def _radii(box: Region, window: Region) -> Floats:
@@ -364,25 +407,6 @@ def _radii(box: Region, window: Region) -> Floats:
     columns = (np.arange(window.x0, window.x1) - box.x0 + 0.5) / box.width * 2 - 1
     radii: Floats = np.hypot(rows[:, None], columns[None, :])
     return radii
-
-
-def _by_greys(image: npt.NDArray[np.float32], odds: Floats) -> Floats:
-    """Return the log-odds of pixels, given those that don't know the grey levels."""
-    smooth = ndi.gaussian_filter(image, 1.0, mode="nearest")
-    low, high = (float(value) for value in np.percentile(smooth, (1, 99)))
-    bins = ((smooth - low) / max(high - low, 1.0) * (BINS - 1)).round().clip(0, BINS - 1)
-    bins = bins.astype(np.intp)
-    known = odds
-    for _ in range(ROUNDS):
-        shares = 1 / (1 + np.exp(-odds))
-        sides = []
-        for weights in (shares, 1 - shares):
-            counts = np.bincount(bins.ravel(), weights.ravel(), BINS)
-            counts = ndi.gaussian_filter1d(counts, 1.0) + 0.5
-            sides.append(counts / counts.sum())
-        greys = np.log(sides[0] / sides[1]).clip(-GREYS, GREYS)[bins]
-        odds = ndi.gaussian_filter(known + greys, 1.0, mode="nearest")
-    return odds
 
 
 # -- painted masks --------------------------------------------------------------------------------
@@ -410,7 +434,8 @@ def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patc
     """Return a painted object, its outline moved where the image clearly contradicts it.
 
     Among what the image proposes the clearest outline is taken if it is clearer than the painted
-    one, and so much the clearer the less the two overlap. Otherwise what was painted stays.
+    one, and so much the clearer the less the two overlap. Otherwise only pixels near the outline
+    change sides, which what was painted, the proposals and the grey levels together speak for.
 
     Parameters
     ----------
@@ -430,18 +455,51 @@ def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patc
         return along_outline(gradient, patch.mask, patch.region.localise(window))
 
     own = max(strength(painted), 1e-3)
-    best, best_rating = painted, 0.0
+    best, best_rating = None, 0.0
+    votes, total = [], 0.0
     for proposal in in_box(features, painted.region, LEAST_OVERLAP - 0.1, reporter):
         patch = enlarged(features, proposal).clipped(window)
         overlap = patch.overlap(painted)
         if overlap < LEAST_OVERLAP:
             continue
         found = strength(patch)
+        weight = proposal.rating * overlap**OVERLAPPING
+        votes.append((proposal, weight * min(1.0, max(0.0, found / own - 1))))
+        total += weight
         if found < own * max(1.0, (NEAR / overlap) ** DISTANCE):
             continue
         if found * overlap**0.5 > best_rating:
             best, best_rating = patch, found * overlap**0.5
-    return best
+    if best is not None:
+        return best
+    votes = [(proposal, weight / total) for proposal, weight in votes]
+    return _retouched(features, painted, octave, votes)
+
+
+def _retouched(
+    features: PlaneFeatures, painted: Patch, octave: int, votes: Sequence[tuple[Proposal, float]]
+) -> Patch:
+    """Return a painted object whose pixels near the outline changed sides where they likely do."""
+    image = features.octave(octave)
+    seen = painted.coarser(octave)
+    window = seen.region.grow(max(6, round(BESIDE * max(seen.region.shape))))
+    window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
+    before = seen.within(window)
+    if not before.any():
+        return painted
+    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
+    outside = ndi.distance_transform_edt(~before)
+    depth = np.where(before, inside - 0.5, 0.5 - outside)
+    odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * inside.max()))
+    after = _most_likely(image, window, odds, votes)
+    if not after.any():
+        return painted
+    old, new = (
+        enlarged(features, Proposal(mask, window, octave, painted.polarity, 0.0))
+        for mask in (before, _largest(after))
+    )
+    mask = painted.within(new.region) ^ old.within(new.region) ^ new.mask
+    return replace(new, mask=mask).cropped() if mask.any() else painted
 
 
 # -- examples -------------------------------------------------------------------------------------
