@@ -131,7 +131,7 @@ def test_files_are_passed_where_a_function_runs_on_any_thread_meanwhile(metrics,
 
     passed = metrics.FilesPassed(package)
     go = threading.Event()
-    worker = threading.Thread(target=lambda: go.wait(60) and b.f())
+    worker = threading.Thread(target=lambda: go.wait(240) and b.f())
     worker.start()
     d.f()
     with passed:

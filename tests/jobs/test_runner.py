@@ -22,7 +22,7 @@ def test_jobs_run_one_after_the_other_on_a_thread_of_their_own():
     for _ in range(2):
         job = Job("Work", work)
         runner.start(job)
-        assert job.wait(120)
+        assert job.wait(240)
     runner.close(lambda: None)
 
     assert threads[0] is threads[1]
@@ -70,9 +70,9 @@ def test_a_job_that_is_over_is_not_kept():
 
     job = Job("Work", work)
     runner.start(job)
-    assert job.wait(120)
+    assert job.wait(240)
     del job, work, pixels
-    deadline = time.monotonic() + 120  # the worker lets go a moment after it has told the end
+    deadline = time.monotonic() + 240  # the worker lets go a moment after it has told the end
     while kept() is not None and time.monotonic() < deadline:
         gc.collect()
 
@@ -90,7 +90,7 @@ def test_farewell_is_said_last_and_on_the_worker_thread():
 
     job = Job("Work", lambda reporter: iter(()))
     runner.start(job)
-    assert job.wait(120)
+    assert job.wait(240)
     runner.close(farewell)
 
     assert said.wait(240)

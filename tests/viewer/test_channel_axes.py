@@ -86,7 +86,7 @@ class Desk:
         self.go_to(self.here)
 
     def wait(self, job):
-        assert job.wait(120)
+        assert job.wait(240)
         assert job.error is None, job.error
 
     def click(self, tool=Tool.POINTS):

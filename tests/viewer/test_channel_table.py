@@ -57,7 +57,7 @@ def show(viewer, binding, pixels):
 
 
 def wait(job):
-    assert job.wait(120)
+    assert job.wait(240)
     assert job.error is None, job.error
 
 

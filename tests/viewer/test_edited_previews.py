@@ -30,7 +30,7 @@ class Masks:
 
     def settle(self):
         while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=30)()
+            self._calls.get(timeout=240)()
 
     def choose(self, *values):
         self.cleanup.analyze()
@@ -149,7 +149,7 @@ def test_measurements_of_what_has_changed_are_gone_and_others_stay(found, masks)
     layer = found.viewer.layers[PREVIEW]
     layer.features = layer.features.assign(mine=["a", "b", "c", "d"])
     job = found.session.measuring.measure()
-    assert job.wait(30)
+    assert job.wait(240)
     areas = dict(zip(layer.features["index"], layer.features["measured_area"], strict=True))
     masks.delete(2)
     masks.change(1, 3)
@@ -195,7 +195,7 @@ def test_what_a_script_paints_stands_there_when_the_event_loop_has_its_turn(view
     binding.model.task, binding.model.text = Task.TEXT, "bright discs"
     binding.session.run()
     while binding.model.running:
-        calls.get(timeout=30)()
+        calls.get(timeout=240)()
     layer = viewer.layers[PREVIEW]
     layer.paint((30, 2), 9)  # napari tells of it before it writes
     while not calls.empty():

@@ -33,7 +33,7 @@ def test_a_removed_stack_is_freed_with_what_was_propagated(viewer, binding, disc
     viewer.layers.remove("SAM3 propagated preview labels")
     viewer.layers.remove(image)
     del image
-    deadline = time.monotonic() + 120  # the worker lets go of the stack
+    deadline = time.monotonic() + 240  # the worker lets go of the stack
     while pixels() is not None and time.monotonic() < deadline:
         gc.collect()
 
@@ -117,7 +117,7 @@ class TestEncodings:
         return store
 
     def wait_until_empty(self, store):
-        deadline = time.monotonic() + 120  # the worker lets go of what it has done
+        deadline = time.monotonic() + 240  # the worker lets go of what it has done
         while len(store) and time.monotonic() < deadline:
             gc.collect()
         assert len(store) == 0

@@ -239,7 +239,7 @@ def found(viewer, binding, run, disc):
 
 def exported(binding, path):
     job = binding.session.saving.export(path)
-    assert job.wait(30)
+    assert job.wait(240)
     assert job.error is None
     return path
 
@@ -247,7 +247,7 @@ def exported(binding, path):
 def test_a_size_in_the_affine_counts_in_measurements_and_files(binding, found, tmp_path):
     preview = found(affine=[[0.5, 0, 7], [0, 0.25, 9], [0, 0, 1]])
 
-    assert binding.session.measuring.measure().wait(30)
+    assert binding.session.measuring.measure().wait(240)
     path = exported(binding, tmp_path / "a.tif")
 
     (row,) = binding.model.results
@@ -259,7 +259,7 @@ def test_a_size_in_the_affine_counts_in_measurements_and_files(binding, found, t
 def test_a_turned_image_is_measured_and_saved_with_a_sentence(binding, found, tmp_path):
     preview = found(scale=(0.5, 0.5), rotate=30, translate=(3, 4))
 
-    assert binding.session.measuring.measure().wait(30)
+    assert binding.session.measuring.measure().wait(240)
     path = exported(binding, tmp_path / "a.tif")
 
     (row,) = binding.model.results
@@ -276,7 +276,7 @@ def test_save_and_clean_says_what_files_can_not_hold(binding, found, tmp_path):
 
     job = binding.session.cleaning.save()
 
-    assert job.wait(30)
+    assert job.wait(240)
     assert "flipped" in binding.model.message.text
     size, units, first, note = of_tiff(tmp_path / "a.tif", "yx")
     assert (size, units, first) == ([0.5, 0.5], ["µm", "µm"], None)

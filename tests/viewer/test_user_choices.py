@@ -44,7 +44,7 @@ class Bench:
         return str(self.viewer.layers[name].unique_id)
 
     def wait(self, job):
-        assert job.wait(30)
+        assert job.wait(240)
         assert job.error is None, job.error
 
     # -- what can be done -----------------------------------------------------------------

@@ -170,7 +170,7 @@ class Gate:
         """Wait until the gate is open, or for a pass that lets one through."""
         self.runs += 1
         self.reached.release()
-        patience = 3000
+        patience = 12_000
         while not self.opened.is_set() and not self.passes.acquire(timeout=0.02):
             patience -= 1
             assert patience, "the test never opened the gate"

@@ -70,7 +70,7 @@ def test_the_first_player_that_works_plays_the_file(machine, player, qtbot):
     machine.install("aplay")
 
     player.play()
-    qtbot.waitUntil(lambda: len(machine.calls) == 2 and machine.copy.exists())
+    qtbot.waitUntil(lambda: len(machine.calls) == 2 and machine.copy.exists(), timeout=240_000)
 
     first, second = machine.calls
     assert first.startswith(f"{machine.bin}/paplay ")
@@ -83,7 +83,7 @@ def test_it_plays_again(machine, player, qtbot):
     machine.install("pw-play")
     for times in (1, 2):
         player.play()
-        qtbot.waitUntil(lambda times=times: len(machine.calls) == times)
+        qtbot.waitUntil(lambda times=times: len(machine.calls) == times, timeout=240_000)
 
 
 @pytest.mark.parametrize("players", [(), ("paplay",), ("paplay", "aplay")])
@@ -93,7 +93,7 @@ def test_where_nothing_can_play_nothing_is_said(machine, player, qtbot, caplog, 
     caplog.set_level(logging.DEBUG)
 
     player.play()
-    qtbot.waitUntil(lambda: "Qt can't play sounds" in caplog.text)
+    qtbot.waitUntil(lambda: "Qt can't play sounds" in caplog.text, timeout=240_000)
 
     assert len(machine.calls) == len(players)
     ours = [record for record in caplog.records if record.name == live_points.__name__]
@@ -108,7 +108,7 @@ def test_a_player_that_can_not_be_started(machine, player, qtbot, caplog):
 
     player.play()
 
-    qtbot.waitUntil(lambda: "Qt can't play sounds" in caplog.text)
+    qtbot.waitUntil(lambda: "Qt can't play sounds" in caplog.text, timeout=240_000)
 
 
 def test_without_a_place_for_its_file(machine, player, monkeypatch):
@@ -135,7 +135,7 @@ def test_the_box_stands_in_both_modes_and_is_remembered(user, machine, qtbot):
     assert box.isVisibleTo(user.widget)
     assert user.widget.binding.model.sound
     due.emit()
-    qtbot.waitUntil(lambda: len(machine.calls) == 1)
+    qtbot.waitUntil(lambda: len(machine.calls) == 1, timeout=240_000)
     user.close_dock()
     due.emit()
     user.open()
@@ -152,10 +152,10 @@ def test_two_widgets_on_one_viewer_chime_once(user, machine, qtbot):
     due = second.binding.session.chime.due
 
     due.emit()
-    qtbot.waitUntil(lambda: machine.calls != [])
+    qtbot.waitUntil(lambda: machine.calls != [], timeout=240_000)
     QTest.qWait(100)
     assert len(machine.calls) == 1
 
     user.close_dock()
     due.emit()
-    qtbot.waitUntil(lambda: len(machine.calls) == 2)
+    qtbot.waitUntil(lambda: len(machine.calls) == 2, timeout=240_000)
