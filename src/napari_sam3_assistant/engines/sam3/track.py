@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -13,7 +16,7 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import torch
@@ -58,6 +61,71 @@ class Followed(ABC):
 
 
 F = TypeVar("F", bound=Followed)
+
+# So much of the disk stays free for others.
+_SPARE_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a :class:`MemoryFile`, in bytes."""
+
+    start: int
+    size: int
+
+
+class MemoryFile:
+    """What a tracker remembers of the frames that it is far from, on the disk.
+
+    A correction may come on any frame, and there the tracker looks at what it remembers of the
+    frames before: 0.7 MB of an object and frame at full size, too much of a long stack to keep in
+    memory. The file has no name of its own and goes with the process.
+    """
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._end = 0
+        self._free: defaultdict[int, list[Slot]] = defaultdict(list)
+
+    def write(self, tensors: Mapping[str, torch.Tensor]) -> Slot | None:
+        """Keep tensors and return where they are; None where the disk has no room for them."""
+        from safetensors.torch import save
+
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        free = self._free[len(data)]
+        slot = free.pop() if free else Slot(self._end, len(data))
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
+            if shutil.disk_usage(tempfile.gettempdir()).free < _SPARE_BYTES:
+                return None
+            self._file.seek(slot.start)
+            if self._file.write(data) < len(data):
+                return None
+        except OSError:
+            # A full disk costs the memory of a frame, not the work.
+            return None
+        self._end = max(self._end, slot.start + slot.size)
+        return slot
+
+    def read(self, slot: Slot) -> dict[str, torch.Tensor]:
+        """Return the tensors of a place, in the memory of the computer."""
+        from safetensors.torch import load
+
+        self._file.seek(slot.start)
+        tensors: dict[str, torch.Tensor] = load(self._file.read(slot.size))
+        return tensors
+
+    def free(self, slot: Slot) -> None:
+        """Let a place be used again."""
+        self._free[slot.size].append(slot)
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._end = None, 0
+        self._free.clear()
 
 
 def check_says_where(seed: Seed, how: str) -> None:

@@ -22,7 +22,7 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
-from napari_sam3_assistant.engines.sam3.track import ObjectTrack, TrackContext
+from napari_sam3_assistant.engines.sam3.track import MemoryFile, ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS, to_pixels
 from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, read_processor
 from napari_sam3_assistant.engines.sam3_transformers.video_objects import (
@@ -55,6 +55,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         super().__init__(context)
         self._folder = folder
         self._phrases: FollowedPhrases | None = None
+        self._file = MemoryFile()
         self._prompter: Any = None
         self._known: Callable[[int, Reporter], Any] = lambda _frame, _reporter: None
 
@@ -87,17 +88,22 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
                 )
             self._phrases.add(processor, text)
 
+    def remove(self, object_id: int) -> None:
+        """Forget an object; one of a phrase is not shown any more."""
+        if object_id in self._objects:
+            self._objects[object_id].forget()
+        super().remove(object_id)
+
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
         self._phrases = None
+        self._file.close()
         super().close()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.video.VideoTrack`."""
         reverse = order.step < 0
         self._read_prompts(reporter)
-        for object_ in self._objects.values():
-            object_.begin(order.start, reverse=reverse)
         if self._phrases is not None:
             self._phrases.begin(order.start, reverse=reverse)
         for frame in order:
@@ -107,7 +113,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
 
     def _new_object(self, model: LoadedModel) -> FollowedObject:
         return FollowedObject(
-            model, self._frames.shape, len(self._frames), memory_device(model.device)
+            model, self._frames.shape, len(self._frames), memory_device(model.device), self._file
         )
 
     def _read_prompts(self, reporter: Reporter) -> None:
@@ -216,7 +222,7 @@ class FollowedPhrases:
 
         self._session = open_session(Sam3VideoInferenceSession, model, shape, count, state_device)
         self._shape = shape
-        self._memory = Memory(model.video.tracker_model.config)
+        self._memory = Memory(model.video.tracker_model.config, state_device)
         self._new_id = new_id
         self._ids: dict[int, int] = {}
 
@@ -250,7 +256,7 @@ class FollowedPhrases:
     def begin(self, frame: int, *, reverse: bool) -> None:
         """Make ready for a pass."""
         for outputs in self.outputs:
-            self._memory.begin(outputs, frame, reverse=reverse)
+            self._memory.recall(outputs, frame, reverse=reverse)
 
     def follow(
         self,

@@ -8,7 +8,8 @@ How much of a video session is kept: what the memory of the model can still reac
 The sessions of transformers keep every frame, every mask and every memory that they have seen.
 The model looks at the memories of the last ``num_maskmem - 1`` frames, at the object pointers of
 the last ``max_object_pointers_in_encoder - 1``, and at the prompted frames. Beside these only the
-surroundings of the frames are kept from which a pass may go on: both ends, and the prompts.
+surroundings of the frames are kept from which a pass may go on: both ends, and the prompts. What is
+remembered of a prompted object on the other frames goes to a file, for corrections there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.engines.sam3.track import MemoryFile, Slot
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
 
@@ -44,10 +46,17 @@ class FollowedObject(Followed):
         Number of frames of the stack.
     state_device : str
         Where its memory lies.
+    file : MemoryFile
+        Where its memory of far frames lies.
     """
 
     def __init__(
-        self, model: LoadedModel, shape: tuple[int, int], count: int, state_device: str
+        self,
+        model: LoadedModel,
+        shape: tuple[int, int],
+        count: int,
+        state_device: str,
+        file: MemoryFile,
     ) -> None:
         from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
             Sam3TrackerVideoInferenceSession,
@@ -59,8 +68,9 @@ class FollowedObject(Followed):
         )
         self._session.obj_id_to_idx(_NAME)
         self._shape = shape
-        self._memory = Memory(model.video.tracker_model.config)
-        self._walked: tuple[int, int] | None = None
+        self._memory = Memory(model.video.tracker_model.config, state_device, file)
+        # Frames that were not prompted when the tracker came to them.
+        self._tracked: set[int] = set()
 
     @property
     def outputs(self) -> dict[str, dict[int, dict[str, Any]]]:
@@ -73,9 +83,9 @@ class FollowedObject(Followed):
         """The frames whose prompts were read."""
         return self.outputs["cond_frame_outputs"].keys()
 
-    def begin(self, frame: int, *, reverse: bool) -> None:
-        """Make ready for a pass."""
-        self._memory.begin(self.outputs, frame, reverse=reverse)
+    def forget(self) -> None:
+        """Give back the place in the file; the object is not used any more."""
+        self._memory.forget()
 
     def prompt(self, model: LoadedModel, processor: Any, features: Any, frame: int) -> None:  # noqa: ANN401
         """Segment the object on a frame by the prompts that wait for it.
@@ -98,14 +108,11 @@ class FollowedObject(Followed):
         processor.add_inputs_to_inference_session(
             session, frame, _NAME, original_size=self._shape, **_inputs(seed, self._shape)
         )
-        session.frames_tracked_per_obj[_INDEX].clear()
-        if self._walked is not None and self._walked[0] <= frame <= self._walked[1]:
+        if frame in self._tracked:
             session.frames_tracked_per_obj[_INDEX][frame] = {"reverse": False}
         prompted = self.outputs["cond_frame_outputs"]
-        before = prompted.pop(frame, None)
-        if before is not None and not prompted:
-            # Its first prompt is replaced: there is nothing else to remember it by.
-            session.frames_tracked_per_obj[_INDEX].clear()
+        # Its earlier prompts there are among the new ones.
+        prompted.pop(frame, None)
         self._run(model, features, frame, reverse=False)
         others = self.outputs["non_cond_frame_outputs"]
         if frame in others:
@@ -125,8 +132,8 @@ class FollowedObject(Followed):
     ) -> tuple[torch.Tensor, float]:
         """Return the object's low-resolution mask logits, (h, w), on a frame, and its score."""
         low, score = self._run(model, features, frame, reverse=reverse)
-        low_end, high_end = self._walked or (frame, frame)
-        self._walked = (min(low_end, frame), max(high_end, frame))
+        if frame not in self.outputs["cond_frame_outputs"]:
+            self._tracked.add(frame)
         self._memory.reached(frame, reverse=reverse)
         self._memory.trim(self.outputs)
         return low, score
@@ -140,9 +147,11 @@ class FollowedObject(Followed):
         reverse: bool,
     ) -> tuple[torch.Tensor, float]:
         self._session.cache = features
+        self._memory.recall(self.outputs, frame, reverse=reverse)
         answer = model.video.tracker_model(
             inference_session=self._session, frame_idx=frame, reverse=reverse
         )
+        self._memory.renewed(frame)
         self._session.frames_tracked_per_obj[_INDEX].clear()
         # Objects on different frames would keep as many encoded frames.
         self._session.cache = None
@@ -170,6 +179,8 @@ if TYPE_CHECKING:
     Outputs = dict[str, dict[int, dict[str, Any]]]
 
 _MEMORY = ("maskmem_features", "maskmem_pos_enc")
+# The position encoding depends on the size only; the others are the results of the frame itself.
+_NOT_SAVED = ("maskmem_pos_enc", "pred_masks", "high_res_masks")
 # Prompted frames that a phrase may give one object; the model sets some by itself.
 MOST_CONDITIONS = 16
 
@@ -232,21 +243,54 @@ class Memory:
     ----------
     config : Sam3TrackerVideoConfig
         How far the model looks back.
+    device : str
+        Where the memories lie.
+    file : MemoryFile, optional
+        Where those of one object lie that are far from where it is followed; without it they are
+        forgotten.
     """
 
-    def __init__(self, config: Any) -> None:  # noqa: ANN401 - transformers ships no types
+    def __init__(
+        self,
+        config: Any,  # noqa: ANN401 - transformers ships no types
+        device: str,
+        file: MemoryFile | None = None,
+    ) -> None:
         self._memories = int(config.num_maskmem) - 1
         self._pointers = int(config.max_object_pointers_in_encoder) - 1
+        self._device = device
+        self._file = file
+        self._saved: dict[int, Slot] = {}
         self._reached: dict[bool, int] = {}
         self._positions: torch.Tensor | None = None
 
-    def begin(self, outputs: Outputs, frame: int, *, reverse: bool) -> None:
-        """Forget outputs without a memory that a pass from a frame on would look for."""
+    def recall(self, outputs: Outputs, frame: int, *, reverse: bool) -> None:
+        """Have what the model looks for from a frame on: all of it, or nothing of a frame."""
         others = outputs["non_cond_frame_outputs"]
         step = -1 if reverse else 1
-        for back in range(1, self._memories + 1):
-            if (record := others.get(frame - back * step)) and _MEMORY[0] not in record:
-                del others[frame - back * step]
+        for back in range(1, self._pointers + 1):
+            other = frame - back * step
+            record, slot = others.get(other, {}), self._saved.get(other)
+            if _MEMORY[0] in record or (record and back > self._memories):
+                continue
+            if slot is not None and self._file is not None:
+                found = self._file.read(slot)
+                others[other] = {name: one.to(self._device) for name, one in found.items()}
+                others[other]["maskmem_pos_enc"] = self._positions
+            elif record:
+                # Without a memory the model can't take it.
+                del others[other]
+
+    def renewed(self, frame: int) -> None:
+        """Let go of what was saved of a frame: the model has looked at it again."""
+        slot = self._saved.pop(frame, None)
+        if slot is not None and self._file is not None:
+            self._file.free(slot)
+
+    def forget(self) -> None:
+        """Let go of what was saved."""
+        for frame in list(self._saved):
+            self.renewed(frame)
 
     def reached(self, frame: int, *, reverse: bool) -> None:
         """Note how far a pass is."""
@@ -258,17 +302,17 @@ class Memory:
         anchors = {*prompted, *self._reached.values()}
         for frame in list(others):
             away = min((abs(frame - anchor) for anchor in anchors), default=0)
-            if away > self._pointers:
-                del others[frame]
-                continue
             record = others[frame]
             record.pop("pred_masks", None)
             if away > self._memories:
+                self._save(frame, record)
                 for name in _MEMORY:
                     record.pop(name, None)
+            if away > self._pointers:
+                del others[frame]
         for record in (*prompted.values(), *others.values()):
             record.pop("high_res_masks", None)
-            self._share_positions(record)
+            self._place(record)
 
     def forget_conditions(self, outputs: Outputs) -> None:
         """Forget frames that the model has set as prompts by itself, all but the first and last."""
@@ -276,8 +320,17 @@ class Memory:
         for frame in list(prompted)[1 : len(prompted) - MOST_CONDITIONS + 1]:
             del prompted[frame]
 
-    def _share_positions(self, record: dict[str, Any]) -> None:
-        """Let all memories hold one copy of the position encoding: it depends on the size only."""
+    def _save(self, frame: int, record: dict[str, Any]) -> None:
+        """Write a record to the file that is still whole and not there."""
+        if self._file is None or frame in self._saved or _MEMORY[0] not in record:
+            return
+        kept = {name: one for name, one in record.items() if name not in _NOT_SAVED}
+        slot = self._file.write(kept)
+        if slot is not None:
+            self._saved[frame] = slot
+
+    def _place(self, record: dict[str, Any]) -> None:
+        """Put a memory where it shall lie, with the one copy of the position encoding."""
         positions = record.get("maskmem_pos_enc")
         if positions is None:
             return
@@ -286,9 +339,11 @@ class Memory:
             # A part of a batch would keep the whole of it.
             self._positions = kept = positions.clone()
         record["maskmem_pos_enc"] = kept
-        features = record["maskmem_features"]
+        # The model leaves it where it works, wherever the rest of its memory lies.
+        features = record["maskmem_features"].to(self._device)
         if features.untyped_storage().nbytes() > features.nbytes:
-            record["maskmem_features"] = features.clone()
+            features = features.clone()
+        record["maskmem_features"] = features
 
 
 def stored_bytes(outputs: Iterable[Outputs]) -> int:

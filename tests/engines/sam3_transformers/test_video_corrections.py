@@ -1,0 +1,256 @@
+"""A correction anywhere in a stack gives the mask of a session that has forgotten nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.engines.sam3 import track as sam3_track
+
+REPORTER = NullReporter()
+COUNT = 40
+SHAPE = (60, 80)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """An RGB movie of a disc that moves over a ramp."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
+    for number in range(COUNT):
+        movie[number][(rows - 30) ** 2 + (columns - 10 - 1.5 * number) ** 2 < 120] = (220, 60, 150)
+    return movie.astype(np.uint8)
+
+
+class Unlimited:
+    """A session of the library, whose corrected frames are prompts, as in Meta's package."""
+
+    def __init__(self, checkpoint, frames):
+        from transformers import Sam3TrackerVideoModel, Sam3TrackerVideoProcessor
+
+        self.model = Sam3TrackerVideoModel.from_pretrained(checkpoint).eval()
+        self.processor = Sam3TrackerVideoProcessor.from_pretrained(checkpoint)
+        self._frames = frames
+        self._encoded = {}
+        real = self.model.get_image_features
+        self.model.get_image_features = lambda pixels, **kwargs: self._encode(pixels, real, kwargs)
+
+    def _encode(self, pixels, real, kwargs):
+        """Encode each frame once: the encoder is not what the test looks at."""
+        key = float(pixels.double().sum()), tuple(kwargs.items())
+        if key not in self._encoded:
+            self._encoded[key] = real(pixels, **kwargs)
+        return self._encoded[key]
+
+    def begin(self):
+        self._session = self.processor.init_video_session(
+            video=self._frames, inference_device="cpu"
+        )
+
+    def prompt(self, frame, **inputs):
+        self.processor.add_inputs_to_inference_session(self._session, frame, 1, **inputs)
+        outputs = self._session.output_dict_per_obj[0]
+        outputs["cond_frame_outputs"].pop(frame, None)
+        self._run(frame, reverse=False)
+        if frame in outputs["non_cond_frame_outputs"]:
+            moved = outputs["non_cond_frame_outputs"].pop(frame)
+            outputs["cond_frame_outputs"][frame] = moved
+
+    def propagate(self, order):
+        return {frame: self._run(frame, reverse=order.step < 0) for frame in order}
+
+    def _run(self, frame, *, reverse):
+        import torch
+
+        with torch.inference_mode():
+            answer = self.model(inference_session=self._session, frame_idx=frame, reverse=reverse)
+            (large,) = self.processor.post_process_masks(
+                [answer.pred_masks], original_sizes=[SHAPE], binarize=False
+            )
+        return (large[0, 0] > 0).numpy()
+
+
+@pytest.fixture(scope="module")
+def unlimited(video_checkpoint, frames, _one_thread):
+    return Unlimited(video_checkpoint, frames)
+
+
+@pytest.fixture(scope="module")
+def quick_engine(video_engine):
+    """Encode each frame once, also here."""
+    backbone = video_engine.model.detector.vision_encoder.backbone
+    real, known = backbone.forward, {}
+
+    def forward(pixel_values, **kwargs):
+        key = float(pixel_values.double().sum())
+        if key not in known:
+            known[key] = real(pixel_values, **kwargs)
+        return known[key]
+
+    backbone.forward = forward
+    yield video_engine
+    del backbone.forward
+
+
+def begin(engine, frames):
+    return engine.track(FrameSource(view_of_array(frames, plane=0), 0), PredictOptions(), int)
+
+
+def planes(track, order):
+    found = {}
+    for result in track.propagate(order, REPORTER):
+        found[result.frame] = np.zeros(SHAPE, bool)
+        for record in result.objects:
+            found[result.frame][record.region.slices] = record.mask
+    return found
+
+
+def square(x):
+    plane = np.zeros(SHAPE, bool)
+    plane[15:40, x : x + 25] = True
+    return plane
+
+
+FRAMES = st.integers(0, COUNT - 1)
+CLICKS = st.lists(
+    st.tuples(st.integers(5, 54), st.integers(5, 74), st.booleans()), min_size=1, max_size=3
+)
+PROMPTS = st.one_of(CLICKS, st.integers(0, 50))
+
+
+def both(frame, drawn):
+    """Return a drawn prompt as the engine and as the library takes it."""
+    if isinstance(drawn, int):
+        seed = Seed(frame, 1, mask=MaskPrompt.from_plane(square(drawn)))
+        return seed, {"input_masks": square(drawn)}
+    points = tuple(PointPrompt(y, x, positive=positive) for y, x, positive in drawn)
+    return Seed(frame, 1, points=points), {
+        "input_points": [[[[float(x), float(y)] for y, x, _ in drawn]]],
+        "input_labels": [[[int(positive) for *_, positive in drawn]]],
+    }
+
+
+def compare(engine, unlimited, frames, first, steps):
+    """Go through both sessions and compare all masks; return how many frames were not empty."""
+    track = begin(engine, frames)
+    with closing(track):
+        return follow_both(track, unlimited, first, steps)
+
+
+def follow_both(track, unlimited, first, steps):
+    unlimited.begin()
+    seed, inputs = both(first, 10)
+    track.add(seed)
+    unlimited.prompt(first, **inputs)
+    seen = 0
+    for frame, drawn, orders in steps:
+        if drawn is not None:
+            seed, inputs = both(frame, drawn)
+            track.add(seed)
+            # The engine reads prompts when it goes on.
+            list(track.propagate(range(0), REPORTER))
+            unlimited.prompt(frame, **inputs)
+        for order in orders:
+            ours, theirs = planes(track, order), unlimited.propagate(order)
+            for number in order:
+                np.testing.assert_array_equal(ours[number], theirs[number], f"frame {number}")
+                seen += theirs[number].any()
+        # 16 frames on both sides of each prompt and behind both ends of what was gone through.
+        outputs = track._objects[1].outputs  # noqa: SLF001 - what it stores is what is shown
+        prompted = len(outputs["cond_frame_outputs"])
+        assert len(outputs["non_cond_frame_outputs"]) <= 31 * (prompted + 2)
+        stored = sum(
+            "maskmem_features" in one for one in outputs["non_cond_frame_outputs"].values()
+        )
+        assert stored <= 13 * (prompted + 2)
+    return seen
+
+
+@pytest.mark.parametrize("frame", [12, 33])
+@pytest.mark.parametrize("drawn", [[(30, 40, True)], 30], ids=["click", "mask"])
+def test_a_frame_is_corrected_after_a_whole_pass(quick_engine, unlimited, frames, frame, drawn):
+    whole, onward = range(4, COUNT), range(frame, min(frame + 9, COUNT))
+
+    steps = [(4, None, [whole]), (frame, drawn, [onward])]
+
+    assert compare(quick_engine, unlimited, frames, 4, steps)
+
+
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_a_pass_from_the_middle_looks_back_at_what_was_followed(
+    quick_engine, unlimited, frames, way
+):
+    first, whole, again = 2, range(2, COUNT), range(20, 26)
+    if way == "backward":
+        first, whole, again = 37, range(37, -1, -1), range(20, 14, -1)
+
+    steps = [(first, None, [whole]), (first, None, [again])]
+
+    assert compare(quick_engine, unlimited, frames, first, steps)
+
+
+def passes(frame):
+    ahead = st.integers(1, 12).map(lambda count: range(frame, min(COUNT, frame + count)))
+    behind = st.integers(1, 12).map(lambda count: range(frame, max(-1, frame - count), -1))
+    return st.lists(st.one_of(ahead, behind), min_size=1, max_size=2)
+
+
+STEPS = st.lists(
+    FRAMES.flatmap(lambda frame: st.tuples(st.just(frame), PROMPTS, passes(frame))),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(first=FRAMES, steps=STEPS)
+def test_any_corrections_give_the_masks_of_unlimited_memory(
+    quick_engine, unlimited, frames, first, steps
+):
+    both_ways = [range(first, COUNT), range(first, -1, -1)]
+
+    compare(quick_engine, unlimited, frames, first, [(first, None, both_ways), *steps])
+
+
+def test_a_full_disk_costs_the_memory_of_far_frames_and_not_the_work(
+    quick_engine, frames, monkeypatch
+):
+    monkeypatch.setattr(sam3_track, "_SPARE_BYTES", 2**62)
+    with closing(begin(quick_engine, frames)) as track:
+        track.add(both(4, 10)[0])
+        planes(track, range(4, COUNT))
+
+        track.add(both(20, [(30, 40, True)])[0])
+
+        assert any(mask.any() for mask in planes(track, range(20, 24)).values())
+
+
+def test_what_is_saved_on_the_disk_goes_with_its_object_and_with_the_track(quick_engine, frames):
+    track = begin(quick_engine, frames)
+    file = track._file  # noqa: SLF001 - what it stores is what is shown
+    track.add(both(0, 10)[0])
+    planes(track, range(24))
+    size = file._end  # noqa: SLF001
+    assert size
+
+    track.remove(1)
+    track.add(both(0, 10)[0])
+    planes(track, range(24))
+
+    assert file._end == size  # noqa: SLF001
+    track.close()
+    assert file._file is None  # noqa: SLF001
