@@ -61,10 +61,13 @@ class _Pair:
             state["masks_logits"][:, 0].numpy(),
         )
 
-    def clicks(self, **prompts):
+    def clicks(self, *, multimask=False, **prompts):
         masks, scores, _ = self.documented.model.predict_inst(
-            self._base, multimask_output=False, **prompts
+            self._base, multimask_output=multimask, **prompts
         )
+        if multimask:
+            best = scores.argmax()
+            masks, scores = masks[best], scores[best]
         return masks.reshape(-1, *self.shape) > 0, scores.reshape(-1)
 
 
@@ -156,6 +159,15 @@ def test_points(pair):
         point_coords=np.array([[x, y] for y, x, _ in points], float),
         point_labels=np.array([positive for *_, positive in points], int),
     )
+    _assert_equal(answer, *expected)
+
+
+def test_a_single_click_takes_the_best_of_three_masks(pair):
+    height, width = pair.shape
+    answer = pair.answer(points=(PointPrompt(0.3 * height, 0.6 * width),))
+
+    point = np.array([[0.6 * width, 0.3 * height]])
+    expected = pair.clicks(multimask=True, point_coords=point, point_labels=np.array([1]))
     _assert_equal(answer, *expected)
 
 

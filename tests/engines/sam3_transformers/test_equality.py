@@ -74,7 +74,7 @@ class Reference:
             target_sizes=inputs["original_sizes"].tolist(),
         )[0]
 
-    def click(self, image, masks=None, **prompts):
+    def click(self, image, masks=None, *, multimask=False, **prompts):
         import torch
 
         inputs = self.click_processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
@@ -85,12 +85,15 @@ class Reference:
                 input_labels=inputs.get("input_labels"),
                 input_boxes=inputs.get("input_boxes"),
                 input_masks=masks,
-                multimask_output=False,
+                multimask_output=multimask,
             )
         large = self.click_processor.post_process_masks(
             outputs.pred_masks, inputs["original_sizes"]
         )[0]
-        return large[:, 0].numpy(), outputs.iou_scores[0, :, 0].tolist()
+        # As the library's page says: of several masks the one with the best score.
+        best = outputs.iou_scores[0].argmax(1)
+        every = range(len(best))
+        return large[every, best].numpy(), outputs.iou_scores[0, every, best].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +186,14 @@ def test_text_with_an_example(engine, reference, image):
 def test_points(engine, reference, image):
     points = some_points(image.shape[:2])
     masks, scores = reference.click(image, **as_library_points(points))
+    objects = run(engine, image, PromptSet(points=points)).objects
+    assert_same(objects, masks, scores, image.shape[:2])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_single_click_takes_the_best_of_three_masks(engine, reference, image, number):
+    points = some_points(image.shape[:2])[number : number + 1]
+    masks, scores = reference.click(image, multimask=True, **as_library_points(points))
     objects = run(engine, image, PromptSet(points=points)).objects
     assert_same(objects, masks, scores, image.shape[:2])
 

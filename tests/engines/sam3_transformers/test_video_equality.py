@@ -8,7 +8,7 @@ import pytest
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Seed
 
@@ -130,6 +130,17 @@ def test_every_prompt_forward(video_engine, tracker, frames, kind, start):
     theirs, seed = PROMPTS[kind]
     expected = documented(tracker, frames, start, (False,), theirs)
     assert_same(ours(video_engine, frames, start, (False,), Seed(start, 1, **seed)), expected)
+
+
+@pytest.mark.parametrize("point", POINTS[:2])
+def test_a_click_means_the_same_on_an_image_and_on_the_first_frame(video_engine, frames, point):
+    encoding = video_engine.embed(frames[0], REPORTER)
+    prompts = PromptSet(points=(point,))
+    (record,) = video_engine.predict(encoding, prompts, PredictOptions(), REPORTER).objects
+
+    found = ours(video_engine, frames[:1], 0, (False,), Seed(0, 1, points=(point,)))
+
+    np.testing.assert_array_equal(plane(found[0].objects[0]), plane(record))
 
 
 @pytest.mark.parametrize("way", ["backward", "both"])

@@ -195,6 +195,15 @@ class Target:
         """
         return None if self.points or not self.boxes else self.boxes
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether it may mean a part, an object or a group: a click and nothing else.
+
+        The decoder then shall give three masks, of which the best is taken, as SAM's authors
+        advise and the video heads do (``multimask_max_pt_num`` 1).
+        """
+        return len(self.points) == 1 and not self.boxes and self.mask is None
+
 
 def targets(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Target]:
     """Yield the calls that a set of prompts needs.

@@ -145,6 +145,9 @@ def segment_target(
         What names the objects.
     """
     masks, scores, logits = _decode(loaded, encoding, target)
+    if target.is_ambiguous:
+        best = slice(scores.argmax(), scores.argmax() + 1)
+        masks, scores, logits = masks[best], scores[best], logits[best]
     records: list[ObjectRecord] = []
     whole = Region.whole(encoding.shape)
     for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
@@ -187,7 +190,7 @@ def _decode(
         prompts["mask_input"] = mask_logits(target.mask, encoding.shape, size)
     try:
         masks, scores, low = loaded.model.predict_inst(
-            encoding.state(), multimask_output=False, **prompts
+            encoding.state(), multimask_output=target.is_ambiguous, **prompts
         )
     finally:
         # After an error the predictor would go on holding the image's features.

@@ -193,12 +193,16 @@ def segment_target(
     """
     answer = model.clicks(
         image_embeddings=click_features(model, embedding),
-        multimask_output=False,
+        multimask_output=target.is_ambiguous,
         **_encode(model, target, embedding.shape),
     )
+    masks, scores = answer.pred_masks[0].float(), answer.iou_scores[0].float()
+    # Of each object the best mask; of all but a single click there is only one.
+    best = scores.argmax(1)
+    objects = range(len(best))
     return to_records(
-        answer.pred_masks[0, :, 0].float(),
-        answer.iou_scores[0, :, 0].float().tolist(),
+        masks[objects, best],
+        scores[objects, best].tolist(),
         embedding.shape,
         cutoff=MASK_CUTOFF,
         check=check,
