@@ -26,10 +26,10 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
-from napari_sam3_assistant.engines.registry import borrow
+from napari_sam3_assistant.engines.registry import acquire
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 CHECKPOINTS = Path(__file__).parents[1] / "tests" / "engines" / "tiny_checkpoint.py"
 SIDE = 2048
@@ -161,12 +161,12 @@ def to_the_layer(folder, repeats):
     viewer = ViewerModel()
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     viewer.add_image(image)
-    binding = session_for(viewer, deliveries.put, MemorySettings())
+    binding = binding_for(viewer, deliveries.put, MemorySettings())
     model, session = binding.model, binding.session
     model.engine, model.model_folder, model.tool = ENTRY.spec.name, str(folder), Tool.POINTS
     binding.arm()
-    points = binding.scene.points_layer(model.image)
-    loan = borrow(ENTRY.spec.name, folder, "auto")
+    points = binding.adapter.points_layer(model.image)
+    loan = acquire(ENTRY.spec.name, folder, "auto")
 
     def run():
         job = session.run()

@@ -28,7 +28,7 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.io.labels import open_label_stack
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 LEAST = 0.8
 MOST_MS = 10.0
@@ -169,20 +169,20 @@ def in_the_viewer(objects: int, side: int, frames: int) -> tuple[float, float]:
     stack = np.full((frames, side, side), 30, np.uint8)
     stack[:, 40:80, 40:80] = 200
     viewer.add_image(stack, name="stack")
-    binding = session_for(viewer, deliver_inline, MemorySettings())
+    binding = binding_for(viewer, deliver_inline, MemorySettings())
     binding.model.task, binding.model.tool = Task.VIDEO, Tool.POINTS
     viewer.dims.set_point(0, 0)
     binding.arm()
     viewer.layers["SAM3 points"].add((0, 60, 60))
     ticks: list[tuple[float, float]] = []
-    write = binding.scene.stacks.show
+    write = binding.adapter.stacks.show
 
     def show(*arguments):
         began = time.process_time()
         write(*arguments)
         ticks.append((began, time.process_time()))
 
-    binding.scene.stacks.show = show
+    binding.adapter.stacks.show = show
     real, BuiltinTrack.propagate = (
         BuiltinTrack.propagate,
         instant(grid(objects, side), reads=True),

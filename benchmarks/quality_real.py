@@ -31,7 +31,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines import registry
 
 REPORTER = NullReporter()
@@ -449,7 +449,7 @@ def followed(engine, frames: FrameSource, middle: int, mask: MaskPrompt) -> np.n
     """Return an object's volume, followed from a mask on one slice to both ends."""
     volume = np.zeros((len(frames), *frames.shape), bool)
     track = engine.track(frames, PredictOptions(), lambda: 2)
-    track.add(Seed(middle, 1, mask=mask))
+    track.add(TrackSeed(middle, 1, mask=mask))
     for order in (range(middle, len(frames)), range(middle - 1, -1, -1)):
         for answer in track.propagate(order, REPORTER):
             for record in answer.objects:

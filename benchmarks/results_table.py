@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit, QTableView
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.session.model import Preview, ResultRow, StoredKind, StoredLabels
+from napari_sam3_assistant.session.model import FileBackedKind, FileBackedLabels, Preview, ResultRow
 from napari_sam3_assistant.widgets.main_widget import MainWidget
 
 SIDE = 10
@@ -46,7 +46,7 @@ def main() -> None:
     binding = widget.binding
     for button in widget.findChildren(object, "mode_advanced"):
         button.click()
-    target = binding.scene.stage(binding.model.image).target
+    target = binding.adapter.displayed(binding.model.image).target
     objects = tuple(
         StitchedObject(
             number + 1,
@@ -57,7 +57,7 @@ def main() -> None:
         )
         for number in range(count)
     )
-    stored = StoredLabels(StoredKind.SCAN, target, Path("slide_cells_scan.zarr"), (image,))
+    stored = FileBackedLabels(FileBackedKind.SCAN, target, Path("slide_cells_scan.zarr"), (image,))
     rows = tuple(ResultRow(stored, record) for record in objects)  # made by the job
     table = widget.findChild(QTableView, "results_table")
     words = widget.findChild(QLineEdit, "results_filter")

@@ -33,7 +33,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tiling import TileGrid
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec, Prediction
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
 
 ROUNDS = 10  # one round of the built-in engine differs from the next by 5 %
@@ -130,7 +130,7 @@ def run(engine, image, tiles, prompts, folder):
     request = ScanRequest(
         view_of_array(image, rgb=True), prompts, folder / "labels.zarr", tiles=tiles, overwrite=True
     )
-    *_, result = scan(EncodingEngine(engine), request, NullReporter())
+    *_, result = scan(CachingEngine(engine), request, NullReporter())
     return result
 
 
@@ -278,7 +278,7 @@ def memory_of(tiles, traced):
                 tiles=options,
                 overwrite=True,
             )
-            for _step in scan(EncodingEngine(BrightEngine()), request, NullReporter()):
+            for _step in scan(CachingEngine(BrightEngine()), request, NullReporter()):
                 last = _step
             return last
 

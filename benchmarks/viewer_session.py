@@ -19,7 +19,7 @@ from napari.components import ViewerModel
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineEntry
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 _TESTS = Path(__file__).parents[1] / "tests" / "engines"
 MIB = 2**20
@@ -78,7 +78,7 @@ class Worked:
 
     def watch(self, name):
         """Count the work of every engine that is made from now on under a name."""
-        real = registry.entry(name)
+        real = registry.find_entry(name)
 
         def create(*choice):
             engine = real.create(*choice)
@@ -105,7 +105,7 @@ class Desk:
     def __init__(self, engine="builtin", folder=None):
         self._calls = queue.SimpleQueue()
         self.viewer = ViewerModel()
-        self.binding = session_for(self.viewer, self._calls.put, MemorySettings())
+        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
         self.model, self.session = self.binding.model, self.binding.session
         self.model.engine, self.model.device = engine, "auto"
         self.model.model_folder = "" if folder is None else str(folder)

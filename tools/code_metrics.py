@@ -246,12 +246,12 @@ class User:
         from napari.components import ViewerModel
 
         from napari_sam3_assistant.session.settings import MemorySettings
-        from napari_sam3_assistant.viewer.binding import session_for
+        from napari_sam3_assistant.viewer.binding import binding_for
 
         self._desk = Desk()
         self.viewer = ViewerModel()
         self.viewer.add_image(image, name="image")
-        self._binding = session_for(self.viewer, self._desk, MemorySettings())
+        self._binding = binding_for(self.viewer, self._desk, MemorySettings())
         self.model, self.session = self._binding.model, self._binding.session
 
     def __enter__(self) -> Self:
@@ -317,13 +317,13 @@ def fill_holes(passed: FilesPassed) -> None:
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.masks.operations import Operation
-    from napari_sam3_assistant.mask_operations.binding import masks_for
+    from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 
     desk, viewer = Desk(), ViewerModel()
     labels = (_discs(64, 64) > 100).astype("uint8")
     labels[20, 30] = 0
     layer = viewer.add_labels(labels.copy(), name="cells")
-    with contextlib.closing(masks_for(viewer, desk)) as binding:
+    with contextlib.closing(mask_binding_for(viewer, desk)) as binding:
         binding.model.target = str(layer.unique_id)
         desk.settle(binding.model)
         with passed:

@@ -252,7 +252,7 @@ class JobRunner:
 _POLL_S = 0.05
 
 
-class Handover:
+class Backpressure:
     """Holds the worker back while its results pile up, so that memory stays bounded.
 
     Parameters
@@ -275,6 +275,6 @@ class Handover:
         while not self._free.acquire(timeout=_POLL_S):
             reporter.check()
 
-    def taken(self) -> None:
+    def free_slot(self) -> None:
         """Make room: a result was taken."""
         self._free.release()

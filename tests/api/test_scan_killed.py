@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.io.sidecar import read_sidecar
+from napari_sam3_assistant.io.provenance import read_provenance
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
 
@@ -116,7 +116,7 @@ def test_one_that_replaces_labels_and_is_killed_in_its_last_step_can_be_repeated
     result = api.scan(image, **again, overwrite=True)
     assert result.objects == whole[1]
     np.testing.assert_array_equal(zarr.open_group(str(output), mode="r")["0"][...], whole[0])
-    assert read_sidecar(note).channels[0]["shape"] == [400, 500]
+    assert read_provenance(note).channels[0]["shape"] == [400, 500]
     left = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
     assert left == ["image.npy", "labels.zarr", "labels.zarr.json"]
 

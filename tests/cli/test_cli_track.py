@@ -13,7 +13,7 @@ from napari_sam3_assistant.api.track import TrackFrames
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.sidecar import read_sidecar
+from napari_sam3_assistant.io.provenance import read_provenance
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_the_note_makes_the_same_labels_again(file, tmp_path, capsys, monkeypatc
     output = f"labels{ending}"
     assert main(["track", "ball.tif", *prompts, "-o", output]) == 0
 
-    note = read_sidecar(tmp_path / f"{output}.json")
+    note = read_provenance(tmp_path / f"{output}.json")
     labels = np.asarray(read_image(tmp_path / output).data[...])
     assert sorted(one["id"] for one in note.objects) == np.unique(labels)[1:].tolist()
     assert note.channels[0]["path"] == str(file)

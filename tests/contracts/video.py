@@ -22,7 +22,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError
 
 REPORTER = NullReporter()
@@ -135,7 +135,7 @@ class VideoEngineContract:
     """What is true of any engine."""
 
     def test_each_frame_is_answered_once_in_order(self, start, movie):
-        track = start(movie, Seed(4, 1, mask=mask()), Seed(4, 2, mask=mask(50)))
+        track = start(movie, TrackSeed(4, 1, mask=mask()), TrackSeed(4, 2, mask=mask(50)))
         for order in (range(4, 10), range(3, -1, -1)):
             found = list(track.propagate(order, REPORTER))
             assert [one.frame for one in found] == list(order)
@@ -148,7 +148,7 @@ class VideoEngineContract:
         assert list(track.propagate(range(0), REPORTER)) == []
 
     def test_it_stops_at_any_check_and_goes_on(self, start, movie):
-        seeds = Seed(0, 1, mask=mask()), Seed(0, 2, mask=mask(40))
+        seeds = TrackSeed(0, 1, mask=mask()), TrackSeed(0, 2, mask=mask(40))
         whole = go(start(movie, *seeds), range(4))
         assert whole[3].objects
         for number in range(1, 7):
@@ -164,16 +164,18 @@ class VideoEngineContract:
             track.close()
 
     def test_prompts_of_an_object_are_replaced(self, start, movie):
-        track = start(movie, Seed(2, 1, mask=mask(5)))
+        track = start(movie, TrackSeed(2, 1, mask=mask(5)))
         go(track, range(2, 5))
 
-        track.add(Seed(2, 1, mask=mask()))
+        track.add(TrackSeed(2, 1, mask=mask()))
 
-        fresh = go(start(movie, Seed(2, 1, mask=mask())), range(2, 3))
+        fresh = go(start(movie, TrackSeed(2, 1, mask=mask())), range(2, 3))
         assert_equal(go(track, range(2, 3)), fresh)
 
     def test_every_painted_slice_of_an_object_holds(self, start):
-        track = start(Movie(24), *(Seed(frame, 1, mask=mask(5 + frame)) for frame in range(20)))
+        track = start(
+            Movie(24), *(TrackSeed(frame, 1, mask=mask(5 + frame)) for frame in range(20))
+        )
 
         found = go(track, range(22))
 
@@ -181,7 +183,7 @@ class VideoEngineContract:
             assert overlap(pixels(found[frame])[1], painted(5 + frame)) > 0.95
 
     def test_objects_prompted_on_different_frames(self, start, movie):
-        track = start(movie, Seed(2, 1, mask=mask()), Seed(6, 2, mask=mask(40)))
+        track = start(movie, TrackSeed(2, 1, mask=mask()), TrackSeed(6, 2, mask=mask(40)))
 
         forward = go(track, range(2, 10))
         tracked = {frame: sorted(found.tracked) for frame, found in forward.items()}
@@ -191,7 +193,7 @@ class VideoEngineContract:
         assert [tracked[frame] for frame in (5, 3, 2, 0)] == [[2], [2], [1, 2], [1, 2]]
 
     def test_a_removed_object_is_gone(self, start, movie):
-        track = start(movie, Seed(0, 1, mask=mask()), Seed(0, 2, mask=mask(40)))
+        track = start(movie, TrackSeed(0, 1, mask=mask()), TrackSeed(0, 2, mask=mask(40)))
         go(track, range(3))
 
         track.remove(1)
@@ -202,7 +204,7 @@ class VideoEngineContract:
         assert {record.id for found in after for record in found.objects} <= {2}
 
     def test_a_closed_track_knows_nothing(self, start, movie):
-        track = start(movie, Seed(0, 1, mask=mask()))
+        track = start(movie, TrackSeed(0, 1, mask=mask()))
         assert go(track, range(2))[1].tracked == {1}
 
         track.close()
@@ -231,7 +233,9 @@ class Sam3VideoContract(VideoEngineContract):
         """Let the video model take what random weights find."""
 
     def test_each_frame_is_read_once_a_direction(self, start, movie):
-        track = start(movie, Seed(4, 1, mask=mask()), Seed(4, 2, points=(PointPrompt(30, 40),)))
+        track = start(
+            movie, TrackSeed(4, 1, mask=mask()), TrackSeed(4, 2, points=(PointPrompt(30, 40),))
+        )
 
         go(track, range(4, 10))
         assert movie.reads == [4, 5, 6, 7, 8, 9]
@@ -240,7 +244,7 @@ class Sam3VideoContract(VideoEngineContract):
 
     @pytest.mark.parametrize("layers_run", [0, 1])
     def test_it_stops_within_a_frame_and_goes_on(self, start, movie, video_engine, layers_run):
-        seeds = Seed(0, 1, mask=mask()), Seed(0, 2, points=(PointPrompt(30, 50),))
+        seeds = TrackSeed(0, 1, mask=mask()), TrackSeed(0, 2, points=(PointPrompt(30, 50),))
         whole = go(start(movie, *seeds), range(6))
         track = start(movie, *seeds)
         calls = Counter()
@@ -260,10 +264,10 @@ class Sam3VideoContract(VideoEngineContract):
         assert_equal(done | go(track, range(4, 6)), whole)
 
     def test_a_painted_correction_holds_from_its_frame_on(self, start, movie):
-        track = start(movie, Seed(0, 1, mask=mask()), Seed(0, 2, mask=mask(40)))
+        track = start(movie, TrackSeed(0, 1, mask=mask()), TrackSeed(0, 2, mask=mask(40)))
         before = go(track, range(6))
 
-        track.add(Seed(3, 1, mask=mask(5)))
+        track.add(TrackSeed(3, 1, mask=mask(5)))
         after = go(track, range(3, 6))
 
         assert list(after) == [3, 4, 5]
@@ -272,8 +276,8 @@ class Sam3VideoContract(VideoEngineContract):
         np.testing.assert_array_equal(pixels(after[4])[2], pixels(before[4])[2])
 
     def test_a_click_corrects_with_what_is_remembered(self, start, movie):
-        click = Seed(7, 1, points=(PointPrompt(30, 40),))
-        track = start(movie, Seed(0, 1, mask=mask()))
+        click = TrackSeed(7, 1, points=(PointPrompt(30, 40),))
+        track = start(movie, TrackSeed(0, 1, mask=mask()))
         before = go(track, range(10))
 
         track.add(click)
@@ -284,16 +288,16 @@ class Sam3VideoContract(VideoEngineContract):
         assert (pixels(after[7])[1] != pixels(alone[7])[1]).any()
 
     def test_what_is_not_there_corrects_an_object(self, start, movie):
-        track = start(movie, Seed(0, 1, mask=mask()))
+        track = start(movie, TrackSeed(0, 1, mask=mask()))
         before = go(track, range(5))
 
-        track.add(Seed(3, 1, points=(PointPrompt(30, 40, positive=False),)))
+        track.add(TrackSeed(3, 1, points=(PointPrompt(30, 40, positive=False),)))
 
         assert (pixels(go(track, range(3, 5))[3])[1] != pixels(before[3])[1]).any()
 
     def test_what_is_only_not_there_names_no_object(self, start, movie):
         with pytest.raises(PromptError, match="All points of object 3 are negative"):
-            start(movie, Seed(0, 3, points=(PointPrompt(1, 1, positive=False),)))
+            start(movie, TrackSeed(0, 3, points=(PointPrompt(1, 1, positive=False),)))
 
     def test_an_object_of_a_phrase_can_be_corrected_and_removed(self, start, movie, eager):
         track = start(movie)
@@ -305,8 +309,8 @@ class Sam3VideoContract(VideoEngineContract):
         corrected, removed = seen[:2]
 
         with pytest.raises(PromptError, match=f"All points of object {corrected} are negative"):
-            track.add(Seed(4, corrected, points=(PointPrompt(1, 1, positive=False),)))
-        track.add(Seed(4, corrected, mask=mask()))
+            track.add(TrackSeed(4, corrected, points=(PointPrompt(1, 1, positive=False),)))
+        track.add(TrackSeed(4, corrected, mask=mask()))
         track.remove(removed)
         after = go(track, range(4, 6))
 
@@ -319,7 +323,7 @@ class Sam3VideoContract(VideoEngineContract):
         assert area == pytest.approx(25 * 25, rel=0.1)
 
     def test_a_long_phrase_is_refused_and_leaves_nothing_behind(self, start, movie):
-        track = start(movie, Seed(0, 1, mask=mask()))
+        track = start(movie, TrackSeed(0, 1, mask=mask()))
         with pytest.raises(PromptError, match="SAM 3 takes up to 32"):
             track.add_phrase("cell " * 40, 0)
 
@@ -328,7 +332,7 @@ class Sam3VideoContract(VideoEngineContract):
     def test_a_closed_engine_is_said(self, not_loaded, movie):
         track = not_loaded.track(movie, PredictOptions(), lambda: 1)
         with pytest.raises(EngineError, match="SAM 3 is not loaded"):
-            track.add(Seed(0, 1, mask=mask()))
+            track.add(TrackSeed(0, 1, mask=mask()))
 
     def test_an_engine_that_is_closed_between_frames_is_said_and_frees_its_weights(
         self, not_loaded, movie
@@ -336,7 +340,7 @@ class Sam3VideoContract(VideoEngineContract):
         not_loaded.load(REPORTER)
         weights = [weakref.ref(part) for part in self.weights(not_loaded)]
         track = not_loaded.track(movie, PredictOptions(), itertools.count(100).__next__)
-        track.add(Seed(0, 1, mask=mask()))
+        track.add(TrackSeed(0, 1, mask=mask()))
         track.add_phrase("cell", 0)
         on_its_way = track.propagate(range(3), REPORTER)
         next(on_its_way)
@@ -353,13 +357,13 @@ class Sam3VideoContract(VideoEngineContract):
         movie, inside, errors = Movie(3), threading.Event(), []
         not_loaded.load(REPORTER)
         track = not_loaded.track(movie, PredictOptions(), lambda: 9)
-        track.add(Seed(0, 1, mask=mask()))
+        track.add(TrackSeed(0, 1, mask=mask()))
 
         def read(frame, real=movie.read):
             if frame == 1:
                 inside.set()
                 # A real event is better than a sleep: the wish to close is known.
-                assert not_loaded._turns._closing.wait(240)  # noqa: SLF001
+                assert not_loaded._lock._closing.wait(240)  # noqa: SLF001
             return real(frame)
 
         def follow():

@@ -5,11 +5,11 @@ import wave
 
 import numpy as np
 
-from napari_sam3_assistant.widgets.live_points import chime_wav
+from napari_sam3_assistant.widgets.live_points import make_chime
 
 
 def samples():
-    with wave.open(io.BytesIO(chime_wav())) as file:
+    with wave.open(io.BytesIO(make_chime())) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 44_100)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
 
@@ -37,4 +37,4 @@ def test_its_tone_is_low():
 
 
 def test_it_is_always_the_same():
-    assert chime_wav() == chime_wav()
+    assert make_chime() == make_chime()

@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.results import (
     ObjectRecord,
     Provenance,
     Segmentation,
-    edited,
+    apply_edit,
     paint_labels,
 )
 
@@ -51,13 +51,13 @@ def check(found, shown):
 
 
 def test_nothing_has_changed():
-    assert edited(found_of(squares()), squares(), WHOLE) is None
+    assert apply_edit(found_of(squares()), squares(), WHOLE) is None
 
 
 def test_a_deleted_object_is_gone_and_the_others_are_the_same():
     found, shown = found_of(squares()), squares()
     shown[shown == 2] = 0
-    after = edited(found, shown, WHOLE)
+    after = apply_edit(found, shown, WHOLE)
     check(after, shown)
     assert [one is old for one, old in zip(after.objects, found.objects[::2], strict=True)] == [
         True,
@@ -69,7 +69,7 @@ def test_a_merged_and_a_relabelled_object_keep_score_and_phrase():
     found, shown = found_of(squares()), squares()
     shown[shown == 2] = 1
     shown[shown == 3] = 70_000
-    after = edited(found, shown, WHOLE)
+    after = apply_edit(found, shown, WHOLE)
     check(after, shown)
     assert [(one.id, one.score, one.text) for one in after.objects] == [
         (1, pytest.approx(0.1), "kind 1"),
@@ -80,7 +80,7 @@ def test_a_merged_and_a_relabelled_object_keep_score_and_phrase():
 def test_what_is_painted_on_the_background_has_no_score():
     found, shown = found_of(squares()), squares()
     shown[8, 10] = 9
-    after = edited(found, shown, (slice(8, 9), slice(10, 11)))
+    after = apply_edit(found, shown, (slice(8, 9), slice(10, 11)))
     check(after, shown)
     assert (after.objects[-1].score, after.objects[-1].text) == (None, "")
 
@@ -88,7 +88,7 @@ def test_what_is_painted_on_the_background_has_no_score():
 def test_numbers_that_change_places_take_their_scores_along():
     found, shown = found_of(squares()), squares()
     shown = np.choose(shown, [0, 3, 1, 2]).astype(np.uint32)
-    after = edited(found, shown, WHOLE)
+    after = apply_edit(found, shown, WHOLE)
     check(after, shown)
     assert [one.text for one in after.objects] == ["kind 2", "kind 3", "kind 1"]
 
@@ -100,9 +100,9 @@ def test_what_lies_below_another_object_stays_but_where_it_was_changed():
     found = Segmentation(paint_labels((below, above), region), (below, above), region, MADE_BY)
     shown = found.labels.copy()
     shown[0] = 0  # the first row of both
-    after = edited(found, shown, WHOLE)
+    after = apply_edit(found, shown, WHOLE)
     assert [one.area for one in after.objects] == [18, 9]
-    assert edited(after, shown, WHOLE) is None
+    assert apply_edit(after, shown, WHOLE) is None
 
 
 @given(st.data())
@@ -124,7 +124,7 @@ def test_random_edits_in_a_row(data):
         before = {one.id: one for one in found.objects}
         same = np.array_equal(found.labels, shown)
         untouched = {id_ for id_ in before if np.array_equal(found.labels == id_, shown == id_)}
-        after = edited(found, shown, where)
+        after = apply_edit(found, shown, where)
         assert (after is None) == same
         if after is not None:
             check(after, shown)

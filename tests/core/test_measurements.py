@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.images import PixelSize
-from napari_sam3_assistant.core.measurements import Measurement, measure_object, neighbourhoods
+from napari_sam3_assistant.core.measurements import Measurement, group_neighbours, measure_object
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 
@@ -57,7 +57,7 @@ def test_objects_that_lie_close_together_are_one_group():
     def at(y, x):
         return ObjectRecord(1, np.ones((10, 10), bool), Region(y, x, y + 10, x + 10))
 
-    groups = list(neighbourhoods([at(0, 0), at(600, 600), at(250, 30)]))
+    groups = list(group_neighbours([at(0, 0), at(600, 600), at(250, 30)]))
 
     assert groups == [(Region(0, 0, 260, 40), [0, 2]), (Region(600, 600, 610, 610), [1])]
-    assert list(neighbourhoods([])) == []
+    assert list(group_neighbours([])) == []

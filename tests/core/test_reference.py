@@ -6,7 +6,7 @@ import pytest
 from napari_sam3_assistant.core.prompts import ExemplarPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.core.tiling import compose, piece_around
+from napari_sam3_assistant.core.tiling import compose_tile, crop_around
 
 PLANE = (1000, 2000)
 
@@ -22,7 +22,7 @@ PLANE = (1000, 2000)
     ],
 )
 def test_the_piece_that_is_shown(example, expected):
-    assert piece_around(example, PLANE) == expected
+    assert crop_around(example, PLANE) == expected
 
 
 def test_pieces_are_at_the_left_and_the_tile_at_the_right():
@@ -31,7 +31,7 @@ def test_pieces_are_at_the_left_and_the_tile_at_the_right():
     examples = [ExemplarPrompt(Region(1, 2, 5, 6)), ExemplarPrompt(Region(3, 3, 6, 6), False)]
     inside = [ExemplarPrompt(Region(7, 8, 9, 10))]
 
-    made = compose(tile, pieces, examples, inside)
+    made = compose_tile(tile, pieces, examples, inside)
 
     assert made.picture.shape == (34, 50, 3)
     assert made.tile == Region(0, 20, 20, 50)
@@ -47,7 +47,7 @@ def test_pieces_are_at_the_left_and_the_tile_at_the_right():
 
 
 def test_results_are_cut_back_to_the_tile():
-    made = compose(
+    made = compose_tile(
         np.zeros((20, 30, 3), np.uint8),
         [np.zeros((10, 12, 3), np.uint8)],
         [ExemplarPrompt(Region(1, 2, 5, 6))],
@@ -57,7 +57,7 @@ def test_results_are_cut_back_to_the_tile():
         region = Region(*box)
         return ObjectRecord(id_, np.ones(region.shape, bool), region, 0.5, "cell")
 
-    kept = made.cut_back(
+    kept = made.crop_to_tile(
         [
             record(1, (0, 0, 5, 5)),  # in the piece
             record(2, (4, 22, 8, 30)),  # in the tile

@@ -1,4 +1,4 @@
-"""The seed's rules of the local region."""
+"""Version 4's rules of the local region."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tiling import LocalRoi, left_out, local_roi, roi_messages
+from napari_sam3_assistant.core.tiling import LocalRoi, count_outside, local_roi, roi_messages
 
 PLANE = (4000, 6000)
 
@@ -113,8 +113,8 @@ def test_another_size_or_a_smaller_image_makes_another():
 def test_how_many_prompts_do_not_take_part():
     region = Region(0, 0, 100, 100)
 
-    assert left_out(points((5, 5), (500, 5), (5, 500)), region) == 2
-    assert left_out(boxes((0, 0, 9, 9), (50, 50, 200, 200), (300, 300, 310, 310)), region) == 1
+    assert count_outside(points((5, 5), (500, 5), (5, 500)), region) == 2
+    assert count_outside(boxes((0, 0, 9, 9), (50, 50, 200, 200), (300, 300, 310, 310)), region) == 1
 
 
 def test_the_messages_of_the_seed():

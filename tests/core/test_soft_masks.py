@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.results import (
     FLOOR,
     ObjectRecord,
     SoftMask,
-    gives_soft_masks,
+    has_soft_masks,
     max_probability,
 )
 from napari_sam3_assistant.errors import JobCancelled
@@ -25,20 +25,20 @@ def record(soft, id_=1):
 def test_a_grid_of_the_planes_size_is_itself():
     values = np.zeros((8, 12), np.float16)
     values[2:4, 5:8] = [[0.25, 0.5, 0.75], [0.5, 1, 0.5]]
-    soft = SoftMask.cut(values, PLANE, logits=False)
+    soft = SoftMask.crop(values, PLANE, logits=False)
 
     np.testing.assert_array_equal(max_probability([record(soft)], PLANE), values)
     assert soft.values.shape == (4, 5)
-    assert soft.reach == Region(1, 4, 5, 9)
+    assert soft.extent == Region(1, 4, 5, 9)
 
 
 def test_the_highest_of_the_objects_and_nothing_of_those_without():
     one, two = (
-        SoftMask.cut(np.full((2, 3), value, np.float16), PLANE, logits=False, clip=clip)
+        SoftMask.crop(np.full((2, 3), value, np.float16), PLANE, logits=False, clip=clip)
         for value, clip in ((0.5, PLANE), (0.75, Region(0, 0, 2, 4)))
     )
-    assert gives_soft_masks([record(None), record(one)])
-    assert not gives_soft_masks([record(None)])
+    assert has_soft_masks([record(None), record(one)])
+    assert not has_soft_masks([record(None)])
 
     expected = np.full((8, 12), 0.5)
     expected[:2, :4] = 0.75
@@ -48,7 +48,7 @@ def test_the_highest_of_the_objects_and_nothing_of_those_without():
 
 
 def test_logits_become_probabilities_after_they_are_enlarged():
-    soft = SoftMask.cut(
+    soft = SoftMask.crop(
         np.array([[-2.0, 2.0]], np.float16), Region(0, 0, 1, 4), logits=True
     )  # fmt: skip
 
@@ -59,15 +59,15 @@ def test_logits_become_probabilities_after_they_are_enlarged():
 
 
 def test_nothing_that_is_seen_is_nothing():
-    assert SoftMask.cut(np.full((4, 4), FLOOR / 2, np.float16), PLANE, logits=False) is None
-    assert SoftMask.cut(np.full((4, 4), -20, np.float16), PLANE, logits=True) is None
+    assert SoftMask.crop(np.full((4, 4), FLOOR / 2, np.float16), PLANE, logits=False) is None
+    assert SoftMask.crop(np.full((4, 4), -20, np.float16), PLANE, logits=True) is None
     assert max_probability([record(None)], PLANE).tolist() == np.zeros((8, 12)).tolist()
 
 
 def test_a_moved_object_takes_its_soft_mask_along():
     values = np.zeros((8, 12), np.float16)
     values[2, 5] = 1
-    moved = record(SoftMask.cut(values, PLANE, logits=False)).shift(100, 200)
+    moved = record(SoftMask.crop(values, PLANE, logits=False)).shift(100, 200)
 
     found = max_probability([moved], PLANE.shift(100, 200))
 
@@ -77,7 +77,7 @@ def test_a_moved_object_takes_its_soft_mask_along():
 
 def test_large_masks_are_made_in_bands_and_stop_between_them():
     area = Region.whole((3000, 3000))
-    soft = SoftMask.cut(np.full((4, 4), 0.5, np.float16), area, logits=False)
+    soft = SoftMask.crop(np.full((4, 4), 0.5, np.float16), area, logits=False)
     seen = []
 
     def check():
@@ -106,7 +106,7 @@ def test_as_pytorch_enlarges(grid, shape, corners, logits, seed):
     y0, y1 = sorted(min(value, shape[0]) for value in corners[:2])
     x0, x1 = sorted(min(value, shape[1]) for value in corners[2:])
     region = Region(y0, x0, y1, x1)
-    soft = SoftMask.cut(values, Region.whole(shape), logits=logits)
+    soft = SoftMask.crop(values, Region.whole(shape), logits=logits)
 
     found = max_probability([record(soft)], region)
 

@@ -9,7 +9,7 @@ from napari_sam3_assistant.core.masks.edits import changes_between
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
-from napari_sam3_assistant.core.stitching import StitchedObject, Stitcher, after_edit
+from napari_sam3_assistant.core.stitching import StitchedObject, Stitcher, update_objects
 from napari_sam3_assistant.core.tiling import TileGrid
 
 # Two tiles side by side, columns 0 to 11 and 8 to 19: the band is columns 8 to 11.
@@ -286,7 +286,9 @@ def test_the_objects_after_random_edits_are_those_of_the_labels(seed):
             after[after == 1] = 44
         box = tuple(slice(0, size) for size in labels.shape)
         changes = changes_between([(box, labels, after)], labels.shape)
-        changed = after_edit(objects, changes, labels.shape, (1, 2)) if changes.starts.size else {}
+        changed = (
+            update_objects(objects, changes, labels.shape, (1, 2)) if changes.starts.size else {}
+        )
         objects = {id_: one for id_, one in {**objects, **changed}.items() if one is not None}
         labels = after
         assert sorted(objects) == np.unique(labels[labels > 0]).tolist()

@@ -31,9 +31,9 @@ def test_a_small_plane_is_one_tile():
 def test_which_tiles_hold_a_region():
     grid = TileGrid.cover((512, 512), TileOptions(256, 0.0))
 
-    assert list(grid.touching(Region(250, 10, 260, 20))) == [0, 2]
-    assert list(grid.touching(Region(256, 256, 260, 260))) == [3]
-    assert list(grid.touching(Region(600, 0, 610, 5))) == []
+    assert list(grid.find_touching(Region(250, 10, 260, 20))) == [0, 2]
+    assert list(grid.find_touching(Region(256, 256, 260, 260))) == [3]
+    assert list(grid.find_touching(Region(600, 0, 610, 5))) == []
 
 
 @given(

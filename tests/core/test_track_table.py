@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.tracks import COLUMNS, FrameResult, TrackScale, TrackTable
 
@@ -41,7 +41,7 @@ def test_rows_come_by_frame_and_object_with_area_and_centroid(table):
 
 def test_cells_hold_pixels_and_lengths(table):
     scale = TrackScale.of(
-        axes_of((9, 4, 5), names="tyx", scale=(2.0, 0.5, 0.25), units=("s", "um", "um"))
+        make_axes((9, 4, 5), names="tyx", scale=(2.0, 0.5, 0.25), units=("s", "um", "um"))
     )
 
     cells = list(table.cells(scale))

@@ -9,7 +9,7 @@ from napari_sam3_assistant.core.display import (
     Display,
     ImageView,
     ViewChannel,
-    shown_contrast,
+    choose_contrast,
     view_of_array,
 )
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
@@ -188,26 +188,26 @@ def test_untouched_limits_that_a_hot_pixel_stretched_are_not_used():
     data[0, 0] = 65535
     source = source_of(data)
 
-    assert shown_contrast((1, 65535), (1, 65535), source, None) == (4.0, 2497.0)
+    assert choose_contrast((1, 65535), (1, 65535), source, None) == (4.0, 2497.0)
 
 
 def test_limits_that_the_user_set_are_kept():
     data = np.arange(2500, dtype=np.uint16).reshape(50, 50)
     data[0, 0] = 65535
 
-    assert shown_contrast((1, 30000), (1, 65535), source_of(data), None) == (1.0, 30000.0)
+    assert choose_contrast((1, 30000), (1, 65535), source_of(data), None) == (1.0, 30000.0)
 
 
 def test_untouched_limits_without_outliers_are_kept():
     source = source_of(np.arange(2500, dtype=np.uint16).reshape(50, 50))
 
-    assert shown_contrast((0, 2499), (0, 2499), source, None) == (0.0, 2499.0)
+    assert choose_contrast((0, 2499), (0, 2499), source, None) == (0.0, 2499.0)
 
 
 def test_a_dim_8_bit_image_stays_as_dim_as_the_user_sees_it():
     source = source_of(np.arange(40, dtype=np.uint8).reshape(4, 10))
 
-    assert shown_contrast((0, 255), (0, 255), source, None) == (0.0, 255.0)
+    assert choose_contrast((0, 255), (0, 255), source, None) == (0.0, 255.0)
 
 
 def test_an_index_for_each_axis_overrules_the_guess_of_colours():

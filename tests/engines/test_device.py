@@ -7,11 +7,11 @@ import pytest
 from napari_sam3_assistant.engines.device import (
     CudaDevice,
     Devices,
-    architecture_supported,
     choose_device,
     device_options,
     device_reason,
-    override_enabled,
+    is_architecture_supported,
+    is_override_enabled,
     pick_device,
     supports_bfloat16,
     working_devices,
@@ -43,7 +43,7 @@ SHORT = ("sm_80", "sm_86", "sm_90")
     ],
 )
 def test_architecture_supported(capability, architectures, supported):
-    assert architecture_supported(capability, architectures) is supported
+    assert is_architecture_supported(capability, architectures) is supported
 
 
 ADA = CudaDevice("NVIDIA L4", (8, 9))
@@ -136,7 +136,7 @@ def test_bfloat16_is_for_recent_cuda_gpus(monkeypatch):
 )
 def test_override_enabled(value, enabled):
     environment = {} if value is None else {"NAPARI_SAM3_ENABLE_DEVICE_OVERRIDE": value}
-    assert override_enabled(environment) is enabled
+    assert is_override_enabled(environment) is enabled
 
 
 def test_options_and_working_devices():

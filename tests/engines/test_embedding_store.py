@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.engines.base import Packable
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
-from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore, Recent
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore, LRUCache
 
 GPU = "cuda:0"
 
@@ -132,7 +132,7 @@ def test_a_full_computer_forgets_all_but_the_one_in_use():
 
 
 def test_recent_keeps_the_last_used_and_its_order():
-    recent: Recent[str] = Recent(2)
+    recent: LRUCache[str] = LRUCache(2)
     for key in "abac":
         recent.get_or_make(key, lambda key=key: key.upper())
     assert list(recent) == ["A", "C"]
@@ -179,16 +179,16 @@ def test_the_encodings_of_an_image_that_nobody_asks_for_any_more_go():
 def test_an_image_may_go_while_it_is_encoded():
     store = EmbeddingStore()
     source = ImageSource(np.zeros((4, 4)), ImageAxes(2, None, False, ""))
-    source.tell(store)
+    source.add_cache(store)
 
     def make():
-        source.retire()
+        source.drop_caches()
         return Encoded("a")
 
     assert store.get_or_make("a", make, GPU, [source.token]).name == "a"
     assert "a" not in store
     store.get_or_make("a", make, GPU, [source.token])
-    source.tell(store)
+    source.add_cache(store)
     assert "a" not in store
 
 

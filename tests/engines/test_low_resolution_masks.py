@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.sam3.mask_decoder import reach, to_records, upscale_part
+from napari_sam3_assistant.engines.sam3.mask_decoder import mask_extent, to_records, upscale_part
 from napari_sam3_assistant.errors import JobCancelled
 
 torch = pytest.importorskip("torch")
@@ -36,7 +36,7 @@ def blobs():
 def test_reach_holds_the_whole_mask(shape):
     low = blobs()
     for small, large in zip(low, library(low, shape), strict=True):
-        region = reach((small > 0).numpy(), shape)
+        region = mask_extent((small > 0).numpy(), shape)
         outside = (large > 0).numpy()
         outside[region.slices] = False
         assert not outside.any()
@@ -45,7 +45,7 @@ def test_reach_holds_the_whole_mask(shape):
 def test_reach_is_not_much_larger_than_the_mask():
     small = np.zeros((16, 16), bool)
     small[7:9, 3] = True
-    assert reach(small, (160, 320)) == Region(60, 40, 100, 100)
+    assert mask_extent(small, (160, 320)) == Region(60, 40, 100, 100)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

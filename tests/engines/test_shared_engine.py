@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.engines.registry import borrow
+from napari_sam3_assistant.engines.registry import acquire
 from napari_sam3_assistant.errors import EngineError
 
 QUIET = NullReporter()
@@ -16,12 +16,12 @@ def lend(tiny_checkpoint):
     loans = []
 
     def lend(name="sam3-transformers", folder=tiny_checkpoint, device="cpu"):
-        loans.append(borrow(name, folder, device))
+        loans.append(acquire(name, folder, device))
         return loans[-1]
 
     yield lend
-    for loan in loans:
-        loan.close()
+    for lease in loans:
+        lease.close()
 
 
 def test_the_same_choice_is_the_same_engine(lend, tiny_checkpoint):

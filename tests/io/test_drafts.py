@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.io import atomic
-from napari_sam3_assistant.io.atomic import draft_folder, draft_of, process_mark, remove_abandoned
+from napari_sam3_assistant.io.atomic import draft_folder, draft_path, process_mark, remove_abandoned
 from napari_sam3_assistant.io.labels import save_labels
 
 LABELS = np.random.default_rng(0).integers(1, 60000, (700, 900)).astype(np.uint32)
@@ -36,7 +36,7 @@ MERGE = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
 
@@ -45,7 +45,7 @@ class Killing:
         os.kill(os.getpid(), signal.SIGKILL)
 
 parts = ((Region(0, 0, 8, 8), np.ones((8, 8), np.uint32)),)
-next(merge_regions(MergeRequest(parts, axes_of((16, 16)), Path(sys.argv[1])), Killing()))
+next(merge_regions(MergeRequest(parts, make_axes((16, 16)), Path(sys.argv[1])), Killing()))
 """
 WRITE_SLOWLY = """
 import sys
@@ -101,7 +101,7 @@ def test_what_this_process_is_writing_stays(tmp_path):
 
 def test_only_what_is_certainly_abandoned_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic.psutil, "pid_exists", lambda number: number == 12)
-    own = draft_of(tmp_path / "a.tif").name
+    own = draft_path(tmp_path / "a.tif").name
     head, machine, number, token, unique = own.removesuffix(".tif").rsplit("-", 4)
     assert f"{machine}-{number}-{token}" == process_mark()
     assert (head, number) == (".sam3-draft", str(os.getpid()))

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, open_levels, save_ome_zarr
 
 SHAPE = (301, 530)
-AXES = axes_of(SHAPE)
+AXES = make_axes(SHAPE)
 
 
 @st.composite

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.axes import Axis, axes_of
+from napari_sam3_assistant.core.axes import Axis, make_axes
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.pixel_size import ome_tiff_axes, ome_zarr_axes
@@ -31,7 +31,7 @@ SHAPE = (2, 3, 4, 5, 6)
     ],
 )
 def test_each_axis_keeps_its_own_values(names, tiff, zarr):
-    axes = axes_of(SHAPE[: len(names)], names=names, scale=np.arange(1.0, 1 + len(names)))
+    axes = make_axes(SHAPE[: len(names)], names=names, scale=np.arange(1.0, 1 + len(names)))
 
     for (stored, order), expected in [(ome_tiff_axes(axes), tiff), (ome_zarr_axes(axes), zarr)]:
         assert "".join(axis.name for axis in stored) == expected
@@ -45,14 +45,14 @@ def test_each_axis_keeps_its_own_values(names, tiff, zarr):
 )
 def test_numbers_that_are_no_axes(wrong):
     with pytest.raises(ImageError) as caught:
-        axes_of((4, 5), **wrong)
+        make_axes((4, 5), **wrong)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_axes_of_other_labels_are_refused(tmp_path, ending):
     with pytest.raises(ExportError, match=r"\(4, 5\)") as caught:
-        save_labels(np.zeros((4, 5), np.uint16), tmp_path / f"a{ending}", axes_of((5, 4)))
+        save_labels(np.zeros((4, 5), np.uint16), tmp_path / f"a{ending}", make_axes((5, 4)))
     assert caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -60,13 +60,13 @@ def test_axes_of_other_labels_are_refused(tmp_path, ending):
 def test_six_axes_are_a_plain_tiff_and_no_ome_zarr(tmp_path):
     labels = np.ones((1, 2, 1, 2, 4, 5), np.uint16)
 
-    assert save_labels(labels, tmp_path / "a.tif", axes_of(labels.shape)).exists()
+    assert save_labels(labels, tmp_path / "a.tif", make_axes(labels.shape)).exists()
     with pytest.raises(ExportError, match="up to five axes"):
-        save_labels(labels, tmp_path / "a.zarr", axes_of(labels.shape))
+        save_labels(labels, tmp_path / "a.zarr", make_axes(labels.shape))
 
 
 def test_units_are_known_by_any_of_their_names():
-    axes = axes_of((2, 3, 4), names="zyx", scale=(1.0, 2.0, 3.0), units=("thou", "Microns", "px"))
+    axes = make_axes((2, 3, 4), names="zyx", scale=(1.0, 2.0, 3.0), units=("thou", "Microns", "px"))
 
     assert axes == (
         Axis("z", 2, 25.4, "micrometer"),

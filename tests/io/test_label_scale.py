@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import save_labels
@@ -27,7 +27,7 @@ def test_labels_axes_and_scale_are_read_back(tmp_path, ending, names, scale, hig
     labels.flat[0] = highest
     # OME-XML knows no time without a unit.
     units = ["second" if name == "t" else "micrometer" for name in names]
-    axes = axes_of(shape, names=names, scale=scale, units=units)
+    axes = make_axes(shape, names=names, scale=scale, units=units)
 
     path = save_labels(labels, tmp_path / f"exp1.0_A{ending}", axes)
 
@@ -38,7 +38,7 @@ def test_labels_axes_and_scale_are_read_back(tmp_path, ending, names, scale, hig
 
 
 def test_the_unit_is_in_the_file(tmp_path):
-    axes = axes_of((4, 5), scale=(0.5, 0.25), units="micrometer")
+    axes = make_axes((4, 5), scale=(0.5, 0.25), units="micrometer")
     path = save_labels(np.ones((4, 5), np.uint32), tmp_path / "a.tif", axes)
 
     with tifffile.TiffFile(path) as file:
@@ -47,7 +47,7 @@ def test_the_unit_is_in_the_file(tmp_path):
 
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_units_are_read_back(tmp_path, ending):
-    axes = axes_of((2, 4, 5), names="tyx", scale=(1.5, 0.5, 0.25), units=("ms", "nm", "nm"))
+    axes = make_axes((2, 4, 5), names="tyx", scale=(1.5, 0.5, 0.25), units=("ms", "nm", "nm"))
     path = save_labels(np.ones((2, 4, 5), np.uint32), tmp_path / f"a{ending}", axes)
 
     loaded = read_image(path)
@@ -82,7 +82,7 @@ def test_what_imagej_writes_is_read(tmp_path):
     )
 
     loaded = read_image(tmp_path / "a.tif")
-    assert loaded.axes == axes_of(
+    assert loaded.axes == make_axes(
         (3, 4, 5), names="zyx", scale=(2.0, 0.5, 0.25), units="micrometer"
     )
 

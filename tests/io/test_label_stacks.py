@@ -5,7 +5,7 @@ import pytest
 import tifffile
 import zarr
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import open_label_stack
@@ -51,7 +51,7 @@ def test_a_tiff_is_multi_page(tmp_path):
 @pytest.mark.parametrize("ending", [".tif", ".zarr"])
 def test_the_size_of_a_pixel_is_in_the_file(tmp_path, ending):
     path = tmp_path / f"labels{ending}"
-    axes = axes_of(SHAPE, names="tyx", scale=(2.5, 0.5, 0.25), units=("s", "um", "um"))
+    axes = make_axes(SHAPE, names="tyx", scale=(2.5, 0.5, 0.25), units=("s", "um", "um"))
     with open_label_stack(path, SHAPE, axes) as write:
         write(1, np.ones((3, 5)))
 

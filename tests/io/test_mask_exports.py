@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
@@ -149,7 +149,7 @@ def test_geojson_of_a_stack_says_the_plane(labels, tmp_path):
 def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
     stack = np.stack([np.kron(labels, np.ones((4, 4), np.uint32)), np.zeros((200, 280), np.uint32)])
 
-    path = save_ome_zarr(stack, tmp_path / "a.zarr", axes_of(stack.shape, scale=(2.0, 0.5, 0.25)))
+    path = save_ome_zarr(stack, tmp_path / "a.zarr", make_axes(stack.shape, scale=(2.0, 0.5, 0.25)))
 
     (node,) = Reader(parse_url(str(path)))()
     np.testing.assert_array_equal(np.asarray(node.data[0]), stack)
@@ -163,7 +163,7 @@ def test_ome_zarr_is_read_back_by_ome_zarr(labels, tmp_path):
 
 
 def test_ome_zarr_replaces_a_zarr_folder_and_nothing_else(labels, tmp_path):
-    axes = axes_of(labels.shape)
+    axes = make_axes(labels.shape)
     path = save_ome_zarr(labels, tmp_path / "a.zarr", axes)
     save_ome_zarr(labels * 2, path, axes, replace=True)
     other = tmp_path / "b.zarr"
@@ -182,16 +182,16 @@ def test_ome_zarr_copies_lazy_labels(labels, tmp_path):
     lazy = zarr.create_array({}, shape=labels.shape, chunks=(16, 16), dtype=labels.dtype)
     lazy[:] = labels
 
-    path = save_ome_zarr(lazy, tmp_path / "a.zarr", axes_of(lazy.shape))
+    path = save_ome_zarr(lazy, tmp_path / "a.zarr", make_axes(lazy.shape))
 
     np.testing.assert_array_equal(read_zarr(path).data[:], labels)
 
 
 def test_ome_zarr_needs_a_folder_and_at_most_five_axes(labels, tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
-        save_ome_zarr(labels, tmp_path / "no" / "a.zarr", axes_of(labels.shape))
+        save_ome_zarr(labels, tmp_path / "no" / "a.zarr", make_axes(labels.shape))
     with pytest.raises(ExportError, match="up to five axes"):
-        save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr", axes_of((1,) * 6))
+        save_ome_zarr(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr", make_axes((1,) * 6))
 
 
 def test_geojson_tells_the_plane_and_the_time(labels, tmp_path):

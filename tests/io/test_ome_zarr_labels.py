@@ -8,11 +8,11 @@ from napari_builtins.io import napari_get_reader
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import ExportError, JobCancelled
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.ome_zarr_labels import levels_of, save_ome_zarr
+from napari_sam3_assistant.io.ome_zarr_labels import count_levels, save_ome_zarr
 
 
 def names(folder):
@@ -27,7 +27,7 @@ def labels():
 @pytest.mark.parametrize("lazy", [False, True])
 def test_labels_and_scale_are_read_back(tmp_path, labels, lazy):
     path = tmp_path / "exp1.0_A.zarr"
-    axes = axes_of(labels.shape, scale=(2.0, 0.5, 0.25), units="micrometer")
+    axes = make_axes(labels.shape, scale=(2.0, 0.5, 0.25), units="micrometer")
 
     save_ome_zarr(da.from_array(labels, chunks=500) if lazy else labels, path, axes)
 
@@ -39,7 +39,7 @@ def test_labels_and_scale_are_read_back(tmp_path, labels, lazy):
 
 
 def test_smaller_levels_are_picked_pixels(tmp_path, labels):
-    save_ome_zarr(labels, tmp_path / "a.zarr", axes_of(labels.shape))
+    save_ome_zarr(labels, tmp_path / "a.zarr", make_axes(labels.shape))
 
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="r")
     np.testing.assert_array_equal(group["1"][...], labels[:, ::2, ::2])
@@ -49,7 +49,7 @@ def test_smaller_levels_are_picked_pixels(tmp_path, labels):
 
 def test_napari_opens_it_with_all_levels(tmp_path, labels):
     path = tmp_path / "a.zarr"
-    save_ome_zarr(labels, path, axes_of(labels.shape))
+    save_ome_zarr(labels, path, make_axes(labels.shape))
 
     ((levels, *_),) = napari_get_reader(str(path))(str(path))
 
@@ -61,7 +61,7 @@ def test_napari_opens_it_with_all_levels(tmp_path, labels):
 
 def test_the_reference_reader_knows_it_as_labels(tmp_path, labels):
     path = tmp_path / "a.zarr"
-    axes = axes_of(labels.shape, scale=(2.0, 0.5, 0.25), units="micrometer")
+    axes = make_axes(labels.shape, scale=(2.0, 0.5, 0.25), units="micrometer")
     save_ome_zarr(labels, path, axes)
 
     nodes = list(Reader(parse_url(path, mode="r"))())
@@ -85,7 +85,7 @@ def test_the_reference_reader_knows_it_as_labels(tmp_path, labels):
     ("shape", "levels"), [((1, 1), 1), ((127, 9000), 1), ((128, 300), 2), ((60000, 60000), 10)]
 )
 def test_how_many_levels(shape, levels):
-    assert levels_of(shape) == levels
+    assert count_levels(shape) == levels
 
 
 def test_an_existing_folder_stays(tmp_path):
@@ -93,7 +93,7 @@ def test_an_existing_folder_stays(tmp_path):
     path.mkdir()
 
     with pytest.raises(ExportError, match="exists already"):
-        save_ome_zarr(np.zeros((4, 4), np.uint32), path, axes_of((4, 4)))
+        save_ome_zarr(np.zeros((4, 4), np.uint32), path, make_axes((4, 4)))
     assert names(path) == []
 
 
@@ -107,7 +107,7 @@ def test_a_cancel_leaves_nothing(tmp_path, labels):
                 token.cancel()
 
     with pytest.raises(JobCancelled):
-        save_ome_zarr(labels, tmp_path / "a.zarr", axes_of(labels.shape), Reporter())
+        save_ome_zarr(labels, tmp_path / "a.zarr", make_axes(labels.shape), Reporter())
 
     assert names(tmp_path) == []
 
@@ -116,6 +116,6 @@ def test_a_folder_that_is_not_there(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ExportError) as caught:
-        save_ome_zarr(np.zeros((4, 4), np.uint32), tmp_path / "file" / "a.zarr", axes_of((4, 4)))
+        save_ome_zarr(np.zeros((4, 4), np.uint32), tmp_path / "file" / "a.zarr", make_axes((4, 4)))
 
     assert caught.value.hint

@@ -10,7 +10,7 @@ import zarr
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.images import files_of_set, read_image, read_tiff
+from napari_sam3_assistant.io.images import list_set_files, read_image, read_tiff
 
 
 def plane(value, shape=(64, 80)):
@@ -186,7 +186,7 @@ def test_a_set_of_files_is_one_image(tmp_path):
         loaded = read_image(tmp_path / name)
         assert np.asarray(loaded.data[...]).max((1, 2)).tolist() == [1, 2, 3, 4]
         assert loaded.notes == ()
-        assert files_of_set(tmp_path / name) == set(NAMES)
+        assert list_set_files(tmp_path / name) == set(NAMES)
 
 
 def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path):
@@ -197,7 +197,7 @@ def test_each_file_of_a_set_of_positions_is_its_own_image(tmp_path):
         assert (value_of(loaded), loaded.series, loaded.notes) == (number + 1, number, ())
         assert len(loaded.choices) == 4
         assert value_of(read_image(tmp_path / name, 3)) == 4
-        assert files_of_set(tmp_path / name) == {name}
+        assert list_set_files(tmp_path / name) == {name}
     (tmp_path / NAMES[0]).unlink()
     assert value_of(read_image(tmp_path / NAMES[2])) == 3
 

@@ -10,7 +10,7 @@ import tifffile
 
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.sidecar import is_on_a_share, view_from_json, view_to_json
+from napari_sam3_assistant.io.provenance import is_on_a_share, view_from_json, view_to_json
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from napari_sam3_assistant.core.display import ViewChannel, view_of_array
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import ImageChoice, PromptCounts, SessionModel, Target
-from napari_sam3_assistant.session.scene import Shot
+from napari_sam3_assistant.session.model import ImageChoice, PlaneTarget, PromptCounts, SessionModel
+from napari_sam3_assistant.session.scene import ImageSnapshot
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.session.settings import MemorySettings
 
@@ -63,11 +63,13 @@ class ArrayScene:
         shown = ViewChannel(channel.source, plane, channel.display)
         return type(self._view)((shown,))
 
-    def take_shot(self, image, kind):
+    def take_snapshot(self, image, kind):
         view = self.take_view(image)
         (channel,) = view.channels
-        target = Target("image", "image", channel.source.axes, channel.plane, channel.source.shape)
-        return Shot(target, view, PromptSet(points=(PointPrompt(20.0, 30.0),)))
+        target = PlaneTarget(
+            "image", "image", channel.source.axes, channel.plane, channel.source.shape
+        )
+        return ImageSnapshot(target, view, PromptSet(points=(PointPrompt(20.0, 30.0),)))
 
     def edits(self):
         return ()
@@ -100,7 +102,7 @@ class Bench:
     def show_plane(self, number):
         """Move the slider."""
         self.scene.plane = number
-        self.session.ahead.follow()
+        self.session.prefetch.stop_if_stale()
 
     def run(self):
         """Run to the end and return the job."""

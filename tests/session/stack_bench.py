@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 PREVIEW = "SAM3 propagated preview labels"
 CENTRES = {"left": (20, 20), "right": (40, 50)}
@@ -47,7 +47,7 @@ class Bench:
         self.desk = Desk()
         self.viewer = ViewerModel()
         self.image = self.viewer.add_image(image, name="image", **layer)
-        self.binding = session_for(self.viewer, self.desk, MemorySettings())
+        self.binding = binding_for(self.viewer, self.desk, MemorySettings())
         self.model, self.session = self.binding.model, self.binding.session
         self.propagation = self.session.propagation
         self.model.task = Task.VIDEO

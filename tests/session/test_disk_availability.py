@@ -6,10 +6,10 @@ from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import (
+    is_worth_a_scan,
     why_no_folder_batch,
     why_no_merge,
     why_no_scan,
-    worth_a_scan,
 )
 from napari_sam3_assistant.session.model import (
     REMEMBERED_ON_DISK,
@@ -26,7 +26,7 @@ CLICKS = EngineSpec("clicks", "Clicks", frozenset({PromptKind.POINTS}), needs_we
 
 @pytest.fixture
 def spec():
-    return registry.entry("builtin").spec
+    return registry.find_entry("builtin").spec
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def disk():
 def test_all_is_well(model, disk, spec):
     assert why_no_scan(model, disk, spec) == ""
     assert why_no_folder_batch(model, disk, spec) == ""
-    assert worth_a_scan(model, disk)
+    assert is_worth_a_scan(model, disk)
     disk.scan_tile = 4096
-    assert not worth_a_scan(model, disk)
+    assert not is_worth_a_scan(model, disk)
 
 
 @pytest.mark.parametrize(

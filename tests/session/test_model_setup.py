@@ -4,7 +4,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.errors import DownloadError
-from napari_sam3_assistant.session.messages import engine_line, engine_reason
+from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model import DeviceInUse, Level, SessionModel
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.settings import MemorySettings, restore
@@ -96,22 +96,22 @@ def test_one_download_at_a_time(hub, model, tmp_path):
 def test_the_line_and_its_reason(model):
     from napari_sam3_assistant.engines import registry
 
-    built_in = registry.entry("builtin").spec
-    assert engine_line(model, built_in) == f"Engine: {built_in.title}"
-    assert engine_reason(model, built_in) == (
+    built_in = registry.find_entry("builtin").spec
+    assert format_engine(model, built_in) == f"Engine: {built_in.title}"
+    assert explain_engine(model, built_in) == (
         "It needs no weights. It understands 'bright ...' and 'dark ...', such as 'bright cells' "
         "as phrases."
     )
-    sam3 = registry.entry("sam3-transformers").spec
-    assert engine_line(model, sam3).splitlines()[1] == "device: automatic"
-    assert engine_reason(model, sam3).splitlines() == [
+    sam3 = registry.find_entry("sam3-transformers").spec
+    assert format_engine(model, sam3).splitlines()[1] == "device: automatic"
+    assert explain_engine(model, sam3).splitlines() == [
         "No model folder yet.",
         "The device is chosen when the model is loaded.",
     ]
     model.device, model.model_folder, model.sam_version = "cuda:1", "/models/sam3", "SAM 3.0"
-    assert engine_line(model, sam3).splitlines()[1] == "SAM 3.0, device: cuda:1"
+    assert format_engine(model, sam3).splitlines()[1] == "SAM 3.0, device: cuda:1"
     model.device_in_use = DeviceInUse("cuda:1", "NVIDIA L4 was asked for.")
-    assert engine_reason(model, sam3).splitlines() == [
+    assert explain_engine(model, sam3).splitlines() == [
         "Its weights: /models/sam3",
         "NVIDIA L4 was asked for.",
     ]

@@ -37,11 +37,11 @@ def test_passes_are_crossed_off_frame_by_frame():
     session = opened()
     session.left = (range(5, 8), range(4, 1, -1))
     for number in (5, 6):
-        session.passed(frame(number, 1))
+        session.advance(frame(number, 1))
     assert session.left == (range(7, 8), range(4, 1, -1))
-    session.passed(frame(7, 1))
+    session.advance(frame(7, 1))
     assert session.left == (range(4, 1, -1),)
-    session.passed(frame(4, 1))
+    session.advance(frame(4, 1))
     assert session.left == (range(3, 1, -1),)
     assert session.done == {4, 5, 6, 7}
 
@@ -49,16 +49,16 @@ def test_passes_are_crossed_off_frame_by_frame():
 def test_a_pass_that_ended_early_is_not_left():
     session = opened()
     session.left = (range(5, 50), range(4, -1, -1))
-    session.passed(frame(5))
-    session.passed(frame(4))
+    session.advance(frame(5))
+    session.advance(frame(4))
     assert session.left == (range(3, -1, -1),)
 
 
 def test_boxes_follow_what_was_looked_for():
     session = opened()
-    session.passed(frame(5, 1, 2, tracked=(1, 2)))
-    session.passed(frame(6, 2, tracked=(1, 2)))
-    session.passed(frame(5, tracked=(1,)))
+    session.advance(frame(5, 1, 2, tracked=(1, 2)))
+    session.advance(frame(6, 2, tracked=(1, 2)))
+    session.advance(frame(5, tracked=(1,)))
     assert session.boxes_of(1) == {}
     assert session.boxes_of(2) == {5: Region(0, 0, 2, 2), 6: Region(0, 0, 2, 2)}
 
@@ -68,7 +68,7 @@ def test_only_what_has_changed_is_new():
     session = opened({5: PromptSet(points=(CLICK,), boxes=(box,), masks=(painted(3),))})
     more = PointPrompt(6, 6, object_id=1)
     other = BoxPrompt(Region(1, 1, 4, 4))
-    new = session.new_prompts(
+    new = session.find_new_prompts(
         {
             5: PromptSet(points=(CLICK, more), boxes=(box, other), masks=(painted(3),)),
             7: PromptSet(masks=(painted(3),)),
@@ -78,15 +78,15 @@ def test_only_what_has_changed_is_new():
     assert new[5].boxes == (other,)
     assert new[5].masks == ()
     assert [mask.object_id for mask in new[7].masks] == [3]
-    session.note(new)
-    assert session.new_prompts({5: PromptSet(points=(CLICK, more))}) == {}
+    session.note_prompts(new)
+    assert session.find_new_prompts({5: PromptSet(points=(CLICK, more))}) == {}
 
 
 def test_the_same_phrase_is_not_new_on_another_slice_and_another_one_is_refused():
     session = opened({5: PromptSet(text="cell")})
-    assert session.new_prompts({7: PromptSet(text="cell")}) == {}
+    assert session.find_new_prompts({7: PromptSet(text="cell")}) == {}
     with pytest.raises(PromptError, match="Start 3D Propagation"):
-        session.new_prompts({7: PromptSet(text="nucleus")})
+        session.find_new_prompts({7: PromptSet(text="nucleus")})
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_what_was_not_reached_comes_before_a_correction_that_lies_beyond():
     new = {12: PromptSet(points=(CLICK,))}
     spans = session.spans(Span(), new, (1,))
     assert [(span.direction, span.start) for span in spans] == [(FORWARD, 8)]
-    assert session.left_beside([range(8, 20)]) == (range(4, -1, -1),)
+    assert session.find_remaining([range(8, 20)]) == (range(4, -1, -1),)

@@ -104,7 +104,7 @@ def test_a_plane_is_no_stack(open_bench, balls):
 
 
 def test_an_engines_limits_are_said_before_anything_is_loaded(bench, monkeypatch):
-    real = registry.entry("builtin")
+    real = registry.find_entry("builtin")
     video = TrackSpec(frozenset({PromptKind.POINTS, PromptKind.BOXES}), max_points=1, max_boxes=1)
     made = []
     monkeypatch.setitem(

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.workflows.track import Tracking
 
 PREVIEW = "SAM3 propagated preview labels"
@@ -259,11 +259,11 @@ def test_saving_waits_for_the_end(bench, tmp_path):
 
 def test_choices_are_remembered_and_a_range_belongs_to_its_image(bench, balls):
     store = MemorySettings()
-    first = session_for(ViewerModel(), bench.desk, store)
+    first = binding_for(ViewerModel(), bench.desk, store)
     first.model.task, first.model.tool = Task.VIDEO, Tool.EXAMPLE
     first.model.direction, first.model.stop_after_lost = Direction.BACKWARD, 4
     first.close()
-    model = session_for(ViewerModel(), bench.desk, store).model
+    model = binding_for(ViewerModel(), bench.desk, store).model
     assert (model.task, model.tool) == (Task.VIDEO, Tool.EXAMPLE)
     assert (model.direction, model.stop_after_lost) == (Direction.BACKWARD, 4)
 

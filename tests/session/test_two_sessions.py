@@ -96,7 +96,7 @@ def test_who_names_the_device_gets_the_engine_that_runs_on_it(two, loads, monkey
 
 
 def test_the_engine_is_closed_with_the_last(two):
-    from napari_sam3_assistant.engines.registry import borrow
+    from napari_sam3_assistant.engines.registry import acquire
 
     first, second = two
     first.run()
@@ -110,6 +110,6 @@ def test_the_engine_is_closed_with_the_last(two):
     second.session.close()
     workers[1].join(240)
     assert not engine.is_loaded
-    again = borrow("sam3-transformers", None, "cpu")
+    again = acquire("sam3-transformers", None, "cpu")
     assert again.engine is not engine
     again.close()

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 TRANSFORMS = {
     "none": {},
@@ -38,7 +38,7 @@ def viewer():
 
 @pytest.fixture
 def binding(viewer):
-    bound = session_for(viewer, deliver_inline, MemorySettings())
+    bound = binding_for(viewer, deliver_inline, MemorySettings())
     yield bound
     bound.close()
 

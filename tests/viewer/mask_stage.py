@@ -5,7 +5,7 @@ import queue
 import numpy as np
 from napari.components import ViewerModel
 
-from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 
 
 class MaskStage:
@@ -14,7 +14,7 @@ class MaskStage:
     def __init__(self):
         self._calls = queue.SimpleQueue()
         self.viewer = ViewerModel()
-        self.binding = masks_for(self.viewer, self._calls.put)
+        self.binding = mask_binding_for(self.viewer, self._calls.put)
         self.model = self.binding.model
         self.cleanup = self.binding.session.cleanup
         self.collection = self.binding.session.collection

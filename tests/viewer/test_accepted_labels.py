@@ -12,7 +12,7 @@ from napari.layers import Image
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
-from napari_sam3_assistant.session import room
+from napari_sam3_assistant.session import label_storage
 from napari_sam3_assistant.session.model import Level, Preview
 from napari_sam3_assistant.viewer.roles import key_of
 
@@ -29,7 +29,7 @@ def show(binding, regions, plane=()):
     whole = objects[0].region
     for record in objects:
         whole = whole.union(record.region)
-    target = binding.scene.stage(binding.model.image).target
+    target = binding.adapter.displayed(binding.model.image).target
     target = type(target)(target.image, target.name, target.axes, PlaneRef(plane), target.shape)
     labels = paint_labels(objects, whole)
     preview = Preview(target, Segmentation(labels, objects, whole, MADE_BY), 0.1)
@@ -74,7 +74,7 @@ def test_a_stack_beyond_two_gigabytes(viewer, binding):
     assert (layer.data[7, 100, 200], layer.data[7, 94, 94], layer.data[7, 95, 95]) == (1, 2, 0)
     assert layer.data[7].astype(bool).sum() == 40 * 60 + 25
     assert layer.data.nchunks_initialized == 1
-    folder = room.folder_of(layer.data)
+    folder = label_storage.label_folder(layer.data)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     viewer.layers.remove(layer)
     del layer
@@ -85,7 +85,7 @@ def test_a_stack_beyond_two_gigabytes(viewer, binding):
 @pytest.fixture
 def small_memory(monkeypatch):
     """Whatever is larger than 1000 bytes does not fit into memory."""
-    monkeypatch.setattr(room, "IN_MEMORY", 1000)
+    monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
 
 
 @pytest.mark.usefixtures("small_memory")
@@ -120,7 +120,7 @@ def test_undo_redo_and_the_next_number_on_disk(viewer, binding):
 def test_a_large_plane_is_shown_by_smaller_levels_that_follow(
     viewer, binding, monkeypatch, swapped
 ):
-    monkeypatch.setattr(room, "LARGE_PLANE", 2000)
+    monkeypatch.setattr(label_storage, "LARGE_PLANE", 2000)
     shape = (2000, 3001) if not swapped else (3001, 2000)
     layer = Image(np.zeros(shape, np.uint8))
     viewer.add_layer(layer)

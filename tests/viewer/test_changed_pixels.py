@@ -37,7 +37,7 @@ def shown(request, viewer, binding, disc, tmp_path):
 
 
 def token(binding):
-    return binding.scene.take_view(binding.model.image).channels[0].source.token
+    return binding.adapter.take_view(binding.model.image).channels[0].source.token
 
 
 @pytest.mark.parametrize("everything", [True, False])

@@ -150,13 +150,13 @@ def test_soft_masks_lie_on_their_slice(open_desk, names, how):
     (preview,) = desk.model.previews
     # The built-in engine gives none.
     values = np.linspace(0.1, 0.9, 10 * 14, dtype=np.float32).reshape(10, 14)
-    soft = SoftMask.cut(values, Region.whole((SIZES["y"], SIZES["x"])), logits=False)
+    soft = SoftMask.crop(values, Region.whole((SIZES["y"], SIZES["x"])), logits=False)
     (record,) = preview.segmentation.objects
     found = replace(preview.segmentation, objects=(replace(record, soft=soft),))
     preview = replace(preview, segmentation=found)
-    desk.binding.scene.show([preview])
+    desk.binding.adapter.show([preview])
     pixels = max_probability(found.objects, found.region)
-    desk.binding.scene.show_soft([SoftImage(preview, pixels)], wanted=True)
+    desk.binding.adapter.show_soft([SoftImage(preview, pixels)], wanted=True)
 
     layer = desk.layer(Role.PREVIEW_MASKS)
     assert layer.visible

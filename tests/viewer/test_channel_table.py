@@ -1,4 +1,4 @@
-"""The seed's table of channel axes row by row in files: the image's axes without the channel."""
+"""Version 4's table of channel axes row by row in files: the image's axes without the channel."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_a_plane_is_saved_as_rows_and_columns(binding, show, run, disc, tmp_path
     show(row)
     binding.model.task, binding.model.text = Task.TEXT, "bright disc"
     preview = run()
-    labels = np.array(binding.scene.pixels(preview).labels)
+    labels = np.array(binding.adapter.pixels(preview).labels)
     assert labels.shape == disc.shape
     assert labels[20, 30] == 1
 
@@ -125,7 +125,7 @@ def test_a_stack_is_saved_with_its_frames(viewer, binding, show, disc, tmp_path,
     at |= {one: PLACES[one][1] + PLACES[one][0] * pixel for one, pixel in (("y", 20), ("x", 30))}
     layer.add(layer.world_to_data([at[one] for one in row[: image.ndim]]))
     wait(binding.session.run())
-    stack = binding.scene.stacks.pixels(binding.model.propagated)
+    stack = binding.adapter.stacks.pixels(binding.model.propagated)
     assert stack.shape == (3, *disc.shape)
     labels = np.stack([stack.read(frame) for frame in range(3)])
     assert (labels[:, 20, 30] == 1).all()

@@ -7,11 +7,11 @@ import pytest
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.mask_operations.binding import masks_for
-from napari_sam3_assistant.session.messages import results_line
-from napari_sam3_assistant.session.results import cells
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
+from napari_sam3_assistant.session.messages import format_results
+from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.roles import key_of
 
 PREVIEW, BOXES = "SAM3 preview labels", "SAM3 preview boxes"
@@ -24,13 +24,13 @@ class Masks:
 
     def __init__(self, viewer):
         self._calls = queue.SimpleQueue()
-        self.binding = masks_for(viewer, self._calls.put)
+        self.binding = mask_binding_for(viewer, self._calls.put)
         self.model, self.cleanup = self.binding.model, self.binding.session.cleanup
         self.model.target = key_of(viewer.layers[PREVIEW])
 
     def settle(self):
         while self.model.running or not self._calls.empty():
-            self._calls.get(timeout=240)()
+            self._call_context.get(timeout=240)()
 
     def choose(self, *values):
         self.cleanup.analyze()
@@ -77,7 +77,7 @@ def found(viewer, binding, run, discs):
 @pytest.fixture
 def masks(found):
     made = Masks(found.viewer)
-    made.binding.hold()
+    made.binding.acquire()
     yield made
     made.binding.release()
 
@@ -97,21 +97,21 @@ def check(binding):
         np.testing.assert_allclose(outline.max(0), at.max(0) + 0.5)
     areas = dict(zip(layer.features["index"], layer.features["area"], strict=True))
     for id_, row in rows.items():
-        assert cells(row)[5] == str((layer.data == id_).sum()) == str(areas[id_])
+        assert format_row(row)[5] == str((layer.data == id_).sum()) == str(areas[id_])
     count = f"{len(ids)} object{'s' * (len(ids) != 1)}"
-    line = results_line(binding.model.preview)
+    line = format_results(binding.model.preview)
     assert line.startswith(f"Latest labels: {count}" if ids else "No objects found.")
 
 
 def test_deleted_objects_leave_the_table_and_come_back_by_undo(found, masks):
-    before = [cells(row) for row in found.model.results]
+    before = [format_row(row) for row in found.model.results]
     masks.delete(2, 3)
     assert [row.record.id for row in found.model.results] == [1, 4]
     check(found)
     masks.undo()
     assert [row.record.id for row in found.model.results] == [1, 2, 3, 4]
     check(found)
-    assert [cells(row)[3::2] for row in found.model.results] == [row[3::2] for row in before]
+    assert [format_row(row)[3::2] for row in found.model.results] == [row[3::2] for row in before]
 
 
 def test_merged_and_relabelled_objects(found, masks):
@@ -190,7 +190,7 @@ def test_what_is_painted_stands_in_the_table_at_once(found):
 
 def test_what_a_script_paints_stands_there_when_the_event_loop_has_its_turn(viewer, discs):
     calls = queue.SimpleQueue()
-    binding = session_for(viewer, calls.put, MemorySettings())
+    binding = binding_for(viewer, calls.put, MemorySettings())
     viewer.add_image(discs, name="cells")
     binding.model.task, binding.model.text = Task.TEXT, "bright discs"
     binding.session.run()
@@ -270,7 +270,7 @@ def test_on_a_slice_with_rows_and_columns_exchanged(viewer, binding, run, discs)
     binding.model.task, binding.model.text = Task.TEXT, "bright discs"
     run()
     masks = Masks(viewer)
-    masks.binding.hold()
+    masks.binding.acquire()
     masks.delete(1)
     assert [row.record.id for row in binding.model.results] == [2, 3, 4]
     layer = viewer.layers[PREVIEW]

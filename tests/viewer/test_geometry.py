@@ -10,7 +10,7 @@ from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     World,
     layer_transform,
-    place,
+    result_transform,
     to_layer_axes,
 )
 
@@ -32,7 +32,7 @@ def test_a_layer_without_transform_maps_through_the_world(transform):
 def test_a_result_of_a_region_lies_on_its_pixels(transform):
     image = Image(np.zeros((40, 50)), **transform)
     axes = guess_axes((40, 50))
-    placed = place(image, axes, FLAT, PlaneRef(), Region(10, 20, 15, 26))
+    placed = result_transform(image, axes, FLAT, PlaneRef(), Region(10, 20, 15, 26))
     labels = Labels(np.zeros((5, 6), int), **placed)
 
     np.testing.assert_allclose(labels.data_to_world((0, 0)), image.data_to_world((10, 20)))
@@ -45,7 +45,7 @@ def test_a_result_of_a_plane_of_a_stack_lies_on_its_slice():
     axes = guess_axes((4, 5, 8, 9), rgb=False)
     plane = PlaneRef((2, 3))
     data = to_layer_axes(np.zeros((8, 9), int), axes)
-    labels = Labels(data, **place(image, axes, STACK, plane, Region(0, 0, 8, 9)))
+    labels = Labels(data, **result_transform(image, axes, STACK, plane, Region(0, 0, 8, 9)))
 
     assert data.shape == (1, 1, 8, 9)
     np.testing.assert_allclose(

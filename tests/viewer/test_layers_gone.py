@@ -81,7 +81,7 @@ def test_a_saved_propagation_picks_no_row_of_a_preview(viewer, binding, run, dis
     viewer.add_image(np.stack([disc, disc]), name="cells")
     propagate(viewer, binding)
     saved = viewer.layers["SAM3 propagated preview labels"]
-    binding.scene.stacks.hand_over(binding.model.propagated)
+    binding.adapter.stacks.hand_over(binding.model.propagated)
     binding.model.task = Task.SEGMENT
     run()
     assert binding.model.picked is None

@@ -48,10 +48,10 @@ class Scene:
         self.viewer, self.image = layout.open()
         assume(slice_on_show(self.image) is not None)
         self.binding = Binding(self.viewer, deliver_inline, MemorySettings())
-        self.scene = self.binding.scene
+        self.scene = self.binding.adapter
         self.scene.channel_axis = layout.channel_axis
         self.binding.model.image = str(self.image.unique_id)
-        self.stage = self.scene.stage(self.binding.model.image)
+        self.stage = self.scene.displayed(self.binding.model.image)
 
     @property
     def on_show(self):
@@ -82,7 +82,7 @@ class Scene:
         return self.viewer.layers.selection.active
 
     def prompts(self, kind):
-        return self.scene.take_shot(self.binding.model.image, kind).prompts
+        return self.scene.take_snapshot(self.binding.model.image, kind).prompts
 
     def go_everywhere(self):
         """Move each slider from end to end, one after the other; yields at each position."""
@@ -122,7 +122,7 @@ def test_the_plane_on_show_is_the_one_that_napari_draws(layout):
     for _ in scene.go_everywhere():
         shown = slice_on_show(scene.image)
         if shown is not None:
-            plane = scene.scene.stage(scene.binding.model.image).plane
+            plane = scene.scene.displayed(scene.binding.model.image).plane
             assert plane.leading == scene.on_show
             channel = scene.stage.axes.channel
             assert plane.channel == (None if channel is None else shown[channel])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 
 PLANE = np.arange(12, dtype=np.uint32).reshape(3, 4)
 KEYS = [

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from napari.layers._source import layer_source
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, folder_of
+from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, array_folder
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
 
 SHAPE = (700, 800)
@@ -20,7 +20,7 @@ SAID = "“fill holes” was stopped half-way in these labels. Finish it or take
 @pytest.fixture
 def stored(tmp_path):
     """Labels in two sizes, of which the upper half was written when the process ended."""
-    levels = create_pyramid(tmp_path / "scan.zarr", axes_of(SHAPE))
+    levels = create_pyramid(tmp_path / "scan.zarr", make_axes(SHAPE))
     whole = np.zeros(SHAPE, np.uint32)
     for row in (20, 620):
         whole[row : row + 40, 30:300] = 1
@@ -29,9 +29,9 @@ def stored(tmp_path):
         level[:] = whole[:: 2**number, :: 2**number]
     request = EditRequest(levels[0], Operation.FILL_HOLES, Settings(), (1.0, 1.0))
     (edit,) = compute_edit(request, NullReporter())
-    names = tuple(folder_of(level).name for level in levels[1:])
+    names = tuple(array_folder(level).name for level in levels[1:])
     # Of a process that is not one any more.
-    mark = JournaledEdit(folder_of(levels[0]), edit, True, names, "00000000-1-00000000")
+    mark = JournaledEdit(array_folder(levels[0]), edit, True, names, "00000000-1-00000000")
     mark.write()
     levels[0][30:40, 100:110] = 1
     return tmp_path / "scan.zarr"

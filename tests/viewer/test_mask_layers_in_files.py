@@ -9,12 +9,12 @@ import tifffile
 import zarr
 from zarr.storage import MemoryStore
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 
 SHAPE = (700, 800)
 
@@ -31,7 +31,7 @@ def labels_of(shape):
 @pytest.fixture
 def stored(tmp_path):
     """A folder of labels in two sizes."""
-    levels = create_pyramid(tmp_path / "scan.zarr", axes_of(SHAPE))
+    levels = create_pyramid(tmp_path / "scan.zarr", make_axes(SHAPE))
     for number, level in enumerate(levels):
         level[:] = labels_of(SHAPE)[:: 2**number, :: 2**number]
     return tmp_path / "scan.zarr"
@@ -164,7 +164,7 @@ def test_an_edit_that_the_disk_does_not_take_is_taken_back(stage, disk):
     assert "No space left on device. They are as they were before." in said
     np.testing.assert_array_equal(disk.array[:], disk.begin)
     assert not stage.model.can_undo
-    assert stage.binding.scene.layer(stage.model.target).editable
+    assert stage.binding.adapter.layer(stage.model.target).editable
     relabel_all(stage)
     assert np.count_nonzero(disk.array[:] == 6) == 6
 

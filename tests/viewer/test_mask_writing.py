@@ -94,7 +94,7 @@ def test_whatever_is_done_in_whatever_order_all_of_it_is_taken_back(stage, seed)
 def start_writing(stage):
     """Apply an operation and deliver until its edit is being written."""
     stage.cleanup.apply(Operation.SHRINK)
-    layer = stage.binding.scene.layer(stage.model.target)
+    layer = stage.binding.adapter.layer(stage.model.target)
     while layer.editable:
         assert stage.model.running, "it was written without a lock"
         stage.deliver_one()

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from napari.layers import Image, Labels
 from napari.utils.transforms import Affine
 
-from napari_sam3_assistant.core.axes import place_note
+from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 from napari_sam3_assistant.viewer.geometry import file_axes, pixel_size
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
 
 # napari's own remark where a plane leans into the stack.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
@@ -113,7 +113,7 @@ def test_a_pixel_is_where_napari_draws_it_or_the_file_says_that_it_can_not_say(
     save_labels(layer.data, path, axes)
 
     size, units, first, note = (of_tiff if ending == ".tif" else of_zarr)(path, names)
-    assert note == place_note(axes, backwards=ending == ".zarr")
+    assert note == explain_place(axes, backwards=ending == ".zarr")
     pixel = np.array([random.randrange(length) for length in layer.data.shape])
     drawn = np.asarray(layer.data_to_world(pixel)) - (
         np.asarray(layer.data_to_world(np.zeros(layer.ndim))) if note else 0
@@ -394,7 +394,7 @@ def test_what_a_format_can_not_hold_is_told_before(stage, tmp_path):
     layer = stage.add(labels, name="turned", affine=[[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0],
                                                      [0, 0, 0, 1]])  # fmt: skip
     stage.model.output = "turned"
-    told = {one: stage.collection.not_held(one) for one in ExportFormat}
+    told = {one: stage.collection.explain_lost(one) for one in ExportFormat}
 
     assert "has its axes exchanged in napari (along y, x)" in told[ExportFormat.TIFF]
     assert told[ExportFormat.TIFF] == told[ExportFormat.OME_ZARR]

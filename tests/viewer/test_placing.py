@@ -5,7 +5,7 @@ import pytest
 
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.viewer.geometry import World, lie_together
+from napari_sam3_assistant.viewer.geometry import World, is_aligned
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 STAGE = {"scale": (0.05, 0.1, 0.1), "translate": (10_000, 80_000, 50_000)}
@@ -40,7 +40,7 @@ def test_images_that_lie_otherwise_are_not_added_up(viewer, binding, other):
     viewer.add_image(plane, name="other", **other)
 
     with pytest.raises(ImageError, match="“other” and “one” don't lie on top of each other"):
-        binding.scene.take_view(ALL_IMAGES)
+        binding.adapter.take_view(ALL_IMAGES)
 
 
 @pytest.mark.parametrize("metres", [1e-9, 1.0])
@@ -51,4 +51,4 @@ def test_half_a_pixel_counts_wherever_it_is(viewer, metres, moved, together):
         viewer.add_labels(plane, scale=(metres,) * 2, translate=np.array((9e4, at)) * metres)
         for at in (0, moved)
     )
-    assert lie_together(first, second, World.of(viewer)) is together
+    assert is_aligned(first, second, World.of(viewer)) is together

@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 place = st.fixed_dictionaries(
     {
@@ -28,17 +28,17 @@ def test_the_plane_of_a_stack_beside_another_one(image, other, step):
         planes = np.broadcast_to(np.arange(one["length"])[:, None, None] + 1, (one["length"], 9, 9))
         scale, translate = (one["size"], 1, 1), (one["first"], 0, 0)
         viewer.add_image(planes.copy(), name=name, scale=scale, translate=translate)
-    binding = session_for(viewer, deliver_inline, MemorySettings())
+    binding = binding_for(viewer, deliver_inline, MemorySettings())
     try:
         viewer.dims.set_current_step(0, min(step, viewer.dims.nsteps[0] - 1))
         layer = viewer.layers["image"]
         drawn = layer.get_value((viewer.dims.point[0], 4, 4), world=True)
         if drawn is None:
             with pytest.raises(ImageError, match="beyond the image, at axis 0"):
-                binding.scene.take_view(binding.model.image)
+                binding.adapter.take_view(binding.model.image)
             assert "sliders are beyond the image" in binding.session.availability.reason
         else:
-            plane = binding.scene.stage(binding.model.image).plane
+            plane = binding.adapter.displayed(binding.model.image).plane
             assert plane.leading == (drawn - 1,)
             assert binding.model.chosen_image.summary == f"9 x 9, axis 0 = {drawn - 1}"
     finally:
@@ -60,7 +60,7 @@ def test_nothing_runs_beyond_the_stack_and_the_frame_axis_stays_chosen(viewer, b
         "The sliders are beyond the image, at z = 7. Go to 0 to 2."
     )
     with pytest.raises(ImageError):
-        binding.scene.take_shot(binding.model.image, PromptKind.POINTS)
+        binding.adapter.take_snapshot(binding.model.image, PromptKind.POINTS)
     viewer.dims.set_current_step(1, 2)
     assert binding.session.availability.can_run
     assert binding.model.frame_axis == 0

@@ -17,7 +17,7 @@ def show(binding):
     """Show a preview of some objects of two pixels on the plane on show."""
 
     def show(count):
-        stage = binding.scene.stage(binding.model.image)
+        stage = binding.adapter.displayed(binding.model.image)
         width = stage.shape[1]
         places = [divmod(3 * number, width - 2) for number in range(count)]
         records = tuple(
@@ -26,7 +26,7 @@ def show(binding):
         )
         whole = Region.whole(stage.shape)
         found = Segmentation(paint_labels(records, whole), records, whole, ENGINE)
-        binding.scene.show([Preview(stage.target, found, 0.1)])
+        binding.adapter.show([Preview(stage.target, found, 0.1)])
 
     return show
 
@@ -63,7 +63,7 @@ def test_the_layer_of_cleared_ones_is_used_again(viewer, binding, show):
     viewer.add_image(np.zeros((30, 40)))
     show(3)
     boxes = viewer.layers[BOXES]
-    binding.scene.show([])
+    binding.adapter.show([])
     assert len(boxes.data) == 0
 
     show(2)
@@ -84,7 +84,7 @@ def test_they_leave_no_sliders_behind(viewer, binding, run, disc):
     viewer.layers.remove(points)
     viewer.layers.remove(image)
     viewer.add_image(disc)
-    binding.scene.show([])
+    binding.adapter.show([])
 
     assert BOXES not in viewer.layers
     assert viewer.dims.ndim == 2

@@ -32,9 +32,9 @@ def test_prompts_are_image_pixels(viewer, binding, transform):
     viewer.layers["SAM3 mask prompt"].data[2:5, 3:7] = 1
 
     key = binding.model.image
-    points = binding.scene.take_shot(key, PromptKind.POINTS).prompts.points
-    boxes = binding.scene.take_shot(key, PromptKind.BOXES).prompts.boxes
-    masks = binding.scene.take_shot(key, PromptKind.MASK).prompts.masks
+    points = binding.adapter.take_snapshot(key, PromptKind.POINTS).prompts.points
+    boxes = binding.adapter.take_snapshot(key, PromptKind.BOXES).prompts.boxes
+    masks = binding.adapter.take_snapshot(key, PromptKind.MASK).prompts.masks
 
     assert [(round(p.y, 6), round(p.x, 6), p.positive) for p in points] == [(7, 9, True)]
     assert [box.region.box for box in boxes] == [(10, 20, 20, 30)]
@@ -52,7 +52,7 @@ def test_a_painted_mask_with_another_transform_is_resampled(viewer, binding):
     coarse[5:10, 10:15] = 1
     viewer.add_labels(coarse, scale=(4, 4), translate=(1, 1), metadata=metadata)
 
-    mask = binding.scene.take_shot(binding.model.image, PromptKind.MASK).prompts.masks[0]
+    mask = binding.adapter.take_snapshot(binding.model.image, PromptKind.MASK).prompts.masks[0]
 
     assert mask.region.box == (10, 20, 20, 30)
 
@@ -68,7 +68,7 @@ def test_prompts_count_for_the_slice_they_lie_on(viewer, binding):
     assert binding.model.prompts.positive == 1
     assert binding.model.prompts.elsewhere == 1
     viewer.dims.set_point(1, 12)
-    points = binding.scene.take_shot(binding.model.image, PromptKind.POINTS).prompts.points
+    points = binding.adapter.take_snapshot(binding.model.image, PromptKind.POINTS).prompts.points
     assert [point.y for point in points] == [8]
     viewer.dims.set_point(1, 0)
     assert binding.model.prompts.positive == 0
@@ -107,7 +107,7 @@ def test_polarity_synonyms(viewer, binding, feature):
     features = {feature: ["bg", "fg"]}
     viewer.add_layer(Points([[1, 1], [2, 2]], name="SAM3 points", features=features))
 
-    points = binding.scene.take_shot(binding.model.image, PromptKind.POINTS).prompts.points
+    points = binding.adapter.take_snapshot(binding.model.image, PromptKind.POINTS).prompts.points
     assert [point.positive for point in points] == [False, True]
 
 
@@ -118,7 +118,7 @@ def test_any_shape_gives_its_bounding_box(viewer, binding):
     layer.add(np.array([[5, 5], [10, 20], [15, 8]]), shape_type="polygon")
     layer.add(np.array([[30, 30], [4, 6]]), shape_type="ellipse")
 
-    boxes = binding.scene.take_shot(binding.model.image, PromptKind.BOXES).prompts.boxes
+    boxes = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES).prompts.boxes
     assert [box.region.box for box in boxes] == [(5, 5, 16, 21), (26, 24, 35, 37)]
 
 
@@ -130,11 +130,11 @@ def test_only_the_chosen_kind_is_taken(viewer, binding):
     binding.arm()
     viewer.layers["SAM3 boxes"].add(np.array([[5, 5], [5, 9], [9, 9], [9, 5]]))
 
-    shot = binding.scene.take_shot(binding.model.image, PromptKind.BOXES)
-    assert shot.prompts.kinds == {PromptKind.BOXES}
+    snapshot = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES)
+    assert snapshot.prompts.kinds == {PromptKind.BOXES}
     binding.model.task = Task.EXEMPLAR
-    shot = binding.scene.take_shot(binding.model.image, PromptKind.EXEMPLARS)
-    assert shot.prompts.kinds == {PromptKind.EXEMPLARS}
+    snapshot = binding.adapter.take_snapshot(binding.model.image, PromptKind.EXEMPLARS)
+    assert snapshot.prompts.kinds == {PromptKind.EXEMPLARS}
 
 
 def test_roles_survive_renaming_and_layers_may_go_at_any_moment(viewer, binding):
@@ -193,7 +193,7 @@ def test_a_pyramid_of_labels_is_a_mask_prompt(viewer, binding):
     binding.model.labels_layer = str(layer.unique_id)
 
     assert binding.model.prompts.painted
-    mask = binding.scene.take_shot(binding.model.image, PromptKind.MASK).prompts.masks[0]
+    mask = binding.adapter.take_snapshot(binding.model.image, PromptKind.MASK).prompts.masks[0]
     assert mask.region.box == (5, 12, 10, 20)
 
 
@@ -216,8 +216,8 @@ def test_labels_that_are_not_in_memory_are_read_by_a_run_and_not_before(viewer, 
 
     assert binding.model.prompts.painted
     assert not reads
-    shot = binding.scene.take_shot(binding.model.image, PromptKind.MASK)
-    assert shot.prompts.masks[0].region.box == (0, 0, 40, 50)
+    snapshot = binding.adapter.take_snapshot(binding.model.image, PromptKind.MASK)
+    assert snapshot.prompts.masks[0].region.box == (0, 0, 40, 50)
     assert set(reads) == {2}
 
 

@@ -11,10 +11,10 @@ import pytest
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import MaskError, PromptError
-from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 
@@ -55,8 +55,8 @@ def test_a_run_gives_labels_and_boxes_that_lie_on_the_image(viewer, binding, run
 
 def test_a_mask_operation_is_not_undone_into_the_labels_of_the_next_run(viewer, binding, run, disc):
     calls = queue.SimpleQueue()
-    masks = masks_for(viewer, calls.put)
-    masks.hold()
+    masks = mask_binding_for(viewer, calls.put)
+    masks.acquire()
     viewer.add_image(disc, name="cells")
     click(binding, 20.0, 30.0)
     run()
@@ -418,10 +418,10 @@ def test_pixels_that_are_replaced_are_read_again(viewer, binding, run, disc):
 def test_one_session_a_viewer_and_none_is_kept_alive(viewer, disc):
     viewer.add_image(disc)
     settings = MemorySettings()
-    first = session_for(viewer, print, settings)
-    assert session_for(viewer, print, settings) is first
+    first = binding_for(viewer, print, settings)
+    assert binding_for(viewer, print, settings) is first
     first.close()
-    second = session_for(viewer, print, settings)
+    second = binding_for(viewer, print, settings)
     assert second is not first
     second.close()
     gone = weakref.ref(second)
@@ -496,7 +496,7 @@ def test_the_table_of_channel_axes(viewer, binding, run, disc, leading, trailing
     assert viewer.dims.nsteps == steps
     assert labels.get_value((*viewer.dims.point[:-2], 20, 30), world=True) == 1
     # Files have no channel axis.
-    assert binding.scene.pixels(preview).labels.shape == disc.shape
+    assert binding.adapter.pixels(preview).labels.shape == disc.shape
     assert preview.target.axes.channel == (
         image.ndim if trailing else None if number < 0 else number
     )

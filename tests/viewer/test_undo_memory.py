@@ -16,7 +16,7 @@ def test_the_oldest_results_go_where_all_take_too_much_memory(
     binding.arm()
     viewer.layers["SAM3 points"].add((20, 30))
     # A mask and the labels of a result, and a little room for the prompts.
-    first = undo.bytes_held(run().segmentation)
+    first = undo.count_bytes(run().segmentation)
     assert first > 4 * disc.size
     monkeypatch.setattr(undo, "_MOST_BYTES", 7 * first + first // 2)
 

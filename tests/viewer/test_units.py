@@ -39,13 +39,15 @@ def clicked(viewer, binding, image, y, x):
     drag(viewer, place_of(viewer, image, (0, y, x)))
     return [
         (round(point.y, 6), round(point.x, 6))
-        for point in binding.scene.take_shot(binding.model.image, PromptKind.POINTS).prompts.points
+        for point in binding.adapter.take_snapshot(
+            binding.model.image, PromptKind.POINTS
+        ).prompts.points
     ]
 
 
 def test_the_slice_on_show_is_the_one_that_is_worked_on(viewer, binding, stack):
     beside(viewer)
-    assert binding.scene.stage(binding.model.image).plane.leading == (3,)
+    assert binding.adapter.displayed(binding.model.image).plane.leading == (3,)
     assert clicked(viewer, binding, stack, 10, 20) == [(10, 20)]
 
 
@@ -73,7 +75,7 @@ def test_prompts_are_taken_whenever_the_other_units_come_and_go(viewer, binding,
 
 def test_an_image_in_nm_lies_on_one_in_um(viewer, binding, stack):
     viewer.add_image(np.ones((8, 40, 50)), name="same", scale=(2000, 500, 500), units=("nm",) * 3)
-    assert len(binding.scene.take_view(ALL_IMAGES).channels) == 2
+    assert len(binding.adapter.take_view(ALL_IMAGES).channels) == 2
 
 
 def test_a_batch_puts_a_click_on_the_same_place_of_each_image(viewer, binding, stack):
@@ -83,12 +85,12 @@ def test_a_batch_puts_a_click_on_the_same_place_of_each_image(viewer, binding, s
     viewer.dims.set_point(0, 6000)
     binding.model.image = str(stack.unique_id)
     clicked(viewer, binding, stack, 10, 20)
-    shots, failed = binding.scene.take_shots(
+    snapshots, failed = binding.adapter.take_snapshots(
         binding.model.image, PromptKind.POINTS, every_image=True
     )
 
     assert not failed
-    found = {shot.target.name: shot.prompts.points[0] for shot in shots}
+    found = {snapshot.target.name: snapshot.prompts.points[0] for snapshot in snapshots}
     # The centre of a coarse pixel lies between four fine ones.
     assert (round(found["z"].y, 6), round(found["z"].x, 6)) == (10, 20)
     assert (round(found["fine"].y, 6), round(found["fine"].x, 6)) == (20, 40)
@@ -103,5 +105,5 @@ def test_units_that_do_not_fit_are_taken_as_numbers_as_napari_does(viewer, bindi
     binding.model.image = str(stack.unique_id)
 
     assert World.of(viewer).units is None
-    assert binding.scene.stage(binding.model.image).plane.leading == (3,)
+    assert binding.adapter.displayed(binding.model.image).plane.leading == (3,)
     assert clicked(viewer, binding, stack, 10, 20) == [(10, 20)]

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
 POINTS, PREVIEW = "SAM3 points", "SAM3 preview labels"
@@ -36,7 +36,7 @@ class Bench:
         viewer.add_image(np.stack([picture(150)] * 3), name="upper")
         viewer.add_points([[2, 2]], name="notes")
         self.users = list(viewer.layers)
-        self.binding = session_for(viewer, deliver_inline, MemorySettings())
+        self.binding = binding_for(viewer, deliver_inline, MemorySettings())
         self.model, self.session = self.binding.model, self.binding.session
         self.binding.session.disk.scan_folder = str(folder)
 
@@ -110,7 +110,7 @@ class Bench:
             "modes": {layer: str(layer.mode) for layer in viewer.layers},
             "prompts": {
                 key: [(where, word) for where, word, *_ in rows]
-                for key, rows in self.binding.scene.prompt_state().items()
+                for key, rows in self.binding.adapter.prompt_state().items()
                 if rows
             },
         }

@@ -198,7 +198,7 @@ def gate(monkeypatch):
     from napari_sam3_assistant.engines import registry
     from napari_sam3_assistant.engines.base import EngineEntry
 
-    real = registry.entry("builtin")
+    real = registry.find_entry("builtin")
     gate = Gate()
     gated = EngineEntry(
         real.spec, real.status, lambda *choice: GatedEngine(real.create(*choice), gate)

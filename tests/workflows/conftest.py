@@ -7,7 +7,7 @@ from scipy import ndimage as ndi
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import EngineSpec, Prediction
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import EngineError
 
 
@@ -60,7 +60,7 @@ def bright():
 @pytest.fixture
 def engine(bright):
     """The engine as workflows take it."""
-    return EncodingEngine(bright)
+    return CachingEngine(bright)
 
 
 @pytest.fixture

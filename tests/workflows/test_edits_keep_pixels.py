@@ -15,8 +15,8 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.masks.cleanup import assign_components, delete_at, delete_components
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import Connectivity, whole
-from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule, Source, merge
+from napari_sam3_assistant.core.masks.labels import Connectivity, whole_box
+from napari_sam3_assistant.core.masks.merge import MergeMode, MergeSource, OverlapRule, merge
 from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
@@ -176,7 +176,7 @@ def test_what_an_operation_does_not_name_stays(operation):
         np.testing.assert_array_equal(request.labels, labels)
         after = written(edit, labels)
         outside = np.ones(labels.shape, bool)
-        outside[request.box or whole(labels.shape)] = False
+        outside[request.box or whole_box(labels.shape)] = False
         np.testing.assert_array_equal(after[outside], labels[outside])
         if request.box is not None:
             # What is a component, a hole or an edge is another thing in a part.
@@ -242,7 +242,9 @@ def test_labels_that_are_not_written_over_stay(first, second, label, replace):
     st.sampled_from(list(OverlapRule)),
 )
 def test_a_merge_holds_every_pixel_that_one_source_claims(stack, mode, rule):
-    sources = [Source(f"layer {at}", plane, class_value=at + 1) for at, plane in enumerate(stack)]
+    sources = [
+        MergeSource(f"layer {at}", plane, class_value=at + 1) for at, plane in enumerate(stack)
+    ]
     before = stack.copy()
     merged = merge(sources, mode, rule)
     np.testing.assert_array_equal(stack, before)

@@ -10,13 +10,13 @@ import pytest
 import zarr
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, folder_of, read_journal
+from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, array_folder, read_journal
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, write_edit
 
 SHAPE = (1100, 1300)
@@ -27,7 +27,7 @@ import os, pathlib, signal, sys
 from napari_sam3_assistant.core.masks.operations import Operation, Settings
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
-from napari_sam3_assistant.viewer.stored_layers import LazyPlane
+from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
 from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
 from napari_sam3_assistant.workflows.edit_masks import write_edit
 largest, *smaller = open_levels(pathlib.Path(sys.argv[1]), writable=True)
@@ -61,7 +61,7 @@ def labels():
 @pytest.fixture
 def stored(tmp_path):
     """A folder of labels with holes, in several sizes."""
-    levels = create_pyramid(tmp_path / "labels.zarr", axes_of(SHAPE))
+    levels = create_pyramid(tmp_path / "labels.zarr", make_axes(SHAPE))
     for number, level in enumerate(levels):
         level[:] = labels()[:: 2**number, :: 2**number]
     return tmp_path / "labels.zarr"
@@ -125,8 +125,8 @@ def note(stored):
     """The note of an edit that another process has begun."""
     largest = open_levels(stored, writable=True)[0]
     mark = "00000000-1-00000000"
-    JournaledEdit(folder_of(largest), edit_of(largest), True, ("1",), mark).write()
-    return folder_of(largest) / NAME
+    JournaledEdit(array_folder(largest), edit_of(largest), True, ("1",), mark).write()
+    return array_folder(largest) / NAME
 
 
 def test_a_note_that_is_damaged_or_hostile_counts_as_none(stored):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat, with_suffix
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import NullReporter
@@ -21,7 +21,7 @@ READERS = {
 
 
 def export(path, format_, labels=LABELS):
-    request = MaskExport(labels, path, format_, PLACE, axes_of(labels.shape))
+    request = MaskExport(labels, path, format_, PLACE, make_axes(labels.shape))
     return list(export_masks(request, NullReporter()))
 
 
@@ -31,7 +31,7 @@ def test_pixels_are_read_back(tmp_path, format_):
 
     list(
         export_masks(
-            MaskExport(LABELS, path, format_, PLACE, axes_of(LABELS.shape)), NullReporter()
+            MaskExport(LABELS, path, format_, PLACE, make_axes(LABELS.shape)), NullReporter()
         )
     )
 
@@ -45,7 +45,7 @@ def test_every_other_format_writes_its_file(tmp_path, format_):
 
     assert list(
         export_masks(
-            MaskExport(LABELS, path, format_, PLACE, axes_of(LABELS.shape)), NullReporter()
+            MaskExport(LABELS, path, format_, PLACE, make_axes(LABELS.shape)), NullReporter()
         )
     ) == [path]
     assert path.exists()
@@ -71,7 +71,7 @@ def test_one_plane_of_a_stack_is_one_plane_as_png(tmp_path):
 
     list(
         export_masks(
-            MaskExport(LABELS[None], path, ExportFormat.PNG, PLACE, axes_of((1, 2, 2))),
+            MaskExport(LABELS[None], path, ExportFormat.PNG, PLACE, make_axes((1, 2, 2))),
             NullReporter(),
         )
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
@@ -39,8 +39,8 @@ def source(tmp_path):
     iio.imwrite(folder / "same.png", squares(3))
     iio.imwrite(folder / "same.jpg", squares(4))
     stack = np.stack([squares(1), squares(2), squares(0)])
-    save_labels(stack, folder / "stack.tif", axes_of(stack.shape, scale=(2.0, 0.5, 0.25)))
-    save_ome_zarr(squares(5), folder / "big.ome.zarr", axes_of((40, 60), scale=(0.5, 0.25)))
+    save_labels(stack, folder / "stack.tif", make_axes(stack.shape, scale=(2.0, 0.5, 0.25)))
+    save_ome_zarr(squares(5), folder / "big.ome.zarr", make_axes((40, 60), scale=(0.5, 0.25)))
     (folder / "broken.tif").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
     tifffile.imwrite(folder / "more" / "deep.tif", squares(1))

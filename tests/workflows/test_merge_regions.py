@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
@@ -19,7 +19,7 @@ PARTS = (
 
 
 def test_ids_go_on_and_the_later_result_is_on_top(tmp_path):
-    request = MergeRequest(PARTS, axes_of((4, 5), scale=(0.5, 0.25)), tmp_path / "a.zarr")
+    request = MergeRequest(PARTS, make_axes((4, 5), scale=(0.5, 0.25)), tmp_path / "a.zarr")
 
     (path,) = merge_regions(request, NullReporter())
 
@@ -48,7 +48,7 @@ def test_a_cancel_leaves_nothing(tmp_path):
     with pytest.raises(JobCancelled):
         list(
             merge_regions(
-                MergeRequest(PARTS, axes_of((3000, 3000)), tmp_path / "b.zarr"), Reporter()
+                MergeRequest(PARTS, make_axes((3000, 3000)), tmp_path / "b.zarr"), Reporter()
             )
         )
 
@@ -57,9 +57,11 @@ def test_a_cancel_leaves_nothing(tmp_path):
 
 def test_nothing_to_merge_or_a_name_that_is_taken(tmp_path):
     with pytest.raises(MaskError, match="no results"):
-        list(merge_regions(MergeRequest((), axes_of((4, 5)), tmp_path / "a.zarr"), NullReporter()))
+        list(
+            merge_regions(MergeRequest((), make_axes((4, 5)), tmp_path / "a.zarr"), NullReporter())
+        )
     (tmp_path / "a.zarr").mkdir()
-    request = MergeRequest(PARTS, axes_of((4, 5)), tmp_path / "a.zarr")
+    request = MergeRequest(PARTS, make_axes((4, 5)), tmp_path / "a.zarr")
     with pytest.raises(ExportError, match="exists already"):
         list(merge_regions(request, NullReporter()))
 
@@ -71,7 +73,7 @@ def test_a_folder_that_vanishes_meanwhile_leaves_no_half_labels(tmp_path):
                 # The thread that writes makes folders anew meanwhile.
                 shutil.rmtree(tmp_path, ignore_errors=True)
 
-    request = MergeRequest(PARTS, axes_of((300, 300)), tmp_path / "b.zarr")
+    request = MergeRequest(PARTS, make_axes((300, 300)), tmp_path / "b.zarr")
     with pytest.raises(ExportError, match=r"vanished|No such file"):
         list(merge_regions(request, Reporter()))
 
@@ -84,7 +86,7 @@ def test_a_name_that_somebody_takes_meanwhile_is_left_to_them(tmp_path):
             (tmp_path / "b.zarr").mkdir(exist_ok=True)
             (tmp_path / "b.zarr" / "theirs").touch()
 
-    request = MergeRequest(PARTS, axes_of((4, 5)), tmp_path / "b.zarr")
+    request = MergeRequest(PARTS, make_axes((4, 5)), tmp_path / "b.zarr")
     (path,) = merge_regions(request, Reporter())
 
     assert path == tmp_path / "b_02.zarr"

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, ImageError
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.sidecar import read_sidecar, sidecar_of
-from napari_sam3_assistant.workflows.provenance import Recipe, object_entry
+from napari_sam3_assistant.io.provenance import provenance_path, read_provenance
+from napari_sam3_assistant.workflows.provenance import RunProvenance, object_entry
 from napari_sam3_assistant.workflows.rerun import RerunRequest, rerun
 from napari_sam3_assistant.workflows.save import SaveRequest, save_results
 from napari_sam3_assistant.workflows.scan import ScanRequest, scan
@@ -27,15 +27,15 @@ def result(engine, plane_of_squares, tmp_path):
     prompts = PromptSet(text="cat")
     made = next(segment(engine, SegmentRequest(view, prompts), NullReporter()))
     paths = {view.channels[0].source.token: tmp_path / "image.npy"}
-    axes = axes_of(view.shape, scale=(0.5, 0.25))
-    recipe = Recipe(view, prompts, PredictOptions(), made.engine, paths=paths, axes=axes)
-    return made, recipe
+    axes = make_axes(view.shape, scale=(0.5, 0.25))
+    provenance = RunProvenance(view, prompts, PredictOptions(), made.engine, paths=paths, axes=axes)
+    return made, provenance
 
 
 def request_of(result, path):
-    made, recipe = result
+    made, provenance = result
     return SaveRequest(
-        made.labels, path, recipe=recipe, objects=tuple(map(object_entry, made.objects))
+        made.labels, path, provenance=provenance, objects=tuple(map(object_entry, made.objects))
     )
 
 
@@ -44,16 +44,16 @@ def save(*requests):
 
 
 def test_labels_and_note_are_there(result, tmp_path):
-    made, recipe = result
+    made, provenance = result
 
     (path,) = save(request_of(result, tmp_path / "exp1.0_A_mask_01.tif"))
 
     loaded = read_image(path)
     np.testing.assert_array_equal(loaded.data, made.labels)
     assert tuple(axis.scale for axis in loaded.axes) == (0.5, 0.25)
-    note = read_sidecar(sidecar_of(path))
+    note = read_provenance(provenance_path(path))
     assert note.prompts.text == "cat"
-    assert note.engine == recipe.engine
+    assert note.engine == provenance.engine
     assert [one["area"] for one in note.objects] == [one.area for one in made.objects]
 
 
@@ -64,10 +64,10 @@ def test_the_note_gives_the_same_labels_again_also_elsewhere(result, engine, tmp
     (path,) = save(request_of(result, folder / "a.tif"))
     moved = tmp_path / "moved"
     (moved / "first").mkdir(parents=True)
-    sidecar_of(path).rename(moved / "first" / "a.tif.json")
+    provenance_path(path).rename(moved / "first" / "a.tif.json")
     (tmp_path / "image.npy").rename(moved / "image.npy")
 
-    note = read_sidecar(moved / "first" / "a.tif.json")
+    note = read_provenance(moved / "first" / "a.tif.json")
     again = next(rerun(engine, RerunRequest(note, moved / "first"), NullReporter()))
 
     np.testing.assert_array_equal(again.labels, made.labels)
@@ -75,7 +75,7 @@ def test_the_note_gives_the_same_labels_again_also_elsewhere(result, engine, tmp
 
 def test_an_image_that_is_gone_or_another(result, engine, tmp_path):
     (path,) = save(request_of(result, tmp_path / "a.tif"))
-    note = read_sidecar(sidecar_of(path))
+    note = read_provenance(provenance_path(path))
     (tmp_path / "image.npy").unlink()
     np.save(tmp_path / "other.npy", np.zeros((5, 6), np.uint8))
 
@@ -86,17 +86,19 @@ def test_an_image_that_is_gone_or_another(result, engine, tmp_path):
 
 
 def test_the_scan_of_a_note_is_made_again(result, engine, tmp_path):
-    _, recipe = result
+    _, provenance = result
     *_, scanned = scan(
-        engine, ScanRequest(recipe.view, recipe.prompts, tmp_path / "a.zarr"), NullReporter()
+        engine,
+        ScanRequest(provenance.view, provenance.prompts, tmp_path / "a.zarr"),
+        NullReporter(),
     )
-    request = ScanRequest(recipe.view, recipe.prompts, tmp_path / "a.zarr")
-    tiled = Recipe(
-        recipe.view, recipe.prompts, recipe.options, scanned.engine, paths=recipe.paths,
-        tiles=request.tiles, axes=request.axes,
+    request = ScanRequest(provenance.view, provenance.prompts, tmp_path / "a.zarr")
+    tiled = RunProvenance(
+        provenance.view, provenance.prompts, provenance.options, scanned.engine,
+        paths=provenance.paths, tiles=request.tiles, axes=request.axes,
     )  # fmt: skip
-    (path,) = save(SaveRequest(np.zeros((4, 4), np.uint32), tmp_path / "a.tif", recipe=tiled))
-    note = read_sidecar(sidecar_of(path))
+    (path,) = save(SaveRequest(np.zeros((4, 4), np.uint32), tmp_path / "a.tif", provenance=tiled))
+    note = read_provenance(provenance_path(path))
 
     again = next(
         rerun(engine, RerunRequest(note, tmp_path, output=tmp_path / "b.zarr"), NullReporter())
@@ -112,15 +114,15 @@ def test_the_scan_of_a_note_is_made_again(result, engine, tmp_path):
 
 def test_what_exists_stays_and_the_next_name_is_taken(result, tmp_path):
     (tmp_path / "b.tif").write_text("mine")
-    sidecar_of(tmp_path / "c.tif").write_text('{"mine": 1}')
+    provenance_path(tmp_path / "c.tif").write_text('{"mine": 1}')
     requests = [request_of(result, tmp_path / name) for name in ("a.tif", "b.tif", "c.tif")]
 
     saved = list(save_results(requests, NullReporter()))
 
     assert [path.name for path in saved] == ["a.tif", "b_02.tif", "c_02.tif"]
-    assert all(sidecar_of(path).exists() for path in saved)
+    assert all(provenance_path(path).exists() for path in saved)
     assert (tmp_path / "b.tif").read_text() == "mine"
-    assert sidecar_of(tmp_path / "c.tif").read_text() == '{"mine": 1}'
+    assert provenance_path(tmp_path / "c.tif").read_text() == '{"mine": 1}'
 
 
 @pytest.mark.parametrize("ending", [".tif", ".npy", ".png", ".zarr"])
@@ -129,7 +131,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending
     rng = np.random.default_rng(0)
     request = SaveRequest(
         rng.integers(0, 60000, (600, 700)).astype(np.uint32), tmp_path / f"a{ending}",
-        recipe=result[1],
+        provenance=result[1],
     )  # fmt: skip
     before = sorted(path.name for path in tmp_path.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -145,12 +147,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(result, tmp_path, ending
 
 
 def test_weights_that_are_gone_leave_no_labels(result, tmp_path):
-    made, recipe = result
-    weighty = Recipe(
-        recipe.view, recipe.prompts, recipe.options, recipe.engine, tmp_path / "no model"
+    made, provenance = result
+    weighty = RunProvenance(
+        provenance.view,
+        provenance.prompts,
+        provenance.options,
+        provenance.engine,
+        tmp_path / "no model",
     )
 
     with pytest.raises(CheckpointNotFound, match=r"bright\.pt"):
-        save(SaveRequest(made.labels, tmp_path / "a.tif", recipe=weighty))
+        save(SaveRequest(made.labels, tmp_path / "a.tif", provenance=weighty))
 
     assert not (tmp_path / "a.tif").exists()

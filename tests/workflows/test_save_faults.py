@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io import ome_zarr_labels
@@ -18,7 +18,7 @@ from napari_sam3_assistant.workflows.save import SaveRequest, save_results
 ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
 # No zeros: zarr leaves out chunks without a label.
 LABELS = np.random.default_rng(0).integers(1, 60000, (700, 900)).astype(np.uint32)
-AXES = axes_of(LABELS.shape, scale=(0.5, 0.25), units="micrometer", origin=(100.0, 50.0))
+AXES = make_axes(LABELS.shape, scale=(0.5, 0.25), units="micrometer", origin=(100.0, 50.0))
 
 
 def save(path, labels=LABELS):

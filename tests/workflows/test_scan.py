@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
@@ -322,11 +322,11 @@ def test_the_result_opens_as_an_image_with_its_scale(engine, tmp_path):
     _, result = run(
         engine,
         request_of(
-            image, tmp_path, tiles=TileOptions(1024), axes=axes_of((1500, 600), scale=(0.5, 0.25))
+            image, tmp_path, tiles=TileOptions(1024), axes=make_axes((1500, 600), scale=(0.5, 0.25))
         ),
     )
 
     loaded = read_image(result.path)
-    assert loaded.axes == axes_of((1500, 600), scale=(0.5, 0.25))
+    assert loaded.axes == make_axes((1500, 600), scale=(0.5, 0.25))
     metadata = json.loads((result.path / ".zattrs").read_text())
     assert [level["path"] for level in metadata["multiscales"][0]["datasets"]] == list("0123")

@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.workflows.track import Tracking, TrackRequest, track
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
@@ -47,7 +47,7 @@ def disc(x, id_=None):
 
 @pytest.fixture
 def engine():
-    with EncodingEngine(registry.create("builtin")) as made:
+    with CachingEngine(registry.create("builtin")) as made:
         yield made
 
 

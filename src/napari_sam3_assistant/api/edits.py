@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.edit_journal import journals_in, told
+from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.workflows.edit_masks import end_edit
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ def unfinished_edits(labels: str | Path) -> tuple[str, ...]:
     labels : str or Path
         A zarr folder: an OME-Zarr, a group or an array in it.
     """
-    return tuple(" ".join(told(found)) for found in journals_in(Path(labels).expanduser()))
+    return tuple(
+        " ".join(explain_unfinished(found)) for found in find_journals(Path(labels).expanduser())
+    )
 
 
 def finish_edits(labels: str | Path, *, reporter: Reporter | None = None) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ def take_back_edits(labels: str | Path, *, reporter: Reporter | None = None) -> 
 
 def _end(labels: str | Path, reporter: Reporter | None, *, forward: bool) -> tuple[str, ...]:
     ended = []
-    for found in journals_in(Path(labels).expanduser()):
+    for found in find_journals(Path(labels).expanduser()):
         written = next(end_edit(found, reporter or NullReporter(), forward=forward))
         if written.problem:
             raise MaskError(written.problem)

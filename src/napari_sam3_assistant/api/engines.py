@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.download import REPOSITORY
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.model_setup import WeightsRequest, check_folder, get_weights
 from napari_sam3_assistant.workflows.model_setup import compare_devices as _compare_devices
@@ -72,7 +72,7 @@ def open_engine(
     model_folder: str | Path | None = None,
     device: str = "auto",
     encodings_folder: str | Path | None = None,
-) -> EncodingEngine:
+) -> CachingEngine:
     """Return an engine that keeps its weights and encodings between calls of :func:`segment`.
 
     Use it as a context manager; leaving it frees the memory.
@@ -112,7 +112,7 @@ def open_engine(
             "Leave out the folder, or the engine's name: the engine then follows from the folder.",
         )
     kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
-    return EncodingEngine(registry.create(name, folder, device), folder=kept)
+    return CachingEngine(registry.create(name, folder, device), folder=kept)
 
 
 def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:

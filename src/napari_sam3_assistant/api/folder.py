@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.api.segment import opened, prompt_set
+from napari_sam3_assistant.api.segment import make_prompts, use_engine
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.errors import CheckpointNotFound
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
-from napari_sam3_assistant.io.sidecar import is_on_a_share, read_sidecar
+from napari_sam3_assistant.io.provenance import is_on_a_share, read_provenance
 from napari_sam3_assistant.workflows.batch import FolderRequest, FolderRow
 from napari_sam3_assistant.workflows.batch import segment_folder as _segment_folder
 from napari_sam3_assistant.workflows.rerun import RerunRequest, differences
@@ -23,7 +23,7 @@ from napari_sam3_assistant.workflows.scan import ScanResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 def segment_folder(
@@ -36,7 +36,7 @@ def segment_folder(
     exemplars: Sequence[Sequence[float]] = (),
     pattern: str = "*",
     ending: str = ".tif",
-    engine: str | EncodingEngine | None = None,
+    engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -96,7 +96,7 @@ def segment_folder(
     request = FolderRequest(
         Path(source).expanduser(),
         Path(output).expanduser(),
-        prompt_set(points, boxes, exemplars, None, None, (0, 0)),
+        make_prompts(points, boxes, exemplars, None, None, (0, 0)),
         PredictOptions(threshold),
         parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,
@@ -106,7 +106,7 @@ def segment_folder(
         series=series,
     )
     rows = []
-    with opened(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device) as ready:
         for row in _segment_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -138,7 +138,7 @@ def rerun(
     *,
     output: str | Path | None = None,
     image: str | Path | None = None,
-    engine: EncodingEngine | None = None,
+    engine: CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -153,7 +153,7 @@ def rerun(
         The new labels; by default a free name beside the old ones.
     image : str or Path, optional
         The image, where it is not at its old place.
-    engine : EncodingEngine, optional
+    engine : CachingEngine, optional
         What :func:`open_engine` returned; by default the engine that the note names.
     model_folder : str or Path, optional
         Folder of the weights, where it is not at its old place.
@@ -172,30 +172,30 @@ def rerun(
         If the engine can't do it.
     """
     path = Path(sidecar).expanduser()
-    note = read_sidecar(path)
-    if model_folder is None and is_on_a_share(note.model_folder, path.parent):
+    record = read_provenance(path)
+    if model_folder is None and is_on_a_share(record.model_folder, path.parent):
         raise CheckpointNotFound(
-            f"The note names the model folder {note.model_folder} on another computer, which is "
+            f"The note names the model folder {record.model_folder} on another computer, which is "
             "not opened unasked.",
             "If you trust it, give the model folder by its path.",
         )
-    folder = model_folder or (note.model_folder if note.engine.weights else "")
+    folder = model_folder or (record.model_folder if record.engine.weights else "")
     weights = Path(folder).expanduser() if folder else None
     old = path.with_name(path.name.removesuffix(".json"))
     target = free_name(old) if output is None else Path(output).expanduser()
     request = RerunRequest(
-        note, path.parent, None if image is None else Path(image).expanduser(), target
+        record, path.parent, None if image is None else Path(image).expanduser(), target
     )
     check_output(target, replaces=False)
-    if note.tiles is None:
+    if record.tiles is None:
         check_ending(target)
-    with opened(engine or note.engine.engine, weights, device) as ready:
+    with use_engine(engine or record.engine.engine, weights, device) as ready:
         result = next(_rerun(ready, request, reporter or NullReporter()))
     if isinstance(result, ScanResult):
         target = result.path
     else:
-        lengths = tuple(axis.length for axis in note.axes or ())
-        axes = note.axes if lengths == result.labels.shape else None
+        lengths = tuple(axis.length for axis in record.axes or ())
+        axes = record.axes if lengths == result.labels.shape else None
 
         def save(name: Path) -> None:
             save_labels(result.labels, name, axes, overwrite=False)
@@ -204,4 +204,4 @@ def rerun(
             target = save_under_free_name(old, save)
         else:
             save(target)
-    return Rerun(target, len(result.objects), differences(note, result.engine, weights))
+    return Rerun(target, len(result.objects), differences(record, result.engine, weights))

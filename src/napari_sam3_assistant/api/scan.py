@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.api.segment import opened, prompt_set, source_of
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.api.segment import make_prompts, read_input, use_engine
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -16,7 +16,7 @@ from napari_sam3_assistant.workflows.scan import scan as _scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 def scan(
@@ -27,7 +27,7 @@ def scan(
     exemplars: Sequence[Sequence[float]] = (),
     tile: int = 1024,
     overlap: float = 0.15,
-    engine: str | EncodingEngine | None = None,
+    engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -99,7 +99,7 @@ def scan(
     ExportError
         If the output exists or can't be written.
     """
-    source = source_of(image, axis_labels, rgb=rgb, series=series)
+    source = read_input(image, axis_labels, rgb=rgb, series=series)
     view = view_of_array(
         source.image.data,
         plane=plane,
@@ -113,10 +113,10 @@ def scan(
     axes = source.plane_axes(view)
     if scale is not None:
         names = [axis.name for axis in axes]
-        axes = axes_of(view.shape, names=names, scale=scale, units=unit)
+        axes = make_axes(view.shape, names=names, scale=scale, units=unit)
     request = ScanRequest(
         view,
-        prompt_set((), (), exemplars, None, text, view.shape),
+        make_prompts((), (), exemplars, None, text, view.shape),
         Path(output).expanduser(),
         PredictOptions(threshold),
         TileOptions(tile, overlap),
@@ -127,7 +127,7 @@ def scan(
         None if source.path is None else source.image.series,
         source.image.notes,
     )
-    with opened(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):
             if isinstance(step, ScanResult):
                 return step

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for, open_engine
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
@@ -24,7 +24,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.images import LoadedImage, read_image
 from napari_sam3_assistant.workflows.segment import SegmentRequest
@@ -47,7 +47,7 @@ def segment(
     exemplars: Sequence[Sequence[float]] = (),
     mask: npt.ArrayLike | None = None,
     text: str | None = None,
-    engine: str | EncodingEngine | None = None,
+    engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -77,7 +77,7 @@ def segment(
         Rough mask of one object, non-zero where painted.
     text : str, optional
         A short phrase.
-    engine : str or EncodingEngine, optional
+    engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
     model_folder : str or Path, optional
@@ -127,12 +127,12 @@ def segment(
         axis_labels=axis_labels,
         rgb=rgb,
     )
-    prompts = prompt_set(points, boxes, exemplars, mask, text, view.shape)
+    prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape)
     prompts.check(view.shape)
     # Only an open engine may hold encodings of earlier calls.
-    key = _pixels_key(view) if isinstance(engine, EncodingEngine) else None
+    key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
     request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
-    with opened(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device) as ready:
         return next(_segment(ready, request, reporter or NullReporter()))
 
 
@@ -144,7 +144,7 @@ def _pixels_key(view: ImageView) -> Hashable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class ImageInput:
     """An image and where it came from.
 
     Parameters
@@ -164,13 +164,13 @@ class Source:
         return self.image.along((axes.y, axes.x))
 
 
-def source_of(
+def read_input(
     image: Any,  # noqa: ANN401 (any array, or a path)
     axis_labels: Sequence[str] | None = None,
     *,
     rgb: bool | None = None,
     series: int | None = None,
-) -> Source:
+) -> ImageInput:
     """Return the image of an array or a path.
 
     Parameters
@@ -194,7 +194,7 @@ def source_of(
         loaded = read_image(path, series)
     else:
         path, data = None, level_zero(image)
-        loaded = LoadedImage(data, axes_of(data.shape, names=("",) * len(data.shape)))
+        loaded = LoadedImage(data, make_axes(data.shape, names=("",) * len(data.shape)))
     rgb = loaded.rgb if rgb is None else rgb
     axes = loaded.axes
     if axis_labels is not None:
@@ -207,18 +207,18 @@ def source_of(
                 "Give one label for each axis, such as ('z', 'y', 'x').",
             )
         axes = tuple(replace(axis, name=name) for axis, name in zip(axes, names, strict=True))
-    return Source(replace(loaded, axes=axes, rgb=rgb), path)
+    return ImageInput(replace(loaded, axes=axes, rgb=rgb), path)
 
 
 @contextmanager
-def opened(
-    engine: str | EncodingEngine | None, model_folder: str | Path | None, device: str
-) -> Iterator[EncodingEngine]:
+def use_engine(
+    engine: str | CachingEngine | None, model_folder: str | Path | None, device: str
+) -> Iterator[CachingEngine]:
     """Give an engine that is closed at the end, or the one that the caller has opened.
 
     Without a name it is the one that reads the model folder, or the built-in one without a folder.
     """
-    if isinstance(engine, EncodingEngine):
+    if isinstance(engine, CachingEngine):
         yield engine
         return
     name = engine_for(model_folder) if engine is None else engine
@@ -226,7 +226,7 @@ def opened(
         yield made
 
 
-def prompt_set(
+def make_prompts(
     points: Sequence[Sequence[float]],
     boxes: Sequence[Sequence[float]],
     exemplars: Sequence[Sequence[float]],

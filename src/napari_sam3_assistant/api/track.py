@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_sam3_assistant.api.engines import engine_for
-from napari_sam3_assistant.api.segment import opened
+from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -21,11 +21,11 @@ from napari_sam3_assistant.core.tracks import (
     TrackTable,
 )
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.sidecar import write_sidecar
-from napari_sam3_assistant.workflows.provenance import StackRecipe, sidecar_for, track_entries
+from napari_sam3_assistant.io.provenance import write_provenance
+from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest
 from napari_sam3_assistant.workflows.track import track as run_track
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
@@ -50,7 +50,7 @@ def track(
     direction: str | Direction = Direction.BOTH,
     frames: tuple[int, int] | None = None,
     stop_after_lost: int | None = None,
-    engine: str | EncodingEngine | None = None,
+    engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     threshold: float = DEFAULT_THRESHOLD,
@@ -94,7 +94,7 @@ def track(
         The frames to go through, both included; by default all.
     stop_after_lost : int, optional
         A direction ends when all objects are gone for so many frames.
-    engine : str or EncodingEngine, optional
+    engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
     model_folder : str or Path, optional
@@ -164,7 +164,7 @@ def track(
     chosen = engine_for(model_folder, video=True) if engine is None else engine
     spec = (
         chosen.spec
-        if isinstance(chosen, EncodingEngine)
+        if isinstance(chosen, CachingEngine)
         else registry.spec_for(chosen, model_folder)
     )
     check_prompts(spec, prompts, source)
@@ -178,7 +178,7 @@ class TrackFrames(Iterator[FrameResult]):
     ----------
     request : TrackRequest
         What to follow.
-    engine : str or EncodingEngine
+    engine : str or CachingEngine
         The engine, or its name.
     model_folder : str or Path or None
         Folder of the weights.
@@ -191,12 +191,12 @@ class TrackFrames(Iterator[FrameResult]):
     def __init__(
         self,
         request: TrackRequest,
-        engine: str | EncodingEngine,
+        engine: str | CachingEngine,
         model_folder: str | Path | None,
         device: str,
         reporter: Reporter,
     ) -> None:
-        self._recipe = StackRecipe(
+        self._provenance = StackProvenance(
             request.frames,
             {frame: own for frame, own in request.prompts.items() if own.kinds},
             request.options,
@@ -208,13 +208,13 @@ class TrackFrames(Iterator[FrameResult]):
     def _run(
         self,
         request: TrackRequest,
-        engine: str | EncodingEngine,
+        engine: str | CachingEngine,
         model_folder: str | Path | None,
         device: str,
         reporter: Reporter,
     ) -> Generator[FrameResult]:
-        with opened(engine, model_folder, device) as ready:
-            yield from run_track(ready, request, reporter, self._recipe)
+        with use_engine(engine, model_folder, device) as ready:
+            yield from run_track(ready, request, reporter, self._provenance)
 
     def __iter__(self) -> Self:
         return self
@@ -228,7 +228,7 @@ class TrackFrames(Iterator[FrameResult]):
 
     def written(self, result: FrameResult) -> None:
         """Take note that a frame is in the labels that :meth:`save_note` will tell of."""
-        self._recipe.arrived(result.engine)
+        self._provenance.note_frame(result.engine)
 
     def save_note(
         self,
@@ -260,13 +260,13 @@ class TrackFrames(Iterator[FrameResult]):
         EngineError
             If the weights can't be read, of which it holds the checksum.
         """
-        recipe = self._recipe
-        recipe.paths = {one.source.token: image for one in recipe.frames.view.channels}
-        told = recipe.recipe(axes)
-        if told is not None:
-            told = replace(told, series=series)
-            note = sidecar_for(told, labels.parent, track_entries(table), recipe.extra())
-            write_sidecar(labels, note)
+        provenance = self._provenance
+        provenance.paths = {one.source.token: image for one in provenance.frames.view.channels}
+        run = provenance.to_run(axes)
+        if run is not None:
+            run = replace(run, series=series)
+            record = make_record(run, labels.parent, track_entries(table), provenance.extra())
+            write_provenance(labels, record)
 
 
 def save_tracks(

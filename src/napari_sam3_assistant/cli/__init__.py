@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
-from napari_sam3_assistant.cli.arguments import printable
+from napari_sam3_assistant.cli.arguments import make_printable
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.workflows.batch import NO_MEMORY
 
@@ -55,26 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add(commands)
     try:
         chosen = parser.parse_args(arguments)
-        with _stopped_by_the_system():
+        with _stop_on_sigterm():
             return int(chosen.command(chosen))
     except Sam3AssistantError as error:
-        return _told(str(error), 2)
+        return _print_error(str(error), 2)
     except OSError as error:
-        return _told(f"{error.filename or 'A file'}: {error.strerror or error}.", 2)
+        return _print_error(f"{error.filename or 'A file'}: {error.strerror or error}.", 2)
     except MemoryError:
-        return _told(NO_MEMORY, 2)
+        return _print_error(NO_MEMORY, 2)
     except KeyboardInterrupt:
-        return _told("Stopped.", 130)
+        return _print_error("Stopped.", 130)
 
 
-def _told(sentence: str, status: int) -> int:
+def _print_error(sentence: str, status: int) -> int:
     """Write a sentence to standard error, and return the exit status."""
-    sys.stderr.write(f"napari-sam3: {printable(sentence)}\n")
+    sys.stderr.write(f"napari-sam3: {make_printable(sentence)}\n")
     return status
 
 
 @contextmanager
-def _stopped_by_the_system() -> Iterator[None]:
+def _stop_on_sigterm() -> Iterator[None]:
     """Let SIGTERM, as a cluster sends it before it kills, end the work as Ctrl+C does."""
 
     def stop(number: int, frame: object) -> None:

@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Progress
 
 
-def tell(result: Segmentation, seconds: float, *paths: Path) -> None:
+def print_result(result: Segmentation, seconds: float, *paths: Path) -> None:
     """Print what was found, in what time, and the files that were written."""
     number = len(result.objects)
-    say(f"{number} object{'' if number == 1 else 's'} in {seconds:.2f} s ({result.engine.title})")
+    print_line(
+        f"{number} object{'' if number == 1 else 's'} in {seconds:.2f} s ({result.engine.title})"
+    )
     for note in result.notes:
-        say(note)
+        print_line(note)
     for path in paths:
-        say(str(path))
+        print_line(str(path))
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once; the work goes on where nobody reads it any more (``| head``).
 
     Raises
@@ -38,7 +40,7 @@ def say(line: str) -> None:
         If it can't be printed, such as into a file on a full disk.
     """
     try:
-        sys.stdout.write(f"{printable(line)}\n")
+        sys.stdout.write(f"{make_printable(line)}\n")
         sys.stdout.flush()
     except OSError as error:
         # What is still in the buffer would be tried again, and fail, when Python ends.
@@ -50,7 +52,7 @@ def say(line: str) -> None:
             ) from error
 
 
-def path_of(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Return a path; ``~`` is the user's folder, also where the shell leaves it as it is.
 
     Raises
@@ -66,7 +68,7 @@ def path_of(text: str) -> Path:
         raise Sam3AssistantError(f"{text}: {error}", "Write the folder out.") from error
 
 
-def numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
+def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
     """Read numbers with commas between them.
 
     Parameters
@@ -99,26 +101,26 @@ def numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
     return values
 
 
-def whole_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[int]:
-    """Read whole numbers with commas between them, as :func:`numbers` does.
+def parse_whole_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[int]:
+    """Read whole numbers with commas between them, as :func:`parse_numbers` does.
 
     Raises
     ------
     PromptError
         If it can't be read so.
     """
-    values = numbers(text, lengths, option)
+    values = parse_numbers(text, lengths, option)
     if not all(value.is_integer() for value in values):
         raise PromptError(f"{option} {text}: these are not whole numbers.", "Count from 0.")
     return [int(value) for value in values]
 
 
-def signed(text: str, count: int, option: str) -> list[float]:
+def parse_signed(text: str, count: int, option: str) -> list[float]:
     """Read ``count`` numbers and, if it is there, a sign: 1 for ``+`` and 0 for ``-``."""
     head, _, sign = text.rpartition(",")
     if sign.strip() not in {"+", "-"}:
-        return numbers(text, (count,), option)
-    return [*numbers(head, (count,), option), float(sign.strip() == "+")]
+        return parse_numbers(text, (count,), option)
+    return [*parse_numbers(head, (count,), option), float(sign.strip() == "+")]
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +131,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="see 'napari-sam3 doctor' (default: the one that reads the model folder, "
         "without a folder the built-in one)",
     )
-    engine.add_argument("--model-folder", type=path_of, metavar="FOLDER", help="the SAM 3 weights")
+    engine.add_argument(
+        "--model-folder", type=parse_path, metavar="FOLDER", help="the SAM 3 weights"
+    )
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     engine.add_argument(
         "--threshold",
@@ -195,9 +199,9 @@ def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     """
     contrast = None
     if chosen.contrast is not None:
-        low, high = numbers(chosen.contrast, (2,), "--contrast")
+        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
         contrast = (low, high)
-    plane = None if chosen.plane is None else whole_numbers(chosen.plane, (), "--plane")
+    plane = None if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
     return {
         "plane": plane,
         "contrast": contrast,
@@ -225,7 +229,7 @@ def add_tiles(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """Return a text as one line that a terminal only shows: names may hold what it would obey."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
@@ -257,7 +261,7 @@ class TerminalReporter:
     def report(self, progress: Progress) -> None:
         """Show the progress, where somebody looks on."""
         if sys.stderr.isatty():
-            message = printable(progress.message)
+            message = make_printable(progress.message)
             sys.stderr.write(f"\r{message.ljust(self._width)}")
             sys.stderr.flush()
             self._width = len(message)

@@ -11,10 +11,10 @@ from napari_sam3_assistant.cli.arguments import (
     add_engine,
     add_series,
     engine_arguments,
-    numbers,
-    path_of,
-    say,
-    signed,
+    parse_numbers,
+    parse_path,
+    parse_signed,
+    print_line,
 )
 from napari_sam3_assistant.errors import PromptError
 
@@ -35,8 +35,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "but sam3_summary.csv; what is finished is skipped when the command is given again."
         ),
     )
-    parser.add_argument("source", type=path_of, metavar="IN", help="folder of the images")
-    parser.add_argument("output", type=path_of, metavar="OUT", help="folder for the labels")
+    parser.add_argument("source", type=parse_path, metavar="IN", help="folder of the images")
+    parser.add_argument("output", type=parse_path, metavar="OUT", help="folder for the labels")
     parser.add_argument(
         "--pattern",
         default="*",
@@ -53,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--text", action="append", default=[], help="a short phrase; may be repeated"
     )
     prompts.add_argument(
-        "--texts", type=path_of, metavar="FILE", help="phrases, one a line; # begins a comment"
+        "--texts", type=parse_path, metavar="FILE", help="phrases, one a line; # begins a comment"
     )
     prompts.add_argument("--point", action="append", default=[], metavar="Y,X,+|-")
     prompts.add_argument("--box", action="append", default=[], metavar="Y0,X0,Y1,X1")
@@ -71,16 +71,16 @@ def run(chosen: argparse.Namespace) -> int:
     """Segment the images of the folder; returns 1 if one failed."""
     contrast = None
     if chosen.contrast is not None:
-        low, high = numbers(chosen.contrast, (2,), "--contrast")
+        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
         contrast = (low, high)
     with TerminalReporter() as reporter:
         rows = api.segment_folder(
             chosen.source,
             chosen.output,
-            texts=[*chosen.text, *_lines(chosen.texts)],
-            points=[signed(text, 2, "--point") for text in chosen.point],
-            boxes=[numbers(text, (4,), "--box") for text in chosen.box],
-            exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
+            texts=[*chosen.text, *_read_lines(chosen.texts)],
+            points=[parse_signed(text, 2, "--point") for text in chosen.point],
+            boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
+            exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
             pattern=chosen.pattern,
             ending=f".{chosen.format}",
             contrast=contrast,
@@ -88,17 +88,19 @@ def run(chosen: argparse.Namespace) -> int:
             channel=chosen.channel,
             series=chosen.series,
             reporter=reporter,
-            on_row=_tell,
+            on_row=_print_row,
             **engine_arguments(chosen),
         )
     counts = Counter(row.status for row in rows)
     left_out = f", {counts['left out']} left out" if counts["left out"] else ""
-    say(f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed{left_out}")
-    say(str(chosen.output / "sam3_summary.csv"))
+    print_line(
+        f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed{left_out}"
+    )
+    print_line(str(chosen.output / "sam3_summary.csv"))
     return 1 if counts["failed"] else 0
 
 
-def _lines(path: Path | None) -> list[str]:
+def _read_lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
@@ -109,11 +111,11 @@ def _lines(path: Path | None) -> list[str]:
         ) from error
 
 
-def _tell(row: FolderRow) -> None:
+def _print_row(row: FolderRow) -> None:
     name = f"{row.image} - {row.phrase}" if row.phrase else row.image
     if row.status in ("failed", "left out"):
-        say(f"{name}: {row.status}. {row.message}")
+        print_line(f"{name}: {row.status}. {row.message}")
         return
-    say(f"{name}: {row.objects} objects, {row.status}: {row.labels}")
+    print_line(f"{name}: {row.objects} objects, {row.status}: {row.labels}")
     if row.message:
-        say(row.message)
+        print_line(row.message)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import path_of, tell
+from napari_sam3_assistant.cli.arguments import parse_path, print_result
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.exports import save_overlay
@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-o",
         "--output-folder",
-        type=path_of,
+        type=parse_path,
         default=Path("napari-sam3-demo"),
         metavar="FOLDER",
         help="where to write (default: %(default)s)",
@@ -49,5 +49,5 @@ def run(chosen: argparse.Namespace) -> int:
     labels, overlay = folder / "coins_labels.tif", folder / "coins_overlay.png"
     save_labels(result.labels, labels)
     save_overlay(view_of_array(image).rgb(), result.labels, overlay)
-    tell(result, seconds, labels, overlay)
+    print_result(result, seconds, labels, overlay)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import TerminalReporter, path_of, say
+from napari_sam3_assistant.cli.arguments import TerminalReporter, parse_path, print_line
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("doctor", help="say what is installed and what is missing")
     parser.add_argument(
         "--compare-devices",
-        type=path_of,
+        type=parse_path,
         metavar="MODEL_FOLDER",
         help="run the folder's model on every device that works, and compare the results with "
         "those of the CPU",
@@ -28,10 +28,10 @@ def run(chosen: argparse.Namespace) -> int:
     """Print the report, or the comparison; return 1 where a device does not agree."""
     if chosen.compare_devices is None:
         for line in api.doctor():
-            say(line)
+            print_line(line)
         return 0
     with TerminalReporter() as reporter:
         compared = api.compare_devices(chosen.compare_devices, reporter=reporter)
     for line in compared.lines():
-        say(line)
+        print_line(line)
     return 0 if compared.agrees else 1

@@ -6,7 +6,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import TerminalReporter, path_of, say
+from napari_sam3_assistant.cli.arguments import TerminalReporter, parse_path, print_line
 from napari_sam3_assistant.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "again, and goes on where it was."
         ),
     )
-    parser.add_argument("folder", type=path_of, metavar="FOLDER", help="where to")
+    parser.add_argument("folder", type=parse_path, metavar="FOLDER", help="where to")
     parser.add_argument(
         "--repo",
         default="facebook/sam3",
@@ -43,7 +43,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Fetch the files and say which engine reads them."""
-    token = _asked() if chosen.ask_token else None
+    token = _ask_token() if chosen.ask_token else None
     with TerminalReporter() as reporter:
         said = api.download(
             chosen.folder,
@@ -52,12 +52,12 @@ def run(chosen: argparse.Namespace) -> int:
             token=token,
             reporter=reporter,
         )
-    say(said)
-    say(str(chosen.folder))
+    print_line(said)
+    print_line(str(chosen.folder))
     return 0
 
 
-def _asked() -> str:
+def _ask_token() -> str:
     """Return the token that the user types.
 
     Raises

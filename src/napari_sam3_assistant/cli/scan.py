@@ -12,10 +12,10 @@ from napari_sam3_assistant.cli.arguments import (
     add_plane,
     add_tiles,
     engine_arguments,
-    path_of,
+    parse_path,
+    parse_signed,
     plane_arguments,
-    say,
-    signed,
+    print_line,
 )
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.outputs import check_folder, check_output
@@ -35,18 +35,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     parser.add_argument(
-        "image", type=path_of, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
     )
     parser.add_argument(
         "-o",
         "--output",
-        type=path_of,
+        type=parse_path,
         required=True,
         metavar="LABELS.zarr",
         help="OME-Zarr folder for the labels",
     )
     parser.add_argument(
-        "--table", type=path_of, metavar="FILE.csv", help="write the objects as CSV"
+        "--table", type=parse_path, metavar="FILE.csv", help="write the objects as CSV"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the labels if they exist")
     prompts = parser.add_argument_group("prompts, in pixels, y before x")
@@ -75,7 +75,7 @@ def run(chosen: argparse.Namespace) -> int:
             chosen.image,
             output=chosen.output,
             text=chosen.text,
-            exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
+            exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
             tile=chosen.tile,
             overlap=chosen.overlap,
             overwrite=chosen.overwrite,
@@ -85,18 +85,18 @@ def run(chosen: argparse.Namespace) -> int:
             **plane_arguments(chosen),
         )
     number, tiles = len(result.objects), result.tiles
-    say(
+    print_line(
         f"{number} object{'' if number == 1 else 's'} in {tiles} tile{'' if tiles == 1 else 's'}, "
         f"{time.monotonic() - began:.2f} s ({result.engine.title})"
     )
     for note in result.notes:
-        say(note)
-    say(str(result.path))
+        print_line(note)
+    print_line(str(result.path))
     if chosen.table is not None:
         write_table(
             chosen.table,
             ("id", "text", "score", "area", "y0", "x0", "y1", "x1"),
             ((one.id, one.text, one.score, one.area, *one.region.box) for one in result.objects),
         )
-        say(str(chosen.table))
+        print_line(str(chosen.table))
     return 0

@@ -10,12 +10,12 @@ from napari_sam3_assistant.cli.arguments import (
     add_engine,
     add_plane,
     engine_arguments,
-    numbers,
-    path_of,
+    parse_numbers,
+    parse_path,
+    parse_signed,
     plane_arguments,
-    say,
-    signed,
-    tell,
+    print_line,
+    print_result,
 )
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.io.images import read_image
@@ -30,12 +30,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("segment", help="segment one plane of an image")
     parser.add_argument(
-        "image", type=path_of, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
     )
     parser.add_argument(
         "-o",
         "--output",
-        type=path_of,
+        type=parse_path,
         required=True,
         metavar="LABELS",
         help="file for the labels: .tif, .png or .npy",
@@ -63,7 +63,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a box around an example of what to find; may be repeated",
     )
     prompts.add_argument(
-        "--mask", type=path_of, metavar="FILE", help="image, non-zero where painted"
+        "--mask", type=parse_path, metavar="FILE", help="image, non-zero where painted"
     )
     prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
     add_engine(parser)
@@ -82,13 +82,13 @@ def run(chosen: argparse.Namespace) -> int:
         "rgb": image.rgb,
     }
     for note in image.notes:
-        say(note)
+        print_line(note)
     began = time.monotonic()
     result = api.segment(
         image.data,
-        points=[signed(text, 2, "--point") for text in chosen.point],
-        boxes=[numbers(text, (4,), "--box") for text in chosen.box],
-        exemplars=[signed(text, 4, "--exemplar") for text in chosen.exemplar],
+        points=[parse_signed(text, 2, "--point") for text in chosen.point],
+        boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
+        exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
         mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
         text=chosen.text,
         **engine_arguments(chosen),
@@ -96,5 +96,5 @@ def run(chosen: argparse.Namespace) -> int:
     )
     axes = view_of_array(image.data, **look).channels[0].source.axes
     save_labels(result.labels, chosen.output, image.along((axes.y, axes.x)))
-    tell(result, time.monotonic() - began, chosen.output)
+    print_result(result, time.monotonic() - began, chosen.output)
     return 0

@@ -13,18 +13,18 @@ from napari_sam3_assistant.cli.arguments import (
     add_engine,
     add_plane,
     engine_arguments,
-    numbers,
-    path_of,
+    parse_numbers,
+    parse_path,
+    parse_whole_numbers,
     plane_arguments,
-    say,
-    whole_numbers,
+    print_line,
 )
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.outputs import check_apart, check_output
-from napari_sam3_assistant.io.sidecar import check_note
+from napari_sam3_assistant.io.provenance import check_provenance_path
 
 if TYPE_CHECKING:
     import argparse
@@ -44,18 +44,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "that are done are kept, whatever ends the work."
         ),
     )
-    parser.add_argument("stack", type=path_of, metavar="STACK", help="TIFF, NumPy or zarr")
+    parser.add_argument("stack", type=parse_path, metavar="STACK", help="TIFF, NumPy or zarr")
     parser.add_argument(
         "-o",
         "--output",
-        type=path_of,
+        type=parse_path,
         required=True,
         metavar="LABELS",
         help="for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)",
     )
     parser.add_argument(
         "--csv",
-        type=path_of,
+        type=parse_path,
         metavar="FILE",
         help="a table with one row for each frame and object: area, centroid, score",
     )
@@ -111,14 +111,14 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Follow the objects that were named, and write each frame as it is done."""
     output = check_stack_path(chosen.output)
-    read = [chosen.stack, *(_place(text, 0)[1] for text in chosen.mask)]
+    read = [chosen.stack, *(_split_mask(text, 0)[1] for text in chosen.mask)]
     check_apart(output, *read)
-    check_note(output)
+    check_provenance_path(output)
     if chosen.csv is not None:
         check_output(chosen.csv, output, *read)
     image = read_image(chosen.stack, chosen.series)
     for note in image.notes:
-        say(note)
+        print_line(note)
     axis = int(chosen.axis) if re.fullmatch(r"-?\d{1,9}", chosen.axis, re.ASCII) else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
@@ -127,16 +127,16 @@ def run(chosen: argparse.Namespace) -> int:
         "rgb": image.rgb,
     }
     source = frame_source(image.data, axis, **look)
-    bounds = None if chosen.frames is None else whole_numbers(chosen.frames, (2,), "--frames")
+    bounds = None if chosen.frames is None else parse_whole_numbers(chosen.frames, (2,), "--frames")
     with TerminalReporter() as reporter:
         results = api.track(
             image.data,
             axis=axis,
             frame=chosen.frame,
-            points=_by_frame(chosen.point, chosen.frame, 2, "--point"),
-            boxes=_by_frame(chosen.box, chosen.frame, 4, "--box"),
-            exemplars=_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
-            mask=_masks(chosen.mask, chosen.frame),
+            points=_parse_by_frame(chosen.point, chosen.frame, 2, "--point"),
+            boxes=_parse_by_frame(chosen.box, chosen.frame, 4, "--box"),
+            exemplars=_parse_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
+            mask=_read_masks(chosen.mask, chosen.frame),
             text=chosen.text,
             direction=chosen.direction,
             frames=None if bounds is None else (bounds[0], bounds[1]),
@@ -175,7 +175,7 @@ def _write(
                     table.add(result)
                     ids |= {record.id for record in result.objects}
                     for note in result.notes:
-                        say(note)
+                        print_line(note)
             except BaseException as error:
                 if not frames:
                     raise
@@ -183,22 +183,22 @@ def _write(
                 stopped = error
         results.save_note(output, chosen.stack, axes, table, series)
         count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
-        say(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
-        say(str(output))
+        print_line(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
+        print_line(str(output))
     finally:
         if chosen.csv is not None and frames:
-            say(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes))))
+            print_line(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes))))
     if stopped is not None:
         raise stopped
 
 
-def _by_frame(
+def _parse_by_frame(
     texts: list[str], frame: int, count: int, option: str
 ) -> dict[int, list[list[float]]]:
     """Return the numbers of an option by frame; ``+`` and ``-`` become 1 and 0."""
     found: dict[int, list[list[float]]] = {}
     for text in texts:
-        number, rest = _frame_of(text, frame, option)
+        number, rest = _split_frame(text, frame, option)
         parts = rest.split(",")
         signs = [place for place, part in enumerate(parts) if part.strip() in {"+", "-"}]
         if option == "--point" and not signs and len(parts) == 3:
@@ -214,27 +214,27 @@ def _by_frame(
         for place in signs:
             parts[place] = str(int(parts[place].strip() == "+"))
         limits = {"--point": (2, 3, 4), "--box": (4, 5), "--exemplar": (4, 5)}[option]
-        found.setdefault(number, []).append(numbers(",".join(parts), limits, option))
+        found.setdefault(number, []).append(parse_numbers(",".join(parts), limits, option))
     return found
 
 
-def _frame_of(text: str, frame: int, option: str) -> tuple[int, str]:
+def _split_frame(text: str, frame: int, option: str) -> tuple[int, str]:
     head, colon, rest = text.partition(":")
     if not colon:
         return frame, text
-    return whole_numbers(head, (1,), option)[0], rest
+    return parse_whole_numbers(head, (1,), option)[0], rest
 
 
-def _masks(texts: list[str], frame: int) -> dict[int, Any] | None:
+def _read_masks(texts: list[str], frame: int) -> dict[int, Any] | None:
     found: dict[int, Any] = {}
     for text in texts:
-        number, path = _place(text, frame)
+        number, path = _split_mask(text, frame)
         found[number] = read_image(path).pixels()
     return found or None
 
 
-def _place(text: str, frame: int) -> tuple[int, Path]:
+def _split_mask(text: str, frame: int) -> tuple[int, Path]:
     """Return the frame and the file of a mask."""
     # "C:\mask.tif" is a path, "3:mask.tif" a frame and a path.
     found = re.fullmatch(r"(\d{1,9}):(.*)", text, re.ASCII | re.DOTALL)
-    return (frame, path_of(text)) if found is None else (int(found[1]), path_of(found[2]))
+    return (frame, parse_path(text)) if found is None else (int(found[1]), parse_path(found[2]))

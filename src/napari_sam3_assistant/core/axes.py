@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.units import known_unit
+from napari_sam3_assistant.core.units import parse_unit
 from napari_sam3_assistant.errors import ImageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LABELS = {
 _RGB_SIZES = (3, 4)
 
 
-def place_note(axes: Axes, *, backwards: bool = False) -> str:
+def explain_place(axes: Axes, *, backwards: bool = False) -> str:
     """Return what sizes and first pixels can't say of where an array lies, for the user.
 
     Parameters
@@ -57,7 +57,7 @@ def place_note(axes: Axes, *, backwards: bool = False) -> str:
     return " ".join(notes)
 
 
-def kind_of(name: str) -> str:
+def axis_kind(name: str) -> str:
     """Return what an axis is by its name: one of ``t c s z y x``, empty if that is not known."""
     return _LABELS.get(str(name).strip().lower(), "")
 
@@ -118,7 +118,7 @@ Axes = tuple[Axis, ...]
 """The axes of an array, in the order of the array."""
 
 
-def axes_of(
+def make_axes(
     shape: Sequence[int],
     *,
     names: Sequence[str] | None = None,
@@ -150,7 +150,7 @@ def axes_of(
     ndim = len(shape)
     named = ("",) * (ndim - 2) + ("y", "x")[-ndim:] if names is None else tuple(names)
     if isinstance(units, str):
-        units = [units if kind_of(name) not in ("t", "c", "s") else "" for name in named]
+        units = [units if axis_kind(name) not in ("t", "c", "s") else "" for name in named]
     given = {
         "names": named,
         "scale": (1.0,) * ndim if scale is None else tuple(map(float, scale)),
@@ -167,7 +167,7 @@ def axes_of(
     made = []
     columns = zip(named, shape, *list(given.values())[1:], strict=True)
     for name, length, size, said, first in columns:
-        factor, unit = known_unit(said)
+        factor, unit = parse_unit(said)
         made.append(Axis(str(name), int(length), size * factor, unit, first * factor))
     return tuple(made)
 
@@ -284,7 +284,7 @@ def _known_labels(names: Sequence[str] | None, ndim: int, rgb: bool | None) -> t
     """Return one of ``c s t z y x`` for each axis, empty where the name says nothing."""
     if names is None:
         return ("",) * ndim
-    labels = tuple(map(kind_of, names))
+    labels = tuple(map(axis_kind, names))
     if rgb and len(labels) == ndim - 1:
         labels += ("s",)
     if len(labels) != ndim:

@@ -329,7 +329,7 @@ def channel_colormaps(count: int) -> list[npt.NDArray[np.float64] | None]:
     return [np.array([(0, 0, 0), colours[number % len(colours)]], float) for number in range(count)]
 
 
-def shown_contrast(
+def choose_contrast(
     limits: tuple[float, float],
     limits_range: tuple[float, float],
     source: ImageSource,

@@ -60,7 +60,7 @@ class PlaneRef:
     channel: int | None = None
 
 
-class Keeper(Protocol):
+class DerivedCache(Protocol):
     """Keeps what was made of images."""
 
     def forget(self, image: int) -> None:
@@ -89,7 +89,7 @@ class ImageSource:
         self.axes = axes
         self.token = next(_tokens)
         self.is_retired = False
-        self._keepers: tuple[weakref.ref[Keeper], ...] = ()
+        self._caches: tuple[weakref.ref[DerivedCache], ...] = ()
         self._contrast: dict[int | None, tuple[float, float]] = {}
         self._typical: dict[int | None, npt.NDArray[np.generic]] = {}
         if len(self._data.shape) != axes.ndim:
@@ -104,20 +104,20 @@ class ImageSource:
                 "image.astype(float) for an array of Python objects.",
             )
 
-    def tell(self, keeper: Keeper) -> None:
-        """Let somebody who keeps what was made of these pixels know when they are retired."""
-        if not any(known() is keeper for known in self._keepers):
-            self._keepers = (*self._keepers, weakref.ref(keeper))
+    def add_cache(self, cache: DerivedCache) -> None:
+        """Tell a cache of what was made of these pixels when nobody will ask for them any more."""
+        if not any(known() is cache for known in self._caches):
+            self._caches = (*self._caches, weakref.ref(cache))
         if self.is_retired:
-            keeper.forget(self.token)
+            cache.forget(self.token)
 
-    def retire(self) -> None:
+    def drop_caches(self) -> None:
         """Say that nobody will ask for these pixels any more; results may still hold them."""
         self.is_retired = True
-        for known in self._keepers:
-            keeper = known()
-            if keeper is not None:
-                keeper.forget(self.token)
+        for known in self._caches:
+            cache = known()
+            if cache is not None:
+                cache.forget(self.token)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -228,7 +228,7 @@ class ImageSource:
         if isinstance(pixels, np.ma.MaskedArray):
             # What is masked is no image: it looks like what is most of it, the background.
             seen = np.array(pixels.data)
-            seen[self._hidden(pixels)] = self._typical_value(plane.channel)
+            seen[self._find_masked(pixels)] = self._typical_value(plane.channel)
             return seen
         return pixels
 
@@ -241,7 +241,7 @@ class ImageSource:
             key[self.axes.channel] = int(plane.channel)
         key[self.axes.y], key[self.axes.x] = part.slices
         what = f"Plane {plane.leading} of the image" if plane.leading else "The image"
-        with reading(f"{what} could not be read", "Check that its file is still there."):
+        with map_read_errors(f"{what} could not be read", "Check that its file is still there."):
             found = self._data[tuple(key)]
             # NumPy's own way out of dask forgets what is masked.
             pixels = np.asanyarray(found.compute() if hasattr(found, "compute") else found)
@@ -310,12 +310,12 @@ class ImageSource:
         broken: list[ImageError] = []
         for count in (MAX_SAMPLED_PLANES, *_MORE_PLANES):
             sampled = np.unique(np.linspace(0, planes - 1, count).astype(int))
-            parts = list(self._sampled_parts(channel, sampled, broken))
+            parts = list(self._sample_parts(channel, sampled, broken))
             if parts:
                 return np.concatenate(parts)
         raise broken[-1]
 
-    def _sampled_parts(
+    def _sample_parts(
         self, channel: int | None, planes: npt.NDArray[np.int_], broken: list[ImageError]
     ) -> Iterator[npt.NDArray[np.generic]]:
         """Yield the pixels of each part that can be read; why others can't goes to ``broken``."""
@@ -330,18 +330,18 @@ class ImageSource:
                     broken.append(error)
                     continue
                 if isinstance(pixels, np.ma.MaskedArray):
-                    yield pixels.data[~self._hidden(pixels)]
+                    yield pixels.data[~self._find_masked(pixels)]
                 else:
                     yield pixels.reshape(-1, *pixels.shape[2:])
 
-    def _hidden(self, pixels: np.ma.MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
+    def _find_masked(self, pixels: np.ma.MaskedArray[Any, Any]) -> npt.NDArray[np.bool_]:
         """Return which pixels are masked, shape (h, w); of RGB those with a masked colour."""
         hidden: npt.NDArray[np.bool_] = np.ma.getmaskarray(pixels)  # type: ignore[no-untyped-call]
         return np.asarray(hidden.any(-1)) if self.axes.rgb else hidden
 
 
 @contextmanager
-def reading(said: str, hint: str) -> Iterator[None]:
+def map_read_errors(said: str, hint: str) -> Iterator[None]:
     """Make one sentence of whatever a foreign reader raises.
 
     Arrays of zarr, dask, h5py, tifffile and others read files, and dask runs any function: what
@@ -435,11 +435,11 @@ def sample_windows(shape: tuple[int, int], planes: int) -> list[Region]:
         The whole plane where it is small; else an even grid of blocks.
     """
     side = max(1, math.isqrt(MAX_BLOCKS // planes))
-    rows, columns = (_spread(size, side) for size in shape)
+    rows, columns = (_spread_blocks(size, side) for size in shape)
     return [Region(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
 
 
-def _spread(size: int, count: int) -> list[tuple[int, int]]:
+def _spread_blocks(size: int, count: int) -> list[tuple[int, int]]:
     """Return ``count`` blocks at even distances along an axis, or the axis if they fill it."""
     if size <= count * BLOCK:
         return [(0, size)]

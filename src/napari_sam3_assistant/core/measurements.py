@@ -96,7 +96,7 @@ def measure_object(
     )
 
 
-def combined(parts: Sequence[Measurement]) -> Measurement:
+def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
     """Return the measurement of an object that was measured in parts."""
     if len(parts) == 1:
         return parts[0]
@@ -110,7 +110,7 @@ def combined(parts: Sequence[Measurement]) -> Measurement:
     )
 
 
-def neighbourhoods(objects: Sequence[Measurable]) -> Iterator[tuple[Region, list[int]]]:
+def group_neighbours(objects: Sequence[Measurable]) -> Iterator[tuple[Region, list[int]]]:
     """Yield groups of objects that lie close together, so that each piece of an image is read once.
 
     Yields

@@ -81,7 +81,7 @@ def deliver_inline(call: Callable[[], None]) -> None:
     call()
 
 
-class Pace:
+class RemainingTime:
     """The time that the pieces which are left will take.
 
     Parameters
@@ -108,12 +108,12 @@ class Pace:
         each = (self._clock() - self._began) / (self._done - 1)
         return each * max(0, self._pieces - self._done)
 
-    def leave_out(self, pieces: int) -> None:
+    def skip(self, pieces: int) -> None:
         """Take note that so many pieces will not be done."""
         self._pieces -= pieces
 
 
-class Quiet:
+class CancelOnlyReporter:
     """A reporter for the parts of a larger work: it hears of a cancel and tells nothing.
 
     Parameters
@@ -134,7 +134,7 @@ class Quiet:
         self._reporter.check()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time for people, such as ``40 s``, ``12 min`` or ``3 h 20 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"

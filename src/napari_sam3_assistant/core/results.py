@@ -148,7 +148,7 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
 
-def edited(
+def apply_edit(
     found: Segmentation, shown: npt.NDArray[np.integer[Any]], where: tuple[slice, ...]
 ) -> Segmentation | None:
     """Return a result of which the user has changed pixels; None where nothing has changed.
@@ -304,7 +304,7 @@ class SoftMask:
     logits: bool
 
     @classmethod
-    def cut(
+    def crop(
         cls,
         values: npt.NDArray[np.floating[Any]],
         area: Region,
@@ -344,7 +344,7 @@ class SoftMask:
         return replace(self, area=self.area.shift(dy, dx), clip=self.clip.shift(dy, dx))
 
     @property
-    def reach(self) -> Region:
+    def extent(self) -> Region:
         """The pixels of the plane outside which the mask is 0."""
         ends = []
         for axis, (start, size) in enumerate(
@@ -356,8 +356,8 @@ class SoftMask:
         (y0, y1), (x0, x1) = ends
         return Region(y0, x0, y1, x1).intersect(self.clip)
 
-    def enlarged(self, region: Region) -> npt.NDArray[np.float32]:
-        """Return the probabilities of pixels within :attr:`reach`.
+    def upsample(self, region: Region) -> npt.NDArray[np.float32]:
+        """Return the probabilities of pixels within :attr:`extent`.
 
         As ``interpolate(..., mode="bilinear", align_corners=False)`` of PyTorch, without PyTorch.
 
@@ -399,7 +399,7 @@ class SoftMask:
         return before, np.minimum(before + 1, last), (source - before).astype(np.float32)
 
 
-def gives_soft_masks(objects: Sequence[ObjectRecord]) -> bool:
+def has_soft_masks(objects: Sequence[ObjectRecord]) -> bool:
     """Return whether the engine gave a soft mask of an object."""
     return any(record.soft is not None for record in objects)
 
@@ -427,12 +427,12 @@ def max_probability(
     for record in objects:
         if record.soft is None:
             continue
-        part = record.soft.reach.intersect(region)
+        part = record.soft.extent.intersect(region)
         # In bands, so that one large object takes no ten planes of memory.
         rows = max(1, _BAND_PIXELS // max(1, part.width))
         for top in range(part.y0, part.y1, rows):
             check()
             band = Region(top, part.x0, min(top + rows, part.y1), part.x1)
             view = highest[band.localise(region).slices]
-            np.maximum(view, record.soft.enlarged(band), out=view)
+            np.maximum(view, record.soft.upsample(band), out=view)
     return highest

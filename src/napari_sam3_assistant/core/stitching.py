@@ -90,7 +90,7 @@ class _Pair:
     """A part and an object of a new tile that share pixels."""
 
     part: _Part
-    views: Views
+    overlap: TileOverlap
 
 
 class Stitcher:
@@ -123,7 +123,7 @@ class Stitcher:
             StitchedObject(
                 one.id,
                 one.painted if one.touched else one.area,
-                _around(one.parts),
+                _union_of(one.parts),
                 one.score,
                 one.text,
             )
@@ -141,19 +141,21 @@ class Stitcher:
             Its objects in plane coordinates, in the order in which they are painted.
         """
         tile = self._grid[number]
-        near = _meeting(records, [part.record for part in self._open])
+        near = _overlapping_boxes(records, [part.record for part in self._open])
         pairs = [
             self._pairs(record, tile, np.flatnonzero(places))
             for record, places in zip(records, near, strict=True)
         ]
-        pairs = self._without_fragments(_with_partners(pairs))
-        owners = [self._owner(record, found) for record, found in zip(records, pairs, strict=True)]
+        pairs = self._erase_fragments(_match_partners(pairs))
+        owners = [
+            self._find_owner(record, found) for record, found in zip(records, pairs, strict=True)
+        ]
         # A later record may have joined the object of an earlier one to its own.
-        owners = [None if owner is None else _latest(owner) for owner in owners]
+        owners = [None if owner is None else _latest_owner(owner) for owner in owners]
         self._paint(tile, records, pairs, owners)
         self._open = [part for part in self._open if part.until > number]
         for record, owner in zip(records, owners, strict=True):
-            until = max(self._grid.touching(record.region))
+            until = max(self._grid.find_touching(record.region))
             if owner is not None and until > number:
                 self._open.append(_Part(tile, record, owner, until))
 
@@ -164,29 +166,31 @@ class Stitcher:
         found = []
         for place in places:
             part = self._open[place]
-            views = compare(part.record, part.tile, record, tile)
+            views = match_across_tiles(part.record, part.tile, record, tile)
             if views is not None:
                 found.append(_Pair(part, views))
         return found
 
-    def _without_fragments(self, pairs: list[list[_Pair]]) -> list[list[_Pair]]:
+    def _erase_fragments(self, pairs: list[list[_Pair]]) -> list[list[_Pair]]:
         """Erase what was a cut piece of a new, whole object, and forget its pairs."""
-        known = {id(pair.part) for found in pairs for pair in found if pair.views.same}
+        known = {id(pair.part) for found in pairs for pair in found if pair.overlap.same}
         gone: dict[int, _Part] = {}
         for pair in (pair for found in pairs for pair in found):
-            piece = pair.views.old_cut and not pair.views.new_cut and pair.views.of_old > FRAGMENT
+            piece = (
+                pair.overlap.old_cut and not pair.overlap.new_cut and pair.overlap.of_old > FRAGMENT
+            )
             if piece and id(pair.part) not in known:
                 gone[id(pair.part)] = pair.part
         for part in gone.values():
             self._erase(part)
         return [[pair for pair in found if id(pair.part) not in gone] for found in pairs]
 
-    def _owner(self, record: ObjectRecord, pairs: list[_Pair]) -> _Object | None:
+    def _find_owner(self, record: ObjectRecord, pairs: list[_Pair]) -> _Object | None:
         """Return the object that a record belongs to; None if it is not to be painted."""
-        same = [pair for pair in pairs if pair.views.same]
+        same = [pair for pair in pairs if pair.overlap.same]
         if not same:
             if any(
-                pair.views.new_cut and not pair.views.old_cut and pair.views.of_new > FRAGMENT
+                pair.overlap.new_cut and not pair.overlap.old_cut and pair.overlap.of_new > FRAGMENT
                 for pair in pairs
             ):
                 return None
@@ -202,7 +206,7 @@ class Stitcher:
         scores = [score for score in (first.score, record.score) if score is not None]
         first.score = max(scores, default=None)
         # Where an earlier tile saw it whole, or both did, this is a second view of the same.
-        seen_whole = any(not pair.views.old_cut for pair in same)
+        seen_whole = any(not pair.overlap.old_cut for pair in same)
         return None if seen_whole else first
 
     def _join(self, first: _Object, other: _Object) -> None:
@@ -254,7 +258,7 @@ class Stitcher:
             ids[place] = owner.id
             local[record.region.localise(tile).slices][record.mask] = place
             for pair in pairs[place - 1]:
-                if pair.views.same and not pair.views.new_cut:
+                if pair.overlap.same and not pair.overlap.new_cut:
                     _take_over(labels, tile, pair)
         free = (labels == 0) & (local > 0)
         counts = np.bincount(local[free], minlength=len(records) + 1)
@@ -268,7 +272,7 @@ class Stitcher:
         self._labels[tile.slices] = labels
 
 
-def _meeting(
+def _overlapping_boxes(
     records: Sequence[ObjectRecord], others: Sequence[ObjectRecord]
 ) -> npt.NDArray[np.bool_]:
     """Return which boxes overlap, shape (records, others)."""
@@ -281,16 +285,16 @@ def _meeting(
     return meeting
 
 
-def _with_partners(pairs: list[list[_Pair]]) -> list[list[_Pair]]:
+def _match_partners(pairs: list[list[_Pair]]) -> list[list[_Pair]]:
     """Take likely pairs for the same object where neither of the two has a sure partner."""
-    taken = {id(pair.part) for found in pairs for pair in found if pair.views.same}
+    taken = {id(pair.part) for found in pairs for pair in found if pair.overlap.same}
     answer = []
     for found in pairs:
-        alone = [pair for pair in found if pair.views.likely and id(pair.part) not in taken]
-        if alone and not any(pair.views.same for pair in found):
-            best = max(alone, key=lambda pair: pair.views.of_old + pair.views.of_new)
+        alone = [pair for pair in found if pair.overlap.likely and id(pair.part) not in taken]
+        if alone and not any(pair.overlap.same for pair in found):
+            best = max(alone, key=lambda pair: pair.overlap.of_old + pair.overlap.of_new)
             taken.add(id(best.part))
-            sure = _Pair(best.part, replace(best.views, same=True))
+            sure = _Pair(best.part, replace(best.overlap, same=True))
             answer.append([sure if pair is best else pair for pair in found])
         else:
             answer.append(found)
@@ -300,7 +304,7 @@ def _with_partners(pairs: list[list[_Pair]]) -> list[list[_Pair]]:
 def _take_over(labels: npt.NDArray[np.uint32], tile: Region, pair: _Pair) -> None:
     """Erase the cut view of an object where the tile has seen the whole of it."""
     record, owner = pair.part.record, pair.part.object
-    shared = record.region.intersect(pair.views.band)
+    shared = record.region.intersect(pair.overlap.band)
     piece = labels[shared.localise(tile).slices]
     mask = record.mask[shared.localise(record.region).slices] & (piece == owner.id)
     piece[mask] = 0
@@ -308,20 +312,20 @@ def _take_over(labels: npt.NDArray[np.uint32], tile: Region, pair: _Pair) -> Non
     owner.touched = True
 
 
-def _latest(owner: _Object) -> _Object:
+def _latest_owner(owner: _Object) -> _Object:
     while owner.joined is not None:
         owner = owner.joined
     return owner
 
 
-def _around(regions: Iterable[Region]) -> Region:
+def _union_of(regions: Iterable[Region]) -> Region:
     first, *others = regions
     for region in others:
         first = first.union(region)
     return first
 
 
-def after_edit(
+def update_objects(
     objects: Mapping[int, StitchedObject],
     changes: Changes,
     shape: tuple[int, ...],
@@ -377,7 +381,7 @@ def after_edit(
             changed[id_] = StitchedObject(
                 id_,
                 area[id_],
-                _around(regions),
+                _union_of(regions),
                 source.score if source else None,
                 source.text if source else "",
             )
@@ -397,7 +401,7 @@ EDGE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class TileOverlap:
     """How two tiles' objects go together that share pixels.
 
     Parameters
@@ -423,9 +427,9 @@ class Views:
     of_new: float
 
 
-def compare(
+def match_across_tiles(
     old_record: ObjectRecord, old_tile: Region, new_record: ObjectRecord, new_tile: Region
-) -> Views | None:
+) -> TileOverlap | None:
     """Return how an object of one tile and one of another go together.
 
     Parameters
@@ -437,26 +441,29 @@ def compare(
 
     Returns
     -------
-    Views or None
+    TileOverlap or None
         None if they share no pixel.
     """
     band = old_tile.intersect(new_tile)
     frame = old_record.region.union(new_record.region).intersect(band)
     if frame.is_empty:
         return None
-    old, new = _within(old_record, frame), _within(new_record, frame)
+    old, new = _crop_to(old_record, frame), _crop_to(new_record, frame)
     shared = int(np.count_nonzero(old & new))
     if not shared:
         return None
     of_old, of_new = shared / old_record.area, shared / new_record.area
-    old_ends, new_ends = _ends(old_tile, new_tile, frame), _ends(new_tile, old_tile, frame)
+    old_ends, new_ends = (
+        _find_cut_edges(old_tile, new_tile, frame),
+        _find_cut_edges(new_tile, old_tile, frame),
+    )
     # A few stray pixels at the same place in two masks do not make these one object.
     counts = None if max(of_old, of_new) > SAME else old_ends | new_ends
     at_end = counts is None or bool((counts & (old | new)).any())
     smaller = min(int(np.count_nonzero(old)), int(np.count_nonzero(new)))
-    return Views(
+    return TileOverlap(
         band,
-        same=_same(old, new, counts),
+        same=_is_same(old, new, counts),
         likely=at_end and shared > LIKELY * smaller,
         old_cut=bool((old & old_ends).any()),
         new_cut=bool((new & new_ends).any()),
@@ -465,7 +472,7 @@ def compare(
     )
 
 
-def _within(record: ObjectRecord, frame: Region) -> npt.NDArray[np.bool_]:
+def _crop_to(record: ObjectRecord, frame: Region) -> npt.NDArray[np.bool_]:
     """Return a record's mask, cut and padded to a frame."""
     mask = np.zeros(frame.shape, bool)
     kept = record.region.intersect(frame)
@@ -474,7 +481,7 @@ def _within(record: ObjectRecord, frame: Region) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _ends(tile: Region, other: Region, frame: Region) -> npt.NDArray[np.bool_]:
+def _find_cut_edges(tile: Region, other: Region, frame: Region) -> npt.NDArray[np.bool_]:
     """Return the pixels of a frame that lie at edges of a tile inside another tile."""
     ends = np.zeros(frame.shape, bool)
     rows = np.arange(frame.y0, frame.y1)
@@ -490,7 +497,7 @@ def _ends(tile: Region, other: Region, frame: Region) -> npt.NDArray[np.bool_]:
     return ends
 
 
-def _same(
+def _is_same(
     old: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_], counts: npt.NDArray[np.bool_] | None
 ) -> bool:
     """Return whether two masks of a band, or a connected piece of each, are the same.
@@ -505,17 +512,17 @@ def _same(
     counts : ndarray, shape (h, w), dtype bool, or None
         Only pieces with a pixel here are compared; None for all.
     """
-    if _alike(old, new) and (counts is None or (counts & (old | new)).any()):
+    if _is_alike(old, new) and (counts is None or (counts & (old | new)).any()):
         return True
     olds, news = (ndi.label(mask, np.ones((3, 3), bool))[0] for mask in (old, new))
     both = old & new
     for one, other in set(zip(olds[both].tolist(), news[both].tolist(), strict=True)):
         mine, theirs = olds == one, news == other
-        if _alike(mine, theirs) and (counts is None or (counts & (mine | theirs)).any()):
+        if _is_alike(mine, theirs) and (counts is None or (counts & (mine | theirs)).any()):
             return True
     return False
 
 
-def _alike(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
+def _is_alike(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
     """Return whether two masks have more than half of their union in common."""
     return int(np.count_nonzero(one & other)) > SAME * int(np.count_nonzero(one | other))

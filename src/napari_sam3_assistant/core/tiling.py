@@ -58,7 +58,7 @@ class TileGrid:
         (y0, y1), (x0, x1) = self.rows[row], self.columns[column]
         return Region(y0, x0, y1, x1)
 
-    def touching(self, region: Region) -> Iterator[int]:
+    def find_touching(self, region: Region) -> Iterator[int]:
         """Yield the numbers of the tiles that hold a part of a region, in order."""
         columns = [
             number
@@ -100,7 +100,7 @@ class LocalRoi:
     size: int
 
 
-def anchor(prompts: PromptSet) -> Region | None:
+def anchor_region(prompts: PromptSet) -> Region | None:
     """Return what the region must hold, or None if the prompts name no place.
 
     Parameters
@@ -149,7 +149,7 @@ def local_roi(
     LocalRoi or None
         None where the prompts name no place: the whole plane is to be used.
     """
-    named = anchor(prompts)
+    named = anchor_region(prompts)
     if named is None:
         return None
     named = named.intersect(Region.whole(shape))
@@ -172,7 +172,7 @@ def _span(first: int, last: int, size: int, length: int) -> tuple[int, int]:
     return (start, start + wanted)
 
 
-def left_out(prompts: PromptSet, region: Region) -> int:
+def count_outside(prompts: PromptSet, region: Region) -> int:
     """Return how many prompts lie outside a region and so do not take part."""
     inside = prompts.localise(region)
     return sum(
@@ -187,7 +187,7 @@ def left_out(prompts: PromptSet, region: Region) -> int:
 
 
 def roi_messages(*, enabled: bool, roi: LocalRoi | None) -> tuple[str, ...]:
-    """Return what the user is told of large-image mode, in the seed's words."""
+    """Return what the user is told of large-image mode, in version 4's words."""
     if not enabled:
         return ("Large-image mode OFF: full-image inference.",)
     if roi is None:
@@ -227,7 +227,7 @@ class Composite:
     exemplars: tuple[ExemplarPrompt, ...]
     tile: Region
 
-    def cut_back(self, records: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
+    def crop_to_tile(self, records: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
         """Return the objects of the tile, in its pixels and numbered from 1.
 
         Objects that lie in the pasted pieces for the most part are left out.
@@ -252,7 +252,7 @@ class Composite:
         return tuple(kept)
 
 
-def piece_around(example: Region, shape: tuple[int, int]) -> Region:
+def crop_around(example: Region, shape: tuple[int, int]) -> Region:
     """Return the piece of the image that shows an example with its surroundings.
 
     Parameters
@@ -270,7 +270,7 @@ def piece_around(example: Region, shape: tuple[int, int]) -> Region:
     return Region(y0, x0, y0 + side, x0 + side).intersect(Region.whole(shape))
 
 
-def compose(
+def compose_tile(
     tile: npt.NDArray[np.uint8],
     pieces: Sequence[npt.NDArray[np.uint8]],
     examples: Sequence[ExemplarPrompt],

@@ -92,7 +92,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seed:
+class TrackSeed:
     """What names one object on one frame.
 
     Parameters

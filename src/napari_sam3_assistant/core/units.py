@@ -48,7 +48,7 @@ _CONVERTED = {
 }
 
 
-def known_unit(said: str) -> tuple[float, str]:
+def parse_unit(said: str) -> tuple[float, str]:
     """Return how many of which unit another program's unit is.
 
     Parameters
@@ -80,10 +80,10 @@ def known_unit(said: str) -> tuple[float, str]:
 
 def ome_symbol(unit: str, *, time: bool = False) -> str:
     """Return the symbol in OME-XML of a unit of length, or of time; empty if it has none."""
-    return (_TIMES if time else _LENGTHS).get(known_unit(unit)[1], ("", 0.0))[0]
+    return (_TIMES if time else _LENGTHS).get(parse_unit(unit)[1], ("", 0.0))[0]
 
 
-def in_unit(value: float, unit: str, wanted: str) -> float | None:
+def convert_unit(value: float, unit: str, wanted: str) -> float | None:
     """Return a value in another unit; None if one can't be told in the other.
 
     Parameters
@@ -93,7 +93,7 @@ def in_unit(value: float, unit: str, wanted: str) -> float | None:
     unit, wanted : str
         Names or symbols; ``""`` is told in ``""`` only.
     """
-    (factor, unit), (wanted_factor, wanted) = known_unit(unit), known_unit(wanted)
+    (factor, unit), (wanted_factor, wanted) = parse_unit(unit), parse_unit(wanted)
     if unit == wanted:
         return value * (factor / wanted_factor)
     for table in (_LENGTHS, _TIMES):

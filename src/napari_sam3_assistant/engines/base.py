@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.core.tracks import Seed, TrackedFrame
+    from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class VideoTrack(Protocol):
     keeps no more than it needs to go on, whatever the length of the stack.
     """
 
-    def add(self, seed: Seed) -> None:
+    def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; a second time for the same frame replaces it.
 
         Raises
@@ -350,7 +350,7 @@ class Unpacker(Protocol):
         """
 
 
-def size_of(embedding: object) -> int | None:
+def encoding_nbytes(embedding: object) -> int | None:
     """Return the memory that an encoding takes, in bytes; None where it does not tell."""
     size = getattr(embedding, "nbytes", None)
     return None if size is None else int(size)

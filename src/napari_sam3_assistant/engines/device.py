@@ -94,12 +94,12 @@ class DeviceChoice:
     reason: str
 
 
-def override_enabled(environment: Mapping[str, str] = os.environ) -> bool:
+def is_override_enabled(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether the user may choose the device in the widget."""
     return environment.get(OVERRIDE_VARIABLE, "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def architecture_supported(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+def is_architecture_supported(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
     """Return whether a build's code can run on a GPU of a compute capability.
 
     Machine code (``sm_80``) runs on the same major number with an equal or higher minor one;
@@ -212,7 +212,9 @@ def _pick_automatically(devices: Devices) -> DeviceChoice:
     if devices.mps:
         return DeviceChoice("mps", "The Apple GPU works with this PyTorch.")
     if devices.cuda:
-        return DeviceChoice("cpu", f"The GPU can't be used: {_problem(devices.cuda[0], devices)}")
+        return DeviceChoice(
+            "cpu", f"The GPU can't be used: {_explain_problem(devices.cuda[0], devices)}"
+        )
     return DeviceChoice("cpu", "There is no GPU that PyTorch can use.")
 
 
@@ -233,13 +235,14 @@ def _pick_cuda(number: int, devices: Devices) -> DeviceChoice:
     gpu = devices.cuda[number]
     if gpu.problem:
         raise DeviceUnavailable(
-            f"cuda:{number} ({gpu.name}) can't be used: {_problem(gpu, devices)}", _GET_BUILD
+            f"cuda:{number} ({gpu.name}) can't be used: {_explain_problem(gpu, devices)}",
+            _GET_BUILD,
         )
     return DeviceChoice(f"cuda:{number}", f"{gpu.name} was asked for.")
 
 
-def _problem(gpu: CudaDevice, devices: Devices) -> str:
-    if architecture_supported(gpu.capability, devices.architectures):
+def _explain_problem(gpu: CudaDevice, devices: Devices) -> str:
+    if is_architecture_supported(gpu.capability, devices.architectures):
         return gpu.problem
     major, minor = gpu.capability
     return (

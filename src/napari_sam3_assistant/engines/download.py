@@ -106,7 +106,7 @@ def download_model(
             'Run: pip install "napari-sam3-assistant[sam3]"',
         )
     reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))
-    with hub_errors(repository, endpoint(), given=token is not None):
+    with map_hub_errors(repository, endpoint(), given=token is not None):
         commit, files = _list_files(repository, token, meta=meta)
         folder.mkdir(parents=True, exist_ok=True)
         missing = [file for file in files if not _is_there(folder / file.name, file)]
@@ -158,7 +158,7 @@ def _is_there(path: Path, file: RemoteFile) -> bool:
 
 
 def _check_space(folder: Path, missing: Sequence[RemoteFile]) -> None:
-    needed = sum(file.size - _arrived(_part(folder, file)) for file in missing)
+    needed = sum(file.size - _count_downloaded(_part_path(folder, file)) for file in missing)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(
@@ -167,12 +167,12 @@ def _check_space(folder: Path, missing: Sequence[RemoteFile]) -> None:
         )
 
 
-def _part(folder: Path, file: RemoteFile) -> Path:
+def _part_path(folder: Path, file: RemoteFile) -> Path:
     # With the identity, so that the rest of another version is never put behind it.
     return folder / f"{file.name}.{file.identity[:12]}.part"
 
 
-def _arrived(part: Path) -> int:
+def _count_downloaded(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
@@ -210,24 +210,24 @@ class _Transfer:
 
     def fetch(self, file: RemoteFile) -> None:
         """Fetch a file into its part, then give it its name."""
-        part = _part(self._folder, file)
-        more = _arrived(part) < file.size or not part.exists()
+        part = _part_path(self._folder, file)
+        more = _count_downloaded(part) < file.size or not part.exists()
         while more:
-            before = _arrived(part)
+            before = _count_downloaded(part)
             try:
                 self._append(file, part)
             except http_error() as exc:
                 # A line that breaks now and then is taken up again as long as bytes arrive.
-                if refused(exc) or _arrived(part) <= before:
+                if is_refusal(exc) or _count_downloaded(part) <= before:
                     raise
-            more = before < _arrived(part) < file.size
+            more = before < _count_downloaded(part) < file.size
         self._verify(file, part)
         part.replace(self._folder / file.name)
 
     def _append(self, file: RemoteFile, part: Path) -> None:
         from huggingface_hub import get_session, get_token, hf_raise_for_status
 
-        begin = _arrived(part)
+        begin = _count_downloaded(part)
         # Uncompressed, since a range counts the bytes of the file.
         headers = {"Accept-Encoding": "identity"}
         token = self._token or get_token()
@@ -259,7 +259,7 @@ class _Transfer:
         self._reporter.report(Progress((before + done) // _MB, max(1, self._total // _MB), message))
 
     def _verify(self, file: RemoteFile, part: Path) -> None:
-        size, right = _arrived(part), True
+        size, right = _count_downloaded(part), True
         if size == file.size and file.sha256:
             self._reporter.report(Progress(0, 0, f"Checking {file.name}"))
             right = self._checksum(part) == file.sha256
@@ -295,13 +295,13 @@ def http_error() -> type[Exception]:
     return base
 
 
-def refused(exc: Exception) -> bool:
+def is_refusal(exc: Exception) -> bool:
     """Return whether the hub answered, and said no."""
     return getattr(exc, "response", None) is not None
 
 
 @contextmanager
-def hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]:
+def map_hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]:
     """Raise our error, with a remedy, in place of those of the hub, the network and the disk.
 
     Parameters
@@ -327,8 +327,8 @@ def hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]
             "Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, and start again.",
         ) from exc
     except http_error() as exc:
-        if refused(exc):
-            raise _refusal(repository, endpoint, exc, given=given) from exc
+        if is_refusal(exc):
+            raise _explain_refusal(repository, endpoint, exc, given=given) from exc
         raise DownloadError(
             f"There is no connection to {endpoint} ({exc or type(exc).__name__}).",
             f"Check the network. {_GO_ON}",
@@ -341,7 +341,7 @@ def hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[None]
         ) from exc
 
 
-def _refusal(
+def _explain_refusal(
     repository: str,
     endpoint: str,
     exc: Any,  # noqa: ANN401 (of either HTTP client)

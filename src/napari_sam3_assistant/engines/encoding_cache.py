@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_sam3_assistant.engines.base import Packable, size_of
+from napari_sam3_assistant.engines.base import Packable, encoding_nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -52,7 +52,7 @@ class EmbeddingStore:
         self._far: OrderedDict[Hashable, Any] = OrderedDict()
         self._images: dict[Hashable, frozenset[int]] = {}
         self._at_work = threading.Lock()
-        # Reentrant: garbage collection may retire an image in the middle of it.
+        # Reentrant: garbage collection may drop an image in the middle of it.
         self._marking = threading.RLock()
         self._gone: frozenset[int] = frozenset()
 
@@ -65,7 +65,7 @@ class EmbeddingStore:
     @property
     def ram_bytes(self) -> int:
         """Memory that the encodings beyond the device's number take, in bytes."""
-        return sum(size_of(embedding) or 0 for embedding in self._far.values())
+        return sum(encoding_nbytes(embedding) or 0 for embedding in self._far.values())
 
     def get_or_make(
         self,
@@ -185,7 +185,7 @@ class EmbeddingStore:
 
     def _move_to_ram(self, key: Hashable) -> None:
         embedding = self._near.pop(key)
-        if size_of(embedding) is not None:
+        if encoding_nbytes(embedding) is not None:
             movable = isinstance(embedding, Packable)
             self._far[key] = embedding.to("cpu") if movable else embedding
 
@@ -337,7 +337,7 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
+class LRUCache(Generic[T]):
     """Values by key; of more than a few, the least recently used goes first.
 
     Not ``functools.lru_cache``: on a method that would hold the model in a cycle of references,
@@ -372,8 +372,8 @@ class Recent(Generic[T]):
         self._items.move_to_end(key)
         return self._items[key]
 
-    def map(self, change: Callable[[T], T]) -> Recent[T]:
+    def map(self, change: Callable[[T], T]) -> LRUCache[T]:
         """Return the same with each value changed."""
-        changed: Recent[T] = Recent(self._capacity)
+        changed: LRUCache[T] = LRUCache(self._capacity)
         changed._items.update((key, change(value)) for key, value in self._items.items())
         return changed

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import choose_device
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import DeviceUnavailable, EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -53,37 +53,39 @@ def _load(point: EntryPoint) -> EngineEntry:
     try:
         found = point.load()
     except _ANYTHING as exc:
-        return _unusable(point, f"{type(exc).__name__}: {exc}")
+        return _unusable_entry(point, f"{type(exc).__name__}: {exc}")
     if not (isinstance(found, EngineEntry) and isinstance(found.spec, EngineSpec)):
-        return _unusable(point, f"{point.value} is no EngineEntry")
-    return replace(found, status=partial(_ask, point, found.status))
+        return _unusable_entry(point, f"{point.value} is no EngineEntry")
+    return replace(found, status=partial(_ask_status, point, found.status))
 
 
-def _ask(point: EntryPoint, status: Callable[[], EngineStatus]) -> EngineStatus:
+def _ask_status(point: EntryPoint, status: Callable[[], EngineStatus]) -> EngineStatus:
     """Return whether an engine can run here, also where its package fails to tell."""
     try:
         told = status()
     except _ANYTHING as exc:
-        return _broken(point, f"{type(exc).__name__}: {exc}")
-    return told if isinstance(told, EngineStatus) else _broken(point, "it tells no status")
+        return _broken_status(point, f"{type(exc).__name__}: {exc}")
+    return told if isinstance(told, EngineStatus) else _broken_status(point, "it tells no status")
 
 
-def _unusable(point: EntryPoint, reason: str) -> EngineEntry:
+def _unusable_entry(point: EntryPoint, reason: str) -> EngineEntry:
     def refuse(model_folder: Path | None, device: str) -> ImageEngine:
         del model_folder, device
-        raise EngineNotInstalled(f"{point.name} can't run here.", _broken(point, reason).reason)
+        raise EngineNotInstalled(
+            f"{point.name} can't run here.", _broken_status(point, reason).reason
+        )
 
     # It takes every prompt, so that what is said of it is that it is broken.
     spec = EngineSpec(point.name, point.name, frozenset(PromptKind), needs_weights=False)
-    return EngineEntry(spec, partial(_broken, point, reason), refuse)
+    return EngineEntry(spec, partial(_broken_status, point, reason), refuse)
 
 
-def _broken(point: EntryPoint, reason: str) -> EngineStatus:
+def _broken_status(point: EntryPoint, reason: str) -> EngineStatus:
     package = point.dist.name if point.dist is not None else point.value
     return EngineStatus(False, f"It is broken ({reason}). Update or remove the package {package}.")
 
 
-def entry(name: str) -> EngineEntry:
+def find_entry(name: str) -> EngineEntry:
     """Return an engine's entry.
 
     Raises
@@ -112,7 +114,7 @@ def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
     EngineError
         If there is no engine of that name.
     """
-    return entry(name).spec_for(Path(model_folder) if model_folder else None)
+    return find_entry(name).spec_for(Path(model_folder) if model_folder else None)
 
 
 def create(name: str, model_folder: Path | None = None, device: str = "auto") -> ImageEngine:
@@ -134,7 +136,7 @@ def create(name: str, model_folder: Path | None = None, device: str = "auto") ->
     EngineNotInstalled
         If it can't run on this machine.
     """
-    chosen = entry(name)
+    chosen = find_entry(name)
     status = chosen.status()
     if not status.available:
         raise EngineNotInstalled(f"{chosen.spec.title} can't run here.", status.reason)
@@ -142,10 +144,10 @@ def create(name: str, model_folder: Path | None = None, device: str = "auto") ->
 
 
 @dataclass(slots=True, eq=False)
-class _Shared:
+class _SharedEngine:
     """An engine, the device that was asked for, and how many hold it."""
 
-    engine: EncodingEngine
+    engine: CachingEngine
     device: str
     holders: int = 0
 
@@ -163,13 +165,13 @@ class _Shared:
             return False
 
 
-# Garbage collection may close a session, and so a loan, in the middle of this very code.
+# Garbage collection may close a session, and so a lease, in the middle of this very code.
 _lock = threading.RLock()
 _FULL_NAMES = {"cuda": "cuda:0"}
-_engines: dict[Hashable, list[_Shared]] = {}
+_engines: dict[Hashable, list[_SharedEngine]] = {}
 
 
-class Loan:
+class EngineLease:
     """One holder's share of an engine; when the last holder closes his, the engine closes.
 
     Parameters
@@ -180,13 +182,13 @@ class Loan:
         The engine.
     """
 
-    def __init__(self, key: Hashable, shared: _Shared) -> None:
+    def __init__(self, key: Hashable, shared: _SharedEngine) -> None:
         self._key = key
         self._shared = shared
         self._closed = False
 
     @property
-    def engine(self) -> EncodingEngine:
+    def engine(self) -> CachingEngine:
         """The engine."""
         return self._shared.engine
 
@@ -207,7 +209,7 @@ class Loan:
             self._shared.engine.close()
 
 
-def borrow(name: str, model_folder: Path | None = None, device: str = "auto") -> Loan:
+def acquire(name: str, model_folder: Path | None = None, device: str = "auto") -> EngineLease:
     """Return a share of the engine, which is made if nobody holds one.
 
     A loaded one serves all who would get its device: where ``auto`` is ``cuda:0``, both are the
@@ -230,7 +232,7 @@ def borrow(name: str, model_folder: Path | None = None, device: str = "auto") ->
     EngineNotInstalled
         If it can't run on this machine.
     """
-    found = entry(name)
+    found = find_entry(name)
     folder = None if model_folder is None else model_folder.expanduser().resolve()
     key: Hashable = (found, folder) if found.spec.needs_weights else object()
     wanted = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
@@ -239,8 +241,8 @@ def borrow(name: str, model_folder: Path | None = None, device: str = "auto") ->
         fitting = [one for one in known if one.runs_on(wanted)]
         shared = max(fitting, key=lambda one: one.engine.is_loaded, default=None)
         if shared is None:
-            made = EncodingEngine(create(name, model_folder, device))
-            shared = _Shared(made, wanted)
+            made = CachingEngine(create(name, model_folder, device))
+            shared = _SharedEngine(made, wanted)
             _engines[key] = [*known, shared]
         shared.holders += 1
-        return Loan(key, shared)
+        return EngineLease(key, shared)

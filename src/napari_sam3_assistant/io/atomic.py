@@ -51,7 +51,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn what the system says when a file can't be written into a sentence.
 
     Parameters
@@ -105,8 +105,8 @@ def atomic_write(
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
         )
     # Made by the writer itself and not by tempfile, whose files only their owner may read.
-    draft = draft_of(path)
-    with explained(path):
+    draft = draft_path(path)
+    with explain_os_errors(path):
         try:
             yield draft
             with draft.open("rb+") as file:
@@ -144,7 +144,7 @@ def give_name(draft: Path, path: Path, *, replace: bool = False) -> None:
         _replace_folder(draft, path)
     else:
         try:
-            _take(draft, path)
+            _take_name(draft, path)
         except OSError as exc:
             if is_there(path):
                 raise NameTaken(f"{path} exists already.", "Choose another name.") from exc
@@ -166,7 +166,7 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def _take(draft: Path, path: Path) -> None:
+def _take_name(draft: Path, path: Path) -> None:
     """Take a name that must be free; an empty folder counts as free for a folder."""
     if draft.is_dir():
         draft.rename(path)
@@ -195,7 +195,7 @@ def _replace_folder(draft: Path, path: Path) -> None:
     except OSError:
         old.rename(path)
         raise
-    superfluous = draft_of(path)
+    superfluous = draft_path(path)
     old.rename(superfluous)
     shutil.rmtree(superfluous, ignore_errors=True)
 
@@ -206,7 +206,7 @@ _THIS_PROCESS = uuid.uuid4().hex[:8]
 _swept: set[Path] = set()
 
 
-def draft_of(path: Path) -> Path:
+def draft_path(path: Path) -> Path:
     """Return a new hidden name in a file's folder, with its ending.
 
     The first time that a process asks for a folder, drafts that were abandoned there are removed.
@@ -233,7 +233,7 @@ def draft_folder(path: Path) -> Iterator[Path]:
     path : Path
         The final name, which the block gives it when it is complete.
     """
-    draft = draft_of(path)
+    draft = draft_path(path)
     try:
         yield draft
     finally:
@@ -249,7 +249,7 @@ def remove_abandoned(folder: Path) -> None:
     with suppress(OSError):
         for found in folder.iterdir():
             draft = _DRAFT.fullmatch(found.name)
-            if draft is None or runs(draft[1]) is not False:
+            if draft is None or is_running(draft[1]) is not False:
                 continue
             if found.is_dir():
                 shutil.rmtree(found, ignore_errors=True)
@@ -258,11 +258,11 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def process_mark() -> str:
-    """Return what names this process, for :func:`runs`."""
+    """Return what names this process, for :func:`is_running`."""
     return f"{_machine()}-{os.getpid()}-{_THIS_PROCESS}"
 
 
-def runs(mark: str) -> bool | None:
+def is_running(mark: str) -> bool | None:
     """Return whether the process that made a mark still runs; None if another machine made it.
 
     Parameters

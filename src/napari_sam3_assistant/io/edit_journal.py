@@ -22,7 +22,7 @@ from zarr.storage import LocalStore
 
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.atomic import atomic_write, process_mark, runs
+from napari_sam3_assistant.io.atomic import atomic_write, is_running, process_mark
 from napari_sam3_assistant.io.untrusted import open_regular
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class JournaledEdit:
     levels : tuple of str
         Names of the smaller levels, arrays beside the folder.
     process : str
-        Who began it; see :func:`.drafts.runs`.
+        Who began it; see :func:`.atomic.is_running`.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class JournaledEdit:
     @property
     def is_stopped(self) -> bool:
         """Whether nobody is at it any more."""
-        return self.process != process_mark() and runs(self.process) is not True
+        return self.process != process_mark() and is_running(self.process) is not True
 
     @property
     def is_ours(self) -> bool:
@@ -125,7 +125,7 @@ class JournaledEdit:
         (self.folder / NAME).unlink(missing_ok=True)
 
 
-def folder_of(labels: Any) -> Path | None:  # noqa: ANN401 - arrays of numpy, zarr and others
+def array_folder(labels: Any) -> Path | None:  # noqa: ANN401 - arrays of numpy, zarr and others
     """Return the folder of a zarr array on a disk; None for any other array."""
     store = getattr(labels, "store", None)
     if not isinstance(labels, zarr.Array) or not isinstance(store, LocalStore):
@@ -133,7 +133,7 @@ def folder_of(labels: Any) -> Path | None:  # noqa: ANN401 - arrays of numpy, za
     return Path(store.root) / labels.path
 
 
-def journal_of(
+def make_journal(
     labels: Any,  # noqa: ANN401
     smaller: Sequence[Any],
     edit: LabelEdit,
@@ -147,18 +147,18 @@ def journal_of(
     MaskError
         If an earlier edit of them was stopped half-way, or somebody else is at one.
     """
-    folder = folder_of(labels)
+    folder = array_folder(labels)
     if folder is None:
         return None
     before = read_journal(folder)
     if before is not None and not before.is_ours:
-        raise MaskError(*told(before))
-    folders = [folder_of(level) for level in smaller]
+        raise MaskError(*explain_unfinished(before))
+    folders = [array_folder(level) for level in smaller]
     beside = tuple(one.name for one in folders if one is not None and one.parent == folder.parent)
     return JournaledEdit(folder, edit, forward, beside, process_mark())
 
 
-def told(found: JournaledEdit) -> tuple[str, str]:
+def explain_unfinished(found: JournaledEdit) -> tuple[str, str]:
     """Return what happened to an edit, and what to do about it, for the user."""
     what = f"“{found.edit.action}”" if found.forward else f"Taking back “{found.edit.action}”"
     if found.is_stopped:
@@ -179,12 +179,14 @@ def read_journal(folder: Path) -> JournaledEdit | None:
             if about["format"] != _FORMAT or len(line) + sum(about["sizes"]) != size:
                 return None
             packed = [file.read(length) for length in about["sizes"]]
-        return _journal(folder, about, packed)
+        return _parse_journal(folder, about, packed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error):
         return None
 
 
-def _journal(folder: Path, about: dict[str, Any], packed: list[bytes]) -> JournaledEdit | None:
+def _parse_journal(
+    folder: Path, about: dict[str, Any], packed: list[bytes]
+) -> JournaledEdit | None:
     shape, count, kind = tuple(map(int, about["shape"])), int(about["count"]), about["dtype"]
     levels = tuple(map(str, about["levels"]))
     plain = all(Path(name).name == name and name not in ("", ".", "..") for name in levels)
@@ -211,18 +213,20 @@ def _journal(folder: Path, about: dict[str, Any], packed: list[bytes]) -> Journa
     if ends[-1] > math.prod(shape) or (starts // shape[-1] != (ends - 1) // shape[-1]).any():
         return None
     before, after = (np.frombuffer(one, kind) for one in unpacked[2:])
-    edit = LabelEdit.of(str(about["action"]), shape, Changes(starts, lengths, before, after), kind)
-    runs(about["process"])  # what is no mark of a process raises
+    edit = LabelEdit.pack(
+        str(about["action"]), shape, Changes(starts, lengths, before, after), kind
+    )
+    is_running(about["process"])  # what is no mark of a process raises
     return JournaledEdit(folder, edit, bool(about["forward"]), levels, about["process"])
 
 
-def journals_in(path: Path) -> Iterator[JournaledEdit]:
+def find_journals(path: Path) -> Iterator[JournaledEdit]:
     """Yield what was begun and not ended in the zarr arrays in a folder, or in that array."""
     with suppress(OSError):  # a folder that can't be looked into
-        yield from _journals(path, _DEEPEST)
+        yield from _find_journals(path, _DEEPEST)
 
 
-def _journals(folder: Path, deeper: int) -> Iterator[JournaledEdit]:
+def _find_journals(folder: Path, deeper: int) -> Iterator[JournaledEdit]:
     if not any((folder / mark).is_file() for mark in _MARKS):
         return
     found = read_journal(folder)
@@ -232,4 +236,4 @@ def _journals(folder: Path, deeper: int) -> Iterator[JournaledEdit]:
     if deeper and not is_array:
         for inside in sorted(folder.iterdir()):
             if inside.is_dir() and not inside.is_symlink():
-                yield from _journals(inside, deeper - 1)
+                yield from _find_journals(inside, deeper - 1)

@@ -23,7 +23,7 @@ import numpy as np
 from skimage.color import label2rgb
 from skimage.segmentation import find_boundaries
 
-from napari_sam3_assistant.core.masks.objects import objects, planes, polygons
+from napari_sam3_assistant.core.masks.objects import iter_objects, iter_planes, trace_polygons
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import atomic_write
 
@@ -72,10 +72,10 @@ def save_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     used: set[int] = set()
-    for number, (index, plane) in enumerate(planes(labels), 1):
+    for number, (index, plane) in enumerate(iter_planes(labels), 1):
         name = "_".join([place.image, *map(str, place.plane(index).values())])
         images.append({"id": number, "file_name": name, "height": height, "width": width})
-        for found in objects(plane, classes, place.y, place.x):
+        for found in iter_objects(plane, classes, place.y, place.x):
             used.add(found.class_value)
             annotations.append(
                 {
@@ -108,7 +108,7 @@ def _segmentation(
     found: PlaneObject, shape: tuple[int, int], *, as_polygons: bool
 ) -> dict[str, Any] | list[list[int]]:
     if as_polygons:
-        parts = polygons(found.mask)
+        parts = trace_polygons(found.mask)
         if all(len(rings) == 1 for rings in parts):
             first = np.array([found.y, found.x])
             return [(rings[0] + first)[:, ::-1].reshape(-1).tolist() for rings in parts]
@@ -157,8 +157,8 @@ def save_geojson(
     """
     features = [
         _feature(one, place.plane(index), classes)
-        for index, plane in planes(labels)
-        for one in objects(plane, classes, place.y, place.x)
+        for index, plane in iter_planes(labels)
+        for one in iter_objects(plane, classes, place.y, place.x)
     ]
     height, width = place.shape
     image = {"name": place.image, "height": height, "width": width}
@@ -173,7 +173,7 @@ def save_geojson(
 def _feature(one: PlaneObject, plane: dict[str, int], classes: Classes) -> dict[str, Any]:
     parts = [
         [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
-        for rings in polygons(one.mask)
+        for rings in trace_polygons(one.mask)
     ]
     single = len(parts) == 1
     return {
@@ -226,13 +226,15 @@ def save_yolo(
             "Save a stack as COCO JSON or OME-Zarr.",
         )
     found = [
-        one for _, plane in planes(labels) for one in objects(plane, classes, place.y, place.x)
+        one
+        for _, plane in iter_planes(labels)
+        for one in iter_objects(plane, classes, place.y, place.x)
     ]
     values = sorted({one.class_value for one in found} | set(classes.names))
     size = np.array(place.shape)
     lines = []
     for one in found:
-        for rings in polygons(one.mask):
+        for rings in trace_polygons(one.mask):
             corners = ((rings[0] + (one.y, one.x)) / size)[:, ::-1].reshape(-1)
             numbers = " ".join(f"{number:.6f}" for number in corners)
             lines.append(f"{values.index(one.class_value)} {numbers}\n")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, ImageError
-from napari_sam3_assistant.io.atomic import explained
-from napari_sam3_assistant.io.images import files_of_set
-from napari_sam3_assistant.io.sidecar import is_note, read_sidecar
+from napari_sam3_assistant.io.atomic import explain_os_errors
+from napari_sam3_assistant.io.images import list_set_files
+from napari_sam3_assistant.io.provenance import is_provenance, read_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from napari_sam3_assistant.io.sidecar import Sidecar
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 
 _TIFF = (".tif", ".tiff")
@@ -86,17 +86,17 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
         If both folders are the same, or the output can't be made.
     """
     listed = _listed(source, output, pattern)
-    with explained(output):
+    with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     reasons = {path: why for path in listed if (why := _why_not(path))}
-    sets = list(_sets(path for path in listed if path not in reasons))
+    sets = list(_group_files(path for path in listed if path not in reasons))
     for first, *others in sets:
         why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
         reasons |= dict.fromkeys(others, why)
     if not sets:
         raise _none(source, pattern)
     return FolderContent(
-        tuple(_named(source, sets)),
+        tuple(_name_images(source, sets)),
         tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
     )
 
@@ -127,7 +127,7 @@ def first_files(
     """
     listed = _listed(source, output, pattern, go_on)
     found = False
-    for first, *_ in _sets(path for path in listed if not _why_not(path)):
+    for first, *_ in _group_files(path for path in listed if not _why_not(path)):
         found = True
         yield first
     if not found and go_on():
@@ -192,7 +192,7 @@ def _is_zarr(path: Path) -> bool:
     return path.suffix.lower() == ".zarr"
 
 
-def _sets(found: Iterable[Path]) -> Iterator[list[Path]]:
+def _group_files(found: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield the files of each image: the first, and at the end all; all but OME-TIFF have one."""
     known: dict[Path, list[Path]] = {}
     for path in found:
@@ -201,21 +201,21 @@ def _sets(found: Iterable[Path]) -> Iterator[list[Path]]:
             continue
         files = [path]
         if path.suffix.lower() in _TIFF:
-            known |= dict.fromkeys((path.parent / name for name in files_of_set(path)), files)
+            known |= dict.fromkeys((path.parent / name for name in list_set_files(path)), files)
         yield files
 
 
-def _named(source: Path, sets: list[list[Path]]) -> Iterator[FolderImage]:
+def _name_images(source: Path, sets: list[list[Path]]) -> Iterator[FolderImage]:
     stems = [(first.parent, _stem(first).casefold()) for first, *_ in sets]
     for files, key in zip(sets, stems, strict=True):
         path = files[0]
         stem = _stem(path)
         if stems.count(key) > 1:
             stem = f"{stem}_{path.name[len(stem) :].strip('.').replace('.', '_')}"
-        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _state(files))
+        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _file_state(files))
 
 
-def _state(files: list[Path]) -> tuple[int, int]:
+def _file_state(files: list[Path]) -> tuple[int, int]:
     """Return size and time of change; 0 of a link to nowhere, which fails when it is read."""
     size, changed = 0, 0
     for path in files:
@@ -233,7 +233,7 @@ def _stem(path: Path) -> str:
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
-def finished_outputs(output: Path) -> dict[str, list[tuple[Path, Sidecar]]]:
+def finished_outputs(output: Path) -> dict[str, list[tuple[Path, ProvenanceRecord]]]:
     """Return labels that earlier starts have finished, with their notes, by image.
 
     Parameters
@@ -241,22 +241,22 @@ def finished_outputs(output: Path) -> dict[str, list[tuple[Path, Sidecar]]]:
     output : Path
         The folder of the labels.
     """
-    finished: dict[str, list[tuple[Path, Sidecar]]] = {}
-    for path in sorted(_notes(output)):
+    finished: dict[str, list[tuple[Path, ProvenanceRecord]]] = {}
+    for path in sorted(_find_provenance(output)):
         try:
-            note = read_sidecar(path)
+            record = read_provenance(path)
         except ExportError:
             # Damaged, or written by a later version: what it tells of is done again.
             continue
-        finished.setdefault(str(note.extra.get("source")), []).append(
-            (path.with_name(path.name.removesuffix(".json")), note)
+        finished.setdefault(str(record.extra.get("source")), []).append(
+            (path.with_name(path.name.removesuffix(".json")), record)
         )
     return finished
 
 
-def _notes(output: Path) -> Iterator[Path]:
+def _find_provenance(output: Path) -> Iterator[Path]:
     """Yield the notes in a folder and those below it; zarr folders hold thousands of files."""
     for folder, below, names in os.walk(output):
         below[:] = [name for name in below if not name.lower().endswith((".zarr", ".scan"))]
         paths = (Path(folder, name) for name in names if name.endswith(".json"))
-        yield from filter(is_note, paths)
+        yield from filter(is_provenance, paths)

@@ -24,8 +24,8 @@ import zarr
 from imagecodecs import png_decode
 from PIL import Image
 
-from napari_sam3_assistant.core.axes import axes_of
-from napari_sam3_assistant.core.images import reading
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.pixel_size import axes_of_series
 from napari_sam3_assistant.io.series import Series, choose_series
@@ -87,7 +87,9 @@ class LoadedImage:
         ImageError
             If it can't be read.
         """
-        with reading(f"{self.name} could not be read", "Check that its file opens elsewhere."):
+        with map_read_errors(
+            f"{self.name} could not be read", "Check that its file opens elsewhere."
+        ):
             return np.asarray(self.data[(...,)])  # type: ignore[index]
 
 
@@ -128,7 +130,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
             # tifffile would read at the places that they have there, but in this file.
             home = Path(chosen.keyframe.parent.filehandle.path)
             return read_tiff(home, number, lazy_bytes)
-        notes = (*notes, *_missing_parts(path, file, chosen))
+        notes = (*notes, *_explain_missing(path, file, chosen))
         axes = axes_of_series(file, number)
         keyframe = chosen.keyframe
         data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
@@ -151,7 +153,7 @@ def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTE
             )
             axes = (*axes[:samples], *axes[samples + 1 :], axes[samples])
         if mode != "RGB":
-            data = _as_rgb(data, mode)
+            data = _to_rgb(data, mode)
             axes = (*axes[:-1], replace(axes[-1], length=3))
         rgb = data.shape[-1] in (3, 4)
     else:
@@ -181,7 +183,7 @@ def _tiff_series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
 def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np.generic] | None:
     """Return all pixels; None if some of several planes can't be read."""
     try:
-        with reading(f"{path} can't be read", "Check that it opens elsewhere."):
+        with map_read_errors(f"{path} can't be read", "Check that it opens elsewhere."):
             pixels: npt.NDArray[np.generic] = series.asarray()
     except ImageError:
         if len(series) == 1:
@@ -216,23 +218,25 @@ def _colour_mode(keyframe: tifffile.TiffPage) -> str:
     return ""
 
 
-def _as_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
+def _to_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
     """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
     if isinstance(data, np.ndarray):
-        return _converted(data, mode)
+        return _convert_colours(data, mode)
     lazy = da.from_array(data).rechunk({data.ndim - 1: -1})
     chunks = (*lazy.chunks[:-1], (3,))
-    return lazy.map_blocks(_converted, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1"))
+    return lazy.map_blocks(
+        _convert_colours, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1")
+    )
 
 
-def _converted(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
+def _convert_colours(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
     *leading, width, _ = block.shape
     size = (width, math.prod(leading))
     picture = Image.frombytes(mode, size, np.ascontiguousarray(block).tobytes())
     return np.asarray(picture.convert("RGB")).reshape(*leading, width, 3)
 
 
-def files_of_set(path: Path) -> frozenset[str]:
+def list_set_files(path: Path) -> frozenset[str]:
     """Return the names of all files that the image in an OME-TIFF is spread over.
 
     Empty for other files, and for those that can't be read.
@@ -240,13 +244,13 @@ def files_of_set(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     try:
-        with reading(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
-            return _files_of_image(file, path.name)
+        with map_read_errors(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
+            return _list_image_files(file, path.name)
     except ImageError:
         return frozenset()
 
 
-def _files_of_image(file: tifffile.TiffFile, own: str) -> frozenset[str]:
+def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
     """Return the files of those images that lie in one file, by OME-XML; it may tell of others."""
     if not file.is_ome or not file.ome_metadata:
         return frozenset()
@@ -258,7 +262,7 @@ def _files_of_image(file: tifffile.TiffFile, own: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _missing_parts(
+def _explain_missing(
     path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> tuple[str, ...]:
     """Return what the user should know of planes that are told of and not there.
@@ -275,7 +279,7 @@ def _missing_parts(
     absent = sum(page is None for page in series.pages)
     if not absent:
         return ()
-    names = _files_of_image(file, path.name)
+    names = _list_image_files(file, path.name)
     gone = sorted(name for name in names if not (path.parent / name).exists())
     if gone:
         named = ", ".join(gone[:_MOST_NAMED]) + (" ..." if len(gone) > _MOST_NAMED else "")
@@ -378,7 +382,7 @@ def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # no
     usable = np.isfinite(scale) & (scale != 0) & np.isfinite(origin)
     return LoadedImage(
         array,
-        axes_of(
+        make_axes(
             array.shape,
             names=[str(axis["name"]) for axis in told],
             scale=np.where(usable, scale, 1.0).tolist(),
@@ -408,7 +412,7 @@ def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped he
     if names is None:
         names = array.attrs.get("_ARRAY_DIMENSIONS")
     told = ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
-    return LoadedImage(array, axes_of(array.shape, names=told))
+    return LoadedImage(array, make_axes(array.shape, names=told))
 
 
 def _is_format_3(array: Any) -> bool:  # noqa: ANN401 - zarr is untyped here
@@ -472,7 +476,7 @@ def _opened(path: Path) -> Iterator[_Format]:
     """Give the format of an image; what its readers raise becomes one sentence."""
     if not os.path.exists(path):  # unlike the path's own, also where a name is too long
         raise ImageError(f"There is no file {path}.", "Check the path.")
-    with reading(
+    with map_read_errors(
         f"{path} can't be read", "Check that it opens elsewhere, or save it again as TIFF."
     ):
         yield _format(path)
@@ -538,7 +542,7 @@ def _only_image(
 ) -> LoadedImage:
     choices = (Series("", pixels.shape),)
     choose_series(choices, series)
-    return LoadedImage(pixels, axes_of(pixels.shape, names=names), rgb, choices=choices)
+    return LoadedImage(pixels, make_axes(pixels.shape, names=names), rgb, choices=choices)
 
 
 class _Format(NamedTuple):

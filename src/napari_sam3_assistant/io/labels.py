@@ -16,12 +16,12 @@ import numpy as np
 import tifffile
 from numpy.lib import format as format_
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
     draft_folder,
-    explained,
+    explain_os_errors,
     give_name,
     is_there,
 )
@@ -29,11 +29,11 @@ from napari_sam3_assistant.io.ome_zarr_labels import check_there, create_ome_zar
 from napari_sam3_assistant.io.pixel_size import (
     MOST_AXES,
     check_axes,
-    ome_metadata,
+    make_ome_metadata,
     ome_tiff_axes,
     ome_zarr_axes,
 )
-from napari_sam3_assistant.io.sidecar import without_note
+from napari_sam3_assistant.io.provenance import removing_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,15 +90,15 @@ def save_labels(
     """
     path = Path(path)
     check_ending(path)
-    with explained(path):
+    with explain_os_errors(path):
         if not overwrite and is_there(path):
             raise NameTaken(f"{path} exists already.", "Choose another name.")
     if path.suffix.lower() == ".zarr":
-        plain = _compact(np.asarray(labels))
-        save_ome_zarr(plain, path, axes or axes_of(plain.shape), reporter)
+        plain = _to_smallest_dtype(np.asarray(labels))
+        save_ome_zarr(plain, path, axes or make_axes(plain.shape), reporter)
         return path
-    compact = _compact(np.asarray(labels))
-    with atomic_write(path, replace=overwrite, naming=without_note(path)) as draft:
+    compact = _to_smallest_dtype(np.asarray(labels))
+    with atomic_write(path, replace=overwrite, naming=removing_provenance(path)) as draft:
         _WRITERS[path.suffix.lower()](draft, compact, axes)
     return path
 
@@ -112,7 +112,9 @@ def check_ending(path: Path) -> None:
         )
 
 
-def _compact(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
+def _to_smallest_dtype(
+    labels: npt.NDArray[np.generic],
+) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
     """Return labels in the smallest type of 16 or 32 bits without sign that holds them."""
     if labels.dtype.kind not in "bui" or labels.ndim < 2:
         raise ExportError(
@@ -139,7 +141,7 @@ def _write_tiff(path: Path, labels: npt.NDArray[np.generic], axes: Axes | None) 
     if axes is not None and len(axes) <= MOST_AXES:
         check_axes(axes, labels.shape)
         stored, order = ome_tiff_axes(axes)
-        labels, told = labels.transpose(order), ome_metadata(stored)
+        labels, told = labels.transpose(order), make_ome_metadata(stored)
     # photometric: an axis of size 3 or 4 must not be taken for colours.
     tifffile.imwrite(
         path,
@@ -254,22 +256,24 @@ def open_label_stack(
         If it exists and shall not be replaced.
     """
     path = check_stack_path(path)
-    axes = axes or axes_of(shape)
+    axes = axes or make_axes(shape)
     check_axes(axes, shape)
-    stored, order = _stored(path.suffix.lower(), axes)
+    stored, order = _file_axes(path.suffix.lower(), axes)
     is_folder = path.suffix.lower() == ".zarr"
-    with _zarr(path, stored) if is_folder else _file(path, stored, replace) as array:
+    with (
+        _open_zarr_draft(path, stored) if is_folder else _open_draft(path, stored, replace) as array
+    ):
 
         def write(plane: int, labels: Any) -> None:  # noqa: ANN401
             pixels = np.asarray(labels, np.uint32)
             key = tuple(slice(None) if number else plane for number in order)
-            with explained(path):
+            with explain_os_errors(path):
                 array[key] = pixels if order.index(1) < order.index(2) else pixels.T
 
         yield write
 
 
-def _stored(ending: str, axes: Axes) -> tuple[Axes, tuple[int, ...]]:
+def _file_axes(ending: str, axes: Axes) -> tuple[Axes, tuple[int, ...]]:
     """Return the axes that a file has, and which of ``axes`` each is."""
     if ending == ".zarr":
         return ome_zarr_axes(axes)
@@ -277,9 +281,9 @@ def _stored(ending: str, axes: Axes) -> tuple[Axes, tuple[int, ...]]:
 
 
 @contextmanager
-def _file(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
+def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
     shape = tuple(axis.length for axis in axes)
-    with atomic_write(path, replace=replace, naming=without_note(path)) as draft:
+    with atomic_write(path, replace=replace, naming=removing_provenance(path)) as draft:
         if path.suffix.lower() == ".npy":
             array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
         else:
@@ -289,17 +293,17 @@ def _file(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
                 dtype=np.uint32,
                 photometric="minisblack",
                 ome=True,
-                metadata=ome_metadata(axes),
+                metadata=make_ome_metadata(axes),
                 bigtiff=4 * np.prod(shape, dtype=np.int64) > _CLASSIC_TIFF_BYTES,
             )
-        _reserve(draft)
+        _reserve_space(draft)
         yield array
         array.flush()
         # Windows does not rename a file that is mapped.
         del array
 
 
-def _reserve(file: Path) -> None:
+def _reserve_space(file: Path) -> None:
     """Have the system set all of a file's space aside, or say that there is none.
 
     Who writes to a mapped file on a full disk is not told but ended (SIGBUS).
@@ -316,10 +320,10 @@ def _reserve(file: Path) -> None:
 
 
 @contextmanager
-def _zarr(path: Path, axes: Axes) -> Iterator[Any]:
+def _open_zarr_draft(path: Path, axes: Axes) -> Iterator[Any]:
     with draft_folder(path) as draft:
         yield create_ome_zarr(draft, axes, called=path)
-        with explained(path):
+        with explain_os_errors(path):
             check_there(draft)
-            with without_note(path):
+            with removing_provenance(path):
                 give_name(draft, path)

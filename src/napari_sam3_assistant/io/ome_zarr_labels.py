@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import zarr
 
-from napari_sam3_assistant.core.axes import place_note
+from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.atomic import draft_folder, explained, give_name
+from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
 from napari_sam3_assistant.io.pixel_size import check_axes, ome_zarr_axes, ome_zarr_names
-from napari_sam3_assistant.io.sidecar import without_note
+from napari_sam3_assistant.io.provenance import removing_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def create_ome_zarr(
     ExportError
         If it can't be written.
     """
-    with explained(called or path):
+    with explain_os_errors(called or path):
         return _create(path, axes, dtype)[1]
 
 
@@ -79,12 +79,12 @@ def _create(path: Path, axes: Axes, dtype: str) -> tuple[Any, Any]:
     """Make the folder with one level, and return its group and the level."""
     group = zarr.open_group(str(path), mode="w", zarr_format=2)
     named = ome_zarr_names(axes)
-    array = _add_level(group, 0, _shape(named), named, dtype)
-    _describe(group, named, 1)
+    array = _add_level(group, 0, _shape_of_axes(named), named, dtype)
+    _write_metadata(group, named, 1)
     return group, array
 
 
-def _shape(axes: Axes) -> tuple[int, ...]:
+def _shape_of_axes(axes: Axes) -> tuple[int, ...]:
     return tuple(axis.length for axis in axes)
 
 
@@ -115,15 +115,15 @@ def create_pyramid(
     ExportError
         If it can't be written.
     """
-    with explained(called or path):
+    with explain_os_errors(called or path):
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
         named = ome_zarr_names(axes)
-        shape = _shape(named)
+        shape = _shape_of_axes(named)
         levels = []
-        for number in range(levels_of(shape)):
+        for number in range(count_levels(shape)):
             levels.append(_add_level(group, number, shape, named, dtype, empty_chunks=True))
-            shape = _halved(shape)
-        _describe(group, named, len(levels))
+            shape = _halve_shape(shape)
+        _write_metadata(group, named, len(levels))
     return tuple(levels)
 
 
@@ -164,21 +164,21 @@ def _add_levels(
     reporter: Reporter,
 ) -> None:
     """Add the smaller levels to a group whose largest one is written."""
-    count = levels_of(level.shape)
+    count = count_levels(level.shape)
     for number in range(1, count):
         reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
-        shape = _halved(level.shape)
+        shape = _halve_shape(level.shape)
         smaller = _add_level(group, number, shape, axes, str(level.dtype))
-        for key in _blocks(shape, smaller.chunks):
+        for key in _split_blocks(shape, smaller.chunks):
             reporter.check()
             *planes, rows, columns = key
             wider = (slice(2 * part.start, 2 * part.stop) for part in (rows, columns))
             smaller[key] = level[(*planes, *wider)][..., ::2, ::2]
         level = smaller
-    _describe(group, axes, count)
+    _write_metadata(group, axes, count)
 
 
-def levels_of(shape: Sequence[int]) -> int:
+def count_levels(shape: Sequence[int]) -> int:
     """Return how many levels an image of a shape has."""
     return 1 + max(0, math.floor(math.log2(max(1, min(shape[-2:])) / SMALLEST_LEVEL)))
 
@@ -234,9 +234,9 @@ def save_ome_zarr(
     with draft_folder(path) as draft:
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
-        with explained(path):
+        with explain_os_errors(path):
             group, array = _create(draft, stored, plain)
-            keys = list(_blocks(array.shape, array.chunks))
+            keys = list(_split_blocks(array.shape, array.chunks))
             for done, key in enumerate(keys):
                 told.report(Progress(done, len(keys), f"Saving {path.name}"))
                 part = np.asarray(labels[tuple(key[place] for place in np.argsort(order))])
@@ -244,7 +244,7 @@ def save_ome_zarr(
             check_there(draft)
             _add_levels(group, array, stored, told)
             check_there(draft)
-            with without_note(path):
+            with removing_provenance(path):
                 give_name(draft, path, replace=replace)
     return path
 
@@ -293,12 +293,12 @@ def _add_level(
     )
 
 
-def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _halve_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     *leading, height, width = shape
     return (*leading, math.ceil(height / 2), math.ceil(width / 2))
 
 
-def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _split_blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Yield the slices of each chunk of an array."""
     starts = [range(0, size, chunk) for size, chunk in zip(shape, chunks, strict=True)]
     for corner in product(*starts):
@@ -308,8 +308,8 @@ def _blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[s
         )
 
 
-def _describe(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
-    named, note = [], place_note(axes, backwards=True)
+def _write_metadata(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
+    named, note = [], explain_place(axes, backwards=True)
     for axis in axes:
         told = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}
         named.append({**told, "unit": axis.unit} if axis.unit else told)
@@ -377,7 +377,7 @@ class GrowingLabels:
         """Return the labels of a piece."""
         wait(self._writing)
         self._collect()
-        with explained(self._called):
+        with explain_os_errors(self._called):
             piece: npt.NDArray[np.uint32] = self._levels[0][key]
         return piece
 
@@ -400,7 +400,7 @@ class GrowingLabels:
     def _collect(self) -> None:
         """Note what has been written meanwhile."""
         while self._writing and self._writing[0].done():
-            with explained(self._called):
+            with explain_os_errors(self._called):
                 written = self._writing.pop(0).result()
             self._changed = written if self._changed is None else self._changed.union(written)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.atomic import explained, is_there
-from napari_sam3_assistant.io.sidecar import is_note, sidecar_of
+from napari_sam3_assistant.io.atomic import explain_os_errors, is_there
+from napari_sam3_assistant.io.provenance import is_provenance, provenance_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -54,7 +54,7 @@ def make_folder(path: Path) -> None:
     ExportError
         If it can't be made.
     """
-    with explained(path.parent):
+    with explain_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -63,7 +63,7 @@ def typed_folder(text: str) -> Path:
     return Path(os.path.expanduser(text.strip()))
 
 
-def proposed(name: str, ending: str, image: Path | None, last: str = "") -> Path:
+def propose_path(name: str, ending: str, image: Path | None, last: str = "") -> Path:
     """Return a free name for a file that the user may save, beside the image it was made of.
 
     Parameters
@@ -225,6 +225,6 @@ def numbered_name(folder: Path, stem: str, ending: str) -> Path:
 
 def _is_free(path: Path) -> bool:
     """Return whether nothing has this name, and nobody's file the one of the note beside it."""
-    note = sidecar_of(path)
-    with explained(path):
-        return not is_there(path) and (is_note(note) or not is_there(note))
+    note = provenance_path(path)
+    with explain_os_errors(path):
+        return not is_there(path) and (is_provenance(note) or not is_there(note))

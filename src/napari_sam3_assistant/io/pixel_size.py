@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from napari_sam3_assistant.core.axes import Axis, axes_of, kind_of, place_note
-from napari_sam3_assistant.core.units import in_unit, known_unit, ome_symbol
+from napari_sam3_assistant.core.axes import Axis, axis_kind, explain_place, make_axes
+from napari_sam3_assistant.core.units import convert_unit, ome_symbol, parse_unit
 from napari_sam3_assistant.errors import ExportError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def ome_tiff_axes(axes: Axes) -> tuple[Axes, tuple[int, ...]]:
     ExportError
         If there are fewer or more axes.
     """
-    return _ordered(_named(axes, ("y", "x")), "yx".find)
+    return _order_axes(_name_axes(axes, ("y", "x")), "yx".find)
 
 
 def ome_zarr_axes(axes: Axes) -> tuple[Axes, tuple[int, ...]]:
@@ -68,7 +68,7 @@ def ome_zarr_axes(axes: Axes) -> tuple[Axes, tuple[int, ...]]:
 
     Parameters, results and errors are those of :func:`ome_tiff_axes`.
     """
-    return _ordered(ome_zarr_names(axes), "tczyx".index)
+    return _order_axes(ome_zarr_names(axes), "tczyx".index)
 
 
 def ome_zarr_names(axes: Axes) -> Axes:
@@ -81,22 +81,22 @@ def ome_zarr_names(axes: Axes) -> Axes:
     ExportError
         If there are less than two or more than five.
     """
-    return _named(axes, ("z", "y", "x"))
+    return _name_axes(axes, ("z", "y", "x"))
 
 
-def _ordered(axes: Axes, rank: Callable[[str], int]) -> tuple[Axes, tuple[int, ...]]:
+def _order_axes(axes: Axes, rank: Callable[[str], int]) -> tuple[Axes, tuple[int, ...]]:
     order = tuple(sorted(range(len(axes)), key=lambda number: rank(axes[number].name)))
     return tuple(axes[number] for number in order), order
 
 
-def _named(axes: Axes, of_planes: tuple[str, ...]) -> Axes:
+def _name_axes(axes: Axes, of_planes: tuple[str, ...]) -> Axes:
     """Return axes that have names which OME knows, two of which are ``of_planes``."""
     if not 2 <= len(axes) <= MOST_AXES:
         raise ExportError(
             f"OME files have two, and up to five axes; these labels have {len(axes)}.",
             "Save a part of them, or save them as NumPy.",
         )
-    kinds = [kind_of(axis.name).replace("s", "") for axis in axes]
+    kinds = [axis_kind(axis.name).replace("s", "") for axis in axes]
     names = [kind if kinds.count(kind) == 1 else "" for kind in kinds]
     if sum(name in of_planes for name in names) < 2:
         names[-2:] = [name if name in of_planes else "" for name in names[-2:]]
@@ -115,13 +115,13 @@ _LARGEST_PIXEL = 10.0
 _RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}  # micrometers in an inch, and in a centimeter
 
 
-def ome_metadata(axes: Axes) -> dict[str, Any]:
+def make_ome_metadata(axes: Axes) -> dict[str, Any]:
     """Return what tifffile writes into OME-XML for labels of these axes.
 
     Where OME does not know the unit, ``pixel`` stands for it, and seconds for time. OME knows no
     axis that is turned or runs backwards: then no position is told, and the description says so.
     """
-    note = place_note(axes)
+    note = explain_place(axes)
     told: dict[str, Any] = {"axes": "".join(axis.name for axis in axes).upper()}
     planes: dict[str, list[Any]] = {}
     leading = [axis.length for axis in axes[:-2]]
@@ -157,7 +157,7 @@ def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
     """
     series = file.series[number]
     names = str(series.axes).lower()
-    plain = axes_of(series.shape, names=names)
+    plain = make_axes(series.shape, names=names)
     if file.is_ome:
         told = _ome_axes(_ome_pixels(file, number))
     elif file.is_imagej:
@@ -190,19 +190,19 @@ def _ome_pixels(file: tifffile.TiffFile, number: int) -> Mapping[str, Any]:
 
 
 def _ome_axes(pixels: Mapping[str, Any]) -> _Told:
-    first = _first_plane(pixels)
+    first = _find_first_plane(pixels)
     found: _Told = {}
     for name, key in _SIZES.items():
-        size = _number(pixels.get(key))
+        size = _parse_number(pixels.get(key))
         # The defaults of OME-XML, where it gives a size without a unit.
         said = str(pixels.get(f"{key}Unit", "s" if name == "t" else "µm"))
-        factor, unit = known_unit(said) if size else (1.0, "")
+        factor, unit = parse_unit(said) if size else (1.0, "")
         scale = abs(size) * factor if size else 1.0
         found[name] = (scale, unit, _ome_origin(first, _PLACES[name], unit))
     return found
 
 
-def _first_plane(pixels: Mapping[str, Any]) -> Mapping[str, Any]:
+def _find_first_plane(pixels: Mapping[str, Any]) -> Mapping[str, Any]:
     planes = pixels.get("Plane", ())
     for plane in planes if isinstance(planes, list | tuple) else (planes,):
         if isinstance(plane, dict) and not any(plane.get(f"The{axis}", 0) for axis in "ZCT"):
@@ -212,31 +212,31 @@ def _first_plane(pixels: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
     """Return where the first pixel lies; 0 where that is not told in a known unit."""
-    place = _number(plane.get(key))
+    place = _parse_number(plane.get(key))
     # Positions have no unit by default: they are those of a frame that nobody else knows.
     said = str(plane.get(f"{key}Unit", "s" if key == "DeltaT" else "reference frame"))
     if place is None or said == "reference frame":
         return 0.0
-    return in_unit(place, said, unit) or 0.0
+    return convert_unit(place, said, unit) or 0.0
 
 
 def _imagej_axes(told: Mapping[str, Any], tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own
     space = told.get("unit") or ""
     units = {"x": space, "y": told.get("yunit") or space, "z": told.get("zunit") or space}
     sizes = {
-        "x": _per_pixel(tags, "XResolution") if space else None,
-        "y": _per_pixel(tags, "YResolution") if space else None,
-        "z": _number(told.get("spacing")) if space else None,
-        "t": _number(told.get("finterval")),
+        "x": _read_resolution(tags, "XResolution") if space else None,
+        "y": _read_resolution(tags, "YResolution") if space else None,
+        "z": _parse_number(told.get("spacing")) if space else None,
+        "t": _parse_number(told.get("finterval")),
     }
     found: _Told = {}
     for name, size in sizes.items():
         if not size:
             continue
-        factor, unit = known_unit(str(units.get(name, told.get("tunit") or "s")))
+        factor, unit = parse_unit(str(units.get(name, told.get("tunit") or "s")))
         scale = abs(size) * factor
         # The pixel, counted from the first one, that lies at 0.
-        zero = _number(told.get(f"{name}origin")) or 0.0
+        zero = _parse_number(told.get(f"{name}origin")) or 0.0
         found[name] = (scale, unit, -zero * scale if zero else 0.0)
     return found
 
@@ -245,19 +245,19 @@ def _resolution_axes(tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own
     found: _Told = {}
     micrometers = _RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", 1)))
     for name, tag in (("x", "XResolution"), ("y", "YResolution")):
-        size = _per_pixel(tags, tag)
+        size = _read_resolution(tags, tag)
         if size and micrometers and size * micrometers < _LARGEST_PIXEL:
             found[name] = (size * micrometers, "micrometer", 0.0)
     return found
 
 
-def _per_pixel(tags: Any, name: str) -> float | None:  # noqa: ANN401 - tifffile's own
+def _read_resolution(tags: Any, name: str) -> float | None:  # noqa: ANN401 - tifffile's own
     """Return the length of a pixel, of a tag that holds the pixels in a length."""
     pixels, length = tags.valueof(name, (0, 1))
-    return _number(length / pixels) if pixels else None
+    return _parse_number(length / pixels) if pixels else None
 
 
-def _number(value: object) -> float | None:
+def _parse_number(value: object) -> float | None:
     """Return a finite number, or None."""
     if not isinstance(value, int | float | str):
         return None

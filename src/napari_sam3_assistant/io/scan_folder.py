@@ -30,22 +30,26 @@ from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
-    draft_of,
-    explained,
+    draft_path,
+    explain_os_errors,
     give_name,
+    is_running,
     is_there,
     process_mark,
-    runs,
 )
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there
-from napari_sam3_assistant.io.sidecar import check_note, without_note, write_sidecar
+from napari_sam3_assistant.io.provenance import (
+    check_provenance_path,
+    removing_provenance,
+    write_provenance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.io.sidecar import Sidecar
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 
 _VERSION = 1
@@ -103,13 +107,13 @@ class ScanFolder:
                 f"Name it {output.name}.zarr.",
             )
         self.output = output
-        self.path = scan_folder_of(output)
+        self.path = scan_folder_path(output)
         self.labels_path = self.path / "labels.zarr"
         self._overwrite = overwrite
         self._claim = self.path / f"writer-{process_mark()}-{uuid.uuid4().hex[:8]}"
-        with explained(output):
+        with explain_os_errors(output):
             taken = is_there(output) and not overwrite
-        check_note(output)
+        check_provenance_path(output)
         if taken:
             self._remove_if_finished()
             raise NameTaken(
@@ -119,9 +123,9 @@ class ScanFolder:
 
     def _open(self, identity: Mapping[str, Any]) -> None:
         note = self.path / "scan.json"
-        wanted = _plain(identity)
+        wanted = _through_json(identity)
         self._check_alone()
-        with explained(self.path):
+        with explain_os_errors(self.path):
             if note.exists() and _read_json(note) != wanted:
                 if not self._overwrite:
                     raise ExportError(
@@ -147,7 +151,9 @@ class ScanFolder:
     def _check_alone(self) -> None:
         """Raise if another scan writes to the folder now: each would undo what the other did."""
         for claim in self.path.glob("writer-*"):
-            if claim != self._claim and runs(claim.name.removeprefix("writer-").rsplit("-", 1)[0]):
+            if claim != self._claim and is_running(
+                claim.name.removeprefix("writer-").rsplit("-", 1)[0]
+            ):
                 raise ExportError(
                     f"Another scan is writing {self.output} now.",
                     "Wait for its end, or choose another name for the labels.",
@@ -161,16 +167,16 @@ class ScanFolder:
 
     def _remove(self) -> None:
         """Remove the folder; a scan that begins meanwhile finds all of it, or nothing."""
-        away = draft_of(self.path)
+        away = draft_path(self.path)
         self.path.rename(away)
         shutil.rmtree(away, ignore_errors=True)
 
-    def _tile(self, number: int) -> Path:
+    def _tile_path(self, number: int) -> Path:
         return self.path / "tiles" / f"{number:05d}.npz"
 
     def has(self, number: int) -> bool:
         """Return whether a tile is finished."""
-        return self._tile(number).exists()
+        return self._tile_path(number).exists()
 
     def save(self, number: int, result: TileResult) -> None:
         """Keep what a tile gave.
@@ -188,7 +194,7 @@ class ScanFolder:
             "notes": list(result.notes),
         }
         masks = [np.packbits(record.mask) for record in records]
-        with atomic_write(self._tile(number)) as draft:
+        with atomic_write(self._tile_path(number)) as draft:
             # Not compressed: that takes longer than all else, and the folder goes in the end.
             np.savez(
                 draft,
@@ -207,10 +213,10 @@ class ScanFolder:
         if not self.has(number):
             return None
         try:
-            with np.load(self._tile(number), allow_pickle=False) as file:
+            with np.load(self._tile_path(number), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 engine = Provenance(**about["engine"])
-                records = tuple(_records(file, about["phrases"]))
+                records = tuple(_read_records(file, about["phrases"]))
         except _DAMAGED:
             return None
         return TileResult(records, engine, tuple(about["notes"]))
@@ -225,12 +231,12 @@ class ScanFolder:
         """
         return GrowingLabels(self.labels_path, axes)
 
-    def finish(self, note: Sidecar) -> Path:
+    def finish(self, record: ProvenanceRecord) -> Path:
         """Write the note, give the labels their final name and remove the folder.
 
         Parameters
         ----------
-        note : Sidecar
+        record : ProvenanceRecord
             What made the labels. It comes first: a scan that is killed in between goes on, and
             labels of that name always have their note.
 
@@ -244,25 +250,25 @@ class ScanFolder:
         ExportError
             If it can't be written.
         """
-        check_note(self.output)
-        with explained(self.output):
+        check_provenance_path(self.output)
+        with explain_os_errors(self.output):
             check_there(self.labels_path)
             replaces = is_there(self.output)
             if replaces and not self._overwrite:
-                raise self._made_meanwhile()
-            with without_note(self.output) if replaces else nullcontext():
+                raise self._name_taken_error()
+            with removing_provenance(self.output) if replaces else nullcontext():
                 if replaces:
                     # By a name of its own: an earlier start may have been killed at this place.
                     self.output.rename(self.path / f"replaced-{uuid.uuid4().hex}.zarr")
-                self._give_name(note)
+                self._give_name(record)
         # What is left is no longer needed; if it can't be removed now, nothing is lost.
         with suppress(OSError):
             self._remove()
         return self.output
 
-    def _give_name(self, note: Sidecar) -> None:
+    def _give_name(self, record: ProvenanceRecord) -> None:
         """Write the note and give the labels their name; without the name no note stays."""
-        written = write_sidecar(self.output, note)
+        written = write_provenance(self.output, record)
         ours = written.stat()
         try:
             give_name(self.labels_path, self.output)
@@ -271,10 +277,10 @@ class ScanFolder:
                 if os.path.samestat(ours, written.stat()):
                     written.unlink()
             if isinstance(exc, NameTaken):
-                raise self._made_meanwhile() from exc
+                raise self._name_taken_error() from exc
             raise
 
-    def _made_meanwhile(self) -> NameTaken:
+    def _name_taken_error(self) -> NameTaken:
         return NameTaken(
             f"{self.output} was made by somebody else while the scan ran; the scan is complete in "
             f"{self.labels_path}.",
@@ -293,12 +299,12 @@ class ScanFolder:
                 self._remove()
 
 
-def scan_folder_of(output: Path) -> Path:
+def scan_folder_path(output: Path) -> Path:
     """Return the folder of a scan that is on its way to an output."""
     return output.with_name(f"{output.name}.scan")
 
 
-def output_of(folder: Path) -> Path:
+def output_path(folder: Path) -> Path:
     """Return the output that a scan's folder is on its way to."""
     return folder.with_name(folder.name.removesuffix(".scan"))
 
@@ -317,10 +323,10 @@ def is_folder_of(folder: Path, identity: Mapping[str, Any]) -> bool:
         found = _read_json(folder / "scan.json")
     except OSError:
         return False
-    return found == _plain({"version": _VERSION, **identity})
+    return found == _through_json({"version": _VERSION, **identity})
 
 
-def _plain(identity: Mapping[str, Any]) -> object:
+def _through_json(identity: Mapping[str, Any]) -> object:
     """Return values as JSON gives them back."""
     return json.loads(json.dumps(identity))
 
@@ -332,7 +338,7 @@ def _read_json(path: Path) -> object:
         return None
 
 
-def _records(file: Mapping[str, Any], phrases: list[str]) -> list[ObjectRecord]:
+def _read_records(file: Mapping[str, Any], phrases: list[str]) -> list[ObjectRecord]:
     bits = file["bits"]
     records = []
     start = 0

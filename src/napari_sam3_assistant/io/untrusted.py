@@ -20,55 +20,55 @@ _LARGEST = sys.float_info.max
 _MOST = 1 << 53  # up to here floating-point numbers hold all whole ones
 
 
-def text(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a text."""
     if not isinstance(value, str):
-        raise TypeError(f"{_told(value)} is no text")
+        raise TypeError(f"{_shorten(value)} is no text")
     return value
 
 
-def number(value: object) -> float:
+def as_number(value: object) -> float:
     """Return a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{_told(value)} is no number")
+        raise TypeError(f"{_shorten(value)} is no number")
     if not abs(value) <= _LARGEST:
-        raise ValueError(f"{_told(value)} is no finite number")
+        raise ValueError(f"{_shorten(value)} is no finite number")
     return float(value)
 
 
-def whole(value: object) -> int:
+def as_whole(value: object) -> int:
     """Return a whole number that any program can count with."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{_told(value)} is no whole number")
+        raise TypeError(f"{_shorten(value)} is no whole number")
     if abs(value) > _MOST:
-        raise ValueError(f"{_told(value)} is too large")
+        raise ValueError(f"{_shorten(value)} is too large")
     return value
 
 
-def flag(value: object) -> bool:
+def as_flag(value: object) -> bool:
     """Return true or false."""
     if not isinstance(value, bool):
-        raise TypeError(f"{_told(value)} is neither true nor false")
+        raise TypeError(f"{_shorten(value)} is neither true nor false")
     return value
 
 
-def listed(value: object, length: int | None = None) -> list[Any]:
+def as_list(value: object, length: int | None = None) -> list[Any]:
     """Return a list, of a certain length where one is given."""
     if not isinstance(value, list):
-        raise TypeError(f"{_told(value)} is no list")
+        raise TypeError(f"{_shorten(value)} is no list")
     if length is not None and len(value) != length:
-        raise ValueError(f"{_told(value)} has not {length} values")
+        raise ValueError(f"{_shorten(value)} has not {length} values")
     return value
 
 
-def named(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
     """Return values with names."""
     if not isinstance(value, dict):
-        raise TypeError(f"{_told(value)} holds no values with names")
+        raise TypeError(f"{_shorten(value)} holds no values with names")
     return value
 
 
-def _told(value: object) -> str:
+def _shorten(value: object) -> str:
     """Return a value in short."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"

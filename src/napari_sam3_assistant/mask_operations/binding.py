@@ -8,13 +8,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.layers import ViewerMasks, mask_layers
+from napari_sam3_assistant.mask_operations.layers import LabelsAdapter, mask_layers
 from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_in
+from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.geometry import World, array_of
-from napari_sam3_assistant.viewer.lifetime import Bindings, Held, binding_of
+from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.roles import key_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _POINTING = {"pan_zoom", "pick"}
 _BINDINGS: Bindings[MaskBinding] = WeakKeyDictionary()
 
 
-def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
+def mask_binding_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.
 
     Parameters
@@ -42,10 +42,10 @@ def masks_for(viewer: ViewerModel, deliver: Deliver) -> MaskBinding:
     deliver : callable
         Runs what it is given on the GUI thread.
     """
-    return binding_of(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
+    return get_or_make_binding(viewer, _BINDINGS, lambda real: MaskBinding(real, deliver))
 
 
-class MaskBinding(Held):
+class MaskBinding(RefCounted):
     """A viewer, the session of its masks, and what keeps the two in step.
 
     Parameters
@@ -59,23 +59,23 @@ class MaskBinding(Held):
     def __init__(self, viewer: ViewerModel, deliver: Deliver) -> None:
         super().__init__()
         self.viewer = viewer
-        self.scene = ViewerMasks(viewer)
+        self.adapter = LabelsAdapter(viewer)
         self.model = MaskModel()
-        self.session = MaskSession(self.model, self.scene, deliver)
+        self.session = MaskSession(self.model, self.adapter, deliver)
         self._kinds: dict[str, tuple[object, object]] = {}
         layers = viewer.layers
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list_layers)
-        edits_in(viewer).rewritten.connect(self._on_rewritten)
+        edits_of(viewer).rewritten.connect(self._on_rewritten)
         viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
         for layer in mask_layers(viewer):
             self._watch(layer)
         self._list_layers()
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         self.session.close()
-        edits_in(self.viewer).rewritten.disconnect(self._on_rewritten)
+        edits_of(self.viewer).rewritten.disconnect(self._on_rewritten)
         for emitter in ("inserted", "removed", "reordered"):
             getattr(self.viewer.layers.events, emitter).disconnect(self)
         for callback in (self._on_mouse, self._on_stroke):
@@ -86,12 +86,12 @@ class MaskBinding(Held):
     # -- layers ---------------------------------------------------------------------------
 
     def _watch(self, layer: Labels) -> None:
-        self._kinds[key_of(layer)] = _kind(layer)
+        self._kinds[key_of(layer)] = _shape_and_dtype(layer)
         layer.events.name.connect(self._list_layers)
         layer.events.data.connect(self._on_data)
         layer.events.paint.connect(self._on_paint)
         for key, forward in (("Control-Z", False), ("Control-Shift-Z", True)):
-            layer.bind_key(key, self._stepper(forward=forward), overwrite=True)
+            layer.bind_key(key, self._make_step_slot(forward=forward), overwrite=True)
 
     def _forget(self, layer: Labels) -> None:
         self._kinds.pop(key_of(layer), None)
@@ -100,7 +100,7 @@ class MaskBinding(Held):
         for key in ("Control-Z", "Control-Shift-Z"):
             layer.bind_key(key, None, overwrite=True)
 
-    def _stepper(self, *, forward: bool) -> Callable[[Labels], None]:
+    def _make_step_slot(self, *, forward: bool) -> Callable[[Labels], None]:
         def step(layer: Labels) -> None:
             self.step(layer, forward=forward)
 
@@ -115,9 +115,9 @@ class MaskBinding(Held):
             return
         cleanup = self.session.cleanup
         if key == self.model.target:
-            self._try(cleanup.redo if forward else cleanup.undo)
+            self._show_errors(cleanup.redo if forward else cleanup.undo)
         else:
-            self._try(lambda: self.session.edits.step(key, _nothing, forward=forward))
+            self._show_errors(lambda: self.session.edits.step(key, _do_nothing, forward=forward))
 
     def _on_inserted(self, event: Event) -> None:
         if event.value in mask_layers(self.viewer):
@@ -128,14 +128,14 @@ class MaskBinding(Held):
         key = key_of(event.value)
         if key in self._kinds:
             self._forget(event.value)
-            if not self.scene.busy:
+            if not self.adapter.busy:
                 self.session.cleanup.note_removed(key)
             self._list_layers()
 
     def _on_data(self, event: Event) -> None:
         layer = event.source
-        key, kind = key_of(layer), _kind(layer)
-        alike = self._kinds.get(key) == kind or self.scene.busy
+        key, kind = key_of(layer), _shape_and_dtype(layer)
+        alike = self._kinds.get(key) == kind or self.adapter.busy
         self._kinds[key] = kind
         self.session.cleanup.note_replaced(key, alike=alike)
         self._list_layers()
@@ -150,7 +150,7 @@ class MaskBinding(Held):
 
     def _list_layers(self, event: Event | None = None) -> None:
         del event
-        model, choices = self.model, self.scene.choices()
+        model, choices = self.model, self.adapter.choices()
         keys = [choice.key for choice in choices]
         model.layers = choices
         model.final_order = (
@@ -160,7 +160,7 @@ class MaskBinding(Held):
         model.final_chosen = tuple(key for key in model.final_chosen if key in keys)
         model.merge_chosen = tuple(key for key in model.merge_chosen if key in keys)
         if model.target not in keys:
-            model.target = self._first(keys)
+            model.target = self._first_key(keys)
         previews = [choice.key for choice in choices if choice.preview] or keys
         if model.source not in keys:
             model.source = previews[0] if previews else ""
@@ -168,7 +168,7 @@ class MaskBinding(Held):
         if model.accepted_target not in accepted:
             model.accepted_target = accepted[0] if accepted else ""
 
-    def _first(self, keys: list[str]) -> str:
+    def _first_key(self, keys: list[str]) -> str:
         active = self.viewer.layers.selection.active
         if active is not None and key_of(active) in keys:
             return key_of(active)
@@ -182,7 +182,7 @@ class MaskBinding(Held):
         right = event.button == _RIGHT and self.model.right_click is not RightClick.OFF
         if self.model.choice(self.model.target) is None or not (right or event.button == _LEFT):
             return
-        layer = self.scene.layer(self.model.target)
+        layer = self.adapter.layer(self.model.target)
         if not right and (
             viewer.layers.selection.active is not layer or str(layer.mode) not in _POINTING
         ):
@@ -192,7 +192,7 @@ class MaskBinding(Held):
         if not all(0 <= at < size for at, size in zip(pixel, shape, strict=True)):
             return
         cleanup = self.session.cleanup
-        self._try(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
+        self._show_errors(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
 
     def _on_stroke(self, viewer: ViewerModel, event: Any) -> Iterator[None]:  # noqa: ANN401
         """Note how long the user draws on labels: nothing else is written to them meanwhile."""
@@ -205,18 +205,18 @@ class MaskBinding(Held):
             yield
         self.model.stroke = False
 
-    def _try(self, verb: Callable[[], None]) -> None:
+    def _show_errors(self, verb: Callable[[], None]) -> None:
         try:
             verb()
         except MaskError as error:
             self.model.message = Message(str(error), Level.ERROR)
 
 
-def _kind(layer: Labels) -> tuple[object, object]:
+def _shape_and_dtype(layer: Labels) -> tuple[object, object]:
     """Return what edits of a layer depend on: its shape and its type."""
     array = array_of(layer)
     return tuple(array.shape), np.dtype(array.dtype)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Do nothing more."""

@@ -11,14 +11,14 @@ from napari_sam3_assistant.core.masks import cleanup
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope, settings_of
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.workflows.edit_masks import (
     EditRequest,
     analyse,
     compute_edit,
+    make_preview,
     preview_edit,
-    preview_of,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
-    from napari_sam3_assistant.mask_operations.model import FrozenLabels, MaskModel, MaskScene
+    from napari_sam3_assistant.mask_operations.model import LabelsSnapshot, MaskModel, MaskScene
 
 
 OF_ROWS = (Operation.DELETE_SELECTED, Operation.CHANGE_SELECTED)
@@ -45,7 +45,7 @@ class MaskCleanup:
     ----------
     model : MaskModel
         The state.
-    scene : MaskScene
+    adapter : MaskScene
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -54,10 +54,10 @@ class MaskCleanup:
     """
 
     def __init__(
-        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits
+        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits
     ) -> None:
         self.model = model
-        self._scene = scene
+        self._adapter = adapter
         self._jobs = jobs
         self._edits = edits
         model.events.target.connect(self._on_target)
@@ -72,17 +72,17 @@ class MaskCleanup:
         MaskError
             If there is no target, or no such part of it.
         """
-        frozen, box = self._target(editable=False)
+        snapshot, box = self._target(editable=False)
         key, connectivity = self.model.target, self.model.connectivity
 
         def show(found: Components) -> None:
             if self.model.target == key:
                 self._show_table(found)
-                many = counted(len(found), "connected component")
-                self._jobs.say(f"Analyzed {many} in “{frozen.name}”.", Level.SUCCESS)
+                many = pluralize(len(found), "connected component")
+                self._jobs.say(f"Analyzed {many} in “{snapshot.name}”.", Level.SUCCESS)
 
-        work = partial(analyse, frozen.array, connectivity, box)
-        self._jobs.start("The analysis", work, show, dropped=_nothing)
+        work = partial(analyse, snapshot.array, connectivity, box)
+        self._jobs.start("The analysis", work, show, dropped=_do_nothing)
 
     def delete_selected(self) -> None:
         """Delete the components of the chosen rows.
@@ -118,7 +118,7 @@ class MaskCleanup:
         if found is None or row >= len(found):
             raise MaskError("Analyze a target labels layer before locating a component.")
         centre = found.centroids[row].tolist()
-        self._scene.go_to(self.model.target, centre)
+        self._adapter.go_to(self.model.target, centre)
         at = ", ".join(f"{part:.1f}" for part in centre)
         self._jobs.say(f"Located component {row + 1}, label {found.values[row]}, at {at}.")
 
@@ -147,7 +147,7 @@ class MaskCleanup:
 
         def write(edit: LabelEdit) -> None:
             self.hide_preview()
-            pixels = counted(edit.pixels, "pixel")
+            pixels = pluralize(edit.pixels, "pixel")
             done = f"{operation.capitalize()}: changed {pixels} of “{name}”."
             self._edits.commit(key, edit, done, self._after_edit)
 
@@ -167,7 +167,7 @@ class MaskCleanup:
         try:
             work = self._preview_work(operation)
         except MaskError:
-            self._scene.hide_changes()  # until the choices make sense
+            self._adapter.hide_changes()  # until the choices make sense
             self.model.preview = None
             raise
 
@@ -177,14 +177,14 @@ class MaskCleanup:
                 return
             self.model.preview = edit
             if image is None or not edit.pixels:
-                self._scene.hide_changes()
+                self._adapter.hide_changes()
             else:
-                self._scene.show_changes(key, edit, image)
-            pixels = counted(edit.pixels, "pixel")
+                self._adapter.show_changes(key, edit, image)
+            pixels = pluralize(edit.pixels, "pixel")
             hidden = " They are spread too widely to be shown." if image is None else ""
             self._jobs.say(f"{operation.capitalize()} would change {pixels}.{hidden}")
 
-        self._jobs.start("The preview", work, show, dropped=_nothing)
+        self._jobs.start("The preview", work, show, dropped=_do_nothing)
 
     def hide_preview(self) -> None:
         """Show no effect of an operation any more."""
@@ -192,11 +192,11 @@ class MaskCleanup:
             return
         self.model.previewing = None
         self.model.preview = None
-        self._scene.hide_changes()
+        self._adapter.hide_changes()
 
     def forget_preview(self) -> None:
         """Take out of the viewer what showed effects of operations."""
-        self._scene.forget_changes()
+        self._adapter.forget_changes()
 
     def delete_at(self, pixel: Sequence[int]) -> None:
         """Delete the label, or the component, at a pixel of the target.
@@ -209,8 +209,8 @@ class MaskCleanup:
         mode = self.model.right_click
         if mode is RightClick.OFF:
             return
-        frozen, box = self._target()
-        key, value = self.model.target, int(frozen.array[tuple(pixel)])
+        snapshot, box = self._target()
+        key, value = self.model.target, int(snapshot.array[tuple(pixel)])
         if value == 0:
             self._jobs.say("Right-clicked background; no label removed.")
             return
@@ -219,13 +219,13 @@ class MaskCleanup:
 
         def find(reporter: Reporter) -> Iterator[LabelEdit]:
             yield cleanup.delete_at(
-                frozen.array, pixel, connectivity, box, reporter, component=component
+                snapshot.array, pixel, connectivity, box, reporter, component=component
             )
 
         def write(edit: LabelEdit) -> None:
             what = "a component of label" if component else "label value"
-            pixels = counted(edit.pixels, "pixel")
-            done = f"Removed {what} {value} from “{frozen.name}” ({pixels})."
+            pixels = pluralize(edit.pixels, "pixel")
+            done = f"Removed {what} {value} from “{snapshot.name}” ({pixels})."
             self._edits.commit(key, edit, done, self._after_edit)
 
         self._jobs.start("Right-click delete", find, write)
@@ -275,7 +275,7 @@ class MaskCleanup:
     def note_painting(self, key: str, edit: LabelEdit) -> None:
         """Take note that the user painted on a layer."""
         if edit.pixels:
-            self._edits.painted(key, edit)
+            self._edits.note_painting(key, edit)
             self._outdate(key)
 
     def note_replaced(self, key: str, *, alike: bool) -> None:
@@ -294,42 +294,42 @@ class MaskCleanup:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _target(self, *, editable: bool = True) -> tuple[FrozenLabels, Box | None]:
+    def _target(self, *, editable: bool = True) -> tuple[LabelsSnapshot, Box | None]:
         if self.model.choice(self.model.target) is None:
             raise MaskError(_NO_TARGET, "Open or make a labels layer first.")
-        frozen = self._scene.freeze(self.model.target, editable=editable)
-        return frozen, self._scene.box(self.model.target, self.model.scope)
+        snapshot = self._adapter.take_snapshot(self.model.target, editable=editable)
+        return snapshot, self._adapter.box(self.model.target, self.model.scope)
 
     def _request(self, operation: Operation) -> EditRequest:
-        frozen, box = self._target()
+        snapshot, box = self._target()
         if operation is Operation.RENUMBER and self.model.scope is not Scope.WHOLE:
             raise MaskError("Only a whole layer can be renumbered.", "Choose “whole layer”.")
-        spacing = (1.0,) * frozen.array.ndim
+        spacing = (1.0,) * snapshot.array.ndim
         if self.model.physical:
-            spacing = self._scene.spacing(self.model.target, planes=self.model.per_slice)
+            spacing = self._adapter.spacing(self.model.target, planes=self.model.per_slice)
         return EditRequest(
-            frozen.array, operation, settings_of(self.model, operation), spacing, box
+            snapshot.array, operation, settings_of(self.model, operation), spacing, box
         )
 
     def _preview_work(self, operation: Operation) -> Callable[[Reporter], Iterator[Any]]:
         if operation in OF_ROWS:
-            return partial(preview_of, self._edit_of_rows(operation)[0])
+            return partial(make_preview, self._edit_of_rows(operation)[0])
         return partial(preview_edit, self._request(operation))
 
     def _edit_of_rows(self, operation: Operation) -> tuple[LabelEdit, str, str]:
         """Return what changes the chosen rows, how many these are, and the layer's name."""
         deletes = operation is Operation.DELETE_SELECTED
-        found, rows = self._chosen("delete" if deletes else "change")
-        frozen, _ = self._target()
-        dtype, value = frozen.array.dtype, self.model.new_value
+        found, rows = self._get_chosen("delete" if deletes else "change")
+        snapshot, _ = self._target()
+        dtype, value = snapshot.array.dtype, self.model.new_value
         edit = (
             cleanup.delete_components(found, rows, dtype)
             if deletes
             else cleanup.assign_components(found, rows, value, dtype)
         )
-        return edit, counted(len(rows), "selected component"), frozen.name
+        return edit, pluralize(len(rows), "selected component"), snapshot.name
 
-    def _chosen(self, verb: str) -> tuple[Components, list[int]]:
+    def _get_chosen(self, verb: str) -> tuple[Components, list[int]]:
         found = self.model.components
         rows = [row for row in self.model.selected if found is not None and row < len(found)]
         if found is None or not rows:
@@ -352,11 +352,11 @@ class MaskCleanup:
             return
         key, said = self.model.target, self.model.message
         try:
-            frozen, box = self._target(editable=False)
+            snapshot, box = self._target(editable=False)
         except MaskError:  # the part that was analysed is out of view, or drawn no more
             self._outdate(key)
             return
-        if hasattr(frozen.array, "chunks"):
+        if hasattr(snapshot.array, "chunks"):
             self._outdate(key)
             return
 
@@ -365,7 +365,7 @@ class MaskCleanup:
                 self._show_table(found)
                 self.model.message = said
 
-        work = partial(analyse, frozen.array, self.model.connectivity, box)
+        work = partial(analyse, snapshot.array, self.model.connectivity, box)
         self._jobs.start("The analysis", work, show, dropped=partial(self._outdate, key))
 
     def _show_table(self, found: Components) -> None:
@@ -386,5 +386,5 @@ class MaskCleanup:
         self._edits.tell_history()
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Lose nothing."""

@@ -24,19 +24,19 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.cleanup import OF_ROWS
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 from napari_sam3_assistant.mask_operations.tables import ComponentTable, ValueTable
-from napari_sam3_assistant.qt.bind import allow, guarded, watch
+from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
     ElidedCombo,
     WrappedLabel,
-    button,
-    layer_list,
-    neighbours,
-    note,
-    number,
-    options,
-    text_line,
-    tick,
-    whole_number,
+    check_box,
+    combo_box,
+    connectivity_box,
+    hint_label,
+    layer_box,
+    length_box,
+    line_edit,
+    push_button,
+    spin_box,
 )
 
 if TYPE_CHECKING:
@@ -64,23 +64,23 @@ class CleanupTab(QWidget):
         self._values = ValueTable(session.model)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        layout.addLayout(self._choices())
-        layout.addWidget(self._unfinished())
-        layout.addLayout(self._buttons())
-        layout.addWidget(self._tables(), 1)
+        layout.addLayout(self._make_choices())
+        layout.addWidget(self._make_unfinished())
+        layout.addLayout(self._make_buttons())
+        layout.addWidget(self._make_tables(), 1)
         layout.addWidget(OperationsGroup(session))
 
-    def _choices(self) -> QFormLayout:
+    def _make_choices(self) -> QFormLayout:
         model = self._session.model
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        summary = note("")
+        summary = hint_label("")
         summary.setObjectName("target_summary")
-        form.addRow("Target layer", layer_list(model, "target", "The labels layer to clean"))
+        form.addRow("Target layer", layer_box(model, "target", "The labels layer to clean"))
         form.addRow("", summary)
         form.addRow(
             "Work on",
-            options(
+            combo_box(
                 model,
                 "scope",
                 _SCOPES,
@@ -90,14 +90,18 @@ class CleanupTab(QWidget):
         )
         form.addRow(
             "Neighbours",
-            neighbours(model),
+            connectivity_box(model),
         )
         ticks = QHBoxLayout()
         ticks.addWidget(
-            tick(model, "per_slice", "Slice by slice", "Work on each plane of a stack by itself")
+            check_box(
+                model, "per_slice", "Slice by slice", "Work on each plane of a stack by itself"
+            )
         )
         ticks.addWidget(
-            tick(model, "physical", "Physical units", "Lengths in the layer's scale, not in pixels")
+            check_box(
+                model, "physical", "Physical units", "Lengths in the layer's scale, not in pixels"
+            )
         )
         ticks.addStretch(1)
         form.addRow(ticks)
@@ -109,16 +113,16 @@ class CleanupTab(QWidget):
         watch(model, "target layers", self, show)
         return form
 
-    def _unfinished(self) -> QWidget:
+    def _make_unfinished(self) -> QWidget:
         """Return what is there only while the target has an edit that was stopped half-way."""
         model, cleanup = self._session.model, self._session.cleanup
         shown = QWidget()
         shown.setObjectName("unfinished")
         what = WrappedLabel()
-        finish = button(
+        finish = push_button(
             model, "Finish", "finish_edit", cleanup.finish, "Write the change to its end"
         )
-        take_back = button(
+        take_back = push_button(
             model,
             "Take Back",
             "take_back_edit",
@@ -139,19 +143,19 @@ class CleanupTab(QWidget):
         watch(model, "unfinished", shown, show)
         return shown
 
-    def _buttons(self) -> QGridLayout:
+    def _make_buttons(self) -> QGridLayout:
         session, model, cleanup = self._session, self._session.model, self._session.cleanup
-        analyze = button(
+        analyze = push_button(
             model, "Analyze Layer", "analyze", cleanup.analyze, "List the connected components"
         )
-        delete = button(
+        delete = push_button(
             model,
             "Delete Selected Components",
             "delete_components",
             cleanup.delete_selected,
             "Delete the components of the chosen rows",
         )
-        change = button(
+        change = push_button(
             model,
             "Change Selected To",
             "change_selected",
@@ -164,14 +168,14 @@ class CleanupTab(QWidget):
             change,
             lambda: change.setText(f"Change Selected To {model.new_value}"),
         )
-        undo = button(
+        undo = push_button(
             model,
             "Undo Last Edit",
             "mask_undo",
             cleanup.undo,
             "Restore the selected Labels layer to its previous state, painting included (Ctrl+Z)",
         )
-        redo = button(
+        redo = push_button(
             model, "Redo", "mask_redo", cleanup.redo, "Do again what was taken back (Ctrl+Shift+Z)"
         )
         grid = QGridLayout()
@@ -183,20 +187,22 @@ class CleanupTab(QWidget):
         for place, (verb, operation) in enumerate(of_rows, 2):
             row = QHBoxLayout()
             row.addWidget(verb, 1)
-            row.addWidget(PreviewButton(session, operation, self._shown_instead))
+            row.addWidget(PreviewButton(session, operation, self._choose_previewed))
             grid.addLayout(row, place, 0, 1, 2)
-        grid.addLayout(self._right_click(), 4, 0, 1, 2)
+        grid.addLayout(self._make_right_click(), 4, 0, 1, 2)
 
         def show() -> None:
-            allow(analyze, "" if model.target else "Choose a target layer first")
-            allow(delete, "" if model.selected else "Select rows of the component table first")
-            allow(undo, "" if model.can_undo else "There is nothing to undo on this layer")
-            allow(redo, "" if model.can_redo else "Nothing was taken back on this layer")
+            set_enabled(analyze, "" if model.target else "Choose a target layer first")
+            set_enabled(
+                delete, "" if model.selected else "Select rows of the component table first"
+            )
+            set_enabled(undo, "" if model.can_undo else "There is nothing to undo on this layer")
+            set_enabled(redo, "" if model.can_redo else "Nothing was taken back on this layer")
 
         watch(session.model, "target selected can_undo can_redo", self, show)
         return grid
 
-    def _right_click(self) -> QHBoxLayout:
+    def _make_right_click(self) -> QHBoxLayout:
         model = self._session.model
         box = QCheckBox("Right-click Delete")
         box.setObjectName("right_click")
@@ -209,7 +215,7 @@ class CleanupTab(QWidget):
         def choose(*_: object) -> None:
             model.right_click = what.value if box.isChecked() else RightClick.OFF
             if box.isChecked():
-                guarded(model, self._say_armed)()
+                show_errors(model, self._tell_armed)()
 
         def show() -> None:
             box.setChecked(model.right_click is not RightClick.OFF)
@@ -225,22 +231,24 @@ class CleanupTab(QWidget):
         row.addStretch(1)
         return row
 
-    def _say_armed(self) -> None:
+    def _tell_armed(self) -> None:
         model = self._session.model
         if not model.target:
             raise MaskError("Choose a target labels layer.")
         self._session.jobs.say(f"Right-click delete armed for “{model.name_of(model.target)}”.")
 
-    def _tables(self) -> QWidget:
+    def _make_tables(self) -> QWidget:
         session, model, table = self._session, self._session.model, self._components
         table.doubleClicked.connect(
-            lambda index: guarded(
+            lambda index: show_errors(
                 model, lambda: session.cleanup.go_to(table.table.number(index.row()))
             )()
         )
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        table.customContextMenuRequested.connect(self._menu)
-        stale = note("The layer was changed. Press Analyze Layer to bring the table up to date.")
+        table.customContextMenuRequested.connect(self._show_menu)
+        stale = hint_label(
+            "The layer was changed. Press Analyze Layer to bring the table up to date."
+        )
         stale.setObjectName("stale")
         watch(model, "components_stale", stale, lambda: stale.setVisible(model.components_stale))
         self._tabs = QTabWidget()
@@ -254,11 +262,11 @@ class CleanupTab(QWidget):
         layout.addWidget(stale)
         return both
 
-    def _menu(self, position: QPoint) -> None:
+    def _show_menu(self, position: QPoint) -> None:
         menu = QMenu(self)
         action: Any = menu.addAction("Delete Selected Components")
         action.triggered.connect(
-            guarded(self._session.model, self._session.cleanup.delete_selected)
+            show_errors(self._session.model, self._session.cleanup.delete_selected)
         )
         menu.popup(self._components.mapToGlobal(position))
 
@@ -269,7 +277,7 @@ class CleanupTab(QWidget):
         self._take_values()
         self._session.cleanup.apply(Operation.MERGE_VALUES)
 
-    def _shown_instead(self, operation: Operation) -> Operation:
+    def _choose_previewed(self, operation: Operation) -> Operation:
         """Return the operation whose effect is shown: rows of values are relabelled."""
         on_values = self._tabs.currentWidget() is not self._components
         if operation is Operation.CHANGE_SELECTED and on_values:
@@ -311,13 +319,13 @@ class OperationsGroup(QGroupBox):
         self._delay = QTimer(self)
         self._delay.setSingleShot(True)
         self._delay.setInterval(_DELAY_MS)
-        self._delay.timeout.connect(guarded(model, self._preview_again))
+        self._delay.timeout.connect(show_errors(model, self._preview_again))
         self._add(
             Operation.REMOVE_SMALL,
             "Remove Small Objects",
-            whole_number(model, "minimum", "Components with fewer pixels go", 1, " px"),
+            spin_box(model, "minimum", "Components with fewer pixels go", 1, " px"),
         )
-        holes = whole_number(
+        holes = spin_box(
             model, "hole_size", "Larger holes stay; other labels in a hole stay too", 0, " px"
         )
         holes.setSpecialValueText("any size")
@@ -325,35 +333,35 @@ class OperationsGroup(QGroupBox):
         self._add(
             Operation.SMOOTH,
             "Smooth Mask",
-            number(model, "radius", "Radius: narrower spikes and gaps go"),
+            length_box(model, "radius", "Radius: narrower spikes and gaps go"),
         )
         self._add(
             Operation.KEEP_LARGEST,
             "Keep Largest Object",
-            tick(model, "per_label", "of each label", "Instead of one object in all"),
+            check_box(model, "per_label", "of each label", "Instead of one object in all"),
         )
         self._add(
             Operation.SPLIT,
             "Split Touching Objects",
-            number(model, "centres", "Least distance between the centres of two objects"),
+            length_box(model, "centres", "Least distance between the centres of two objects"),
         )
         self._add(
             Operation.EXPAND,
             "Expand Labels",
-            number(model, "distance", "By how much; labels take nothing from each other"),
+            length_box(model, "distance", "By how much; labels take nothing from each other"),
         )
         self._add(
             Operation.SHRINK,
             "Shrink Labels",
-            number(model, "distance", "By how much; touching labels get a gap"),
+            length_box(model, "distance", "By how much; touching labels get a gap"),
         )
         self._add(
             Operation.RENUMBER,
             "Renumber",
-            tick(model, "by_component", "each component", "Instead of each label value"),
+            check_box(model, "by_component", "each component", "Instead of each label value"),
         )
-        values = text_line(model, "values_text", "such as 3,4,5,6", "The labels to replace")
-        new_value = whole_number(model, "new_value", "The value that replaced labels get")
+        values = line_edit(model, "values_text", "such as 3,4,5,6", "The labels to replace")
+        new_value = spin_box(model, "new_value", "The value that replaced labels get")
         for title, control in (("Values to replace", values), ("New value", new_value)):
             row = self._grid.rowCount()
             self._grid.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignRight)
@@ -366,7 +374,7 @@ class OperationsGroup(QGroupBox):
         session, model = self._session, self._session.model
         apply = QPushButton(text)
         apply.setObjectName(f"apply_{operation.name.lower()}")
-        apply.clicked.connect(guarded(model, lambda: session.cleanup.apply(operation)))
+        apply.clicked.connect(show_errors(model, lambda: session.cleanup.apply(operation)))
         row = self._grid.rowCount()
         self._grid.addWidget(apply, row, 0)
         if field is not None:
@@ -374,7 +382,7 @@ class OperationsGroup(QGroupBox):
         self._grid.addWidget(PreviewButton(session, operation), row, 2)
 
         def show() -> None:
-            allow(apply, "" if model.target else "Choose a target layer first")
+            set_enabled(apply, "" if model.target else "Choose a target layer first")
 
         watch(model, "target", apply, show)
 
@@ -418,7 +426,7 @@ class PreviewButton(QPushButton):
         self.setObjectName(f"preview_{operation.name.lower()}")
         self.setCheckable(True)
         self.setToolTip("Show what would change, and how many pixels, while you choose")
-        self.clicked.connect(guarded(session.model, self._toggle))
+        self.clicked.connect(show_errors(session.model, self._toggle))
         watch(session.model, "previewing target", self, self._show)
 
     def _toggle(self) -> None:
@@ -436,4 +444,4 @@ class PreviewButton(QPushButton):
     def _show(self) -> None:
         model = self._session.model
         self.setChecked(model.previewing is self._operation)
-        allow(self, "" if model.target else "Choose a target layer first")
+        set_enabled(self, "" if model.target else "Choose a target layer first")

@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.labels import read, whole
+from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.core.masks.merge import (
-    Merged,
     MergeMode,
+    MergeResult,
+    MergeSource,
     OverlapRule,
-    Source,
-    coverage,
+    count_coverage,
     merge,
     merge_by_class,
     overlap_map,
     shared_value,
 )
-from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place, not_held, with_suffix
+from napari_sam3_assistant.core.masks.objects import (
+    ExportFormat,
+    explain_lost,
+    explain_lost_place,
+    with_suffix,
+)
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.outputs import proposed
+from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level
-from napari_sam3_assistant.workflows.edit_masks import overlay, picked
+from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ class MaskCollection:
     ----------
     model : MaskModel
         The state.
-    scene : MaskScene
+    adapter : MaskScene
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -66,13 +71,13 @@ class MaskCollection:
     """
 
     def __init__(
-        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits
+        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits
     ) -> None:
         self.model = model
-        self._scene = scene
+        self._adapter = adapter
         self._jobs = jobs
         self._edits = edits
-        self._outputs = MaskOutputs(scene, jobs, edits)
+        self._outputs = MaskOutputs(adapter, jobs, edits)
         for field in (model.events.merge_chosen, model.events.class_filter):
             field.connect(self._forget_overlap)
 
@@ -115,12 +120,12 @@ class MaskCollection:
         target = model.choice(model.accepted_target)
         if target is None or not target.accepted:
             raise MaskError("Select an accepted target layer for append or replace.")
-        source = self._scene.freeze(model.source)
-        frozen = self._scene.freeze(target.key, editable=True)
+        source = self._adapter.take_snapshot(model.source)
+        snapshot = self._adapter.take_snapshot(target.key, editable=True)
         work = partial(
             overlay,
             source.array,
-            frozen.array,
+            snapshot.array,
             model.label,
             replace=model.save_mode is SaveMode.REPLACE,
         )
@@ -133,16 +138,16 @@ class MaskCollection:
 
     def _save_new(self) -> None:
         model, key = self.model, self.model.source
-        frozen, known = self._scene.freeze(key), self._scene.metadata(key)
-        object_name = model.object_name.strip() or frozen.name
+        snapshot, known = self._adapter.take_snapshot(key), self._adapter.metadata(key)
+        object_name = model.object_name.strip() or snapshot.name
         class_name = model.class_name.strip() or DEFAULT_CLASS
         metadata = {
             "object_name": object_name,
             "class_name": class_name,
             "class_value": model.class_value,
             "instance_kind": "object",
-            "source_image_layer": frozen.image_name,
-            "source_preview_layer": frozen.name,
+            "source_image_layer": snapshot.image_name,
+            "source_preview_layer": snapshot.name,
             "source_task": known.get("source_task", ""),
             "created_from": "Mask Operations",
         }
@@ -150,12 +155,12 @@ class MaskCollection:
 
         def copy(reporter: Reporter) -> Iterator[npt.NDArray[Any]]:
             reporter.check()
-            labels = picked(read(frozen.array, whole(frozen.array.shape)), label)
+            labels = pick_label(read(snapshot.array, whole_box(snapshot.array.shape)), label)
             if not labels.any():
                 raise MaskError(
-                    f"“{frozen.name}” has no pixel of label {label}."
+                    f"“{snapshot.name}” has no pixel of label {label}."
                     if label
-                    else f"“{frozen.name}” is empty; there is no object to save.",
+                    else f"“{snapshot.name}” is empty; there is no object to save.",
                     "Choose another label, or another layer.",
                 )
             yield labels.copy()
@@ -182,12 +187,12 @@ class MaskCollection:
 
         def count(reporter: Reporter) -> Iterator[int]:
             reporter.check()
-            yield int(np.count_nonzero(coverage(sources) > 1))
+            yield int(np.count_nonzero(count_coverage(sources) > 1))
 
         def show(pixels: int) -> None:
             self.model.merge_overlap = pixels
 
-        self._jobs.start("Counting the overlap", count, show, dropped=_nothing)
+        self._jobs.start("Counting the overlap", count, show, dropped=_do_nothing)
 
     def merge_accepted(self) -> None:
         """Merge the ticked accepted objects into a class working mask.
@@ -202,10 +207,10 @@ class MaskCollection:
             raise MaskError("Select at least one accepted-object layer.")
         sources = self._sources(keys)
 
-        def work(reporter: Reporter) -> Iterator[Merged]:
+        def work(reporter: Reporter) -> Iterator[MergeResult]:
             yield merge_by_class(sources, reporter)
 
-        def put(merged: Merged) -> None:
+        def put(merged: MergeResult) -> None:
             values = sorted(merged.classes)
             metadata = {
                 "class_name": ", ".join(merged.classes[value] for value in values),
@@ -215,17 +220,17 @@ class MaskCollection:
                 **self._image_of(keys[0]),
             }
             name = self.model.merge_output.strip() or DEFAULT_WORKING
-            shared = counted(merged.overlap, "pixel")
+            shared = pluralize(merged.overlap, "pixel")
 
             def tell(made: str) -> None:
                 done = (
-                    f"Merged {counted(len(keys), 'accepted object layer')} into class mask: {made} "
-                    f"({shared} shared; the layer further up won)."
+                    f"Merged {pluralize(len(keys), 'accepted object layer')} into class mask: "
+                    f"{made} ({shared} shared; the layer further up won)."
                 )
                 self._say_merged(done, sources)
 
             fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
-            self._outputs.put(fresh, "class merge", tell)
+            self._outputs.add_or_fill(fresh, "class merge", tell)
 
         self._jobs.start("The merge", work, put)
 
@@ -252,10 +257,10 @@ class MaskCollection:
         mode, rule, connectivity = model.merge_mode, model.rule, model.connectivity
         name = self._output()
 
-        def work(reporter: Reporter) -> Iterator[Merged]:
+        def work(reporter: Reporter) -> Iterator[MergeResult]:
             yield merge(sources, mode, rule, connectivity, reporter)
 
-        def put(merged: Merged) -> None:
+        def put(merged: MergeResult) -> None:
             metadata = {
                 "merge_mode": str(mode),
                 "overlap_rule": str(rule),
@@ -264,20 +269,20 @@ class MaskCollection:
                 "object_classes": merged.class_of,
                 **self._image_of(keys[0]),
             }
-            many = counted(len(merged.class_of), "object")
+            many = pluralize(len(merged.class_of), "object")
             of = f", {many}" if mode is MergeMode.INSTANCE else ""
 
             def tell(made: str) -> None:
                 done = (
-                    f"Merged {counted(len(keys), 'class mask layer')} into final mask: {made} "
-                    f"({counted(merged.overlap, 'pixel')} overlapped{of})."
+                    f"Merged {pluralize(len(keys), 'class mask layer')} into final mask: {made} "
+                    f"({pluralize(merged.overlap, 'pixel')} overlapped{of})."
                 )
                 self._say_merged(done, () if mode is MergeMode.BINARY else sources)
                 if then is not None:
                     then()
 
             fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata)
-            self._outputs.put(fresh, "final merge", tell)
+            self._outputs.add_or_fill(fresh, "final merge", tell)
 
         self._jobs.start("The merge", work, put)
 
@@ -300,13 +305,13 @@ class MaskCollection:
 
         def put(labels: npt.NDArray[np.uint16]) -> None:
             metadata = {"source_layers": [source.name for source in sources]}
-            many = counted(len(keys), "layer")
+            many = pluralize(len(keys), "layer")
 
             def tell(made: str) -> None:
                 self._jobs.say(f"Created overlap map “{made}” from {many}.", Level.SUCCESS)
 
             fresh = NewLabels(OVERLAP_NAME, OVERLAP, labels, keys[0], metadata)
-            self._outputs.put(fresh, "overlap map", tell)
+            self._outputs.add_or_fill(fresh, "overlap map", tell)
 
         self._jobs.start("The overlap map", work, put)
 
@@ -327,17 +332,19 @@ class MaskCollection:
                 f"The output layer “{name}” was not found.",
                 "Merge first, or type the name of an existing layer.",
             )
-        frozen = self._scene.freeze(layer.key)
+        snapshot = self._adapter.take_snapshot(layer.key)
         try:
             path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
         except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
-        place, axes = self._scene.place(layer.key)
-        request = MaskExport(frozen.array, path, model.export_format, place, axes, frozen.classes)
+        place, axes = self._adapter.place(layer.key)
+        request = MaskExport(
+            snapshot.array, path, model.export_format, place, axes, snapshot.classes
+        )
 
         def tell(saved: Path) -> None:
             of_image = place.note if request.format.has_image else ""
-            note = of_image or lost_place(request.format, axes)
+            note = of_image or explain_lost_place(request.format, axes)
             said = f"Exported mask “{name}” to {saved}. {note}".strip()
             self._jobs.say(said, Level.WARNING if note else Level.SUCCESS)
 
@@ -345,33 +352,33 @@ class MaskCollection:
 
     def can_hold(self, format_: ExportFormat) -> bool:
         """Return whether a format can hold the layer that would be exported."""
-        choice = self._exported()
+        choice = self._find_exported()
         return choice is None or choice.planes == 1 or not format_.has_one_plane
 
-    def not_held(self, format_: ExportFormat) -> str:
+    def explain_lost(self, format_: ExportFormat) -> str:
         """Return what a file of a format will not hold of what would be exported; or nothing."""
-        choice = self._exported()
+        choice = self._find_exported()
         if choice is None:
             return ""
         try:
-            place, axes = self._scene.place(choice.key)
+            place, axes = self._adapter.place(choice.key)
         except MaskError:
             return ""  # just removed; exporting says so
         if not self.can_hold(format_):
             return f"Its files hold one plane; “{choice.name}” is a stack. Choose another format."
         of_image = place.note if format_.has_image else ""
-        return f"{not_held(format_, axes)} {of_image}".strip()
+        return f"{explain_lost(format_, axes)} {of_image}".strip()
 
-    def proposed(self) -> Path:
+    def propose_path(self) -> Path:
         """Return a file for the export: the one that is typed, or a free name beside the image."""
-        model, choice = self.model, self._exported()
+        model, choice = self.model, self._find_exported()
         typed = model.path.strip()
         if typed:
             return Path(typed)
-        name, file = self._scene.image_of(choice.key) if choice else ("", None)
-        return proposed(f"{name or 'sam3'}_labels", model.export_format.suffix, file)
+        name, file = self._adapter.image_of(choice.key) if choice else ("", None)
+        return propose_path(f"{name or 'sam3'}_labels", model.export_format.suffix, file)
 
-    def _exported(self) -> LabelsChoice | None:
+    def _find_exported(self) -> LabelsChoice | None:
         """Return the layer that would be exported, or one that it would be merged of."""
         named = (one for one in self.model.layers if one.name == self._output())
         return next(named, None) or next(map(self.model.choice, self._final_keys()), None)
@@ -393,7 +400,7 @@ class MaskCollection:
     def _forget_overlap(self, *_: object) -> None:
         self.model.merge_overlap = -1
 
-    def _say_merged(self, done: str, sources: Sequence[Source]) -> None:
+    def _say_merged(self, done: str, sources: Sequence[MergeSource]) -> None:
         shared = shared_value(sources)
         if shared is None:
             self._jobs.say(done, Level.SUCCESS)
@@ -404,7 +411,7 @@ class MaskCollection:
 
     def _image_of(self, key: str) -> dict[str, Any]:
         """Return what is known of the image that labels were made of."""
-        name = self._scene.freeze(key).image_name
+        name = self._adapter.take_snapshot(key).image_name
         return {"source_image_layer": name} if name else {}
 
     def _output(self) -> str:
@@ -422,20 +429,20 @@ class MaskCollection:
             return ticked
         return [key for key in self.model.final_order if key in set(ticked)]
 
-    def _sources(self, keys: Sequence[str]) -> list[Source]:
-        self._scene.check_aligned(keys)
+    def _sources(self, keys: Sequence[str]) -> list[MergeSource]:
+        self._adapter.check_aligned(keys)
         sources = []
         for key in keys:
-            choice, frozen = self.model.choice(key), self._scene.freeze(key)
+            choice, snapshot = self.model.choice(key), self._adapter.take_snapshot(key)
             value = choice.class_value if choice else None
             name = choice.class_name if choice else ""
-            classes = frozen.classes
+            classes = snapshot.classes
             names = classes.names if classes.is_semantic else {}
-            sources.append(Source(frozen.name, frozen.array, name, value, names))
+            sources.append(MergeSource(snapshot.name, snapshot.array, name, value, names))
         return sources
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Lose nothing."""
 
 
@@ -444,7 +451,7 @@ class MaskOutputs:
 
     Parameters
     ----------
-    scene : MaskScene
+    adapter : MaskScene
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -452,20 +459,20 @@ class MaskOutputs:
         Keeps what can be taken back.
     """
 
-    def __init__(self, scene: MaskScene, jobs: MaskJobs, edits: MaskEdits) -> None:
-        self._scene = scene
+    def __init__(self, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits) -> None:
+        self._adapter = adapter
         self._jobs = jobs
         self._edits = edits
 
-    def put(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
+    def add_or_fill(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
         """Add a layer, or fill the one of that name and role anew; then tell its name."""
-        key = self._scene.made_before(fresh)
+        key = self._adapter.find_made(fresh)
         if not key:
             self.add(fresh, action, tell)
             return
-        array = self._scene.freeze(key).array
+        array = self._adapter.take_snapshot(key).array
         if array.dtype != fresh.labels.dtype:
-            self._edits.swap(key, fresh.labels, fresh.metadata, action)
+            self._edits.replace(key, fresh.labels, fresh.metadata, action)
             tell(fresh.name)
             return
         work = partial(overlay, fresh.labels, array, 0, replace=True, action=action)
@@ -477,7 +484,7 @@ class MaskOutputs:
 
     def add(self, fresh: NewLabels, action: str, tell: Callable[[str], None]) -> None:
         """Add a layer, which is built by a job; then tell its name."""
-        build = self._scene.builder(fresh)
+        build = self._adapter.builder(fresh)
 
         def work(reporter: Reporter) -> Iterator[object]:
             reporter.check()

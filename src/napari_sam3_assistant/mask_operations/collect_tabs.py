@@ -21,17 +21,17 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.mask_operations.model import SaveMode
-from napari_sam3_assistant.qt.bind import allow, guarded, watch
+from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
     TickList,
     WrappedLabel,
-    button,
-    layer_list,
-    neighbours,
-    note,
-    options,
-    text_line,
-    whole_number,
+    combo_box,
+    connectivity_box,
+    hint_label,
+    layer_box,
+    line_edit,
+    push_button,
+    spin_box,
 )
 
 if TYPE_CHECKING:
@@ -60,17 +60,17 @@ class AcceptedTab(QWidget):
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
         model, collection = session.model, session.collection
-        label = whole_number(model, "label", "Save one label only; 0 saves all of them")
+        label = spin_box(model, "label", "Save one label only; 0 saves all of them")
         label.setSpecialValueText("all labels")
-        target = layer_list(
+        target = layer_box(
             model, "accepted_target", "The accepted layer to change", lambda one: one.accepted
         )
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(
-            "Source layer", layer_list(model, "source", "The labels to save, such as a preview")
+            "Source layer", layer_box(model, "source", "The labels to save, such as a preview")
         )
-        picked = button(
+        picked = push_button(
             model,
             "Picked",
             "take_picked",
@@ -83,22 +83,24 @@ class AcceptedTab(QWidget):
         form.addRow("Label", one)
         form.addRow(
             "Object name",
-            text_line(model, "object_name", "object_001", "By default the source layer's name"),
+            line_edit(model, "object_name", "object_001", "By default the source layer's name"),
         )
         form.addRow(
             "Class name",
-            text_line(model, "class_name", "myelin", "What the object is; by default “class”"),
+            line_edit(model, "class_name", "myelin", "What the object is; by default “class”"),
         )
         form.addRow(
             "Class value",
-            whole_number(model, "class_value", "The class's value in merged masks"),
+            spin_box(model, "class_value", "The class's value in merged masks"),
         )
-        form.addRow("Save mode", options(model, "save_mode", _SAVE_MODES, "Where the object goes"))
+        form.addRow(
+            "Save mode", combo_box(model, "save_mode", _SAVE_MODES, "Where the object goes")
+        )
         form.addRow("Target layer", target)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(
-            button(
+            push_button(
                 model,
                 "Save Accepted Object",
                 "save_accepted",
@@ -112,7 +114,7 @@ class AcceptedTab(QWidget):
             model,
             "save_mode",
             self,
-            lambda: allow(
+            lambda: set_enabled(
                 target,
                 "Choose to append or to replace first" if model.save_mode is SaveMode.NEW else "",
             ),
@@ -139,18 +141,20 @@ class MergeTab(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(
             "Class filter",
-            text_line(self._model, "class_filter", "all classes", "List one class only"),
+            line_edit(self._model, "class_filter", "all classes", "List one class only"),
         )
         layout = QVBoxLayout(self)
         layout.addLayout(form)
-        layout.addWidget(note("Tick the accepted objects. Where they overlap, the upper one wins."))
+        layout.addWidget(
+            hint_label("Tick the accepted objects. Where they overlap, the upper one wins.")
+        )
         layout.addWidget(self._list, 1)
         layout.addWidget(self._overlap)
         output = QFormLayout()
         output.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         output.addRow(
             "Output layer",
-            text_line(
+            line_edit(
                 self._model,
                 "merge_output",
                 "class_working_mask",
@@ -159,7 +163,7 @@ class MergeTab(QWidget):
         )
         layout.addLayout(output)
         layout.addWidget(
-            button(
+            push_button(
                 self._model,
                 "Merge Accepted Objects",
                 "merge_accepted",
@@ -171,7 +175,7 @@ class MergeTab(QWidget):
         self._list.itemChanged.connect(self._on_ticked)
         watch(self._model, "layers class_filter merge_chosen", self, self._show)
         watch(self._model, "merge_chosen merge_overlap class_filter", self, self._show_overlap)
-        count = guarded(self._model, session.collection.count_overlap)
+        count = show_errors(self._model, session.collection.count_overlap)
         self._list.itemChanged.connect(count)
 
     def _show(self) -> None:
@@ -187,7 +191,7 @@ class MergeTab(QWidget):
     def _on_ticked(self) -> None:
         listed = set(self._list.keys())
         hidden = [key for key in self._model.merge_chosen if key not in listed]
-        ticked = self._list.ticked_after(self._model.merge_chosen)
+        ticked = self._list.order_ticked(self._model.merge_chosen)
         self._model.merge_chosen = (*hidden, *ticked)
 
     def _show_overlap(self) -> None:
@@ -240,20 +244,20 @@ class FinalTab(QWidget):
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(
-            "Merge mode", options(model, "merge_mode", _MERGE_MODES, "What the values mean")
+            "Merge mode", combo_box(model, "merge_mode", _MERGE_MODES, "What the values mean")
         )
-        form.addRow("Overlap rule", options(model, "rule", _RULES, "Who gets a shared pixel"))
-        form.addRow("Neighbours", neighbours(model))
+        form.addRow("Overlap rule", combo_box(model, "rule", _RULES, "Who gets a shared pixel"))
+        form.addRow("Neighbours", connectivity_box(model))
         form.addRow(
             "Output layer",
-            text_line(
+            line_edit(
                 model,
                 "output",
                 "final_training_mask",
                 "Merged into and exported from; also the name of any layer to export",
             ),
         )
-        self._format = options(model, "export_format", _FORMATS, "The file's format")
+        self._format = combo_box(model, "export_format", _FORMATS, "The file's format")
         form.addRow("Export format", self._format)
         self._note = WrappedLabel()
         self._note.setObjectName("format_note")
@@ -262,7 +266,7 @@ class FinalTab(QWidget):
         browse.setObjectName("browse")
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
-        row.addWidget(text_line(model, "path", "choose a file", "Its ending follows the format"))
+        row.addWidget(line_edit(model, "path", "choose a file", "Its ending follows the format"))
         row.addWidget(browse)
         form.addRow("Export path", row)
         grid = QGridLayout()
@@ -290,10 +294,12 @@ class FinalTab(QWidget):
                 ("Export Output", "export", collection.export, "Write the output layer as it is"),
             )
         ):
-            grid.addWidget(button(model, text, name, verb, tooltip), place // 2, place % 2)
+            grid.addWidget(push_button(model, text, name, verb, tooltip), place // 2, place % 2)
         layout = QVBoxLayout(self)
         layout.addWidget(
-            note("Cleaned class masks: tick those to merge, drag them into the order of priority.")
+            hint_label(
+                "Cleaned class masks: tick those to merge, drag them into the order of priority."
+            )
         )
         layout.addWidget(Priorities(model), 1)
         layout.addLayout(form)
@@ -307,13 +313,13 @@ class FinalTab(QWidget):
             [(one, text) for one, text in _FORMATS if one is chosen or collection.can_hold(one)]
         )
         self._format.choose(chosen)
-        self._note.setText(collection.not_held(chosen))
+        self._note.setText(collection.explain_lost(chosen))
         self._note.setVisible(bool(self._note.text()))
 
     def _browse(self) -> None:
         format_ = self._model.export_format
         text = next(text for one, text in _FORMATS if one is format_)
-        start = self._collection.proposed()
+        start = self._collection.propose_path()
         path, _ = QFileDialog.getSaveFileName(
             self, "Export mask", str(start), f"{text} (*{format_.suffix})"
         )
@@ -378,7 +384,7 @@ class PriorityList(TickList):
 
     def _on_ticked(self) -> None:
         if not self._filling:
-            self._model.final_chosen = self.ticked_after(self._model.final_chosen)
+            self._model.final_chosen = self.order_ticked(self._model.final_chosen)
 
     def _on_moved(self) -> None:
         self._model.final_order = self.keys()
@@ -433,8 +439,8 @@ class UndoRow(QWidget):
     def __init__(self, session: MaskSession, tab: str) -> None:
         super().__init__()
         model, collection = session.model, session.collection
-        undo = button(model, "Undo", f"undo_{tab}", collection.undo, "")
-        redo = button(model, "Redo", f"redo_{tab}", collection.redo, "")
+        undo = push_button(model, "Undo", f"undo_{tab}", collection.undo, "")
+        redo = push_button(model, "Redo", f"redo_{tab}", collection.redo, "")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)

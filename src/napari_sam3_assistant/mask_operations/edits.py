@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit
-from napari_sam3_assistant.core.masks.labels import whole
+from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.io.edit_journal import folder_of, journals_in, told
+from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, find_journals
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.edit_masks import end_edit, write_edit
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.masks.edits import Step
+    from napari_sam3_assistant.core.masks.edits import EditStep
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.io.edit_journal import JournaledEdit
     from napari_sam3_assistant.jobs import JobProgress
-    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene, TakenLayer
-    from napari_sam3_assistant.workflows.edit_masks import Written
+    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene, RemovedLayer
+    from napari_sam3_assistant.workflows.edit_masks import WriteResult
 
 
 _AT_ONCE = 100_000  # pixels that are written within a few milliseconds
 _OVER = object()
 
 
-def _nothing(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     """Do nothing more."""
 
 
@@ -49,7 +49,7 @@ class MaskEdits:
     ----------
     model : MaskModel
         The state.
-    scene : MaskScene
+    adapter : MaskScene
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -58,11 +58,11 @@ class MaskEdits:
     """
 
     def __init__(
-        self, model: MaskModel, scene: MaskScene, jobs: MaskJobs, deliver: Deliver
+        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, deliver: Deliver
     ) -> None:
         self.model = model
         self.history = EditHistory()
-        self._scene = scene
+        self._adapter = adapter
         self._jobs = jobs
         self._deliver = deliver
         self._collected: set[str] = set()
@@ -71,7 +71,7 @@ class MaskEdits:
         self._after_stroke: list[Callable[[], None]] = []
         self._after_writing: list[Callable[[], None]] = []
         model.events.stroke.connect(self._on_stroke)
-        model.events.target.connect(self.look)
+        model.events.target.connect(self.find_unfinished)
 
     # -- doing ----------------------------------------------------------------------------
 
@@ -104,8 +104,8 @@ class MaskEdits:
 
     def make(self, built: object, action: str) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""
-        key, name = self._scene.add(built)
-        self._collect(key, Made(action))
+        key, name = self._adapter.add(built)
+        self._collect(key, LayerAdded(action))
         return key, name
 
     def fill(
@@ -114,8 +114,8 @@ class MaskEdits:
         """Write labels of the same type into a layer that was made before."""
 
         def remember(written: LabelEdit) -> None:
-            before = self._scene.describe(key, metadata)
-            self._collect(key, Filled(edit.action, written, before, metadata))
+            before = self._adapter.describe(key, metadata)
+            self._collect(key, LayerFilled(edit.action, written, before, metadata))
             then()
 
         if edit.pixels == 0:
@@ -123,28 +123,28 @@ class MaskEdits:
         else:
             self._write(key, edit, remember, forward=True)
 
-    def swap(
+    def replace(
         self, key: str, labels: np.ndarray[Any, Any], metadata: dict[str, Any], action: str
     ) -> None:
         """Put labels of another type into a layer that was made before."""
-        before = self._scene.swap(key, labels, metadata)
-        self._collect(key, Swapped(action, *before))
+        before = self._adapter.replace(key, labels, metadata)
+        self._collect(key, LayerReplaced(action, *before))
 
     def follow(self, key: str) -> None:
         """Let the undo of what was collected know of an edit of a layer."""
         self._collected.add(key)
         self.tell_history()
 
-    def remember(self, key: str, step: Step, done: str = "") -> None:
+    def remember(self, key: str, step: EditStep, done: str = "") -> None:
         """Keep a step that was made already, so that it can be taken back."""
         dropped = self.history.push(key, step)
         if dropped:
-            done = f"{done} {self._dropped(dropped)}".strip()
+            done = f"{done} {self._explain_dropped(dropped)}".strip()
         if done:
             self._jobs.say(done, Level.WARNING if dropped else Level.SUCCESS)
         self.tell_history()
 
-    def painted(self, key: str, edit: LabelEdit) -> None:
+    def note_painting(self, key: str, edit: LabelEdit) -> None:
         """Take note that the user, or a script, changed pixels of a layer."""
         if key == self._writing:
             self._painted.append((key, edit))  # its turn comes after what is being written
@@ -159,10 +159,10 @@ class MaskEdits:
 
     # -- what was stopped half-way --------------------------------------------------------
 
-    def look(self) -> None:
+    def find_unfinished(self) -> None:
         """Find out whether an edit of the target was stopped half-way, as by a kill."""
-        found = self._begun()
-        self.model.unfinished = " ".join(told(found[0])) if found else ""
+        found = self._list_unfinished()
+        self.model.unfinished = " ".join(explain_unfinished(found[0])) if found else ""
 
     def end_unfinished(self, *, forward: bool) -> None:
         """Write what was stopped half-way in the target to its end, or take it back.
@@ -173,35 +173,35 @@ class MaskEdits:
             If there is nothing of that kind, or something else is going on.
         """
         self._jobs.check_free()
-        key, found = self.model.target, self._begun()
+        key, found = self.model.target, self._list_unfinished()
         if not found:
-            self.look()
+            self.find_unfinished()
             raise MaskError("Nothing was stopped half-way in these labels.")
-        name, array = self.model.name_of(key), self._scene.freeze(key).array
+        name, array = self.model.name_of(key), self._adapter.take_snapshot(key).array
 
-        def done(written: Written) -> None:
+        def done(written: WriteResult) -> None:
             # What was changed since is not what these steps began with.
             self.forget(key)
-            self._show(key, whole(array.shape))
+            self._show(key, whole_box(array.shape))
             if written.problem:
                 raise MaskError(written.problem)
             did = "Finished" if forward else "Took back"
             self._jobs.say(f"{did}: {written.edit.action} on “{name}”.", Level.SUCCESS)
 
         work = partial(end_edit, found[0], forward=forward)
-        end = partial(self._end_writing, self._scene.lock(key))
+        end = partial(self._end_writing, self._adapter.lock(key))
         self._jobs.start("Writing the change", work, done, unstoppable=end)
         self._writing = key
 
-    def _begun(self) -> list[JournaledEdit]:
+    def _list_unfinished(self) -> list[JournaledEdit]:
         """Return the edits of the target that somebody else has begun and not ended."""
         key = self.model.target
         try:
-            array, file = self._scene.freeze(key).array, self._scene.file(key)
+            array, file = self._adapter.take_snapshot(key).array, self._adapter.file(key)
         except MaskError:
             return []  # there is no target
-        path = folder_of(getattr(array, "stored", array)) or file
-        return [] if path is None else [one for one in journals_in(path) if not one.is_ours]
+        path = array_folder(getattr(array, "stored", array)) or file
+        return [] if path is None else [one for one in find_journals(path) if not one.is_ours]
 
     # -- taking back ----------------------------------------------------------------------
 
@@ -225,11 +225,11 @@ class MaskEdits:
         if latest is None:
             raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} on “{name}”.")
         step = latest[1]
-        if isinstance(step, (LabelEdit, Filled)):
+        if isinstance(step, (LabelEdit, LayerFilled)):
             self._jobs.check_free()
-            self._scene.freeze(key, editable=True)
-        if isinstance(step, Made) and step.taken is not None:
-            name = step.taken.name
+            self._adapter.take_snapshot(key, editable=True)
+        if isinstance(step, LayerAdded) and step.removed is not None:
+            name = step.removed.name
 
         def tell() -> None:
             (self.history.redo if forward else self.history.undo)(key)
@@ -251,7 +251,7 @@ class MaskEdits:
         latest = self.history.latest(self._collected, forward=forward)
         if latest is None:
             raise MaskError(f"There is nothing to {'redo' if forward else 'undo'} here.")
-        self.step(latest[0], _nothing, forward=forward)
+        self.step(latest[0], _do_nothing, forward=forward)
 
     def tell_history(self) -> None:
         """Show whether there is something to take back."""
@@ -263,7 +263,7 @@ class MaskEdits:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _collect(self, key: str, step: Step) -> None:
+    def _collect(self, key: str, step: EditStep) -> None:
         self.history.forget_undone(self._collected)
         self._collected.add(key)
         self.remember(key, step)
@@ -273,23 +273,23 @@ class MaskEdits:
         if latest is None:
             return ""
         key, step = latest
-        taken = step.taken if isinstance(step, Made) else None
+        taken = step.removed if isinstance(step, LayerAdded) else None
         name = taken.name if taken else self.model.name_of(key)
         return f"{step.action} (“{name}”)"
 
-    def _do(self, key: str, step: Step, tell: Callable[[], None], *, forward: bool) -> None:
-        if isinstance(step, Made):
-            if forward and step.taken is not None:
-                self._scene.bring(step.taken)
-                step.taken = None
+    def _do(self, key: str, step: EditStep, tell: Callable[[], None], *, forward: bool) -> None:
+        if isinstance(step, LayerAdded):
+            if forward and step.removed is not None:
+                self._adapter.restore(step.removed)
+                step.removed = None
             else:
-                step.taken = self._scene.take(key)
+                step.removed = self._adapter.remove(key)
             self._shrink(tell)
-        elif isinstance(step, Swapped):
-            step.labels, step.metadata = self._scene.swap(key, step.labels, step.metadata)
+        elif isinstance(step, LayerReplaced):
+            step.labels, step.metadata = self._adapter.replace(key, step.labels, step.metadata)
             self._shrink(tell)
-        elif isinstance(step, Filled):
-            self._scene.describe(key, step.after if forward else step.before)
+        elif isinstance(step, LayerFilled):
+            self._adapter.describe(key, step.after if forward else step.before)
             self._write(key, step.edit, lambda _: tell(), forward=forward)
         elif isinstance(step, LabelEdit):
 
@@ -304,20 +304,20 @@ class MaskEdits:
         tell()
         dropped = self.history.shrink()
         if dropped:
-            self._jobs.say(self._dropped(dropped), Level.WARNING)
+            self._jobs.say(self._explain_dropped(dropped), Level.WARNING)
             self.tell_history()
 
-    def _dropped(self, count: int) -> str:
+    def _explain_dropped(self, count: int) -> str:
         limit = self.history.limit // 2**20
         were = "was" if count == 1 else "were"
-        return f"To stay below {limit} MB, {counted(count, 'old undo step')} {were} dropped."
+        return f"To stay below {limit} MB, {pluralize(count, 'old undo step')} {were} dropped."
 
     def _write(
         self,
         key: str,
         edit: LabelEdit,
         then: Callable[[LabelEdit], None],
-        in_part: Callable[[LabelEdit], None] = _nothing,
+        in_part: Callable[[LabelEdit], None] = _do_nothing,
         *,
         forward: bool,
     ) -> None:
@@ -326,26 +326,26 @@ class MaskEdits:
         ``then`` is given what was written; ``in_part`` an edit of which the disk took a part only.
         """
         self._jobs.check_free()
-        frozen = self._scene.freeze(key, editable=True)
-        if frozen.array.shape != edit.shape or frozen.array.dtype != edit.dtype:
-            raise MaskError(f"“{frozen.name}” has got other labels meanwhile.", "Try again.")
+        snapshot = self._adapter.take_snapshot(key, editable=True)
+        if snapshot.array.shape != edit.shape or snapshot.array.dtype != edit.dtype:
+            raise MaskError(f"“{snapshot.name}” has got other labels meanwhile.", "Try again.")
         if self.model.stroke:
             call = partial(self._write, key, edit, then, in_part, forward=forward)
             self._after_stroke.append(call)
             return
-        in_memory = isinstance(frozen.array, np.ndarray) and not frozen.smaller
+        in_memory = isinstance(snapshot.array, np.ndarray) and not snapshot.smaller
         if in_memory and edit.pixels <= _AT_ONCE:
-            written = edit.write(frozen.array, forward=forward)
+            written = edit.write(snapshot.array, forward=forward)
             self._show(key, edit.box)
             then(written)
             return
 
-        def done(written: Written) -> None:
-            if self._scene.freeze(key).array is not frozen.array:
+        def done(written: WriteResult) -> None:
+            if self._adapter.take_snapshot(key).array is not snapshot.array:
                 return  # the layer has got other data, in which nothing was written
             self._show(key, edit.box)
             if not written.problem or written.is_left:
-                self._scene.note_edit(key, written.edit, forward=forward)
+                self._adapter.note_edit(key, written.edit, forward=forward)
             if not written.problem:
                 then(written.edit)
                 return
@@ -353,8 +353,8 @@ class MaskEdits:
                 in_part(written.edit)
             raise MaskError(written.problem)
 
-        work = partial(write_edit, edit, frozen.array, frozen.smaller, forward=forward)
-        end = partial(self._end_writing, self._scene.lock(key))
+        work = partial(write_edit, edit, snapshot.array, snapshot.smaller, forward=forward)
+        end = partial(self._end_writing, self._adapter.lock(key))
         self._jobs.start("Writing the change", work, done, unstoppable=end)
         self._writing = key
 
@@ -362,7 +362,7 @@ class MaskEdits:
         """Let the user paint again, and do what has waited."""
         unlock()
         self._writing = ""
-        self.look()
+        self.find_unfinished()
         painted, self._painted = self._painted, []
         for where, strokes in painted:
             self.remember(where, strokes)
@@ -371,7 +371,7 @@ class MaskEdits:
             self._jobs.guard(call)
 
     def _show(self, key: str, box: Box) -> None:
-        self._go_on(self._scene.redraw(key, box))
+        self._go_on(self._adapter.redraw(key, box))
 
     def _go_on(self, steps: Iterator[None]) -> None:
         """Draw one part; the next one has its turn after what else is waiting."""
@@ -387,28 +387,28 @@ class MaskEdits:
 
 
 @dataclass(slots=True, eq=False)
-class Made:
+class LayerAdded:
     """A layer that was made.
 
     Parameters
     ----------
     action : str
         What made it, for the user.
-    taken : TakenLayer or None
+    removed : RemovedLayer or None
         The layer, while the step is taken back.
     """
 
     action: str
-    taken: TakenLayer | None = None
+    removed: RemovedLayer | None = None
 
     @property
     def nbytes(self) -> int:
         """How much memory the step takes: the layer counts while it is not in the viewer."""
-        return self.taken.nbytes if self.taken else 0
+        return self.removed.nbytes if self.removed else 0
 
 
 @dataclass(slots=True, eq=False)
-class Filled:
+class LayerFilled:
     """A layer that was filled anew with labels of the same type.
 
     Parameters
@@ -433,7 +433,7 @@ class Filled:
 
 
 @dataclass(slots=True, eq=False)
-class Swapped:
+class LayerReplaced:
     """A layer that was filled anew with labels of another type.
 
     Parameters

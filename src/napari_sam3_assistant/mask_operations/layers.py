@@ -12,26 +12,26 @@ import numpy as np
 from napari.layers import Labels, Shapes
 from napari.utils import DirectLabelColormap
 
-from napari_sam3_assistant.core.axes import kind_of
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import (
-    FrozenLabels,
     LabelsChoice,
+    LabelsSnapshot,
     NewLabels,
+    RemovedLayer,
     Scope,
-    TakenLayer,
 )
-from napari_sam3_assistant.viewer.edits import edits_in
+from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     World,
     array_of,
     file_axes,
-    lie_together,
-    moved,
+    is_aligned,
+    shift_transform,
     show_at,
     spacing,
     transform_of,
@@ -39,7 +39,7 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import image_layers, shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
-from napari_sam3_assistant.viewer.placing import undisturbed
+from napari_sam3_assistant.viewer.placing import preserve_choices
 from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, role_of
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def mask_layers(viewer: ViewerModel) -> list[Labels]:
     ]
 
 
-class ViewerMasks:
-    """A napari viewer as a scene; see :class:`.MaskScene`.
+class LabelsAdapter:
+    """A napari viewer as the session sees it; see :class:`.MaskScene`.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ViewerMasks:
 
     def choices(self) -> tuple[LabelsChoice, ...]:
         """Return the labels layers, the topmost first."""
-        return tuple(_choice(layer) for layer in reversed(mask_layers(self.viewer)))
+        return tuple(_make_choice(layer) for layer in reversed(mask_layers(self.viewer)))
 
     def layer(self, key: str) -> Labels:
         """Return the layer of a key.
@@ -104,7 +104,7 @@ class ViewerMasks:
                 return layer
         raise MaskError("The labels layer is no longer open.", "Choose another one.")
 
-    def freeze(self, key: str, *, editable: bool = False) -> FrozenLabels:
+    def take_snapshot(self, key: str, *, editable: bool = False) -> LabelsSnapshot:
         """Return what a job may see of a layer."""
         layer = self.layer(key)
         array = array_of(layer)
@@ -114,7 +114,7 @@ class ViewerMasks:
         smaller = tuple(layer.data)[1:] if layer.multiscale else ()
         image = image_of(self.viewer, layer)
         name = str(layer.metadata.get(SOURCE) or ("" if image is None else image.name))
-        return FrozenLabels(array, layer.name, name, _classes(layer), smaller)
+        return LabelsSnapshot(array, layer.name, name, _classes(layer), smaller)
 
     def file(self, key: str) -> Path | None:
         """Return the file or folder that a layer was opened from; None if that is not known."""
@@ -131,7 +131,7 @@ class ViewerMasks:
 
     def place(self, key: str) -> tuple[ImagePlace, Axes]:
         """Return where labels lie in their image, and in the world."""
-        return placed_labels(self.viewer, self.layer(key))
+        return locate_labels(self.viewer, self.layer(key))
 
     def box(self, key: str, scope: Scope) -> Box | None:
         """Return the part of a layer to work on; None for all of it."""
@@ -161,7 +161,7 @@ class ViewerMasks:
         """Raise MaskError unless the layers lie on top of each other."""
         first, *others = [self.layer(key) for key in keys]
         for layer in others:
-            if not lie_together(first, layer, World.of(self.viewer)):
+            if not is_aligned(first, layer, World.of(self.viewer)):
                 raise MaskError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Choose layers with the same scale and position.",
@@ -183,18 +183,18 @@ class ViewerMasks:
     def redraw(self, key: str, box: Box) -> Iterator[None]:
         """Show a part of a layer anew; yields where the event loop may have its turn."""
         layer = self.layer(key)
-        edits_in(self.viewer).edited.emit(layer, box)
+        edits_of(self.viewer).edited.emit(layer, box)
         return redraw_in_parts(self.viewer, layer, box)
 
     def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
         """Tell others that an edit was written to labels in a file, or taken back."""
-        changes = edit.changes() if forward else edit.changes().reversed()
-        edits_in(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
+        changes = edit.changes() if forward else edit.changes().reverse()
+        edits_of(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
         """Show what an edit would do to the pixels of its box."""
         source = self.layer(key)
-        placed = moved(transform_of(source), [side.start for side in edit.box])
+        placed = shift_transform(transform_of(source), [side.start for side in edit.box])
         layer = self._changes()
         if layer is not None and layer.ndim == source.ndim and _same_place(layer, placed):
             layer.visible = False  # napari draws a layer that is not shown when it is shown again
@@ -225,7 +225,7 @@ class ViewerMasks:
         """Take the layer that shows changes out of the viewer."""
         layer = self._changes()
         if layer is not None:
-            with undisturbed(self.viewer):
+            with preserve_choices(self.viewer):
                 self.viewer.layers.remove(layer)
 
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
@@ -246,7 +246,7 @@ class ViewerMasks:
         self._insert(built)
         return key_of(built), str(built.name)
 
-    def made_before(self, fresh: NewLabels) -> str:
+    def find_made(self, fresh: NewLabels) -> str:
         """Return the key of the layer of that name, role and shape; empty if there is none."""
         for layer in mask_layers(self.viewer):
             same = layer.name == fresh.name and layer.metadata.get(ROLE) == fresh.role
@@ -262,7 +262,7 @@ class ViewerMasks:
         layer.metadata = {ROLE: role, **_image_key(layer), **metadata}
         return before
 
-    def swap(
+    def replace(
         self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
     ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
         """Give a layer other labels; returns those that it had, and what was known of them."""
@@ -276,22 +276,22 @@ class ViewerMasks:
             self.busy = False
         return before, described
 
-    def take(self, key: str) -> TakenLayer:
+    def remove(self, key: str) -> RemovedLayer:
         """Take a layer out of the viewer."""
         layer, layers = self.layer(key), self.viewer.layers
-        taken = TakenLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
+        taken = RemovedLayer(layer.name, layer, layers.index(layer), int(layer.data.nbytes))
         self.busy = True
         try:
-            with undisturbed(self.viewer):
+            with preserve_choices(self.viewer):
                 layers.remove(layer)
         finally:
             self.busy = False
         return taken
 
-    def bring(self, taken: TakenLayer) -> None:
+    def restore(self, taken: RemovedLayer) -> None:
         """Put a layer back that was taken out."""
         layers = self.viewer.layers
-        with undisturbed(self.viewer):
+        with preserve_choices(self.viewer):
             layers.insert(min(taken.place, len(layers)), taken.layer)
             taken.layer.name = taken.name
 
@@ -306,11 +306,11 @@ class ViewerMasks:
         return next(shown, None)
 
     def _insert(self, layer: Labels) -> None:
-        with undisturbed(self.viewer):
+        with preserve_choices(self.viewer):
             self.viewer.add_layer(layer)
 
 
-def _choice(layer: Labels) -> LabelsChoice:
+def _make_choice(layer: Labels) -> LabelsChoice:
     array, known, role = array_of(layer), layer.metadata, role_of(layer)
     value = known.get("class_value")
     return LabelsChoice(
@@ -404,13 +404,13 @@ def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
     chosen = sorted(shapes.selected_data) or [shapes.nshapes - 1]
     corners = np.concatenate([np.asarray(shapes.data[index], float) for index in chosen])
     points = DataMap.between(shapes, layer, World.of(viewer))(corners)
-    sides = [_side(points[:, axis], size) for axis, size in enumerate(shape)]
+    sides = [_pixel_range(points[:, axis], size) for axis, size in enumerate(shape)]
     return _box(
         sides, f"The drawn region holds no pixel of “{layer.name}”.", "Draw it on the masks."
     )
 
 
-def _side(positions: npt.NDArray[np.float64], size: int) -> tuple[int, int]:
+def _pixel_range(positions: npt.NDArray[np.float64], size: int) -> tuple[int, int]:
     """Return the pixels whose centres lie between positions; of a single one the nearest pixel."""
     low, high = float(positions.min()), float(positions.max())
     if high - low < 1e-6:
@@ -447,7 +447,7 @@ def image_of(viewer: ViewerModel, layer: Labels) -> Image | None:
     return next(fits, None) or next(iter(known), None)
 
 
-def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]:
+def locate_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]:
     """Return where labels lie in their image, and what a file can say of their place in the world.
 
     Parameters
@@ -469,13 +469,13 @@ def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
     image = image_of(viewer, layer)
     first = None if image is None else _first_pixel(viewer, layer, image)
     if image is not None and first is not None:
-        place = _placed(layer, image, first)
+        place = _make_place(layer, image, first)
         missing = image.ndim - layer.ndim
         units = [
             layer.units[axis] if axis + missing < 0 else image.units[axis + missing]
             for axis in range(layer.ndim)
         ]
-        every, names = range(layer.ndim), _all_names(layer, place)
+        every, names = range(layer.ndim), _name_axes(layer, place)
         if World.of(viewer).units is not None:
             return place, file_axes(layer, every, names, units)
         told = zip(file_axes(layer, every, names), map(unit_name, units), strict=True)
@@ -487,14 +487,14 @@ def placed_labels(viewer: ViewerModel, layer: Labels) -> tuple[ImagePlace, Axes]
         f"“{layer.name}” {why} “{known}”: its coordinates count from its own first pixel, and it "
         "is named as the image."
     )
-    names = _names(layer, layer.ndim - 2)
+    names = _name_leading(layer, layer.ndim - 2)
     place = ImagePlace.alone(str(layer.name), _shape(layer), names, note if known else "")
-    return place, file_axes(layer, range(layer.ndim), _all_names(layer, place))
+    return place, file_axes(layer, range(layer.ndim), _name_axes(layer, place))
 
 
-def _all_names(layer: Labels, place: ImagePlace) -> tuple[str, ...]:
+def _name_axes(layer: Labels, place: ImagePlace) -> tuple[str, ...]:
     """Return what a file calls the axes of labels; empty for one that it shall not have."""
-    own = [kind_of(label) for label in layer.axis_labels]
+    own = [axis_kind(label) for label in layer.axis_labels]
     named = "" not in own and len(set(own)) == len(own) and {"y", "x"} <= set(own)
     names = own if named else [*place.names, "y", "x"]
     kept = (*place.names, "y", "x")
@@ -540,9 +540,9 @@ def _first_pixel(viewer: ViewerModel, layer: Labels, image: Image) -> list[int |
     return found
 
 
-def _placed(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
+def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
     *planes, y, x = first
-    names = _names(layer, len(planes), image)
+    names = _name_leading(layer, len(planes), image)
     whole = shape_of(image)[: image.ndim]
     missing = image.ndim - layer.ndim
     # Stretched over the channels of the image, the labels are of none of them.
@@ -557,11 +557,11 @@ def _placed(layer: Labels, image: Image, first: list[int | None]) -> ImagePlace:
     )
 
 
-def _names(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
+def _name_leading(layer: Labels, count: int, image: Image | None = None) -> tuple[str, ...]:
     """Return what the axes before rows and columns are, as the labels or the image name them."""
     names = [""] * count
     for told in (layer, image):
-        kinds = [] if told is None else [kind_of(label) for label in told.axis_labels][:-2]
+        kinds = [] if told is None else [axis_kind(label) for label in told.axis_labels][:-2]
         for axis, kind in zip(range(-1, -1 - count, -1), reversed(kinds), strict=False):
             if not names[axis] and kind in ("t", "c", "z") and kind not in names:
                 names[axis] = kind

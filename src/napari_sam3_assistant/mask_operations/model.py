@@ -104,7 +104,7 @@ class LabelsChoice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FrozenLabels:
+class LabelsSnapshot:
     """A labels layer as a job sees it.
 
     Parameters
@@ -154,7 +154,7 @@ class NewLabels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TakenLayer:
+class RemovedLayer:
     """A layer that was taken out of the viewer, to be brought back.
 
     Parameters
@@ -181,7 +181,7 @@ class MaskScene(Protocol):
     def choices(self) -> tuple[LabelsChoice, ...]:
         """Return the labels layers, the topmost first."""
 
-    def freeze(self, key: str, *, editable: bool = False) -> FrozenLabels:
+    def take_snapshot(self, key: str, *, editable: bool = False) -> LabelsSnapshot:
         """Return what a job may see of a layer.
 
         Raises
@@ -263,21 +263,21 @@ class MaskScene(Protocol):
     def add(self, built: object) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""
 
-    def made_before(self, fresh: NewLabels) -> str:
+    def find_made(self, fresh: NewLabels) -> str:
         """Return the key of the layer of that name, role and shape; empty if there is none."""
 
     def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
         """Set what is known of a layer; returns what was."""
 
-    def swap(
+    def replace(
         self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
     ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
         """Give a layer other labels; returns those that it had, and what was known of them."""
 
-    def take(self, key: str) -> TakenLayer:
+    def remove(self, key: str) -> RemovedLayer:
         """Take a layer out of the viewer."""
 
-    def bring(self, taken: TakenLayer) -> None:
+    def restore(self, taken: RemovedLayer) -> None:
         """Put a layer back that was taken out."""
 
     def go_to(self, key: str, centre: Sequence[float]) -> None:

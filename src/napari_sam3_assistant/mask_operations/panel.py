@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
-from napari_sam3_assistant.qt.bind import line_of, watch
+from napari_sam3_assistant.qt.bind import format_message, watch
 from napari_sam3_assistant.qt.controls import WrappedLabel
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ class MaskPanel(QWidget):
             (CleanupTab(session), "Mask Cleanup"),
             (FinalTab(session), "Final Merge / Export"),
         ):
-            self.tabs.addTab(_scrolled(tab), title)
+            self.tabs.addTab(_make_scrollable(tab), title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(MaskStatus(session))
 
 
-def _scrolled(tab: QWidget) -> QScrollArea:
+def _make_scrollable(tab: QWidget) -> QScrollArea:
     scroll = QScrollArea()
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -94,7 +94,7 @@ class MaskStatus(QWidget):
 
     def _show_message(self) -> None:
         message = self._model.message
-        self._message.setText(line_of(message))
+        self._message.setText(format_message(message))
         self._message.setProperty("level", str(message.level))
 
     def _show_progress(self) -> None:

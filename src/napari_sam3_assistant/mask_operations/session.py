@@ -22,19 +22,19 @@ class MaskSession:
     ----------
     model : MaskModel
         The state.
-    scene : MaskScene
+    adapter : MaskScene
         Where the labels live.
     deliver : callable
         Runs what it is given on the GUI thread.
     """
 
-    def __init__(self, model: MaskModel, scene: MaskScene, deliver: Deliver) -> None:
+    def __init__(self, model: MaskModel, adapter: MaskScene, deliver: Deliver) -> None:
         self.model = model
-        self._scene = scene
+        self._adapter = adapter
         self.jobs = MaskJobs(model, deliver)
-        self.edits = MaskEdits(model, scene, self.jobs, deliver)
-        self.cleanup = MaskCleanup(model, scene, self.jobs, self.edits)
-        self.collection = MaskCollection(model, scene, self.jobs, self.edits)
+        self.edits = MaskEdits(model, adapter, self.jobs, deliver)
+        self.cleanup = MaskCleanup(model, adapter, self.jobs, self.edits)
+        self.collection = MaskCollection(model, adapter, self.jobs, self.edits)
 
     def take_picked(self) -> None:
         """Let only the label be saved that the user picked in the source layer.
@@ -44,7 +44,7 @@ class MaskSession:
         MaskError
             If there is no source layer.
         """
-        self.model.label = self._scene.picked_label(self.model.source)
+        self.model.label = self._adapter.picked_label(self.model.source)
 
     def cancel(self) -> None:
         """Stop what is running; nothing is changed by half."""

@@ -90,7 +90,7 @@ def bind_value(
 _TIP = "sam3_tip"
 
 
-def allow(widget: QWidget, why_not: str) -> None:
+def set_enabled(widget: QWidget, why_not: str) -> None:
     """Let a control be used, or grey it out and say why.
 
     Parameters
@@ -109,12 +109,12 @@ def allow(widget: QWidget, why_not: str) -> None:
 _SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}
 
 
-def line_of(message: Message) -> str:
+def format_message(message: Message) -> str:
     """Return a message with the sign of its level."""
     return f"{_SIGNS[message.level]}{message.text}"
 
 
-def guarded(model: SessionModel | MaskModel, verb: Callable[[], object]) -> Callable[..., None]:
+def show_errors(model: SessionModel | MaskModel, verb: Callable[[], object]) -> Callable[..., None]:
     """Return a slot that calls a verb and shows its error in the status line.
 
     Parameters

@@ -34,7 +34,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.masks.labels import Connectivity
-from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ _HIGHEST = 2**31 - 1
 _NUMBER_WIDTH = 92  # Qt would make room for the highest number
 
 
-def button(
+def push_button(
     model: MaskModel, text: str, name: str, verb: Callable[[], object], tooltip: str
 ) -> QPushButton:
     """Return a button that calls a verb and shows its error in the status line."""
@@ -62,18 +62,18 @@ def button(
     made.setObjectName(name)
     made.setToolTip(tooltip)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    made.clicked.connect(guarded(model, verb))
+    made.clicked.connect(show_errors(model, verb))
     return made
 
 
-def note(text: str) -> QLabel:
+def hint_label(text: str) -> QLabel:
     """Return a line that explains something."""
     made = QLabel(text)
     made.setWordWrap(True)
     return made
 
 
-def text_line(model: MaskModel, field: str, placeholder: str, tooltip: str) -> QLineEdit:
+def line_edit(model: MaskModel, field: str, placeholder: str, tooltip: str) -> QLineEdit:
     """Return a line that is bound to a text of the model."""
     made = QLineEdit()
     made.setObjectName(field)
@@ -83,7 +83,7 @@ def text_line(model: MaskModel, field: str, placeholder: str, tooltip: str) -> Q
     return made
 
 
-def whole_number(
+def spin_box(
     model: MaskModel, field: str, tooltip: str, low: int = 0, suffix: str = ""
 ) -> QSpinBox:
     """Return a spin box that is bound to a whole number of the model."""
@@ -97,7 +97,7 @@ def whole_number(
     return made
 
 
-def number(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
+def length_box(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
     """Return a spin box that is bound to a length of the model."""
     made = QDoubleSpinBox()
     made.setObjectName(field)
@@ -110,7 +110,7 @@ def number(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
     return made
 
 
-def tick(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
+def check_box(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
     """Return a check box that is bound to a yes or no of the model."""
     made = QCheckBox(text)
     made.setObjectName(field)
@@ -119,31 +119,31 @@ def tick(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
     return made
 
 
-def options(
+def combo_box(
     model: MaskModel, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
 ) -> ElidedCombo:
     """Return a list that is bound to one of several values of the model."""
-    made = _combo(field, tooltip)
+    made = _make_combo(field, tooltip)
     made.offer(choices)
     bind_value(model, field, made, made.activated, lambda: made.value, made.choose)
     return made
 
 
-def neighbours(model: MaskModel) -> ElidedCombo:
+def connectivity_box(model: MaskModel) -> ElidedCombo:
     """Return the choice of what belongs together."""
-    return options(
+    return combo_box(
         model, "connectivity", _CONNECTIVITIES, "Which neighbours belong to the same component"
     )
 
 
-def layer_list(
+def layer_box(
     model: MaskModel,
     field: str,
     tooltip: str,
     wanted: Callable[[LabelsChoice], bool] = lambda _: True,
 ) -> ElidedCombo:
     """Return a list of labels layers that follows the viewer, bound to a key of the model."""
-    made = _combo(field, tooltip)
+    made = _make_combo(field, tooltip)
 
     def show() -> None:
         made.offer([(one.key, one.name) for one in model.layers if wanted(one)])
@@ -154,7 +154,7 @@ def layer_list(
     return made
 
 
-def _combo(name: str, tooltip: str) -> ElidedCombo:
+def _make_combo(name: str, tooltip: str) -> ElidedCombo:
     made = ElidedCombo()
     made.setObjectName(name)
     made.setToolTip(tooltip)
@@ -187,12 +187,12 @@ class TickList(QListWidget):
             for key, text in rows:
                 item = QListWidgetItem(text)
                 item.setData(Qt.ItemDataRole.UserRole, key)
-                item.setCheckState(_state(is_on=key in chosen))
+                item.setCheckState(_check_state(is_on=key in chosen))
                 self.addItem(item)
             return
         for at in range(self.count()):
             if (self.key(at) in chosen) != self.is_ticked(at):
-                self._row(at).setCheckState(_state(is_on=self.key(at) in chosen))
+                self._row(at).setCheckState(_check_state(is_on=self.key(at) in chosen))
 
     def _row(self, row: int) -> Any:  # noqa: ANN401 - Qt's stubs say that it may be missing
         return self.item(row)
@@ -209,13 +209,13 @@ class TickList(QListWidget):
         """Return the layers from top to bottom."""
         return tuple(self.key(row) for row in range(self.count()))
 
-    def ticked_after(self, before: Sequence[str]) -> tuple[str, ...]:
+    def order_ticked(self, before: Sequence[str]) -> tuple[str, ...]:
         """Return the ticked layers in the order of ticking, given those ticked before."""
         now = [self.key(row) for row in range(self.count()) if self.is_ticked(row)]
         return (*(key for key in before if key in now), *(key for key in now if key not in before))
 
 
-def _state(*, is_on: bool) -> Qt.CheckState:
+def _check_state(*, is_on: bool) -> Qt.CheckState:
     return Qt.CheckState.Checked if is_on else Qt.CheckState.Unchecked
 
 
@@ -272,9 +272,9 @@ class ElidedCombo(QComboBox):
         """The chosen entry as it is shown."""
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
-        return self._elided(option)
+        return self._elide(option)
 
-    def _elided(self, option: QStyleOptionComboBox) -> str:
+    def _elide(self, option: QStyleOptionComboBox) -> str:
         style = self.style()
         if style is None:
             return self.currentText()
@@ -292,7 +292,7 @@ class ElidedCombo(QComboBox):
         painter = QStylePainter(self)
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
-        option.currentText = self._elided(option)
+        option.currentText = self._elide(option)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
@@ -390,10 +390,10 @@ class ChoiceButtons(QWidget):
 
         watch(model, field, self, show)
 
-    def allow(self, why_not: str) -> None:
+    def set_enabled(self, why_not: str) -> None:
         """Let nobody choose and say why, or let them choose if the reason is empty."""
         for button in self._buttons.values():
-            allow(button, why_not)
+            set_enabled(button, why_not)
 
     def offer(self, values: Sequence[Any]) -> None:
         """Show only the buttons of these values."""
@@ -471,26 +471,26 @@ class WrappedLabel(QLabel):
     def setText(self, text: str | None) -> None:
         """Show a text."""
         self._given = text or ""
-        shown = shortened(self._given, _FIRST, _LAST)
-        whole = html.escape(shortened(self._given, _TOLD, _LAST))
+        shown = shorten(self._given, _FIRST, _LAST)
+        whole = html.escape(shorten(self._given, _TOLD, _LAST))
         # As rich text Qt wraps it.
         self.setToolTip("" if shown == self._given else f"<p>{whole}</p>")
         shown = _THOUSANDS.sub("\u00a0", shown)  # 2 025 stays on its line
-        super().setText(_LONG_WORD.sub(_breakable, shown))
+        super().setText(_LONG_WORD.sub(_make_breakable, shown))
 
     def text(self) -> str:
         """Return the text that was given."""
         return self._given
 
 
-def shortened(text: str, first: int, last: int) -> str:
+def shorten(text: str, first: int, last: int) -> str:
     """Return a text, of a long one its beginning and its end."""
     if len(text) <= first + last:
         return text
     return f"{text[:first].rstrip()} … {text[-last:].lstrip()}"
 
 
-def _breakable(word: re.Match[str]) -> str:
+def _make_breakable(word: re.Match[str]) -> str:
     return _INSIDE.sub(_BREAK, word.group())
 
 
@@ -518,14 +518,14 @@ class Fold(QWidget):
         self._button = QPushButton()
         self._button.setObjectName("fold")
         self._button.setStyleSheet("text-align: left;")
-        self._button.clicked.connect(self._turn)
+        self._button.clicked.connect(self._toggle)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._button)
         layout.addWidget(content)
         self._show(is_open=is_open)
 
-    def _turn(self) -> None:
+    def _toggle(self) -> None:
         is_open = self._content.isHidden()
         self._show(is_open=is_open)
         self.turned.emit(is_open)

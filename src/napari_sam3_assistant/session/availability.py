@@ -63,11 +63,11 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
     if image.why_not and not model.runs_all_images:
         return image.why_not
     kind = prompt_kind(model.task, model.tool)
-    if refused := _why_refused(model, spec, kind):
+    if refused := _why_engine_refuses(model, spec, kind):
         return refused
     if missing := why_no_model(model, spec):
         return missing
-    if given(kind, model.prompts, model.text) or model.phrases:
+    if has_prompt(kind, model.prompts, model.text) or model.phrases:
         return ""
     return _why_no_prompt(model, kind)
 
@@ -108,7 +108,7 @@ def why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
     )
 
 
-def _why_refused(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
+def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
     if model.task is not Task.VIDEO:
         return why_not_planes(spec, kind)
     if not model.frame_axes:
@@ -128,7 +128,7 @@ def _why_not_go_on(model: SessionModel) -> str:
     return "Wait for the run to end." if model.running else ""
 
 
-def given(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
+def has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
     """Return whether there is a prompt of a kind."""
     given = {
         PromptKind.POINTS: counts.positive,
@@ -155,7 +155,7 @@ def takes_scans(model: SessionModel) -> bool:
     return model.task is not Task.VIDEO and prompt_kind(model.task, model.tool) in _SCANS
 
 
-def worth_a_scan(model: SessionModel, disk: DiskModel) -> bool:
+def is_worth_a_scan(model: SessionModel, disk: DiskModel) -> bool:
     """Return whether a scan of the chosen image would be of more than one tile."""
     image = model.chosen_image
     return image is not None and max(image.shape) > disk.scan_tile
@@ -194,7 +194,7 @@ def why_no_folder_batch(model: SessionModel, disk: DiskModel, spec: EngineSpec) 
         return refused
     if missing := why_no_model(model, spec):
         return missing
-    if not (given(kind, model.prompts, model.text) or model.phrases):
+    if not (has_prompt(kind, model.prompts, model.text) or model.phrases):
         return (
             "Type a phrase first."
             if kind is PromptKind.TEXT
@@ -213,7 +213,9 @@ def regions_to_merge(model: SessionModel) -> tuple[Preview, ...]:
     local = [
         one
         for one in model.previews
-        if one.segmentation.objects and one.recipe is not None and one.recipe.region is not None
+        if one.segmentation.objects
+        and one.provenance is not None
+        and one.provenance.region is not None
     ]
     return tuple(one for one in local if one.target == local[-1].target)
 

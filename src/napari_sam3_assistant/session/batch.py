@@ -10,9 +10,9 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobState
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
-from napari_sam3_assistant.session.runs import recipe_of
+from napari_sam3_assistant.session.runs import make_provenance
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.runs import LocalInference
-    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.session.runs import RoiInference
+    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
     from napari_sam3_assistant.workflows.batch import BatchResult
 
 
-class Record(Protocol):
+class UndoRecorder(Protocol):
     """Takes note of results, for undo."""
 
     def __call__(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
@@ -40,11 +40,11 @@ class Batch:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where images and prompts live.
     engine : EngineInUse
         The engine.
-    local : LocalInference
+    roi : RoiInference
         Chooses the region of each run on a large image.
     start : callable
         Starts a job in the place of a run.
@@ -55,16 +55,16 @@ class Batch:
     def __init__(
         self,
         model: SessionModel,
-        scene: Scene,
+        adapter: Scene,
         engine: EngineInUse,
-        local: LocalInference,
+        roi: RoiInference,
         start: Callable[[Job], Job],
-        record: Record,
+        record: UndoRecorder,
     ) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._engine = engine
-        self._local = local
+        self._roi = roi
         self._start = start
         self._record = record
 
@@ -78,62 +78,69 @@ class Batch:
         """
         model = self._model
         kind = prompt_kind(model.task, model.tool)
-        shots, failed = self._scene.take_shots(model.image, kind, every_image=model.runs_all_images)
+        snapshots, failed = self._adapter.take_snapshots(
+            model.image, kind, every_image=model.runs_all_images
+        )
         phrases = model.phrases
         if kind is PromptKind.TEXT and not phrases:
             # The one phrase is a prompt like any other: the results are named by the images alone.
             text = model.text.strip()
-            shots = tuple(replace(one, prompts=replace(one.prompts, text=text)) for one in shots)
-        usable = [shot for shot in shots if phrases or shot.prompts.kinds]
+            snapshots = tuple(
+                replace(one, prompts=replace(one.prompts, text=text)) for one in snapshots
+            )
+        usable = [snapshot for snapshot in snapshots if phrases or snapshot.prompts.kinds]
         failed += tuple(
-            f"no prompt lies on “{shot.target.name}”" for shot in shots if shot not in usable
+            f"no prompt lies on “{snapshot.target.name}”"
+            for snapshot in snapshots
+            if snapshot not in usable
         )
         if not usable:
             raise PromptError(f"Nothing can be run: {'; '.join(failed)}.", "Add a prompt.")
         engine = self._engine.take()
         request = BatchRequest(
-            tuple(self._item(number, shot) for number, shot in enumerate(usable)), phrases
+            tuple(self._make_item(number, snapshot) for number, snapshot in enumerate(usable)),
+            phrases,
         )
         model.active_rois = tuple(
-            ActiveRoi(shot.target, item.request.region)
-            for shot, item in zip(usable, request.items, strict=True)
+            ActiveRoi(snapshot.target, item.request.region)
+            for snapshot, item in zip(usable, request.items, strict=True)
             if item.request.region is not None
         )
-        collected = _Collected(model, usable, request, self._record, list(failed))
+        collected = _BatchResults(model, usable, request, self._record, list(failed))
 
-        job = self._engine.job(
+        job = self._engine.make_job(
             "The batch",
             engine,
             lambda reporter: batch(engine, request, reporter),
             collected.add,
         )
         job.finished.connect(collected.sum_up)
-        said = f"Running {counted(request.runs, 'batch job')}: {counted(len(usable), 'image')}"
+        said = f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
         self._start(job)
-        model.message = Message(f"{said}, {counted(max(1, len(phrases)), 'prompt')}.")
+        model.message = Message(f"{said}, {pluralize(max(1, len(phrases)), 'prompt')}.")
         return job
 
-    def _item(self, number: int, shot: Shot) -> BatchItem:
+    def _make_item(self, number: int, snapshot: ImageSnapshot) -> BatchItem:
         options = PredictOptions(self._model.threshold)
-        region = self._local.region(shot)
-        request = SegmentRequest(shot.view, shot.prompts, options, region)
-        return BatchItem(str(number), shot.target.name, request)
+        region = self._roi.choose_region(snapshot)
+        request = SegmentRequest(snapshot.view, snapshot.prompts, options, region)
+        return BatchItem(str(number), snapshot.target.name, request)
 
 
-class _Collected:
+class _BatchResults:
     """What a batch has found so far."""
 
     def __init__(
         self,
         model: SessionModel,
-        shots: list[Shot],
+        snapshots: list[ImageSnapshot],
         request: BatchRequest,
-        record: Record,
+        record: UndoRecorder,
         failed: list[str],
     ) -> None:
         self._request = request
         self._model = model
-        self._shots = shots
+        self._snapshots = snapshots
         self._record = record
         self._failed = failed
         self._found: tuple[Preview, ...] = ()
@@ -149,7 +156,7 @@ class _Collected:
         if result.segmentation is None:
             self._failed.append(f"“{result.scope}”: {result.error}")
         else:
-            shot = self._shots[int(result.key)]
+            snapshot = self._snapshots[int(result.key)]
             objects = tuple(
                 replace(record, text=result.phrase or record.text)
                 for record in result.segmentation.objects
@@ -159,8 +166,12 @@ class _Collected:
                 asked = self._request.items[int(result.key)].request
                 if result.phrase:
                     asked = replace(asked, prompts=replace(asked.prompts, text=result.phrase))
-                recipe = recipe_of(shot, asked, segmentation, self._model.model_folder)
-                preview = Preview(shot.target, segmentation, result.seconds, result.scope, recipe)
+                provenance = make_provenance(
+                    snapshot, asked, segmentation, self._model.model_folder
+                )
+                preview = Preview(
+                    snapshot.target, segmentation, result.seconds, result.scope, provenance
+                )
                 self._found = (*self._found, preview)
         self._model.show_previews(self._found)
         shown = self._model.previews
@@ -178,8 +189,8 @@ class _Collected:
             return
         objects = sum(len(preview.segmentation.objects) for preview in self._found)
         seconds = time.monotonic() - self._began
-        found = counted(objects, "object")
-        said = f"Batch ready: {found} in {counted(self._results, 'result')}, {seconds:.1f} s."
+        found = pluralize(objects, "object")
+        said = f"Batch ready: {found} in {pluralize(self._results, 'result')}, {seconds:.1f} s."
         if self._failed:
             said += f" Left out: {'; '.join(self._failed)}"
         level = Level.SUCCESS if objects and not self._failed else Level.WARNING

@@ -12,11 +12,11 @@ from psygnal import Signal
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.device import device_reason
-from napari_sam3_assistant.engines.registry import Loan, borrow
+from napari_sam3_assistant.engines.registry import EngineLease, acquire
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
-from napari_sam3_assistant.workflows.segment import encode, load
+from napari_sam3_assistant.workflows.segment import load, prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.jobs import JobRunner
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.scene import Scene
@@ -52,9 +52,9 @@ class EngineInUse:
 
     def __init__(self, model: SessionModel) -> None:
         self._model = model
-        self._loan: Loan | None = None
+        self._lease: EngineLease | None = None
         self._key: tuple[str, str, str] | None = None
-        self._retired: list[Loan] = []
+        self._unused: list[EngineLease] = []
         self._trackings: list[Tracking] = []
 
     @property
@@ -68,13 +68,13 @@ class EngineInUse:
         return registry.spec_for(self._model.engine, self._model.model_folder)
 
     @property
-    def loaded(self) -> EncodingEngine | None:
+    def loaded(self) -> CachingEngine | None:
         """The chosen engine if it has been loaded, else None."""
-        chosen = self._loan is not None and self._key == self.choice
-        engine = self._loan.engine if chosen and self._loan else None
+        chosen = self._lease is not None and self._key == self.choice
+        engine = self._lease.engine if chosen and self._lease else None
         return engine if engine is not None and engine.is_loaded else None
 
-    def take(self) -> EncodingEngine:
+    def take(self) -> CachingEngine:
         """Return the chosen engine, not always loaded yet.
 
         While it is not, another session may have loaded one that does as well.
@@ -85,17 +85,17 @@ class EngineInUse:
             If it can't run on this machine; nothing has changed then.
         """
         name, folder, device = key = self.choice
-        loan = self._loan
-        if loan is None or key != self._key or not loan.engine.is_loaded:
-            loan = borrow(name, Path(folder) if folder else None, device)
-            self.let_go()
-            self._loan, self._key = loan, key
-        return loan.engine
+        lease = self._lease
+        if lease is None or key != self._key or not lease.engine.is_loaded:
+            lease = acquire(name, Path(folder) if folder else None, device)
+            self.release()
+            self._lease, self._key = lease, key
+        return lease.engine
 
-    def job(
+    def make_job(
         self,
         title: str,
-        engine: EncodingEngine,
+        engine: CachingEngine,
         work: Callable[[Reporter], Iterator[T]],
         show: Callable[[T], None],
     ) -> Job:
@@ -105,7 +105,7 @@ class EngineInUse:
         ----------
         title : str
             What the user reads.
-        engine : EncodingEngine
+        engine : CachingEngine
             The engine; it is loaded when the first result is there.
         work : callable
             Takes a Reporter and returns the results; it runs on the worker thread.
@@ -115,7 +115,7 @@ class EngineInUse:
         choice, asked, known = self.choice, self._model.device, self._model.device_in_use
 
         def results(reporter: Reporter) -> Iterator[tuple[T, DeviceInUse]]:
-            self.close_retired()
+            self.close_unused()
             device = known
             for result in work(reporter):
                 # Asked for here and once, since it may start PyTorch's GPU.
@@ -132,24 +132,24 @@ class EngineInUse:
         job.yielded.connect(tell)
         return job
 
-    def retire(self, tracking: Tracking) -> None:
+    def close_later(self, tracking: Tracking) -> None:
         """Have a tracking closed when a worker has time."""
         self._trackings.append(tracking)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Do without the engine from now on."""
         self.leaving.emit()
-        if self._loan is not None:
-            self._retired.append(self._loan)
-        self._loan = self._key = None
+        if self._lease is not None:
+            self._unused.append(self._lease)
+        self._lease = self._key = None
 
-    def close_retired(self) -> None:
+    def close_unused(self) -> None:
         """Close what is no longer used; called on the worker thread, since it takes a while."""
         # What an engine has tracked goes before the engine.
         while self._trackings:
             self._trackings.pop().close()
-        while self._retired:
-            self._retired.pop().close()
+        while self._unused:
+            self._unused.pop().close()
 
 
 _NEXT = "Next: choose a task, create a prompt layer if needed, then run preview."
@@ -191,24 +191,24 @@ class ModelLoading:
             self._model.message = Message(f"{engine.spec.title} is loaded. {hint}", Level.SUCCESS)
 
         return self._start(
-            self._engine.job("Loading", engine, lambda reporter: load(engine, reporter), show)
+            self._engine.make_job("Loading", engine, lambda reporter: load(engine, reporter), show)
         )
 
-    def unload(self, said: str = "The model is unloaded.") -> Job:
+    def unload(self, message: str = "The model is unloaded.") -> Job:
         """Let go of the engine and its memory; previews and prompts stay.
 
         Parameters
         ----------
-        said : str
+        message : str
             What the status line says then.
         """
-        self._engine.let_go()
+        self._engine.release()
         self._model.device_in_use = None
 
         def work(reporter: Reporter) -> Iterator[str]:
             reporter.check()
-            self._engine.close_retired()
-            yield said
+            self._engine.close_unused()
+            yield message
 
         job = Job("Unloading", work)
         job.yielded.connect(
@@ -220,7 +220,7 @@ class ModelLoading:
 logger = logging.getLogger(__name__)
 
 
-class Ahead:
+class EmbeddingPrefetch:
     """Encodes the plane on show before it is asked for; never loads weights to do so.
 
     Every run comes before it: one of another plane ends it, one of the same plane waits for it
@@ -230,7 +230,7 @@ class Ahead:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where images live.
     runner : JobRunner
         The session's worker.
@@ -239,31 +239,31 @@ class Ahead:
     """
 
     def __init__(
-        self, model: SessionModel, scene: Scene, runner: JobRunner, engine: EngineInUse
+        self, model: SessionModel, adapter: Scene, runner: JobRunner, engine: EngineInUse
     ) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._runner = runner
         self._engine = engine
         self._job: Job | None = None
         # What was encoded last, or is being encoded, or failed: not to be tried again.
-        self._last: tuple[EncodingEngine, object] | None = None
+        self._last: tuple[CachingEngine, object] | None = None
         # Who types a phrase will run it on the plane on show.
-        model.events.text.connect(self.begin, max_args=0)
-        model.events.image.connect(self.follow, max_args=0)
+        model.events.text.connect(self.start, max_args=0)
+        model.events.image.connect(self.stop_if_stale, max_args=0)
 
     @property
-    def enabled(self) -> bool:
+    def is_enabled(self) -> bool:
         """Whether the user wants it: by default where the engine runs on a GPU."""
         if self._model.encode_ahead is EncodeAhead.AUTO:
             used = self._model.device_in_use
             return used is not None and used.name != "cpu"
         return self._model.encode_ahead is EncodeAhead.ON
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Encode the plane on show, if that is wanted and the engine is loaded and idle."""
         engine = self._engine.loaded
-        if engine is None or not engine.spec.needs_weights or not self.enabled:
+        if engine is None or not engine.spec.needs_weights or not self.is_enabled:
             return
         if self._model.task is Task.VIDEO:
             # A tracker reads its frames by itself.
@@ -271,20 +271,20 @@ class Ahead:
         if self._model.large_image:
             # Which part a run will work on is known when it begins.
             return
-        view = None if self._model.running else self._view()
+        view = None if self._model.running else self._take_view()
         if view is None or self._last == (engine, view.key):
             return
         self.cancel()
-        job = Job("Encoding ahead", partial(encode, engine, view))
+        job = Job("Encoding ahead", partial(prefetch, engine, view))
         job.finished.connect(partial(self._on_finished, job))
         self._job, self._last = job, (engine, view.key)
         self._runner.start(job)
 
-    def follow(self) -> None:
+    def stop_if_stale(self) -> None:
         """Stop if another plane is on show now, unless a run waits for the one in work."""
         if self._job is None or self._model.running:
             return
-        view = self._view()
+        view = self._take_view()
         if view is None or self._last is None or view.key != self._last[1]:
             self.cancel()
 
@@ -293,21 +293,21 @@ class Ahead:
         if self._job is not None:
             self._job.cancel()
 
-    def job_for(self, engine: EncodingEngine, view: ImageView) -> Job | None:
+    def find_job(self, engine: CachingEngine, view: ImageView) -> Job | None:
         """Return the job that makes what a run of a plane needs, or None.
 
         Parameters
         ----------
-        engine : EncodingEngine
+        engine : CachingEngine
             The engine of the run.
         view : ImageView
             What the run shall see.
         """
         return self._job if self._last == (engine, view.key) else None
 
-    def _view(self) -> ImageView | None:
+    def _take_view(self) -> ImageView | None:
         try:
-            return self._scene.take_view(self._model.image)
+            return self._adapter.take_view(self._model.image)
         except ImageError:
             # There is nothing to encode; a run says why.
             return None

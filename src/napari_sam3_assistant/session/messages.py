@@ -28,34 +28,35 @@ _ON_DISK = (
 )
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
+def pluralize(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun, such as ``1 box`` or ``2 025 boxes``."""
     digits = f"{number:,}".replace(",", " ")
     return f"{digits} {singular if number == 1 else plural or singular + 's'}"
 
 
-def accepted_line(accepted: Sequence[Accepted]) -> str:
+def format_accepted(accepted: Sequence[Accepted]) -> str:
     """Return what was accepted: the objects' values, or of many their number."""
     count = sum(len(one.ids) for one in accepted)
     each = (f"object{'s' * (len(one.ids) > 1)} {', '.join(map(str, one.ids))}" for one in accepted)
     many = count > _MOST_LISTED
-    said = f"Accepted {counted(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
+    said = f"Accepted {pluralize(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
     note = f" {_ON_DISK}" if any(one.on_disk for one in accepted) else ""
     return f"{said}. Ready for the next object.{note}"
 
 
-def prompts_used(prompts: PromptSet) -> str:
+def format_prompts(prompts: PromptSet) -> str:
     """Return which prompts a run takes, such as ``2 points (1 negative)``."""
     parts = []
     if prompts.points:
         negative = sum(not point.positive for point in prompts.points)
         parts.append(
-            counted(len(prompts.points), "point") + (f" ({negative} negative)" if negative else "")
+            pluralize(len(prompts.points), "point")
+            + (f" ({negative} negative)" if negative else "")
         )
     if prompts.boxes:
-        parts.append(counted(len(prompts.boxes), "box", "boxes"))
+        parts.append(pluralize(len(prompts.boxes), "box", "boxes"))
     if prompts.exemplars:
-        parts.append(counted(len(prompts.exemplars), "example"))
+        parts.append(pluralize(len(prompts.exemplars), "example"))
     if prompts.masks:
         parts.append("the painted mask")
     if prompts.text.strip():
@@ -63,38 +64,38 @@ def prompts_used(prompts: PromptSet) -> str:
     return ", ".join(parts)
 
 
-def outcome(preview: Preview, used: str, outside: int = 0) -> Message:
+def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:
     """Return the status line after a run, given its prompts, and how many it could not use."""
     result = preview.segmentation
     if outside:
-        used += f" ({counted(outside, 'other')} left out: flat, or beside the image)"
+        used += f" ({pluralize(outside, 'other')} left out: flat, or beside the image)"
     made = f"in {preview.seconds:.1f} s by {result.engine.title}, from {used}."
     notes = " ".join(result.notes)
     if not result.objects:
         hint = "Try another prompt or a lower detection threshold."
         return Message(f"No objects found {made} {notes or hint}", Level.WARNING)
-    found = counted(len(result.objects), "object")
+    found = pluralize(len(result.objects), "object")
     return Message(f"Preview ready: {found} {made} {notes}".strip(), Level.SUCCESS)
 
 
-def results_line(preview: Preview | None) -> str:
+def format_results(preview: Preview | None) -> str:
     """Return the one line about the latest result."""
     if preview is None:
         return "No preview result yet."
     result = preview.segmentation
     if not result.objects:
         return "No objects found."
-    return f"Latest labels: {counted(len(result.objects), 'object')}{_score_range(result)}."
+    return f"Latest labels: {pluralize(len(result.objects), 'object')}{_format_scores(result)}."
 
 
-def propagation_line(model: SessionModel) -> str:
+def format_propagation(model: SessionModel) -> str:
     """Return the one line about what was propagated."""
     if not model.can_continue:
         return "Propagated labels; their session has ended."
-    return f"Propagated labels: {counted(len(model.tracked), 'object')}. Video session ready."
+    return f"Propagated labels: {pluralize(len(model.tracked), 'object')}. Video session ready."
 
 
-def _score_range(result: Segmentation) -> str:
+def _format_scores(result: Segmentation) -> str:
     scores = [record.score for record in result.objects if record.score is not None]
     if not scores:
         return ""
@@ -102,7 +103,7 @@ def _score_range(result: Segmentation) -> str:
     return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"
 
 
-def engine_line(model: SessionModel, spec: EngineSpec) -> str:
+def format_engine(model: SessionModel, spec: EngineSpec) -> str:
     """Return which engine runs, of which version, and where."""
     if not spec.needs_weights:
         return f"Engine: {spec.title}"
@@ -112,7 +113,7 @@ def engine_line(model: SessionModel, spec: EngineSpec) -> str:
     return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
 
 
-def engine_reason(model: SessionModel, spec: EngineSpec) -> str:
+def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
     """Return why that engine runs and why there, line by line."""
     if not spec.needs_weights:
         phrases = f" It understands {spec.phrases} as phrases." if spec.phrases else ""
@@ -129,12 +130,12 @@ _TITLES = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intens
 _UNIT = "Unit"
 
 
-def channels_of(rows: Iterable[ResultRow]) -> int:
+def count_channels(rows: Iterable[ResultRow]) -> int:
     """Return how many channels were measured at most; 0 where nothing was."""
     return max((len(row.measured.means) for row in rows if row.measured is not None), default=0)
 
 
-def titles(channels: int) -> tuple[str, ...]:
+def column_titles(channels: int) -> tuple[str, ...]:
     """Return the titles of the columns for so many channels; none for 0."""
     if channels == 0:
         return ()
@@ -144,27 +145,27 @@ def titles(channels: int) -> tuple[str, ...]:
 
 
 def is_measured(name: str) -> bool:
-    """Return whether a column of :func:`features` has this name."""
+    """Return whether a column of :func:`measurement_features` has this name."""
     known = {title.lower().replace(" ", "_") for title in (*_TITLES, _UNIT)}
     return name.rstrip("0123456789").rstrip("_") in known
 
 
-def values(measured: Measurement | None, channels: int) -> tuple[float | str | None, ...]:
-    """Return the cells of a row in the order of :func:`titles`; None where there is no value."""
+def column_values(measured: Measurement | None, channels: int) -> tuple[float | str | None, ...]:
+    """Return the cells of a row in the order of :func:`column_titles`; None for no value."""
     if channels == 0:
         return ()
     if measured is None:
-        return (None,) * len(titles(channels))
+        return (None,) * len(column_titles(channels))
     missing = (None,) * (channels - len(measured.means))
     shape = (measured.area, measured.diameter, *measured.centroid)
     return (*shape, *measured.means, *missing, measured.unit or None)
 
 
-def texts(measured: Measurement | None, channels: int) -> tuple[str, ...]:
+def format_values(measured: Measurement | None, channels: int) -> tuple[str, ...]:
     """Return the cells of a row as text, with up to eight digits."""
     return tuple(
         "-" if value is None else value if isinstance(value, str) else f"{value:.8g}"
-        for value in values(measured, channels)
+        for value in column_values(measured, channels)
     )
 
 
@@ -189,10 +190,10 @@ def object_features(
     }
 
 
-def features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:
+def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:
     """Return measurements as columns with names such as ``measured_area``."""
     measured = tuple(found)
     channels = max((len(one.means) for one in measured), default=0)
-    names = [title.lower().replace(" ", "_") for title in titles(channels)]
-    rows = [values(one, channels) for one in measured]
+    names = [title.lower().replace(" ", "_") for title in column_titles(channels)]
+    rows = [column_values(one, channels) for one in measured]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}

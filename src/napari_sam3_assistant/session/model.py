@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.workflows.batch import FolderSeries
-    from napari_sam3_assistant.workflows.provenance import Recipe
+    from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PlaneTarget:
     """Where a result belongs.
 
     Parameters
@@ -115,7 +115,7 @@ class Preview:
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     segmentation : Segmentation
         What was found.
@@ -123,17 +123,17 @@ class Preview:
         How long the run took.
     label : str
         What tells it from other previews of the image: a phrase, a region; empty for nothing.
-    recipe : Recipe or None
+    provenance : RunProvenance or None
         What made it, for the note beside a saved file.
     edited : bool
         Whether the user has changed its pixels since.
     """
 
-    target: Target
+    target: PlaneTarget
     segmentation: Segmentation
     seconds: float
     label: str = ""
-    recipe: Recipe | None = None
+    provenance: RunProvenance | None = None
     edited: bool = False
 
     @property
@@ -148,13 +148,13 @@ class ActiveRoi:
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     region : Region
         The part of the plane.
     """
 
-    target: Target
+    target: PlaneTarget
     region: Region
 
 
@@ -164,7 +164,7 @@ class ResultRow:
 
     Parameters
     ----------
-    preview : Preview, FramePlace or StoredLabels
+    preview : Preview, FramePlace or FileBackedLabels
         The result, the frame of a propagation, or the labels of a scan.
     record : ObjectRecord, FrameObject or StitchedObject
         The object.
@@ -172,7 +172,7 @@ class ResultRow:
         Its size and brightness; None until they are asked for.
     """
 
-    preview: Preview | FramePlace | StoredLabels
+    preview: Preview | FramePlace | FileBackedLabels
     record: ObjectRecord | FrameObject | StitchedObject
     measured: Measurement | None = None
 
@@ -506,16 +506,16 @@ class StackTarget:
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image, and the plane on show when it began: the other leading axes stay there.
     axis : int
         Number of the array's axis that the frames lie along.
     """
 
-    target: Target
+    target: PlaneTarget
     axis: int
 
-    def at(self, frame: int) -> Target:
+    def at(self, frame: int) -> PlaneTarget:
         """Return the place of one frame."""
         plane = self.target.plane
         leading = list(plane.leading)
@@ -554,11 +554,11 @@ class FramePlace:
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     """
 
-    target: Target
+    target: PlaneTarget
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -662,7 +662,7 @@ class DiskModel:
 DEFAULT_FOLDER = "napari-sam3-labels"
 
 
-class StoredKind(StrEnum):
+class FileBackedKind(StrEnum):
     """What wrote labels to a file."""
 
     SCAN = "scan"
@@ -670,14 +670,14 @@ class StoredKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StoredLabels:
+class FileBackedLabels:
     """Labels of one plane in a file.
 
     Parameters
     ----------
-    kind : StoredKind
+    kind : FileBackedKind
         What wrote them.
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     path : Path
         The zarr folder; while a scan goes on, the name that it will have.
@@ -689,8 +689,8 @@ class StoredLabels:
         Whether nothing writes to the file any more, so that the user may.
     """
 
-    kind: StoredKind
-    target: Target
+    kind: FileBackedKind
+    target: PlaneTarget
     path: Path
     levels: tuple[LazyArray, ...]
     features: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -707,7 +707,7 @@ class StoredLabels:
         return (self.target.image, self.label)
 
 
-def folder_for(model: SessionModel, disk: DiskModel) -> Path:
+def output_folder_for(model: SessionModel, disk: DiskModel) -> Path:
     """Return the folder that labels go to: the chosen one, or the one that is proposed."""
     chosen = disk.scan_folder.strip() or model.output_folder.strip()
     return typed_folder(chosen) if chosen else Path.home() / DEFAULT_FOLDER

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines.device import override_enabled
+from napari_sam3_assistant.engines.device import is_override_enabled
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -60,12 +60,12 @@ class ModelSetup:
     @property
     def may_choose_device(self) -> bool:
         """Whether the environment frees the choice of the device."""
-        return override_enabled()
+        return is_override_enabled()
 
     def use_folder(self, folder: str) -> Job:
         """Take the weights from a folder from now on, with the engine that can read them."""
         job = Job("Checking the folder", lambda reporter: check_folder(Path(folder), reporter))
-        job.yielded.connect(partial(self._take, folder))
+        job.yielded.connect(partial(self._apply_engine, folder))
         return self._start(job)
 
     def validate(self, folder: str | None = None) -> Job:
@@ -84,7 +84,7 @@ class ModelSetup:
     def find_devices(self) -> Job:
         """Find out which devices there are; the choice then offers them."""
         job = Job("Looking for devices", find_devices)
-        job.yielded.connect(self._offer)
+        job.yielded.connect(self._show_devices)
         self._searches.start(job)
         return job
 
@@ -115,7 +115,7 @@ class ModelSetup:
         request = WeightsRequest(Path(folder), meta=meta, token=token or None)
         job = Job("The download", lambda reporter: get_weights(request, reporter))
         job.progressed.connect(self._show_download)
-        job.yielded.connect(partial(self._take, folder))
+        job.yielded.connect(partial(self._apply_engine, folder))
         job.finished.connect(partial(self._end_download, job))
         self._download = job
         self._model.download = "Starting the download …"
@@ -134,7 +134,7 @@ class ModelSetup:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _take(self, folder: str, choice: EngineChoice) -> None:
+    def _apply_engine(self, folder: str, choice: EngineChoice) -> None:
         if choice.installed:
             self._model.model_folder = folder
             self._model.engine = choice.engine
@@ -152,7 +152,7 @@ class ModelSetup:
         level = Level.SUCCESS if check.usable else Level.ERROR
         self._model.message = Message(check.verdict, level)
 
-    def _offer(self, found: FoundDevices) -> None:
+    def _show_devices(self, found: FoundDevices) -> None:
         model = self._model
         if model.device not in found.options:
             gone, model.device = model.device, "auto"

@@ -13,11 +13,11 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, prompt_kind
 from napari_sam3_assistant.core.tracks import COLUMNS, Direction, FrameResult, Span, TrackTable
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.jobs import Handover, Job, JobState
+from napari_sam3_assistant.jobs import Backpressure, Job, JobState
 from napari_sam3_assistant.session.availability import availability
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.workflows.provenance import StackRecipe
+from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Running
     from napari_sam3_assistant.session.model import SessionModel, StackTarget
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.scene import Scene, StackShot
+    from napari_sam3_assistant.session.scene import Scene, StackSnapshot
 
 
 _ON_THE_WAY = 2
@@ -52,7 +52,7 @@ class Propagation:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where stacks, prompts and results live.
     engine : EngineInUse
         The engine.
@@ -65,26 +65,26 @@ class Propagation:
     ----------
     tracks : TrackTable
         The objects by frame, with their centroids.
-    recipe : StackRecipe or None
+    provenance : StackProvenance or None
         What made the latest propagated labels.
     """
 
     def __init__(
         self,
         model: SessionModel,
-        scene: Scene,
+        adapter: Scene,
         engine: EngineInUse,
         running: Running,
         results: Results,
     ) -> None:
         self.tracks = TrackTable()
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._engine = engine
         self._running = running
         self._results = results
         self._open: OpenTracking | None = None
-        self.recipe: StackRecipe | None = None
+        self.provenance: StackProvenance | None = None
         self._job: Job | None = None
         self._last_words: Message | None = None
         engine.leaving.connect(self._forget)
@@ -117,7 +117,7 @@ class Propagation:
         opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
         self._open = opened
         folder = Path(model.model_folder) if model.model_folder else None
-        self.recipe = StackRecipe(stack.frames, stack.prompts, options, folder, stack.paths)
+        self.provenance = StackProvenance(stack.frames, stack.prompts, options, folder, stack.paths)
         return self._run(opened, stack.prompts, {}, [span])
 
     def go_on(self) -> Job:
@@ -143,10 +143,10 @@ class Propagation:
                 "of the sliders or another image than this.",
                 "Go back there, or press Start 3D Propagation for this one.",
             )
-        taken = opened.new_prompts(stack.prompts)
-        plane = self._scene.stacks.plane
+        taken = opened.find_new_prompts(stack.prompts)
+        plane = self._adapter.stacks.plane
         shown = {frame: plane(opened.stack.target, frame) for frame in taken}
-        new = on_objects(taken, shown)
+        new = assign_clicks(taken, shown)
         span = self._span()
         if new:
             check_prompts(spec, new, stack.frames)
@@ -178,11 +178,11 @@ class Propagation:
             yield None
 
         def erase(_: None) -> None:
-            self._scene.stacks.erase(opened.stack.target, object_id, opened.boxes_of(object_id))
+            self._adapter.stacks.erase(opened.stack.target, object_id, opened.boxes_of(object_id))
             self._results.remove(object_id)
             self.tracks.remove(object_id)
-            if self.recipe is not None:
-                self.recipe.removed(object_id)
+            if self.provenance is not None:
+                self.provenance.note_removed(object_id)
             self._model.tracked = tuple(id_ for id_ in self._model.tracked if id_ != object_id)
             self._say(f"Object {object_id} is removed from all frames.", Level.SUCCESS)
 
@@ -207,24 +207,24 @@ class Propagation:
             self._model.propagated = None
             self._results.forget_found()
         self._forget_results()
-        self._scene.stacks.remove()
+        self._adapter.stacks.remove()
 
     def resume(self) -> None:
         """Know again the labels that an earlier session has left on show."""
-        self._model.propagated = self._scene.stacks.left_on_show()
+        self._model.propagated = self._adapter.stacks.find_earlier()
 
-    def labels_removed(self, name: str) -> None:
+    def note_labels_removed(self, name: str) -> None:
         """Take note that the user removed the propagated labels; ``name`` was their name."""
-        self._stop_without(name)
+        self._stop_for_removed(name)
         self._model.propagated = None
         self._results.forget_found()
         self._forget_results()
 
-    def image_removed(self, name: str) -> None:
+    def note_image_removed(self, name: str) -> None:
         """Take note that the user removed the image; the labels stay. ``name`` was its name."""
-        self._stop_without(name)
+        self._stop_for_removed(name)
 
-    def _stop_without(self, name: str) -> None:
+    def _stop_for_removed(self, name: str) -> None:
         if self._open is None:
             return
         going = self._job is not None
@@ -234,10 +234,10 @@ class Propagation:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _take(self, axis: int) -> StackShot:
+    def _take(self, axis: int) -> StackSnapshot:
         model = self._model
         kind = prompt_kind(Task.VIDEO, model.tool)
-        stack = self._scene.stacks.take(model.image, kind, axis)
+        stack = self._adapter.stacks.take_snapshot(model.image, kind, axis)
         if kind is PromptKind.TEXT:
             text = model.text.strip()
             stack = replace(stack, prompts={stack.frame: PromptSet(text=text)} if text else {})
@@ -264,17 +264,17 @@ class Propagation:
 
         ``taken`` are the prompts as the user has drawn them, by default the same.
         """
-        handover, tracking, left = Handover(_ON_THE_WAY), opened.tracking, opened.left
+        backpressure, tracking, left = Backpressure(_ON_THE_WAY), opened.tracking, opened.left
         lost = self._model.stop_after_lost or None
 
         def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
             if prompts:
                 tracking.add(prompts, reporter, shown)
-            orders = [order for span in spans for order in tracking.orders(span)]
-            beside = opened.left_beside(orders) if spans else left
-            yield (*orders, *beside)
-            for result in tracking.follow([*orders, *beside], reporter, stop_after_lost=lost):
-                handover.wait(reporter)
+            passes = [order for span in spans for order in tracking.passes(span)]
+            beside = opened.find_remaining(passes) if spans else left
+            yield (*passes, *beside)
+            for result in tracking.follow([*passes, *beside], reporter, stop_after_lost=lost):
+                backpressure.wait(reporter)
                 yield result
 
         began = time.monotonic()
@@ -283,11 +283,11 @@ class Propagation:
         def show(item: tuple[range, ...] | FrameResult) -> None:
             if isinstance(item, tuple):
                 opened.left = item
-                opened.note(prompts if taken is None else taken)
-                if self.recipe is not None:
-                    self.recipe.planned(item)
+                opened.note_prompts(prompts if taken is None else taken)
+                if self.provenance is not None:
+                    self.provenance.note_passes(item)
                 return
-            handover.taken()
+            backpressure.free_slot()
             notes.extend(item.notes)
             self._show(opened, item)
 
@@ -295,25 +295,25 @@ class Propagation:
             self._job = None
             self._finish(opened, state, time.monotonic() - began, notes)
 
-        job = self._engine.job("The propagation", tracking.engine, work, show)
+        job = self._engine.make_job("The propagation", tracking.engine, work, show)
         job.finished.connect(end)
         self._last_words = None
         self._job = job
-        if self.recipe is not None:
-            self.recipe.begins(prompts, shown, stop_after_lost=lost, goes_on=not spans)
+        if self.provenance is not None:
+            self.provenance.note_run(prompts, shown, stop_after_lost=lost, goes_on=not spans)
         return self._running.start(job)
 
     def _show(self, opened: OpenTracking, result: FrameResult) -> None:
         model, target = self._model, opened.stack.target
         try:
-            self._scene.stacks.show(target, result)
+            self._adapter.stacks.show(target, result)
         except ImageError as error:
             self.end()
             self._say(str(error), Level.WARNING)
             return
-        if self.recipe is not None:
-            self.recipe.arrived(result.engine)
-        opened.passed(result)
+        if self.provenance is not None:
+            self.provenance.note_frame(result.engine)
+        opened.advance(result)
         self.tracks.add(result)
         self._results.add_frame(target, result)
         known = set(model.tracked) | result.tracked
@@ -326,7 +326,7 @@ class Propagation:
         self, opened: OpenTracking, state: JobState, seconds: float, notes: Sequence[str]
     ) -> None:
         self._results.list_frames()
-        self._scene.stacks.finish()
+        self._adapter.stacks.finish()
         if opened is not self._open:
             return
         if not opened.done:
@@ -336,14 +336,14 @@ class Propagation:
         if opened.choice != self._engine.choice:
             self.end()
         rest = sum(map(len, opened.left))
-        count = counted(len(opened.done), "frame")
+        count = pluralize(len(opened.done), "frame")
         if state is JobState.CANCELLED:
             self._last_words = Message(
                 f"Stopped; {count} done. Propagate Existing Session does the {rest} left."
             )
         elif state is JobState.DONE:
             opened.left = ()
-            objects = counted(len(self._model.tracked), "object")
+            objects = pluralize(len(self._model.tracked), "object")
             said = f"Propagated: {objects} on {count}, in {seconds:.1f} s. {' '.join(notes)}"
             self._last_words = Message(said.strip(), Level.SUCCESS)
 
@@ -360,18 +360,18 @@ class Propagation:
         """Leave the objects to be closed by the worker."""
         opened, self._open = self._open, None
         if opened is not None:
-            self._engine.retire(opened.tracking)
+            self._engine.close_later(opened.tracking)
         self._model.can_continue = False
         self._model.tracked = ()
 
     def _forget_results(self) -> None:
         """Forget what was found, and with what made it the pixels of the stack."""
         self.tracks.clear()
-        self.recipe = None
+        self.provenance = None
 
     def _free(self, reporter: Reporter) -> Iterator[None]:
         reporter.check()
-        self._engine.close_retired()
+        self._engine.close_unused()
         yield None
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
@@ -389,7 +389,7 @@ class OpenTracking:
     ----------
     tracking : Tracking
         The objects. Only the worker thread calls it.
-    stack : StackShot
+    stack : StackSnapshot
         The stack and the prompts that it began with.
     choice : tuple of str
         The engine, model folder and device that it runs on.
@@ -400,23 +400,23 @@ class OpenTracking:
     """
 
     tracking: Tracking
-    stack: StackShot
+    stack: StackSnapshot
     choice: tuple[str, str, str]
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
     _where: dict[int, dict[int, Region]] = field(default_factory=dict)
     _origin: tuple[int, ...] = ()
-    _given: set[Hashable] = field(default_factory=set)
+    _known_prompts: set[Hashable] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.note(self.stack.prompts)
+        self.note_prompts(self.stack.prompts)
 
-    def note(self, prompts: Mapping[int, PromptSet]) -> None:
+    def note_prompts(self, prompts: Mapping[int, PromptSet]) -> None:
         """Take note that prompts are given now."""
         self._origin = self._origin or tuple(sorted(prompts))
-        self._given |= {key for key, _, _ in _parts(prompts)}
+        self._known_prompts |= {key for key, _, _ in _split_objects(prompts)}
 
-    def new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
+    def find_new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
         """Return those prompts that were not given yet: the corrections.
 
         Raises
@@ -425,22 +425,22 @@ class OpenTracking:
             If they look for objects, which a propagation does when it begins.
         """
         found: dict[int, PromptSet] = {}
-        for key, frame, part in _parts(prompts):
-            if key in self._given:
+        for key, frame, part in _split_objects(prompts):
+            if key in self._known_prompts:
                 continue
             if part.kinds & _LOOKS_FOR:
                 raise PromptError(
                     "Phrases and examples look for objects when a propagation begins.",
                     "Press Start 3D Propagation, or correct with points, boxes or a mask.",
                 )
-            found[frame] = _joined(found.get(frame, PromptSet()), part)
+            found[frame] = _join_prompts(found.get(frame, PromptSet()), part)
         return found
 
     def boxes_of(self, object_id: int) -> dict[int, Region]:
         """Return an object's bounding box on each frame that has it."""
         return {frame: own[object_id] for frame, own in self._where.items() if object_id in own}
 
-    def passed(self, result: FrameResult) -> None:
+    def advance(self, result: FrameResult) -> None:
         """Take note that a frame is done: it is the next of a pass."""
         frame = result.frame
         self.done.add(frame)
@@ -494,13 +494,13 @@ class OpenTracking:
         ends = before < (span.first or 0)
         return [forward] if ends else [forward, replace(backward, start=before)]
 
-    def left_beside(self, orders: Iterable[range]) -> tuple[range, ...]:
+    def find_remaining(self, passes: Iterable[range]) -> tuple[range, ...]:
         """Return what an earlier, stopped propagation left to do in other directions."""
-        ways = {order.step for order in orders}
+        ways = {order.step for order in passes}
         return tuple(order for order in self.left if order.step not in ways)
 
 
-def on_objects(
+def assign_clicks(
     prompts: Mapping[int, PromptSet], shown: Mapping[int, npt.NDArray[np.uint32]]
 ) -> dict[int, PromptSet]:
     """Return prompts with each click that has no number on the object that is on show under it.
@@ -531,7 +531,7 @@ def _is_new(prompts: PromptSet, tracked: Container[int]) -> bool:
     return bool(prompts.boxes) or any(id_ not in tracked for id_ in named if id_ is not None)
 
 
-def _parts(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, PromptSet]]:
+def _split_objects(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, PromptSet]]:
     """Yield the prompts object by object, each with a key that tells whether it has changed."""
     for frame, found in prompts.items():
         clicked: dict[int | None, PromptSet] = {}
@@ -552,7 +552,7 @@ def _parts(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable, int, Pr
             yield found.text.strip(), frame, PromptSet(text=found.text)
 
 
-def _joined(first: PromptSet, second: PromptSet) -> PromptSet:
+def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:
     return PromptSet(
         points=first.points + second.points,
         boxes=first.boxes + second.boxes,
@@ -572,18 +572,18 @@ class TrackTables:
         The state.
     table : TrackTable
         The objects by frame; filled by the propagation.
-    scene : Scene
+    adapter : Scene
         Where the tracks are shown.
     running : Running
         Starts jobs.
     """
 
     def __init__(
-        self, model: SessionModel, table: TrackTable, scene: Scene, running: Running
+        self, model: SessionModel, table: TrackTable, adapter: Scene, running: Running
     ) -> None:
         self._model = model
         self._table = table
-        self._scene = scene
+        self._adapter = adapter
         self._running = running
         self._on_show = False
         running.idle.connect(self._update)
@@ -608,8 +608,8 @@ class TrackTables:
         stack = self._model.propagated
         if stack is None or len(self._table) == 0:
             raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
-        scale, table = self._scene.tracks.scale(stack), self._table.copy()
-        said = f"Exported {counted(len(table), 'row')} of tracks to {path}."
+        scale, table = self._adapter.tracks.scale(stack), self._table.copy()
+        said = f"Exported {pluralize(len(table), 'row')} of tracks to {path}."
         job = Job(
             "The export",
             lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
@@ -630,12 +630,12 @@ class TrackTables:
             # The end of the run brings them.
             return
         try:
-            self._scene.tracks.show(stack, self._table)
+            self._adapter.tracks.show(stack, self._table)
             self._on_show = True
         except ImageError as error:
             self._model.message = Message(str(error), Level.WARNING)
 
     def _remove(self) -> None:
         if self._on_show:
-            self._scene.tracks.remove()
+            self._adapter.tracks.remove()
             self._on_show = False

@@ -6,19 +6,25 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.results import gives_soft_masks, max_probability
-from napari_sam3_assistant.core.stitching import StitchedObject, after_edit
+from napari_sam3_assistant.core.results import has_soft_masks, max_probability
+from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.messages import channels_of, counted, features, texts, titles
+from napari_sam3_assistant.session.messages import (
+    column_titles,
+    count_channels,
+    format_values,
+    measurement_features,
+    pluralize,
+)
 from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
     FrameObject,
     FramePlace,
     Level,
     Message,
     ResultRow,
     SoftImage,
-    StoredLabels,
 )
 from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
 from napari_sam3_assistant.workflows.save import export_table
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 
 
-def cells(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
+def format_row(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
     """Return a row as text, ``-`` where there is nothing to say.
 
     Parameters
@@ -49,10 +55,10 @@ def cells(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
     channels : int
         Of how many channels there are columns of measurements; 0 for ``COLUMNS`` alone.
     """
-    return (*named(row), str(row.record.area), *texts(row.measured, channels))
+    return (*describe_row(row), str(row.record.area), *format_values(row.measured, channels))
 
 
-def named(row: ResultRow) -> tuple[str, ...]:
+def describe_row(row: ResultRow) -> tuple[str, ...]:
     """Return a row as text without the area, for which pixels have to be counted."""
     record, target = row.record, row.preview.target
     score = "-" if record.score is None else f"{record.score:.3f}"
@@ -76,7 +82,7 @@ class Results:
         self._start = start
         self._found: tuple[ResultRow, ...] = ()
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
-        self._scans: dict[tuple[str, str], StoredLabels] = {}
+        self._scans: dict[tuple[str, str], FileBackedLabels] = {}
         self._frames = FrameRows()
         model.events.preview.connect(self._follow, max_args=0)
         model.events.beside.connect(self._follow, max_args=0)
@@ -94,7 +100,7 @@ class Results:
         self._model.picked = None
         self._list()
 
-    def add_stored(self, stored: StoredLabels, rows: tuple[ResultRow, ...]) -> None:
+    def add_stored(self, stored: FileBackedLabels, rows: tuple[ResultRow, ...]) -> None:
         """List the objects of a scan, in the place of those of an earlier one of the same name."""
         self._scans[stored.slot] = stored
         self._stored[stored.slot] = rows
@@ -109,24 +115,24 @@ class Results:
             self._model.picked = None
             self._list()
 
-    def scan(self, slot: tuple[str, str]) -> StoredLabels | None:
+    def find_scan(self, slot: tuple[str, str]) -> FileBackedLabels | None:
         """Return the scan whose objects are listed, by its place; None if they are not."""
         return self._scans.get(slot)
 
-    def stored_edited(
+    def update_stored(
         self,
         slot: tuple[str, str],
         changes: Changes,
         shape: tuple[int, ...],
         plane: tuple[int, int],
     ) -> None:
-        """Take note that pixels of a scan's labels were changed, see :func:`after_edit`."""
+        """Take note that pixels of a scan's labels were changed, see :func:`update_objects`."""
         stored = self._scans[slot]
         rows = {row.record.id: row for row in self._stored[slot]}
         objects = {
             id_: row.record for id_, row in rows.items() if isinstance(row.record, StitchedObject)
         }
-        for id_, record in after_edit(objects, changes, shape, plane).items():
+        for id_, record in update_objects(objects, changes, shape, plane).items():
             rows.pop(id_, None)
             if record is not None:
                 rows[id_] = ResultRow(stored, record)
@@ -137,7 +143,7 @@ class Results:
         if picked is not None:
             self._pick_again(picked)
 
-    def measured(self, found: Mapping[int, Measurement]) -> None:
+    def add_measurements(self, found: Mapping[int, Measurement]) -> None:
         """Take note of measurements, by the identity of the objects' records."""
 
         def with_answer(row: ResultRow) -> ResultRow:
@@ -176,7 +182,7 @@ class Results:
         same = (row for row in self._model.results if row.record is picked.record)
         self._model.picked = next(same, None)
 
-    def copied(self, rows: Sequence[ResultRow]) -> str:
+    def copy_text(self, rows: Sequence[ResultRow]) -> str:
         """Return rows as tab-separated text with a header, and say so.
 
         Parameters
@@ -189,8 +195,8 @@ class Results:
         PromptError
             If there are none.
         """
-        text = "\n".join("\t".join(map(_in_one_line, row)) for row in self._all(rows))
-        said = f"Copied {counted(len(rows), 'result row')} to the clipboard."
+        text = "\n".join("\t".join(map(_join_lines, row)) for row in self._format_all(rows))
+        said = f"Copied {pluralize(len(rows), 'result row')} to the clipboard."
         self._model.message = Message(said, Level.SUCCESS)
         return text
 
@@ -209,17 +215,17 @@ class Results:
         PromptError
             If there are none.
         """
-        header, *table = self._all(rows)
-        said = f"Exported {counted(len(rows), 'result row')} to {path}."
+        header, *table = self._format_all(rows)
+        said = f"Exported {pluralize(len(rows), 'result row')} to {path}."
         job = Job("The export", lambda reporter: export_table(header, table, path, reporter))
         job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
         return self._start(job)
 
-    def _all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
+    def _format_all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
         if not rows:
             raise PromptError("There are no results yet.", "Press Run Preview first.")
-        channels = channels_of(rows)
-        return [(*COLUMNS, *titles(channels)), *(cells(row, channels) for row in rows)]
+        channels = count_channels(rows)
+        return [(*COLUMNS, *column_titles(channels)), *(format_row(row, channels) for row in rows)]
 
     def _follow(self) -> None:
         kept = {id(row.record): row.measured for row in self._found}
@@ -236,7 +242,7 @@ class Results:
             self._pick_again(picked)
 
 
-def _in_one_line(cell: str) -> str:
+def _join_lines(cell: str) -> str:
     return " ".join(cell.split())
 
 
@@ -302,7 +308,7 @@ class Measuring:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where images and results live.
     start : callable
         Starts a job in the place of a run.
@@ -311,11 +317,11 @@ class Measuring:
     """
 
     def __init__(
-        self, model: SessionModel, scene: Scene, start: Callable[[Job], Job], results: Results
+        self, model: SessionModel, adapter: Scene, start: Callable[[Job], Job], results: Results
     ) -> None:
         self._model = model
         self._results = results
-        self._scene = scene
+        self._adapter = adapter
         self._start = start
 
     def measure(self) -> Job:
@@ -331,16 +337,16 @@ class Measuring:
         why_not = why_not_measure(self._model)
         if why_not:
             raise PromptError(why_not, "Press Run Preview first.")
-        found: dict[Preview | StoredLabels, list[Measurable]] = {}
+        found: dict[Preview | FileBackedLabels, list[Measurable]] = {}
         for row in self._model.results:
             # Of a propagation only the labels are kept.
             if not isinstance(row.record, FrameObject) and not isinstance(row.preview, FramePlace):
                 found.setdefault(row.preview, []).append(row.record)
         requests = [
             MeasureRequest(
-                self._scene.raw_plane(preview),
+                self._adapter.raw_plane(preview),
                 tuple(objects),
-                preview.levels[0] if isinstance(preview, StoredLabels) else None,
+                preview.levels[0] if isinstance(preview, FileBackedLabels) else None,
             )
             for preview, objects in found.items()
         ]
@@ -351,7 +357,7 @@ class Measuring:
         def end(state: JobState) -> None:
             if state is JobState.DONE:
                 count = sum(map(len, found.values()))
-                said = f"Measured {counted(count, 'object')}."
+                said = f"Measured {pluralize(count, 'object')}."
                 self._model.message = Message(said, Level.SUCCESS)
 
         job.finished.connect(end)
@@ -359,16 +365,16 @@ class Measuring:
 
     def _show(
         self,
-        preview: Preview | StoredLabels,
+        preview: Preview | FileBackedLabels,
         objects: list[Measurable],
         answers: tuple[Measurement | None, ...],
     ) -> None:
         # Of what the user has erased meanwhile there is nothing to tell.
         told = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
         measured = {id(record): answer for record, answer in told if answer is not None}
-        self._results.measured(measured)
-        self._scene.add_features(
-            preview, [record.id for record, _ in told], features(measured.values())
+        self._results.add_measurements(measured)
+        self._adapter.add_features(
+            preview, [record.id for record, _ in told], measurement_features(measured.values())
         )
 
 
@@ -409,7 +415,7 @@ class SoftMasks:
         if self._job is not None:
             self._job.cancel()
             self._job = None
-        wanted = self._wanted()
+        wanted = self._find_wanted()
         ready = tuple(image for image in self._model.soft_images if image.preview in wanted)
         self._model.soft_images = ready
         there = {image.preview for image in ready}
@@ -417,12 +423,12 @@ class SoftMasks:
         if missing:
             self._start(missing)
 
-    def _wanted(self) -> list[Preview]:
+    def _find_wanted(self) -> list[Preview]:
         """Return the results whose soft masks the user wants to see, the latest first."""
         if not self._model.soft_masks:
             return []
         previews = reversed(self._model.previews)
-        return [one for one in previews if gives_soft_masks(one.segmentation.objects)]
+        return [one for one in previews if has_soft_masks(one.segmentation.objects)]
 
     def _start(self, previews: list[Preview]) -> None:
         def work(reporter: Reporter) -> Iterator[SoftImage]:
@@ -455,7 +461,7 @@ def why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
     spec : EngineSpec
         The chosen engine's card.
     """
-    given = any(gives_soft_masks(preview.segmentation.objects) for preview in model.previews)
+    given = any(has_soft_masks(preview.segmentation.objects) for preview in model.previews)
     if given or spec.soft_masks:
         return ""
     return f"{spec.title} gives no soft masks. Choose a SAM 3 engine."

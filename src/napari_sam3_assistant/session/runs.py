@@ -10,40 +10,40 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tiling import LocalRoi, left_out, local_roi, roi_messages
-from napari_sam3_assistant.session.messages import counted, outcome, prompts_used
+from napari_sam3_assistant.core.tiling import LocalRoi, count_outside, local_roi, roi_messages
+from napari_sam3_assistant.session.messages import format_outcome, format_prompts, pluralize
 from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
-from napari_sam3_assistant.workflows.provenance import Recipe
+from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.engine import Ahead, EngineInUse
+    from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse
     from napari_sam3_assistant.session.jobs import Running
-    from napari_sam3_assistant.session.model import SessionModel, Target
-    from napari_sam3_assistant.session.scene import Scene, Shot
-    from napari_sam3_assistant.session.undo import Seed, Undo
+    from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
+    from napari_sam3_assistant.session.undo import RefineSeed, Undo
 
 
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
 
 
-class SingleRun:
+class SegmentRun:
     """Starts runs on the plane on show. All methods are called on the GUI thread.
 
     Parameters
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where images and prompts live.
     engine : EngineInUse
         The engine.
-    local : LocalInference
+    roi : RoiInference
         Chooses the region of each run on a large image.
-    ahead : Ahead
+    prefetch : EmbeddingPrefetch
         What encodes the plane before it is asked for.
     running : Running
         Starts the jobs.
@@ -54,18 +54,18 @@ class SingleRun:
     def __init__(
         self,
         model: SessionModel,
-        scene: Scene,
+        adapter: Scene,
         engine: EngineInUse,
-        local: LocalInference,
-        ahead: Ahead,
+        roi: RoiInference,
+        prefetch: EmbeddingPrefetch,
         running: Running,
         undo: Undo,
     ) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._engine = engine
-        self._local = local
-        self._ahead = ahead
+        self._roi = roi
+        self._prefetch = prefetch
         self._running = running
         self._undo = undo
 
@@ -84,46 +84,52 @@ class SingleRun:
         """
         model = self._model
         kind = prompt_kind(model.task, model.tool)
-        shot = self._scene.take_shot(model.image, kind)
+        snapshot = self._adapter.take_snapshot(model.image, kind)
         if kind is PromptKind.TEXT:
-            shot = replace(shot, prompts=replace(shot.prompts, text=model.text.strip()))
-        seed, given = self._seed_for(shot), shot.prompts
+            snapshot = replace(snapshot, prompts=replace(snapshot.prompts, text=model.text.strip()))
+        seed, given = self._find_seed(snapshot), snapshot.prompts
         outside = model.prompts.outside
         if seed is not None:
-            shot = replace(shot, prompts=seed.add_to(shot.prompts))
-        shot.prompts.check(shot.view.shape)
+            snapshot = replace(snapshot, prompts=seed.add_to(snapshot.prompts))
+        snapshot.prompts.check(snapshot.view.shape)
         engine = self._engine.take()
-        region = self._local.region(shot) if seed is None else self._local.region_of(seed, shot)
-        request = SegmentRequest(shot.view, shot.prompts, PredictOptions(model.threshold), region)
+        region = (
+            self._roi.choose_region(snapshot)
+            if seed is None
+            else self._roi.refine_region(seed, snapshot)
+        )
+        request = SegmentRequest(
+            snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region
+        )
         began = time.monotonic()
 
         def show(result: Segmentation) -> None:
             seconds = time.monotonic() - began
             if seed is None:
-                beside = self._local.beside(shot.target, result.region)
-                label = self._local.label(beside, result.region)
+                beside = self._roi.find_beside(snapshot.target, result.region)
+                label = self._roi.choose_label(beside, result.region)
             else:
                 # It takes the place of the preview that it came from, beside all others.
                 result = seed.put_back(result)
                 beside = tuple(one for one in model.previews if one.slot != seed.slot)
                 label = seed.label
-            recipe = recipe_of(shot, request, result, model.model_folder)
-            preview = Preview(shot.target, result, seconds, label, recipe)
-            used = prompts_used(given.localise(result.region))
-            self._show(outcome(preview, used, outside), preview, beside, live=live)
+            provenance = make_provenance(snapshot, request, result, model.model_folder)
+            preview = Preview(snapshot.target, result, seconds, label, provenance)
+            used = format_prompts(given.localise(result.region))
+            self._show(format_outcome(preview, used, outside), preview, beside, live=live)
 
-        job = self._engine.job(
+        job = self._engine.make_job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
         )
-        return self._running.start(job, self._ahead.job_for(engine, shot.view))
+        return self._running.start(job, self._prefetch.find_job(engine, snapshot.view))
 
-    def _seed_for(self, shot: Shot) -> Seed | None:
+    def _find_seed(self, snapshot: ImageSnapshot) -> RefineSeed | None:
         """Return the seed, if the run refines it."""
         seed = self._undo.current.seed
-        return seed if seed is not None and seed.fits(shot) else None
+        return seed if seed is not None and seed.fits(snapshot) else None
 
     def _show(
-        self, said: Message, preview: Preview, beside: tuple[Preview, ...], *, live: bool
+        self, message: Message, preview: Preview, beside: tuple[Preview, ...], *, live: bool
     ) -> None:
         result = preview.segmentation
         found = (preview,) if result.objects else ()
@@ -131,19 +137,19 @@ class SingleRun:
         # The message first: where the preview can't be shown, a warning takes its place.
         gone = [one for one in self._model.previews if one.edited and one not in beside]
         if gone and self._undo.current.seed is None:
-            said = replace(said, text=f"{said.text} {_EDITS_GONE}")
-        self._model.message = said
+            message = replace(message, text=f"{message.text} {_EDITS_GONE}")
+        self._model.message = message
         self._model.show_previews((*beside, preview))
 
 
-def recipe_of(
-    shot: Shot, request: SegmentRequest, result: Segmentation, model_folder: str
-) -> Recipe:
+def make_provenance(
+    snapshot: ImageSnapshot, request: SegmentRequest, result: Segmentation, model_folder: str
+) -> RunProvenance:
     """Return what made a result.
 
     Parameters
     ----------
-    shot : Shot
+    snapshot : ImageSnapshot
         What the run saw.
     request : SegmentRequest
         What it was asked.
@@ -152,13 +158,13 @@ def recipe_of(
     model_folder : str
         Folder of the weights; empty for none.
     """
-    return Recipe(
+    return RunProvenance(
         request.view,
         request.prompts,
         request.options,
         result.engine,
         Path(model_folder) if model_folder and result.engine.weights else None,
-        shot.paths,
+        snapshot.paths,
         request.region,
         notes=result.notes,
     )
@@ -168,7 +174,7 @@ LARGE_PLANE = 4096
 """Of planes with a longer side, in pixels, it is proposed to work on a part."""
 
 
-def large_hint(model: SessionModel) -> str:
+def explain_large_image(model: SessionModel) -> str:
     """Return why large-image mode fits the chosen image; empty if it does not, or is on."""
     image = model.chosen_image
     proposed = model.task is not Task.VIDEO and not model.large_image
@@ -182,7 +188,7 @@ def large_hint(model: SessionModel) -> str:
     )
 
 
-class LocalInference:
+class RoiInference:
     """Chooses the region of a run, and which earlier results stay beside it.
 
     Parameters
@@ -196,57 +202,57 @@ class LocalInference:
         self._rois: dict[tuple[str, PlaneRef], LocalRoi] = {}
         model.events.large_image.connect(self._on_switch)
 
-    def region(self, shot: Shot) -> Region | None:
+    def choose_region(self, snapshot: ImageSnapshot) -> Region | None:
         """Return the region that a run shall work on; None for the whole plane.
 
         Parameters
         ----------
-        shot : Shot
+        snapshot : ImageSnapshot
             What the run shall see.
         """
         model = self._model
         if not model.large_image:
             return None
-        target = shot.target
+        target = snapshot.target
         place = (target.image, target.plane)
-        named = shot.anchors if shot.anchors.kinds else shot.prompts
-        roi = local_roi(named, shot.view.shape, model.roi_size, self._rois.get(place))
+        named = snapshot.anchors if snapshot.anchors.kinds else snapshot.prompts
+        roi = local_roi(named, snapshot.view.shape, model.roi_size, self._rois.get(place))
         for said in roi_messages(enabled=True, roi=roi):
             model.message = Message(said)
         if roi is None:
             model.active_rois = ()
             return None
         self._rois[place] = roi
-        self._work_in(shot, roi.region)
+        self._work_in(snapshot, roi.region)
         return roi.region
 
-    def region_of(self, seed: Seed, shot: Shot) -> Region | None:
+    def refine_region(self, seed: RefineSeed, snapshot: ImageSnapshot) -> Region | None:
         """Return the region of a run that refines an object: within what its preview covers.
 
         Parameters
         ----------
-        seed : Seed
+        seed : RefineSeed
             The object.
-        shot : Shot
+        snapshot : ImageSnapshot
             What the run shall see.
         """
-        if seed.region == Region.whole(shot.view.shape):
-            return self.region(shot)
-        target = shot.target
+        if seed.region == Region.whole(snapshot.view.shape):
+            return self.choose_region(snapshot)
+        target = snapshot.target
         if self._model.large_image:
             place = (target.image, target.plane)
             self._rois[place] = LocalRoi(seed.region, self._model.roi_size)
-        self._work_in(shot, seed.region)
+        self._work_in(snapshot, seed.region)
         return seed.region
 
-    def _work_in(self, shot: Shot, region: Region) -> None:
-        self._model.active_rois = (ActiveRoi(shot.target, region),)
-        outside = left_out(shot.prompts, region)
+    def _work_in(self, snapshot: ImageSnapshot, region: Region) -> None:
+        self._model.active_rois = (ActiveRoi(snapshot.target, region),)
+        outside = count_outside(snapshot.prompts, region)
         if outside:
-            said = f"{counted(outside, 'prompt')} outside the region took no part."
+            said = f"{pluralize(outside, 'prompt')} outside the region took no part."
             self._model.message = Message(said)
 
-    def beside(self, target: Target, region: Region) -> tuple[Preview, ...]:
+    def find_beside(self, target: PlaneTarget, region: Region) -> tuple[Preview, ...]:
         """Return the results that stay on show beside a new one of a region."""
         if not self._model.large_image:
             return ()
@@ -258,7 +264,7 @@ class LocalInference:
             and preview.segmentation.region != region
         )
 
-    def label(self, beside: tuple[Preview, ...], region: Region) -> str:
+    def choose_label(self, beside: tuple[Preview, ...], region: Region) -> str:
         """Return what tells a result of a region from those beside it."""
         if not any(preview.label == "" for preview in beside):
             return ""

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.masks.objects import format_of, lost_place, not_held
+from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.outputs import (
     free_name,
     numbered_name,
-    proposed,
+    propose_path,
     safe_name,
     split_ending,
     typed_folder,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackTable
-    from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget, Target
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.scene import Scene, StackCopy, StackPixels
-    from napari_sam3_assistant.workflows.provenance import StackRecipe
+    from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
 LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
@@ -54,7 +54,7 @@ class Saving:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where results are shown.
     propagation : Propagation
         Knows what was propagated.
@@ -65,16 +65,16 @@ class Saving:
     def __init__(
         self,
         model: SessionModel,
-        scene: Scene,
+        adapter: Scene,
         propagation: Propagation,
         start: Callable[[Job], Job],
     ) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._propagation = propagation
         self._start = start
 
-    def proposed(self, what: str, ending: str) -> Path:
+    def propose_path(self, what: str, ending: str) -> Path:
         """Return a free name for a file that the user may save.
 
         It is beside the file of the image, or in the folder that was used last.
@@ -89,8 +89,8 @@ class Saving:
         target = self._target()
         chosen = self._model.chosen_image
         name = target.name if target else chosen.name if chosen else "sam3"
-        image = self._scene.file_of(target.image if target else self._model.image)
-        return proposed(f"{name}_{what}", ending, image, self._model.save_folder)
+        image = self._adapter.file_of(target.image if target else self._model.image)
+        return propose_path(f"{name}_{what}", ending, image, self._model.save_folder)
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -98,18 +98,18 @@ class Saving:
         stack = self._model.propagated is not None
         return tuple(one for one in LABEL_ENDINGS if not (stack and one == ".png"))
 
-    def not_held(self, ending: str) -> str:
+    def explain_lost(self, ending: str) -> str:
         """Return what a file of an ending will not hold of what would be saved; or nothing."""
         target = self._target()
         if target is None:
             return ""
         try:
-            axes = self._scene.plane_axes(target)
+            axes = self._adapter.plane_axes(target)
         except ImageError:
             return ""  # saving says it
-        return not_held(format_of(ending), axes)
+        return explain_lost(format_of(ending), axes)
 
-    def _target(self) -> Target | None:
+    def _target(self) -> PlaneTarget | None:
         """Return the image of what would be saved."""
         model = self._model
         found = [one for one in model.previews if one.segmentation.objects]
@@ -126,7 +126,7 @@ class Saving:
         PromptError
             If there is no preview.
         """
-        names = [self._scene.keep(preview) for preview in self._found()]
+        names = [self._adapter.keep(preview) for preview in self._find_saved()]
         said = ", ".join(f"“{name}”" for name in names)
         self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.")
         return names[-1]
@@ -140,13 +140,13 @@ class Saving:
             If there is neither.
         """
         stack = self._model.propagated
-        if self._found(or_stack=stack is not None):
+        if self._find_saved(or_stack=stack is not None):
             self.keep()
         if stack is None:
             return
         self._check_idle()
-        copy = self._scene.stacks.copy(stack)
-        job = Job("Saving", partial(copying, copy))
+        copy = self._adapter.stacks.copy(stack)
+        job = Job("Saving", partial(copy_stack, copy))
         job.yielded.connect(lambda whole: self._say(f"Saved as layer “{whole.add()}”."))
         self._start(job)
 
@@ -173,12 +173,14 @@ class Saving:
         if not split_ending(path.name)[1]:
             path = free_name(path.with_name(f"{path.name}{ending}"))
         stack = self._model.propagated
-        found = self._found(or_stack=stack is not None)
+        found = self._find_saved(or_stack=stack is not None)
         if stack is not None and (self._model.task is Task.VIDEO or not found):
             return self._export_stack(stack, path)
-        pixels = self._scene.pixels(found[-1])
+        pixels = self._adapter.pixels(found[-1])
         job = Job("Saving", partial(export_labels, pixels.labels, path, axes=pixels.axes))
-        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", _lost(saved, pixels.axes)))
+        job.yielded.connect(
+            lambda saved: self._say(f"Saved {saved}.", _explain_lost_place(saved, pixels.axes))
+        )
         return self._start(job)
 
     def _check_idle(self) -> None:
@@ -187,13 +189,15 @@ class Saving:
 
     def _export_stack(self, stack: StackTarget, path: Path) -> Job:
         self._check_idle()
-        pixels, propagation = self._scene.stacks.pixels(stack), self._propagation
-        request = request_for(pixels, path, propagation.recipe, propagation.tracks)
+        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
+        request = make_request(pixels, path, propagation.provenance, propagation.tracks)
         job = Job("Saving", lambda reporter: save_stack(request, reporter, overwrite=True))
-        job.yielded.connect(lambda saved: self._say(f"Saved {saved}.", _lost(saved, pixels.axes)))
+        job.yielded.connect(
+            lambda saved: self._say(f"Saved {saved}.", _explain_lost_place(saved, pixels.axes))
+        )
         return self._start(job)
 
-    def _found(self, *, or_stack: bool = False) -> list[Preview]:
+    def _find_saved(self, *, or_stack: bool = False) -> list[Preview]:
         found = [one for one in self._model.previews if one.segmentation.objects]
         if not (found or or_stack):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
@@ -204,9 +208,9 @@ class Saving:
         self._model.message = Message(f"{text} {note}".strip(), level)
 
 
-def _lost(path: Path, axes: Axes | None) -> str:
+def _explain_lost_place(path: Path, axes: Axes | None) -> str:
     """Return what a saved file can't say of the place of its labels."""
-    return "" if axes is None else lost_place(format_of(path.suffix), axes)
+    return "" if axes is None else explain_lost_place(format_of(path.suffix), axes)
 
 
 class SaveAndClean:
@@ -216,7 +220,7 @@ class SaveAndClean:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where results are shown.
     propagation : Propagation
         Knows what was propagated.
@@ -229,13 +233,13 @@ class SaveAndClean:
     def __init__(
         self,
         model: SessionModel,
-        scene: Scene,
+        adapter: Scene,
         propagation: Propagation,
         start: Callable[[Job], Job],
         cleaned: Callable[[str], None],
     ) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._propagation = propagation
         self._start = start
         self._cleaned = cleaned
@@ -259,8 +263,8 @@ class SaveAndClean:
         taken: set[str] = set()
         requests = [self._request(preview, len(previews) > 1, taken) for preview in previews]
         whole = None if stack is None else self._stack_request(stack, taken, bool(previews))
-        notes = {_lost(one.path, one.axes) for one in requests}
-        notes |= set() if whole is None else {_lost(whole.path, whole.axes)}
+        notes = {_explain_lost_place(one.path, one.axes) for one in requests}
+        notes |= set() if whole is None else {_explain_lost_place(whole.path, whole.axes)}
 
         def work(reporter: Reporter) -> Iterator[Path]:
             yield from save_results(requests, reporter)
@@ -275,9 +279,9 @@ class SaveAndClean:
             self._model.saved = tuple(saved) or self._model.saved
             if state is JobState.DONE:
                 for preview in previews:
-                    self._scene.keep(preview)
+                    self._adapter.keep(preview)
                 if stack is not None:
-                    self._scene.stacks.hand_over(stack)
+                    self._adapter.stacks.hand_over(stack)
                 names = ", ".join(Path(one).name for one in saved)
                 said = f"Saved {names}. The previews are removed, the model is unloaded."
                 self._cleaned(" ".join([said, *filter(None, notes)]))
@@ -296,31 +300,33 @@ class SaveAndClean:
             wanted = folder / f"{stem}{model.output_format}"
         else:
             wanted = numbered_name(folder, f"{image}_propagated_mask", model.output_format)
-        pixels, propagation = self._scene.stacks.pixels(stack), self._propagation
+        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
         path = free_name(wanted, taken)
-        return request_for(pixels, path, propagation.recipe, propagation.tracks)
+        return make_request(pixels, path, propagation.provenance, propagation.tracks)
 
     def _request(self, preview: Preview, several: bool, taken: set[str]) -> SaveRequest:
         model, folder = self._model, typed_folder(self._model.output_folder)
-        pixels = self._scene.pixels(preview)
+        pixels = self._adapter.pixels(preview)
         shown = safe_name(preview.label or preview.target.name)
         typed = split_ending(model.output_name.strip())[0]
         if typed:
             stem = f"{safe_name(typed)}_{shown}" if several else safe_name(typed)
             wanted = folder / f"{stem}{model.output_format}"
         else:
-            local = preview.recipe is not None and preview.recipe.region is not None
+            local = preview.provenance is not None and preview.provenance.region is not None
             image = safe_name(preview.target.name) if local else shown
             stem = f"{image}_roi_mask" if local else f"{image}_mask"
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
         objects = tuple(map(object_entry, preview.segmentation.objects))
-        recipe = None if preview.recipe is None else replace(preview.recipe, axes=pixels.axes)
-        return SaveRequest(pixels.labels, path, pixels.axes, recipe, objects)
+        provenance = (
+            None if preview.provenance is None else replace(preview.provenance, axes=pixels.axes)
+        )
+        return SaveRequest(pixels.labels, path, pixels.axes, provenance, objects)
 
 
-def copying(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
+def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
     """Copy propagated labels frame by frame, and yield the copy when it is whole.
 
     Parameters
@@ -336,8 +342,8 @@ def copying(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
     yield copy
 
 
-def request_for(
-    pixels: StackPixels, path: Path, recipe: StackRecipe | None, table: TrackTable
+def make_request(
+    pixels: StackPixels, path: Path, provenance: StackProvenance | None, table: TrackTable
 ) -> StackSaveRequest:
     """Return what is to be saved.
 
@@ -347,7 +353,7 @@ def request_for(
         The labels.
     path : Path
         The file.
-    recipe : StackRecipe or None
+    provenance : StackProvenance or None
         What made them; None for no note beside the file.
     table : TrackTable
         The objects by frame.
@@ -364,7 +370,7 @@ def request_for(
         pixels.labels,
         path,
         pixels.axes,
-        None if recipe is None else recipe.recipe(pixels.axes),
+        None if provenance is None else provenance.to_run(pixels.axes),
         track_entries(table),
-        {} if recipe is None else recipe.extra(),
+        {} if provenance is None else provenance.extra(),
     )

@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place
+from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, prompt_kind
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
-from napari_sam3_assistant.io.scan_folder import scan_folder_of
+from napari_sam3_assistant.io.scan_folder import scan_folder_path
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import (
+    is_worth_a_scan,
     regions_to_merge,
     takes_scans,
     why_no_folder_batch,
     why_no_merge,
     why_no_scan,
-    worth_a_scan,
 )
-from napari_sam3_assistant.session.messages import counted, object_features
+from napari_sam3_assistant.session.messages import object_features, pluralize
 from napari_sam3_assistant.session.model import (
     LARGEST,
+    FileBackedKind,
+    FileBackedLabels,
     Level,
     Message,
     ResultRow,
     StoppedScan,
-    StoredKind,
-    StoredLabels,
-    folder_for,
+    output_folder_for,
 )
 from napari_sam3_assistant.workflows.batch import (
     SUMMARY,
@@ -49,18 +49,24 @@ from napari_sam3_assistant.workflows.batch import (
     segment_folder,
 )
 from napari_sam3_assistant.workflows.save import MergeRequest, merge_regions
-from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep, placed, scan
+from napari_sam3_assistant.workflows.scan import (
+    ScanRequest,
+    ScanResult,
+    ScanStep,
+    place_output,
+    scan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.session.engine import EngineInUse
-    from napari_sam3_assistant.session.model import DiskModel, SessionModel, Target
+    from napari_sam3_assistant.session.model import DiskModel, PlaneTarget, SessionModel
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.scene import Scene, Shot
+    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
     from napari_sam3_assistant.workflows.batch import FoundSeries
 
 
@@ -76,7 +82,7 @@ class ScanNews:
         How far it is, or what came out.
     levels : tuple of array-like
         The labels as they are now, the largest size first.
-    stored : StoredLabels or None
+    stored : FileBackedLabels or None
         At the end, the labels with what is known of their objects.
     rows : tuple of ResultRow
         At the end, the objects for the results table; made here, since they may be many.
@@ -85,21 +91,21 @@ class ScanNews:
     output: Path
     step: ScanStep | ScanResult
     levels: tuple[LazyArray, ...]
-    stored: StoredLabels | None = None
+    stored: FileBackedLabels | None = None
     rows: tuple[ResultRow, ...] = ()
 
     @classmethod
     def of_result(
-        cls, target: Target, output: Path, result: ScanResult, levels: tuple[LazyArray, ...]
+        cls, target: PlaneTarget, output: Path, result: ScanResult, levels: tuple[LazyArray, ...]
     ) -> ScanNews:
         """Return the last news, with a row an object."""
         features = object_features(result.objects, result.engine.title)
-        stored = StoredLabels(StoredKind.SCAN, target, output, levels, features)
+        stored = FileBackedLabels(FileBackedKind.SCAN, target, output, levels, features)
         rows = tuple(ResultRow(stored, record) for record in result.objects)
         return cls(output, result, levels, stored, rows)
 
 
-class ScanOnShow:
+class ScanProgress:
     """One scan for the user. All methods are called on the GUI thread.
 
     Parameters
@@ -108,11 +114,11 @@ class ScanOnShow:
         The state.
     disk : DiskModel
         Takes note of a scan that was stopped.
-    scene : Scene
+    adapter : Scene
         Shows the labels.
     results : Results
         The results table, which takes the objects.
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     choices : tuple
         What is scanned and how.
@@ -124,20 +130,20 @@ class ScanOnShow:
         self,
         model: SessionModel,
         disk: DiskModel,
-        scene: Scene,
+        adapter: Scene,
         results: Results,
-        target: Target,
+        target: PlaneTarget,
         choices: tuple[object, ...],
         began: float,
     ) -> None:
         self._model = model
         self._disk = disk
-        self._scene = scene
+        self._adapter = adapter
         self._results = results
         self._target = target
         self._choices = choices
         self._began = began
-        self._stored: StoredLabels | None = None
+        self._stored: FileBackedLabels | None = None
         self._latest: ScanStep | None = None
 
     def add(self, news: ScanNews) -> None:
@@ -147,16 +153,16 @@ class ScanOnShow:
             self._finish(news, step)
             return
         if self._stored is None:
-            self._stored = StoredLabels(
-                StoredKind.SCAN, self._target, news.output, news.levels, complete=False
+            self._stored = FileBackedLabels(
+                FileBackedKind.SCAN, self._target, news.output, news.levels, complete=False
             )
-            self._scene.show_stored(self._stored)
+            self._adapter.show_stored(self._stored)
             if step.kept:
-                said = f"Going on with a scan: {step.kept} of {counted(step.total, 'tile')} "
+                said = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
                 said = f"{said}were finished before ({news.output.name})."
                 self._say(said, Level.SUCCESS)
         elif step.changed is not None:
-            self._scene.refresh_stored(self._stored, step.changed)
+            self._adapter.refresh_stored(self._stored, step.changed)
         self._latest = step
 
     def end(self, state: JobState) -> None:
@@ -169,13 +175,12 @@ class ScanOnShow:
             return
         done = max(latest.done, latest.kept)
         if not done:
-            self._scene.remove_stored(stored)
+            self._adapter.remove_stored(stored)
             return
         self._disk.stopped_scan = StoppedScan(self._choices, done, latest.total)
-        self._scene.refresh_stored(stored, None)
-        kept = (
-            f"{done} of {counted(latest.total, 'tile')} are kept in {scan_folder_of(stored.path)}"
-        )
+        self._adapter.refresh_stored(stored, None)
+        folder = scan_folder_path(stored.path)
+        kept = f"{done} of {pluralize(latest.total, 'tile')} are kept in {folder}"
         if state is JobState.CANCELLED:
             self._say(f"Scan stopped: {kept}. Press Continue scan to go on.")
         else:
@@ -184,13 +189,13 @@ class ScanOnShow:
 
     def _finish(self, news: ScanNews, result: ScanResult) -> None:
         stored = news.stored
-        if stored is not None and self._scene.show_stored(stored):
+        if stored is not None and self._adapter.show_stored(stored):
             self._results.add_stored(stored, news.rows)
         self._stored = stored
         seconds = time.monotonic() - self._began
         kept = self._latest.kept if self._latest else 0
         earlier = f" ({kept} by an earlier start)" if kept else ""
-        found = f"{counted(len(result.objects), 'object')} in {counted(result.tiles, 'tile')}"
+        found = f"{pluralize(len(result.objects), 'object')} in {pluralize(result.tiles, 'tile')}"
         said = f"Scan complete: {found}{earlier}, {seconds:.1f} s. Labels: {result.path}"
         level = Level.SUCCESS if result.objects else Level.WARNING
         self._say(" ".join([said, *result.notes]), level)
@@ -208,7 +213,7 @@ class Merging:
         The state.
     disk : DiskModel
         Says where large labels go.
-    scene : Scene
+    adapter : Scene
         Where previews live.
     start : callable
         Starts a job in the place of a run.
@@ -218,12 +223,12 @@ class Merging:
         self,
         model: SessionModel,
         disk: DiskModel,
-        scene: Scene,
+        adapter: Scene,
         start: Callable[[Job], Job],
     ) -> None:
         self._model = model
         self._disk = disk
-        self._scene = scene
+        self._adapter = adapter
         self._start = start
 
     @property
@@ -245,17 +250,17 @@ class Merging:
             raise PromptError(self.why_not)
         previews = regions_to_merge(self._model)
         target = previews[-1].target
-        axes = self._scene.plane_axes(target)
-        lost = lost_place(ExportFormat.OME_ZARR, axes)
+        axes = self._adapter.plane_axes(target)
+        lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
         parts = tuple(
-            (one.segmentation.region, np.asarray(self._scene.pixels(one).labels, np.uint32))
+            (one.segmentation.region, np.asarray(self._adapter.pixels(one).labels, np.uint32))
             for one in previews
         )
-        folder = folder_for(self._model, self._disk)
+        folder = output_folder_for(self._model, self._disk)
         name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
 
         def work(reporter: Reporter) -> Iterator[tuple[Path, tuple[LazyArray, ...]]]:
-            with explained(folder):
+            with explain_os_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             output = free_name(folder / f"{name}_merged_rois.zarr")
             for path in merge_regions(MergeRequest(parts, axes, output), reporter):
@@ -263,8 +268,10 @@ class Merging:
 
         def show(answer: tuple[Path, tuple[LazyArray, ...]]) -> None:
             path, levels = answer
-            layer = self._scene.show_stored(StoredLabels(StoredKind.MERGED, target, path, levels))
-            said = f"Merged {counted(len(parts), 'region')} into “{layer}”: {path}"
+            layer = self._adapter.show_stored(
+                FileBackedLabels(FileBackedKind.MERGED, target, path, levels)
+            )
+            said = f"Merged {pluralize(len(parts), 'region')} into “{layer}”: {path}"
             level = Level.WARNING if lost else Level.SUCCESS
             self._model.message = Message(f"{said} {lost}".strip(), level)
 
@@ -276,7 +283,7 @@ class Merging:
 T = TypeVar("T")
 
 
-class DiskVerb:
+class FileRun:
     """Starts runs of which the results go to files. All methods are called on the GUI thread.
 
     Parameters
@@ -285,7 +292,7 @@ class DiskVerb:
         The state.
     disk : DiskModel
         The folders and what else was chosen for them.
-    scene : Scene
+    adapter : Scene
         Where images and prompts live.
     engine : EngineInUse
         The engine.
@@ -297,26 +304,26 @@ class DiskVerb:
         self,
         model: SessionModel,
         disk: DiskModel,
-        scene: Scene,
+        adapter: Scene,
         engine: EngineInUse,
         start: Callable[[Job], Job],
     ) -> None:
         self._model = model
         self._disk = disk
-        self._scene = scene
+        self._adapter = adapter
         self._engine = engine
         self._start = start
 
     def _begin(
         self,
         title: str,
-        engine: EncodingEngine,
+        engine: CachingEngine,
         work: Callable[[Reporter], Iterator[T]],
         show: Callable[[T], None],
         end: Callable[[JobState], None],
     ) -> Job:
         """Start a job; ``end`` has the last word on how it ended, after the session's own."""
-        job = self._engine.job(title, engine, work, show)
+        job = self._engine.make_job(title, engine, work, show)
         self._start(job)
         job.finished.connect(end)
         return job
@@ -325,13 +332,13 @@ class DiskVerb:
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 
 
-class Scanning(DiskVerb):
+class Scanning(FileRun):
     """Starts scans.
 
     Parameters
     ----------
     model, disk, scene, engine, start
-        As those of every :class:`.verb.DiskVerb`.
+        As those of every :class:`FileRun`.
     results : Results
         The results table, which takes what was found.
     """
@@ -340,12 +347,12 @@ class Scanning(DiskVerb):
         self,
         model: SessionModel,
         disk: DiskModel,
-        scene: Scene,
+        adapter: Scene,
         engine: EngineInUse,
         start: Callable[[Job], Job],
         results: Results,
     ) -> None:
-        super().__init__(model, disk, scene, engine, start)
+        super().__init__(model, disk, adapter, engine, start)
         self._results = results
 
     @property
@@ -356,12 +363,12 @@ class Scanning(DiskVerb):
     @property
     def is_worth_it(self) -> bool:
         """Whether what was chosen can be scanned for, and the image is of more than one tile."""
-        return takes_scans(self._model) and worth_a_scan(self._model, self._disk)
+        return takes_scans(self._model) and is_worth_a_scan(self._model, self._disk)
 
     @property
     def folder(self) -> Path:
         """Where the labels will be written."""
-        return folder_for(self._model, self._disk)
+        return output_folder_for(self._model, self._disk)
 
     @property
     def choices(self) -> tuple[object, ...]:
@@ -397,58 +404,58 @@ class Scanning(DiskVerb):
         if self.why_not:
             raise PromptError(self.why_not)
         model = self._model
-        shot = self._scene.take_shot(model.image, prompt_kind(model.task, model.tool))
-        request = self._request(shot)
+        snapshot = self._adapter.take_snapshot(model.image, prompt_kind(model.task, model.tool))
+        request = self._request(snapshot)
         request.prompts.check(request.view.shape)
         engine = self._engine.take()
 
         def work(reporter: Reporter) -> Iterator[ScanNews]:
-            ready = placed(engine, request, reporter)
+            ready = place_output(engine, request, reporter)
             levels = None
             for step in scan(engine, ready, reporter):
                 if isinstance(step, ScanResult):
                     levels = open_levels(step.path, writable=True)
-                    yield ScanNews.of_result(shot.target, ready.output, step, levels)
+                    yield ScanNews.of_result(snapshot.target, ready.output, step, levels)
                 else:
                     levels = levels or open_levels(step.labels)
                     yield ScanNews(ready.output, step, levels)
 
-        on_show = ScanOnShow(
+        on_show = ScanProgress(
             model,
             self._disk,
-            self._scene,
+            self._adapter,
             self._results,
-            shot.target,
+            snapshot.target,
             self.choices,
             time.monotonic(),
         )
         return self._begin("The scan", engine, work, on_show.add, on_show.end)
 
-    def _request(self, shot: Shot) -> ScanRequest:
+    def _request(self, snapshot: ImageSnapshot) -> ScanRequest:
         model = self._model
-        prompts = shot.prompts
+        prompts = snapshot.prompts
         if prompt_kind(model.task, model.tool) is PromptKind.TEXT:
             prompts = replace(prompts, text=model.text.strip())
         return ScanRequest(
-            shot.view,
+            snapshot.view,
             prompts,
-            self.folder / _name(shot, prompts.text),
+            self.folder / _make_file_name(snapshot, prompts.text),
             PredictOptions(model.threshold),
             self._disk.tiles(),
-            self._scene.plane_axes(shot.target),
+            self._adapter.plane_axes(snapshot.target),
             model_folder=Path(model.model_folder) if model.model_folder else None,
-            paths=shot.paths,
+            paths=snapshot.paths,
         )
 
 
-def _name(shot: Shot, phrase: str) -> str:
+def _make_file_name(snapshot: ImageSnapshot, phrase: str) -> str:
     """Return a file name by which the same scan is found again."""
-    parts = [shot.target.name, *map(str, shot.target.plane.leading)]
+    parts = [snapshot.target.name, *map(str, snapshot.target.plane.leading)]
     looked_for = phrase[:_LONGEST_PHRASE] or "examples"
     return f"{'_'.join(map(safe_name, [*parts, looked_for]))}_scan.zarr"
 
 
-class FolderBatch(DiskVerb):
+class FolderBatch(FileRun):
     """Starts batches on folders."""
 
     @property
@@ -475,7 +482,7 @@ class FolderBatch(DiskVerb):
             if rows:
                 disk.folder_done = str(request.output)
             if state is not JobState.FAILED:
-                model.message = _summed_up(rows, request.output, state)
+                model.message = _summarise(rows, request.output, state)
 
         return self._begin(
             "The folder batch",
@@ -492,7 +499,7 @@ class FolderBatch(DiskVerb):
             prompts = PromptSet()
             phrases = model.phrases or (model.text.strip(),)
         else:
-            prompts = self._scene.take_shot(model.image, kind).prompts
+            prompts = self._adapter.take_snapshot(model.image, kind).prompts
             phrases = ()
         chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
         return FolderRequest(
@@ -512,11 +519,11 @@ class FolderBatch(DiskVerb):
         )
 
 
-def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
+def _summarise(rows: list[FolderRow], output: Path, state: JobState) -> Message:
     """Return what came out of a folder."""
     statuses = Counter(row.status for row in rows)
     objects = sum(row.objects or 0 for row in rows if row.status == "done")
-    parts = [f"{statuses['done']} done ({counted(objects, 'object')})"]
+    parts = [f"{statuses['done']} done ({pluralize(objects, 'object')})"]
     parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
     counts = ", ".join(parts)
     if state is JobState.CANCELLED:
@@ -525,9 +532,9 @@ def _summed_up(rows: list[FolderRow], output: Path, state: JobState) -> Message:
     failed = [f"{row.image}: {row.message}" for row in rows if row.status == "failed"]
     why = f" First failure: {failed[0]}" if failed else ""
     left_out = statuses["left out"]
-    others = f" Left out: {counted(left_out, 'file')}, see there." if left_out else ""
+    others = f" Left out: {pluralize(left_out, 'file')}, see there." if left_out else ""
     noted = sum(bool(row.message) for row in rows if row.status == "done")
-    others += f" Notes: on {counted(noted, 'image')}, see there." if noted else ""
+    others += f" Notes: on {pluralize(noted, 'image')}, see there." if noted else ""
     said = f"Folder batch ready: {counts}. Summary: {output / SUMMARY}.{others}{why}"
     return Message(said, Level.WARNING if failed else Level.SUCCESS)
 
@@ -619,24 +626,26 @@ class SeriesChoice:
         if found.problem:
             return found.problem
         readable = found.files - found.unreadable
-        spoilt = f" {counted(found.unreadable, 'file')} can't be read." if found.unreadable else ""
+        spoilt = (
+            f" {pluralize(found.unreadable, 'file')} can't be read." if found.unreadable else ""
+        )
         if not readable:
             return spoilt.strip()
         if len(found.series) < 2:
             return (
                 "There is nothing to choose: each file holds one image. Looked at: "
-                f"{counted(readable, 'file')}, the first by name.{spoilt}"
+                f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
             )
         said = (
             "Which image of files that hold several, such as positions: the largest of each file, "
             "or the one with this number, from 0. Looked at: "
-            f"{counted(readable, 'file')}, the first by name.{spoilt}"
+            f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
         )
         lack = readable - sum(one.files for one in found.series if one.number == disk.folder_series)
         if disk.folder_series == LARGEST or not lack:
             return said
         return (
-            f"{said} {counted(lack, 'file')} of these {'has' if lack == 1 else 'have'} no image "
+            f"{said} {pluralize(lack, 'file')} of these {'has' if lack == 1 else 'have'} no image "
             f"{disk.folder_series}: they will fail, the others are run."
         )
 
@@ -659,7 +668,7 @@ class SeriesChoice:
         if readable and not there:
             disk.folder_series = LARGEST
             self._model.message = Message(
-                f"Series {chosen} is in none of the {counted(readable, 'file')} looked at in "
+                f"Series {chosen} is in none of the {pluralize(readable, 'file')} looked at in "
                 f"{disk.folder_source.strip()}; the largest image of each is taken now.",
                 Level.WARNING,
             )
@@ -674,7 +683,7 @@ def _line(one: FoundSeries, found: FolderSeries) -> str:
         parts.append(_short(one.names[0]) + (" and others" if len(one.names) > 1 else ""))
     several = len(one.shapes) > 1
     parts.append("different sizes" if several else " x ".join(map(str, one.shapes[0])))
-    files = counted(readable, "file")
+    files = pluralize(readable, "file")
     of = files if one.files == readable else f"{one.files} of {files}"
     return f"{one.number}: {', '.join(parts)} ({of})"
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.tracks import FrameResult, TrackScale, TrackTable
     from napari_sam3_assistant.session.model import (
+        FileBackedLabels,
+        PlaneTarget,
         Preview,
         PromptCounts,
         StackTarget,
-        StoredLabels,
-        Target,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class ImageSnapshot:
     """What is on show, frozen.
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     view : ImageView
         What the model shall see.
@@ -48,7 +48,7 @@ class Shot:
         image they say where to look.
     """
 
-    target: Target
+    target: PlaneTarget
     view: ImageView
     prompts: PromptSet
     paths: Mapping[int, Path] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Scene(Protocol):
             If the image is gone or has no such plane.
         """
 
-    def take_shot(self, image: str, kind: PromptKind) -> Shot:
+    def take_snapshot(self, image: str, kind: PromptKind) -> ImageSnapshot:
         """Freeze the plane on show and the prompts of one kind on it.
 
         Raises
@@ -125,9 +125,9 @@ class Scene(Protocol):
             If the image is gone or has no such plane.
         """
 
-    def take_shots(
+    def take_snapshots(
         self, image: str, kind: PromptKind, *, every_image: bool
-    ) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+    ) -> tuple[tuple[ImageSnapshot, ...], tuple[str, ...]]:
         """Freeze one image or every image, with the prompts of the chosen one on each.
 
         Parameters
@@ -174,7 +174,7 @@ class Scene(Protocol):
         From then on the later ones are those on show, with their rows and boxes.
         """
 
-    def left_on_show(self) -> tuple[Preview, ...]:
+    def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left on show, the latest last."""
 
     def pixels(self, preview: Preview) -> Pixels:
@@ -186,7 +186,7 @@ class Scene(Protocol):
             If its layer is gone.
         """
 
-    def raw_plane(self, preview: Preview | StoredLabels) -> RawPlane:
+    def raw_plane(self, preview: Preview | FileBackedLabels) -> RawPlane:
         """Return the pixels below a preview.
 
         Raises
@@ -197,7 +197,7 @@ class Scene(Protocol):
 
     def add_features(
         self,
-        preview: Preview | StoredLabels,
+        preview: Preview | FileBackedLabels,
         ids: Sequence[int],
         columns: Mapping[str, Sequence[object]],
     ) -> None:
@@ -205,7 +205,7 @@ class Scene(Protocol):
 
         Parameters
         ----------
-        preview : Preview or StoredLabels
+        preview : Preview or FileBackedLabels
             The result.
         ids : sequence of int
             The objects.
@@ -219,7 +219,7 @@ class Scene(Protocol):
     def file_of(self, image: str) -> Path | None:
         """Return the file that an image was read from; None if there is none."""
 
-    def plane_axes(self, target: Target) -> Axes:
+    def plane_axes(self, target: PlaneTarget) -> Axes:
         """Return what a file can say of the place of a whole plane of an image.
 
         Raises
@@ -228,16 +228,16 @@ class Scene(Protocol):
             If the image is gone.
         """
 
-    def show_stored(self, stored: StoredLabels) -> str:
+    def show_stored(self, stored: FileBackedLabels) -> str:
         """Show labels that are in a file; returns the name of their layer, empty for none.
 
         An earlier layer of the same file is replaced. There is none where the image is gone.
         """
 
-    def refresh_stored(self, stored: StoredLabels, changed: Region | None) -> None:
+    def refresh_stored(self, stored: FileBackedLabels, changed: Region | None) -> None:
         """Take note that labels in a file changed in a region; None for anywhere."""
 
-    def remove_stored(self, stored: StoredLabels) -> None:
+    def remove_stored(self, stored: FileBackedLabels) -> None:
         """Remove the layer of labels in a file; the file stays."""
 
 
@@ -267,7 +267,7 @@ class TracksOnShow(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StackShot:
+class StackSnapshot:
     """A stack and the prompts on it, frozen.
 
     Parameters
@@ -335,7 +335,7 @@ class StackCopy:
 class Stacks(Protocol):
     """Stacks, prompts on all of their slices, and labels that fill up. GUI thread only."""
 
-    def take(self, image: str, kind: PromptKind, axis: int) -> StackShot:
+    def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
         """Freeze a stack and the prompts of one kind on all of its slices.
 
         Raises
@@ -347,7 +347,7 @@ class Stacks(Protocol):
     def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
         """Return how many prompts of one kind lie on all slices of a stack."""
 
-    def left_on_show(self) -> StackTarget | None:
+    def find_earlier(self) -> StackTarget | None:
         """Return what the labels belong to that an earlier session has left on show, or None."""
 
     def show(self, stack: StackTarget, result: FrameResult) -> None:

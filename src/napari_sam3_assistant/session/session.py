@@ -12,18 +12,18 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.batch import Batch
-from napari_sam3_assistant.session.engine import Ahead, EngineInUse, ModelLoading
+from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.jobs import Chime, Running
-from napari_sam3_assistant.session.messages import accepted_line
+from napari_sam3_assistant.session.messages import format_accepted
 from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
-from napari_sam3_assistant.session.runs import LocalInference, SingleRun
+from napari_sam3_assistant.session.runs import RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
-from napari_sam3_assistant.session.undo import Step, Undo, seed_of
+from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ class Session:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where images and prompts live.
     deliver : callable
         Runs what it is given on the thread that the session lives on.
@@ -68,7 +68,7 @@ class Session:
         Saves every preview and frees the memory.
     batch : Batch
         Runs on several images, or with several phrases.
-    local : LocalInference
+    roi_inference : RoiInference
         Chooses the region of a run on a large image.
     results : Results
         The verbs about the results table.
@@ -88,7 +88,7 @@ class Session:
         Makes the soft masks of results that the user wants to see.
     chime : Chime
         Tells when a long job is done.
-    ahead : Ahead
+    prefetch : EmbeddingPrefetch
         Encodes the plane on show while the user draws.
     propagation : Propagation
         Follows objects through a stack.
@@ -99,12 +99,12 @@ class Session:
     prompts_edited = Signal()
 
     def __init__(
-        self, model: SessionModel, scene: Scene, deliver: Deliver, settings: SettingsStore
+        self, model: SessionModel, adapter: Scene, deliver: Deliver, settings: SettingsStore
     ) -> None:
         self.model = model
-        self._scene = scene
+        self._adapter = adapter
         self._live_again = False
-        self._undo = Undo(model, scene)
+        self._undo = Undo(model, adapter)
         restore(model, settings)
         if model.engine not in registry.entries():
             model.engine = next(iter(registry.entries()))
@@ -117,26 +117,36 @@ class Session:
         self._running.idle.connect(self._on_idle)
         self.setup = ModelSetup(model, self._start, deliver)
         self.loading = ModelLoading(model, self._engine, self._start)
-        self.local = LocalInference(model)
+        self.roi_inference = RoiInference(model)
         self.results = Results(model, self._start)
-        self.propagation = Propagation(model, scene, self._engine, self._running, self.results)
-        self.saving = Saving(model, scene, self.propagation, self._start)
-        self.cleaning = SaveAndClean(model, scene, self.propagation, self._start, self._cleaned)
-        self.batch = Batch(model, scene, self._engine, self.local, self._start, self._undo.record)
+        self.propagation = Propagation(model, adapter, self._engine, self._running, self.results)
+        self.saving = Saving(model, adapter, self.propagation, self._start)
+        self.cleaning = SaveAndClean(
+            model, adapter, self.propagation, self._start, self._continue_cleaned
+        )
+        self.batch = Batch(
+            model, adapter, self._engine, self.roi_inference, self._start, self._undo.record
+        )
         engine, disk = self._engine, self.disk
-        self.scanning = Scanning(model, disk, scene, engine, self._start, self.results)
-        self.folder_batch = FolderBatch(model, disk, scene, engine, self._start)
+        self.scanning = Scanning(model, disk, adapter, engine, self._start, self.results)
+        self.folder_batch = FolderBatch(model, disk, adapter, engine, self._start)
         self.series_choice = SeriesChoice(model, disk, deliver)
-        self.merging = Merging(model, disk, scene, self._start)
+        self.merging = Merging(model, disk, adapter, self._start)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
-        self.measuring = Measuring(model, scene, self._start, self.results)
-        self.ahead = Ahead(model, scene, self._running.runner, self._engine)
-        self._single = SingleRun(
-            model, scene, self._engine, self.local, self.ahead, self._running, self._undo
+        self.measuring = Measuring(model, adapter, self._start, self.results)
+        self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self._engine)
+        self._segment_run = SegmentRun(
+            model,
+            adapter,
+            self._engine,
+            self.roi_inference,
+            self.prefetch,
+            self._running,
+            self._undo,
         )
-        self.tracks = TrackTables(model, self.propagation.tracks, scene, self._running)
-        self.prompts_edited.connect(self.ahead.begin)
+        self.tracks = TrackTables(model, self.propagation.tracks, adapter, self._running)
+        self.prompts_edited.connect(self.prefetch.start)
 
     # -- what can be done ---------------------------------------------------------------
 
@@ -173,7 +183,7 @@ class Session:
         self.note_edits()
         if not self.availability.can_run:
             raise PromptError(self.availability.reason)
-        job = self.batch.run() if self.model.is_batch else self._single.run(live=False)
+        job = self.batch.run() if self.model.is_batch else self._segment_run.run(live=False)
         self._live_again = False
         return job
 
@@ -189,7 +199,7 @@ class Session:
         if self.model.running:
             self._live_again = True
         elif self.availability.can_run:
-            self._single.run(live=True)
+            self._segment_run.run(live=True)
             self._live_again = False
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
             self.model.show_previews(self.model.beside)
@@ -199,7 +209,7 @@ class Session:
         """Stop the run; what has come out of it stays."""
         self._live_again = False
         if self._running.cancel():
-            self.ahead.cancel()
+            self.prefetch.cancel()
 
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
@@ -210,12 +220,12 @@ class Session:
         self.propagation.clear()
         self._say("Preview cleared. Prompts and saved labels were kept.")
 
-    def _cleaned(self, said: str) -> None:
+    def _continue_cleaned(self, message: str) -> None:
         """Go on after all previews have been saved: without them, and without the model."""
         self._undo.push(replace(self._undo.current, previews=(), seed=None))
         self.model.show_previews(())
         self.propagation.clear()
-        self.loading.unload(said)
+        self.loading.unload(message)
 
     def refine(self, object_id: int, preview: Preview | None = None) -> None:
         """Refine one object of a preview by clicks that start from its mask.
@@ -236,9 +246,11 @@ class Session:
         preview = preview or self.shown_preview()
         # As it is now, should the user have changed it.
         preview = next((one for one in self.model.previews if one.slot == preview.slot), preview)
-        seed = seed_of(preview, object_id)
-        self._scene.clear_prompts(preview.target.image)
-        self._undo.push(replace(self._undo.current, prompts=self._scene.prompt_state(), seed=seed))
+        seed = make_seed(preview, object_id)
+        self._adapter.clear_prompts(preview.target.image)
+        self._undo.push(
+            replace(self._undo.current, prompts=self._adapter.prompt_state(), seed=seed)
+        )
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
@@ -257,27 +269,27 @@ class Session:
         accepted = self._accept_all()
         before = self._undo.current
         for image in {shown.target.image for shown in self.model.previews}:
-            self._scene.clear_prompts(image)
+            self._adapter.clear_prompts(image)
         self.model.show_previews(())
-        prompts = self._scene.prompt_state()
-        self._undo.push(Step(prompts, accepted=(*before.accepted, *accepted)))
-        self._say(accepted_line(accepted), Level.SUCCESS)
+        prompts = self._adapter.prompt_state()
+        self._undo.push(UndoStep(prompts, accepted=(*before.accepted, *accepted)))
+        self._say(format_accepted(accepted), Level.SUCCESS)
 
     def _accept_all(self) -> tuple[Accepted, ...]:
         accepted: list[Accepted] = []
         try:
             for preview in self.model.previews:
                 if preview.segmentation.objects:
-                    accepted.append(self._scene.accept(preview))
+                    accepted.append(self._adapter.accept(preview))
         except Sam3AssistantError:
             for one in reversed(accepted):
-                self._scene.undo_accept(one)
+                self._adapter.undo_accept(one)
             raise
         return tuple(accepted)
 
     def resume(self) -> None:
         """Know again the results that an earlier session has left on show."""
-        left = self._scene.left_on_show()
+        left = self._adapter.find_earlier()
         if left:
             self._undo.record(left, amend=False)
             self.model.show_previews(left)
@@ -287,8 +299,8 @@ class Session:
     def close(self) -> None:
         """Stop the work and free the engine."""
         self.cancel()
-        self._engine.let_go()
-        self._running.close(self._engine.close_retired)
+        self._engine.release()
+        self._running.close(self._engine.close_unused)
         self.setup.close()
         self.series_choice.close()
         self.soft_masks.close()
@@ -300,7 +312,7 @@ class Session:
         if self._undo.note_prompts():
             self.prompts_edited.emit()
 
-    def image_removed(self, image: str) -> None:
+    def note_image_removed(self, image: str) -> None:
         """Take note that the user removed an image: no step goes back to what it showed."""
         self._undo.forget(image)
         self.results.forget_stored(image)
@@ -320,9 +332,9 @@ class Session:
         Parameters
         ----------
         edits : iterable of (Preview, Preview), optional
-            Previews before and after; by default the scene is asked.
+            Previews before and after; by default the adapter is asked.
         """
-        self._undo.note_edits(self._scene.edits() if edits is None else edits)
+        self._undo.note_edits(self._adapter.edits() if edits is None else edits)
 
     def redo(self) -> None:
         """Take the step again that was taken back."""

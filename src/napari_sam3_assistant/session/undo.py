@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
-    from napari_sam3_assistant.session.model import Preview, SessionModel, Target
-    from napari_sam3_assistant.session.scene import Accepted, Scene, Shot
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
+    from napari_sam3_assistant.session.scene import Accepted, ImageSnapshot, Scene
 
 
 _MOST_BYTES = 1 << 30
@@ -34,27 +34,27 @@ class Undo:
     ----------
     model : SessionModel
         The state.
-    scene : Scene
+    adapter : Scene
         Where prompts and accepted objects live.
     """
 
-    def __init__(self, model: SessionModel, scene: Scene) -> None:
+    def __init__(self, model: SessionModel, adapter: Scene) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._sizes: dict[int, tuple[object, int]] = {}
-        self._history = History(Step(scene.prompt_state()), fits=self._fit)
+        self._history = History(UndoStep(adapter.prompt_state()), fits=self._fits)
 
     @property
-    def current(self) -> Step:
+    def current(self) -> UndoStep:
         """The state that holds now."""
         return self._history.current
 
-    def push(self, step: Step) -> None:
+    def push(self, step: UndoStep) -> None:
         """Go on to a new state."""
         self._history.push(step)
         self._tell()
 
-    def amend(self, step: Step) -> None:
+    def amend(self, step: UndoStep) -> None:
         """Make a state a part of the latest step."""
         self._history.amend(step)
         self._tell()
@@ -69,7 +69,7 @@ class Undo:
 
     def note_prompts(self) -> bool:
         """Make changed prompts a step; returns whether there was a change."""
-        prompts = self._scene.prompt_state()
+        prompts = self._adapter.prompt_state()
         before = self.current.prompts
         if prompts == before:
             return False
@@ -83,7 +83,7 @@ class Undo:
     def forget(self, image: str) -> None:
         """Drop what was found on an image that is gone, and its pixels with it."""
 
-        def without(step: Step) -> Step:
+        def without(step: UndoStep) -> UndoStep:
             kept = tuple(one for one in step.previews if one.target.image != image)
             return replace(step, previews=kept)
 
@@ -101,14 +101,14 @@ class Undo:
         if not later:
             return
 
-        def changed(step: Step) -> Step:
+        def changed(step: UndoStep) -> UndoStep:
             if later.keys().isdisjoint(step.previews):
                 return step
             previews = tuple(later.get(one, one) for one in step.previews)
             seed = step.seed
             for one in previews:
                 if seed is not None and one in later.values() and one.slot == seed.slot:
-                    seed = reseeded(seed, one)
+                    seed = update_seed(seed, one)
             return replace(step, previews=previews, seed=seed)
 
         self._history.change(changed)
@@ -125,11 +125,11 @@ class Undo:
         before = self.current
         return self._go_to(before, self._history.redo())
 
-    def _go_to(self, before: Step, after: Step) -> bool:
+    def _go_to(self, before: UndoStep, after: UndoStep) -> bool:
         gone, come = before.accepted[len(after.accepted) :], after.accepted[len(before.accepted) :]
-        there = [self._scene.undo_accept(accepted) for accepted in reversed(gone)]
-        there += [self._scene.redo_accept(accepted) for accepted in come]
-        self._scene.set_prompt_state(after.prompts)
+        there = [self._adapter.undo_accept(accepted) for accepted in reversed(gone)]
+        there += [self._adapter.redo_accept(accepted) for accepted in come]
+        self._adapter.set_prompt_state(after.prompts)
         self._model.show_previews(after.previews)
         self._tell()
         return all(there)
@@ -140,27 +140,27 @@ class Undo:
         self._model.can_undo = self._history.can_undo
         self._model.can_redo = self._history.can_redo
 
-    def _fit(self, steps: Sequence[Step]) -> bool:
+    def _fits(self, steps: Sequence[UndoStep]) -> bool:
         """Return whether what steps hold takes little enough memory; they may share things."""
-        parts = {id(part): part for step in steps for part in _parts(step)}
+        parts = {id(part): part for step in steps for part in _iter_parts(step)}
         # Held here, so that nothing else gets the identity of what is gone.
         self._sizes = {
-            key: self._sizes.get(key) or (part, bytes_held(part)) for key, part in parts.items()
+            key: self._sizes.get(key) or (part, count_bytes(part)) for key, part in parts.items()
         }
         return sum(size for _, size in self._sizes.values()) <= _MOST_BYTES
 
 
-def _parts(step: Step) -> Iterator[object]:
+def _iter_parts(step: UndoStep) -> Iterator[object]:
     """Yield what steps share or have for themselves."""
     yield from step.prompts.values() if isinstance(step.prompts, dict) else (step.prompts,)
-    # Without the recipe, which holds the image.
+    # Without the provenance, which holds the image.
     yield from (preview.segmentation for preview in step.previews)
     yield from step.accepted
     if step.seed is not None:
         yield step.seed
 
 
-def bytes_held(part: object) -> int:
+def count_bytes(part: object) -> int:
     """Return the memory of the arrays and bytes in a value of tuples, dicts and dataclasses."""
     found: dict[int, int] = {}
     waiting = [part]
@@ -180,12 +180,12 @@ def bytes_held(part: object) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seed:
+class RefineSeed:
     """The object that clicks refine, and those beside it.
 
     Parameters
     ----------
-    target : Target
+    target : PlaneTarget
         The image and the plane.
     record : ObjectRecord
         The object as it was when the refining began.
@@ -197,7 +197,7 @@ class Seed:
         What tells the preview from others of its image.
     """
 
-    target: Target
+    target: PlaneTarget
     record: ObjectRecord
     others: tuple[ObjectRecord, ...]
     region: Region
@@ -208,11 +208,11 @@ class Seed:
         """The place of the preview, see :attr:`.model.Preview.slot`."""
         return (self.target.image, self.label)
 
-    def fits(self, shot: Shot) -> bool:
+    def fits(self, snapshot: ImageSnapshot) -> bool:
         """Return whether a run refines it: by clicks, the latest in its part of its plane."""
-        points = shot.prompts.points
+        points = snapshot.prompts.points
         return (
-            shot.target == self.target
+            snapshot.target == self.target
             and bool(points)
             and self.region.holds(points[-1].y, points[-1].x)
         )
@@ -236,13 +236,13 @@ class Seed:
         return replace(refined, objects=objects, labels=labels, region=self.region)
 
 
-def reseeded(seed: Seed, preview: Preview) -> Seed | None:
+def update_seed(seed: RefineSeed, preview: Preview) -> RefineSeed | None:
     """Return a seed for going on from a preview that the user has changed; None without it."""
     there = any(record.id == seed.record.id for record in preview.segmentation.objects)
-    return seed_of(preview, seed.record.id) if there else None
+    return make_seed(preview, seed.record.id) if there else None
 
 
-def seed_of(preview: Preview, object_id: int) -> Seed:
+def make_seed(preview: Preview, object_id: int) -> RefineSeed:
     """Return the seed for refining one object of a preview.
 
     Raises
@@ -258,29 +258,29 @@ def seed_of(preview: Preview, object_id: int) -> Seed:
         )
     others = tuple(record for record in objects if record.id != object_id)
     region = preview.segmentation.region
-    return Seed(preview.target, chosen[0], others, region, preview.label)
+    return RefineSeed(preview.target, chosen[0], others, region, preview.label)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class UndoStep:
     """A state that undo goes back to.
 
     Parameters
     ----------
     prompts : object
-        All prompts, as the scene gives them.
+        All prompts, as the adapter gives them.
     previews : tuple of Preview
         The results on show, the latest last.
     accepted : tuple of Accepted
         What has been accepted so far.
-    seed : Seed or None
+    seed : RefineSeed or None
         The object that clicks refine.
     """
 
     prompts: object
     previews: tuple[Preview, ...] = ()
     accepted: tuple[Accepted, ...] = ()
-    seed: Seed | None = None
+    seed: RefineSeed | None = None
 
 
 T = TypeVar("T")

@@ -10,20 +10,25 @@ from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.room import empty_levels, highest_of, let_go_with, write_box
+from napari_sam3_assistant.session.label_storage import (
+    delete_with,
+    empty_levels,
+    find_highest,
+    write_box,
+)
 from napari_sam3_assistant.session.scene import Accepted
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
-    kept_axes,
-    kept_shape,
     layer_transform,
+    result_axes,
+    result_shape,
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.placing import add_below_prompts
-from napari_sam3_assistant.viewer.roles import NAMES, Role, tag, with_role
+from napari_sam3_assistant.viewer.roles import NAMES, Role, role_metadata, with_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -70,9 +75,9 @@ def accept(
     axes = preview.target.axes
     layer = _accepted_layer(viewer, image, preview)
     labels = array_of(layer)
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     found: list[Part] = []
-    for part, pixels in _objects(preview, shown):
+    for part, pixels in _iter_objects(preview, shown):
         where = [slice(0, size) for size in labels.shape]
         for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
             where[kept.index(axis)] = slice(index, index + 1)
@@ -80,16 +85,16 @@ def accept(
         found.append((tuple(where), to_layer_axes(pixels, axes)))
     if not found:
         raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-    box = _around(where for where, _ in found)
+    box = _union_box(where for where, _ in found)
     before = np.asarray(labels[box])
-    free = [(where, mask & (before[_within(where, box)] == 0)) for where, mask in found]
+    free = [(where, mask & (before[_localise(where, box)] == 0)) for where, mask in found]
     parts = tuple(part for part in free if part[1].any())
     if not parts:
         raise PromptError(
             "All of these pixels are accepted already; nothing was added.",
             "Erase the accepted object first, or click on another one.",
         )
-    first = highest_of(labels) + 1
+    first = find_highest(labels) + 1
     ids = tuple(range(first, first + len(parts)))
     on_disk = not isinstance(labels, np.ndarray)
     accepted = Accepted(ids, preview.target.image, labels.shape, parts, on_disk=on_disk)
@@ -97,7 +102,7 @@ def accept(
     return accepted
 
 
-def _objects(
+def _iter_objects(
     preview: Preview, shown: npt.NDArray[np.integer[Any]]
 ) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.bool_]]]:
     """Yield rows and columns of each object, and its mask there."""
@@ -121,7 +126,7 @@ def _objects(
 
 def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labels:
     axes = preview.target.axes
-    kept, shape = kept_axes(axes), kept_shape(shape_of(image), axes)
+    kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
     layer = _find(viewer, preview.target.image, shape)
     if layer is not None:
         return layer
@@ -130,11 +135,11 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
         levels if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
         name=NAMES[Role.ACCEPTED],
-        metadata=tag(Role.ACCEPTED, preview.target.image),
+        metadata=role_metadata(Role.ACCEPTED, preview.target.image),
         colormap=default_colours(),
         **layer_transform(image, axes, World.of(viewer)),
     )
-    let_go_with(layer, levels[0])
+    delete_with(layer, levels[0])
     add_below_prompts(viewer, layer)
     return layer
 
@@ -175,18 +180,18 @@ def _change(
     layer = _find(viewer, accepted.image, accepted.shape)
     if layer is None:
         return False
-    labels, box = array_of(layer), _around(where for where, _ in accepted.parts)
+    labels, box = array_of(layer), _union_box(where for where, _ in accepted.parts)
     in_memory = isinstance(labels, np.ndarray)
     piece = labels[box] if in_memory else np.array(labels[box])
     for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
-        change(piece[_within(where, box)], mask, value)
+        change(piece[_localise(where, box)], mask, value)
     if not in_memory:
         write_box(layer.data if layer.multiscale else [labels], box, piece)
     layer.refresh(extent=False)
     return True
 
 
-def _around(places: Iterable[Box]) -> Box:
+def _union_box(places: Iterable[Box]) -> Box:
     """Return the smallest box that holds others."""
     each = zip(*places, strict=True)
     return tuple(
@@ -194,7 +199,7 @@ def _around(places: Iterable[Box]) -> Box:
     )
 
 
-def _within(where: Box, box: Box) -> Box:
+def _localise(where: Box, box: Box) -> Box:
     """Return a place as counted from the first pixel of a box that holds it."""
     return tuple(
         slice(side.start - whole.start, side.stop - whole.start)

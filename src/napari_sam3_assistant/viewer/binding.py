@@ -11,28 +11,28 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.messages import counted
+from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import (
     CHOICE_FIELDS,
+    FileBackedLabels,
     FramePlace,
     Level,
     Message,
     SessionModel,
-    StoredLabels,
 )
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import points, prompts
 from napari_sam3_assistant.viewer import points as point_features
-from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_in
+from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
+from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers
-from napari_sam3_assistant.viewer.lifetime import Bindings, Held, binding_of
+from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
 from napari_sam3_assistant.viewer.placing import follow_units, is_ours
-from napari_sam3_assistant.viewer.points import is_positive, polarity_of
+from napari_sam3_assistant.viewer.points import is_positive, read_polarity
 from napari_sam3_assistant.viewer.previews import follow_zoom
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
-from napari_sam3_assistant.viewer.scene import ViewerScene
-from napari_sam3_assistant.viewer.stored_layers import plane_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +72,7 @@ _WATCHED = (
 _BINDINGS: Bindings[Binding] = WeakKeyDictionary()
 
 
-def session_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> Binding:
+def binding_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> Binding:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.
 
     Parameters
@@ -84,10 +84,10 @@ def session_for(viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) 
     settings : SettingsStore
         Remembers choices.
     """
-    return binding_of(viewer, _BINDINGS, lambda real: Binding(real, deliver, settings))
+    return get_or_make_binding(viewer, _BINDINGS, lambda real: Binding(real, deliver, settings))
 
 
-class Binding(Held):
+class Binding(RefCounted):
     """A viewer, its session, and what keeps the two in step.
 
     Parameters
@@ -113,10 +113,10 @@ class Binding(Held):
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
         self._deliver = deliver
-        self.scene = ViewerScene(viewer)
+        self.adapter = ViewerAdapter(viewer)
         self.model = SessionModel()
-        self.session = Session(self.model, self.scene, deliver, settings)
-        self._stack = StackBinding(self.model, self.scene, self.session)
+        self.session = Session(self.model, self.adapter, deliver, settings)
+        self._stack = StackBinding(self.model, self.adapter, self.session)
         self._watch_viewer()
         self._watch_model()
         for layer in viewer.layers:
@@ -127,9 +127,9 @@ class Binding(Held):
         self._note_selected()
         self.session.resume()
 
-    def _let_go(self) -> None:
-        edits_in(self.viewer).edited.disconnect(self._on_edited)
-        edits_in(self.viewer).changed.disconnect(self._on_changed)
+    def _disconnect(self) -> None:
+        edits_of(self.viewer).edited.disconnect(self._on_edited)
+        edits_of(self.viewer).changed.disconnect(self._on_changed)
         for emitter in self._viewer_emitters():
             emitter.disconnect(self)
         for layer in self.viewer.layers:
@@ -151,11 +151,11 @@ class Binding(Held):
         if tool is Tool.TEXT:
             return "Type a phrase, then press Enter."
         setattr(self.model, CHOICE_FIELDS[tool], "")
-        name = self.scene.arm(self.model.image, tool)
-        self.scene.set_next_positive(self.model.image, positive=self.model.next_positive)
+        name = self.adapter.arm(self.model.image, tool)
+        self.adapter.set_next_positive(self.model.image, positive=self.model.next_positive)
         self._stack.arm_points()
         self._count_prompts()
-        self.session.ahead.begin()
+        self.session.prefetch.start()
         return f"{_HINTS[self.model.tool]} (layer “{name}”)."
 
     def get_ready(self, *, say: bool = True) -> None:
@@ -167,7 +167,7 @@ class Binding(Held):
         if tool is Tool.TEXT or not self.model.image:
             return
         if getattr(self.model, CHOICE_FIELDS[tool]):
-            self.scene.go_back_to(self.model.image, tool)
+            self.adapter.go_back_to(self.model.image, tool)
             return
         try:
             hint = self.arm()
@@ -200,7 +200,7 @@ class Binding(Held):
 
     def flip(self) -> int:
         """Flip the selected points, or the latest one; returns how many."""
-        return self.scene.flip_points(self.model.image)
+        return self.adapter.flip_points(self.model.image)
 
     def new_object(self) -> None:
         """Let the next click on a stack be on an object that there is not yet."""
@@ -215,9 +215,9 @@ class Binding(Held):
             If there is no points layer, or no point is selected.
         """
         positive = self.model.next_positive
-        count = self.scene.mark_points(self.model.image, positive=positive)
+        count = self.adapter.mark_points(self.model.image, positive=positive)
         word = "positive" if positive else "negative"
-        self.model.message = Message(f"Updated {counted(count, 'selected point')} to {word}.")
+        self.model.message = Message(f"Updated {pluralize(count, 'selected point')} to {word}.")
 
     def reveal(self, row: ResultRow) -> None:
         """Show the object of a row of the results in the middle of the canvas.
@@ -228,7 +228,7 @@ class Binding(Held):
             If its image or its preview layer is gone.
         """
         self.model.picked = row
-        self.scene.reveal(row)
+        self.adapter.reveal(row)
 
     # -- from the viewer to the model -----------------------------------------------------
 
@@ -254,8 +254,8 @@ class Binding(Held):
         inserted.connect(self._on_inserted)
         removed.connect(self._on_removed)
         reordered.connect(self._list_images)
-        edits_in(self.viewer).edited.connect(self._on_edited)
-        edits_in(self.viewer).changed.connect(self._on_changed)
+        edits_of(self.viewer).edited.connect(self._on_edited)
+        edits_of(self.viewer).changed.connect(self._on_changed)
         active.connect(self._follow_active)
         active.connect(self._note_selected)
         for emitter in dims:
@@ -273,7 +273,7 @@ class Binding(Held):
             layer.events.set_data.connect(self._on_drawn)
             layer.events.projection_mode.connect(self._list_images)
             layer.events.visible.connect(self._on_image_visible)
-            self.scene.sources.drawn(self.viewer, layer)
+            self.adapter.sources.note_drawn(self.viewer, layer)
             return
         if role_of(layer) is None and self.model.image:
             prompts.adopt(layer, self._image_key())
@@ -315,7 +315,7 @@ class Binding(Held):
                 emitter.disconnect(self)
 
     def _image_key(self) -> str:
-        image = self.scene.find(self.model.image)
+        image = self.adapter.find(self.model.image)
         return "" if image is None else key_of(image)
 
     def _on_zoom(self, event: Event) -> None:
@@ -323,7 +323,7 @@ class Binding(Held):
         follow_zoom(self.viewer)
 
     def _on_inserted(self, event: Event) -> None:
-        if not self.scene.busy:
+        if not self.adapter.busy:
             disown(event.value, self.viewer.layers)
             follow_units(self.viewer)
         self._watch_layer(event.value)
@@ -337,22 +337,22 @@ class Binding(Held):
         if layers and not layers.selection and key_of(layer) != self.model.image:
             self._neighbour = layers[max(0, event.index - 1)]
         self._forget_layer(layer)
-        if not self.scene.busy:
+        if not self.adapter.busy:
             follow_units(self.viewer)
-        self.scene.sources.forget(layer)
-        self.session.image_removed(key_of(layer))
+        self.adapter.sources.forget(layer)
+        self.session.note_image_removed(key_of(layer))
         self._list_images()
         self._list_prompt_layers()
-        self._stack.removed(layer)
-        if role_of(layer) is Role.SCAN and not self.scene.busy:
+        self._stack.on_removed(layer)
+        if role_of(layer) is Role.SCAN and not self.adapter.busy:
             self.session.results.forget_stored(*slot_of(layer))
-        if role_of(layer) is Role.PREVIEW_LABELS and not self.scene.busy:
+        if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
             self.model.show_previews(tuple(left))
 
     def _list_images(self, event: Event | None = None) -> None:
         del event
-        choices = self.scene.choices()
+        choices = self.adapter.choices()
         self.model.images = choices
         if self.model.image not in {choice.key for choice in choices}:
             self.model.image = choices[0].key if choices else ""
@@ -361,7 +361,7 @@ class Binding(Held):
 
     def _list_prompt_layers(self, event: Event | None = None) -> None:
         del event
-        choices = self.scene.prompt_choices()
+        choices = self.adapter.prompt_choices()
         self.model.prompt_layers = choices
         for tool, name in CHOICE_FIELDS.items():
             offered = {choice.key for choice in choices if choice.tool is tool}
@@ -383,37 +383,37 @@ class Binding(Held):
         del event
         model, tool = self.model, layer_tool(self.model.tool)
         active = self.viewer.layers.selection.active
-        elsewhere = active is not None and not self.scene.is_for(active, model.image, tool)
+        elsewhere = active is not None and not self.adapter.is_for(active, model.image, tool)
         wanted = bool(model.image) and tool is not Tool.TEXT
         model.selected_instead = active.name if elsewhere and wanted else ""
 
     def _on_plane(self, event: Event) -> None:
         del event
         self._list_images()
-        self.session.ahead.follow()
+        self.session.prefetch.stop_if_stale()
 
     def _on_pixels(self, event: Event) -> None:
-        self.scene.sources.forget(event.source)
+        self.adapter.sources.forget(event.source)
         self._list_images()
         self._on_previews()
 
     def _on_drawn(self, event: Event) -> None:
-        self.scene.sources.drawn(self.viewer, event.source)
+        self.adapter.sources.note_drawn(self.viewer, event.source)
 
     def _on_image_visible(self, event: Event) -> None:
         if not event.source.visible:
-            self.scene.sources.hidden(event.source)
+            self.adapter.sources.note_hidden(event.source)
 
     def _on_prompts(self, event: Event) -> None:
-        if not _is_early(event) and not self.scene.busy:
+        if not _is_early(event) and not self.adapter.busy:
             if _is_added(event) and role_of(event.source) is Role.POINTS:
-                self._stack.points_added(event.source, event.data_indices)
+                self._stack.on_points_added(event.source, event.data_indices)
             self._count_prompts()
             self._begin_positive()
             self.session.note_prompts()
 
     def _on_other_prompts(self, event: Event) -> None:
-        if key_of(event.source) not in self.scene.chosen.values() or _is_early(event):
+        if key_of(event.source) not in self.adapter.chosen.values() or _is_early(event):
             return
         if is_ours(self.viewer):
             return
@@ -428,25 +428,25 @@ class Binding(Held):
         self._deliver(partial(self._on_edited, layer, box))
 
     def _on_replaced(self, event: Event) -> None:
-        if not self.scene.busy:
-            self.session.note_edits(self.scene.edits(event.source))
+        if not self.adapter.busy:
+            self.session.note_edits(self.adapter.edits(event.source))
 
     def _on_changed(self, layer: Labels, changes: Changes, shape: tuple[int, ...]) -> None:
         results, slot = self.session.results, slot_of(layer)
-        scan = results.scan(slot) if role_of(layer) is Role.SCAN else None
+        scan = results.find_scan(slot) if role_of(layer) is Role.SCAN else None
         if scan is not None:
-            results.stored_edited(slot, changes, shape, plane_axes(scan.target.axes))
+            results.update_stored(slot, changes, shape, plane_axes(scan.target.axes))
 
     def _on_edited(self, layer: Labels, box: Box) -> None:
         if role_of(layer) is Role.PREVIEW_LABELS:
-            self.session.note_edits(self.scene.edits(layer, box))
+            self.session.note_edits(self.adapter.edits(layer, box))
 
     def _on_picked(self, event: Event) -> None:
         role = role_of(event.source)
-        if self.scene.busy or role not in _PICKED:
+        if self.adapter.busy or role not in _PICKED:
             return
         if role is Role.PROPAGATED:
-            self.model.picked = self._stack.picked(event.source)
+            self.model.picked = self._stack.find_row(event.source)
             return
         slot, wanted = slot_of(event.source), event.source.selected_label
         rows = (
@@ -454,22 +454,22 @@ class Binding(Held):
             for row in self.model.results
             if row.record.id == wanted
             and row.preview.slot == slot
-            and isinstance(row.preview, StoredLabels) == (role is Role.SCAN)
+            and isinstance(row.preview, FileBackedLabels) == (role is Role.SCAN)
         )
         self.model.picked = next(rows, None)
 
     def _on_soft_visible(self, event: Event) -> None:
         # The eye in the layer list and the box in the panel are one.
-        if not self.scene.busy:
+        if not self.adapter.busy:
             self.model.soft_masks = event.source.visible
 
     def _on_next_polarity(self, event: Event) -> None:
         self.model.next_positive = point_features.next_positive(event.source)
-        self._stack.follow_points(event.source)
+        self._stack.on_next_object(event.source)
 
     def _begin_positive(self) -> None:
         """Where points have gone, have the first of the next object lie on it."""
-        points = self.scene.points_layer(self.model.image)
+        points = self.adapter.points_layer(self.model.image)
         if points is not None and len(points.data) == 0:
             self.model.next_positive = True
 
@@ -478,10 +478,10 @@ class Binding(Held):
             self.model.prompts = self._stack.count()
             return
         kind = prompt_kind(self.model.task, self.model.tool)
-        self.model.prompts = self.scene.count(self.model.image, kind)
+        self.model.prompts = self.adapter.count(self.model.image, kind)
 
     def _on_deselected(self) -> None:
-        self.scene.go_back_to(self.model.image, layer_tool(self.model.tool))
+        self.adapter.go_back_to(self.model.image, layer_tool(self.model.tool))
 
     # -- from the model to the viewer -----------------------------------------------------
 
@@ -489,7 +489,7 @@ class Binding(Held):
         events = self.model.events
         events.preview.connect(self._on_previews, max_args=0)
         events.beside.connect(self._on_previews, max_args=0)
-        events.active_rois.connect(self.scene.show_rois)
+        events.active_rois.connect(self.adapter.show_rois)
         events.soft_images.connect(self._on_soft, max_args=0)
         events.soft_masks.connect(self._on_soft, max_args=0)
         events.next_positive.connect(self._on_next_positive)
@@ -502,33 +502,33 @@ class Binding(Held):
         events.channel_axis.connect(self._on_channel_axis)
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
-        self.scene.restored.connect(self._count_prompts, max_args=0)
-        self.scene.restored.connect(self._begin_positive, max_args=0)
-        self.scene.deselected.connect(self._on_deselected, max_args=0)
+        self.adapter.restored.connect(self._count_prompts, max_args=0)
+        self.adapter.restored.connect(self._begin_positive, max_args=0)
+        self.adapter.deselected.connect(self._on_deselected, max_args=0)
 
     def _on_previews(self) -> None:
         try:
-            self.scene.show(self.model.previews)
+            self.adapter.show(self.model.previews)
         except ImageError as error:
-            left = [one for one in self.model.previews if self.scene.holds(one.target)]
+            left = [one for one in self.model.previews if self.adapter.is_current(one.target)]
             self.model.show_previews(tuple(left))
             self.model.message = Message(str(error), Level.WARNING)
 
     def _on_soft(self) -> None:
-        self.scene.show_soft(self.model.soft_images, wanted=self.model.soft_masks)
+        self.adapter.show_soft(self.model.soft_images, wanted=self.model.soft_masks)
 
     def _on_channel_axis(self, axis: int) -> None:
-        self.scene.channel_axis = axis
+        self.adapter.channel_axis = axis
         self._list_images()
-        self.session.ahead.follow()
+        self.session.prefetch.stop_if_stale()
 
     def _on_choice(self, tool: Tool, key: str) -> None:
-        self.scene.chosen[tool] = key
+        self.adapter.chosen[tool] = key
         self._count_prompts()
         self._note_selected()
 
     def _on_next_positive(self, positive: bool) -> None:
-        self.scene.set_next_positive(self.model.image, positive=positive)
+        self.adapter.set_next_positive(self.model.image, positive=positive)
 
 
 def _is_early(event: Event) -> bool:
@@ -548,15 +548,15 @@ class StackBinding:
     ----------
     model : SessionModel
         The state.
-    scene : ViewerScene
+    adapter : ViewerAdapter
         The viewer.
     session : Session
         The session.
     """
 
-    def __init__(self, model: SessionModel, scene: ViewerScene, session: Session) -> None:
+    def __init__(self, model: SessionModel, adapter: ViewerAdapter, session: Session) -> None:
         self._model = model
-        self._scene = scene
+        self._adapter = adapter
         self._session = session
         self._wants_new = False
         model.events.object_id.connect(self._on_object_id, max_args=0)
@@ -567,7 +567,7 @@ class StackBinding:
     def list_axes(self) -> None:
         """Take note of the axes that the chosen image can be gone through along."""
         model = self._model
-        axes = self._scene.stacks.frame_axes(model.image)
+        axes = self._adapter.stacks.frame_axes(model.image)
         model.frame_axes = axes
         numbers = [axis.number for axis in axes]
         if model.frame_axis not in numbers:
@@ -587,19 +587,19 @@ class StackBinding:
         """Return how many prompts a propagation would take now."""
         model = self._model
         kind = prompt_kind(model.task, model.tool)
-        return self._scene.stacks.count(model.image, kind, model.frame_axis)
+        return self._adapter.stacks.count(model.image, kind, model.frame_axis)
 
     def arm_points(self) -> None:
         """Let the next click be on the chosen object, and number the clicks."""
         if self._model.task is not Task.VIDEO:
-            self._scene.stacks.hide_numbers(self._model.image)
+            self._adapter.stacks.hide_numbers(self._model.image)
         elif self._model.tool is Tool.POINTS:
-            self._scene.stacks.arm_points(self._model.image, self._model.object_id)
+            self._adapter.stacks.arm_points(self._model.image, self._model.object_id)
 
     def new_object(self) -> None:
         """Choose a number for the next click that no object has, wherever it is."""
         model = self._model
-        clicked = self._scene.stacks.clicked_objects(model.image)
+        clicked = self._adapter.stacks.clicked_objects(model.image)
         model.object_id = max([0, *model.tracked, *clicked]) + 1
         self._wants_new = True
 
@@ -607,7 +607,7 @@ class StackBinding:
         self._wants_new = False
         self.arm_points()
 
-    def points_added(self, layer: Points, indices: Iterable[int]) -> None:
+    def on_points_added(self, layer: Points, indices: Iterable[int]) -> None:
         """Put clicks on the propagated labels on the objects under them, and say so.
 
         On the background a click is on the chosen object. After New Object the next positive
@@ -625,8 +625,8 @@ class StackBinding:
         chosen = [int(index) % len(layer.data) for index in indices if len(layer.data)]
         if model.task is not Task.VIDEO or stack is None or not chosen:
             return
-        under = self._scene.stacks.objects_under(stack, layer, chosen)
-        words = polarity_of(layer)
+        under = self._adapter.stacks.objects_under(stack, layer, chosen)
+        words = read_polarity(layer)
         objects = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
@@ -634,31 +634,31 @@ class StackBinding:
             starts = wants_new and is_positive(words[point])
             objects[point] = here if here and not starts else model.object_id
             known = objects[point] in model.tracked or not model.can_continue
-            said = _said(objects[point], here, known=known)
+            said = _explain_object(objects[point], here, known=known)
             hint = " Press Propagate Existing Session to apply it." if model.can_continue else ""
             model.message = Message(f"{said}{hint}")
         if objects:
-            with self._scene.at_work():
+            with self._adapter.mark_changes():
                 points.set_ids(layer, objects)
             model.object_id = objects[max(objects)]
 
-    def follow_points(self, layer: Points) -> None:
+    def on_next_object(self, layer: Points) -> None:
         """Take note of the object of the next click."""
         next_id = points.next_id(layer)
         if next_id is not None and self._model.task is Task.VIDEO:
             self._model.object_id = next_id
 
-    def removed(self, layer: Layer) -> None:
+    def on_removed(self, layer: Layer) -> None:
         """Take note that a layer has gone."""
         stack = self._model.propagated
-        if self._scene.busy or stack is None:
+        if self._adapter.busy or stack is None:
             return
         if role_of(layer) is Role.PROPAGATED:
-            self._session.propagation.labels_removed(layer.name)
+            self._session.propagation.note_labels_removed(layer.name)
         elif key_of(layer) == stack.target.image:
-            self._session.propagation.image_removed(layer.name)
+            self._session.propagation.note_image_removed(layer.name)
 
-    def picked(self, layer: Labels) -> ResultRow | None:
+    def find_row(self, layer: Labels) -> ResultRow | None:
         """Return the row of the selected object on the frame on show, or on its first frame."""
         slot, wanted = slot_of(layer), layer.selected_label
         rows = [
@@ -669,14 +669,14 @@ class StackBinding:
             and isinstance(row.preview, FramePlace)
         ]
         try:
-            on_show = self._scene.stage(self._model.image).plane.leading
+            on_show = self._adapter.displayed(self._model.image).plane.leading
         except ImageError:
             on_show = None
         here = (row for row in rows if row.preview.target.plane.leading == on_show)
         return next(here, rows[0] if rows else None)
 
 
-def _said(object_id: int, under: int, *, known: bool) -> str:
+def _explain_object(object_id: int, under: int, *, known: bool) -> str:
     """Return the sentence on which object a click is on, given the one under it."""
     if object_id == under:
         return f"This click corrects object {object_id}."
@@ -717,7 +717,7 @@ def bind_shortcuts(binding: Binding, call: Callable[[Callable[[], object]], None
         lambda: call(session.accept),
     )
     for key, action in zip(_KEYS, actions, strict=True):
-        binding.viewer.bind_key(key, _handler(action), overwrite=True)
+        binding.viewer.bind_key(key, _make_handler(action), overwrite=True)
 
 
 def unbind_shortcuts(viewer: ViewerModel) -> None:
@@ -726,7 +726,7 @@ def unbind_shortcuts(viewer: ViewerModel) -> None:
         viewer.bind_key(key, None, overwrite=True)
 
 
-def _handler(action: Callable[[], None]) -> Callable[[object], None]:
+def _make_handler(action: Callable[[], None]) -> Callable[[object], None]:
     def handle(_: object) -> None:
         action()
 

@@ -38,7 +38,7 @@ class Edits:
 _KNOWN: WeakKeyDictionary[ViewerModel, Edits] = WeakKeyDictionary()
 
 
-def edits_in(viewer: ViewerModel) -> Edits:
+def edits_of(viewer: ViewerModel) -> Edits:
     """Return the news of a viewer.
 
     Parameters
@@ -65,17 +65,19 @@ def edit_of_strokes(strokes: Sequence[Any], labels: Any) -> LabelEdit:  # noqa: 
         The layer's array.
     """
     shape, dtype = tuple(int(size) for size in labels.shape), np.dtype(labels.dtype)
-    parts = [_pixels(stroke, shape, dtype) for stroke in strokes]
+    parts = [_stroke_pixels(stroke, shape, dtype) for stroke in strokes]
     if not parts:
-        return _edit(shape, dtype, np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype))
+        return _make_edit(
+            shape, dtype, np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype)
+        )
     where, before, after = (np.concatenate(column) for column in zip(*parts, strict=True))
     # A pixel that was painted twice: the first stroke knows what it was, the last what it is.
     pixels, first = np.unique(where, return_index=True)
     last = where.size - 1 - np.unique(where[::-1], return_index=True)[1]
-    return _edit(shape, dtype, pixels, before[first], after[last])
+    return _make_edit(shape, dtype, pixels, before[first], after[last])
 
 
-def _pixels(
+def _stroke_pixels(
     stroke: Any,  # noqa: ANN401
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -94,7 +96,7 @@ def _pixels(
     return where, old, new
 
 
-def _edit(
+def _make_edit(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     pixels: npt.NDArray[Any],
@@ -111,4 +113,4 @@ def _edit(
     first = np.flatnonzero(begins)
     lengths = np.diff(np.append(first, pixels.size))
     changes = Changes(pixels[first], lengths, before[first], after[first])
-    return LabelEdit.of("painting", shape, changes, dtype)
+    return LabelEdit.pack("painting", shape, changes, dtype)

@@ -144,10 +144,15 @@ def _data_to_world(layer: Layer) -> Affine:
 def _ratios(units: Sequence[Any], others: Sequence[Any]) -> Vectors:
     """Return how many of the other units each unit is, as napari computes it."""
     pairs = zip(units, others, strict=True)
-    return np.array([1.0 if one == other else _base(one) / _base(other) for one, other in pairs])
+    return np.array(
+        [
+            1.0 if one == other else _to_base_units(one) / _to_base_units(other)
+            for one, other in pairs
+        ]
+    )
 
 
-def _base(unit: Any) -> float:  # noqa: ANN401 - pint is napari's, and has no types
+def _to_base_units(unit: Any) -> float:  # noqa: ANN401 - pint is napari's, and has no types
     return float((1 * unit).to_base_units().magnitude)
 
 
@@ -195,7 +200,7 @@ class DataMap:
         return mapped
 
 
-def lie_together(first: Layer, second: Layer, world: World) -> bool:
+def is_aligned(first: Layer, second: Layer, world: World) -> bool:
     """Return whether two layers lie on top of each other, pixel on pixel."""
     if first.ndim != second.ndim:
         return False
@@ -253,15 +258,15 @@ def has_channel(axes: ImageAxes) -> bool:
     return bool(axes.channel) and not axes.rgb
 
 
-def kept_axes(axes: ImageAxes) -> list[int]:
+def result_axes(axes: ImageAxes) -> list[int]:
     """Return the axes of an image that its results have: see :func:`layer_transform`."""
     every = range(axes.ndim)
     return [axis for axis in every if axis != axes.channel or has_channel(axes)]
 
 
-def kept_shape(shape: Sequence[int], axes: ImageAxes) -> tuple[int, ...]:
+def result_shape(shape: Sequence[int], axes: ImageAxes) -> tuple[int, ...]:
     """Return the shape of the results of a whole image, given the image's own."""
-    return tuple(1 if axis == axes.channel else shape[axis] for axis in kept_axes(axes))
+    return tuple(1 if axis == axes.channel else shape[axis] for axis in result_axes(axes))
 
 
 def layer_transform(
@@ -286,7 +291,7 @@ def layer_transform(
     first : array-like, shape (D,), or None
         Where the new layer's data begin in the image's; None for its first pixel.
     """
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     start = np.zeros(layer.ndim) if first is None else np.array(first, float)
     channel = axes.channel if has_channel(axes) else None
     count = 1
@@ -305,13 +310,13 @@ def layer_transform(
         "scale": scale[kept],
         "translate": whole["translate"][kept],
         "rotate": np.asarray(whole["rotate"])[square],
-        "shear": _kept_shear(np.asarray(whole["shear"]), layer.ndim, kept),
+        "shear": _result_shear(np.asarray(whole["shear"]), layer.ndim, kept),
         "affine": whole["affine"][augmented],
         "units": tuple(whole["units"][axis] for axis in kept),
         "axis_labels": tuple(whole["axis_labels"][axis] for axis in kept),
     }
     units = world.units_of(layer)
-    return in_units(placed, tuple(units[axis] for axis in kept))
+    return convert_units(placed, tuple(units[axis] for axis in kept))
 
 
 def _shift(layer: Layer, axes: ImageAxes, start: Vectors) -> Vectors:
@@ -333,7 +338,7 @@ def _shift(layer: Layer, axes: ImageAxes, start: Vectors) -> Vectors:
     return moved_
 
 
-def _kept_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> Vectors:
+def _result_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> Vectors:
     if shear.ndim == 2:
         return shear[np.ix_(kept, kept)]
     matrix = np.zeros((ndim, ndim))
@@ -341,7 +346,7 @@ def _kept_shear(shear: npt.NDArray[np.float64], ndim: int, kept: list[int]) -> V
     return matrix[np.ix_(kept, kept)][np.triu_indices(len(kept), 1)]
 
 
-def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any]:
+def convert_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any]:
     """Return the same place in the world in other units, one for each axis."""
     if tuple(transform["units"]) == tuple(units):
         return transform
@@ -350,7 +355,7 @@ def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any
     affine = np.array(transform["affine"], np.float64)
     affine[:-1] *= ratios[:, None]
     changed = {**transform, "affine": affine, "units": tuple(units)}
-    linear = inner_of(transform).linear_matrix
+    linear = inner_transform(transform).linear_matrix
     if np.ptp(ratios) and np.any(linear - np.diag(np.diag(linear))):
         return changed  # no size of a pixel along each axis says it
     affine[:, :-1] /= ratios
@@ -358,15 +363,15 @@ def in_units(transform: dict[str, Any], units: tuple[Any, ...]) -> dict[str, Any
     return {**changed, **sizes}
 
 
-def inner_of(transform: dict[str, Any]) -> Affine:
+def inner_transform(transform: dict[str, Any]) -> Affine:
     """Return what a layer does to its data before its ``affine``."""
     names = ("scale", "translate", "rotate", "shear")
     return Affine(**{name: transform[name] for name in names})
 
 
-def moved(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> dict[str, Any]:
+def shift_transform(transform: dict[str, Any], first_pixel: npt.ArrayLike) -> dict[str, Any]:
     """Return a transform for data that begins at ``first_pixel`` of the layer it was taken of."""
-    begin = inner_of(transform)(np.asarray(first_pixel, float))
+    begin = inner_transform(transform)(np.asarray(first_pixel, float))
     return {**transform, "translate": np.asarray(begin)}
 
 
@@ -386,7 +391,7 @@ def pixel_size(layer: Layer, rows: int, columns: int) -> PixelSize:
         In the unit of the columns; 1 pixel where the units of the layer don't fit each other.
     """
     try:
-        steps = _steps(layer, (rows, columns))
+        steps = _pixel_steps(layer, (rows, columns))
     except DimensionalityError:
         return PixelSize(unit="pixel")
     height, width = np.linalg.norm(steps, axis=0)
@@ -420,7 +425,7 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
     """
     remedy = "Untick Physical units, to count in pixels."
     try:
-        steps = _steps(layer, axes)
+        steps = _pixel_steps(layer, axes)
     except DimensionalityError as error:
         units = ", ".join(str(layer.units[axis]) for axis in axes)
         raise MaskError(
@@ -439,7 +444,7 @@ def spacing(layer: Layer, axes: Sequence[int]) -> tuple[float, ...]:
     return tuple(told)
 
 
-def _steps(layer: Layer, axes: Sequence[int]) -> Vectors:
+def _pixel_steps(layer: Layer, axes: Sequence[int]) -> Vectors:
     """Return the step from pixel to pixel along axes, shape (D, n), in the unit of the last one.
 
     Raises
@@ -450,11 +455,11 @@ def _steps(layer: Layer, axes: Sequence[int]) -> Vectors:
     steps = _data_to_world(layer).linear_matrix[:, list(axes)]
     moves = np.abs(steps).max(axis=1) > 1e-9 * np.abs(steps).max()
     units = [layer.units[axis] for axis in np.flatnonzero(moves)]
-    lengths = [_in_unit(unit, layer.units[axes[-1]]) for unit in units]
+    lengths = [_convert_unit(unit, layer.units[axes[-1]]) for unit in units]
     return np.asarray(steps[moves] * np.array(lengths)[:, None], np.float64)
 
 
-def _in_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - pint carries no types here
+def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - pint carries no types here
     """Return how long one of a unit is in another.
 
     Raises
@@ -512,7 +517,7 @@ def file_axes(
             continue
         unit = own if units is None else units[place_]
         try:
-            factor = _in_unit(own, unit)
+            factor = _convert_unit(own, unit)
         except DimensionalityError:  # the user gave one of them another unit
             factor, unit = 1.0, own
         size, begin = float(sizes[axis] * factor), float(first[axis] * factor)
@@ -520,12 +525,12 @@ def file_axes(
     return tuple(told)
 
 
-def place(
+def result_transform(
     layer: Layer, axes: ImageAxes, world: World, plane: PlaneRef, region: Region
 ) -> dict[str, Any]:
     """Return the transform of a result of one region of one plane.
 
-    The result has the axes of :func:`kept_axes`, of length 1 but for rows and columns, so it
+    The result has the axes of :func:`result_axes`, of length 1 but for rows and columns, so it
     lies on its slice and nowhere else.
     """
     first = np.zeros(layer.ndim)
@@ -535,8 +540,8 @@ def place(
 
 
 def to_layer_axes(plane: npt.NDArray[Pixel], axes: ImageAxes) -> npt.NDArray[Pixel]:
-    """Return a view of a plane, shape (h, w), with the axes that :func:`place` speaks of."""
-    kept = kept_axes(axes)
+    """Return a view of a plane, shape (h, w), with the axes of :func:`result_transform`."""
+    kept = result_axes(axes)
     upright = plane if axes.y < axes.x else plane.T
     missing = [place for place, axis in enumerate(kept) if axis not in (axes.y, axes.x)]
     return np.expand_dims(upright, missing)
@@ -544,6 +549,6 @@ def to_layer_axes(plane: npt.NDArray[Pixel], axes: ImageAxes) -> npt.NDArray[Pix
 
 def to_plane(data: npt.NDArray[Pixel], axes: ImageAxes) -> npt.NDArray[Pixel]:
     """Return a view of what :func:`to_layer_axes` gives as the plane that it was, shape (h, w)."""
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     upright = np.moveaxis(data, (kept.index(axes.y), kept.index(axes.x)), (-2, -1))
     return upright.reshape(upright.shape[-2:])

@@ -12,14 +12,14 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, guess_axes
-from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, shown_contrast
+from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, choose_contrast
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
-from napari_sam3_assistant.session.model import ImageChoice, Target
+from napari_sam3_assistant.session.model import ImageChoice, PlaneTarget
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
-    lie_together,
+    is_aligned,
 )
 from napari_sam3_assistant.viewer.roles import key_of, role_of
 
@@ -47,7 +47,7 @@ def find_image(viewer: ViewerModel, key: str) -> Image:
     raise ImageError("The image is no longer open.", "Choose another image.")
 
 
-def axes_on_show(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT) -> ImageAxes:
+def displayed_axes(viewer: ViewerModel, layer: Layer, channel_axis: int = FIND_OUT) -> ImageAxes:
     """Return the axes of an image, its plane being the one that the viewer displays.
 
     Parameters
@@ -85,7 +85,7 @@ def shape_of(layer: Image) -> tuple[int, ...]:
     return tuple(int(size) for size in array_of(layer).shape)
 
 
-def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
+def displayed_plane(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRef:
     """Return the plane of an image that the viewer shows, by its point in the world.
 
     Raises
@@ -109,7 +109,7 @@ def plane_on_show(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> PlaneRe
     return PlaneRef(tuple(index(axis) for axis in axes.leading), channel)
 
 
-def channel_of_layer(
+def view_channel(
     layer: Image, source: ImageSource, plane: PlaneRef, *, coloured: bool = False
 ) -> ViewChannel:
     """Return how a layer's plane is seen: as the user sees it.
@@ -127,31 +127,31 @@ def channel_of_layer(
     """
     if source.axes.rgb:
         return ViewChannel(source, plane, Display())
-    limits = shown_contrast(
+    limits = choose_contrast(
         tuple(layer.contrast_limits), tuple(layer.contrast_limits_range), source, plane.channel
     )
-    colormap = _colours(layer) if coloured else None
+    colormap = _colour_table(layer) if coloured else None
     return ViewChannel(source, plane, Display(limits, float(layer.gamma), colormap))
 
 
-def _colours(layer: Image) -> npt.NDArray[np.float64]:
+def _colour_table(layer: Image) -> npt.NDArray[np.float64]:
     return np.asarray(layer.colormap.map(np.linspace(0, 1, 256)), float)[:, :3]
 
 
-def choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
+def make_choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT) -> ImageChoice:
     """Return an image as the user chooses it."""
     key, name = key_of(layer), layer.name
     try:
-        axes = axes_on_show(viewer, layer, channel_axis)
-        plane = plane_on_show(viewer, layer, axes)
+        axes = displayed_axes(viewer, layer, channel_axis)
+        plane = displayed_plane(viewer, layer, axes)
     except Sam3AssistantError as error:
         return ImageChoice(key, name, str(error), why_not=str(error))
-    shape, note = shape_of(layer), _note(viewer, layer, axes, plane)
-    summary = ". ".join(filter(None, (_summary(layer, axes, plane), note)))
+    shape, note = shape_of(layer), _explain_plane(viewer, layer, axes, plane)
+    summary = ". ".join(filter(None, (_summarise(layer, axes, plane), note)))
     return ImageChoice(key, name, summary, (shape[axes.y], shape[axes.x]), note)
 
 
-def _named(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
+def _describe_plane(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
     """Return where a plane lies, axis by axis."""
     return [
         f"{axis_name(layer, axis)} = {index}"
@@ -159,10 +159,10 @@ def _named(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
     ]
 
 
-def _note(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
+def _explain_plane(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     """Return which plane is segmented, where what napari draws is made of several."""
     dims, missing = viewer.dims, viewer.dims.ndim - layer.ndim
-    where = ", ".join(_named(layer, axes, plane))
+    where = ", ".join(_describe_plane(layer, axes, plane))
     if dims.ndisplay > 2 and {axis + missing for axis in axes.leading} & set(dims.displayed):
         return f"3-D display: the plane {where} is segmented; choose another one in 2-D."
     margins = zip(dims.margin_left, dims.margin_right, strict=True)
@@ -172,9 +172,9 @@ def _note(viewer: ViewerModel, layer: Image, axes: ImageAxes, plane: PlaneRef) -
     return ""
 
 
-def _summary(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
+def _summarise(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     shape = shape_of(layer)
-    parts = [f"{shape[axes.y]} x {shape[axes.x]}", *_named(layer, axes, plane)]
+    parts = [f"{shape[axes.y]} x {shape[axes.x]}", *_describe_plane(layer, axes, plane)]
     if axes.rgb:
         parts.append("RGB")
     elif plane.channel is not None:
@@ -193,7 +193,7 @@ def axis_name(layer: Layer, axis: int) -> str:
 ALL_IMAGES = "all visible images"
 
 
-class ImagesOnShow:
+class ViewerImages:
     """The images that a user can choose from.
 
     Parameters
@@ -205,22 +205,23 @@ class ImagesOnShow:
     ----------
     channel_axis : int
         Number of the images' channel axis; -1 to find it out.
-    sources : Sources
+    sources : SourceCache
         The pixels of the images that have been looked at.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.channel_axis = FIND_OUT
-        self.sources = Sources()
+        self.sources = SourceCache()
 
     def choices(self) -> tuple[ImageChoice, ...]:
         """Return the images that can be chosen, the topmost first."""
         images = image_layers(self.viewer)
-        listed = [choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
+        listed = [make_choice(self.viewer, layer, self.channel_axis) for layer in reversed(images)]
         if sum(layer.visible for layer in images) > 1:
             first, *others = [
-                choice(self.viewer, layer, self.channel_axis) for layer in self._visible()
+                make_choice(self.viewer, layer, self.channel_axis)
+                for layer in self._visible_images()
             ]
             why_not = next((one.why_not for one in (first, *others) if one.why_not), "")
             summary = ". ".join(filter(None, ("as one coloured picture", first.note)))
@@ -245,7 +246,7 @@ class ImagesOnShow:
             If it is gone.
         """
         if key == ALL_IMAGES:
-            return self._visible()[0]
+            return self._visible_images()[0]
         return find_image(self.viewer, key)
 
     def find(self, key: str) -> Image | None:
@@ -255,7 +256,7 @@ class ImagesOnShow:
         except ImageError:
             return None
 
-    def image_of(self, target: Target) -> Image:
+    def image_of(self, target: PlaneTarget) -> Image:
         """Return the layer of the image that a result is of.
 
         Raises
@@ -271,7 +272,7 @@ class ImagesOnShow:
             )
         return layer
 
-    def holds(self, target: Target) -> bool:
+    def is_current(self, target: PlaneTarget) -> bool:
         """Return whether a result still fits its image."""
         try:
             self.image_of(target)
@@ -287,15 +288,15 @@ class ImagesOnShow:
         ImageError
             If the viewer displays no plane of it.
         """
-        return axes_on_show(self.viewer, layer, self.channel_axis)
+        return displayed_axes(self.viewer, layer, self.channel_axis)
 
-    def _visible(self) -> list[Image]:
+    def _visible_images(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]
         if not images:
             raise ImageError("No image is visible.", "Show one in the layer list.")
         return images
 
-    def stage(self, key: str) -> Stage:
+    def displayed(self, key: str) -> DisplayedPlane:
         """Return the plane of an image that is on show.
 
         Raises
@@ -306,25 +307,25 @@ class ImagesOnShow:
         layer = self.image(key)
         axes = self.axes(layer)
         shape = shape_of(layer)
-        return Stage(
+        return DisplayedPlane(
             layer,
             axes,
-            plane_on_show(self.viewer, layer, axes),
+            displayed_plane(self.viewer, layer, axes),
             (shape[axes.y], shape[axes.x]),
             World.of(self.viewer),
         )
 
     def take_view(self, image: str) -> ImageView:
         """Return what the model would see of the plane on show."""
-        stage = self.stage(image)
-        layers = self._visible() if image == ALL_IMAGES else [stage.layer]
+        displayed = self.displayed(image)
+        layers = self._visible_images() if image == ALL_IMAGES else [displayed.layer]
         self._check_aligned(layers)
         channels = []
         for layer in layers:
             axes = self.axes(layer)
-            plane = plane_on_show(self.viewer, layer, axes)
+            plane = displayed_plane(self.viewer, layer, axes)
             source = self.sources.source(layer, axes, plane)
-            channels.append(channel_of_layer(layer, source, plane, coloured=len(layers) > 1))
+            channels.append(view_channel(layer, source, plane, coloured=len(layers) > 1))
         return ImageView(tuple(channels))
 
     def paths(self) -> dict[int, Path]:
@@ -345,7 +346,7 @@ class ImagesOnShow:
         """Raise unless the layers lie on top of each other, pixel on pixel."""
         first = layers[0]
         for layer in layers[1:]:
-            if not lie_together(first, layer, World.of(self.viewer)):
+            if not is_aligned(first, layer, World.of(self.viewer)):
                 raise ImageError(
                     f"“{layer.name}” and “{first.name}” don't lie on top of each other.",
                     "Hide one of them, or choose a single image.",
@@ -353,7 +354,7 @@ class ImagesOnShow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
+class DisplayedPlane:
     """An image layer, its axes, and the plane of it that is on show.
 
     Parameters
@@ -377,20 +378,20 @@ class Stage:
     world: World
 
     @property
-    def target(self) -> Target:
+    def target(self) -> PlaneTarget:
         """Where results of the plane belong."""
         layer = self.layer
-        return Target(key_of(layer), layer.name, self.axes, self.plane, shape_of(layer))
+        return PlaneTarget(key_of(layer), layer.name, self.axes, self.plane, shape_of(layer))
 
 
-def whole_position(stage: Stage, y: float, x: float) -> npt.NDArray[np.float64]:
+def plane_position(displayed: DisplayedPlane, y: float, x: float) -> npt.NDArray[np.float64]:
     """Return a pixel of the plane on show in the data coordinates of the image layer."""
-    position = np.zeros(stage.layer.ndim)
-    for axis, index in zip(stage.axes.leading, stage.plane.leading, strict=True):
+    position = np.zeros(displayed.layer.ndim)
+    for axis, index in zip(displayed.axes.leading, displayed.plane.leading, strict=True):
         position[axis] = index
-    if stage.axes.channel is not None and stage.plane.channel is not None:
-        position[stage.axes.channel] = stage.plane.channel
-    position[stage.axes.y], position[stage.axes.x] = y, x
+    if displayed.axes.channel is not None and displayed.plane.channel is not None:
+        position[displayed.axes.channel] = displayed.plane.channel
+    position[displayed.axes.y], position[displayed.axes.x] = y, x
     return position
 
 
@@ -398,7 +399,7 @@ _MOST_BYTES = 32 << 20
 """Of larger planes every second, third, ... row is looked at: at most so much, some 30 ms."""
 
 
-class Sources:
+class SourceCache:
     """Image layers as sources of planes: the same source as long as the pixels are the same.
 
     Who writes into an array in place tells nobody but ``layer.refresh()``, and napari's event of
@@ -409,7 +410,7 @@ class Sources:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ImageAxes], _Known] = {}
+        self._known: dict[tuple[str, ImageAxes], _KnownSource] = {}
         self._views: dict[str, tuple[object, ...]] = {}
 
     def source(self, layer: Image, axes: ImageAxes, plane: PlaneRef) -> ImageSource:
@@ -423,7 +424,7 @@ class Sources:
         key = (key_of(layer), axes)
         known = self._known.get(key)
         if known is None or not known.is_as_it_was(plane):
-            known = self._known[key] = _Known(layer, axes)
+            known = self._known[key] = _KnownSource(layer, axes)
         known.look_at(plane)
         return known.source
 
@@ -441,9 +442,9 @@ class Sources:
         self._views.pop(key, None)
         self._known = {kept: known for kept, known in self._known.items() if kept[0] != key}
 
-    def drawn(self, viewer: ViewerModel, layer: Image) -> None:
+    def note_drawn(self, viewer: ViewerModel, layer: Image) -> None:
         """Take note that napari has drawn a layer again."""
-        key, view = key_of(layer), _view_of(viewer, layer)
+        key, view = key_of(layer), _view_state(viewer, layer)
         before, self._views[key] = self._views.get(key), view
         for (one, _), known in list(self._known.items()):
             if one == key:
@@ -452,19 +453,19 @@ class Sources:
             kept = self._known.items()
             self._known = {k: known for k, known in kept if k[0] != key or known.in_memory}
 
-    def hidden(self, layer: Image) -> None:
+    def note_hidden(self, layer: Image) -> None:
         """Take note that a layer was hidden: it will be drawn when it is shown again."""
         self._views.pop(key_of(layer), None)
 
 
-class _Known:
+class _KnownSource:
     """A source, and the checksums of the planes of it that were looked at."""
 
     def __init__(self, layer: Image, axes: ImageAxes) -> None:
         data = list(layer.data) if layer.multiscale else layer.data
         self.source = ImageSource(data, axes)
         # Results may hold the source for long; whoever else kept something of it lets go.
-        weakref.finalize(self, self.source.retire).atexit = False
+        weakref.finalize(self, self.source.drop_caches).atexit = False
         self._largest: Any = level_zero(data)
         self.draws = 0
         # For each plane its checksum, and at which draw that was right; the latest last.
@@ -503,7 +504,7 @@ class _Known:
         return zlib.crc32(np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES]).data)
 
 
-def _view_of(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
+def _view_state(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
     """Return all of a view for which napari draws a layer again, where it is another one."""
     dims, world, own = viewer.dims, World.of(viewer), slice(-layer.ndim, None)
     return (

@@ -52,7 +52,7 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
         return
     part = tuple(box[axis] for axis in slice_.slice_input.displayed)
     texture = layer.colormap._data_to_texture  # noqa: SLF001 (see above)
-    colours = _in_strips(texture, slice_.image.raw[part])
+    colours = _map_by_strips(texture, slice_.image.raw[part])
     slice_.image.view[part] = colours
     layer.events.labels_update(data=colours, offset=[one.start for one in part])
     layer._update_thumbnail()  # noqa: SLF001 (refresh would colour the plane for it)
@@ -71,7 +71,7 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
             return texture(values)
         if values.itemsize <= _UNCHANGED:
             return texture(values)
-        return _in_strips(texture, values)
+        return _map_by_strips(texture, values)
 
 
 def default_colours() -> LeanColormap:
@@ -87,17 +87,17 @@ def default_colours() -> LeanColormap:
     )
 
 
-def _in_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
+def _map_by_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
     """Return the texture of label values, of so many at once as take little memory."""
     out = np.empty(values.shape, texture(values[:1]).dtype)
     step = max(1, _STRIP_PIXELS * len(values) // max(1, values.size))
     for start in range(0, len(values), step):
         strip = slice(start, start + step)
-        out[strip] = _colours(texture, values[strip])
+        out[strip] = _map_colours(texture, values[strip])
     return out
 
 
-def _colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
+def _map_colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
     """Return the texture of label values.
 
     napari takes them modulo the number of its colours, pixel by pixel. Where the labels are few,
@@ -129,7 +129,7 @@ def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[No
         What was changed.
     """
     data = layer.data
-    for at, part in enumerate(_parts(viewer, layer, box)):
+    for at, part in enumerate(_split_box(viewer, layer, box)):
         if at:
             yield
         if layer.data is not data or not layer.visible:
@@ -137,7 +137,7 @@ def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[No
         redraw(layer, part)
 
 
-def _parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[Box]:
+def _split_box(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[Box]:
     missing = viewer.dims.ndim - layer.ndim
     shown = [axis - missing for axis in viewer.dims.displayed if axis >= missing]
     whole = layer.multiscale or not isinstance(layer.data, np.ndarray) or viewer.dims.ndisplay == 3

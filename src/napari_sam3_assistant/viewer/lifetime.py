@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
-class Held:
+class RefCounted:
     """A binding that closes when the last view lets go of it.
 
     Attributes
@@ -25,7 +25,7 @@ class Held:
         self.closed = False
         self._holders = 0
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """Take note of one more view; each calls :meth:`release` when it goes."""
         self._holders += 1
 
@@ -39,17 +39,17 @@ class Held:
         """Stop the work and let go of the viewer; only the first call does anything."""
         if not self.closed:
             self.closed = True
-            self._let_go()
+            self._disconnect()
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         """Undo what the subclass has connected."""
 
 
-Kind = TypeVar("Kind", bound=Held)
+Kind = TypeVar("Kind", bound=RefCounted)
 Bindings = WeakKeyDictionary["ViewerModel", ReferenceType[Kind]]
 
 
-def binding_of(
+def get_or_make_binding(
     viewer: ViewerModel, known: Bindings[Kind], make: Callable[[ViewerModel], Kind]
 ) -> Kind:
     """Return the binding of a viewer: the same one for all who ask while somebody holds it.

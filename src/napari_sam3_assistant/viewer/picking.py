@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import FrameObject, Preview, SessionModel, Target
+    from napari_sam3_assistant.session.model import FrameObject, PlaneTarget, Preview, SessionModel
 
 
 def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:
@@ -56,14 +56,14 @@ def select_on_click(layer: Labels, event: Event) -> None:
 
     Only where a click does nothing else, so not while the user paints or places prompts.
     """
-    if layer.mode == "pan_zoom" and (value := _value_at(layer, event)):
+    if layer.mode == "pan_zoom" and (value := _read_value(layer, event)):
         layer.selected_label = value
 
 
 def show_object(
     viewer: ViewerModel,
     labels: Labels,
-    target: Target,
+    target: PlaneTarget,
     record: ObjectRecord | FrameObject | StitchedObject,
     image: Layer,
 ) -> None:
@@ -75,7 +75,7 @@ def show_object(
         The viewer.
     labels : Labels
         The layer that shows the object.
-    target : Target
+    target : PlaneTarget
         The plane that the object lies on.
     record : ObjectRecord, FrameObject or StitchedObject
         The object.
@@ -95,7 +95,7 @@ def show_object(
     labels.selected_label = record.id
 
 
-def _value_at(layer: Labels, event: Event) -> int:
+def _read_value(layer: Labels, event: Event) -> int:
     value = layer.get_value(
         event.position,
         view_direction=event.view_direction,
@@ -115,7 +115,7 @@ class _Pick:
 
     def __call__(self, active: Labels, event: Event) -> None:
         for layer in reversed(self._layers):
-            if layer.visible and (value := _value_at(layer, event)):
+            if layer.visible and (value := _read_value(layer, event)):
                 for each in self._layers:
                     forget_pick(each)
                 self._picked(layer, value)
@@ -162,14 +162,14 @@ def choose_object(
     model.message = Message("Click on the object to refine.")
 
 
-def raw_plane(image: Image, target: Target) -> RawPlane:
+def raw_plane(image: Image, target: PlaneTarget) -> RawPlane:
     """Return the pixels of the plane of an image that a result is of.
 
     Parameters
     ----------
     image : Image
         The layer.
-    target : Target
+    target : PlaneTarget
         The plane.
     """
     axes = target.axes
@@ -178,7 +178,7 @@ def raw_plane(image: Image, target: Target) -> RawPlane:
     return RawPlane(ImageSource(data, axes), target.plane.leading, pixel)
 
 
-def with_columns(
+def add_columns(
     features: Any,  # noqa: ANN401 - pandas is untyped here
     ids: Sequence[int],
     columns: Mapping[str, Sequence[object]],
@@ -201,7 +201,7 @@ def with_columns(
     return features.assign(**added)
 
 
-def with_earlier(
+def keep_columns(
     features: Any,  # noqa: ANN401 - pandas is untyped here
     before: Any,  # noqa: ANN401
     same: Collection[int],

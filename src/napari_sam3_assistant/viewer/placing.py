@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from napari_sam3_assistant.viewer.geometry import in_units, inner_of, transform_of
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, role_of, tag
+from napari_sam3_assistant.viewer.geometry import convert_units, inner_transform, transform_of
+from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, role_metadata, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +26,11 @@ ENGINE = "sam3_engine"
 _ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI}
 
 
-def metadata_of(role: Role, preview: Preview) -> dict[str, Any]:
+def make_metadata(role: Role, preview: Preview) -> dict[str, Any]:
     """Return what a layer of a preview says of itself: its role, and what made it."""
     segmentation = preview.segmentation
     return {
-        **tag(role, *preview.slot),
+        **role_metadata(role, *preview.slot),
         ENGINE: asdict(segmentation.engine),
         "source_image_layer": preview.target.name,
     }
@@ -41,19 +41,22 @@ def move_to(layer: Layer, place_: dict[str, Any]) -> None:
     counted = layer.units != place_["units"]
     if counted:
         layer.units = place_["units"]
-    if not _alike(layer.affine.affine_matrix, place_["affine"]):
+    if not _is_close(layer.affine.affine_matrix, place_["affine"]):
         layer.affine = place_["affine"]
     for name in ("scale", "translate", "rotate", "shear"):
         # napari slices by the units that a layer had when this was last set.
-        if counted or not _alike(getattr(layer, name), place_[name]):
+        if counted or not _is_close(getattr(layer, name), place_[name]):
             setattr(layer, name, place_[name])
     if layer.axis_labels != place_["axis_labels"]:
         layer.axis_labels = place_["axis_labels"]
-    inner = inner_of(transform_of(layer)).affine_matrix, inner_of(place_).affine_matrix
+    inner = (
+        inner_transform(transform_of(layer)).affine_matrix,
+        inner_transform(place_).affine_matrix,
+    )
     if not np.allclose(*inner, rtol=1e-9, atol=1e-9 * np.abs(inner[1]).max()):
         # Set one after the other napari can mistake a flipped axis for a turned one.
         layer.rotate, layer.shear = np.eye(layer.ndim), np.zeros_like(place_["shear"])
-        inner = inner_of(transform_of(layer)).affine_matrix, inner[1]
+        inner = inner_transform(transform_of(layer)).affine_matrix, inner[1]
         layer.affine = place_["affine"] @ inner[1] @ np.linalg.inv(inner[0])
 
 
@@ -70,11 +73,11 @@ def follow_units(viewer: ViewerModel) -> None:
         wanted = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
         pairs = zip(layer.units, wanted, strict=False)
         if wanted not in ((), layer.units) and all(one.is_compatible_with(to) for one, to in pairs):
-            with undisturbed(viewer):
-                move_to(layer, in_units(transform_of(layer), wanted))
+            with preserve_choices(viewer):
+                move_to(layer, convert_units(transform_of(layer), wanted))
 
 
-def _alike(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
+def _is_close(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
     # But for rounding: a pixel may be a millionth of the coordinates.
     return np.allclose(one, other, rtol=1e-12, atol=0)
 
@@ -87,7 +90,7 @@ def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
     index = len(viewer.layers)
     while index and role_of(viewer.layers[index - 1]) in _ON_TOP:
         index -= 1
-    with undisturbed(viewer):
+    with preserve_choices(viewer):
         viewer.layers.insert(index, layer)
 
 
@@ -140,7 +143,7 @@ _KEPT: WeakKeyDictionary[ViewerModel, Choices] = WeakKeyDictionary()
 
 
 @contextmanager
-def undisturbed(viewer: ViewerModel) -> Iterator[Choices]:
+def preserve_choices(viewer: ViewerModel) -> Iterator[Choices]:
     """Mark what happens to the layers as ours, and leave what the user has chosen as it is.
 
     Whatever we insert, remove, move or write is done inside: napari makes a new layer the active

@@ -31,7 +31,7 @@ def feature_name(layer: Points) -> str | None:
     return next((name for name in _NAMES if name in layer.features), None)
 
 
-def polarity_of(layer: Points) -> list[object]:
+def read_polarity(layer: Points) -> list[object]:
     """Return each point's word; points without one are positive."""
     name = feature_name(layer)
     if name is None:
@@ -57,7 +57,7 @@ def next_positive(layer: Points) -> bool:
 def flip(layer: Points) -> int:
     """Flip the selected points, or the latest one if none is; returns how many."""
     chosen = layer.selected_data or ({len(layer.data) - 1} if len(layer.data) else set())
-    words = polarity_of(layer)
+    words = read_polarity(layer)
     set_polarity(layer, chosen, {at: not is_positive(words[at]) for at in chosen})
     return len(chosen)
 
@@ -75,7 +75,7 @@ def set_polarity(layer: Points, chosen: Iterable[int], positive: dict[int, bool]
         What each becomes.
     """
     features = layer.features.copy()
-    words = [str(word) for word in polarity_of(layer)]
+    words = [str(word) for word in read_polarity(layer)]
     for at in chosen:
         words[at] = "positive" if positive[at] else "negative"
     features[feature_name(layer) or POLARITY] = words
@@ -125,14 +125,14 @@ def set_next_object(layer: Points, object_id: int) -> None:
 def next_id(layer: Points) -> int | None:
     """Return the object of the points that are added next, or None."""
     known = OBJECT_ID in layer.features
-    return _number(layer.feature_defaults[OBJECT_ID].iloc[0]) if known else None
+    return _parse_id(layer.feature_defaults[OBJECT_ID].iloc[0]) if known else None
 
 
-def ids_of(layer: Points) -> list[int | None]:
+def read_ids(layer: Points) -> list[int | None]:
     """Return the object of each point; None where none is given."""
     if OBJECT_ID not in layer.features:
         return [None] * len(layer.data)
-    return [_number(value) for value in layer.features[OBJECT_ID]]
+    return [_parse_id(value) for value in layer.features[OBJECT_ID]]
 
 
 def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
@@ -146,7 +146,7 @@ def set_ids(layer: Points, objects: Mapping[int, int]) -> None:
         By point, the object.
     """
     features = layer.features.copy()
-    ids = [object_id or 1 for object_id in ids_of(layer)]
+    ids = [object_id or 1 for object_id in read_ids(layer)]
     for point, object_id in objects.items():
         ids[point] = object_id
     features[OBJECT_ID] = ids
@@ -165,7 +165,7 @@ def show_numbers(layer: Points, *, shown: bool) -> None:
     layer.text.visible = shown
 
 
-def _number(value: object) -> int | None:
+def _parse_id(value: object) -> int | None:
     try:
         number = float(str(value))
     except ValueError:

@@ -10,28 +10,28 @@ from napari.layers import Image, Labels, Shapes
 from napari.layers.base import ActionType
 
 from napari_sam3_assistant.core.regions import bounds_of
-from napari_sam3_assistant.core.results import edited, gives_soft_masks
+from napari_sam3_assistant.core.results import apply_edit, has_soft_masks
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.messages import object_features
 from napari_sam3_assistant.session.scene import Pixels
-from napari_sam3_assistant.viewer.edits import edits_in
+from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.geometry import (
     World,
     file_axes,
-    kept_axes,
     layer_transform,
-    place,
+    result_axes,
+    result_transform,
     to_layer_axes,
     to_plane,
     transform_of,
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
-from napari_sam3_assistant.viewer.picking import with_earlier
+from napari_sam3_assistant.viewer.picking import keep_columns
 from napari_sam3_assistant.viewer.placing import (
     add_below_prompts,
-    metadata_of,
+    make_metadata,
     move_to,
-    undisturbed,
+    preserve_choices,
 )
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
@@ -39,9 +39,9 @@ from napari_sam3_assistant.viewer.roles import (
     Role,
     in_slot,
     name_of,
+    role_metadata,
     role_of,
     slot_of,
-    tag,
     with_role,
 )
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import ActiveRoi, Preview, SoftImage, Target
+    from napari_sam3_assistant.session.model import ActiveRoi, PlaneTarget, Preview, SoftImage
 
 
 def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
@@ -73,12 +73,12 @@ def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     Layer
         The preview labels.
     """
-    with undisturbed(viewer) as chosen:
+    with preserve_choices(viewer) as chosen:
         before = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         labels = _show_labels(viewer, image, preview)
         if before is not None:
             chosen.replace(before, labels)
-        hold_place(viewer, image, preview, labels)
+        reserve_soft(viewer, image, preview, labels)
         show_boxes(viewer, image, preview)
     return labels
 
@@ -104,14 +104,16 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     segmentation, axes = preview.segmentation, preview.target.axes
     layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
     data = to_layer_axes(segmentation.labels, axes)
-    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
+    placed = result_transform(
+        image, axes, World.of(viewer), preview.target.plane, segmentation.region
+    )
     if layer is None or layer.data.shape != data.shape:
         if layer is not None:
             viewer.layers.remove(layer)
         layer = Labels(
-            _copied(data),
+            _copy_labels(data),
             name=name_of(Role.PREVIEW_LABELS, preview.label),
-            metadata=metadata_of(Role.PREVIEW_LABELS, preview),
+            metadata=make_metadata(Role.PREVIEW_LABELS, preview),
             colormap=default_colours(),
             # Shown below: napari would colour it twice, here and where it is added.
             visible=False,
@@ -121,14 +123,14 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     else:
         _write(viewer, layer, data)
         move_to(layer, placed)
-        layer.metadata.update(metadata_of(Role.PREVIEW_LABELS, preview))
+        layer.metadata.update(make_metadata(Role.PREVIEW_LABELS, preview))
     layer.features = object_features(segmentation.objects, segmentation.engine.title)
     if not layer.visible:
         layer.visible = True
     return layer
 
 
-def _copied(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+def _copy_labels(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Return a copy of labels; what is empty round them takes no memory until it is written."""
     copy = np.zeros(data.shape, data.dtype)
     box = bounds_of(data)
@@ -144,10 +146,10 @@ def _write(viewer: ViewerModel, layer: Labels, data: npt.NDArray[np.uint32]) -> 
     bounds = bounds_of(changed)
     layer.data[bounds] = data[bounds]
     redraw(layer, bounds)
-    edits_in(viewer).rewritten.emit(layer)
+    edits_of(viewer).rewritten.emit(layer)
 
 
-def edit_of(
+def find_edit(
     viewer: ViewerModel, image: Layer, layer: Layer, preview: Preview, box: Sequence[slice] | None
 ) -> Preview | None:
     """Return a preview as the user has changed it on its layer; None where nothing has changed.
@@ -169,33 +171,33 @@ def edit_of(
         anywhere.
     """
     found, axes = preview.segmentation, preview.target.axes
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     rows, columns = kept.index(axes.y), kept.index(axes.x)
-    shown = _plane(layer.data, rows, columns)
+    shown = _view_plane(layer.data, rows, columns)
     if shown.shape != found.labels.shape:
         return None
     height, width = shown.shape
     where = (slice(0, height), slice(0, width)) if box is None else (box[rows], box[columns])
-    changed = edited(found, shown, where)
+    changed = apply_edit(found, shown, where)
     if changed is None:
         return None
     after = replace(preview, segmentation=changed, edited=True)
     same = {record.id for record in changed.objects if record in found.objects}
     before = layer.features
     layer.features = object_features(changed.objects, changed.engine.title)
-    layer.features = with_earlier(layer.features, before, same)
-    with undisturbed(viewer):
+    layer.features = keep_columns(layer.features, before, same)
+    with preserve_choices(viewer):
         show_boxes(viewer, image, after)
     return after
 
 
-def _plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
+def _view_plane(data: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
     """Return a view of the one plane of a preview's labels, shape (h, w)."""
     key = tuple(slice(None) if axis in (rows, columns) else 0 for axis in range(data.ndim))
     return data[key] if rows < columns else data[key].T
 
 
-def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
+def read_pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
     """Return the preview labels as they are now, with what a file can say of their place.
 
     Raises
@@ -207,14 +209,14 @@ def pixels(viewer: ViewerModel, image: Layer, preview: Preview) -> Pixels:
     if source is None:
         raise ImageError("The preview layer is gone.", "Press Run Preview again.")
     axes = preview.target.axes
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     rows, columns = kept.index(axes.y), kept.index(axes.x)
     units = (image.units[axes.y], image.units[axes.x])
     placed = file_axes(source, (rows, columns), ("y", "x"), units)
     return Pixels(to_plane(np.array(source.data), axes), placed)
 
 
-def keep(viewer: ViewerModel, preview: Preview) -> str:
+def keep_preview(viewer: ViewerModel, preview: Preview) -> str:
     """Copy the preview labels, as they are now, into a saved layer; returns its name.
 
     Raises
@@ -228,7 +230,7 @@ def keep(viewer: ViewerModel, preview: Preview) -> str:
     kept = Labels(
         np.array(source.data),
         name=name_of(Role.SAVED, preview.label),
-        metadata={**source.metadata, **tag(Role.SAVED, *preview.slot)},
+        metadata={**source.metadata, **role_metadata(Role.SAVED, *preview.slot)},
         features=source.features.copy(),
         colormap=default_colours(),
         **transform_of(source),
@@ -247,19 +249,19 @@ _NOTICED = 1.25
 def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     """Write the boxes of a preview's objects into their layer, which is made if it is missing."""
     segmentation, axes = preview.segmentation, preview.target.axes
-    layer, kept = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot), kept_axes(axes)
+    layer, kept = in_slot(viewer.layers, Role.PREVIEW_BOXES, preview.slot), result_axes(axes)
     many = len(segmentation.objects) > MOST_BOXES
     if layer is not None and (many or layer.ndim != len(kept)):
-        put_away(viewer, layer)
+        empty_shapes(viewer, layer)
         layer = None
     if many:
         return
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
         base[kept.index(axis)] = index
-    ends = ends_of(preview.target)
+    ends = plane_ends(preview.target)
     outlines = [
-        outline_of(record.region, ends, base, (kept.index(axes.y), kept.index(axes.x)))
+        make_outline(record.region, ends, base, (kept.index(axes.y), kept.index(axes.x)))
         for record in segmentation.objects
     ]
     features = {
@@ -270,9 +272,9 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
     }
     transform = layer_transform(image, axes, World.of(viewer))
     if layer is None:
-        layer = free_shapes(viewer, Role.PREVIEW_BOXES, transform)
+        layer = reuse_shapes(viewer, Role.PREVIEW_BOXES, transform)
         layer.name = name_of(Role.PREVIEW_BOXES, preview.label)
-        layer.metadata.update(tag(Role.PREVIEW_BOXES, *preview.slot))
+        layer.metadata.update(role_metadata(Role.PREVIEW_BOXES, *preview.slot))
     else:
         move_to(layer, transform)
     layer.selected_data = set()
@@ -297,22 +299,22 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
             edge_width=edge_width(viewer, layer),
         )
     layer.features = features
-    layer.metadata.update(metadata_of(Role.PREVIEW_BOXES, preview))
+    layer.metadata.update(make_metadata(Role.PREVIEW_BOXES, preview))
 
 
-def free_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> Shapes:
+def reuse_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> Shapes:
     """Return a layer of shapes that was put away, on show again at a place, or a new one."""
     ndim = len(transform["scale"])
     for layer in with_role(viewer.layers, role):
         if layer.ndim == ndim and not layer.nshapes:
             move_to(layer, transform)
             return layer
-    layer = Shapes(ndim=ndim, name=NAMES[role], metadata=tag(role, ""), **transform)
+    layer = Shapes(ndim=ndim, name=NAMES[role], metadata=role_metadata(role, ""), **transform)
     add_below_prompts(viewer, layer)
     return layer
 
 
-def put_away(viewer: ViewerModel, layer: Shapes) -> None:
+def empty_shapes(viewer: ViewerModel, layer: Shapes) -> None:
     """Empty a layer of shapes, to be used again.
 
     Once napari has drawn a Shapes layer and deleted it, OpenGL may read what is gone when it draws
@@ -322,7 +324,7 @@ def put_away(viewer: ViewerModel, layer: Shapes) -> None:
     """
     layer.selected_data = set()
     layer.data = []
-    layer.metadata.update(tag(Role(layer.metadata[ROLE]), ""))
+    layer.metadata.update(role_metadata(Role(layer.metadata[ROLE]), ""))
     if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
         viewer.layers.remove(layer)
 
@@ -347,7 +349,7 @@ def follow_zoom(viewer: ViewerModel) -> None:
             layer.refresh(extent=False, thumbnail=False)
 
 
-def ends_of(target: Target) -> tuple[int, int] | None:
+def plane_ends(target: PlaneTarget) -> tuple[int, int] | None:
     """Return height and width of a plane that outlines must stay in; None where they need not.
 
     napari's sliders reach as far as all layers do. Those of rows and columns, when axes are
@@ -358,7 +360,7 @@ def ends_of(target: Target) -> tuple[int, int] | None:
     return None if alone else (target.shape[axes.y], target.shape[axes.x])
 
 
-def outline_of(
+def make_outline(
     region: Region,
     ends: tuple[int, int] | None,
     base: npt.NDArray[np.float64],
@@ -399,7 +401,7 @@ def empty_boxes(viewer: ViewerModel, kept: Collection[tuple[str, str]]) -> None:
     """
     for layer in list(with_role(viewer.layers, Role.PREVIEW_BOXES)):
         if slot_of(layer) not in kept:
-            put_away(viewer, layer)
+            empty_shapes(viewer, layer)
 
 
 _ROI_EDGE, _ROI_FACE = "#d6a657", "#d6a65722"
@@ -420,16 +422,16 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
         The region.
     """
     axes, region = roi.target.axes, roi.region
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     base = np.zeros(len(kept))
     for axis, index in zip(axes.leading, roi.target.plane.leading, strict=True):
         base[kept.index(axis)] = index
-    outline = outline_of(
-        region, ends_of(roi.target), base, (kept.index(axes.y), kept.index(axes.x))
+    outline = make_outline(
+        region, plane_ends(roi.target), base, (kept.index(axes.y), kept.index(axes.x))
     )
     placed = layer_transform(image, axes, World.of(viewer))
-    layer = free_shapes(viewer, Role.ACTIVE_ROI, placed)
-    layer.metadata.update(tag(Role.ACTIVE_ROI, roi.target.image))
+    layer = reuse_shapes(viewer, Role.ACTIVE_ROI, placed)
+    layer.metadata.update(role_metadata(Role.ACTIVE_ROI, roi.target.image))
     width = edge_width(viewer, layer)
     layer.add(
         outline,
@@ -444,10 +446,10 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
 def hide_rois(viewer: ViewerModel) -> None:
     """Take the frames away."""
     for layer in list(with_role(viewer.layers, Role.ACTIVE_ROI)):
-        put_away(viewer, layer)
+        empty_shapes(viewer, layer)
 
 
-def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Layer) -> None:
+def reserve_soft(viewer: ViewerModel, image: Layer, preview: Preview, labels: Layer) -> None:
     """Have a layer for the soft masks of a preview, if the engine gave some.
 
     It stands below the preview labels, at their place, and holds nothing until :func:`show_soft`.
@@ -468,18 +470,20 @@ def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Laye
     # One number that is repeated: it takes no memory.
     nothing = np.broadcast_to(np.float32(0), segmentation.region.shape)
     data = to_layer_axes(nothing, axes)
-    given = gives_soft_masks(segmentation.objects)
+    given = has_soft_masks(segmentation.objects)
     if layer is not None and (not given or layer.data.shape != data.shape):
         viewer.layers.remove(layer)
         layer = None
     if not given:
         return
-    placed = place(image, axes, World.of(viewer), preview.target.plane, segmentation.region)
+    placed = result_transform(
+        image, axes, World.of(viewer), preview.target.plane, segmentation.region
+    )
     if layer is None:
         layer = Image(
             data,
             name=name_of(Role.PREVIEW_MASKS, preview.label),
-            metadata=metadata_of(Role.PREVIEW_MASKS, preview),
+            metadata=make_metadata(Role.PREVIEW_MASKS, preview),
             contrast_limits=(0, 1),
             colormap="magma",
             blending="additive",
@@ -489,7 +493,7 @@ def hold_place(viewer: ViewerModel, image: Layer, preview: Preview, labels: Laye
         viewer.layers.insert(viewer.layers.index(labels), layer)
         return
     move_to(layer, placed)
-    layer.metadata.update(metadata_of(Role.PREVIEW_MASKS, preview))
+    layer.metadata.update(make_metadata(Role.PREVIEW_MASKS, preview))
 
 
 def show_soft(viewer: ViewerModel, soft: SoftImage) -> None:

@@ -24,20 +24,20 @@ from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     array_of,
     layer_transform,
-    place,
+    result_transform,
     to_layer_axes,
 )
-from napari_sam3_assistant.viewer.images import Stage, shape_of, whole_position
+from napari_sam3_assistant.viewer.images import DisplayedPlane, plane_position, shape_of
 from napari_sam3_assistant.viewer.points import (
     COLOURS,
     OBJECT_ID,
     POLARITY,
-    ids_of,
     is_positive,
-    polarity_of,
+    read_ids,
+    read_polarity,
     set_features,
 )
-from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_of, tag, topmost
+from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_metadata, role_of, topmost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,17 +65,17 @@ _LARGE = 1 << 27
 """From this many pixels on, painted layers are not looked through at each brush stroke."""
 
 
-def ensure(viewer: ViewerModel, stage: Stage, role: Role) -> Layer:
+def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
     """Return the image's prompt layer of a role, made if it is not there, visible and armed.
 
     A layer of the usual name and type that has no role yet is taken over.
     """
-    image = key_of(stage.layer)
+    image = key_of(displayed.layer)
     layer = topmost(viewer.layers, role, image)
-    if layer is not None and role is Role.MASK and not _on_plane(layer, stage):
+    if layer is not None and role is Role.MASK and not _on_plane(layer, displayed):
         layer = None
     if layer is None:
-        layer = _make(stage, role)
+        layer = _make(displayed, role)
         viewer.add_layer(layer)
     get_ready(layer, role)
     return layer
@@ -91,12 +91,12 @@ def adopt(layer: Layer, image: str) -> None:
     """Give a layer that has the name and type of a prompt layer its role."""
     for role, kind in LAYER_TYPES.items():
         if layer.name == NAMES[role] and isinstance(layer, kind):
-            layer.metadata.update(tag(role, image))
+            layer.metadata.update(role_metadata(role, image))
 
 
-def _make(stage: Stage, role: Role) -> Layer:
-    transform = layer_transform(stage.layer, stage.axes, stage.world)
-    common = {"name": NAMES[role], "metadata": tag(role, key_of(stage.layer))}
+def _make(displayed: DisplayedPlane, role: Role) -> Layer:
+    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
+    common = {"name": NAMES[role], "metadata": role_metadata(role, key_of(displayed.layer))}
     ndim = len(transform["scale"])
     if role is Role.POINTS:
         return Points(
@@ -120,49 +120,51 @@ def _make(stage: Stage, role: Role) -> Layer:
             **common,
             **transform,
         )
-    empty = to_layer_axes(np.zeros(stage.shape, np.uint8), stage.axes)
-    region = Region.whole(stage.shape)
-    whole = place(stage.layer, stage.axes, stage.world, stage.plane, region)
+    empty = to_layer_axes(np.zeros(displayed.shape, np.uint8), displayed.axes)
+    region = Region.whole(displayed.shape)
+    whole = result_transform(
+        displayed.layer, displayed.axes, displayed.world, displayed.plane, region
+    )
     return Labels(empty, **common, **whole)
 
 
-def _on_plane(layer: Layer, stage: Stage) -> bool:
+def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
     """Return whether a painted layer lies on the plane on show."""
-    way = DataMap.between(stage.layer, layer, stage.world)
-    middle = way(whole_position(stage, stage.shape[0] / 2, stage.shape[1] / 2))[0]
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    middle = way(plane_position(displayed, displayed.shape[0] / 2, displayed.shape[1] / 2))[0]
     return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
 
 
-def collect(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptSet:
+def read_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKind) -> PromptSet:
     """Return a layer's prompts of one kind on the plane on show, in its pixels."""
     if layer is None:
         return PromptSet()
     if kind is PromptKind.POINTS:
-        return PromptSet(points=_points(layer, stage)[0])
+        return PromptSet(points=_read_points(layer, displayed)[0])
     if kind is PromptKind.MASK:
-        plane = _painted(layer, stage)
+        plane = _read_painted(layer, displayed)
         return PromptSet(masks=(MaskPrompt.from_plane(plane),) if plane.any() else ())
-    regions = _boxes(layer, stage)[0]
+    regions = _read_boxes(layer, displayed)[0]
     if kind is PromptKind.EXEMPLARS:
         return PromptSet(exemplars=tuple(map(ExemplarPrompt, regions)))
     return PromptSet(boxes=tuple(map(BoxPrompt, regions)))
 
 
-def count(layer: Layer | None, stage: Stage, kind: PromptKind) -> PromptCounts:
+def count_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKind) -> PromptCounts:
     """Return how many prompts of one kind a layer has on the plane on show, and elsewhere."""
     if layer is None:
         return PromptCounts()
     if kind is PromptKind.POINTS:
-        points, elsewhere = _points(layer, stage)
+        points, elsewhere = _read_points(layer, displayed)
         positive = sum(point.positive for point in points)
         outside = len(layer.data) - elsewhere - len(points)
         return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere, outside=outside)
     if kind is PromptKind.MASK:
-        way = DataMap.between(stage.layer, layer, stage.world)
-        painted = is_painted(layer, stage, way, way(whole_position(stage, 0, 0))[0])
+        way = DataMap.between(displayed.layer, layer, displayed.world)
+        painted = is_painted(layer, displayed, way, way(plane_position(displayed, 0, 0))[0])
         elsewhere = int(not painted and is_at_hand(layer) and layer.data.any())
         return PromptCounts(painted=painted, elsewhere=elsewhere)
-    regions, elsewhere = _boxes(layer, stage)
+    regions, elsewhere = _read_boxes(layer, displayed)
     outside = layer.nshapes - elsewhere - len(regions)
     return PromptCounts(boxes=len(regions), elsewhere=elsewhere, outside=outside)
 
@@ -179,75 +181,81 @@ def is_near(
     return near
 
 
-def on_channel(layer: Layer, data: npt.NDArray[np.float64], stage: Stage) -> npt.NDArray[np.bool_]:
+def is_on_channel(
+    layer: Layer, data: npt.NDArray[np.float64], displayed: DisplayedPlane
+) -> npt.NDArray[np.bool_]:
     """Return which positions in a layer's data, shape (N, d), napari shows on this channel.
 
     Our own layers reach over all channels; others may have the image's channel axis.
     """
-    axes = stage.axes
-    own = -1 if axes.channel is None or axes.rgb else axes.channel + layer.ndim - stage.layer.ndim
+    axes = displayed.axes
+    own = (
+        -1 if axes.channel is None or axes.rgb else axes.channel + layer.ndim - displayed.layer.ndim
+    )
     if own < 0:
         return np.ones(len(data), bool)
-    return is_near(data[:, [own]], stage.world.slice_of(layer)[[own]])
+    return is_near(data[:, [own]], displayed.world.slice_of(layer)[[own]])
 
 
-def _on_show(
+def _is_displayed(
     layer: Layer,
     data: npt.NDArray[np.float64],
     coordinates: npt.NDArray[np.float64],
-    stage: Stage,
+    displayed: DisplayedPlane,
 ) -> npt.NDArray[np.bool_]:
     """Return which positions lie on the plane on show, given in the layer and in the image."""
-    leading = coordinates[:, list(stage.axes.leading)]
-    return is_near(leading, np.array(stage.plane.leading, int)) & on_channel(layer, data, stage)
+    leading = coordinates[:, list(displayed.axes.leading)]
+    return is_near(leading, np.array(displayed.plane.leading, int)) & is_on_channel(
+        layer, data, displayed
+    )
 
 
-def _points(layer: Points, stage: Stage) -> tuple[tuple[PointPrompt, ...], int]:
+def _read_points(layer: Points, displayed: DisplayedPlane) -> tuple[tuple[PointPrompt, ...], int]:
     """Return the points on the plane, and how many lie elsewhere."""
     if len(layer.data) == 0:
         return (), 0
-    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
-    on_show = _on_show(layer, layer.data, coordinates, stage)
-    plane = Region.whole(stage.shape)
+    coordinates = DataMap.between(layer, displayed.layer, displayed.world)(layer.data)
+    on_show = _is_displayed(layer, layer.data, coordinates, displayed)
+    plane = Region.whole(displayed.shape)
     points = tuple(
-        PointPrompt(float(row[stage.axes.y]), float(row[stage.axes.x]), is_positive(word))
-        for row, word, here in zip(coordinates, polarity_of(layer), on_show, strict=True)
-        if here and plane.holds(row[stage.axes.y], row[stage.axes.x])
+        PointPrompt(float(row[displayed.axes.y]), float(row[displayed.axes.x]), is_positive(word))
+        for row, word, here in zip(coordinates, read_polarity(layer), on_show, strict=True)
+        if here and plane.holds(row[displayed.axes.y], row[displayed.axes.x])
     )
     return points, len(coordinates) - int(on_show.sum())
 
 
-def _boxes(layer: Shapes, stage: Stage) -> tuple[list[Region], int]:
+def _read_boxes(layer: Shapes, displayed: DisplayedPlane) -> tuple[list[Region], int]:
     """Return the shapes' bounding boxes on the plane, and how many shapes lie elsewhere."""
-    way = DataMap.between(layer, stage.layer, stage.world)
+    way = DataMap.between(layer, displayed.layer, displayed.world)
     regions, elsewhere = [], 0
     for outline in layer.data:
         corners = way(outline)
-        if not _on_show(layer, outline, corners, stage).all():
+        if not _is_displayed(layer, outline, corners, displayed).all():
             elsewhere += 1
             continue
-        inside = region_of(corners, stage)
+        inside = outline_region(corners, displayed)
         if not inside.is_empty:
             regions.append(inside)
     return regions, elsewhere
 
 
-def region_of(corners: npt.NDArray[np.float64], stage: Stage) -> Region:
+def outline_region(corners: npt.NDArray[np.float64], displayed: DisplayedPlane) -> Region:
     """Return the pixels of the plane that an outline, shape (N, D), encloses; may be empty."""
-    rows, columns = corners[:, stage.axes.y], corners[:, stage.axes.x]
+    rows, columns = corners[:, displayed.axes.y], corners[:, displayed.axes.x]
     # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
     box = (rows.min(), columns.min(), rows.max(), columns.max())
     lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
     highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
     region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
-    return region.intersect(Region.whole(stage.shape))
+    return region.intersect(Region.whole(displayed.shape))
 
 
-def _painted(layer: Labels, stage: Stage) -> npt.NDArray[np.bool_]:
+def _read_painted(layer: Labels, displayed: DisplayedPlane) -> npt.NDArray[np.bool_]:
     """Return the painted pixels of the plane on show, shape (H, W)."""
-    way = DataMap.between(stage.layer, layer, stage.world)
-    plane = painted_plane(layer, stage, way, way(whole_position(stage, 0, 0))[0])
-    return np.zeros(stage.shape, bool) if plane is None else plane != 0
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    plane = read_plane(layer, displayed, way, way(plane_position(displayed, 0, 0))[0])
+    return np.zeros(displayed.shape, bool) if plane is None else plane != 0
 
 
 def is_at_hand(layer: Labels) -> bool:
@@ -256,22 +264,24 @@ def is_at_hand(layer: Labels) -> bool:
     return not layer.multiscale and isinstance(data, np.ndarray) and data.size <= _LARGE
 
 
-def is_painted(layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]) -> bool:
-    """Return whether a layer has values on a plane of an image, as :func:`painted_plane` takes it.
+def is_painted(
+    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
+) -> bool:
+    """Return whether a layer has values on a plane of an image, as :func:`read_plane` takes it.
 
     Where it would take long to find out it is taken to have some; a run finds out.
     """
     if not is_at_hand(layer):
-        return _index_of(layer, stage, way, first) is not None
-    plane = painted_plane(layer, stage, way, first)
+        return _find_index(layer, displayed, way, first) is not None
+    plane = read_plane(layer, displayed, way, first)
     return plane is not None and bool(plane.any())
 
 
-def _index_of(
-    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+def _find_index(
+    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
 ) -> tuple[int | slice, ...] | None:
     """Return the index of a plane of an image in a layer's array; None if it does not reach it."""
-    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    steps = way.matrix[:, [displayed.axes.y, displayed.axes.x]]
     index: list[int | slice] = [slice(None)] * layer.ndim
     for axis, size in enumerate(array_of(layer).shape):
         if np.allclose(steps[axis], 0):
@@ -282,8 +292,8 @@ def _index_of(
     return tuple(index) if sum(isinstance(one, slice) for one in index) == 2 else None
 
 
-def painted_plane(
-    layer: Labels, stage: Stage, way: DataMap, first: npt.NDArray[np.float64]
+def read_plane(
+    layer: Labels, displayed: DisplayedPlane, way: DataMap, first: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.generic] | None:
     """Return a layer's values on a plane of an image, shape (H, W); None where it has none.
 
@@ -291,35 +301,35 @@ def painted_plane(
     ----------
     layer : Labels
         The painted layer.
-    stage : Stage
+    displayed : DisplayedPlane
         The image, and the shape of its planes.
     way : DataMap
         From the image to the layer.
     first : ndarray, shape (d,), dtype float
         Where the plane's first pixel lies in the layer.
     """
-    index = _index_of(layer, stage, way, first)
+    index = _find_index(layer, displayed, way, first)
     if index is None:
         return None
     sliced: npt.NDArray[np.generic] = np.asarray(array_of(layer)[index])
     free = [axis for axis, one in enumerate(index) if isinstance(one, slice)]
-    steps = way.matrix[:, [stage.axes.y, stage.axes.x]]
+    steps = way.matrix[:, [displayed.axes.y, displayed.axes.x]]
     unmoved = np.allclose(steps[free], np.eye(2)) and np.allclose(first[free], 0)
-    if sliced.shape == stage.shape and unmoved:
+    if sliced.shape == displayed.shape and unmoved:
         return sliced
     moved: npt.NDArray[np.generic] = ndimage.affine_transform(
         # The nearest pixel: a mask has no values in between.
         sliced,
         steps[free],
         offset=first[free],
-        output_shape=stage.shape,
+        output_shape=displayed.shape,
         order=0,
     )
     return moved
 
 
-def collect_stack(
-    layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: int
+def read_stack_prompts(
+    layers: Sequence[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int
 ) -> tuple[dict[int, PromptSet], int]:
     """Return the prompts of one kind by frame, in pixels, and how many lie elsewhere.
 
@@ -327,7 +337,7 @@ def collect_stack(
     ----------
     layers : sequence of Layer
         The prompt layers; of painted ones there may be several.
-    stage : Stage
+    displayed : DisplayedPlane
         The image and the plane on show: the other leading axes count where they are.
     kind : PromptKind
         The kind.
@@ -338,11 +348,11 @@ def collect_stack(
     elsewhere = 0
     for layer in layers:
         if kind is PromptKind.POINTS:
-            one, outside = _stack_points(layer, stage, axis)
+            one, outside = _read_stack_points(layer, displayed, axis)
         elif kind is PromptKind.MASK:
-            one, outside = _masks(layer, stage, axis), 0
+            one, outside = _read_stack_masks(layer, displayed, axis), 0
         else:
-            one, outside = _stack_boxes(layer, stage, kind, axis)
+            one, outside = _read_stack_boxes(layer, displayed, kind, axis)
         elsewhere += outside
         for frame, prompts in one.items():
             before = found.get(frame, PromptSet())
@@ -350,11 +360,13 @@ def collect_stack(
     return dict(sorted(found.items())), elsewhere
 
 
-def count_stack(layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: int) -> PromptCounts:
+def count_stack_prompts(
+    layers: Sequence[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int
+) -> PromptCounts:
     """Return how many prompts of one kind lie on the stack, and elsewhere."""
     if kind is PromptKind.MASK:
-        return PromptCounts(painted=any(_is_painted(layer, stage, axis) for layer in layers))
-    found, elsewhere = collect_stack(layers, stage, kind, axis)
+        return PromptCounts(painted=any(_is_painted(layer, displayed, axis) for layer in layers))
+    found, elsewhere = read_stack_prompts(layers, displayed, kind, axis)
     points = [point for prompts in found.values() for point in prompts.points]
     positive = sum(point.positive for point in points)
     return PromptCounts(
@@ -366,31 +378,31 @@ def count_stack(layers: Sequence[Layer], stage: Stage, kind: PromptKind, axis: i
     )
 
 
-def _frames_of(
+def _find_frames(
     layer: Layer,
     data: npt.NDArray[np.float64],
     coordinates: npt.NDArray[np.float64],
-    stage: Stage,
+    displayed: DisplayedPlane,
     axis: int,
 ) -> npt.NDArray[np.int64]:
     """Return the frame of each position, shape (N,), given in the layer and in the image.
 
     -1 for those on other stacks.
     """
-    leading = coordinates[:, list(stage.axes.leading)]
-    on_show = np.array(stage.plane.leading, int)
-    own = stage.axes.leading.index(axis)
+    leading = coordinates[:, list(displayed.axes.leading)]
+    on_show = np.array(displayed.plane.leading, int)
+    own = displayed.axes.leading.index(axis)
     others = [place for place in range(len(on_show)) if place != own]
-    here = is_near(leading[:, others], on_show[others]) & on_channel(layer, data, stage)
+    here = is_near(leading[:, others], on_show[others]) & is_on_channel(layer, data, displayed)
     frames = np.round(leading[:, own]).astype(np.int64)
     frames[is_near(leading[:, [own]], on_show[[own]])] = on_show[own]
-    inside = (frames >= 0) & (frames < shape_of(stage.layer)[axis])
+    inside = (frames >= 0) & (frames < shape_of(displayed.layer)[axis])
     numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
     return numbers
 
 
-def pixels_of(
-    layer: Points, chosen: Sequence[int], stage: Stage, axis: int
+def find_pixels(
+    layer: Points, chosen: Sequence[int], displayed: DisplayedPlane, axis: int
 ) -> list[tuple[int, int, int] | None]:
     """Return frame, row and column of points; None for those that lie elsewhere.
 
@@ -400,15 +412,15 @@ def pixels_of(
         The layer.
     chosen : sequence of int
         Which of its points.
-    stage : Stage
+    displayed : DisplayedPlane
         The image and the plane on show.
     axis : int
         Number of the array's axis that the frames lie along.
     """
-    data, plane = layer.data[list(chosen)], Region.whole(stage.shape)
-    coordinates = DataMap.between(layer, stage.layer, stage.world)(data)
-    frames = _frames_of(layer, data, coordinates, stage, axis)
-    places = coordinates[:, [stage.axes.y, stage.axes.x]].tolist()
+    data, plane = layer.data[list(chosen)], Region.whole(displayed.shape)
+    coordinates = DataMap.between(layer, displayed.layer, displayed.world)(data)
+    frames = _find_frames(layer, data, coordinates, displayed, axis)
+    places = coordinates[:, [displayed.axes.y, displayed.axes.x]].tolist()
     return [
         (frame, math.floor(y + 0.5), math.floor(x + 0.5))
         if frame >= 0 and plane.holds(y, x)
@@ -417,16 +429,18 @@ def pixels_of(
     ]
 
 
-def _stack_points(layer: Points, stage: Stage, axis: int) -> tuple[dict[int, PromptSet], int]:
+def _read_stack_points(
+    layer: Points, displayed: DisplayedPlane, axis: int
+) -> tuple[dict[int, PromptSet], int]:
     if len(layer.data) == 0:
         return {}, 0
-    coordinates = DataMap.between(layer, stage.layer, stage.world)(layer.data)
-    frames = _frames_of(layer, layer.data, coordinates, stage, axis)
-    plane = Region.whole(stage.shape)
+    coordinates = DataMap.between(layer, displayed.layer, displayed.world)(layer.data)
+    frames = _find_frames(layer, layer.data, coordinates, displayed, axis)
+    plane = Region.whole(displayed.shape)
     found: dict[int, PromptSet] = {}
-    rows = zip(coordinates, polarity_of(layer), ids_of(layer), frames.tolist(), strict=True)
+    rows = zip(coordinates, read_polarity(layer), read_ids(layer), frames.tolist(), strict=True)
     for row, word, object_id, frame in rows:
-        y, x = float(row[stage.axes.y]), float(row[stage.axes.x])
+        y, x = float(row[displayed.axes.y]), float(row[displayed.axes.x])
         if frame >= 0 and plane.holds(y, x):
             point = PointPrompt(y, x, is_positive(word), object_id)
             before = found.get(frame, PromptSet())
@@ -434,20 +448,20 @@ def _stack_points(layer: Points, stage: Stage, axis: int) -> tuple[dict[int, Pro
     return found, int((frames < 0).sum())
 
 
-def _stack_boxes(
-    layer: Shapes, stage: Stage, kind: PromptKind, axis: int
+def _read_stack_boxes(
+    layer: Shapes, displayed: DisplayedPlane, kind: PromptKind, axis: int
 ) -> tuple[dict[int, PromptSet], int]:
-    way = DataMap.between(layer, stage.layer, stage.world)
+    way = DataMap.between(layer, displayed.layer, displayed.world)
     found: dict[int, PromptSet] = {}
     elsewhere = 0
     for outline in layer.data:
         corners = way(outline)
-        frames = set(_frames_of(layer, outline, corners, stage, axis).tolist())
+        frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
         frame = frames.pop()
         if frames or frame < 0:
             elsewhere += 1
             continue
-        region = region_of(corners, stage)
+        region = outline_region(corners, displayed)
         if region.is_empty:
             continue
         before = found.get(frame, PromptSet())
@@ -458,9 +472,9 @@ def _stack_boxes(
     return found, elsewhere
 
 
-def _masks(layer: Labels, stage: Stage, axis: int) -> dict[int, PromptSet]:
+def _read_stack_masks(layer: Labels, displayed: DisplayedPlane, axis: int) -> dict[int, PromptSet]:
     found = {}
-    for frame, plane in _planes(layer, stage, axis):
+    for frame, plane in _iter_planes(layer, displayed, axis):
         values = np.unique(plane)
         masks = tuple(
             MaskPrompt.from_plane(plane == value, int(value)) for value in values[values > 0]
@@ -470,37 +484,37 @@ def _masks(layer: Labels, stage: Stage, axis: int) -> dict[int, PromptSet]:
     return found
 
 
-def _is_painted(layer: Labels, stage: Stage, axis: int) -> bool:
-    way = DataMap.between(stage.layer, layer, stage.world)
-    firsts = (first for _, first in _firsts(layer, stage, way, axis))
-    return any(is_painted(layer, stage, way, first) for first in firsts)
+def _is_painted(layer: Labels, displayed: DisplayedPlane, axis: int) -> bool:
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    firsts = (first for _, first in _iter_first_pixels(layer, displayed, way, axis))
+    return any(is_painted(layer, displayed, way, first) for first in firsts)
 
 
-def _planes(
-    layer: Labels, stage: Stage, axis: int
+def _iter_planes(
+    layer: Labels, displayed: DisplayedPlane, axis: int
 ) -> Iterator[tuple[int, npt.NDArray[np.generic]]]:
     """Yield the frames that a painted layer reaches, with its values there, shape (H, W)."""
-    way = DataMap.between(stage.layer, layer, stage.world)
-    for frame, first in _firsts(layer, stage, way, axis):
-        plane = painted_plane(layer, stage, way, first)
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    for frame, first in _iter_first_pixels(layer, displayed, way, axis):
+        plane = read_plane(layer, displayed, way, first)
         if plane is not None:
             yield frame, plane
 
 
-def _firsts(
-    layer: Labels, stage: Stage, way: DataMap, axis: int
+def _iter_first_pixels(
+    layer: Labels, displayed: DisplayedPlane, way: DataMap, axis: int
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Yield the frames that a layer reaches, and where in it their first pixels lie."""
-    own = stage.axes.leading.index(axis)
-    on_show = stage.plane.leading[own]
-    length = shape_of(stage.layer)[axis]
+    own = displayed.axes.leading.index(axis)
+    on_show = displayed.plane.leading[own]
+    length = shape_of(displayed.layer)[axis]
     # A layer that does not have the axis lies on the slice on show.
     everywhere = np.allclose(way.matrix[:, axis], 0)
     frames = np.array([on_show]) if everywhere else np.arange(length)
-    origin = way(whole_position(stage, 0, 0))[0]
+    origin = way(plane_position(displayed, 0, 0))[0]
     firsts = origin + np.outer(frames - on_show, way.matrix[:, axis])
     # Of a thousand frames a layer mostly has one: only this is looked at.
-    flat = np.isclose(way.matrix[:, [stage.axes.y, stage.axes.x]], 0).all(axis=1)
+    flat = np.isclose(way.matrix[:, [displayed.axes.y, displayed.axes.x]], 0).all(axis=1)
     indices = np.round(firsts[:, flat])
     inside = ((indices >= 0) & (indices < np.array(array_of(layer).shape)[flat])).all(axis=1)
     yield from zip(frames[inside].tolist(), firsts[inside], strict=True)
@@ -510,9 +524,9 @@ if TYPE_CHECKING:
     State = tuple[Any, ...]
 
 
-def states(layers: Iterable[Layer]) -> dict[str, State]:
+def read_states(layers: Iterable[Layer]) -> dict[str, State]:
     """Return what each prompt layer holds, by layer; equal states compare equal."""
-    readers = {Role.POINTS: _points_state, Role.BOXES: _boxes_state, Role.MASK: _mask}
+    readers = {Role.POINTS: _points_state, Role.BOXES: _boxes_state, Role.MASK: _mask_state}
     return {
         key_of(layer): readers[role](layer)
         for layer in layers
@@ -520,7 +534,7 @@ def states(layers: Iterable[Layer]) -> dict[str, State]:
     }
 
 
-def put_back(layers: Iterable[Layer], kept: dict[str, State]) -> None:
+def restore_states(layers: Iterable[Layer], kept: dict[str, State]) -> None:
     """Put prompt layers back as they were; those that had no state are emptied."""
     writers = {Role.POINTS: _put_points, Role.BOXES: _put_boxes, Role.MASK: _put_mask}
     for layer in layers:
@@ -530,8 +544,8 @@ def put_back(layers: Iterable[Layer], kept: dict[str, State]) -> None:
 
 
 def _points_state(layer: Points) -> State:
-    words = map(str, polarity_of(layer))
-    rows = zip(layer.data.tolist(), words, ids_of(layer), strict=True)
+    words = map(str, read_polarity(layer))
+    rows = zip(layer.data.tolist(), words, read_ids(layer), strict=True)
     return tuple((tuple(row), word, object_id) for row, word, object_id in rows)
 
 
@@ -563,7 +577,7 @@ def _put_boxes(layer: Shapes, state: State) -> None:
         )
 
 
-def _mask(layer: Labels) -> State:
+def _mask_state(layer: Labels) -> State:
     data = np.asarray(layer.data)
     bounds = bounds_of(data)
     crop = data[bounds]

@@ -10,18 +10,18 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.room import empty_labels, let_go_with
+from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
 from napari_sam3_assistant.viewer.geometry import (
     World,
-    kept_axes,
-    kept_shape,
     layer_transform,
+    result_axes,
+    result_shape,
     transform_of,
 )
 from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
-from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, slot_of, tag
+from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_metadata, slot_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,7 +40,9 @@ Part = tuple[slice, slice]
 _ALL = (slice(None), slice(None))
 
 
-def make(viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult) -> Labels:
+def make_propagated(
+    viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult
+) -> Labels:
     """Add empty labels with the image's axes, the channel left out, and its place in the world.
 
     Parameters
@@ -56,10 +58,10 @@ def make(viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameRes
     """
     axes = stack.target.axes
     layer = _labels(
-        kept_shape(shape_of(image), axes),
+        result_shape(shape_of(image), axes),
         Role.PROPAGATED,
         {
-            **tag(Role.PROPAGATED, key_of(image)),
+            **role_metadata(Role.PROPAGATED, key_of(image)),
             ENGINE: asdict(result.engine),
             "source_image_layer": image.name,
             AXIS: stack.axis,
@@ -78,7 +80,7 @@ def _labels(
     layer = Labels(
         data, name=NAMES[role], metadata=metadata, colormap=default_colours(), **transform
     )
-    let_go_with(layer, data)
+    delete_with(layer, data)
     return layer
 
 
@@ -96,7 +98,7 @@ class FrameWindow:
     """
 
     def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int) -> None:
-        kept = kept_axes(axes)
+        kept = result_axes(axes)
         self._fixed: dict[int, int | slice] = {
             kept.index(number): index
             for number, index in zip(axes.leading, plane.leading, strict=True)
@@ -133,7 +135,7 @@ class FrameWindow:
         )
 
 
-def write(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: bool) -> None:
+def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: bool) -> None:
     """Write what changes of a frame, and draw it if it is on show.
 
     Parameters
@@ -154,7 +156,7 @@ def write(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: boo
     wanted = result.over(before)
     part = Region.around(wanted != before)
     if not part.is_empty:
-        put(layer, window, result.frame, part.slices, wanted[part.slices])
+        write_part(layer, window, result.frame, part.slices, wanted[part.slices])
 
 
 def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
@@ -165,10 +167,10 @@ def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> Non
     (top, left), (bottom, right) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     # All at once: object by object the system maps the memory many times more slowly.
     part = (slice(top, bottom), slice(left, right))
-    put(layer, window, result.frame, part, result.labels[part])
+    write_part(layer, window, result.frame, part, result.labels[part])
 
 
-def put(
+def write_part(
     layer: Labels,
     window: FrameWindow,
     frame: int,
@@ -180,27 +182,31 @@ def put(
     redraw(layer, window.box(frame, part))
 
 
-def erase(layer: Labels, window: FrameWindow, frame: int, region: Region, object_id: int) -> None:
+def erase_object(
+    layer: Labels, window: FrameWindow, frame: int, region: Region, object_id: int
+) -> None:
     """Take an object out of a frame, given its bounding box."""
     before = window.upright(np.asarray(layer.data[window.key(frame, region.slices)]))
-    put(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
+    write_part(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
 
 
 def empty_copy(source: Labels) -> Labels:
     """Return an empty layer like the propagated labels, to be a saved one."""
-    return _labels(source.data.shape, Role.SAVED_PROPAGATED, _saved(source), transform_of(source))
+    return _labels(
+        source.data.shape, Role.SAVED_PROPAGATED, _saved_metadata(source), transform_of(source)
+    )
 
 
 def make_saved(layer: Labels) -> None:
     """Make propagated labels saved ones, which no later session touches."""
-    layer.metadata = _saved(layer)
+    layer.metadata = _saved_metadata(layer)
     layer.name = NAMES[Role.SAVED_PROPAGATED]
 
 
-def _saved(layer: Labels) -> dict[str, Any]:
-    return {**layer.metadata, **tag(Role.SAVED_PROPAGATED, *slot_of(layer))}
+def _saved_metadata(layer: Labels) -> dict[str, Any]:
+    return {**layer.metadata, **role_metadata(Role.SAVED_PROPAGATED, *slot_of(layer))}
 
 
-def gone() -> ImageError:
+def missing_error() -> ImageError:
     """Return what is to be said where the propagated labels are missing."""
     return ImageError("The propagated labels are gone.", "Press Start 3D Propagation again.")

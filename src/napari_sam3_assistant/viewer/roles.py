@@ -82,7 +82,7 @@ def role_of(layer: Layer) -> Role | None:
     return Role(kept) if kept in set(Role) else None
 
 
-def tag(role: Role, image: str, label: str = "") -> dict[str, object]:
+def role_metadata(role: Role, image: str, label: str = "") -> dict[str, object]:
     """Return the metadata that gives a layer its role for an image.
 
     Parameters

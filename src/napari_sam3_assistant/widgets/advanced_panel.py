@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import Fold
 from napari_sam3_assistant.widgets.fields.image import (
     ChannelAxisField,
@@ -111,7 +111,7 @@ class AdvancedPanel(QScrollArea):
 
 def _first_steps(binding: Binding) -> dict[str, QWidget]:
     session, model = binding.session, binding.model
-    run = guarded(model, session.run)
+    run = show_errors(model, session.run)
     return {
         "Step 1. Model": _step(
             EngineBadge(session),

@@ -17,7 +17,7 @@ import numpy as np
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, QUrl
 from superqt.utils import QSignalDebouncer
 
-from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.bind import show_errors
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.binding import Binding
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 DELAY_MS = 200
 """Live Points run when the prompts have not changed for so many milliseconds."""
 
-_KNOWN: WeakKeyDictionary[Binding, ReferenceType[Shared]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Binding, ReferenceType[LivePoints]] = WeakKeyDictionary()
 
 
-class Shared:
+class LivePoints:
     """Runs a session's Live Points when its prompts have not changed for a while, and chimes.
 
     A button that looks active is active: the chosen tool is made ready when an image is opened.
 
-    Made by :func:`shared_of`. It lives as long as one of the widgets that hold it.
+    Made by :func:`live_points_of`. It lives as long as one of the widgets that hold it.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Shared:
         self._binding = binding
         self._pause = QSignalDebouncer()
         self._pause.setTimeout(DELAY_MS)
-        self._pause.triggered.connect(guarded(binding.model, binding.session.run_live))
+        self._pause.triggered.connect(show_errors(binding.model, binding.session.run_live))
         self._player = ChimePlayer()
         # When napari has done with the image, and with all that are opened together.
         self._ready = QTimer()
@@ -57,9 +57,9 @@ class Shared:
         binding.session.prompts_edited.connect(self._on_edited)
         binding.session.chime.due.connect(self._on_due)
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """Take note of one more widget; each calls :meth:`release` when it goes."""
-        self._binding.hold()
+        self._binding.acquire()
 
     def release(self) -> None:
         """Take note that a widget has gone; with the last one, do no more."""
@@ -88,7 +88,7 @@ class Shared:
         self._player.play()
 
 
-def shared_of(binding: Binding) -> Shared:
+def live_points_of(binding: Binding) -> LivePoints:
     """Return what the widgets of a session share: each by itself would run it, and chime.
 
     Parameters
@@ -99,7 +99,7 @@ def shared_of(binding: Binding) -> Shared:
     known = _KNOWN.get(binding)
     shared = None if known is None else known()
     if shared is None:
-        shared = Shared(binding)
+        shared = LivePoints(binding)
         _KNOWN[binding] = ref(shared)
     return shared
 
@@ -153,7 +153,7 @@ class ChimePlayer(QObject):
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         file = Path(self._folder) / "chime.wav"
         if not file.exists():
-            file.write_bytes(chime_wav())
+            file.write_bytes(make_chime())
         return file
 
     def _try_next(self) -> None:
@@ -217,7 +217,7 @@ _TONES = ((345.0, 1.0, 0.28), (888.0, 0.12, 0.11))
 _ATTACK_S, _FADE_S = 0.010, 0.150
 
 
-def chime_wav() -> bytes:
+def make_chime() -> bytes:
     """Return the chime as a WAV file: one channel, 16 bits, 44.1 kHz, 1.1 s."""
     time = np.arange(round(RATE * SECONDS)) / RATE
     sound = sum(

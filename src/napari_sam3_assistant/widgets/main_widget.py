@@ -15,13 +15,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.dispatch import QtDispatcher, QtSettingsStore
 from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
-from napari_sam3_assistant.viewer.binding import bind_shortcuts, session_for
+from napari_sam3_assistant.viewer.binding import bind_shortcuts, binding_for
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.run import SoundField
-from napari_sam3_assistant.widgets.live_points import shared_of
+from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class MainWidget(Dock):
         super().__init__("sam3_assistant", _NARROWEST)
         store = QtSettingsStore()
         chosen = chosen_viewer(napari_viewer, viewer)
-        self.binding = binding = session_for(chosen, QtDispatcher(), store)
-        shared = shared_of(binding)
-        shared.hold()
-        bind_shortcuts(binding, lambda verb: guarded(binding.model, verb)())
+        self.binding = binding = binding_for(chosen, QtDispatcher(), store)
+        shared = live_points_of(binding)
+        shared.acquire()
+        bind_shortcuts(binding, lambda verb: show_errors(binding.model, verb)())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout
 
-from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.mask_operations.panel import CLEANUP, MaskPanel
 from napari_sam3_assistant.qt.dispatch import QtDispatcher
 from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
@@ -31,14 +31,16 @@ class MaskOperationsWidget(Dock):
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
     ) -> None:
         super().__init__("sam3_mask_operations", _NARROWEST)
-        self.binding = binding = masks_for(chosen_viewer(napari_viewer, viewer), QtDispatcher())
+        self.binding = binding = mask_binding_for(
+            chosen_viewer(napari_viewer, viewer), QtDispatcher()
+        )
         self.panel = MaskPanel(binding.session)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.panel)
         # Without this napari puts an empty stretch below.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        binding.hold()
+        binding.acquire()
         self.end_with(binding.release)
 
     def show_cleanup(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.qt.bind import guarded
+from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
 from napari_sam3_assistant.widgets.fields.image import (
     EncodeAheadField,
@@ -59,7 +59,7 @@ class SimplePanel(QWidget):
 
         def begin(_: Task) -> None:
             if model.tool is not Tool.TEXT and model.image:
-                guarded(model, binding.arm)()
+                show_errors(model, binding.arm)()
 
         layout = QVBoxLayout(self)
         layout.addWidget(EngineBadge(session))

@@ -7,17 +7,22 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.progress import Pace, Progress, Quiet, duration
+from napari_sam3_assistant.core.progress import (
+    CancelOnlyReporter,
+    Progress,
+    RemainingTime,
+    format_duration,
+)
 from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError, Sam3AssistantError
-from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
 from napari_sam3_assistant.io.images import list_series, read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.outputs import safe_name, save_under_free_name
+from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
 from napari_sam3_assistant.io.series import own_series
-from napari_sam3_assistant.io.sidecar import prompts_to_json, write_sidecar
-from napari_sam3_assistant.workflows.provenance import Recipe, object_entry, sidecar_for
+from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
     first_view,
@@ -35,11 +40,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
     from napari_sam3_assistant.io.images import LoadedImage
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.io.series import Series
-    from napari_sam3_assistant.io.sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +119,7 @@ class BatchResult:
 
 
 def batch(
-    engine: EncodingEngine, request: BatchRequest, reporter: Reporter
+    engine: CachingEngine, request: BatchRequest, reporter: Reporter
 ) -> Iterator[BatchResult]:
     """Run each phrase on each image; an image that fails is reported and the rest goes on.
 
@@ -122,7 +127,7 @@ def batch(
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine to run; it is loaded if it is not.
     request : BatchRequest
         What to do.
@@ -145,7 +150,7 @@ def batch(
         raise PromptError("There is no image to run on.", "Open an image first.")
     reporter.report(Progress(0, request.runs, f"Loading {engine.spec.title}"))
     engine.load(reporter)
-    quiet = Quiet(reporter)
+    quiet = CancelOnlyReporter(reporter)
     done = 0
     for item in request.items:
         for phrase in request.phrases or ("",):
@@ -247,7 +252,7 @@ class FolderRow:
 
 
 def segment_folder(
-    engine: EncodingEngine, request: FolderRequest, reporter: Reporter
+    engine: CachingEngine, request: FolderRequest, reporter: Reporter
 ) -> Iterator[FolderRow]:
     """Run on each image of a folder; one that fails is reported and the rest goes on.
 
@@ -256,7 +261,7 @@ def segment_folder(
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine to run; it is loaded if it is not.
     request : FolderRequest
         What to do.
@@ -285,10 +290,12 @@ def segment_folder(
     phrases = request.phrases or (request.prompts.text,)
     total = len(content.images) * len(phrases)
     runs = [
-        [_Run(engine, request, image, phrase, reporter) for phrase in phrases]
+        [_FolderRun(engine, request, image, phrase, reporter) for phrase in phrases]
         for image in content.images
     ]
-    pace = Pace(sum(run.skipped(finished) is None for of_image in runs for run in of_image))
+    remaining_time = RemainingTime(
+        sum(run.skip(finished) is None for of_image in runs for run in of_image)
+    )
     left: float | None = None
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
@@ -298,21 +305,21 @@ def segment_folder(
             loaded: tuple[LoadedImage, ImageView] | None = None
             for run in of_image:
                 name, place = run.image.relative, len(rows) + 1
-                soon = "" if left is None else f", {duration(left)} left"
+                soon = "" if left is None else f", {format_duration(left)} left"
                 said = f"{name} ({place} of {total}{soon})"
                 reporter.report(Progress(len(rows), total, said, left))
-                row = run.skipped(finished)
+                row = run.skip(finished)
                 if row is None:
                     try:
                         loaded = loaded or run.load()
-                        row = run.done(*loaded)
+                        row = run.run(*loaded)
                     except JobCancelled:
                         raise
                     except Sam3AssistantError as error:
                         row = FolderRow(name, run.phrase, "failed", message=str(error))
                     except MemoryError:
                         row = FolderRow(name, run.phrase, "failed", message=NO_MEMORY)
-                    left = pace.step()
+                    left = remaining_time.step()
                 rows.append(row)
                 yield row
     finally:
@@ -329,10 +336,10 @@ def segment_folder(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
+class _FolderRun:
     """One image and one phrase."""
 
-    engine: EncodingEngine
+    engine: CachingEngine
     request: FolderRequest
     image: FolderImage
     phrase: str
@@ -355,19 +362,24 @@ class _Run:
         """The prompts with the phrase."""
         return replace(self.request.prompts, text=self.phrase)
 
-    def skipped(self, finished: dict[str, list[tuple[Path, Sidecar]]]) -> FolderRow | None:
+    def skip(self, finished: dict[str, list[tuple[Path, ProvenanceRecord]]]) -> FolderRow | None:
         """Return the row of labels that are finished, or None."""
-        for labels, note in finished.get(self.image.relative, ()):
+        for labels, record in finished.get(self.image.relative, ()):
             same = (
-                note.extra == _plain(self.identity)
-                and note.threshold == self.request.options.threshold
+                record.extra == _through_json(self.identity)
+                and record.threshold == self.request.options.threshold
                 and labels.suffix == self.request.ending
-                and prompts_to_json(note.prompts) == prompts_to_json(self.prompts)
+                and prompts_to_json(record.prompts) == prompts_to_json(self.prompts)
             )
             if same and labels.exists():
                 name = labels.relative_to(self.request.output).as_posix()
                 return FolderRow(
-                    self.image.relative, self.phrase, "skipped", len(tuple(note.objects)), 0.0, name
+                    self.image.relative,
+                    self.phrase,
+                    "skipped",
+                    len(tuple(record.objects)),
+                    0.0,
+                    name,
                 )
         return None
 
@@ -376,19 +388,21 @@ class _Run:
         loaded = read_image(self.image.path, self.request.series)
         return loaded, first_view(loaded, **self.request.look)
 
-    def done(self, loaded: LoadedImage, view: ImageView) -> FolderRow:
+    def run(self, loaded: LoadedImage, view: ImageView) -> FolderRow:
         """Run, write labels and note, and return the row."""
         began = time.monotonic()
         request = self.request
-        wanted = SegmentRequest(view, self.prompts, request.options)
-        result = next(segment_planes(self.engine, wanted, Quiet(self.reporter)))
+        segment_request = SegmentRequest(view, self.prompts, request.options)
+        result = next(
+            segment_planes(self.engine, segment_request, CancelOnlyReporter(self.reporter))
+        )
         label = f"_{safe_name(self.phrase)[:_LONGEST_PHRASE]}" if self.phrase else ""
         folder = request.output / self.image.folder
-        with explained(folder):
+        with explain_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        axes = _axes(loaded, view)
+        axes = _labels_axes(loaded, view)
         notes = (*loaded.notes, *result.notes)
-        recipe = Recipe(
+        run = RunProvenance(
             view,
             self.prompts,
             request.options,
@@ -401,13 +415,13 @@ class _Run:
             series=loaded.series,
         )
         objects = [object_entry(record, plane) for plane, record in result.objects]
-        note = sidecar_for(recipe, folder, objects, _plain(self.identity))
+        provenance = make_record(run, folder, objects, _through_json(self.identity))
         path = save_under_free_name(
             folder / f"{self.image.stem}{label}_mask{request.ending}",
             lambda name: save_labels(result.labels, name, axes, overwrite=False),
         )
         # The note comes last: labels without one are not finished, and are made again.
-        write_sidecar(path, note)
+        write_provenance(path, provenance)
         return FolderRow(
             self.image.relative,
             self.phrase,
@@ -419,11 +433,11 @@ class _Run:
         )
 
 
-def _plain(identity: dict[str, Any]) -> Any:  # noqa: ANN401 - as JSON gives it back
+def _through_json(identity: dict[str, Any]) -> Any:  # noqa: ANN401 - as JSON gives it back
     return json.loads(json.dumps(identity))
 
 
-def _axes(loaded: LoadedImage, view: ImageView) -> Axes:
+def _labels_axes(loaded: LoadedImage, view: ImageView) -> Axes:
     """Return the axes of the labels: those of the image without its channels."""
     found = view.channels[0].source.axes
     return loaded.along((*found.leading, found.y, found.x))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.masks import cleanup
 from napari_sam3_assistant.core.masks.components import Components, find_components
-from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, kinds
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, classify_pixels
 from napari_sam3_assistant.core.masks.holes import fill_holes
 from napari_sam3_assistant.core.masks.labels import (
-    blocks,
+    box_shape,
     check_fits,
     read,
-    shape_of,
-    whole,
+    split_blocks,
+    whole_box,
     write_smaller,
 )
 from napari_sam3_assistant.core.masks.morphology import expand, shrink, smooth
@@ -25,7 +25,7 @@ from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
 from napari_sam3_assistant.io.atomic import process_mark
-from napari_sam3_assistant.io.edit_journal import folder_of, journal_of, told
+from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, make_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,16 +89,16 @@ def preview_edit(
         If it can't be done.
     """
     for edit in compute_edit(request, reporter):
-        yield from preview_of(edit, reporter)
+        yield from make_preview(edit, reporter)
 
 
-def preview_of(
+def make_preview(
     edit: LabelEdit, reporter: Reporter
 ) -> Iterator[tuple[LabelEdit, npt.NDArray[np.uint8] | None]]:
     """Yield an edit and what it does to each pixel of its box; None if that is too large."""
     reporter.check()
-    size = math.prod(shape_of(edit.box))
-    yield edit, kinds(edit) if size <= LARGEST_PREVIEW else None
+    size = math.prod(box_shape(edit.box))
+    yield edit, classify_pixels(edit) if size <= LARGEST_PREVIEW else None
 
 
 def analyse(
@@ -146,13 +146,13 @@ def overlay(
             "Choose a target of the same size, or save as a new layer.",
         )
     shape = tuple(int(size) for size in target.shape)
-    pieces = blocks(target, whole(shape))
+    pieces = split_blocks(target, whole_box(shape))
 
     def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
         for done, box in enumerate(pieces):
             reporter.report(Progress(done, len(pieces), "Comparing"))
             # A copy: the user may paint on the target meanwhile.
-            before, fresh = read(target, box).copy(), picked(read(source, box), label)
+            before, fresh = read(target, box).copy(), pick_label(read(source, box), label)
             check_fits(int(fresh.max(initial=0)), target.dtype)
             after = before.copy()
             chosen = ... if replace else fresh != 0
@@ -160,10 +160,10 @@ def overlay(
             yield box, before, after
 
     what = action or ("replace accepted object" if replace else "append accepted object")
-    yield LabelEdit.of(what, shape, changes_between(parts(), shape), target.dtype)
+    yield LabelEdit.pack(what, shape, changes_between(parts(), shape), target.dtype)
 
 
-def picked(labels: LabelArray, label: int) -> LabelArray:
+def pick_label(labels: LabelArray, label: int) -> LabelArray:
     """Return labels, or one of them and 0 elsewhere."""
     if label == 0:
         return labels
@@ -171,7 +171,7 @@ def picked(labels: LabelArray, label: int) -> LabelArray:
     return kept
 
 
-def _in_planes(request: EditRequest) -> tuple[float, ...]:
+def _spacing_in_planes(request: EditRequest) -> tuple[float, ...]:
     """Return the spacing, without the axes of length 1, and the leading ones if planes count."""
     leading = len(request.spacing) - 2 if request.settings.per_slice else 0
     left_out = [size == 1 or at < leading for at, size in enumerate(request.labels.shape)]
@@ -197,17 +197,17 @@ def _fill_holes(request: EditRequest, reporter: Reporter) -> LabelEdit:
 
 def _smooth(request: EditRequest, reporter: Reporter) -> LabelEdit:
     radius = request.settings.radius
-    return smooth(request.labels, radius, _in_planes(request), request.box, reporter)
+    return smooth(request.labels, radius, _spacing_in_planes(request), request.box, reporter)
 
 
 def _expand(request: EditRequest, reporter: Reporter) -> LabelEdit:
     distance = request.settings.distance
-    return expand(request.labels, distance, _in_planes(request), request.box, reporter)
+    return expand(request.labels, distance, _spacing_in_planes(request), request.box, reporter)
 
 
 def _shrink(request: EditRequest, reporter: Reporter) -> LabelEdit:
     distance = request.settings.distance
-    return shrink(request.labels, distance, _in_planes(request), request.box, reporter)
+    return shrink(request.labels, distance, _spacing_in_planes(request), request.box, reporter)
 
 
 def _keep_largest(request: EditRequest, reporter: Reporter) -> LabelEdit:
@@ -223,7 +223,7 @@ def _keep_largest(request: EditRequest, reporter: Reporter) -> LabelEdit:
 
 def _split(request: EditRequest, reporter: Reporter) -> LabelEdit:
     # New labels must be new in the whole layer, also when only a part is split.
-    highest, pieces = 0, blocks(request.labels, whole(request.labels.shape))
+    highest, pieces = 0, split_blocks(request.labels, whole_box(request.labels.shape))
     for done, box in enumerate(pieces):
         reporter.report(Progress(done, len(pieces), "Looking for free labels"))
         highest = max(highest, int(read(request.labels, box).max(initial=0)))
@@ -231,7 +231,7 @@ def _split(request: EditRequest, reporter: Reporter) -> LabelEdit:
         request.labels,
         request.settings.centres,
         request.settings.connectivity,
-        _in_planes(request),
+        _spacing_in_planes(request),
         request.box,
         reporter,
         highest=highest,
@@ -266,7 +266,7 @@ _COMPUTE: dict[Operation, Callable[[EditRequest, Reporter], LabelEdit]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Written:
+class WriteResult:
     """What became of an edit.
 
     Parameters
@@ -291,7 +291,7 @@ def write_edit(
     reporter: Reporter,
     *,
     forward: bool = True,
-) -> Iterator[Written]:
+) -> Iterator[WriteResult]:
     """Write an edit piece by piece, or take it back, and yield what was really done.
 
     Where the disk fails, what was written by then is taken back. Labels in a zarr folder have a
@@ -310,21 +310,21 @@ def write_edit(
     forward : bool
         Whether to do it or to take it back.
     """
-    journal = _journal(edit, labels, smaller, forward=forward)
+    journal = _make_journal(edit, labels, smaller, forward=forward)
     try:
         if journal is not None:
             journal.write()
-        written = edit.write(labels, forward=forward, reporter=_ToTheEnd(reporter))
+        written = edit.write(labels, forward=forward, reporter=_UncancellableReporter(reporter))
         write_smaller(labels, smaller, edit.box)
         if journal is not None:
             journal.remove()
     except (OSError, ExportError) as error:
-        yield _given_up(edit, labels, smaller, journal, error, forward=forward)
+        yield _give_up(edit, labels, smaller, journal, error, forward=forward)
     else:
-        yield Written(written)
+        yield WriteResult(written)
 
 
-def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> Iterator[Written]:
+def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> Iterator[WriteResult]:
     """Write an edit to its end that was stopped half-way, or take it back.
 
     Parameters
@@ -344,7 +344,7 @@ def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> It
         If nothing can be written there.
     """
     if not journal.is_stopped and not journal.is_ours:
-        raise MaskError(*told(journal))
+        raise MaskError(*explain_unfinished(journal))
     largest, smaller = journal.open()
     way = journal.forward if forward else not journal.forward
     # From here on it is ours, and what is being done is this.
@@ -352,7 +352,7 @@ def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> It
     yield from write_edit(journal.edit, largest, smaller, reporter, forward=way)
 
 
-def _journal(
+def _make_journal(
     edit: LabelEdit,
     labels: Any,  # noqa: ANN401
     smaller: Sequence[Any],
@@ -361,15 +361,15 @@ def _journal(
 ) -> JournaledEdit | None:
     """Return what is to be written down of an edit, in the pixels of the arrays on the disk."""
     stored = getattr(labels, "stored", labels)
-    if folder_of(stored) is None:
+    if array_folder(stored) is None:
         return None
     if stored is not labels:
         edit = labels.stored_edit(edit)
     levels = [getattr(level, "stored", level) for level in smaller]
-    return journal_of(stored, levels, edit, forward=forward)
+    return make_journal(stored, levels, edit, forward=forward)
 
 
-def _given_up(
+def _give_up(
     edit: LabelEdit,
     labels: Any,  # noqa: ANN401
     smaller: Sequence[Any],
@@ -377,7 +377,7 @@ def _given_up(
     error: OSError | ExportError,
     *,
     forward: bool,
-) -> Written:
+) -> WriteResult:
     reason = (error.strerror or error) if isinstance(error, OSError) else error.message.rstrip(".")
     why = f"The labels can't be written: {reason}."
     try:
@@ -388,11 +388,11 @@ def _given_up(
     except OSError:
         # What is left of it can be taken back later: only pixels that hold it are touched.
         left = f"{why} A part of the change is in them: press Undo once the disk works again."
-        return Written(edit, left, is_left=True)
-    return Written(edit, f"{why} They are as they were before. Check the disk, then try again.")
+        return WriteResult(edit, left, is_left=True)
+    return WriteResult(edit, f"{why} They are as they were before. Check the disk, then try again.")
 
 
-class _ToTheEnd:
+class _UncancellableReporter:
     """A reporter that never stops the work: nothing is written by half.
 
     Parameters

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.measurements import combined, measure_object, neighbourhoods
+from napari_sam3_assistant.core.measurements import (
+    combine_measurements,
+    group_neighbours,
+    measure_object,
+)
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
@@ -71,7 +75,7 @@ def measure(
     done = 0
     for request in requests:
         found: dict[int, list[Measurement]] = {}
-        for region, places in _pieces(request):
+        for region, places in _split_pieces(request):
             reporter.report(Progress(done, total, f"Measuring object {done + 1} of {total}"))
             pixels = request.plane.read(region)
             labels = None
@@ -79,7 +83,7 @@ def measure(
                 labels = np.asarray(request.labels[region.slices])
             for place in places:
                 reporter.check()
-                record = _record(request.objects[place], labels, region)
+                record = _make_record(request.objects[place], labels, region)
                 if record is None:
                     continue
                 part = pixels[record.region.localise(region).slices]
@@ -87,12 +91,12 @@ def measure(
                 found.setdefault(place, []).append(told)
             done = min(total, done + len(places))
         yield tuple(
-            combined(found[place]) if place in found else None
+            combine_measurements(found[place]) if place in found else None
             for place in range(len(request.objects))
         )
 
 
-def _pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:
+def _split_pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:
     """Yield what is read at once, and the places of the objects that are measured there."""
     large = {
         place
@@ -100,20 +104,20 @@ def _pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:
         if request.labels is not None and max(one.region.shape) > _SIDE
     }
     small = [place for place in range(len(request.objects)) if place not in large]
-    for region, places in neighbourhoods([request.objects[place] for place in small]):
+    for region, places in group_neighbours([request.objects[place] for place in small]):
         yield region, [small[place] for place in places]
     for place in sorted(large):
-        for part in _tiles(request.objects[place].region):
+        for part in _split_tiles(request.objects[place].region):
             yield part, [place]
 
 
-def _tiles(region: Region) -> Iterator[Region]:
+def _split_tiles(region: Region) -> Iterator[Region]:
     for y in range(region.y0, region.y1, _SIDE):
         for x in range(region.x0, region.x1, _SIDE):
             yield Region(y, x, min(y + _SIDE, region.y1), min(x + _SIDE, region.x1))
 
 
-def _record(
+def _make_record(
     one: Measurable, labels: npt.NDArray[np.integer[Any]] | None, region: Region
 ) -> ObjectRecord | None:
     """Return an object with its mask in a region, of which the labels were read; None without."""

@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.checkpoints import (
     EngineChoice,
     Finding,
@@ -27,7 +28,6 @@ from napari_sam3_assistant.engines.device import (
     working_devices,
 )
 from napari_sam3_assistant.engines.download import REPOSITORY, download_model
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -303,7 +303,7 @@ def compare_devices(
     choice.require_planes()
     if not choice.installed:
         raise EngineNotInstalled(choice.reason)
-    title = registry.entry(choice.engine).spec.title
+    title = registry.find_entry(choice.engine).spec.title
     reference, *others = devices or working_devices(read_devices())
     if not others:
         yield DeviceComparison(title, reference)
@@ -328,7 +328,7 @@ def _run(engine: str, folder: Path, device: str, reporter: Reporter) -> Mapping[
 
     view = view_of_array(coins())
     # Closed before the next device is opened: two full-size models may not fit into memory.
-    with EncodingEngine(registry.create(engine, folder, device)) as opened:
+    with CachingEngine(registry.create(engine, folder, device)) as opened:
         return {
             name: next(segment(opened, SegmentRequest(view, prompts, PredictOptions()), reporter))
             for name, prompts in _PROMPTS.items()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.io.sidecar import (
-    Sidecar,
+from napari_sam3_assistant.io.provenance import (
+    ProvenanceRecord,
     prompts_to_json,
     sha256_of,
     view_to_json,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
+class RunProvenance:
     """What made labels, as the run knew it.
 
     Parameters
@@ -77,17 +77,17 @@ class Recipe:
     series: int | None = None
 
 
-def sidecar_for(
-    recipe: Recipe,
+def make_record(
+    run: RunProvenance,
     folder: Path,
     objects: Iterable[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
-) -> Sidecar:
+) -> ProvenanceRecord:
     """Return the note for labels in a folder; reads the weights once to know their checksum.
 
     Parameters
     ----------
-    recipe : Recipe
+    run : RunProvenance
         What made the labels.
     folder : Path
         Where they will lie.
@@ -101,21 +101,21 @@ def sidecar_for(
     EngineError
         If the weights can't be read.
     """
-    weights = recipe.engine.weights
-    has_file = recipe.model_folder is not None and bool(weights)
-    return Sidecar(
-        channels=tuple(view_to_json(recipe.view, recipe.paths, folder, recipe.series)),
-        prompts=recipe.prompts,
-        threshold=recipe.options.threshold,
-        engine=recipe.engine,
-        region=recipe.region,
-        tiles=recipe.tiles,
-        axes=recipe.axes,
-        all_planes=recipe.all_planes,
-        model_folder=str(recipe.model_folder.absolute()) if recipe.model_folder else "",
-        sha256=sha256_of(Path(recipe.model_folder or "") / weights) if has_file else "",
+    weights = run.engine.weights
+    has_file = run.model_folder is not None and bool(weights)
+    return ProvenanceRecord(
+        channels=tuple(view_to_json(run.view, run.paths, folder, run.series)),
+        prompts=run.prompts,
+        threshold=run.options.threshold,
+        engine=run.engine,
+        region=run.region,
+        tiles=run.tiles,
+        axes=run.axes,
+        all_planes=run.all_planes,
+        model_folder=str(run.model_folder.absolute()) if run.model_folder else "",
+        sha256=sha256_of(Path(run.model_folder or "") / weights) if has_file else "",
         objects=objects,
-        notes=recipe.notes,
+        notes=run.notes,
         extra=extra or {},
     )
 
@@ -134,13 +134,13 @@ def object_entry(
     return {**told, "plane": list(plane)} if plane else told
 
 
-def checksum_of(labels: npt.NDArray[np.generic]) -> int:
+def labels_checksum(labels: npt.NDArray[np.generic]) -> int:
     """Return the CRC-32 of a frame's labels: a hand that painted on them changes it."""
     return zlib.crc32(np.ascontiguousarray(labels, np.uint32).tobytes())
 
 
 @dataclass(slots=True, eq=False)
-class StackRecipe:
+class StackProvenance:
     """What a propagation was told, step by step.
 
     Parameters
@@ -165,7 +165,7 @@ class StackRecipe:
     engine: Provenance | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
 
-    def begins(
+    def note_run(
         self,
         prompts: Mapping[int, PromptSet],
         shown: Mapping[int, npt.NDArray[np.uint32]],
@@ -189,7 +189,7 @@ class StackRecipe:
         self.steps.append(
             {
                 "prompts": {str(frame): prompts_to_json(own) for frame, own in prompts.items()},
-                "shown": {str(frame): checksum_of(plane) for frame, plane in shown.items()},
+                "shown": {str(frame): labels_checksum(plane) for frame, plane in shown.items()},
                 "passes": None,
                 "stop_after_lost": stop_after_lost,
                 "goes_on": goes_on,
@@ -197,25 +197,25 @@ class StackRecipe:
             }
         )
 
-    def planned(self, orders: Sequence[range]) -> None:
+    def note_passes(self, passes: Sequence[range]) -> None:
         """Take note that the prompts are taken, and which passes the run will make."""
-        self.steps[-1]["passes"] = [[order.start, order.stop, order.step] for order in orders]
+        self.steps[-1]["passes"] = [[order.start, order.stop, order.step] for order in passes]
 
-    def arrived(self, engine: Provenance) -> None:
+    def note_frame(self, engine: Provenance) -> None:
         """Take note of a frame: it is the next of the passes."""
         self.engine = engine
         self.steps[-1]["frames"] += 1
 
-    def removed(self, object_id: int) -> None:
+    def note_removed(self, object_id: int) -> None:
         """Take note that an object was taken out."""
         self.steps.append({"removed": object_id})
 
-    def recipe(self, axes: Axes) -> Recipe | None:
+    def to_run(self, axes: Axes) -> RunProvenance | None:
         """Return what the note says; None while nothing has come out."""
         if self.engine is None:
             return None
         first = min(self.prompts)
-        return Recipe(
+        return RunProvenance(
             self.frames.view_at(first),
             self.prompts[first],
             self.options,

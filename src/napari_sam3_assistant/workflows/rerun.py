@@ -12,9 +12,9 @@ import numpy as np
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.sidecar import prompts_from_json, sha256_of, view_from_json
-from napari_sam3_assistant.io.untrusted import flag, listed, named, whole
-from napari_sam3_assistant.workflows.provenance import checksum_of
+from napari_sam3_assistant.io.provenance import prompts_from_json, sha256_of, view_from_json
+from napari_sam3_assistant.io.untrusted import as_dict, as_flag, as_list, as_whole
+from napari_sam3_assistant.workflows.provenance import labels_checksum
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, scan
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment, segment_planes
 from napari_sam3_assistant.workflows.track import Tracking
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Provenance, Segmentation
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
-    from napari_sam3_assistant.io.sidecar import Sidecar
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.segment import StackResult
 
 
@@ -40,7 +40,7 @@ class RerunRequest:
 
     Parameters
     ----------
-    sidecar : Sidecar
+    record : ProvenanceRecord
         The note.
     folder : Path
         The folder in which it lies.
@@ -50,20 +50,20 @@ class RerunRequest:
         The zarr folder, for labels of a scan.
     """
 
-    sidecar: Sidecar
+    record: ProvenanceRecord
     folder: Path
     image: Path | None = None
     output: Path | None = None
 
 
 def rerun(
-    engine: EncodingEngine, request: RerunRequest, reporter: Reporter
+    engine: CachingEngine, request: RerunRequest, reporter: Reporter
 ) -> Iterator[Segmentation | StackResult | ScanResult | PropagatedStack]:
     """Yield the one result: of a plane, of all planes, of a scan, or of a propagation.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine that the note names.
     request : RerunRequest
         What to do.
@@ -77,59 +77,65 @@ def rerun(
     ExportError
         If the note is damaged, or has a step that can't be made again.
     """
-    note = request.sidecar
+    record = request.record
     try:
-        view = view_from_json(note.channels, request.folder, request.image)
+        view = view_from_json(record.channels, request.folder, request.image)
     except (KeyError, TypeError, ValueError, IndexError) as exc:
         raise ExportError(
             f"The note does not say completely which image it was ({exc}).", "Save the labels anew."
         ) from exc
-    if "propagation" in note.extra:
-        yield from rerun_stack(engine, note, view, reporter)
+    if "propagation" in record.extra:
+        yield from rerun_stack(engine, record, view, reporter)
         return
-    options = PredictOptions(note.threshold)
-    if note.tiles is not None:
+    options = PredictOptions(record.threshold)
+    if record.tiles is not None:
         if request.output is None:
             raise ExportError(
                 "Labels of a scan are written to a zarr folder.", "Give the output as labels.zarr."
             )
-        wanted = ScanRequest(view, note.prompts, request.output, options, note.tiles, note.axes)
-        yield from (step for step in scan(engine, wanted, reporter) if isinstance(step, ScanResult))
+        scan_request = ScanRequest(
+            view, record.prompts, request.output, options, record.tiles, record.axes
+        )
+        yield from (
+            step for step in scan(engine, scan_request, reporter) if isinstance(step, ScanResult)
+        )
         return
-    one = SegmentRequest(view, note.prompts, options, note.region)
-    if note.all_planes:
-        yield from segment_planes(engine, one, reporter)
+    segment_request = SegmentRequest(view, record.prompts, options, record.region)
+    if record.all_planes:
+        yield from segment_planes(engine, segment_request, reporter)
     else:
-        yield from segment(engine, one, reporter)
+        yield from segment(engine, segment_request, reporter)
 
 
-def differences(note: Sidecar, now: Provenance, model_folder: Path | None) -> tuple[str, ...]:
+def differences(
+    record: ProvenanceRecord, now: Provenance, model_folder: Path | None
+) -> tuple[str, ...]:
     """Return what is not as it was, in sentences; the labels may differ then.
 
     Parameters
     ----------
-    note : Sidecar
+    record : ProvenanceRecord
         What made the labels.
     now : Provenance
         What made them again.
     model_folder : Path or None
         Folder of the weights now.
     """
-    said = []
-    if now.version != note.engine.version:
-        said.append(
-            f"{now.title} has the version {now.version} now, and had {note.engine.version}; the "
+    sentences = []
+    if now.version != record.engine.version:
+        sentences.append(
+            f"{now.title} has the version {now.version} now, and had {record.engine.version}; the "
             "labels may differ."
         )
     weights = model_folder / now.weights if model_folder is not None and now.weights else None
-    if note.sha256 and weights is not None and sha256_of(weights) != note.sha256:
-        said.append("The weights are others than those that made the labels; they may differ.")
-    if now.device.partition(":")[0] != note.engine.device.partition(":")[0]:
-        said.append(
-            f"It ran on {now.device}, and on {note.engine.device} before; outlines may differ by "
+    if record.sha256 and weights is not None and sha256_of(weights) != record.sha256:
+        sentences.append("The weights are others than those that made the labels; they may differ.")
+    if now.device.partition(":")[0] != record.engine.device.partition(":")[0]:
+        sentences.append(
+            f"It ran on {now.device}, and on {record.engine.device} before; outlines may differ by "
             "single pixels."
         )
-    return tuple(said)
+    return tuple(sentences)
 
 
 _BY_HAND = "Use napari-sam3 track, or the task 3D/video, with the prompts that the note holds."
@@ -155,8 +161,8 @@ class PropagatedStack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """One run of a propagation, as it is noted (``StackRecipe.begins``)."""
+class _PropagationRun:
+    """One run of a propagation, as it is noted (``StackProvenance.note_run``)."""
 
     prompts: Mapping[int, PromptSet]
     shown: Mapping[int, int]
@@ -167,7 +173,7 @@ class _Run:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
-        lost, prompts = told["stop_after_lost"], named(told["prompts"])
+        lost, prompts = told["stop_after_lost"], as_dict(told["prompts"])
         if prompts and told["passes"] is None:
             raise ExportError(
                 "A run of this propagation ended while it took its prompts, and which of them it "
@@ -175,12 +181,17 @@ class _Run:
                 _BY_HAND,
             )
         return cls(
-            {_frame(frame): prompts_from_json(named(own)) for frame, own in prompts.items()},
-            {_frame(frame): whole(sum_) for frame, sum_ in named(told["shown"]).items()},
-            tuple(range(*map(whole, listed(order, 3))) for order in listed(told["passes"] or [])),
-            None if lost is None else whole(lost),
-            flag(told["goes_on"]),
-            whole(told["frames"]),
+            {
+                _parse_frame(frame): prompts_from_json(as_dict(own))
+                for frame, own in prompts.items()
+            },
+            {_parse_frame(frame): as_whole(sum_) for frame, sum_ in as_dict(told["shown"]).items()},
+            tuple(
+                range(*map(as_whole, as_list(order, 3))) for order in as_list(told["passes"] or [])
+            ),
+            None if lost is None else as_whole(lost),
+            as_flag(told["goes_on"]),
+            as_whole(told["frames"]),
         )
 
     def check(self, count: int) -> None:
@@ -193,7 +204,7 @@ class _Run:
             raise ValueError(f"there are {count} frames, and it went through others")
 
 
-def _frame(told: str) -> int:
+def _parse_frame(told: str) -> int:
     """Return the number of a frame, which is a name in JSON."""
     if not (told.isascii() and told.isdigit() and len(told) < 10):
         raise ValueError(f"there is no frame {told[:20]}")
@@ -201,15 +212,15 @@ def _frame(told: str) -> int:
 
 
 def rerun_stack(
-    engine: EncodingEngine, note: Sidecar, view: ImageView, reporter: Reporter
+    engine: CachingEngine, record: ProvenanceRecord, view: ImageView, reporter: Reporter
 ) -> Iterator[PropagatedStack]:
     """Yield the one result of a propagation that is made again, step by step.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine that the note names.
-    note : Sidecar
+    record : ProvenanceRecord
         The note.
     view : ImageView
         The first prompted frame, as the model saw it.
@@ -222,14 +233,14 @@ def rerun_stack(
         If the note is damaged, or has a step that can't be made again.
     """
     try:
-        told = named(note.extra["propagation"])
-        frames = FrameSource(view, whole(told["axis"]))
+        told = as_dict(record.extra["propagation"])
+        frames = FrameSource(view, as_whole(told["axis"]))
         steps = [
-            whole(step["removed"]) if "removed" in step else _Run.read(step)
-            for step in map(named, listed(told["steps"]))
+            as_whole(step["removed"]) if "removed" in step else _PropagationRun.read(step)
+            for step in map(as_dict, as_list(told["steps"]))
         ]
         for step in steps:
-            if isinstance(step, _Run):
+            if isinstance(step, _PropagationRun):
                 step.check(len(frames))
     except (KeyError, TypeError, ValueError, zlib.error) as exc:
         raise ExportError(
@@ -237,7 +248,7 @@ def rerun_stack(
         ) from exc
     labels = np.zeros((len(frames), *frames.shape), np.uint32)
     made_by: Provenance | None = None
-    with Tracking(engine, frames, PredictOptions(note.threshold)) as tracking:
+    with Tracking(engine, frames, PredictOptions(record.threshold)) as tracking:
         for step in steps:
             if isinstance(step, int):
                 tracking.remove(step)
@@ -252,9 +263,9 @@ def rerun_stack(
 
 
 def _run(
-    engine: EncodingEngine,
+    engine: CachingEngine,
     tracking: Tracking,
-    run: _Run,
+    run: _PropagationRun,
     labels: npt.NDArray[np.uint32],
     reporter: Reporter,
 ) -> Provenance | None:
@@ -281,7 +292,7 @@ def _run(
 
 
 def _check_shown(
-    engine: EncodingEngine, run: _Run, shown: Mapping[int, npt.NDArray[np.uint32]]
+    engine: CachingEngine, run: _PropagationRun, shown: Mapping[int, npt.NDArray[np.uint32]]
 ) -> None:
     """Raise where a correction began from labels that are not made again.
 
@@ -290,7 +301,7 @@ def _check_shown(
     video = engine.spec.video
     takes = frozenset() if video is None else video.prompts
     for frame, plane in shown.items():
-        if run.prompts[frame].kinds <= takes or checksum_of(plane) == run.shown[frame]:
+        if run.prompts[frame].kinds <= takes or labels_checksum(plane) == run.shown[frame]:
             continue
         raise ExportError(
             f"The labels of frame {frame} were others when they were corrected: they were painted "

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_sam3_assistant.core.masks.labels import read, whole
+from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
-from napari_sam3_assistant.io.atomic import draft_folder, explained, give_name
+from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
 from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_yolo, write_table
 from napari_sam3_assistant.io.labels import open_label_stack, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there, save_ome_zarr
 from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
-from napari_sam3_assistant.io.sidecar import check_note, without_note, write_sidecar
-from napari_sam3_assistant.workflows.provenance import sidecar_for
+from napari_sam3_assistant.io.provenance import (
+    check_provenance_path,
+    removing_provenance,
+    write_provenance,
+)
+from napari_sam3_assistant.workflows.provenance import make_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.workflows.provenance import Recipe
+    from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +51,8 @@ class SaveRequest:
         File whose ending chooses the format; if it exists, ``name_02``, ``name_03``, ... is
         taken.
     axes : tuple of Axis or None
-        Names of the axes, and the size of a pixel; by default those of the recipe.
-    recipe : Recipe or None
+        Names of the axes, and the size of a pixel; by default those of the provenance.
+    provenance : RunProvenance or None
         What made the labels; None where that is not known.
     objects : tuple of mapping
         What the note says of each object, see
@@ -58,7 +62,7 @@ class SaveRequest:
     labels: npt.NDArray[np.integer[Any]]
     path: Path
     axes: Axes | None = None
-    recipe: Recipe | None = None
+    provenance: RunProvenance | None = None
     objects: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -88,17 +92,17 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
     for done, request in enumerate(requests):
         reporter.report(Progress(done, len(requests), f"Saving {request.path.name}"))
         # The weights are read first: if they are gone, no labels are left without their note.
-        note = (
+        record = (
             None
-            if request.recipe is None
-            else sidecar_for(request.recipe, request.path.parent, request.objects)
+            if request.provenance is None
+            else make_record(request.provenance, request.path.parent, request.objects)
         )
         make_folder(request.path)
-        axes = request.axes or (request.recipe.axes if request.recipe else None)
+        axes = request.axes or (request.provenance.axes if request.provenance else None)
         save = partial(save_labels, request.labels, axes=axes, overwrite=False, reporter=reporter)
         path = save_under_free_name(request.path, save)
-        if note is not None:
-            write_sidecar(path, note)
+        if record is not None:
+            write_provenance(path, record)
         yield path
 
 
@@ -118,7 +122,7 @@ class StackSaveRequest:
         The file; its ending chooses the format.
     axes : tuple of Axis
         Names of the axes, and the size of a pixel.
-    recipe : Recipe or None
+    provenance : RunProvenance or None
         What made the labels, for the note beside the file; None for no note.
     objects : tuple of mapping
         What the note says of each object.
@@ -131,7 +135,7 @@ class StackSaveRequest:
     labels: npt.NDArray[np.uint32] | None
     path: Path
     axes: Axes
-    recipe: Recipe | None = None
+    provenance: RunProvenance | None = None
     objects: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -179,10 +183,12 @@ def save_stack(
     """
     path = request.path
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
-    recipe = request.recipe
+    provenance = request.provenance
     # The weights are read first: if they are gone, no labels are left without their note.
-    note = (
-        None if recipe is None else sidecar_for(recipe, path.parent, request.objects, request.extra)
+    record = (
+        None
+        if provenance is None
+        else make_record(provenance, path.parent, request.objects, request.extra)
     )
     make_folder(path)
 
@@ -197,13 +203,13 @@ def save_stack(
                 write(frame, request.read(frame))
 
     if overwrite:
-        if note is not None:
-            check_note(path)
+        if record is not None:
+            check_provenance_path(path)
         save(path)
     else:
         path = save_under_free_name(path, save)
-    if note is not None:
-        write_sidecar(path, note)
+    if record is not None:
+        write_provenance(path, record)
     yield path
 
 
@@ -320,7 +326,7 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
     match request.format:
         case ExportFormat.OME_ZARR:
             _check_not_in(path, labels)
-            found, axes = _named_axes(labels, request.axes)
+            found, axes = _drop_unnamed(labels, request.axes)
             save_ome_zarr(found, path, axes, reporter, replace=True)
         case ExportFormat.COCO_RLE:
             save_coco(labels, path, classes, request.place)
@@ -331,12 +337,12 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
         case ExportFormat.GEOJSON:
             save_geojson(labels, path, classes, request.place)
         case _:
-            found, axes = _named_axes(read(labels, whole(labels.shape)), request.axes)
+            found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
             save_labels(found, path, axes, reporter=reporter)
     yield path
 
 
-def _named_axes(labels: Any, axes: Axes) -> tuple[Any, Axes]:  # noqa: ANN401
+def _drop_unnamed(labels: Any, axes: Axes) -> tuple[Any, Axes]:  # noqa: ANN401
     """Return labels without the axes that have no name, of which they have one plane."""
     kept = tuple(axis for axis in axes if axis.name)
     if len(kept) == len(axes):
@@ -410,12 +416,12 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
                 merged[region.slices] = found
                 last += int(labels.max(initial=0))
         reporter.check()
-        with explained(output):
+        with explain_os_errors(output):
             check_there(draft)
             output = save_under_free_name(output, lambda name: _give_names(draft, name))
     yield output
 
 
 def _give_names(draft: Path, name: Path) -> None:
-    with without_note(name):
+    with removing_provenance(name):
         give_name(draft, name)

@@ -11,21 +11,26 @@ from glob import escape
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sam3_assistant.core.axes import axes_of
-from napari_sam3_assistant.core.masks.objects import ExportFormat, lost_place
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
-from napari_sam3_assistant.core.progress import Pace, Progress, Quiet, duration
+from napari_sam3_assistant.core.progress import (
+    CancelOnlyReporter,
+    Progress,
+    RemainingTime,
+    format_duration,
+)
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Stitcher
-from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose, piece_around
+from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose_tile, crop_around
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.atomic import explained
+from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
-from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_of
-from napari_sam3_assistant.io.sidecar import prompts_to_json
-from napari_sam3_assistant.workflows.provenance import Recipe, object_entry, sidecar_for
+from napari_sam3_assistant.io.provenance import prompts_to_json
+from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_path
+from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 _KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
@@ -52,7 +57,7 @@ _PATIENCE = 0.01  # share of a slower tile's time that its labels are waited for
 
 
 def scan(
-    engine: EncodingEngine, request: ScanRequest, reporter: Reporter
+    engine: CachingEngine, request: ScanRequest, reporter: Reporter
 ) -> Iterator[ScanStep | ScanResult]:
     """Scan a plane; tiles that an earlier start of the same scan has finished are not repeated.
 
@@ -60,7 +65,7 @@ def scan(
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine to run; it is loaded if it is not.
     request : ScanRequest
         What to do.
@@ -93,31 +98,31 @@ def scan(
 
 
 def _scan(
-    engine: EncodingEngine,
+    engine: CachingEngine,
     request: ScanRequest,
     grid: TileGrid,
     folder: ScanFolder,
     reporter: Reporter,
 ) -> Iterator[ScanStep | ScanResult]:
     shape = request.view.shape
-    axes = request.axes or axes_of(shape)
+    axes = request.axes or make_axes(shape)
     to_do = {number for number in range(len(grid)) if not folder.has(number)}
     kept = len(grid) - len(to_do)
-    said: Counter[str] = Counter()
-    made_by = _engine_now(engine, request)
-    pace = Pace(len(to_do))
+    notes_seen: Counter[str] = Counter()
+    made_by = _engine_provenance(engine, request)
+    remaining_time = RemainingTime(len(to_do))
     with (
         folder.new_labels(axes) as labels,
-        closing(_results(engine, request, grid, folder, reporter)) as results,
+        closing(_iter_results(engine, request, grid, folder, reporter)) as results,
     ):
         yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
         stitcher = Stitcher(labels, grid)
         began = monotonic()
         for number, result in enumerate(results):
             stitcher.add(number, result.records)
-            said.update(result.notes)
+            notes_seen.update(result.notes)
             made_by = result.engine if number == 0 else made_by
-            left = pace.step() if number in to_do else None
+            left = remaining_time.step() if number in to_do else None
             took = monotonic() - began
             step = ScanStep(
                 folder.labels_path,
@@ -128,13 +133,13 @@ def _scan(
                 left,
                 kept,
             )
-            reporter.report(Progress(step.done, step.total, _message(step), left))
+            reporter.report(Progress(step.done, step.total, _format_step(step), left))
             began = monotonic()
             yield step
     objects = stitcher.objects()
-    lost = lost_place(ExportFormat.OME_ZARR, axes)
-    notes = (*request.notes, *_notes(said), *filter(None, [lost]))
-    recipe = Recipe(
+    lost = explain_lost_place(ExportFormat.OME_ZARR, axes)
+    notes = (*request.notes, *_unique_notes(notes_seen), *filter(None, [lost]))
+    provenance = RunProvenance(
         request.view,
         request.prompts,
         request.options,
@@ -146,11 +151,11 @@ def _scan(
         notes=notes,
         series=request.series,
     )
-    note = sidecar_for(recipe, request.output.parent, map(object_entry, objects))
-    yield ScanResult(folder.finish(note), shape, objects, len(grid), made_by, notes)
+    record = make_record(provenance, request.output.parent, map(object_entry, objects))
+    yield ScanResult(folder.finish(record), shape, objects, len(grid), made_by, notes)
 
 
-def _check(engine: EncodingEngine, request: ScanRequest) -> None:
+def _check(engine: CachingEngine, request: ScanRequest) -> None:
     request.prompts.check(request.view.shape)
     check_apart(request.output, *request.paths.values())
     kinds = request.prompts.kinds
@@ -166,8 +171,8 @@ def _check(engine: EncodingEngine, request: ScanRequest) -> None:
         )
 
 
-def _results(
-    engine: EncodingEngine,
+def _iter_results(
+    engine: CachingEngine,
     request: ScanRequest,
     grid: TileGrid,
     folder: ScanFolder,
@@ -177,7 +182,7 @@ def _results(
     prompts = TilePrompts(request.view, request.prompts)
     waiting = [number for number in range(len(grid)) if not folder.has(number)]
     to_do = set(waiting)
-    quiet = Quiet(reporter)
+    quiet = CancelOnlyReporter(reporter)
     with closing(read_ahead(lambda number: request.view.rgb(grid[number]), waiting)) as pictures:
         for number in range(len(grid)):
             reporter.check()
@@ -193,7 +198,7 @@ def _results(
 
 
 def _run(
-    engine: EncodingEngine,
+    engine: CachingEngine,
     picture: npt.NDArray[np.uint8],
     tile: Region,
     prompts: TilePrompts,
@@ -202,10 +207,10 @@ def _run(
     *,
     whole: bool,
 ) -> TileResult:
-    shown = prompts.on(picture, tile)
+    shown = prompts.for_tile(picture, tile)
     embedding = engine.encode(shown.picture, reporter)
     prediction = engine.predict(embedding, shown.prompts, options, reporter)
-    records = shown.in_tile(prediction.objects)
+    records = shown.crop_to_tile(prediction.objects)
     if not whole:
         # In a tile without anything an engine may try lower thresholds, as it does for an image.
         records = tuple(
@@ -218,16 +223,16 @@ def _run(
     return TileResult(placed, engine.provenance(prediction), notes)
 
 
-def _engine_now(engine: EncodingEngine, request: ScanRequest) -> Provenance:
+def _engine_provenance(engine: CachingEngine, request: ScanRequest) -> Provenance:
     return engine.provenance(Prediction((), request.options.threshold))
 
 
-def scan_identity(engine: EncodingEngine, request: ScanRequest) -> dict[str, Any]:
+def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]:
     """Return what must be the same for a scan to go on; the engine must be loaded."""
-    made_by = _engine_now(engine, request)
+    made_by = _engine_provenance(engine, request)
     return {
         "shape": list(request.view.shape),
-        "picture": _checksum(request.view),
+        "picture": _view_checksum(request.view),
         "prompts": prompts_to_json(request.prompts),
         "threshold": request.options.threshold,
         "tile": request.tiles.size,
@@ -236,7 +241,7 @@ def scan_identity(engine: EncodingEngine, request: ScanRequest) -> dict[str, Any
     }
 
 
-def _checksum(view: ImageView) -> int:
+def _view_checksum(view: ImageView) -> int:
     """Return a checksum of pieces all over the picture."""
     height, width = view.shape
     found = 0
@@ -250,7 +255,7 @@ def _checksum(view: ImageView) -> int:
     return found
 
 
-def _notes(said: Counter[str]) -> tuple[str, ...]:
+def _unique_notes(said: Counter[str]) -> tuple[str, ...]:
     notes = [
         note if count == 1 else f"{note} ({count} tiles)"
         for note, count in said.most_common(_MOST_NOTES)
@@ -260,10 +265,12 @@ def _notes(said: Counter[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _message(step: ScanStep) -> str:
+def _format_step(step: ScanStep) -> str:
     objects = f"{step.objects} object{'' if step.objects == 1 else 's'}"
     text = f"Tile {step.done} of {step.total}, {objects}"
-    return text if step.seconds_left is None else f"{text}, {duration(step.seconds_left)} left"
+    return (
+        text if step.seconds_left is None else f"{text}, {format_duration(step.seconds_left)} left"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -367,12 +374,12 @@ class ScanResult:
     notes: tuple[str, ...] = ()
 
 
-def placed(engine: EncodingEngine, request: ScanRequest, reporter: Reporter) -> ScanRequest:
+def place_output(engine: CachingEngine, request: ScanRequest, reporter: Reporter) -> ScanRequest:
     """Return a request whose output is free, or belongs to the same scan on its way.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine of the scan; it is loaded if it is not.
     request : ScanRequest
         Its output is the name that is wanted; ``name_02``, ``name_03``, ... are others. The
@@ -389,13 +396,13 @@ def placed(engine: EncodingEngine, request: ScanRequest, reporter: Reporter) -> 
     engine.load(reporter)
     identity = scan_identity(engine, request)
     parent, (stem, ending) = request.output.parent, split_ending(request.output.name)
-    with explained(parent):
+    with explain_os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         on_the_way = sorted(parent.glob(f"{escape(stem)}*{ending}.scan"))
     for folder in on_the_way:
-        if is_folder_of(folder, identity) and not output_of(folder).exists():
-            return replace(request, output=output_of(folder))
-    taken = {output_of(folder).name.lower() for folder in on_the_way}
+        if is_folder_of(folder, identity) and not output_path(folder).exists():
+            return replace(request, output=output_path(folder))
+    taken = {output_path(folder).name.lower() for folder in on_the_way}
     return replace(request, output=free_name(request.output, taken))
 
 
@@ -406,7 +413,7 @@ EXPERIMENTAL = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class TilePicture:
     """A picture for the engine.
 
     Parameters
@@ -428,9 +435,9 @@ class Shown:
         """What the user should know."""
         return () if self.composite is None else (EXPERIMENTAL,)
 
-    def in_tile(self, records: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
+    def crop_to_tile(self, records: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
         """Return the objects that lie in the tile, in its pixels."""
-        return tuple(records) if self.composite is None else self.composite.cut_back(records)
+        return tuple(records) if self.composite is None else self.composite.crop_to_tile(records)
 
 
 class TilePrompts:
@@ -451,10 +458,10 @@ class TilePrompts:
             replace(example, region=example.region.intersect(plane))
             for example in prompts.exemplars
         ]
-        self._places = [piece_around(example.region, view.shape) for example in self._examples]
+        self._places = [crop_around(example.region, view.shape) for example in self._examples]
         self._pieces = [view.rgb(place) for place in self._places]
 
-    def on(self, picture: npt.NDArray[np.uint8], tile: Region) -> Shown:
+    def for_tile(self, picture: npt.NDArray[np.uint8], tile: Region) -> TilePicture:
         """Return what to show the engine for a tile.
 
         Parameters
@@ -472,15 +479,17 @@ class TilePrompts:
             else:
                 elsewhere.append(number)
         if not elsewhere:
-            return Shown(picture, replace(self._prompts, exemplars=tuple(inside)))
+            return TilePicture(picture, replace(self._prompts, exemplars=tuple(inside)))
         pasted = [
             replace(example, region=example.region.localise(self._places[number]))
             for number in elsewhere
             for example in (self._examples[number],)
         ]
-        composite = compose(picture, [self._pieces[number] for number in elsewhere], pasted, inside)
+        composite = compose_tile(
+            picture, [self._pieces[number] for number in elsewhere], pasted, inside
+        )
         prompts = replace(self._prompts, exemplars=composite.exemplars)
-        return Shown(composite.picture, prompts, composite)
+        return TilePicture(composite.picture, prompts, composite)
 
 
 Key = TypeVar("Key")

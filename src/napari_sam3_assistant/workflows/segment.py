@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.progress import Progress, Quiet
+from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Segmentation, paint_labels
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.images import LoadedImage
 
 
@@ -56,13 +56,13 @@ class SegmentRequest:
 
 
 def segment(
-    engine: EncodingEngine, request: SegmentRequest, reporter: Reporter
+    engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[Segmentation]:
     """Yield the one result of a request.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine to run; it is loaded if it is not.
     request : SegmentRequest
         What to do.
@@ -168,7 +168,7 @@ def leading_shape(view: ImageView) -> tuple[int, ...]:
     return view.channels[0].source.leading_shape
 
 
-def on_plane(view: ImageView, leading: tuple[int, ...]) -> ImageView:
+def view_of_plane(view: ImageView, leading: tuple[int, ...]) -> ImageView:
     """Return the view of another plane."""
     return ImageView(
         tuple(
@@ -179,13 +179,13 @@ def on_plane(view: ImageView, leading: tuple[int, ...]) -> ImageView:
 
 
 def segment_planes(
-    engine: EncodingEngine, request: SegmentRequest, reporter: Reporter
+    engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[StackResult]:
     """Yield the one result of a request that is run on every plane of its image.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine to run; it is loaded if it is not.
     request : SegmentRequest
         What to do on each plane.
@@ -213,11 +213,11 @@ def segment_planes(
     labels = np.zeros((*shape, *request.view.shape), np.uint32)
     objects: list[tuple[tuple[int, ...], ObjectRecord]] = []
     notes: dict[str, None] = {}
-    quiet = Quiet(reporter)
+    quiet = CancelOnlyReporter(reporter)
     last = 0
     for done, leading in enumerate(np.ndindex(*shape)):
         reporter.report(Progress(done, count, f"Plane {done + 1} of {count}"))
-        one = replace(request, view=on_plane(request.view, leading))
+        one = replace(request, view=view_of_plane(request.view, leading))
         result = next(segment(engine, one, quiet))
         found = labels[leading][result.region.slices]
         np.add(result.labels, last, out=found, where=result.labels > 0, casting="unsafe")
@@ -228,12 +228,12 @@ def segment_planes(
     yield StackResult(labels, tuple(objects), engine_of, tuple(notes))
 
 
-def load(engine: EncodingEngine, reporter: Reporter) -> Iterator[str]:
+def load(engine: CachingEngine, reporter: Reporter) -> Iterator[str]:
     """Load an engine and yield the device that it runs on.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine.
     reporter : Reporter
         Is told of the progress, and stops the work.
@@ -253,12 +253,12 @@ def load(engine: EncodingEngine, reporter: Reporter) -> Iterator[str]:
     yield engine.device
 
 
-def encode(engine: EncodingEngine, view: ImageView, reporter: Reporter) -> Iterator[None]:
+def prefetch(engine: CachingEngine, view: ImageView, reporter: Reporter) -> Iterator[None]:
     """Encode a whole plane as a run would, and yield once when it is done.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         A loaded engine; it keeps the encoding.
     view : ImageView
         What the model shall see.
@@ -270,5 +270,5 @@ def encode(engine: EncodingEngine, view: ImageView, reporter: Reporter) -> Itera
     JobCancelled
         If somebody else wants the engine.
     """
-    engine.encode_ahead(view, Region.whole(view.shape), reporter)
+    engine.prefetch(view, Region.whole(view.shape), reporter)
     yield

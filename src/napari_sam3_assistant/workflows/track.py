@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.progress import Pace, Progress, duration
+from napari_sam3_assistant.core.progress import Progress, RemainingTime, format_duration
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult, Span
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.workflows.track_prompts import Ids, Resolver, check_prompts
+from napari_sam3_assistant.workflows.track_prompts import ObjectIds, PromptResolver, check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.tracks import TrackedFrame
     from napari_sam3_assistant.engines.base import VideoTrack
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
-    from napari_sam3_assistant.workflows.provenance import StackRecipe
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
+    from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,25 +56,26 @@ class TrackRequest:
 
 
 def track(
-    engine: EncodingEngine,
+    engine: CachingEngine,
     request: TrackRequest,
     reporter: Reporter,
-    recipe: StackRecipe | None = None,
+    provenance: StackProvenance | None = None,
 ) -> Iterator[FrameResult]:
     """Yield the frames of a request as they are done, and forget the objects at the end.
 
-    See :class:`Tracking`, which this opens, for a propagation that stays open. The recipe is told
-    of the prompts and the passes; who takes the frames tells it which of them arrived.
+    See :class:`Tracking`, which this opens, for a propagation that stays open. The
+    provenance is told of the prompts and the passes; who takes the frames tells it which of
+    them arrived.
     """
     span = request.span
     check_prompts(engine.spec, request.prompts, request.frames)
     span.within(len(request.frames))
     with Tracking(engine, request.frames, request.options) as tracking:
         tracking.add(request.prompts, reporter)
-        if recipe is not None:
+        if provenance is not None:
             lost = span.stop_after_lost
-            recipe.begins(request.prompts, {}, stop_after_lost=lost, goes_on=False)
-            recipe.planned(tracking.orders(span))
+            provenance.note_run(request.prompts, {}, stop_after_lost=lost, goes_on=False)
+            provenance.note_passes(tracking.passes(span))
         yield from tracking.propagate(span, reporter)
 
 
@@ -85,7 +86,7 @@ class Tracking:
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         The engine; it is loaded when it is first needed.
     frames : FrameSource
         The stack.
@@ -94,12 +95,12 @@ class Tracking:
     """
 
     def __init__(
-        self, engine: EncodingEngine, frames: FrameSource, options: PredictOptions | None = None
+        self, engine: CachingEngine, frames: FrameSource, options: PredictOptions | None = None
     ) -> None:
         self.frames = frames
         self.engine = engine
         self._options = options or PredictOptions()
-        self._ids = Ids()
+        self._ids = ObjectIds()
         self._track: VideoTrack | None = None
         self._prompted: dict[int, set[int]] = {}
         self._phrase_frames: list[int] = []
@@ -156,7 +157,7 @@ class Tracking:
             self._track = self.engine.track(
                 self.frames, self._options, lambda: self._ids.take(None)
             )
-        resolver = Resolver(self.engine, self.frames, self._options, self._ids)
+        resolver = PromptResolver(self.engine, self.frames, self._options, self._ids)
         for frame, found in sorted(prompts.items()):
             if not found.kinds:
                 continue
@@ -208,11 +209,11 @@ class Tracking:
             raise PromptError(
                 "No prompts found.", "Add text, points, boxes, a painted mask or an example box."
             )
-        yield from self.follow(self.orders(span), reporter, stop_after_lost=span.stop_after_lost)
+        yield from self.follow(self.passes(span), reporter, stop_after_lost=span.stop_after_lost)
 
     def follow(
         self,
-        orders: Sequence[range],
+        passes: Sequence[range],
         reporter: Reporter,
         *,
         stop_after_lost: int | None = None,
@@ -221,8 +222,8 @@ class Tracking:
 
         Parameters
         ----------
-        orders : sequence of range
-            The passes as :meth:`orders` gives them, or what is left of them.
+        passes : sequence of range
+            The passes as :meth:`passes` gives them, or what is left of them.
         reporter : Reporter
             Is told of each frame, and stops the work between two.
         stop_after_lost : int or None
@@ -237,11 +238,11 @@ class Tracking:
         """
         if self._track is None:
             return
-        total, done = sum(map(len, orders)), 0
-        began, pace = time.monotonic(), Pace(total)
+        total, done = sum(map(len, passes)), 0
+        began, remaining_time = time.monotonic(), RemainingTime(total)
         broken: ImageError | None = None
-        for number, order in enumerate(orders):
-            later = set(itertools.chain.from_iterable(orders[number + 1 :]))
+        for number, order in enumerate(passes):
+            later = set(itertools.chain.from_iterable(passes[number + 1 :]))
             lost, left = 0, len(order)
             try:
                 for found in self._track.propagate(order, reporter):
@@ -251,15 +252,21 @@ class Tracking:
                     yield result
                     done, left = done + 1, left - 1
                     speed = done / max(time.monotonic() - began, 1e-9)
-                    reporter.report(Progress(done, total, _told(result, speed, pace.step())))
-                    lost = 0 if found.objects or self._ahead(found.frame, order) else lost + 1
+                    reporter.report(
+                        Progress(done, total, _format_frame(result, speed, remaining_time.step()))
+                    )
+                    lost = (
+                        0
+                        if found.objects or self._has_prompts_ahead(found.frame, order)
+                        else lost + 1
+                    )
                     if stop_after_lost is not None and lost >= stop_after_lost:
                         break
             except ImageError as error:
                 # A frame that can't be read ends its pass; the others don't come by.
                 broken = broken or error
             total -= left
-            pace.leave_out(left)
+            remaining_time.skip(left)
         if broken is not None:
             raise broken
 
@@ -273,7 +280,7 @@ class Tracking:
         """Forget which frames passes have left half done: the next passes are of a new run."""
         self._earlier = {}
 
-    def orders(self, span: Span) -> list[range]:
+    def passes(self, span: Span) -> list[range]:
         """Return the passes of a span, each without the frames that lie beyond it.
 
         Raises
@@ -283,14 +290,14 @@ class Tracking:
         """
         self.begin_anew()
         within = span.within(len(self.frames))
-        inside = [own & set(within) for own in self._all_prompted()]
+        inside = [own & set(within) for own in self._prompted_frames()]
         inside = [own for own in inside if own]
         if span.start is None and not inside:
             raise PromptError(
                 f"No prompt lies on the frames {within[0]} to {within[-1]}.",
                 "Prompt one of them, or widen the range.",
             )
-        orders = []
+        passes = []
         reverses = span.direction.reverses
         for reverse in reverses:
             begin = span.start
@@ -302,17 +309,17 @@ class Tracking:
             if reverse:
                 # Forward has been on the frame already.
                 begin -= len(reverses) - 1
-                orders.append(range(begin, within[0] - 1, -1))
+                passes.append(range(begin, within[0] - 1, -1))
             else:
-                orders.append(range(begin, within[-1] + 1))
-        return [order for order in orders if len(order)]
+                passes.append(range(begin, within[-1] + 1))
+        return [order for order in passes if len(order)]
 
-    def _ahead(self, frame: int, order: range) -> bool:
+    def _has_prompts_ahead(self, frame: int, order: range) -> bool:
         """Return whether prompted frames lie ahead."""
-        frames = itertools.chain.from_iterable(self._all_prompted())
+        frames = itertools.chain.from_iterable(self._prompted_frames())
         return any((other - frame) * order.step > 0 and other in order for other in frames)
 
-    def _all_prompted(self) -> list[set[int]]:
+    def _prompted_frames(self) -> list[set[int]]:
         """Return the prompted frames of each object, and of the phrases."""
         phrases = set(self._phrase_frames)
         return [*self._prompted.values(), *([phrases] if phrases else [])]
@@ -335,9 +342,9 @@ class Tracking:
         )
 
 
-def _told(result: FrameResult, speed: float, left: float | None) -> str:
+def _format_frame(result: FrameResult, speed: float, left: float | None) -> str:
     """Return what is said of a frame: objects, frames per second and, once known, time left."""
     count = len(result.objects)
     objects = f"{count} object{'' if count == 1 else 's'}"
-    ahead = "" if left is None else f", {duration(left)} left"
+    ahead = "" if left is None else f", {format_duration(left)} left"
     return f"Frame {result.frame}: {objects}, {speed:.3g} frames/s{ahead}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
-    from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Group:
         )
 
 
-class Ids:
+class ObjectIds:
     """Gives out object ids, each once, beside those that the user chose."""
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Ids:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Resolved:
+class ResolvedPrompts:
     """What an engine shall follow.
 
     Parameters
     ----------
-    seeds : tuple of Seed
+    seeds : tuple of RefineSeed
         Objects by what names them.
     phrases : tuple of (str, int)
         Phrases to look for on every frame, and from which frame on.
@@ -81,28 +81,28 @@ class Resolved:
         What the user should know about how it came about.
     """
 
-    seeds: tuple[Seed, ...]
+    seeds: tuple[TrackSeed, ...]
     phrases: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class Resolver:
+class PromptResolver:
     """Turns prompts into what the engine's video head takes.
 
     Parameters
     ----------
-    engine : EncodingEngine
+    engine : CachingEngine
         Its image heads find what the video head can't be told; it is loaded.
     frames : FrameSource
         The stack.
     options : PredictOptions
         The choices of the run.
-    ids : Ids
+    ids : ObjectIds
         Gives out the objects' ids.
     """
 
     def __init__(
-        self, engine: EncodingEngine, frames: FrameSource, options: PredictOptions, ids: Ids
+        self, engine: CachingEngine, frames: FrameSource, options: PredictOptions, ids: ObjectIds
     ) -> None:
         if engine.spec.video is None:
             raise TypeError("check_prompts refuses engines without a video head")
@@ -118,7 +118,7 @@ class Resolver:
         prompts: PromptSet,
         shown: npt.NDArray[np.generic] | None,
         reporter: Reporter,
-    ) -> Resolved:
+    ) -> ResolvedPrompts:
         """Return what the prompts of one frame name.
 
         Parameters
@@ -137,7 +137,7 @@ class Resolver:
         PromptError
             If a prompt finds nothing.
         """
-        seeds: list[Seed] = []
+        seeds: list[TrackSeed] = []
         phrases: tuple[tuple[str, int], ...] = ()
         notes: tuple[str, ...] = ()
         text = prompts.text.strip()
@@ -145,13 +145,13 @@ class Resolver:
             phrases = ((text, frame),)
         elif prompts.kinds & FOUND:
             looked = PromptSet(exemplars=prompts.exemplars, text=text)
-            found, notes = self._find(frame, looked, reporter)
+            found, notes = self._find_object(frame, looked, reporter)
             seeds += [replace(seed, object_id=self._ids.take(None)) for seed in found]
-        for id_, group in self._groups(prompts):
-            seeds.append(self._named(frame, id_, group, shown, reporter))
-        return Resolved(tuple(seeds), phrases, notes)
+        for id_, group in self._group_prompts(prompts):
+            seeds.append(self._make_seed(frame, id_, group, shown, reporter))
+        return ResolvedPrompts(tuple(seeds), phrases, notes)
 
-    def _groups(self, prompts: PromptSet) -> list[tuple[int, _Group]]:
+    def _group_prompts(self, prompts: PromptSet) -> list[tuple[int, _Group]]:
         """Return the objects that clicks, boxes and masks name, with their ids.
 
         Clicks without an id are on one object, which the first box and mask without an id are
@@ -180,28 +180,28 @@ class Resolver:
             groups.setdefault(self._ids.take(id_), _Group()).mask = mask
         return list(groups.items())
 
-    def _named(
+    def _make_seed(
         self,
         frame: int,
         id_: int,
         group: _Group,
         shown: npt.NDArray[np.generic] | None,
         reporter: Reporter,
-    ) -> Seed:
+    ) -> TrackSeed:
         """Return an object as the video head takes it; segmented here first where it must be."""
         kinds = group.prompts.kinds
         alone = kinds <= {PromptKind.MASK} or PromptKind.MASK not in kinds
         if kinds <= self._takes and alone:
-            return Seed(frame, id_, group.points, group.box, group.mask)
+            return TrackSeed(frame, id_, group.points, group.box, group.mask)
         prompts = group.prompts
         if shown is not None and group.mask is None and np.any(shown == id_):
             prompts = replace(prompts, masks=(MaskPrompt.from_plane(shown == id_, id_),))
-        found, _ = self._find(frame, prompts, reporter)
+        found, _ = self._find_object(frame, prompts, reporter)
         return replace(found[0], object_id=id_)
 
-    def _find(
+    def _find_object(
         self, frame: int, prompts: PromptSet, reporter: Reporter
-    ) -> tuple[list[Seed], tuple[str, ...]]:
+    ) -> tuple[list[TrackSeed], tuple[str, ...]]:
         """Return the objects that the image heads find on a frame, without ids."""
         whole = Region.whole(self._frames.shape)
         embedding = self._engine.embedding(self._frames.view_at(frame), whole, reporter)
@@ -213,7 +213,7 @@ class Resolver:
                 said or "Move the prompts, or paint the object.",
             )
         seeds = [
-            Seed(
+            TrackSeed(
                 frame,
                 record.id,
                 mask=MaskPrompt(record.mask, record.region),
@@ -309,8 +309,8 @@ def check_limits(
     usable = video.prompts | (spec.accepts if bridged else frozenset())
     if refused := kinds - usable:
         raise PromptError(
-            f"{spec.title} does not take {_listed(refused)} for 3D/video.",
-            f"Use {_listed(usable, 'or')}, or the engine sam3-transformers or the built-in one.",
+            f"{spec.title} does not take {_join(refused)} for 3D/video.",
+            f"Use {_join(usable, 'or')}, or the engine sam3-transformers or the built-in one.",
         )
     if video.max_points is not None and points > video.max_points:
         raise PromptError(
@@ -330,7 +330,7 @@ def _check_mix(spec: EngineSpec, video: TrackSpec, prompts: PromptSet) -> None:
     if not video.mixes and PromptKind.POINTS in prompts.kinds and len(prompts.kinds) > 1:
         raise PromptError(
             f"{spec.title} does not take points together with "
-            f"{_listed(prompts.kinds - {PromptKind.POINTS})} for 3D/video.",
+            f"{_join(prompts.kinds - {PromptKind.POINTS})} for 3D/video.",
             "Use one kind of prompt, or the engine sam3-transformers.",
         )
 
@@ -345,12 +345,12 @@ def _bridge_notes(
             bridged |= found.kinds & FOUND
         if bridged:
             notes.append(
-                f"{spec.title} follows masks: the objects of {_listed(bridged)} are segmented on "
+                f"{spec.title} follows masks: the objects of {_join(bridged)} are segmented on "
                 f"frame {frame} first, and their masks are followed."
             )
     return tuple(notes)
 
 
-def _listed(kinds: frozenset[PromptKind], last: str = "and") -> str:
+def _join(kinds: frozenset[PromptKind], last: str = "and") -> str:
     names = [_NAMES[kind] for kind in PromptKind if kind in kinds]
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -9,13 +9,13 @@ from skimage import measure
 
 from napari_sam3_assistant.core.masks import labels as blocks
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import Connectivity, whole
+from napari_sam3_assistant.core.masks.labels import Connectivity, whole_box
 from napari_sam3_assistant.core.progress import CancelToken
 from napari_sam3_assistant.errors import JobCancelled
 
 
 def image_of(found, shape):
-    return found.image(np.arange(1, len(found) + 1), whole(shape))
+    return found.image(np.arange(1, len(found) + 1), whole_box(shape))
 
 
 def test_touching_labels_and_separate_parts_are_components_of_their_own():
@@ -86,7 +86,7 @@ def test_components_of_lazy_labels_are_joined_across_blocks(labels, connectivity
     for array in (lazy, da.from_array(labels, chunks=chunks)):
         with pytest.MonkeyPatch.context() as patch:
             # Every chunk is a block of its own.
-            patch.setattr(blocks.blocks, "__defaults__", (1,))
+            patch.setattr(blocks.split_blocks, "__defaults__", (1,))
             found = find_components(array, connectivity)
         assert found.values.tolist() == whole_.values.tolist()
         assert found.areas.tolist() == whole_.areas.tolist()
@@ -100,7 +100,7 @@ def test_lazy_labels_in_three_dimensions():
     lazy[:] = labels
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks.blocks, "__defaults__", (1,))
+        patch.setattr(blocks.split_blocks, "__defaults__", (1,))
         found = find_components(lazy)
 
     assert found.areas.tolist() == find_components(labels).areas.tolist()
@@ -110,7 +110,7 @@ def test_only_the_blocks_of_the_box_are_read():
     lazy = zarr.create_array({}, shape=(100, 100), chunks=(10, 10), dtype="uint8")
     lazy[:] = 1
 
-    boxes = blocks.blocks(lazy, (slice(12, 18), slice(55, 75)))
+    boxes = blocks.split_blocks(lazy, (slice(12, 18), slice(55, 75)))
 
     assert all(box[0] == slice(12, 18) for box in boxes)
     assert boxes[0][1].start == 55

@@ -5,13 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit, changes_between, kinds
-from napari_sam3_assistant.core.masks.labels import whole, write_smaller
+from napari_sam3_assistant.core.masks.edits import (
+    EditHistory,
+    LabelEdit,
+    changes_between,
+    classify_pixels,
+)
+from napari_sam3_assistant.core.masks.labels import whole_box, write_smaller
 
 
 def edit_between(before, after):
-    changes = changes_between([(whole(before.shape), before, after)], before.shape)
-    return LabelEdit.of("test", before.shape, changes, before.dtype)
+    changes = changes_between([(whole_box(before.shape), before, after)], before.shape)
+    return LabelEdit.pack("test", before.shape, changes, before.dtype)
 
 
 def edit_of(pixels):
@@ -100,7 +105,7 @@ def test_the_preview_shows_what_goes_comes_and_changes():
     edit = edit_between(before, after)
 
     assert edit.box == (slice(1, 2), slice(1, 4))
-    assert kinds(edit).tolist() == [[1, 2, 3]]
+    assert classify_pixels(edit).tolist() == [[1, 2, 3]]
 
 
 def test_an_edit_takes_far_less_memory_than_the_labels():
@@ -202,4 +207,4 @@ def test_no_change(shape):
     edit = edit_between(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
 
     assert edit.pixels == 0
-    assert kinds(edit).size == 0
+    assert classify_pixels(edit).size == 0

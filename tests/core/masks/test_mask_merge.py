@@ -7,17 +7,17 @@ from skimage import measure
 
 from napari_sam3_assistant.core.masks.merge import (
     MergeMode,
+    MergeSource,
     OverlapRule,
-    Source,
-    coverage,
+    count_coverage,
     merge,
     merge_by_class,
     overlap_map,
 )
 from napari_sam3_assistant.errors import MaskError
 
-A = Source("a", np.array([[1, 1, 2, 2, 0, 0]]), "axon", 5)
-B = Source("b", np.array([[0, 0, 1, 1, 1, 0]]), "myelin", 3)
+A = MergeSource("a", np.array([[1, 1, 2, 2, 0, 0]]), "axon", 5)
+B = MergeSource("b", np.array([[0, 0, 1, 1, 1, 0]]), "myelin", 3)
 SEMANTIC = {
     OverlapRule.PRIORITY: [5, 5, 5, 5, 3, 0],
     OverlapRule.EARLIER: [5, 5, 5, 5, 3, 0],
@@ -44,7 +44,7 @@ def test_the_first_source_has_priority():
 
 
 def test_a_source_without_class_value_keeps_its_own():
-    plain = Source("plain", np.array([[7, 0, 9]]))
+    plain = MergeSource("plain", np.array([[7, 0, 9]]))
 
     merged = merge([plain], MergeMode.SEMANTIC, OverlapRule.EARLIER)
 
@@ -95,7 +95,7 @@ def slow(sources, rule):
 
 @given(hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2)), st.sampled_from(OverlapRule))
 def test_like_pixel_by_pixel(planes, rule):
-    sources = [Source(str(at), plane, "", at + 1) for at, plane in enumerate(planes)]
+    sources = [MergeSource(str(at), plane, "", at + 1) for at, plane in enumerate(planes)]
 
     merged = merge(sources, MergeMode.SEMANTIC, rule)
 
@@ -103,7 +103,7 @@ def test_like_pixel_by_pixel(planes, rule):
 
 
 def test_accepted_objects_of_classes_become_a_class_mask():
-    merged = merge_by_class([A, B, Source("c", np.array([[9, 0, 0, 0, 0, 0]]), "odd", 0)])
+    merged = merge_by_class([A, B, MergeSource("c", np.array([[9, 0, 0, 0, 0, 0]]), "odd", 0)])
 
     assert merged.labels.tolist() == [[1, 5, 3, 3, 3, 0]]
     assert merged.overlap == 3
@@ -111,24 +111,24 @@ def test_accepted_objects_of_classes_become_a_class_mask():
 
 
 def test_the_overlap_map_counts_layers_where_there_are_several():
-    assert coverage([A, B]).tolist() == [[1, 1, 2, 2, 1, 0]]
+    assert count_coverage([A, B]).tolist() == [[1, 1, 2, 2, 1, 0]]
     assert overlap_map([A, B]).tolist() == [[0, 0, 2, 2, 0, 0]]
     assert overlap_map([A, B]).dtype == np.uint16
 
 
 def test_what_can_not_be_merged_is_said():
-    other = Source("other", np.zeros((2, 2), np.uint8))
+    other = MergeSource("other", np.zeros((2, 2), np.uint8))
     with pytest.raises(MaskError, match=r"“other” has \(2, 2\), “a” has \(1, 6\)"):
         merge([A, other], MergeMode.BINARY, OverlapRule.EARLIER)
     with pytest.raises(MaskError, match="at least 2 layers"):
         overlap_map([A])
     with pytest.raises(MaskError, match="No overlap found"):
-        overlap_map([A, Source("b", np.zeros((1, 6), np.uint8))])
+        overlap_map([A, MergeSource("b", np.zeros((1, 6), np.uint8))])
     with pytest.raises(MaskError, match="at least one layer"):
         merge_by_class([])
 
 
 def test_a_class_value_beyond_32_bits_is_refused():
     with pytest.raises(MaskError, match="does not fit"):
-        merge([Source("a", np.ones((1, 1), np.uint8), "x", 2**32)], MergeMode.SEMANTIC,
+        merge([MergeSource("a", np.ones((1, 1), np.uint8), "x", 2**32)], MergeMode.SEMANTIC,
               OverlapRule.EARLIER)  # fmt: skip

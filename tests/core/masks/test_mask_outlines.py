@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam3_assistant.core.masks.objects import polygons
+from napari_sam3_assistant.core.masks.objects import trace_polygons
 
 
 @given(
@@ -15,7 +15,7 @@ def test_the_outline_is_the_union_of_the_pixels(mask):
 
     parts = [
         shapely.Polygon(rings[0][:, ::-1], [ring[:, ::-1] for ring in rings[1:]])
-        for rings in polygons(mask)
+        for rings in trace_polygons(mask)
     ]
 
     assert all(part.is_valid for part in parts)
@@ -27,6 +27,6 @@ def test_a_square_has_four_corners():
     mask = np.zeros((5, 6), bool)
     mask[1:3, 2:5] = True
 
-    ((ring,),) = polygons(mask)
+    ((ring,),) = trace_polygons(mask)
 
     assert sorted(ring.tolist()) == [[1, 2], [1, 5], [3, 2], [3, 5]]

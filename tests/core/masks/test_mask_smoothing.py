@@ -10,13 +10,13 @@ from scipy import ndimage as ndi
 from skimage.draw import disk
 
 from napari_sam3_assistant.core.masks import morphology
-from napari_sam3_assistant.core.masks.morphology import ball, expand, shrink, smooth
+from napari_sam3_assistant.core.masks.morphology import ball_offsets, expand, shrink, smooth
 from napari_sam3_assistant.errors import MaskError
 
 
 def slow_smooth(labels, radius):
     """Opening and closing of each label by itself, on labels that go on beyond the edge."""
-    steps = np.array(ball(radius, [1] * labels.ndim))
+    steps = np.array(ball_offsets(radius, [1] * labels.ndim))
     reach = steps.max(axis=0)
     footprint = np.zeros(2 * reach + 1, bool)
     footprint[tuple((steps + reach).T)] = True

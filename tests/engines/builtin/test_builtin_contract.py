@@ -23,7 +23,7 @@ class TestBuiltinContract(_MODULE.ImageEngineContract):
 
 
 def test_card():
-    entry = registry.entry("builtin")
+    entry = registry.find_entry("builtin")
     assert entry.status().available
     assert entry.spec.title == "Built-in (no SAM 3 weights)"
     assert entry.spec.accepts == set(PromptKind)

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import JobCancelled, PromptError
@@ -93,7 +93,7 @@ BOTH = (range(MIDDLE, SHAPE[0]), range(MIDDLE - 1, -1, -1))
 def begin(image, masks, frame=MIDDLE):
     track = BuiltinTrack(FrameSource(view_of_array(image, plane=0), 0))
     for id_, mask in masks.items():
-        track.add(Seed(frame, id_, mask=MaskPrompt.from_plane(mask)))
+        track.add(TrackSeed(frame, id_, mask=MaskPrompt.from_plane(mask)))
     return track
 
 
@@ -188,7 +188,7 @@ def test_a_correction_holds_from_its_slice_on():
     track = begin(image, {1: wrong})
     before = follow(track, BOTH[:1])
 
-    track.add(Seed(14, 1, mask=MaskPrompt.from_plane(truth[14] == 1)))
+    track.add(TrackSeed(14, 1, mask=MaskPrompt.from_plane(truth[14] == 1)))
     after = follow(track, (range(14, SHAPE[0]),))
 
     np.testing.assert_array_equal(after[14] == 1, truth[14] == 1)
@@ -199,7 +199,7 @@ def test_a_correction_holds_from_its_slice_on():
 def test_a_seed_without_a_mask_is_refused():
     track = begin(np.zeros(SHAPE, np.uint8), {})
     with pytest.raises(PromptError, match="Object 3 has no mask on frame 1"):
-        track.add(Seed(1, 3, box=Region(1, 1, 5, 5)))
+        track.add(TrackSeed(1, 3, box=Region(1, 1, 5, 5)))
     with pytest.raises(PromptError, match="can't look for 'cell' on each slice"):
         track.add_phrase("cell", 0)
 
@@ -217,7 +217,7 @@ def test_any_masks_on_any_stack_give_every_frame(seed):
         height, width = random.integers(1, 20, 2)
         painted[y : y + height, x : x + width] = id_
     for id_ in np.unique(painted[painted > 0]):
-        track.add(Seed(frame, int(id_), mask=MaskPrompt.from_plane(painted == id_)))
+        track.add(TrackSeed(frame, int(id_), mask=MaskPrompt.from_plane(painted == id_)))
 
     found = list(track.propagate(range(frame, shape[0]), NullReporter()))
 

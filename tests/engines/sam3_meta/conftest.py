@@ -81,7 +81,7 @@ def merges() -> list[str]:
 @contextmanager
 def small_builder(**vit):
     """Make ``sam3.model_builder`` build small models; ``vit`` sets more of the image encoder."""
-    module = compat.import_model_builder(compat.choose_measures())
+    module = compat.import_model_builder(compat.choose_patches())
     with pytest.MonkeyPatch.context() as patch:
         for name, fixed in (_SMALL | {"ViT": _SMALL["ViT"] | vit}).items():
             patch.setattr(module, name, _with(getattr(module, name), **fixed))
@@ -198,7 +198,7 @@ def loaded_engine(builder, model_folder):
 @pytest.fixture(scope="session")
 def documented(builder, model_folder):
     """The package's own documented use: its builder, its loader, its processor."""
-    with compat.redirect_cuda("cpu"), compat.quiet():
+    with compat.redirect_cuda("cpu"), compat.silence_warnings():
         model = builder.build_sam3_image_model(
             bpe_path=str(loading.find_bpe(model_folder)),
             device="cpu",

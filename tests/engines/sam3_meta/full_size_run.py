@@ -44,7 +44,7 @@ def write_checkpoint(folder: Path) -> None:
     symbols = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 300))]
     merges = [f"{a} {b}" for a, b in islice(product(symbols, symbols), loading.MERGE_COUNT)]
     (folder / loading.MERGES_NAME).write_text("\n".join(["#version: 0.2", *merges]), "utf-8")
-    builder = compat.import_model_builder(compat.choose_measures())
+    builder = compat.import_model_builder(compat.choose_patches())
     torch.manual_seed(0)
     model = compat.build_image_model(builder, loading.find_bpe(folder), "cpu")
     text = model.backbone.language_backbone.encoder

@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
     """A cache of the test's own, and no vocabulary in the installed package."""
     folder = tmp_path / "cache"
     monkeypatch.setattr(loading.platformdirs, "user_cache_path", lambda name: folder / name)
-    monkeypatch.setattr(loading, "_packaged", tuple)
+    monkeypatch.setattr(loading, "_find_packaged_bpe", tuple)
     return folder
 
 

@@ -127,7 +127,7 @@ class TestNames:
 
         vocabulary = find_bpe(model_folder)
         image = compat.build_image_model(builder, vocabulary, "cpu")
-        with compat.redirect_cuda("cpu"), compat.quiet():
+        with compat.redirect_cuda("cpu"), compat.silence_warnings():
             video = builder.build_sam3_video_model(
                 bpe_path=str(vocabulary), device="cpu", load_from_HF=False
             )

@@ -12,7 +12,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat import Measures, choose_measures
+from napari_sam3_assistant.engines.sam3_meta.compat import Patches, choose_patches
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -152,7 +152,7 @@ class TestMeasures:
         ],
     )
     def test_by_machine_and_switches(self, environment, windows, triton, expected):
-        assert choose_measures(environment, windows=windows, triton=triton) == Measures(*expected)
+        assert choose_patches(environment, windows=windows, triton=triton) == Patches(*expected)
 
     def test_attention_finds_a_kernel_where_the_named_one_is_not(self, monkeypatch):
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -170,7 +170,7 @@ class TestMeasures:
 
         with pytest.raises(RuntimeError, match=r"[Nn]o (available|viable)"):
             attend()
-        with compat.applied(Measures(attention=True, distance=False, perflib=False)):
+        with compat.apply_patches(Patches(attention=True, distance=False, perflib=False)):
             np.testing.assert_array_equal(attend(), query)
         assert module.sdpa_kernel is sdpa_kernel
 
@@ -186,7 +186,7 @@ class TestMeasures:
 
         ring = torch.ones(1, 1, 5, 5, dtype=torch.uint8)
         ring[0, 0, 2, 2] = 0
-        with compat.applied(Measures(attention=False, distance=False, perflib=True)):
+        with compat.apply_patches(Patches(attention=False, distance=False, perflib=True)):
             labels, sizes = connected_components.connected_components(1 - ring)
 
         assert labels.sum() == 1
@@ -199,10 +199,10 @@ sys.modules["triton"] = None
 sys.modules["pkg_resources"] = None
 import torch
 from napari_sam3_assistant.engines.sam3_meta import compat
-measures = compat.Measures(attention=True, distance=True, perflib=True)
+patches = compat.Patches(attention=True, distance=True, perflib=True)
 tf32 = torch.backends.cudnn.allow_tf32
 del sys.modules["pkg_resources"]
-builder = compat.import_model_builder(measures)
+builder = compat.import_model_builder(patches)
 import sam3.model.sam3_tracker_utils as utils
 assert utils.edt_triton is compat.distance_transform
 assert sys.modules["triton"] is None, "torch would find a stand-in"
@@ -234,19 +234,19 @@ def test_overlaps_are_intersection_over_union_of_each_pair():
     one, other = masks[:, None], masks[None, 1:]
     common, both = (one & other).sum((2, 3)), (one | other).sum((2, 3))
 
-    made = compat.overlaps(masks, masks[1:])
+    made = compat.mask_iou(masks, masks[1:])
 
     assert made[2, 1] == 0
     torch.testing.assert_close(made, common.float() / both.float().clamp(min=1), rtol=0, atol=0)
-    assert compat.overlaps(masks[:0], masks).shape == (0, 7)
-    assert compat.overlaps(masks, masks[:0]).shape == (7, 0)
+    assert compat.mask_iou(masks[:0], masks).shape == (0, 7)
+    assert compat.mask_iou(masks, masks[:0]).shape == (7, 0)
 
 
 def test_a_package_that_cant_be_imported_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "sam3.model_builder", None)
 
     with pytest.raises(EngineNotInstalled, match=r"can't be imported .* pip install"):
-        compat.import_model_builder(choose_measures())
+        compat.import_model_builder(choose_patches())
 
 
 class _InsistsOnCuda:

@@ -295,7 +295,7 @@ def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
     assert began.wait(240)
     closer = threading.Thread(target=engine.close)
     closer.start()
-    while not engine._turns._closing.is_set():  # noqa: SLF001 - the moment has no other sign
+    while not engine._lock._closing.is_set():  # noqa: SLF001 - the moment has no other sign
         closer.join(0.01)
     may_go_on.set()
     worker.join(240)

@@ -9,7 +9,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.video_objects import (
     forget_conditions,
@@ -54,7 +54,7 @@ class TestMetaTrack(_CONTRACT.Sam3VideoContract):
 @pytest.fixture
 def eager(video_engine, monkeypatch):
     """Let the video model take what random weights find."""
-    with compat.calls("cpu"):
+    with compat.call_context("cpu"):
         video = video_engine.model.video
     for name, value in {
         "score_threshold_detection": 0.0,
@@ -85,7 +85,7 @@ def quick_encoder(video_engine, monkeypatch):
 
 
 def test_memory_stays_flat(start, quick_encoder):
-    track = start(Movie(300), Seed(0, 1, points=(PointPrompt(30, 30),)))
+    track = start(Movie(300), TrackSeed(0, 1, points=(PointPrompt(30, 30),)))
     state = track._objects[1].state  # noqa: SLF001 - what it stores is what is shown
     stored, records = [], []
 
@@ -134,7 +134,7 @@ def test_memory_of_phrases_stays_flat(start, quick_encoder, eager):
 
 
 def test_a_phrase_reads_one_frame_ahead(start, movie, eager):
-    track = start(movie, Seed(2, 7, mask=mask()))
+    track = start(movie, TrackSeed(2, 7, mask=mask()))
     track.add_phrase("cell", 2)
 
     go(track, range(2, 6))
@@ -174,7 +174,7 @@ def test_it_stops_while_it_hands_out_what_it_held_back(start, movie, eager):
 
 def test_a_pass_may_begin_anywhere_again(start, quick_encoder):
     # Frame 24 lies between what is kept: neither its memories nor those before it are there.
-    track = start(Movie(44), Seed(0, 1, mask=mask()))
+    track = start(Movie(44), TrackSeed(0, 1, mask=mask()))
     go(track, range(44))
 
     again = go(track, range(24, 30))
@@ -184,18 +184,18 @@ def test_a_pass_may_begin_anywhere_again(start, quick_encoder):
 
 
 def test_a_click_on_a_frame_of_which_only_the_pointer_is_left(start, quick_encoder):
-    track = start(Movie(34), Seed(0, 1, points=(PointPrompt(30, 30),)))
+    track = start(Movie(34), TrackSeed(0, 1, points=(PointPrompt(30, 30),)))
     go(track, range(34))
     followed = track._objects[1]  # noqa: SLF001
     assert is_bare(followed.state, 12)
 
-    track.add(Seed(12, 1, points=(PointPrompt(20, 60),)))
+    track.add(TrackSeed(12, 1, points=(PointPrompt(20, 60),)))
 
     assert pixels(go(track, range(12, 14))[12])[1].any()
 
 
 def test_prompts_that_the_model_sets_by_itself_do_not_pile_up(start, quick_encoder, video_engine):
-    track = start(Movie(30), *(Seed(frame, 1, mask=mask()) for frame in range(20)))
+    track = start(Movie(30), *(TrackSeed(frame, 1, mask=mask()) for frame in range(20)))
     go(track, range(2))
     state = track._objects[1].state  # noqa: SLF001
     assert len(state["output_dict"]["cond_frame_outputs"]) == 20
@@ -207,7 +207,7 @@ def test_prompts_that_the_model_sets_by_itself_do_not_pile_up(start, quick_encod
 
 
 def test_a_closed_track_has_let_go_of_everything(start, movie):
-    track = start(movie, Seed(0, 1, mask=mask()))
+    track = start(movie, TrackSeed(0, 1, mask=mask()))
     track.add_phrase("cell", 0)
     go(track, range(2))
 

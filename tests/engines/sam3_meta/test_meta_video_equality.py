@@ -17,7 +17,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import compat, loading
 
 REPORTER = NullReporter()
@@ -42,7 +42,7 @@ def predictor(builder, video_folder):
     """The package's predictor with the weights of the folder, on the CPU."""
     from sam3.model.sam3_video_predictor import Sam3VideoPredictor
 
-    with compat.redirect_cuda("cpu"), compat.quiet():
+    with compat.redirect_cuda("cpu"), compat.silence_warnings():
         model = builder.build_sam3_video_model(
             checkpoint_path=str(video_folder / "sam3.pt"),
             load_from_HF=False,
@@ -76,7 +76,7 @@ def ask(predictor):
     """Return a function that sends requests, in the context that the package needs on a CPU."""
 
     def send(kind, **fields):
-        with compat.calls("cpu"), compat.quiet():
+        with compat.call_context("cpu"), compat.silence_warnings():
             if kind == "propagate_in_video":
                 return list(predictor.handle_stream_request({"type": kind, **fields}))
             return predictor.handle_request({"type": kind, **fields})
@@ -192,7 +192,7 @@ def test_clicks_go_the_same_way_forward_and_backward(ask, session, track, movie)
     )
 
     ours = track(frames)
-    ours.add(Seed(2, 1, points=CLICKS))
+    ours.add(TrackSeed(2, 1, points=CLICKS))
 
     found = go(ours, range(2, 6), range(1, -1, -1))
     assert_same(found, masks_of(theirs))
@@ -211,9 +211,9 @@ def test_a_correction_on_a_later_frame_has_the_same_masks(ask, session, track, m
     )
 
     ours = track(frames)
-    ours.add(Seed(0, 1, points=CLICKS))
+    ours.add(TrackSeed(0, 1, points=CLICKS))
     before = go(ours, range(6))
-    ours.add(Seed(3, 1, points=correction))
+    ours.add(TrackSeed(3, 1, points=correction))
     after = go(ours, range(3, 6))
 
     assert_same(after, masks_of(theirs))
@@ -222,7 +222,7 @@ def test_a_correction_on_a_later_frame_has_the_same_masks(ask, session, track, m
 
 @pytest.fixture
 def eager(video_engine, predictor, monkeypatch):
-    with compat.calls("cpu"):
+    with compat.call_context("cpu"):
         video = video_engine.model.video
     for model in (video, predictor.model):
         for name, value in EAGER.items():
@@ -256,7 +256,7 @@ def test_a_phrase_has_the_same_objects_forward_and_backward(ask, session, track,
 def reference(model, frames, prompt, order, first):
     """Return masks by the package's tracker alone, which keeps all that it has seen."""
     answers = {}
-    with compat.calls("cpu"), compat.quiet():
+    with compat.call_context("cpu"), compat.silence_warnings():
         pictures = [Image.fromarray(frames.read(number)) for number in range(len(frames))]
         state = model.init_state(pictures, offload_video_to_cpu=True)
         tracker_state = model._init_new_tracker_state(state)  # noqa: SLF001
@@ -300,7 +300,7 @@ def test_a_painted_mask_and_a_bounded_memory_change_nothing(
         0,
     )
     ours = track(frames)
-    ours.add(Seed(0, 1, mask=MaskPrompt.from_plane(painted)))
+    ours.add(TrackSeed(0, 1, mask=MaskPrompt.from_plane(painted)))
 
     assert_same(go(ours, range(21)), expected)
     assert 3 < sum(score > THRESHOLD for score in scores) < 18
@@ -323,13 +323,13 @@ def test_a_box_with_clicks_names_one_object(predictor, track, movie):
 
     expected = reference(predictor.model, frames, prompt, range(1, 4), 1)
     ours = track(frames)
-    ours.add(Seed(1, 1, points=CLICKS, box=BOX))
+    ours.add(TrackSeed(1, 1, points=CLICKS, box=BOX))
 
     assert_same(go(ours, range(1, 4)), expected)
 
 
 def test_the_models_for_stacks_share_the_weights_of_the_image_model(video_engine, predictor):
-    with compat.calls("cpu"):
+    with compat.call_context("cpu"):
         video = video_engine.model.video
     ours, theirs = video.state_dict(), predictor.model.state_dict()
     image = {tensor.data_ptr() for tensor in video_engine.model.model.state_dict().values()}

@@ -14,7 +14,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import SPEC
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
@@ -46,8 +46,8 @@ def test_a_box_counts_as_two_points(start, movie):
     points = tuple(PointPrompt(row, 5) for row in range(15))
 
     with pytest.raises(PromptError, match="up to 14 points beside a box on one object and frame"):
-        start(movie, Seed(0, 1, points=points, box=box))
-    start(movie, Seed(0, 1, points=points[:14], box=box))
+        start(movie, TrackSeed(0, 1, points=points, box=box))
+    start(movie, TrackSeed(0, 1, points=points[:14], box=box))
 
 
 def test_what_the_requests_of_the_predictor_refuse_is_taken():
@@ -78,7 +78,7 @@ def test_other_users_of_torch_and_of_the_image_heads_see_nothing(start, movie, v
     before = ask()
     names = [getattr(model_builder, name) for name in ("build_tracker", "DotProductScoring")]
     loader = sam3_video_inference.load_resource_as_video_frames
-    track = start(movie, Seed(0, 1, mask=mask()))
+    track = start(movie, TrackSeed(0, 1, mask=mask()))
     track.add_phrase("cell", 0)
     pass_ = track.propagate(range(3), REPORTER)
     next(pass_)

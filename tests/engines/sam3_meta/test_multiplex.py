@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
@@ -126,22 +126,22 @@ def test_single_planes_are_refused(engine):
 
 def test_what_can_not_be_followed_is_refused(track):
     with pytest.raises(PromptError, match=r"SAM 3\.1 .* does not follow painted masks"):
-        track.add(Seed(0, 1, mask=painted()))
+        track.add(TrackSeed(0, 1, mask=painted()))
     with pytest.raises(PromptError, match="All points of object 1 are negative"):
-        track.add(Seed(0, 1, points=(PointPrompt(1, 1, positive=False),)))
+        track.add(TrackSeed(0, 1, points=(PointPrompt(1, 1, positive=False),)))
     box = Region(1, 1, 9, 9)
     for name in range(1, 129):
-        track.add(Seed(0, name, box=box))
-    track.add(Seed(2, 128, points=(PointPrompt(1, 1, positive=False),)))
+        track.add(TrackSeed(0, name, box=box))
+    track.add(TrackSeed(2, 128, points=(PointPrompt(1, 1, positive=False),)))
     with pytest.raises(PromptError, match=r"SAM 3\.1 follows up to 128 objects at a time"):
-        track.add(Seed(0, 129, box=box))
+        track.add(TrackSeed(0, 129, box=box))
     track.remove(7)
-    track.add(Seed(0, 129, box=box))
+    track.add(TrackSeed(0, 129, box=box))
     track.close()
 
 
 def test_an_engine_that_is_not_loaded_is_said(track):
-    track.add(Seed(0, 1, points=(PointPrompt(1, 1),)))
+    track.add(TrackSeed(0, 1, points=(PointPrompt(1, 1),)))
     with pytest.raises(EngineError, match=r"SAM 3\.1 is not loaded"):
         next(track.propagate(range(5), REPORTER))
     with pytest.raises(EngineError, match=r"SAM 3\.1 is not loaded"):

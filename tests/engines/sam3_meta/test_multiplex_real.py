@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
 from napari_sam3_assistant.engines.sam3_meta.video_objects import stored_bytes
 from napari_sam3_assistant.errors import EngineNotInstalled, JobCancelled
@@ -72,10 +72,10 @@ def engine(builder, merges, tmp_path_factory):
     import torch
 
     try:
-        multiplex.import_builder(compat.choose_measures())
+        multiplex.import_builder(compat.choose_patches())
     except EngineNotInstalled as lacking:
         pytest.skip(str(lacking))
-    with compat.quiet():
+    with compat.silence_warnings():
         from sam3.model import sam3_multiplex_tracking, video_tracking_multiplex_demo
 
     folder = tmp_path_factory.mktemp("sam3_1")
@@ -135,7 +135,7 @@ def documented(engine):
 
     def follow(frames, first, **prompt):
         answers = {}
-        with compat.calls("cpu"), compat.quiet():
+        with compat.call_context("cpu"), compat.silence_warnings():
             pictures = [Image.fromarray(frames.read(number)) for number in range(len(frames))]
             state = model.init_state(pictures, offload_video_to_cpu=True)
             for frame in range(len(frames)):
@@ -181,7 +181,7 @@ def test_clicks_go_the_same_way_forward_and_backward(start, documented):
         point_labels=torch.tensor([1, 0]),
         obj_id=1,
     )
-    track = start(Movie(7), Seed(2, 1, points=CLICKS))
+    track = start(Movie(7), TrackSeed(2, 1, points=CLICKS))
 
     ours = go(track, range(2, 7), range(1, -1, -1))
 
@@ -200,7 +200,9 @@ def test_a_phrase_has_the_same_objects_forward_and_backward(start, documented):
 
 def test_boxes_and_later_objects_corrections_and_removal(start):
     track = start(
-        Movie(6), Seed(1, 1, box=Region(15, 15, 45, 40)), Seed(3, 2, points=(PointPrompt(9, 9),))
+        Movie(6),
+        TrackSeed(1, 1, box=Region(15, 15, 45, 40)),
+        TrackSeed(3, 2, points=(PointPrompt(9, 9),)),
     )
     first = go(track, range(1, 6), range(0, -1, -1))
     assert [sorted(first[frame].tracked) for frame in (1, 2, 3, 5, 0)] == [
@@ -211,7 +213,7 @@ def test_boxes_and_later_objects_corrections_and_removal(start):
         [1, 2],
     ]
 
-    track.add(Seed(4, 1, points=(PointPrompt(20, 50),)))
+    track.add(TrackSeed(4, 1, points=(PointPrompt(20, 50),)))
     after = go(track, range(4, 6))
     assert (pixels(after[4])[1] != pixels(first[4])[1]).any()
     assert masks(go(track, range(4, 6))) == masks(after)
@@ -221,8 +223,8 @@ def test_boxes_and_later_objects_corrections_and_removal(start):
 
 
 def test_it_stops_and_goes_on(start):
-    whole = go(start(Movie(6), Seed(0, 1, points=CLICKS)), range(6))
-    track = start(Movie(6), Seed(0, 1, points=CLICKS))
+    whole = go(start(Movie(6), TrackSeed(0, 1, points=CLICKS)), range(6))
+    track = start(Movie(6), TrackSeed(0, 1, points=CLICKS))
     done = {}
 
     def check():
@@ -240,7 +242,7 @@ def test_it_stops_and_goes_on(start):
 
 
 def test_memory_stays_flat(start):
-    track = start(Movie(50), Seed(0, 1, points=CLICKS))
+    track = start(Movie(50), TrackSeed(0, 1, points=CLICKS))
     sizes = []
     for _ in track.propagate(range(50), REPORTER):
         sizes.append(stored_bytes(track._session.state["sam2_inference_states"]))  # noqa: SLF001

@@ -195,7 +195,7 @@ def test_closed_during_a_run(loaded, make_image):
     assert meeting.inside.wait(240)
     closing, _ = in_thread(loaded.close)
     # The work may go on once the wish is known.
-    assert loaded._turns._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
+    assert loaded._lock._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
     meeting.go_on.set()
     running.join(240)
     closing.join(240)

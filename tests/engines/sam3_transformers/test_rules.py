@@ -90,13 +90,13 @@ def mask_prompt(shape=(60, 80)):
 
 
 def test_clicks_take_the_first_box_and_the_first_mask():
-    from napari_sam3_assistant.engines.sam3.mask_decoder import targets
+    from napari_sam3_assistant.engines.sam3.mask_decoder import decoder_prompts
 
     first, second = Region(0, 0, 5, 5), Region(9, 9, 20, 20)
     one, two = mask_prompt(), mask_prompt()
     points = (PointPrompt(1, 1),)
     boxes = (BoxPrompt(first), BoxPrompt(second))
-    calls = list(targets(PromptSet(points=points, boxes=boxes, masks=(one, two)), (60, 80)))
+    calls = list(decoder_prompts(PromptSet(points=points, boxes=boxes, masks=(one, two)), (60, 80)))
     assert [(call.points, call.boxes, call.mask) for call in calls] == [
         (points, (first,), one),
         ((), (second,), None),
@@ -105,10 +105,10 @@ def test_clicks_take_the_first_box_and_the_first_mask():
 
 
 def test_many_boxes_are_split_over_calls():
-    from napari_sam3_assistant.engines.sam3.mask_decoder import targets
+    from napari_sam3_assistant.engines.sam3.mask_decoder import decoder_prompts
 
     boxes = tuple(BoxPrompt(Region(0, 0, 5, 5)) for _ in range(100))
-    calls = list(targets(PromptSet(boxes=boxes), (60, 80)))
+    calls = list(decoder_prompts(PromptSet(boxes=boxes), (60, 80)))
     assert [len(call.boxes) for call in calls] == [64, 36]
 
 

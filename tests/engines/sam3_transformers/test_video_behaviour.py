@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_transformers.video_objects import stored_bytes
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -57,7 +57,7 @@ def quick_encoder(video_engine, monkeypatch):
 
 
 def test_memory_stays_flat_over_500_frames(start, quick_encoder):
-    track = start(Movie(500), Seed(0, 1, mask=mask()))
+    track = start(Movie(500), TrackSeed(0, 1, mask=mask()))
     followed = track._objects[1]  # noqa: SLF001 - what it stores is what is shown
     stored, records = [], []
 
@@ -102,7 +102,7 @@ def test_memory_of_phrases_stays_flat(start, quick_encoder, video_engine, monkey
 
 
 def test_objects_on_other_frames_keep_no_encoding(start, movie):
-    track = start(movie, *(Seed(frame, frame + 1, mask=mask()) for frame in range(4)))
+    track = start(movie, *(TrackSeed(frame, frame + 1, mask=mask()) for frame in range(4)))
 
     go(track, range(2))
 
@@ -111,7 +111,7 @@ def test_objects_on_other_frames_keep_no_encoding(start, movie):
 
 
 def test_a_closed_track_has_let_go_of_everything(start, movie):
-    track = start(movie, Seed(0, 1, mask=mask()))
+    track = start(movie, TrackSeed(0, 1, mask=mask()))
     track.add_phrase("cell", 0)
     go(track, range(2))
 

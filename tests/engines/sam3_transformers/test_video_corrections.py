@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3 import track as sam3_track
 
 REPORTER = NullReporter()
@@ -130,10 +130,10 @@ PROMPTS = st.one_of(CLICKS, st.integers(0, 50))
 def both(frame, drawn):
     """Return a drawn prompt as the engine and as the library takes it."""
     if isinstance(drawn, int):
-        seed = Seed(frame, 1, mask=MaskPrompt.from_plane(square(drawn)))
+        seed = TrackSeed(frame, 1, mask=MaskPrompt.from_plane(square(drawn)))
         return seed, {"input_masks": square(drawn)}
     points = tuple(PointPrompt(y, x, positive=positive) for y, x, positive in drawn)
-    return Seed(frame, 1, points=points), {
+    return TrackSeed(frame, 1, points=points), {
         "input_points": [[[[float(x), float(y)] for y, x, _ in drawn]]],
         "input_labels": [[[int(positive) for *_, positive in drawn]]],
     }

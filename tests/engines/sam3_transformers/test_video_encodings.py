@@ -10,8 +10,8 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed, Span
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
+from napari_sam3_assistant.core.tracks import Span, TrackSeed
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 from napari_sam3_assistant.workflows.track import Tracking
@@ -35,7 +35,7 @@ def inner(video_checkpoint, _one_thread):
 
 @pytest.fixture
 def engine(inner):
-    return EncodingEngine(inner)
+    return CachingEngine(inner)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_masks_are_the_same_as_with_an_encoding_of_its_own(
     next(segment(engine, SegmentRequest(frames.view_at(2), CLICK, PredictOptions(0.1)), REPORTER))
     shared = followed(engine, frames, {2: prompts})
     with monkeypatch.context() as patch:
-        patch.setattr(EncodingEngine, "_known", lambda *_: None)
+        patch.setattr(CachingEngine, "_find_kept", lambda *_: None)
         alone = followed(engine, frames, {2: prompts})
 
     assert shared.keys() == alone.keys()
@@ -100,7 +100,7 @@ def test_without_an_encoding_of_the_image_heads_each_frame_is_encoded_once(
     video_engine, frames, counting
 ):
     track = video_engine.track(frames, PredictOptions(), lambda: 9)
-    track.add(Seed(0, 1, mask=MASK))
+    track.add(TrackSeed(0, 1, mask=MASK))
     with counting(video_engine) as calls:
         found = list(track.propagate(range(COUNT), REPORTER))
     track.close()

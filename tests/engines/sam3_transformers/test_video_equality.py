@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Seed
+from napari_sam3_assistant.core.tracks import TrackSeed
 
 REPORTER = NullReporter()
 COUNT = 18  # more than the 16 frames that the tracker looks back
@@ -129,7 +129,7 @@ def test_every_prompt_forward(video_engine, tracker, frames, kind, start):
     frames = frames[:FEW]
     theirs, seed = PROMPTS[kind]
     expected = documented(tracker, frames, start, (False,), theirs)
-    assert_same(ours(video_engine, frames, start, (False,), Seed(start, 1, **seed)), expected)
+    assert_same(ours(video_engine, frames, start, (False,), TrackSeed(start, 1, **seed)), expected)
 
 
 @pytest.mark.parametrize("point", POINTS[:2])
@@ -148,13 +148,13 @@ def test_a_click_means_the_same_on_an_image_and_on_the_first_frame(video_engine,
 def test_backward_and_both(video_engine, tracker, frames, kind, way):
     theirs, seed = PROMPTS[kind]
     expected = documented(tracker, frames, 12, PASSES[way], theirs)
-    assert_same(ours(video_engine, frames, 12, PASSES[way], Seed(12, 1, **seed)), expected)
+    assert_same(ours(video_engine, frames, 12, PASSES[way], TrackSeed(12, 1, **seed)), expected)
 
 
 def test_several_objects(video_engine, tracker, frames):
     kinds = ["points", "mask", "box"]
     expected = documented(tracker, frames, 6, (False, True), *(PROMPTS[kind][0] for kind in kinds))
-    seeds = [Seed(6, name, **PROMPTS[kind][1]) for name, kind in enumerate(kinds, 1)]
+    seeds = [TrackSeed(6, name, **PROMPTS[kind][1]) for name, kind in enumerate(kinds, 1)]
     assert_same(ours(video_engine, frames, 6, (False, True), *seeds), expected)
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.engines.checkpoints.files import Unchanged
+from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 from napari_sam3_assistant.errors import CheckpointInvalid
 
@@ -58,7 +58,7 @@ def test_no_weights_stay_mapped(folder):
 def test_a_file_that_changes_while_it_is_read_is_said(tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(b"1234")
-    unchanged = Unchanged(file)
+    unchanged = FileIdentity(file)
     unchanged.check()
     file.write_bytes(b"123")
     with pytest.raises(CheckpointInvalid, match=r"changed on the disk .* Load the model again"):

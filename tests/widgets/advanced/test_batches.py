@@ -1,4 +1,4 @@
-"""Batch all image layers, and several phrases: the seed's sections, step by step."""
+"""Batch all image layers, and several phrases: version 4's sections, step by step."""
 
 import numpy as np
 from qtpy.QtCore import Qt

@@ -1,4 +1,4 @@
-"""Large-image local inference: the seed's section, step by step."""
+"""Large-image local inference: version 4's section, step by step."""
 
 import numpy as np
 import pytest

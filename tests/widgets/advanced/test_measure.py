@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
 PREVIEW = "SAM3 preview labels"
-SEED = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
+COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 MEASURED = ("Measured area", "Diameter", "Centroid Y", "Centroid X")
 
 
@@ -41,7 +41,7 @@ def found(advanced, discs):
 
 def test_what_is_measured_stands_in_the_table(found, discs):
     user = found.user
-    assert titles(found) == SEED
+    assert titles(found) == COLUMNS
     before = found.cells()
     user.viewer.layers[PREVIEW].selected_label = 2
     chosen = found.chosen_row
@@ -51,7 +51,7 @@ def test_what_is_measured_stands_in_the_table(found, discs):
 
     assert found.chosen_row == chosen
     assert user.status == "✓ Measured 4 objects."
-    assert titles(found) == (*SEED, *MEASURED, "Mean intensity", "Unit")
+    assert titles(found) == (*COLUMNS, *MEASURED, "Mean intensity", "Unit")
     labels = np.asarray(user.viewer.layers[PREVIEW].data)
     for row, old in zip(found.cells(), before, strict=True):
         assert row[:6] == old
@@ -131,7 +131,7 @@ def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
     measure(user)
 
     means = [f"Mean intensity {number}" for number in (1, 2, 3)]
-    assert titles(advanced) == (*SEED, *MEASURED, *means, "Unit")
+    assert titles(advanced) == (*COLUMNS, *MEASURED, *means, "Unit")
     labels = np.asarray(user.viewer.layers[PREVIEW].data)[0]
     for row in advanced.cells():
         mask = labels == int(row[3])
@@ -143,7 +143,7 @@ def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
 def test_a_new_run_is_not_measured_yet(found):
     measure(found.user)
     find(found.user, "bright cells")
-    assert titles(found) == SEED
+    assert titles(found) == COLUMNS
     assert not set(found.user.viewer.layers[PREVIEW].features) & {"measured_area"}
 
 

@@ -1,4 +1,4 @@
-"""Save & Clean: the seed's section, and none of what the old plugin lost."""
+"""Save & Clean: version 4's section, and none of what the old plugin lost."""
 
 import json
 

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QLineEdit, QSpinBox
 from skimage.draw import disk
 
 from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.mask_operations.binding import masks_for
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.qt.dispatch import QtDispatcher
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
 
@@ -126,8 +126,8 @@ def test_what_mask_operations_change_in_a_scan_is_in_the_table(advanced, spots, 
     user.viewer.add_image(spots, name="slide")
     layer = scan(advanced, tmp_path)
     before = ids(advanced)
-    masks = masks_for(user.viewer, QtDispatcher())
-    masks.hold()
+    masks = mask_binding_for(user.viewer, QtDispatcher())
+    masks.acquire()
     masks.model.target = key_of(layer)
     cleanup = masks.session.cleanup
 

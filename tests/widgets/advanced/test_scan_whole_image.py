@@ -198,12 +198,12 @@ import numpy as np
 from napari.components import ViewerModel
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session.settings import MemorySettings
-from napari_sam3_assistant.viewer.binding import session_for
+from napari_sam3_assistant.viewer.binding import binding_for
 
 calls = queue.SimpleQueue()
 viewer = ViewerModel()
 viewer.add_image(np.load(sys.argv[1]), name="slide")
-binding = session_for(viewer, calls.put, MemorySettings())
+binding = binding_for(viewer, calls.put, MemorySettings())
 model, disk = binding.model, binding.session.disk
 model.task, model.text = Task.TEXT, "bright spots"
 disk.scan_folder, disk.scan_tile, disk.scan_overlap = sys.argv[2], 256, 25

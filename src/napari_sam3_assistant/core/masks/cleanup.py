@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.components import components_of, find_components, find_runs
+from napari_sam3_assistant.core.masks.components import find_components, find_runs, group_runs
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_of_runs
-from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, whole_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def delete_components(
     dtype : data type
         Type of the labels.
     """
-    return _painted("delete selected components", _runs_of(components, which), 0, dtype)
+    return _make_edit("delete selected components", _runs_of(components, which), 0, dtype)
 
 
 def assign_components(
@@ -55,7 +55,7 @@ def assign_components(
         If the value does not fit.
     """
     check_fits(value, dtype)
-    return _painted("change selected components", _runs_of(components, which), value, dtype)
+    return _make_edit("change selected components", _runs_of(components, which), value, dtype)
 
 
 def remove_small(
@@ -81,8 +81,8 @@ def remove_small(
         Is told of the progress.
     """
     found = find_components(labels, connectivity, box, reporter)
-    small = (found.areas < minimum) & ~reaching_out(found, box)
-    return _painted("remove small objects", found.runs_of(small), 0, labels.dtype)
+    small = (found.areas < minimum) & ~touches_box_edge(found, box)
+    return _make_edit("remove small objects", found.runs_of(small), 0, labels.dtype)
 
 
 def keep_largest(
@@ -98,7 +98,7 @@ def keep_largest(
     Of components of the same area the first one stays. Parameters as for :func:`remove_small`.
     """
     found = find_components(labels, connectivity, box, reporter)
-    gone = ~reaching_out(found, box)
+    gone = ~touches_box_edge(found, box)
     # The largest last; of equal ones the first one last.
     order = np.lexsort((-np.arange(len(found)), found.areas))
     if per_label:
@@ -107,7 +107,7 @@ def keep_largest(
         gone[order[last[: order.size]]] = False
     else:
         gone[order[-1:]] = False
-    return _painted("keep largest object", found.runs_of(gone), 0, labels.dtype)
+    return _make_edit("keep largest object", found.runs_of(gone), 0, labels.dtype)
 
 
 def renumber(
@@ -131,7 +131,7 @@ def renumber(
         runs = find_runs(labels, reporter=reporter)
         numbers = np.unique(runs.values, return_inverse=True)[1] + 1
     check_fits(int(numbers.max(initial=0)), labels.dtype)
-    return LabelEdit.of("renumber", runs.shape, changes_of_runs(runs, numbers), labels.dtype)
+    return LabelEdit.pack("renumber", runs.shape, changes_of_runs(runs, numbers), labels.dtype)
 
 
 def merge_values(
@@ -164,7 +164,7 @@ def merge_values(
     highest = np.iinfo(runs.values.dtype).max
     wanted = np.asarray([value for value in values if value <= highest], runs.values.dtype)
     chosen = runs.take(np.isin(runs.values, wanted))
-    return _painted("relabel values", chosen, new, labels.dtype)
+    return _make_edit("relabel values", chosen, new, labels.dtype)
 
 
 def delete_at(
@@ -183,16 +183,16 @@ def delete_at(
     value = int(labels[tuple(pixel)])
     shape = tuple(labels.shape)
     # A pixel of the background belongs to no label: an empty box has no runs.
-    part = (box or whole(shape)) if value else tuple(slice(0, 0) for _ in shape)
+    part = (box or whole_box(shape)) if value else tuple(slice(0, 0) for _ in shape)
     runs = find_runs(labels, part, only=value, reporter=reporter)
     if component and runs.starts.size:
         at = int(np.searchsorted(runs.starts, np.ravel_multi_index(tuple(pixel), shape), "right"))
-        of_run = components_of(runs, connectivity.rank(len(shape))).of_run
+        of_run = group_runs(runs, connectivity.rank(len(shape))).of_run
         runs = runs.take(of_run == of_run[at - 1])
-    return _painted("right-click delete", runs, 0, labels.dtype)
+    return _make_edit("right-click delete", runs, 0, labels.dtype)
 
 
-def reaching_out(found: Components, box: Box | None) -> npt.NDArray[np.bool_]:
+def touches_box_edge(found: Components, box: Box | None) -> npt.NDArray[np.bool_]:
     """Return which components reach an edge of the box that is no edge of the labels."""
     out = np.zeros(len(found), bool)
     for axis, side in enumerate(box or ()):
@@ -208,6 +208,6 @@ def _runs_of(components: Components, which: Sequence[int]) -> Runs:
     return components.runs_of(np.asarray(which, np.intp))
 
 
-def _painted(action: str, runs: Runs, value: int, dtype: npt.DTypeLike) -> LabelEdit:
+def _make_edit(action: str, runs: Runs, value: int, dtype: npt.DTypeLike) -> LabelEdit:
     after = np.full(runs.starts.size, value, np.dtype(dtype))
-    return LabelEdit.of(action, runs.shape, changes_of_runs(runs, after), dtype)
+    return LabelEdit.pack(action, runs.shape, changes_of_runs(runs, after), dtype)

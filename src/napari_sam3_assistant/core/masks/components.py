@@ -21,11 +21,11 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_sam3_assistant.core.masks.labels import (
     Connectivity,
-    blocks,
+    box_shape,
     check_labels,
     read,
-    shape_of,
-    whole,
+    split_blocks,
+    whole_box,
 )
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
@@ -96,7 +96,7 @@ class Components:
         box : tuple of slice
             The box that the runs were looked for in.
         """
-        return paint(self.runs, numbers[self.of_run], box)
+        return paint_runs(self.runs, numbers[self.of_run], box)
 
 
 def find_components(
@@ -126,10 +126,10 @@ def find_components(
     reporter = reporter or NullReporter()
     runs = find_runs(labels, box, reporter=reporter, message="Finding components")
     reporter.report(Progress(0, 0, f"Joining {runs.starts.size} runs"))
-    return components_of(runs, connectivity.rank(len(runs.shape)))
+    return group_runs(runs, connectivity.rank(len(runs.shape)))
 
 
-def components_of(runs: Runs, rank: int, axes: Sequence[int] | None = None) -> Components:
+def group_runs(runs: Runs, rank: int, axes: Sequence[int] | None = None) -> Components:
     """Return the components of runs.
 
     Parameters
@@ -141,19 +141,19 @@ def components_of(runs: Runs, rank: int, axes: Sequence[int] | None = None) -> C
     axes : sequence of int, optional
         The leading axes along which components go on; by default all.
     """
-    first, second = touching(runs, rank, axes)
+    first, second = touching_pairs(runs, rank, axes)
     same = runs.values[first] == runs.values[second]
-    of_run = join(runs.starts.size, first[same], second[same])
+    of_run = connect_pairs(runs.starts.size, first[same], second[same])
     count = int(of_run.max()) + 1 if of_run.size else 0
     begin = np.zeros(count, np.intp)
     begin[of_run[::-1]] = np.arange(of_run.size)[::-1]
     order = np.lexsort((runs.starts[begin], runs.values[begin]))
     place = np.empty(count, np.intp)
     place[order] = np.arange(count)
-    return _measured(runs, place[of_run], runs.values[begin[order]])
+    return _measure_runs(runs, place[of_run], runs.values[begin[order]])
 
 
-def join(count: int, first: Indices, second: Indices) -> Indices:
+def connect_pairs(count: int, first: Indices, second: Indices) -> Indices:
     """Return for each of ``count`` things the number of the group that pairs tie it to."""
     if count == 0:
         return np.zeros(0, np.intp)
@@ -164,7 +164,7 @@ def join(count: int, first: Indices, second: Indices) -> Indices:
     return groups
 
 
-def _measured(runs: Runs, of_run: Indices, values: npt.NDArray[Any]) -> Components:
+def _measure_runs(runs: Runs, of_run: Indices, values: npt.NDArray[Any]) -> Components:
     count, ndim = len(values), len(runs.shape)
     lengths = runs.lengths
     areas = np.bincount(of_run, lengths, count).astype(np.int64)
@@ -181,7 +181,7 @@ def _measured(runs: Runs, of_run: Indices, values: npt.NDArray[Any]) -> Componen
     return Components(runs, of_run, values, areas, centroids, lows, highs)
 
 
-def paint(runs: Runs, numbers: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
+def paint_runs(runs: Runs, numbers: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     """Return an array of a box in which the pixels of each run hold its number, others 0."""
     shape = tuple(side.stop - side.start for side in box)
     image = np.zeros(shape, numbers.dtype)
@@ -191,7 +191,7 @@ def paint(runs: Runs, numbers: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     columns = runs.starts - rows * runs.shape[-1] - box[-1].start
     starts = np.ravel_multi_index(local, shape[:-1]) * shape[-1] + columns
     lengths = runs.lengths
-    flat[spread(starts, lengths)] = np.repeat(numbers, lengths)
+    flat[expand_ranges(starts, lengths)] = np.repeat(numbers, lengths)
     return image
 
 
@@ -266,10 +266,10 @@ def find_runs(
     """
     check_labels(labels)
     shape = tuple(int(size) for size in labels.shape)
-    box = whole(shape) if box is None else box
+    box = whole_box(shape) if box is None else box
     reporter = reporter or NullReporter()
     parts = []
-    pieces = blocks(labels, box) if 0 not in shape_of(box) else []
+    pieces = split_blocks(labels, box) if 0 not in box_shape(box) else []
     for done, piece in enumerate(pieces):
         reporter.report(Progress(done, len(pieces), message))
         block = read(labels, piece)
@@ -279,7 +279,7 @@ def find_runs(
     if not parts:
         nothing = np.zeros(0, np.int64)
         return Runs(shape, nothing, nothing, nothing)
-    return _joined(shape, parts)
+    return _join_blocks(shape, parts)
 
 
 def _runs_of_block(
@@ -298,14 +298,14 @@ def _runs_of_block(
         starts, stops, values = starts[kept], stops[kept], values[kept]
     if labels.dtype.kind == "b":
         values = values.astype(np.uint8)
-    begins = to_whole(starts, box, shape)
+    begins = to_array_positions(starts, box, shape)
     ends: Positions = np.add(begins, stops - starts, dtype=np.int64)
     return begins, ends, values
 
 
-def to_whole(positions: Positions, box: Box, shape: Sequence[int]) -> Positions:
+def to_array_positions(positions: Positions, box: Box, shape: Sequence[int]) -> Positions:
     """Return positions in a whole array of pixels that are counted in a box of it."""
-    local = shape_of(box)
+    local = box_shape(box)
     rows = positions // local[-1]
     leading = np.unravel_index(rows, local[:-1])
     moved = [axis + side.start for axis, side in zip(leading, box[:-1], strict=True)]
@@ -313,7 +313,7 @@ def to_whole(positions: Positions, box: Box, shape: Sequence[int]) -> Positions:
     return np.asarray(first + box[-1].start + positions - rows * local[-1])
 
 
-def _joined(
+def _join_blocks(
     shape: tuple[int, ...], parts: list[tuple[Positions, Positions, npt.NDArray[Any]]]
 ) -> Runs:
     starts = np.concatenate([part[0] for part in parts])
@@ -333,7 +333,7 @@ def _joined(
     return Runs(shape, starts[begins], stops[ends], values[begins])
 
 
-def touching(
+def touching_pairs(
     runs: Runs, rank: int, axes: Sequence[int] | None = None
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the pairs of runs in different rows of which pixels touch, each pair once.
@@ -374,11 +374,11 @@ def touching(
         end = np.searchsorted(runs.starts, highest, side="left")
         count = np.maximum(end - begin, 0)
         firsts.append(np.repeat(which, count))
-        seconds.append(spread(begin, count))
+        seconds.append(expand_ranges(begin, count))
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def spread(starts: Positions, lengths: Positions) -> Positions:
+def expand_ranges(starts: Positions, lengths: Positions) -> Positions:
     """Return ``start, start + 1, ...`` of each stretch, one after the other."""
     total = int(lengths.sum())
     if total == 0:

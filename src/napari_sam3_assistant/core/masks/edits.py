@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.components import Runs, spread, to_whole
-from napari_sam3_assistant.core.masks.labels import Box, shape_of
+from napari_sam3_assistant.core.masks.components import Runs, expand_ranges, to_array_positions
+from napari_sam3_assistant.core.masks.labels import Box, box_shape
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Changes:
         lengths = np.diff(np.append(first, pixels.size))
         return cls(pixels[first], lengths, before[first], after[first])
 
-    def reversed(self) -> Changes:
+    def reverse(self) -> Changes:
         """Return the changes that take these back."""
         return Changes(self.starts, self.lengths, self.after, self.before)
 
@@ -96,14 +96,14 @@ class Changes:
         What somebody else has changed in the meantime is left as it is. Returns what was written:
         these changes themselves if all of them were.
         """
-        pixels = spread(self.starts, self.lengths)
+        pixels = expand_ranges(self.starts, self.lengths)
         before = np.repeat(self.before, self.lengths)
         after = np.repeat(self.after, self.lengths)
         same = np.empty(pixels.size, bool)
         if isinstance(labels, np.ndarray) and labels.flags.c_contiguous:
             _write(labels.reshape(-1), pixels, before, after, same, slice(None))
         else:
-            for box, chosen in _by_chunk(labels, pixels):
+            for box, chosen in _split_by_chunk(labels, pixels):
                 part = np.array(labels[box], order="C")
                 where = np.unravel_index(pixels[chosen], labels.shape)
                 local = tuple(axis - side.start for axis, side in zip(where, box, strict=True))
@@ -147,7 +147,7 @@ class LabelEdit:
     dtype: str
 
     @classmethod
-    def of(
+    def pack(
         cls, action: str, shape: tuple[int, ...], changes: Changes, dtype: npt.DTypeLike
     ) -> LabelEdit:
         """Pack changes; stretches that change nothing are left out."""
@@ -190,7 +190,7 @@ class LabelEdit:
 
         That is this edit, or one without the pixels that somebody else had changed meanwhile.
         """
-        changes = self.changes() if forward else self.changes().reversed()
+        changes = self.changes() if forward else self.changes().reverse()
         told = reporter or NullReporter()
         pieces, written, done = list(changes.pieces()), [], 0
         for piece in pieces:
@@ -201,8 +201,8 @@ class LabelEdit:
             return self
         columns = zip(*((c.starts, c.lengths, c.before, c.after) for c in written), strict=True)
         left = Changes(*map(np.concatenate, columns))
-        kept = left if forward else left.reversed()
-        return LabelEdit.of(self.action, self.shape, kept, self.dtype)
+        kept = left if forward else left.reverse()
+        return LabelEdit.pack(self.action, self.shape, kept, self.dtype)
 
 
 def _write(
@@ -265,16 +265,21 @@ def _difference(
     begins = np.flatnonzero(~goes_on)
     starts = first[begins]
     lengths = np.diff(np.append(begins, first.size))
-    return to_whole(starts, box, shape), lengths.astype(np.int64), old[starts], new[starts]
+    return (
+        to_array_positions(starts, box, shape),
+        lengths.astype(np.int64),
+        old[starts],
+        new[starts],
+    )
 
 
-def kinds(edit: LabelEdit) -> npt.NDArray[np.uint8]:
+def classify_pixels(edit: LabelEdit) -> npt.NDArray[np.uint8]:
     """Return what an edit does to the pixels of its box: 1 removed, 2 added, 3 other label."""
     changes = edit.changes()
     kind = np.where(changes.after == 0, 1, np.where(changes.before == 0, 2, 3)).astype(np.uint8)
-    image = np.zeros(shape_of(edit.box), np.uint8)
+    image = np.zeros(box_shape(edit.box), np.uint8)
     if edit.count:
-        pixels = spread(changes.starts, changes.lengths)
+        pixels = expand_ranges(changes.starts, changes.lengths)
         where = np.unravel_index(pixels, edit.shape)
         local = tuple(axis - side.start for axis, side in zip(where, edit.box, strict=True))
         image[local] = np.repeat(kind, changes.lengths)
@@ -290,7 +295,7 @@ def _bounds(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Bo
     return tuple(slice(int(axis.min()), high) for axis, high in zip(where, highs, strict=True))
 
 
-def _by_chunk(
+def _split_by_chunk(
     labels: Any,  # noqa: ANN401
     pixels: Positions,
 ) -> Iterator[tuple[Box, npt.NDArray[np.intp]]]:
@@ -314,7 +319,7 @@ def _by_chunk(
 DEFAULT_BYTES = 512 * 1024 * 1024
 
 
-class Step(Protocol):
+class EditStep(Protocol):
     """What can be taken back: an edit of labels, or a layer that was made."""
 
     @property
@@ -337,8 +342,8 @@ class EditHistory:
 
     def __init__(self, limit: int = DEFAULT_BYTES) -> None:
         self.limit = limit
-        self._done: dict[str, list[tuple[int, Step]]] = defaultdict(list)
-        self._undone: dict[str, list[tuple[int, Step]]] = defaultdict(list)
+        self._done: dict[str, list[tuple[int, EditStep]]] = defaultdict(list)
+        self._undone: dict[str, list[tuple[int, EditStep]]] = defaultdict(list)
         self._count = 0
 
     @property
@@ -346,24 +351,24 @@ class EditHistory:
         """How much memory the steps take."""
         return sum(step.nbytes for stack in self._stacks() for _, step in stack)
 
-    def push(self, key: str, step: Step) -> int:
+    def push(self, key: str, step: EditStep) -> int:
         """Add a step that was made; returns how many old ones had to go.
 
         What had been taken back on these labels can't be done again.
         """
         self._undone.pop(key, None)
-        self._done[key].append((self._now(), step))
+        self._done[key].append((self._tick(), step))
         return self.shrink()
 
-    def undo(self, key: str) -> Step | None:
+    def undo(self, key: str) -> EditStep | None:
         """Return the latest step to take back, or None."""
         return self._move(self._done[key], self._undone[key])
 
-    def redo(self, key: str) -> Step | None:
+    def redo(self, key: str) -> EditStep | None:
         """Return the step to do again, or None."""
         return self._move(self._undone[key], self._done[key])
 
-    def amend(self, key: str, step: Step, *, forward: bool) -> None:
+    def amend(self, key: str, step: EditStep, *, forward: bool) -> None:
         """Put another step in the place of the one that was done or taken back just now."""
         stack = (self._done if forward else self._undone)[key]
         if stack:
@@ -381,7 +386,9 @@ class EditHistory:
         """Whether something was done on some labels since they were forgotten last."""
         return key in self._done
 
-    def latest(self, keys: Collection[str], *, forward: bool = False) -> tuple[str, Step] | None:
+    def latest(
+        self, keys: Collection[str], *, forward: bool = False
+    ) -> tuple[str, EditStep] | None:
         """Return what was done, or taken back, last on some labels, and on which; or None."""
         stacks = self._undone if forward else self._done
         tops = [(*stack[-1], key) for key, stack in stacks.items() if stack and key in keys]
@@ -409,17 +416,19 @@ class EditHistory:
             dropped += 1
         return dropped
 
-    def _stacks(self) -> Iterator[list[tuple[int, Step]]]:
+    def _stacks(self) -> Iterator[list[tuple[int, EditStep]]]:
         yield from self._done.values()
         yield from self._undone.values()
 
-    def _now(self) -> int:
+    def _tick(self) -> int:
         self._count += 1
         return self._count
 
-    def _move(self, source: list[tuple[int, Step]], target: list[tuple[int, Step]]) -> Step | None:
+    def _move(
+        self, source: list[tuple[int, EditStep]], target: list[tuple[int, EditStep]]
+    ) -> EditStep | None:
         if not source:
             return None
         _, step = source.pop()
-        target.append((self._now(), step))
+        target.append((self._tick(), step))
         return step

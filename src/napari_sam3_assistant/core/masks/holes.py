@@ -10,12 +10,12 @@ from scipy import ndimage as ndi
 from napari_sam3_assistant.core.masks.components import (
     Components,
     Runs,
-    components_of,
     find_runs,
-    touching,
+    group_runs,
+    touching_pairs,
 )
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_of_runs
-from napari_sam3_assistant.core.masks.labels import Box, read, whole
+from napari_sam3_assistant.core.masks.labels import Box, read, whole_box
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def fill_holes(
     """
     reporter = reporter or NullReporter()
     shape = tuple(int(size) for size in labels.shape)
-    box = whole(shape) if box is None else box
+    box = whole_box(shape) if box is None else box
     every = range(len(shape) - 2 if per_slice else 0, len(shape))
     # A plane of a stack has an axis of length 1, along which nothing is open; two axes are left.
     flat = [axis for axis in every[:-1] if shape[axis] == 1][: len(every) - 2]
     axes = [axis for axis in every if axis not in flat]
     runs = find_runs(labels, box, background=True, reporter=reporter, message="Looking for holes")
     empty = runs.values == 0
-    gaps = components_of(runs.take(empty), 1, axes[:-1])
-    closed = _closed(gaps, box, axes)
+    gaps = group_runs(runs.take(empty), 1, axes[:-1])
+    closed = _find_closed(gaps, box, axes)
     gap_of = np.full(runs.starts.size, -1, np.intp)
     gap_of[empty] = gaps.of_run
     lowest, highest = _labels_around(runs, gap_of, len(gaps), axes)
@@ -76,14 +76,14 @@ def fill_holes(
     owner = np.where(alone & small, highest, 0)
     unsure = np.flatnonzero(closed & (lowest < highest) & small)
     if unsure.size:
-        rims = _rims(runs.take(~empty), axes)
-        owner[unsure] = _innermost(labels, gaps, unsure, rims, axes, maximum, reporter)
-    return LabelEdit.of(
+        rims = _find_rims(runs.take(~empty), axes)
+        owner[unsure] = _find_innermost(labels, gaps, unsure, rims, axes, maximum, reporter)
+    return LabelEdit.pack(
         "fill holes", shape, changes_of_runs(gaps.runs, owner[gaps.of_run]), labels.dtype
     )
 
 
-def _closed(gaps: Components, box: Box, axes: Sequence[int]) -> npt.NDArray[np.bool_]:
+def _find_closed(gaps: Components, box: Box, axes: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Return which gaps keep away from the edges of the box."""
     inside = np.ones(len(gaps), bool)
     for axis in axes:
@@ -96,7 +96,7 @@ def _labels_around(
     runs: Runs, gap_of: npt.NDArray[np.intp], count: int, axes: Sequence[int]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the lowest and the highest label that touch each gap by a face."""
-    first, second = touching(runs, 1, axes[:-1])
+    first, second = touching_pairs(runs, 1, axes[:-1])
     beside = np.flatnonzero(
         (runs.stops[:-1] == runs.starts[1:]) & (runs.rows[:-1] == runs.rows[1:])
     )
@@ -111,7 +111,7 @@ def _labels_around(
     return lowest, highest
 
 
-def _rims(runs: Runs, axes: Sequence[int]) -> tuple[npt.NDArray[Any], Positions, Positions]:
+def _find_rims(runs: Runs, axes: Sequence[int]) -> tuple[npt.NDArray[Any], Positions, Positions]:
     """Return the labels and the bounding boxes of their pixels, one a plane if these count."""
     left = runs.starts % runs.shape[-1]
     lows = np.stack([*runs.coordinates(), left], axis=1)
@@ -130,7 +130,7 @@ def _rims(runs: Runs, axes: Sequence[int]) -> tuple[npt.NDArray[Any], Positions,
     return values, low, high
 
 
-def _innermost(
+def _find_innermost(
     labels: Any,  # noqa: ANN401
     gaps: Components,
     unsure: npt.NDArray[np.intp],

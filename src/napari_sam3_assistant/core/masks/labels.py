@@ -124,12 +124,12 @@ def parse_values(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def whole(shape: Sequence[int]) -> Box:
+def whole_box(shape: Sequence[int]) -> Box:
     """Return the box of a whole array."""
     return tuple(slice(0, size) for size in shape)
 
 
-def shape_of(box: Box) -> tuple[int, ...]:
+def box_shape(box: Box) -> tuple[int, ...]:
     """Return the shape of what a box cuts out."""
     return tuple(side.stop - side.start for side in box)
 
@@ -137,7 +137,7 @@ def shape_of(box: Box) -> tuple[int, ...]:
 BLOCK_PIXELS = 1 << 22
 
 
-def blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # noqa: ANN401
+def split_blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # noqa: ANN401
     """Return boxes that cover a box, each of whole chunks of the array where it has chunks.
 
     Parameters
@@ -150,8 +150,8 @@ def blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # n
         How many pixels a block may have; a single chunk may have more.
     """
     sides = _chunk_sides(labels)
-    size = [side if sides else 1 for side in sides or shape_of(box)]
-    whole_ = shape_of(box)
+    size = [side if sides else 1 for side in sides or box_shape(box)]
+    whole_ = box_shape(box)
     # Grow along the last axis first: that is how the pixels lie.
     for axis in reversed(range(len(size))):
         others = int(np.prod([s for k, s in enumerate(size) if k != axis], dtype=np.int64))
@@ -160,7 +160,7 @@ def blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # n
     return list(_grid(box, size))
 
 
-def tiles(box: Box, size: Sequence[int]) -> list[Box]:
+def split_tiles(box: Box, size: Sequence[int]) -> list[Box]:
     """Return boxes of a size that cover a box; those at the end are smaller."""
     return list(_grid(box, size))
 
@@ -214,7 +214,7 @@ def write_smaller(largest: Any, smaller: Sequence[Any], box: Box) -> None:  # no
     box : tuple of slice
         What was changed in the largest.
     """
-    if 0 in shape_of(box):
+    if 0 in box_shape(box):
         return
     for level in smaller:
         if not is_writable(level):
@@ -227,7 +227,7 @@ def write_smaller(largest: Any, smaller: Sequence[Any], box: Box) -> None:  # no
             slice(side.start // step, min(-(-side.stop // step), size))
             for side, step, size in zip(box, steps, level.shape, strict=True)
         )
-        for part in blocks(level, reached):
+        for part in split_blocks(level, reached):
             fine = tuple(
                 slice(side.start * step, side.stop * step, step)
                 for side, step in zip(part, steps, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read, whole
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read, whole_box
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import MaskError
 
@@ -41,7 +41,7 @@ class OverlapRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class MergeSource:
     """Labels to merge.
 
     Parameters
@@ -66,7 +66,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Merged:
+class MergeResult:
     """What a merge makes.
 
     Parameters
@@ -87,7 +87,7 @@ class Merged:
     overlap: int = 0
 
 
-def check_same_shape(sources: Sequence[Source], least: int = 1) -> None:
+def check_same_shape(sources: Sequence[MergeSource], least: int = 1) -> None:
     """Raise unless there are sources and they have the same shape.
 
     Raises
@@ -108,7 +108,7 @@ def check_same_shape(sources: Sequence[Source], least: int = 1) -> None:
             )
 
 
-def shared_value(sources: Sequence[Source]) -> tuple[int, list[str]] | None:
+def shared_value(sources: Sequence[MergeSource]) -> tuple[int, list[str]] | None:
     """Return a class value that several classes have, and their names; None if there is none."""
     names: dict[int, dict[str, None]] = defaultdict(dict)
     for source in sources:
@@ -120,7 +120,7 @@ def shared_value(sources: Sequence[Source]) -> tuple[int, list[str]] | None:
     return next(((value, list(known)) for value, known in names.items() if len(known) > 1), None)
 
 
-def coverage(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
+def count_coverage(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
     """Return by how many sources each pixel is covered.
 
     Raises
@@ -135,7 +135,7 @@ def coverage(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
     return count
 
 
-def overlap_map(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
+def overlap_map(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
     """Return by how many sources each pixel is covered, where more than one, else 0.
 
     Raises
@@ -144,14 +144,14 @@ def overlap_map(sources: Sequence[Source]) -> npt.NDArray[np.uint16]:
         If there are fewer than two sources, their shapes differ, or nothing overlaps.
     """
     check_same_shape(sources, 2)
-    count = coverage(sources)
+    count = count_coverage(sources)
     count[count == 1] = 0
     if not count.any():
         raise MaskError("No overlap found in the selected label layers.")
     return count
 
 
-def merge_by_class(sources: Sequence[Source], reporter: Reporter | None = None) -> Merged:
+def merge_by_class(sources: Sequence[MergeSource], reporter: Reporter | None = None) -> MergeResult:
     """Return labels in which each source's pixels hold its class value; later ones are on top.
 
     A source without a class value, or with 0, counts as class 1.
@@ -174,21 +174,21 @@ def merge_by_class(sources: Sequence[Source], reporter: Reporter | None = None) 
         overlap |= mask & (result != 0)
         result[mask] = value
         classes[value] = source.class_name or source.name
-    return Merged(result, classes, overlap=int(np.count_nonzero(overlap)))
+    return MergeResult(result, classes, overlap=int(np.count_nonzero(overlap)))
 
 
 def merge(
-    sources: Sequence[Source],
+    sources: Sequence[MergeSource],
     mode: MergeMode,
     rule: OverlapRule,
     connectivity: Connectivity = Connectivity.FACES,
     reporter: Reporter | None = None,
-) -> Merged:
+) -> MergeResult:
     """Return the final labels.
 
     Parameters
     ----------
-    sources : sequence of Source
+    sources : sequence of MergeSource
         In the order of their priority.
     mode : MergeMode
         Semantic: class values (a source's own values where it has no class value). Instance:
@@ -218,7 +218,7 @@ def merge(
     classes: dict[int, str] = {}
     for done, source in enumerate(sources):
         reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
-        numbers, areas = _numbers(source, mode, connectivity, len(class_of), by_area=by_area)
+        numbers, areas = _number_pixels(source, mode, connectivity, len(class_of), by_area=by_area)
         if mode is MergeMode.INSTANCE:
             class_of |= numbers.class_of
         classes |= numbers.classes
@@ -235,20 +235,20 @@ def merge(
         result[claimed > 1] = 0
     overlap = int(np.count_nonzero(claimed > 1))
     if mode is MergeMode.INSTANCE:
-        return _in_order(result, classes, class_of, overlap)
+        return _renumber(result, classes, class_of, overlap)
     if mode is MergeMode.BINARY:
-        return Merged((result != 0).astype(np.uint8), {1: "foreground"}, overlap=overlap)
-    return Merged(result, classes, overlap=overlap)
+        return MergeResult((result != 0).astype(np.uint8), {1: "foreground"}, overlap=overlap)
+    return MergeResult(result, classes, overlap=overlap)
 
 
-def _numbers(
-    source: Source,
+def _number_pixels(
+    source: MergeSource,
     mode: MergeMode,
     connectivity: Connectivity,
     before: int,
     *,
     by_area: bool,
-) -> tuple[Merged, npt.NDArray[np.int64]]:
+) -> tuple[MergeResult, npt.NDArray[np.int64]]:
     """Return what a source's pixels shall hold, and the areas of their components if needed."""
     labels = _pixels(source)
     classes = _classes(source, labels)
@@ -256,51 +256,51 @@ def _numbers(
         check_fits(value, np.uint32)
     areas = np.zeros(0, np.int64)
     if mode is not MergeMode.INSTANCE and not by_area:
-        return Merged(_semantic(source, labels), classes), areas
-    found, everything = find_components(labels, connectivity), whole(labels.shape)
+        return MergeResult(_semantic(source, labels), classes), areas
+    found, everything = find_components(labels, connectivity), whole_box(labels.shape)
     if by_area:
         areas = found.image(found.areas, everything)
     if mode is not MergeMode.INSTANCE:
-        return Merged(_semantic(source, labels), classes), areas
+        return MergeResult(_semantic(source, labels), classes), areas
     ids = np.arange(before + 1, before + 1 + len(found), dtype=np.uint32)
     class_values = found.values.tolist()
     if not _is_semantic(source):
         class_values = [source.class_value or 1] * len(found)
     class_of = dict(zip(ids.tolist(), class_values, strict=True))
-    return Merged(found.image(ids, everything), classes, class_of), areas
+    return MergeResult(found.image(ids, everything), classes, class_of), areas
 
 
-def _classes(source: Source, labels: npt.NDArray[Any]) -> dict[int, str]:
+def _classes(source: MergeSource, labels: npt.NDArray[Any]) -> dict[int, str]:
     if _is_semantic(source):
         values = np.unique(labels[labels != 0]).tolist()
         return {value: source.class_names.get(value, f"class {value}") for value in values}
     return {source.class_value or 1: source.class_name or source.name}
 
 
-def _semantic(source: Source, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+def _semantic(source: MergeSource, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
     if _is_semantic(source):
         return labels.astype(np.uint32)
     value = np.uint32(source.class_value or 1)
     return np.where(labels != 0, value, np.uint32(0))
 
 
-def _is_semantic(source: Source) -> bool:
+def _is_semantic(source: MergeSource) -> bool:
     return source.class_value is None
 
 
-def _in_order(
+def _renumber(
     labels: npt.NDArray[np.uint32],
     classes: dict[int, str],
     class_of: dict[int, int],
     overlap: int,
-) -> Merged:
+) -> MergeResult:
     """Give the objects that are left the numbers 1, 2, ... without gaps."""
     kept = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=len(class_of) + 1)[1:]) + 1
     table = np.zeros(len(class_of) + 1, np.uint32)
     table[kept] = np.arange(1, kept.size + 1)
     renamed = {new: class_of[int(old)] for new, old in enumerate(kept, 1)}
-    return Merged(table[labels], classes, renamed, overlap)
+    return MergeResult(table[labels], classes, renamed, overlap)
 
 
-def _pixels(source: Source) -> npt.NDArray[Any]:
-    return read(source.labels, whole(source.labels.shape))
+def _pixels(source: MergeSource) -> npt.NDArray[Any]:
+    return read(source.labels, whole_box(source.labels.shape))

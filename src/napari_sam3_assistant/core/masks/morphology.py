@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
-from napari_sam3_assistant.core.masks.labels import Box, read, shape_of, tiles, whole
+from napari_sam3_assistant.core.masks.labels import Box, box_shape, read, split_tiles, whole_box
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import MaskError
 
@@ -54,9 +54,9 @@ def smooth(
     MaskError
         If the radius reaches no other pixel.
     """
-    offsets = ball(radius, spacing or [1.0] * labels.ndim)
-    margin = [4 * most for most in reach_of(offsets)]
-    change = partial(_smoothed, offsets=offsets)
+    offsets = ball_offsets(radius, spacing or [1.0] * labels.ndim)
+    margin = [4 * most for most in ball_reach(offsets)]
+    change = partial(_smooth_tile, offsets=offsets)
     return edit_by_tiles(labels, "smooth mask", margin, change, box, reporter)
 
 
@@ -71,9 +71,9 @@ def shrink(
 
     Labels that touch get a gap between them. The edge of the array takes nothing away.
     """
-    offsets = ball(distance, spacing or [1.0] * labels.ndim)
-    change = partial(eroded, offsets=offsets)
-    return edit_by_tiles(labels, "shrink labels", reach_of(offsets), change, box, reporter)
+    offsets = ball_offsets(distance, spacing or [1.0] * labels.ndim)
+    change = partial(erode_labels, offsets=offsets)
+    return edit_by_tiles(labels, "shrink labels", ball_reach(offsets), change, box, reporter)
 
 
 def expand(
@@ -89,15 +89,15 @@ def expand(
     other.
     """
     spacing = spacing or [1.0] * labels.ndim
-    margin = reach_of(ball(distance, spacing))
-    change = partial(_expanded, distance=distance, spacing=spacing, margin=margin)
+    margin = ball_reach(ball_offsets(distance, spacing))
+    change = partial(_expand_tile, distance=distance, spacing=spacing, margin=margin)
     return edit_by_tiles(labels, "expand labels", margin, change, box, reporter)
 
 
-def _expanded(
+def _expand_tile(
     tile: LabelArray, distance: float, spacing: Sequence[float], margin: Sequence[int]
 ) -> LabelArray:
-    inner = _inner(tile.shape, margin)
+    inner = _inner_box(tile.shape, margin)
     if tile[inner].all():
         return tile[inner]
     # The distance along an axis that is left out is so large that nothing comes from there.
@@ -111,23 +111,23 @@ def _expanded(
     return grown
 
 
-def _inner(shape: Sequence[int], margin: Sequence[int]) -> tuple[slice, ...]:
+def _inner_box(shape: Sequence[int], margin: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(more, size - more) for more, size in zip(margin, shape, strict=True))
 
 
-def _smoothed(tile: LabelArray, offsets: Offsets) -> LabelArray:
-    reach = reach_of(offsets)
-    core = eroded(tile, offsets)
+def _smooth_tile(tile: LabelArray, offsets: Offsets) -> LabelArray:
+    reach = ball_reach(offsets)
+    core = erode_labels(tile, offsets)
     # What an opening keeps lies in the label that it was eroded from, so one pass is for all.
     opened = np.where(
-        anywhere(core != 0, offsets),
-        tile[_inner(tile.shape, [2 * most for most in reach])],
+        dilate_mask(core != 0, offsets),
+        tile[_inner_box(tile.shape, [2 * most for most in reach])],
         tile.dtype.type(0),
     )
     inner = [2 * most for most in reach]
-    result = opened[_inner(opened.shape, inner)].copy()
+    result = opened[_inner_box(opened.shape, inner)].copy()
     if opened.any():
-        original = tile[_inner(tile.shape, [4 * most for most in reach])]
+        original = tile[_inner_box(tile.shape, [4 * most for most in reach])]
         _close(result, opened, original, offsets)
     return result
 
@@ -142,14 +142,14 @@ def _close(result: LabelArray, opened: LabelArray, original: LabelArray, offsets
     # Above every label, so that the background never is the least one.
     nothing = True if opened.dtype == bool else np.iinfo(opened.dtype.name).max
     least = np.where(opened == 0, nothing, opened)
-    low, _ = extremes(least, offsets)
-    _, high = extremes(opened, offsets)
-    met = everywhere(high != 0, offsets)
+    low, _ = local_extremes(least, offsets)
+    _, high = local_extremes(opened, offsets)
+    met = erode_mask(high != 0, offsets)
     candidates = met & (result == 0)
     if not candidates.any():
         return
     single = np.where(low == high, high, opened.dtype.type(0))
-    fewest, most = extremes(single, offsets)
+    fewest, most = local_extremes(single, offsets)
     sure = candidates & (fewest == most) & (most != 0)
     allowed = (original == 0) | (original == most)
     result[sure & allowed] = most[sure & allowed]
@@ -166,11 +166,11 @@ def _close_one_by_one(
     offsets: Offsets,
 ) -> None:
     # A pixel of the result is, in ``opened``, two radii further from each edge.
-    twice = [2 * most for most in reach_of(offsets)]
+    twice = [2 * most for most in ball_reach(offsets)]
     near = np.zeros(opened.shape, bool)
-    near[_inner(opened.shape, twice)] = unsure
+    near[_inner_box(opened.shape, twice)] = unsure
     values = np.unique(opened[ndi.maximum_filter(near, [2 * most + 1 for most in twice])])
-    for value, box in _boxes(opened, values[values != 0]):
+    for value, box in _bounding_boxes(opened, values[values != 0]):
         # A closing never leaves the bounding box.
         part = tuple(
             slice(min(max(side.start - most, 0), size), min(max(side.stop - most, 0), size))
@@ -181,13 +181,13 @@ def _close_one_by_one(
         around = tuple(
             slice(side.start, side.stop + 2 * most) for side, most in zip(part, twice, strict=True)
         )
-        closed = everywhere(anywhere(opened[around] == value, offsets), offsets)
+        closed = erode_mask(dilate_mask(opened[around] == value, offsets), offsets)
         mine = original[part]
         added = closed & unsure[part] & (result[part] == 0) & ((mine == 0) | (mine == value))
         result[part][added] = value
 
 
-def _boxes(labels: LabelArray, values: npt.NDArray[Any]) -> list[tuple[Any, Box]]:
+def _bounding_boxes(labels: LabelArray, values: npt.NDArray[Any]) -> list[tuple[Any, Box]]:
     """Return the bounding boxes of some labels, in ascending order."""
     places = np.searchsorted(values, labels)
     places[places == values.size] = 0
@@ -199,7 +199,7 @@ Offsets = tuple[tuple[int, ...], ...]
 _TILE_SIDES = {2: 512, 3: 96}
 
 
-def ball(radius: float, spacing: Sequence[float]) -> Offsets:
+def ball_offsets(radius: float, spacing: Sequence[float]) -> Offsets:
     """Return the steps to the pixels within a radius, the pixel itself first.
 
     Parameters
@@ -232,14 +232,14 @@ def ball(radius: float, spacing: Sequence[float]) -> Offsets:
     return tuple(sorted(steps, key=lambda step: (sum(map(abs, step)), step)))
 
 
-def reach_of(offsets: Offsets) -> tuple[int, ...]:
+def ball_reach(offsets: Offsets) -> tuple[int, ...]:
     """Return how far a ball goes along each axis, in pixels."""
     return tuple(max(axis) for axis in zip(*offsets, strict=True))
 
 
-def shifted(array: npt.NDArray[Any], offsets: Offsets) -> Iterator[npt.NDArray[Any]]:
+def shifted_views(array: npt.NDArray[Any], offsets: Offsets) -> Iterator[npt.NDArray[Any]]:
     """Yield views of an array, moved by each step of a ball, as far as the ball fits inside."""
-    reach = reach_of(offsets)
+    reach = ball_reach(offsets)
     for step in offsets:
         yield array[
             tuple(
@@ -249,27 +249,27 @@ def shifted(array: npt.NDArray[Any], offsets: Offsets) -> Iterator[npt.NDArray[A
         ]
 
 
-def anywhere(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
+def dilate_mask(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
     """Return where the ball around a pixel holds a pixel of a mask."""
-    views = shifted(mask, offsets)
+    views = shifted_views(mask, offsets)
     found = next(views).copy()
     for view in views:
         found |= view
     return found
 
 
-def everywhere(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
+def erode_mask(mask: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
     """Return where the ball around a pixel holds pixels of a mask only."""
-    views = shifted(mask, offsets)
+    views = shifted_views(mask, offsets)
     found = next(views).copy()
     for view in views:
         found &= view
     return found
 
 
-def extremes(array: npt.NDArray[Any], offsets: Offsets) -> tuple[npt.NDArray[Any], ...]:
+def local_extremes(array: npt.NDArray[Any], offsets: Offsets) -> tuple[npt.NDArray[Any], ...]:
     """Return the least and the greatest value in the ball around each pixel."""
-    views = shifted(array, offsets)
+    views = shifted_views(array, offsets)
     low = next(views).copy()
     high = low.copy()
     for view in views:
@@ -278,9 +278,9 @@ def extremes(array: npt.NDArray[Any], offsets: Offsets) -> tuple[npt.NDArray[Any
     return low, high
 
 
-def eroded(labels: LabelArray, offsets: Offsets) -> LabelArray:
+def erode_labels(labels: LabelArray, offsets: Offsets) -> LabelArray:
     """Return the labels of pixels in whose ball there is nothing else, others 0."""
-    views = shifted(labels, offsets)
+    views = shifted_views(labels, offsets)
     centre = next(views)
     same = centre != 0
     for view in views:
@@ -316,25 +316,25 @@ def edit_by_tiles(
     """
     reporter = reporter or NullReporter()
     shape = tuple(int(size) for size in labels.shape)
-    box = whole(shape) if box is None else box
+    box = whole_box(shape) if box is None else box
     side = _TILE_SIDES.get(sum(size > 1 for size in shape), _TILE_SIDES[3])
-    pieces = tiles(box, [side if size > 1 else 1 for size in shape]) if 0 not in shape else []
+    pieces = split_tiles(box, [side if size > 1 else 1 for size in shape]) if 0 not in shape else []
 
     def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
         for done, piece in enumerate(pieces):
             reporter.report(Progress(done, len(pieces), action.capitalize()))
-            tile = _with_margin(labels, piece, margin, shape)
+            tile = _read_padded(labels, piece, margin, shape)
             if tile.any():
                 inner = tuple(
                     slice(more, more + size)
-                    for more, size in zip(margin, shape_of(piece), strict=True)
+                    for more, size in zip(margin, box_shape(piece), strict=True)
                 )
                 yield piece, tile[inner], change(tile)
 
-    return LabelEdit.of(action, shape, changes_between(parts(), shape), labels.dtype)
+    return LabelEdit.pack(action, shape, changes_between(parts(), shape), labels.dtype)
 
 
-def _with_margin(
+def _read_padded(
     labels: Any,  # noqa: ANN401
     box: Box,
     margin: Sequence[int],

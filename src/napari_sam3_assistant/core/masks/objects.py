@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.axes import place_note
+from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import read, whole
+from napari_sam3_assistant.core.masks.labels import read, whole_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,14 +90,16 @@ class PlaneObject:
         return int(np.count_nonzero(self.mask))
 
 
-def planes(labels: Any) -> Iterator[tuple[tuple[int, ...], LabelArray]]:  # noqa: ANN401
+def iter_planes(labels: Any) -> Iterator[tuple[tuple[int, ...], LabelArray]]:  # noqa: ANN401
     """Yield each plane of rows and columns with its index on the leading axes."""
     for index in np.ndindex(*labels.shape[:-2]):
-        box = tuple(slice(at, at + 1) for at in index) + whole(labels.shape[-2:])
+        box = tuple(slice(at, at + 1) for at in index) + whole_box(labels.shape[-2:])
         yield index, read(labels, box).reshape(labels.shape[-2:])
 
 
-def objects(plane: LabelArray, classes: Classes, y: int = 0, x: int = 0) -> Iterator[PlaneObject]:
+def iter_objects(
+    plane: LabelArray, classes: Classes, y: int = 0, x: int = 0
+) -> Iterator[PlaneObject]:
     """Yield the objects of a plane: labels, or where labels are classes their components.
 
     Parameters
@@ -121,7 +123,7 @@ def objects(plane: LabelArray, classes: Classes, y: int = 0, x: int = 0) -> Iter
     np.maximum.at(highs, numbers, found.highs)
     labels = np.zeros(count, found.values.dtype)
     labels[numbers] = found.values
-    image = found.image((numbers + 1).astype(np.int64), whole(plane.shape))
+    image = found.image((numbers + 1).astype(np.int64), whole_box(plane.shape))
     for index in range(count):
         (y0, x0), (y1, x1) = lows[index].tolist(), highs[index].tolist()
         label = int(labels[index])
@@ -134,7 +136,7 @@ if TYPE_CHECKING:
     Bits = npt.NDArray[np.bool_]
 
 
-def polygons(mask: Bits) -> list[list[Ring]]:
+def trace_polygons(mask: Bits) -> list[list[Ring]]:
     """Return the outlines of a mask.
 
     Parameters
@@ -152,15 +154,15 @@ def polygons(mask: Bits) -> list[list[Ring]]:
     found = []
     for index, box in enumerate(ndi.find_objects(numbers), 1):
         first = np.array([side.start for side in box])
-        found.append([ring + first for ring in _rings(numbers[box] == index)])
+        found.append([ring + first for ring in _trace_rings(numbers[box] == index)])
     return found
 
 
-def _rings(part: Bits) -> list[Ring]:
+def _trace_rings(part: Bits) -> list[Ring]:
     """Return the rings of a mask in one part, the outer one first."""
-    points, across, along, outer = _corners(part)
-    beside = _partners(np.lexsort((across, points[:, 1], points[:, 0])))
-    below = _partners(np.lexsort((along, points[:, 0], points[:, 1])))
+    points, across, along, outer = _find_corners(part)
+    beside = _find_partners(np.lexsort((across, points[:, 1], points[:, 0])))
+    below = _find_partners(np.lexsort((along, points[:, 0], points[:, 1])))
     unseen = np.ones(len(points), bool)
     rings: list[Ring] = []
     # In this order, the first corner of each ring is its top left one.
@@ -183,7 +185,7 @@ def _rings(part: Bits) -> list[Ring]:
     return rings
 
 
-def _corners(part: Bits) -> tuple[Ring, Ring, Ring, Bits]:
+def _find_corners(part: Bits) -> tuple[Ring, Ring, Ring, Bits]:
     """Return corners, their edges' directions (1 right or down), and whether mask lies below right.
 
     Where two pixels meet at a corner only, two corners lie at one place, paired so that the
@@ -215,7 +217,7 @@ def _corners(part: Bits) -> tuple[Ring, Ring, Ring, Bits]:
     return points, across_, along_, outer
 
 
-def _partners(order: Ring) -> Ring:
+def _find_partners(order: Ring) -> Ring:
     """Return for each corner the one at the other end of its edge."""
     partner = np.empty_like(order)
     partner[order[::2]] = order[1::2]
@@ -290,7 +292,7 @@ def format_of(ending: str) -> ExportFormat:
     return known.get(f".{ending.lower().rpartition('.')[2]}", ExportFormat.TIFF)
 
 
-def lost_place(format_: ExportFormat, axes: Axes) -> str:
+def explain_lost_place(format_: ExportFormat, axes: Axes) -> str:
     """Return what a file that has size and place of pixels can't say of these; empty for nothing.
 
     Parameters
@@ -301,11 +303,11 @@ def lost_place(format_: ExportFormat, axes: Axes) -> str:
         The axes of the labels.
     """
     if format_ in (ExportFormat.TIFF, ExportFormat.OME_ZARR):
-        return place_note(axes, backwards=format_ is ExportFormat.OME_ZARR)
+        return explain_place(axes, backwards=format_ is ExportFormat.OME_ZARR)
     return ""
 
 
-def not_held(format_: ExportFormat, axes: Axes) -> str:
+def explain_lost(format_: ExportFormat, axes: Axes) -> str:
     """Return what a file of a format will not hold of labels, for who chooses one; or nothing.
 
     Parameters
@@ -315,7 +317,7 @@ def not_held(format_: ExportFormat, axes: Axes) -> str:
     axes : tuple of Axis
         The axes of the labels.
     """
-    return _NOT_HELD.get(format_, "") or lost_place(format_, axes)
+    return _NOT_HELD.get(format_, "") or explain_lost_place(format_, axes)
 
 
 _NO_PLACE = "no size of a pixel, no unit and no position in the world"

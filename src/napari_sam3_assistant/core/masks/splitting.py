@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
-from napari_sam3_assistant.core.masks.cleanup import reaching_out
+from napari_sam3_assistant.core.masks.cleanup import touches_box_edge
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read
@@ -70,17 +70,17 @@ def split_touching(
     found = find_components(labels, connectivity, box, reporter)
     if highest is None:
         highest = int(found.values.max(initial=0))
-    thick = _thick(found.highs - found.lows, distance, spacing) & ~reaching_out(found, box)
+    thick = _is_thick(found.highs - found.lows, distance, spacing) & ~touches_box_edge(found, box)
     chosen = np.flatnonzero(thick)
     # Flooded by the same neighbours that make a component, so that every pixel is reached.
     structure = ndi.generate_binary_structure(labels.ndim, connectivity.rank(labels.ndim))
-    masks = _Masks(labels, found, structure)
+    masks = _ComponentMasks(labels, found, structure)
     parts = []
     for done, index in enumerate(chosen):
         if done % _EVERY == 0:
             reporter.report(Progress(done, chosen.size, "Splitting objects"))
-        here, mask = masks.of(int(index))
-        pieces = _pieces(mask, structure, distance, spacing)
+        here, mask = masks.crop(int(index))
+        pieces = _split_component(mask, structure, distance, spacing)
         count = int(pieces.max())
         if count < 2:
             continue
@@ -92,10 +92,10 @@ def split_touching(
         before = np.where(mask, found.values[index], 0).astype(labels.dtype)
         parts.append((here, before, numbers[pieces].astype(labels.dtype)))
     shape = tuple(int(size) for size in labels.shape)
-    return LabelEdit.of("split objects", shape, changes_between(parts, shape), labels.dtype)
+    return LabelEdit.pack("split objects", shape, changes_between(parts, shape), labels.dtype)
 
 
-class _Masks:
+class _ComponentMasks:
     """Cuts single components out of labels."""
 
     def __init__(self, labels: Any, found: Any, structure: npt.NDArray[np.bool_]) -> None:  # noqa: ANN401
@@ -105,7 +105,7 @@ class _Masks:
         self._begin = np.zeros(len(found), np.intp)
         self._begin[found.of_run[::-1]] = np.arange(found.of_run.size)[::-1]
 
-    def of(self, index: int) -> tuple[Box, npt.NDArray[np.bool_]]:
+    def crop(self, index: int) -> tuple[Box, npt.NDArray[np.bool_]]:
         """Return the box of a component and its pixels in it."""
         found = self._found
         box = found.box(index)
@@ -119,7 +119,7 @@ class _Masks:
         return box, numbers == numbers[at]
 
 
-def _thick(
+def _is_thick(
     sizes: npt.NDArray[Any], distance: float, spacing: Sequence[float]
 ) -> npt.NDArray[np.bool_]:
     """Return which components are long enough to hold two centres."""
@@ -133,7 +133,7 @@ def _thick(
     return enough
 
 
-def _pieces(
+def _split_component(
     mask: npt.NDArray[np.bool_],
     structure: npt.NDArray[np.bool_],
     distance: float,

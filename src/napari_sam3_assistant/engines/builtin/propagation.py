@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
 
     Floats = npt.NDArray[np.float32]
 
@@ -484,7 +484,7 @@ class BuiltinTrack:
         self._frames = frames
         self._known: dict[int, _Known] = {}
 
-    def add(self, seed: Seed) -> None:
+    def add(self, seed: TrackSeed) -> None:
         """Take an object's mask on a frame.
 
         Raises

@@ -95,15 +95,15 @@ def _inspect(folder: Path) -> FolderReport:
             )
         )
     for file in present:
-        found, finding = _weights(file)
+        found, finding = _check_weights(file)
         findings.append(finding)
         weights += [found] if found else []
     # Not beside a file that can't be read: that may be the model for 2D tasks.
     video_only = len(weights) == len(present) > 0
     if video_only and not any(found.layout.segments_planes for found in weights):
         findings.append(NO_PLANES)
-    findings += _configuration(folder)
-    findings += _tokenizer(folder)
+    findings += _check_configuration(folder)
+    findings += _check_tokenizer(folder)
     return FolderReport(folder, tuple(findings), tuple(weights))
 
 
@@ -125,7 +125,7 @@ def _not_a_folder(path: Path | str | None) -> Finding | None:
     return None
 
 
-def _weights(file: Path) -> tuple[WeightsFile | None, Finding]:
+def _check_weights(file: Path) -> tuple[WeightsFile | None, Finding]:
     """Return what a weights file holds, and the finding on it."""
     concerns = _FOR_TRANSFORMERS if file.suffix == ".safetensors" else _FOR_META
     try:
@@ -151,9 +151,9 @@ def _layout(file: Path) -> Layout:
             )
     if file.suffix == ".safetensors":
         names = read_tensor_names(file)
-        if not _lacking(names, _META_PREFIXES):
+        if not _missing_prefixes(names, _META_PREFIXES):
             return _meta_layout(names)
-        lacking = _lacking(names, _TRANSFORMERS_PREFIXES)
+        lacking = _missing_prefixes(names, _TRANSFORMERS_PREFIXES)
         if lacking:
             raise CheckpointInvalid(
                 f"{file.name} is not of SAM 3 for transformers: no weight begins with "
@@ -162,7 +162,7 @@ def _layout(file: Path) -> Layout:
             )
         return Layout.TRANSFORMERS
     names = read_strings(file)
-    lacking = _lacking(names, _META_PREFIXES)
+    lacking = _missing_prefixes(names, _META_PREFIXES)
     if lacking:
         raise CheckpointInvalid(
             f"{file.name} is not of Meta's SAM 3: no weight begins with {lacking[0]}",
@@ -171,7 +171,7 @@ def _layout(file: Path) -> Layout:
     return _meta_layout(names)
 
 
-def _lacking(names: Sequence[str], prefixes: tuple[str, ...]) -> list[str]:
+def _missing_prefixes(names: Sequence[str], prefixes: tuple[str, ...]) -> list[str]:
     """Return the prefixes that no name begins with."""
     return [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
 
@@ -181,7 +181,7 @@ def _meta_layout(names: Sequence[str]) -> Layout:
     return Layout.META_MULTIPLEX if multiplex else Layout.META
 
 
-def _configuration(folder: Path) -> Iterator[Finding]:
+def _check_configuration(folder: Path) -> Iterator[Finding]:
     absent = [name for name in CONFIG_FILES if not (folder / name).is_file()]
     if absent:
         yield Finding(
@@ -193,12 +193,12 @@ def _configuration(folder: Path) -> Iterator[Finding]:
         )
     for name in CONFIG_FILES:
         if name not in absent:
-            yield _json_file(folder / name)
+            yield _check_json(folder / name)
     if (folder / _SOUND_FILE).is_file():
-        yield _of_sound(_SOUND_FILE)
+        yield _sound_finding(_SOUND_FILE)
 
 
-def _of_sound(name: str) -> Finding:
+def _sound_finding(name: str) -> Finding:
     """Return what is said of a part that SAM 3 has not: transformers would ask a hub for it."""
     return Finding(
         False,
@@ -208,7 +208,7 @@ def _of_sound(name: str) -> Finding:
     )
 
 
-def _json_file(file: Path) -> Finding:
+def _check_json(file: Path) -> Finding:
     """Return the finding on a configuration file."""
     again = f"Download {file.name} of facebook/sam3 again."
     try:
@@ -216,7 +216,7 @@ def _json_file(file: Path) -> Finding:
     except CheckpointInvalid as exc:
         return Finding(False, exc.message, again, _FOR_TRANSFORMERS)
     if "audio_tokenizer" in content:
-        return _of_sound(file.name)
+        return _sound_finding(file.name)
     if file.name == "config.json" and content.get("model_type") != _MODEL_TYPE:
         return Finding(
             False,
@@ -255,7 +255,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"it holds {name}")
 
 
-def _tokenizer(folder: Path) -> Iterator[Finding]:
+def _check_tokenizer(folder: Path) -> Iterator[Finding]:
     complete = (folder / "tokenizer.json").is_file() or all(
         (folder / name).is_file() for name in ("vocab.json", "merges.txt")
     )
@@ -271,7 +271,7 @@ def _tokenizer(folder: Path) -> Iterator[Finding]:
     damaged = [
         finding
         for name in TOKENIZER_FILES
-        if (folder / name).is_file() and not (finding := _json_file(folder / name)).ok
+        if (folder / name).is_file() and not (finding := _check_json(folder / name)).ok
     ]
     yield from damaged
     if not damaged:
@@ -392,7 +392,9 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     try:
         entries = json.loads(header)
         tensors = {
-            name: _stored(entry, data) for name, entry in entries.items() if name != "__metadata__"
+            name: _parse_tensor(entry, data)
+            for name, entry in entries.items()
+            if name != "__metadata__"
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise CheckpointInvalid(f"The header of {path.name} is damaged.", _AGAIN) from exc
@@ -407,7 +409,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _stored(entry: dict[str, Any], data: int) -> StoredTensor:
+def _parse_tensor(entry: dict[str, Any], data: int) -> StoredTensor:
     kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     numbers = (*shape, begin, end - begin)
     if not all(type(number) is int and number >= 0 for number in numbers):
@@ -415,7 +417,7 @@ def _stored(entry: dict[str, Any], data: int) -> StoredTensor:
     return StoredTensor(str(kind), shape, data + begin, end - begin)
 
 
-class Unchanged:
+class FileIdentity:
     """Tells whether a file is still the one that it was, by its size, time and number.
 
     Parameters
@@ -426,7 +428,7 @@ class Unchanged:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._before = self._about()
+        self._before = self._identify()
 
     def check(self) -> None:
         """Raise if the file is not what it was.
@@ -436,13 +438,13 @@ class Unchanged:
         CheckpointInvalid
             If somebody wrote to it, replaced it or took it away.
         """
-        if self._about() != self._before:
+        if self._identify() != self._before:
             raise CheckpointInvalid(
                 f"{self._file.name} changed on the disk while it was read.",
                 "Load the model again, once the file is complete.",
             )
 
-    def _about(self) -> tuple[int, ...] | None:
+    def _identify(self) -> tuple[int, ...] | None:
         try:
             about = self._file.stat()
         except OSError:

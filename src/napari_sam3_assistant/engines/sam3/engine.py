@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id
+from napari_sam3_assistant.engines.caching_engine import EngineLock
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.encoding_engine import Exclusive
 from napari_sam3_assistant.engines.errors import map_engine_errors
-from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Searched
-from napari_sam3_assistant.engines.sam3.mask_decoder import numbered, segment_targets
+from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
+from napari_sam3_assistant.engines.sam3.mask_decoder import renumber, segment_prompts
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
 
 
 _GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 
 
-class Loaded(Protocol):
+class LoadedWeights(Protocol):
     """Weights in memory."""
 
     @property
@@ -55,8 +55,8 @@ class Loaded(Protocol):
         """Undo what loading did beside reading the weights."""
 
 
-M = TypeVar("M", bound=Loaded)
-E = TypeVar("E", bound=Searched)
+M = TypeVar("M", bound=LoadedWeights)
+E = TypeVar("E", bound=SearchableEncoding)
 
 
 class Sam3Engine(ABC, Generic[M, E]):
@@ -79,7 +79,7 @@ class Sam3Engine(ABC, Generic[M, E]):
         self._model: M | None = None
         self._finder: ConceptFinder[E, Any] | None = None
         self._encoding_id = ""
-        self._turns = Exclusive()
+        self._lock = EngineLock()
 
     @property
     @abstractmethod
@@ -133,7 +133,7 @@ class Sam3Engine(ABC, Generic[M, E]):
         OutOfDeviceMemory
             If the model does not fit.
         """
-        with self._turns.turn(reporter), map_engine_errors():
+        with self._lock.hold(reporter), map_engine_errors():
             if self._model is not None:
                 return
             if self._folder is None:
@@ -160,7 +160,7 @@ class Sam3Engine(ABC, Generic[M, E]):
         OutOfDeviceMemory
             If the image does not fit beside the model.
         """
-        with self._working(reporter, "encode") as model:
+        with self._hold(reporter, "encode") as model:
             return self._embed(model, image, reporter)
 
     def predict(
@@ -198,22 +198,22 @@ class Sam3Engine(ABC, Generic[M, E]):
         named: list[ObjectRecord] = []
 
         def check() -> None:
-            self._turns.check()
+            self._lock.check()
             reporter.check()
 
-        with self._working(reporter, prompts.kinds) as model:
+        with self._hold(reporter, prompts.kinds) as model:
             finder = self._finder
             if prompts.kinds & _GROUNDED and finder is not None:
                 found = finder.find(embedding, prompts, options.threshold, reporter, check)
             if prompts.kinds - _GROUNDED:
                 decode = self._decoder(model, embedding, check)
-                named = segment_targets(prompts, embedding.shape, decode, reporter, check)
-        objects = (*found.objects, *numbered(named, first=len(found.objects) + 1))
+                named = segment_prompts(prompts, embedding.shape, decode, reporter, check)
+        objects = (*found.objects, *renumber(named, first=len(found.objects) + 1))
         return replace(found, objects=objects)
 
     def close(self) -> None:
         """Free memory and device; work in progress stops before the model's next stage."""
-        with self._turns.last_turn():
+        with self._lock.preempt():
             model, self._model = self._model, None
             self._finder, self._encoding_id = None, ""
         if model is not None:
@@ -222,11 +222,11 @@ class Sam3Engine(ABC, Generic[M, E]):
             free_cache()
 
     @contextmanager
-    def _working(self, reporter: Reporter, part: Hashable = "track") -> Iterator[M]:
+    def _hold(self, reporter: Reporter, part: Hashable = "track") -> Iterator[M]:
         """Wait for this caller's turn and give the model, ready for calls of a part of it."""
-        with self._turns.turn(reporter), map_engine_errors():
+        with self._lock.hold(reporter), map_engine_errors():
             model = self.model
-            with self._calls(model, part):
+            with self._call_context(model, part):
                 yield model
 
     @abstractmethod
@@ -242,7 +242,7 @@ class Sam3Engine(ABC, Generic[M, E]):
         """Return what finds concepts with the weights."""
 
     @abstractmethod
-    def _calls(self, model: M, part: Hashable) -> AbstractContextManager[object]:
+    def _call_context(self, model: M, part: Hashable) -> AbstractContextManager[object]:
         """Return the context of every call of a part of the model."""
 
     @abstractmethod
@@ -252,12 +252,12 @@ class Sam3Engine(ABC, Generic[M, E]):
     @abstractmethod
     def _decoder(
         self, model: M, embedding: E, check: Callable[[], None]
-    ) -> Callable[[Target], Sequence[ObjectRecord]]:
+    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
         """Return what runs one call of the mask decoder on an image."""
 
 
 @contextmanager
-def watched(
+def watch_layers(
     layers: Sequence[Any], message: str, reporter: Reporter, check: Callable[[], None]
 ) -> Iterator[None]:
     """Report and check before each of some layers runs, while in the block.

@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.engines.encoding_cache import Recent
+from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.errors import PromptError
 
@@ -32,7 +32,7 @@ _KEPT_PHRASES = 64
 NO_PHRASE = "visual"
 
 
-class Searched(Protocol):
+class SearchableEncoding(Protocol):
     """An encoded image that remembers what was found in it."""
 
     @property
@@ -40,11 +40,11 @@ class Searched(Protocol):
         """Height and width of the image in pixels."""
 
     @property
-    def found(self) -> Recent[Detections]:
+    def found(self) -> LRUCache[Detections]:
         """What the detector found, by phrase and examples."""
 
 
-E = TypeVar("E", bound=Searched)
+E = TypeVar("E", bound=SearchableEncoding)
 P = TypeVar("P")
 
 
@@ -54,11 +54,11 @@ class ConceptFinder(ABC, Generic[E, P]):
     Generic in the encoded image and in the encoded phrase.
     """
 
-    # Pixels of a mask, as ``_as_cut`` returns it, that lie above this belong to the object.
+    # Pixels of a mask, as ``_to_logits`` returns it, that lie above this belong to the object.
     cutoff: ClassVar[float]
 
     def __init__(self) -> None:
-        self._phrases: Recent[P] = Recent(_KEPT_PHRASES)
+        self._phrases: LRUCache[P] = LRUCache(_KEPT_PHRASES)
 
     def find(
         self,
@@ -104,7 +104,7 @@ class ConceptFinder(ABC, Generic[E, P]):
 
         def records_of(kept: npt.NDArray[np.intp]) -> list[ObjectRecord]:
             return to_records(
-                self._as_cut(answer.masks[kept].float()),
+                self._to_logits(answer.masks[kept].float()),
                 answer.scores[kept].tolist(),
                 encoding.shape,
                 cutoff=self.cutoff,
@@ -129,7 +129,7 @@ class ConceptFinder(ABC, Generic[E, P]):
     ) -> Detections:
         """Run the detector."""
 
-    def _as_cut(self, logits: torch.Tensor) -> torch.Tensor:
+    def _to_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """Return masks as the library enlarges and cuts them, from their logits."""
         return logits
 

@@ -63,7 +63,7 @@ def to_records(
     values = low.cpu().numpy()
     for number, score in enumerate(scores):
         check()
-        region = reach(small[number], shape)
+        region = mask_extent(small[number], shape)
         if clips is not None:
             region = region.intersect(clips[number])
         if region.is_empty:
@@ -75,7 +75,7 @@ def to_records(
             offset=(region.y0, region.x0),
             score=score,
             text=text,
-            soft=SoftMask.cut(
+            soft=SoftMask.crop(
                 values[number],
                 Region.whole(shape),
                 logits=cutoff == 0,
@@ -87,7 +87,7 @@ def to_records(
     return records
 
 
-def reach(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:
+def mask_extent(small: npt.NDArray[np.bool_], shape: tuple[int, int]) -> Region:
     """Return a part of the image outside which a low-resolution mask has no pixel.
 
     A pixel between low-resolution pixels is their weighted mean, so it is above the cutoff only
@@ -170,7 +170,7 @@ _BOXES_PER_CALL = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class DecoderPrompt:
     """What names objects in one call of the mask decoder.
 
     Parameters
@@ -205,7 +205,7 @@ class Target:
         return len(self.points) == 1 and not self.boxes and self.mask is None
 
 
-def targets(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Target]:
+def decoder_prompts(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[DecoderPrompt]:
     """Yield the calls that a set of prompts needs.
 
     The clicks are of one object; the first box and the first mask, where there are any, are of
@@ -222,17 +222,17 @@ def targets(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Target]:
     boxes = iter([prompt.region.intersect(plane) for prompt in prompts.boxes])
     masks = iter(prompts.masks)
     if prompts.points:
-        yield Target(prompts.points, tuple(islice(boxes, 1)), next(masks, None))
+        yield DecoderPrompt(prompts.points, tuple(islice(boxes, 1)), next(masks, None))
     while group := tuple(islice(boxes, _BOXES_PER_CALL)):
-        yield Target(boxes=group)
+        yield DecoderPrompt(boxes=group)
     for mask in masks:
-        yield Target(mask=mask)
+        yield DecoderPrompt(mask=mask)
 
 
-def segment_targets(
+def segment_prompts(
     prompts: PromptSet,
     shape: tuple[int, int],
-    segment: Callable[[Target], Iterable[ObjectRecord]],
+    segment: Callable[[DecoderPrompt], Iterable[ObjectRecord]],
     reporter: Reporter,
     check: Callable[[], None],
 ) -> list[ObjectRecord]:
@@ -252,13 +252,13 @@ def segment_targets(
         Called between the model's stages; what it raises stops the work.
     """
     records: list[ObjectRecord] = []
-    for number, target in enumerate(targets(prompts, shape)):
+    for number, target in enumerate(decoder_prompts(prompts, shape)):
         check()
         reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
-        records += numbered(segment(target), first=len(records) + 1)
+        records += renumber(segment(target), first=len(records) + 1)
     return records
 
 
-def numbered(records: Iterable[ObjectRecord], first: int) -> list[ObjectRecord]:
+def renumber(records: Iterable[ObjectRecord], first: int) -> list[ObjectRecord]:
     """Return objects with new ids in their order, from ``first`` on."""
     return [replace(record, id=number) for number, record in enumerate(records, first)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.sam3.engine import watched
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.errors import PromptError
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
 
 
 M = TypeVar("M")
 
 
-class Followed(ABC):
+class TrackedPrompts(ABC):
     """A prompted object and what the tracker remembers of it.
 
     Attributes
@@ -42,7 +42,7 @@ class Followed(ABC):
     """
 
     def __init__(self) -> None:
-        self.pending: dict[int, Seed] = {}
+        self.pending: dict[int, TrackSeed] = {}
         self.text = ""
 
     @property
@@ -60,7 +60,7 @@ class Followed(ABC):
         return frame in self.read and frame not in self.pending
 
 
-F = TypeVar("F", bound=Followed)
+F = TypeVar("F", bound=TrackedPrompts)
 
 # So much of the disk stays free for others.
 _SPARE_BYTES = 2**30
@@ -128,12 +128,12 @@ class MemoryFile:
         self._free.clear()
 
 
-def check_says_where(seed: Seed, how: str) -> None:
+def check_says_where(seed: TrackSeed, how: str) -> None:
     """Refuse a first prompt that says only what does not belong to its object.
 
     Parameters
     ----------
-    seed : Seed
+    seed : RefineSeed
         The prompt.
     how : str
         How to say where it is, for the user.
@@ -191,9 +191,11 @@ class Sam3Track(Generic[M]):
         self._closing()
         reporter.check()
 
-    def _watched(self, layers: Sequence[Any], reporter: Reporter) -> AbstractContextManager[None]:
+    def _watch_layers(
+        self, layers: Sequence[Any], reporter: Reporter
+    ) -> AbstractContextManager[None]:
         """Return a context in which the work can be stopped before each of some layers."""
-        return watched(layers, "", NullReporter(), lambda: self._check(reporter))
+        return watch_layers(layers, "", NullReporter(), lambda: self._check(reporter))
 
 
 class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
@@ -206,7 +208,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         super().__init__(context)
         self._objects: dict[int, F] = {}
 
-    def add(self, seed: Seed) -> None:
+    def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; it is read when the frame is.
 
         Raises
@@ -238,15 +240,15 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
     def _new_object(self, model: M) -> F:
         """Return an object of which nothing is known."""
 
-    def _unread(self) -> list[int]:
+    def _frames_to_read(self) -> list[int]:
         """Return the frames with prompts that were not read yet."""
         return sorted({frame for object_ in self._objects.values() for frame in object_.pending})
 
-    def _unread_on(self, frame: int) -> list[F]:
+    def _objects_to_read(self, frame: int) -> list[F]:
         """Return the objects with a prompt on a frame that was not read yet."""
         return [object_ for object_ in self._objects.values() if frame in object_.pending]
 
-    def _sought(self, frame: int, *, reverse: bool) -> dict[int, F]:
+    def _objects_to_find(self, frame: int, *, reverse: bool) -> dict[int, F]:
         """Return the objects to look for on a frame, by id."""
         return {
             id_: object_
@@ -254,7 +256,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
             if object_.takes_part(frame, reverse=reverse)
         }
 
-    def _followed(
+    def _follow_objects(
         self,
         sought: dict[int, F],
         follow: Callable[[F], tuple[torch.Tensor, float]],

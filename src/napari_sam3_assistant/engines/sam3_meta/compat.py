@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _EDT = "sam3.model.edt"
 
 
-def import_model_builder(measures: Measures) -> Any:  # noqa: ANN401
+def import_model_builder(patches: Patches) -> Any:  # noqa: ANN401
     """Import ``sam3.model_builder`` and return it.
 
     The import warns (``torch.jit.script`` at ``box_ops.py:145``, autocast without CUDA at
@@ -52,10 +52,10 @@ def import_model_builder(measures: Measures) -> Any:  # noqa: ANN401
     import torch
 
     with ExitStack() as stack:
-        stack.enter_context(quiet())
-        stack.enter_context(kept(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(kept(torch.backends.cudnn, "allow_tf32"))
-        stack.enter_context(_edt_module(needed=measures.distance))
+        stack.enter_context(silence_warnings())
+        stack.enter_context(restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
+        stack.enter_context(restore_attribute(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(_edt_module(needed=patches.distance))
         stack.enter_context(_pkg_resources_module())
         try:
             return importlib.import_module("sam3.model_builder")
@@ -68,7 +68,7 @@ def import_model_builder(measures: Measures) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_warnings() -> Iterator[None]:
     """Keep the warnings to itself that say nothing to a user; see the callers for which."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
@@ -80,7 +80,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def kept(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
+def restore_attribute(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
     """Put an attribute back to what it was when the block ends."""
     before = getattr(owner, name)
     try:
@@ -201,7 +201,7 @@ def redirect_cuda(device: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def calls(device: str) -> Iterator[None]:
+def call_context(device: str) -> Iterator[None]:
     """Return the context of every call of the model: device, precision, no gradients.
 
     On CUDA the published weights are used in bfloat16 autocast. ``sam3_tracking_predictor.py:49``
@@ -237,7 +237,7 @@ def build_image_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa
         If the installed sam3 can't be built without CUDA.
     """
     try:
-        with quiet(), redirect_cuda(device):
+        with silence_warnings(), redirect_cuda(device):
             model = builder.build_sam3_image_model(
                 bpe_path=str(bpe_path),
                 device="cpu",
@@ -328,7 +328,7 @@ def prompt_stages(model: Any) -> list[Any]:  # noqa: ANN401
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class Patches:
     """Which of the run-time measures are taken.
 
     Parameters
@@ -346,12 +346,12 @@ class Measures:
     perflib: bool
 
 
-def choose_measures(
+def choose_patches(
     environment: Mapping[str, str] = os.environ,
     *,
     windows: bool = sys.platform == "win32",
     triton: bool | None = None,
-) -> Measures:
+) -> Patches:
     """Return the measures that this machine needs.
 
     ``SAM3_FORCE_SDPA_FALLBACK``, ``SAM3_FORCE_SLOW_EDT`` (1 takes the measure, 0 leaves it) and
@@ -367,7 +367,7 @@ def choose_measures(
         Whether Triton is installed; looked up if None.
     """
     has_triton = find_spec("triton") is not None if triton is None else triton
-    return Measures(
+    return Patches(
         attention=_switch(environment, "SAM3_FORCE_SDPA_FALLBACK", windows),
         distance=_switch(environment, "SAM3_FORCE_SLOW_EDT", not has_triton),
         perflib=not _switch(environment, "USE_PERFLIB", has_triton),
@@ -380,23 +380,23 @@ def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 @contextmanager
-def applied(measures: Measures) -> Iterator[None]:
+def apply_patches(patches: Patches) -> Iterator[None]:
     """Take the measures for the loaded sam3; all are undone on leaving."""
     with ExitStack() as stack:
-        if measures.attention:
+        if patches.attention:
             stack.enter_context(_any_attention_kernel())
-        if measures.distance:
+        if patches.distance:
             stack.enter_context(_slow_distance_transform())
-        if measures.perflib:
+        if patches.perflib:
             stack.enter_context(_no_perflib())
         stack.enter_context(_no_components_of_nothing())
         # ``mask_iou`` (masks_ops.py:48) compares all pairs of masks at once: 26 GB for 200 objects.
-        stack.enter_context(_replaced_everywhere("mask_iou", overlaps))
+        stack.enter_context(_replace_everywhere("mask_iou", mask_iou))
         yield
 
 
 @contextmanager
-def replaced(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+def replace_attribute(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
     """Replace a name in a module of the package while in the block."""
     before = getattr(module, name)
     setattr(module, name, value)
@@ -407,12 +407,12 @@ def replaced(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN
 
 
 @contextmanager
-def _replaced_everywhere(name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+def _replace_everywhere(name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
     """Replace a name in every loaded module of sam3 that has it."""
     with ExitStack() as stack:
         for key, module in list(sys.modules.items()):
             if key.startswith("sam3.") and hasattr(module, name):
-                stack.enter_context(replaced(module, name, value))
+                stack.enter_context(replace_attribute(module, name, value))
         yield
 
 
@@ -434,14 +434,14 @@ def _any_attention_kernel() -> Iterator[None]:
     def any_kernel(*_named: Any, **_options: Any) -> Any:  # noqa: ANN401
         return sdpa_kernel(kernels)
 
-    with _replaced_everywhere("sdpa_kernel", any_kernel):
+    with _replace_everywhere("sdpa_kernel", any_kernel):
         yield
 
 
 @contextmanager
 def _slow_distance_transform() -> Iterator[None]:
     """Use SciPy's distance transform for ``edt.py:117``, a Triton kernel."""
-    with _replaced_everywhere("edt_triton", distance_transform):
+    with _replace_everywhere("edt_triton", distance_transform):
         yield
 
 
@@ -454,9 +454,11 @@ def _no_perflib() -> Iterator[None]:
     perflib = importlib.import_module("sam3.perflib")
     components = importlib.import_module("sam3.perflib.connected_components")
     with ExitStack() as stack:
-        stack.enter_context(replaced(perflib, "is_enabled", value=False))
+        stack.enter_context(replace_attribute(perflib, "is_enabled", value=False))
         stack.enter_context(
-            replaced(components, "connected_components", components.connected_components_cpu)
+            replace_attribute(
+                components, "connected_components", components.connected_components_cpu
+            )
         )
         yield
 
@@ -474,11 +476,11 @@ def _no_components_of_nothing() -> Iterator[None]:
     def components(masks: torch.Tensor) -> Any:  # noqa: ANN401
         return label(masks) if len(masks) else (masks.int(), masks.int())
 
-    with replaced(module, "connected_components", components):
+    with replace_attribute(module, "connected_components", components):
         yield
 
 
-def overlaps(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def mask_iou(masks: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Return the intersection over union of each pair of masks, as ``mask_iou`` of the package.
 
     Parameters

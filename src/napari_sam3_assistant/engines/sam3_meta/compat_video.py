@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.engines.encoding_cache import Recent
+from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat import replaced
+from napari_sam3_assistant.engines.sam3_meta.compat import replace_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Pictures:
         self._frames = frames
         self._size = size
         # The video model asks for a frame, for the next one, and for the first again.
-        self._recent: Recent[torch.Tensor] = Recent(3)
+        self._recent: LRUCache[torch.Tensor] = LRUCache(3)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -102,16 +102,16 @@ def make_video_model(model: Any, tracker: Any, device: str) -> Any:  # noqa: ANN
         "DotProductScoring": model.dot_prod_scoring,
     }
     with ExitStack() as stack:
-        stack.enter_context(compat.quiet())
+        stack.enter_context(compat.silence_warnings())
         for name, part in parts.items():
-            stack.enter_context(replaced(builder, name, _giving(part)))
+            stack.enter_context(replace_attribute(builder, name, _return_part(part)))
         video = builder.build_sam3_video_model(
             load_from_HF=False, checkpoint_path=None, bpe_path="", device=device
         )
     return video.eval()
 
 
-def _giving(part: Any) -> Any:  # noqa: ANN401
+def _return_part(part: Any) -> Any:  # noqa: ANN401
     def give(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
         return part
 
@@ -128,7 +128,7 @@ def encode(model: Any, tracker: Any, picture: torch.Tensor, device: str) -> Any:
 
     image = picture.to(dtype=torch.float32, device=device)[None]
     made = model.backbone.forward_image(image)["sam2_backbone_out"]
-    # As sam3_image.py:838: bfloat16 on CUDA; elsewhere ``compat.calls`` keeps float32.
+    # As sam3_image.py:838: bfloat16 on CUDA; elsewhere ``compat.call_context`` keeps float32.
     maps = [one.to(torch.bfloat16) for one in made["backbone_fpn"]]
     decoder = tracker.sam_mask_decoder
     maps = [decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1]), maps[2]]
@@ -303,7 +303,7 @@ def new_phrase_state(
     def load(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
         return pictures, *shape
 
-    with replaced(module, "load_resource_as_video_frames", load):
+    with replace_attribute(module, "load_resource_as_video_frames", load):
         # Of the list only the length is looked at: one picture is no video.
         state: dict[str, Any] = video.init_state([None] * max(2, len(pictures)))
     return state

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watched
+from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.image import (
     Grounder,
     MetaEncoding,
     backbone_out,
-    segment_target,
+    decode_objects,
 )
 from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel, load_model, sam3_version
 from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
 
 
 class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
@@ -59,7 +59,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
             [tensors[f"{name}{number}"].to(model.device) for number in numbers]
             for name in ("map", "click")
         )
-        with self._calls(model, "encode"):
+        with self._call_context(model, "encode"):
             positions = model.positions(lambda: compat.position_encodings(model.model, maps))
         return MetaEncoding(shape, backbone_out(maps, click_maps, positions))
 
@@ -68,7 +68,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     ) -> MetaTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MetaTrack(TrackContext(frames, self._working, self._turns.check, new_id))
+        return MetaTrack(TrackContext(frames, self._hold, self._lock.check, new_id))
 
     def _which_folder(self) -> str:
         return "Choose the folder with sam3.pt of facebook/sam3."
@@ -79,9 +79,9 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     def _make_finder(self, model: LoadedModel) -> Grounder:
         return Grounder(model)
 
-    def _calls(self, model: LoadedModel, part: Hashable) -> AbstractContextManager[object]:
+    def _call_context(self, model: LoadedModel, part: Hashable) -> AbstractContextManager[object]:
         del part
-        return compat.calls(model.device)
+        return compat.call_context(model.device)
 
     def _embed(
         self, model: LoadedModel, image: npt.NDArray[np.uint8], reporter: Reporter
@@ -92,7 +92,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         # be read as a plane of W x 3.
         picture = Image.fromarray(np.ascontiguousarray(image))
         blocks = compat.vision_blocks(model.model)
-        with watched(blocks, "Encoding the image", reporter, self._turns.check):
+        with watch_layers(blocks, "Encoding the image", reporter, self._lock.check):
             made = model.processor.set_image(picture)["backbone_out"]
         features = backbone_out(
             made["backbone_fpn"],
@@ -103,5 +103,5 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
 
     def _decoder(
         self, model: LoadedModel, embedding: MetaEncoding, check: Callable[[], None]
-    ) -> Callable[[Target], Sequence[ObjectRecord]]:
-        return partial(segment_target, model, embedding, check)
+    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
+        return partial(decode_objects, model, embedding, check)

@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
-from napari_sam3_assistant.engines.encoding_cache import Recent
-from napari_sam3_assistant.engines.sam3.engine import watched
+from napari_sam3_assistant.engines.encoding_cache import LRUCache
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Detections, check_length
 from napari_sam3_assistant.engines.sam3_meta import compat
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
     from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel
 
 
@@ -40,13 +40,13 @@ class MetaEncoding:
         Height and width of the image in pixels.
     features : mapping
         ``backbone_out`` of ``Sam3Processor.set_image``; never written to.
-    found : Recent
+    found : LRUCache
         What the detector found, by phrase and examples.
     """
 
     shape: tuple[int, int]
     features: Mapping[str, Any]
-    found: Recent[Detections] = field(default_factory=lambda: Recent(_KEPT_ANSWERS))
+    found: LRUCache[Detections] = field(default_factory=lambda: LRUCache(_KEPT_ANSWERS))
 
     def state(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the package's inference state, a copy that a call may add to.
@@ -128,8 +128,8 @@ def backbone_out(
 _LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
 
 
-def segment_target(
-    loaded: LoadedModel, encoding: MetaEncoding, check: Callable[[], None], target: Target
+def decode_objects(
+    loaded: LoadedModel, encoding: MetaEncoding, check: Callable[[], None], target: DecoderPrompt
 ) -> list[ObjectRecord]:
     """Return the objects of one call of the mask decoder, numbered from 1.
 
@@ -141,7 +141,7 @@ def segment_target(
         The encoded image.
     check : callable
         Called between the model's stages; what it raises stops the work.
-    target : Target
+    target : PlaneTarget
         What names the objects.
     """
     masks, scores, logits = _decode(loaded, encoding, target)
@@ -158,7 +158,7 @@ def segment_target(
             mask[clip.slices] > 0,
             offset=(clip.y0, clip.x0),
             score=float(score),
-            soft=SoftMask.cut(logits[index], whole, logits=True, clip=clip),
+            soft=SoftMask.crop(logits[index], whole, logits=True, clip=clip),
         )
         if record is not None:
             records.append(record)
@@ -166,7 +166,7 @@ def segment_target(
 
 
 def _decode(
-    loaded: LoadedModel, encoding: MetaEncoding, target: Target
+    loaded: LoadedModel, encoding: MetaEncoding, target: DecoderPrompt
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Run the mask decoder once.
 
@@ -252,7 +252,7 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         check: Callable[[], None],
     ) -> Detections:
         model, processor = self._loaded.model, self._loaded.processor
-        with watched(compat.prompt_stages(model), "Searching the image", reporter, check):
+        with watch_layers(compat.prompt_stages(model), "Searching the image", reporter, check):
             # As Sam3Processor._forward_grounding, but what lies below the threshold is kept, so
             # that another threshold needs no second run.
             answer = model.forward_grounding(

@@ -27,12 +27,12 @@ import platformdirs
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints.files import (
-    Unchanged,
+    FileIdentity,
     read_strings,
     read_tensor_names,
 )
 from napari_sam3_assistant.engines.device import choose_device, supports_bfloat16
-from napari_sam3_assistant.engines.encoding_cache import Recent
+from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
@@ -63,7 +63,7 @@ class LoadedModel:
         ``cpu`` or ``cuda:N``.
     weights : str
         File name of the weights.
-    measures : ExitStack
+    patches : ExitStack
         Undoes the measures that were taken in the package.
     """
 
@@ -71,9 +71,9 @@ class LoadedModel:
     processor: Any
     device: str
     weights: str
-    measures: ExitStack
-    _positions: Recent[Sequence[torch.Tensor]] = field(default_factory=lambda: Recent(1))
-    _video: Recent[Any] = field(default_factory=lambda: Recent(2))
+    patches: ExitStack
+    _positions: LRUCache[Sequence[torch.Tensor]] = field(default_factory=lambda: LRUCache(1))
+    _video: LRUCache[Any] = field(default_factory=lambda: LRUCache(2))
 
     @property
     def number_format(self) -> str:
@@ -102,7 +102,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """Undo what was done to the package."""
-        self.measures.close()
+        self.patches.close()
 
 
 def sam3_version() -> str:
@@ -165,12 +165,12 @@ def load_model(folder: Path | None, requested: str, reporter: Reporter) -> Loade
     bpe = find_bpe(path.parent)
     device = choose_cpu_or_cuda(requested)
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
-    measures = compat.choose_measures()
-    builder = compat.import_model_builder(measures)
+    patches = compat.choose_patches()
+    builder = compat.import_model_builder(patches)
     with ExitStack() as stack:
-        stack.enter_context(compat.applied(measures))
+        stack.enter_context(compat.apply_patches(patches))
         # Read first: a damaged file is told before the model is built, which takes 20 seconds.
-        unchanged = Unchanged(path)
+        unchanged = FileIdentity(path)
         weights = to_image_model(read_weights(path), path.name)
         reporter.report(Progress(1, _STEPS, "Building SAM 3"))
         model = compat.build_image_model(builder, bpe, device)
@@ -436,7 +436,7 @@ def find_bpe(folder: Path) -> Path:
         If there are some, and none has the merges.
     """
     problems: list[str] = []
-    for path in (folder / BPE_NAME, folder / f"{MERGES_NAME}.gz", *_packaged()):
+    for path in (folder / BPE_NAME, folder / f"{MERGES_NAME}.gz", *_find_packaged_bpe()):
         if path.is_file():
             try:
                 lines = _read_gzip(path)
@@ -492,7 +492,7 @@ def _is_header(line: str) -> bool:
     return "#version" in line
 
 
-def _packaged() -> tuple[Path, ...]:
+def _find_packaged_bpe() -> tuple[Path, ...]:
     """Return where copies of sam3 from its repository carry the file; the wheel does not."""
     spec = find_spec("sam3")
     if spec is None or spec.origin is None:

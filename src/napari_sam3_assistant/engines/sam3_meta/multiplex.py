@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
-from napari_sam3_assistant.engines.checkpoints.files import Unchanged
+from napari_sam3_assistant.engines.caching_engine import EngineLock
+from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.encoding_engine import Exclusive
 from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.engines.sam3_meta import compat
-from napari_sam3_assistant.engines.sam3_meta.compat import Measures, replaced
+from napari_sam3_assistant.engines.sam3_meta.compat import Patches, replace_attribute
 from napari_sam3_assistant.engines.sam3_meta.compat_video import Pictures
 from napari_sam3_assistant.engines.sam3_meta.loading import (
     MULTIPLEX_NAME,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.base import EngineSpec
 
 
@@ -72,13 +72,13 @@ class LoadedMultiplex:
         The model.
     device : str
         ``cpu`` or ``cuda:N``.
-    measures : ExitStack
+    patches : ExitStack
         Undoes the measures that were taken in the package.
     """
 
     model: Any
     device: str
-    measures: ExitStack
+    patches: ExitStack
 
 
 class Sam3MultiplexEngine:
@@ -101,7 +101,7 @@ class Sam3MultiplexEngine:
         self._folder = model_folder.expanduser()
         self._requested = device
         self._loaded: LoadedMultiplex | None = None
-        self._turns = Exclusive()
+        self._lock = EngineLock()
 
     @property
     def version(self) -> str:
@@ -130,7 +130,7 @@ class Sam3MultiplexEngine:
         DeviceUnavailable
             If the device does not work.
         """
-        with self._turns.turn(reporter), map_engine_errors():
+        with self._lock.hold(reporter), map_engine_errors():
             if self._loaded is None:
                 self._loaded = _load(self._folder, self._requested, reporter)
 
@@ -151,38 +151,38 @@ class Sam3MultiplexEngine:
     ) -> MultiplexTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MultiplexTrack(TrackContext(frames, self._working, self._turns.check, new_id))
+        return MultiplexTrack(TrackContext(frames, self._hold, self._lock.check, new_id))
 
     def close(self) -> None:
         """Free memory and device; work in progress stops before the model's next stage."""
-        with self._turns.last_turn():
+        with self._lock.preempt():
             loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            loaded.measures.close()
+            loaded.patches.close()
             del loaded
             free_cache()
 
     @contextmanager
-    def _working(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
+    def _hold(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
         """Wait for this caller's turn and give the model."""
-        with self._turns.turn(reporter), map_engine_errors():
+        with self._lock.hold(reporter), map_engine_errors():
             if self._loaded is None:
                 raise EngineError("SAM 3.1 is not loaded.", "Load the model first.")
-            with compat.calls(self._loaded.device):
+            with compat.call_context(self._loaded.device):
                 yield self._loaded
 
 
 def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
     device = choose_cpu_or_cuda(requested)
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
-    measures = compat.choose_measures()
-    builder = import_builder(measures)
+    patches = compat.choose_patches()
+    builder = import_builder(patches)
     # After the package, since some copies of it bring a vocabulary along.
     bpe = find_bpe(folder)
     with ExitStack() as stack:
-        stack.enter_context(compat.applied(measures))
-        stack.enter_context(without_bars())
-        unchanged = Unchanged(folder / MULTIPLEX_NAME)
+        stack.enter_context(compat.apply_patches(patches))
+        stack.enter_context(hide_progress_bars())
+        unchanged = FileIdentity(folder / MULTIPLEX_NAME)
         weights = read_weights(folder / MULTIPLEX_NAME)
         reporter.report(Progress(1, _STEPS, "Building SAM 3.1"))
         model = build_model(builder, bpe, device)
@@ -213,7 +213,7 @@ class _Session:
             key: self._memories.get(key) or Memory(model.tracker, whole=True) for key in tracked
         }
         for key, state in tracked.items():
-            self._memories[key].reached(state, frame, reverse=reverse)
+            self._memories[key].advance(state, frame, reverse=reverse)
 
 
 class _Phrase:
@@ -241,10 +241,10 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         self._session: _Session | None = None
         self._prompted: dict[int, set[int]] = {}
         self._texts: dict[int, str] = {}
-        self._pending: dict[tuple[int, int], Seed] = {}
+        self._pending: dict[tuple[int, int], TrackSeed] = {}
         self._phrases: list[_Phrase] = []
 
-    def add(self, seed: Seed) -> None:
+    def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; it is read when the frame is.
 
         Raises
@@ -336,7 +336,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         """Wait for this caller's turn; the work in it can be stopped."""
         with (
             self._working(reporter) as loaded,
-            self._watched(vision_blocks(loaded.model), reporter),
+            self._watch_layers(vision_blocks(loaded.model), reporter),
         ):
             yield loaded
 
@@ -428,7 +428,7 @@ MOST_OBJECTS = 128
 """Objects of a session; the builder's own 16 would leave most cells of a stack out."""
 
 
-def import_builder(measures: Measures) -> Any:  # noqa: ANN401 - sam3 ships no types
+def import_builder(patches: Patches) -> Any:  # noqa: ANN401 - sam3 ships no types
     """Import ``sam3.model_builder`` with SAM 3.1 and return it.
 
     ``sam3_multiplex_base.py:36`` asks the first GPU what it is, at import.
@@ -440,7 +440,7 @@ def import_builder(measures: Measures) -> Any:  # noqa: ANN401 - sam3 ships no t
     """
     import torch
 
-    builder = compat.import_model_builder(measures)
+    builder = compat.import_model_builder(patches)
     if not hasattr(builder, _BUILDER):
         raise EngineNotInstalled(
             "The installed sam3 package has no SAM 3.1.",
@@ -449,11 +449,11 @@ def import_builder(measures: Measures) -> Any:  # noqa: ANN401 - sam3 ships no t
             "model.safetensors.",
         )
     with ExitStack() as stack:
-        stack.enter_context(compat.quiet())
-        stack.enter_context(compat.kept(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(compat.kept(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(compat.silence_warnings())
+        stack.enter_context(compat.restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
+        stack.enter_context(compat.restore_attribute(torch.backends.cudnn, "allow_tf32"))
         if not torch.cuda.is_available():
-            stack.enter_context(replaced(torch.cuda, "get_device_properties", _no_gpu))
+            stack.enter_context(replace_attribute(torch.cuda, "get_device_properties", _no_gpu))
         importlib.import_module(_TRACKING)
     return builder
 
@@ -473,10 +473,10 @@ def build_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa: ANN4
     import torch
 
     with ExitStack() as stack:
-        stack.enter_context(compat.quiet())
+        stack.enter_context(compat.silence_warnings())
         stack.enter_context(compat.redirect_cuda(device))
-        stack.enter_context(compat.kept(torch.backends.cuda.matmul, "allow_tf32"))
-        stack.enter_context(compat.kept(torch.backends.cudnn, "allow_tf32"))
+        stack.enter_context(compat.restore_attribute(torch.backends.cuda.matmul, "allow_tf32"))
+        stack.enter_context(compat.restore_attribute(torch.backends.cudnn, "allow_tf32"))
         stack.enter_context(redirect_stdout(io.StringIO()))
         empty = Path(stack.enter_context(TemporaryDirectory())) / "empty.pt"
         torch.save({"model": {}}, empty)
@@ -530,14 +530,14 @@ def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
+def hide_progress_bars() -> Iterator[None]:
     """Keep the progress bars of ``propagate_in_video`` out of the terminal."""
     module = importlib.import_module(_TRACKING)
 
     def plain(frames: Any, **_options: Any) -> Any:  # noqa: ANN401
         return frames
 
-    with replaced(module, "tqdm", plain):
+    with replace_attribute(module, "tqdm", plain):
         yield
 
 
@@ -558,7 +558,7 @@ def new_state(model: Any, pictures: Pictures, shape: tuple[int, int]) -> dict[st
     def load(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
         return pictures, *shape
 
-    with replaced(module, "load_resource_as_video_frames", load):
+    with replace_attribute(module, "load_resource_as_video_frames", load):
         state: dict[str, Any] = model.init_state([None] * max(2, len(pictures)))
     state["feature_cache"] = _Unbounded()
     return state

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
+class _FrameFindings:
     """What was found on a frame: the prompted objects, and the answers on the phrases."""
 
     records: tuple[ObjectRecord, ...]
@@ -50,10 +50,10 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         self._phrases: list[FollowedPhrase] = []
         self._features: compat_video.Features = {}
         self._pictures: compat_video.Pictures | None = None
-        self._held: dict[int, _Seen] = {}
+        self._held: dict[int, _FrameFindings] = {}
         self._held_step = 0
 
-    def add(self, seed: Seed) -> None:
+    def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; it is read when the frame is.
 
         Raises
@@ -108,7 +108,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         for frame in order:
             if frame not in self._held:
                 with self._working(reporter) as model:
-                    self._held[frame] = self._look(model, frame, order.step < 0, reporter)
+                    self._held[frame] = self._search_frame(model, frame, order.step < 0, reporter)
             while self._held and (len(self._held) >= delay or frame == order[-1]):
                 with self._working(reporter) as model:
                     found = self._finish(model, next(iter(self._held)))
@@ -123,10 +123,10 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             for object_ in self._objects.values():
                 object_.begin(order.start, reverse=reverse)
             for phrase in self._phrases:
-                with self._watched(compat.vision_blocks(model.model), reporter):
+                with self._watch_layers(compat.vision_blocks(model.model), reporter):
                     phrase.begin(
                         model.video,
-                        self._prepared(model),
+                        self._get_pictures(model),
                         self._frames.shape,
                         order.start,
                         reverse=reverse,
@@ -145,31 +145,33 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
 
     def _read_prompts(self, reporter: Reporter) -> None:
         """Segment the objects on the frames of new prompts."""
-        for frame in self._unread():
+        for frame in self._frames_to_read():
             with self._working(reporter) as model:
                 self._encode(model, frame, reporter)
-                for object_ in self._unread_on(frame):
+                for object_ in self._objects_to_read(frame):
                     self._check(reporter)
                     object_.prompt(model.tracker, frame)
 
-    def _look(self, model: LoadedModel, frame: int, reverse: bool, reporter: Reporter) -> _Seen:
+    def _search_frame(
+        self, model: LoadedModel, frame: int, reverse: bool, reporter: Reporter
+    ) -> _FrameFindings:
         """Find and follow everything on a frame."""
         answers = []
         for phrase in self._phrases:
-            with self._watched(compat.vision_blocks(model.model), reporter):
+            with self._watch_layers(compat.vision_blocks(model.model), reporter):
                 answers.append((phrase, phrase.follow(model.video, frame, reverse=reverse)))
             self._features.clear()
             self._features[frame] = phrase.features(frame)
-        sought = self._sought(frame, reverse=reverse)
+        sought = self._objects_to_find(frame, reverse=reverse)
         if not all(one.is_known_at(frame) for one in sought.values()):
             self._encode(model, frame, reporter)
         fill_area = model.video.fill_hole_area
-        records = self._followed(
+        records = self._follow_objects(
             sought,
             lambda one: one.follow(model.tracker, frame, reverse=reverse, fill_area=fill_area),
             reporter,
         )
-        return _Seen(tuple(records), frozenset(sought), tuple(answers))
+        return _FrameFindings(tuple(records), frozenset(sought), tuple(answers))
 
     def _finish(self, model: LoadedModel, frame: int) -> TrackedFrame:
         """Return what was found on a frame that is held."""
@@ -187,12 +189,12 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         if frame in self._features:
             return
         self._features.clear()
-        picture = self._prepared(model)[frame]
-        with self._watched(compat.vision_blocks(model.model), reporter):
+        picture = self._get_pictures(model)[frame]
+        with self._watch_layers(compat.vision_blocks(model.model), reporter):
             made = compat_video.encode(model.model, model.tracker, picture, model.device)
         self._features[frame] = made
 
-    def _prepared(self, model: LoadedModel) -> compat_video.Pictures:
+    def _get_pictures(self, model: LoadedModel) -> compat_video.Pictures:
         if self._pictures is None:
             self._pictures = compat_video.Pictures(self._frames, model.tracker.image_size)
         return self._pictures
@@ -251,7 +253,7 @@ class FollowedPhrase:
         for tracked in state["tracker_inference_states"]:
             memory = self._memory(video, tracked)
             forget_conditions(video.tracker, tracked)
-            memory.reached(tracked, frame, reverse=reverse)
+            memory.advance(tracked, frame, reverse=reverse)
             compat_video.forget_masks(tracked)
         return answer
 

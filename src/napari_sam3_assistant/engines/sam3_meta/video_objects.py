@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.sam3.track import Followed
+from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
 from napari_sam3_assistant.engines.sam3_meta import compat_video
 from napari_sam3_assistant.errors import PromptError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
 
 
 MOST_POINTS = 16
@@ -36,7 +36,7 @@ MOST_POINTS = 16
 _CORNERS = 2
 
 
-def check_seed(seed: Seed) -> None:
+def check_seed(seed: TrackSeed) -> None:
     """Refuse what the tracker would take only in part.
 
     Raises
@@ -54,7 +54,7 @@ def check_seed(seed: Seed) -> None:
         )
 
 
-class FollowedObject(Followed):
+class FollowedObject(TrackedPrompts):
     """An object and what the tracker remembers of it.
 
     Parameters
@@ -123,12 +123,12 @@ class FollowedObject(Followed):
         found = compat_video.follow(
             tracker, self.state, frame, reverse=reverse, fill_area=fill_area
         )
-        self._memory.reached(self.state, frame, reverse=reverse)
+        self._memory.advance(self.state, frame, reverse=reverse)
         return found
 
 
 def points_of(
-    seed: Seed, shape: tuple[int, int]
+    seed: TrackSeed, shape: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Return clicks and box of a seed as parts of the frame's width and height.
 
@@ -184,13 +184,13 @@ class Memory:
         step = 1 if reverse else -1
         while True:
             near = list(islice(_walk(state, self._good(state), frame, step), self._memories))
-            bare = [other for other in near if _is_bare(_others(state)[other])]
+            bare = [other for other in near if _is_bare(_other_states(state)[other])]
             if not bare:
                 return
             for other in bare:
                 _forget(state, other)
 
-    def reached(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
+    def advance(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
         """Note how far a pass is, and forget what no pass can need."""
         self._ends[reverse] = frame
         self.trim(state)
@@ -207,7 +207,7 @@ class Memory:
                 walked = list(islice(_walk(state, good, anchor - step, step), self._pointers))
                 whole.update(walked[: self._memories])
                 pointers.update(walked)
-        for frame in list(_others(state)):
+        for frame in list(_other_states(state)):
             if frame not in pointers:
                 _forget(state, frame)
             elif frame not in whole and not self._whole:
@@ -217,7 +217,7 @@ class Memory:
         """Return the frames whose memories the tracker may look at, wherever it is."""
         import torch
 
-        others = _others(state)
+        others = _other_states(state)
         if self._least is None:
             return set(others)
         scored = [frame for frame, record in others.items() if "eff_iou_score" in record]
@@ -237,7 +237,7 @@ def forget_conditions(tracker: Any, state: dict[str, Any]) -> None:  # noqa: ANN
 
 def is_bare(state: dict[str, Any], frame: int) -> bool:
     """Return whether of a frame only the pointer is left."""
-    return frame in _others(state) and _is_bare(_others(state)[frame])
+    return frame in _other_states(state) and _is_bare(_other_states(state)[frame])
 
 
 def forget(state: dict[str, Any], frame: int) -> None:
@@ -255,14 +255,14 @@ def stored_bytes(states: Iterable[dict[str, Any]]) -> int:
     return sum(storages.values())
 
 
-def _others(state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _other_states(state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     others: dict[int, dict[str, Any]] = state["output_dict"]["non_cond_frame_outputs"]
     return others
 
 
 def _walk(state: dict[str, Any], good: set[int], frame: int, step: int) -> Iterator[int]:
     """Yield the frames that the tracker looks at from a frame on, the nearest first."""
-    others = _others(state)
+    others = _other_states(state)
     ahead = sorted((other for other in others if (other - frame) * step > 0), reverse=step < 0)
     for other in ahead:
         # The frame just before counts whatever its score is.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.errors import reading_files
-from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watched
+from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
     Grounder,
     Sam3Embedding,
-    segment_target,
+    decode_objects,
     to_pixels,
 )
 from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, load_model
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
 
 
 class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
@@ -56,7 +56,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
             Its tensors by name.
         """
         model = self.model
-        with self._calls(model, "encode"):
+        with self._call_context(model, "encode"):
             return Sam3Embedding.from_tensors(model, shape, tensors)
 
     def track(
@@ -73,7 +73,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
         if self._folder is None:
             raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
         return TransformersTrack(
-            self._folder, TrackContext(frames, self._working, self._turns.check, new_id)
+            self._folder, TrackContext(frames, self._hold, self._lock.check, new_id)
         )
 
     def _which_folder(self) -> str:
@@ -86,7 +86,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
         return Grounder(model)
 
     @contextmanager
-    def _calls(self, model: LoadedModel, part: Hashable) -> Iterator[None]:
+    def _call_context(self, model: LoadedModel, part: Hashable) -> Iterator[None]:
         """Until a part has worked once, config.json may describe what can be built and not run."""
         import torch
 
@@ -105,11 +105,11 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
     ) -> Sam3Embedding:
         pixels = to_pixels(model, image)
         layers = model.detector.vision_encoder.backbone.layers
-        with watched(layers, "Encoding the image", reporter, self._turns.check):
+        with watch_layers(layers, "Encoding the image", reporter, self._lock.check):
             vision = model.detector.get_vision_features(pixel_values=pixels)
         return Sam3Embedding(shape=(image.shape[0], image.shape[1]), vision=vision)
 
     def _decoder(
         self, model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None]
-    ) -> Callable[[Target], Sequence[ObjectRecord]]:
-        return partial(segment_target, model, embedding, check)
+    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
+        return partial(decode_objects, model, embedding, check)

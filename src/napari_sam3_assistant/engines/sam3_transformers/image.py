@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.encoding_cache import Recent
-from napari_sam3_assistant.engines.sam3.engine import watched
+from napari_sam3_assistant.engines.encoding_cache import LRUCache
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import (
     NO_PHRASE,
     ConceptFinder,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Target
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
 
@@ -71,14 +71,14 @@ class Sam3Embedding:
         The image encoder's output and the detector's feature maps.
     clicks : list of torch.Tensor or None
         The feature maps for clicks, fine to coarse; None until the first click.
-    found : Recent
+    found : LRUCache
         What the detector found, by phrase and examples.
     """
 
     shape: tuple[int, int]
     vision: Any
     clicks: list[torch.Tensor] | None = None
-    found: Recent[Detections] = field(default_factory=lambda: Recent(_KEPT_ANSWERS))
+    found: LRUCache[Detections] = field(default_factory=lambda: LRUCache(_KEPT_ANSWERS))
 
     @property
     def nbytes(self) -> int:
@@ -175,8 +175,8 @@ MASK_CUTOFF = 0.0
 _PAINTED, _UNPAINTED = 10.0, -10.0
 
 
-def segment_target(
-    model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None], target: Target
+def decode_objects(
+    model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None], target: DecoderPrompt
 ) -> list[ObjectRecord]:
     """Return the objects of one call of the mask decoder, numbered from 1.
 
@@ -188,7 +188,7 @@ def segment_target(
         The encoded image.
     check : callable
         Called between the model's stages; what it raises stops the work.
-    target : Target
+    target : PlaneTarget
         What names the objects.
     """
     answer = model.clicks(
@@ -210,7 +210,7 @@ def segment_target(
     )
 
 
-def _encode(model: LoadedModel, target: Target, shape: tuple[int, int]) -> dict[str, Any]:
+def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -> dict[str, Any]:
     """Return a call's prompts as the model takes them."""
     prompts: dict[str, Any] = {}
     if target.points:
@@ -265,7 +265,7 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
         super().__init__()
         self._model = model
 
-    def _as_cut(self, logits: torch.Tensor) -> torch.Tensor:
+    def _to_logits(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.sigmoid()
 
     def _detect(
@@ -280,7 +280,7 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
         boxes, labels = self._encode_examples(encoding.shape, exemplars)
         detector = self._model.detector
         layers = [*detector.detr_encoder.layers, *detector.detr_decoder.layers]
-        with watched(layers, "Searching the image", reporter, check):
+        with watch_layers(layers, "Searching the image", reporter, check):
             answer = detector(
                 vision_embeds=encoding.vision,
                 text_embeds=text,

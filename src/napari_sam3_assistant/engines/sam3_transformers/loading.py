@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import inspect_folder
-from napari_sam3_assistant.engines.checkpoints.files import Unchanged, read_header, read_settings
+from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
 from napari_sam3_assistant.engines.device import supports_bfloat16
 from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
@@ -244,7 +244,7 @@ def _read_weights(file: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     formats = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16}
     formats["BF16"] = torch.bfloat16
     weights: dict[str, torch.Tensor] = {}
-    unchanged = Unchanged(file)
+    unchanged = FileIdentity(file)
     with file.open("rb") as opened:
         for name, stored in read_header(file).items():
             kind = formats.get(stored.kind)

@@ -118,14 +118,14 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
 
     def _read_prompts(self, reporter: Reporter) -> None:
         """Segment the objects on the frames of new prompts."""
-        for frame in self._unread():
+        for frame in self._frames_to_read():
             encoding = self._known(frame, reporter)
             with self._working(reporter) as model:
                 if encoding is None:
                     features = self._encode(model, frame, reporter)
                 else:
                     features = _features(model, encoding.vision, frame)
-                for object_ in self._unread_on(frame):
+                for object_ in self._objects_to_read(frame):
                     self._check(reporter)
                     object_.prompt(model, self._processor(), features, frame)
 
@@ -136,14 +136,14 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         features = None
         if self._phrases is not None:
             pixels = to_pixels(model, self._frames.read(frame))
-            with self._watched(_layers(model), reporter):
+            with self._watch_layers(_layers(model), reporter):
                 found = self._phrases.follow(model, pixels, frame, reverse=reverse)
             records = [record for record in found if record.id not in self._hidden]
             features = self._phrases.features
-        sought = self._sought(frame, reverse=reverse)
+        sought = self._objects_to_find(frame, reverse=reverse)
         if features is None and not all(one.is_known_at(frame) for one in sought.values()):
             features = self._encode(model, frame, reporter)
-        records += self._followed(
+        records += self._follow_objects(
             sought, lambda one: one.follow(model, features, frame, reverse=reverse), reporter
         )
         tracked = frozenset(sought)
@@ -154,7 +154,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the features of a frame, as the sessions of all objects take them."""
         pixels = to_pixels(model, self._frames.read(frame))
-        with self._watched(_layers(model), reporter):
+        with self._watch_layers(_layers(model), reporter):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
         return _features(model, hidden, frame)
@@ -286,7 +286,7 @@ class FollowedPhrases:
             )
         finally:
             session.processed_frames.clear()
-        self._memory.reached(frame, reverse=reverse)
+        self._memory.advance(frame, reverse=reverse)
         records = self._records(answer)
         self._forget()
         return records

@@ -17,14 +17,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.engines.sam3.track import Followed
+from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     import torch
 
-    from napari_sam3_assistant.core.tracks import Seed
+    from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.sam3.track import MemoryFile, Slot
     from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _INDEX, _NAME = 0, 1
 
 
-class FollowedObject(Followed):
+class FollowedObject(TrackedPrompts):
     """An object and what the tracker remembers of it.
 
     Parameters
@@ -134,7 +134,7 @@ class FollowedObject(Followed):
         low, score = self._run(model, features, frame, reverse=reverse)
         if frame not in self.outputs["cond_frame_outputs"]:
             self._tracked.add(frame)
-        self._memory.reached(frame, reverse=reverse)
+        self._memory.advance(frame, reverse=reverse)
         self._memory.trim(self.outputs)
         return low, score
 
@@ -159,7 +159,7 @@ class FollowedObject(Followed):
         return low, float(answer.object_score_logits.float().sigmoid().reshape(-1)[0])
 
 
-def _inputs(seed: Seed, shape: tuple[int, int]) -> dict[str, Any]:
+def _inputs(seed: TrackSeed, shape: tuple[int, int]) -> dict[str, Any]:
     """Return what names an object as the processor takes it."""
     import torch
 
@@ -292,7 +292,7 @@ class Memory:
         for frame in list(self._saved):
             self.renewed(frame)
 
-    def reached(self, frame: int, *, reverse: bool) -> None:
+    def advance(self, frame: int, *, reverse: bool) -> None:
         """Note how far a pass is."""
         self._reached[reverse] = frame
 

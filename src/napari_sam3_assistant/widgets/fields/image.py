@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.core.tiling import ROI_SIZES
-from napari_sam3_assistant.qt.bind import allow, bind_value, watch
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, WrappedLabel
 from napari_sam3_assistant.session.model import EncodeAhead
-from napari_sam3_assistant.session.runs import large_hint
+from napari_sam3_assistant.session.runs import explain_large_image
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import SessionModel
@@ -61,7 +61,7 @@ class ImageField(QWidget):
     def _show(self) -> None:
         choices = self._model.images
         self._combo.offer([(one.key, one.name) for one in choices])
-        allow(self._combo, "" if choices else "Open an image first")
+        set_enabled(self._combo, "" if choices else "Open an image first")
         self._combo.choose(self._model.image)
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")
@@ -157,7 +157,7 @@ class LargeImageHint(QWidget):
         watch(model, "images image large_image task", self, self._show)
 
     def _show(self) -> None:
-        hint = large_hint(self._model)
+        hint = explain_large_image(self._model)
         self._text.setText(hint)
         self.setVisible(bool(hint))
 
@@ -183,17 +183,17 @@ class EncodeAheadField(QCheckBox):
         self.clicked.connect(self._choose)
 
     def _show(self) -> None:
-        self.setChecked(self._session.ahead.enabled)
+        self.setChecked(self._session.prefetch.is_enabled)
         spec = self._session.spec
         nothing = f"{spec.title} encodes nothing. Choose a SAM 3 engine."
-        allow(self, "" if spec.needs_weights else nothing)
+        set_enabled(self, "" if spec.needs_weights else nothing)
 
     def _choose(self, on: bool) -> None:
         self._session.model.encode_ahead = EncodeAhead.ON if on else EncodeAhead.OFF
         if on:
-            self._session.ahead.begin()
+            self._session.prefetch.start()
         else:
-            self._session.ahead.cancel()
+            self._session.prefetch.cancel()
 
 
 class ThresholdField(QDoubleSpinBox):
@@ -215,7 +215,7 @@ class ThresholdField(QDoubleSpinBox):
             "Objects with a lower score are left out. Lower it to find more, raise it to keep "
             "only the clear ones. It does not touch objects that you click or box."
         )
-        bind_value(model, "threshold", self, self.valueChanged, self._rounded, self.setValue)
+        bind_value(model, "threshold", self, self.valueChanged, self._round_value, self.setValue)
 
-    def _rounded(self) -> float:
+    def _round_value(self) -> float:
         return round(self.value(), 2)

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import bind_value, guarded, line_of, watch
+from napari_sam3_assistant.qt.bind import bind_value, format_message, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo
-from napari_sam3_assistant.session.messages import engine_line, engine_reason
+from napari_sam3_assistant.session.messages import explain_engine, format_engine
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -50,7 +50,7 @@ class EngineBadge(QWidget):
             "A folder with SAM 3 weights. Without one, the built-in engine runs: it needs no "
             "weights, and understands “bright …” and “dark …” as phrases."
         )
-        button.clicked.connect(guarded(session.model, self._choose))
+        button.clicked.connect(show_errors(session.model, self._choose))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._label, 1)
@@ -64,8 +64,8 @@ class EngineBadge(QWidget):
 
     def _show(self) -> None:
         model, spec = self._session.model, self._session.spec
-        self._label.setText(engine_line(model, spec))
-        self._label.setToolTip(engine_reason(model, spec))
+        self._label.setText(format_engine(model, spec))
+        self._label.setToolTip(explain_engine(model, spec))
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -141,10 +141,10 @@ class ModelFolderField(QWidget):
         model = session.model
         self._validate = QPushButton("Validate")
         self._validate.setObjectName("validate")
-        self._validate.clicked.connect(guarded(model, session.setup.validate))
+        self._validate.clicked.connect(show_errors(model, session.setup.validate))
         self._download = QPushButton()
         self._download.setObjectName("download")
-        self._download.clicked.connect(guarded(model, self._start_or_stop))
+        self._download.clicked.connect(show_errors(model, self._start_or_stop))
         self._findings = QLabel()
         self._findings.setObjectName("findings")
         self._going = QLabel()
@@ -181,7 +181,7 @@ class ModelFolderField(QWidget):
     def _show_findings(self) -> None:
         findings = self._session.model.findings
         self._findings.setVisible(bool(findings))
-        self._findings.setText("\n".join(map(line_of, findings)))
+        self._findings.setText("\n".join(map(format_message, findings)))
 
     def _show_download(self) -> None:
         going = self._session.model.download
@@ -210,13 +210,13 @@ class ModelActions(QWidget):
         model = session.model
         self._load = QPushButton("Load 2D Model")
         self._load.setObjectName("load_model")
-        self._load.clicked.connect(guarded(model, session.loading.load))
+        self._load.clicked.connect(show_errors(model, session.loading.load))
         self._load_video = QPushButton("Load 3D/Video Model")
         self._load_video.setObjectName("load_video_model")
-        self._load_video.clicked.connect(guarded(model, session.loading.load))
+        self._load_video.clicked.connect(show_errors(model, session.loading.load))
         self._unload = QPushButton("Unload")
         self._unload.setObjectName("unload_model")
-        self._unload.clicked.connect(guarded(model, session.loading.unload))
+        self._unload.clicked.connect(show_errors(model, session.loading.unload))
         self._by_itself = QCheckBox("Load model when running")
         self._by_itself.setObjectName("load_when_running")
         self._by_itself.setToolTip(
@@ -321,7 +321,7 @@ class DownloadDialog(QDialog):
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         self._folder.textChanged.connect(lambda text: start.setEnabled(bool(text.strip())))
-        self.accepted.connect(guarded(session.model, self._start))
+        self.accepted.connect(show_errors(session.model, self._start))
         form = QFormLayout(self)
         form.addRow(about)
         form.addRow("Folder", row)

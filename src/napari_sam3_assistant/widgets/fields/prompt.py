@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
-from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
@@ -68,7 +68,7 @@ class PromptField(QWidget):
         self._tools = ChoiceButtons(
             model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
         )
-        self._text = TextField(model, guarded(model, binding.session.run))
+        self._text = TextField(model, show_errors(model, binding.session.run))
         self._polarity = PolarityButtons(model)
         self._hint = WrappedLabel()
         self._hint.setObjectName("hint")
@@ -155,7 +155,7 @@ class CreatePromptLayer(QPushButton):
         self._binding = binding
         self._model = model = binding.model
         self.setObjectName("create_prompt_layer")
-        self.arm = guarded(model, self._arm)
+        self.arm = show_errors(model, self._arm)
         self.clicked.connect(self.arm)
         watch(model, "image tool", self, self._show)
 
@@ -209,7 +209,7 @@ class PolarityField(QWidget):
         self._apply.setToolTip(
             "Make the points that are selected in the points layer positive or negative"
         )
-        self._apply.clicked.connect(guarded(model, binding.mark_selected))
+        self._apply.clicked.connect(show_errors(model, binding.mark_selected))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._buttons = PolarityButtons(model)
@@ -220,8 +220,8 @@ class PolarityField(QWidget):
     def _show(self) -> None:
         points = self._model.tool is Tool.POINTS
         why_not = "" if points else "Choose the prompt type Points first"
-        self._buttons.allow(why_not)
-        allow(self._apply, why_not)
+        self._buttons.set_enabled(why_not)
+        set_enabled(self._apply, why_not)
 
 
 _TIP = (
@@ -259,7 +259,7 @@ class TextField(QLineEdit):
     def _show(self) -> None:
         model = self._model
         why_not = _REPLACED if model.phrases else "" if model.tool is Tool.TEXT else _NO_PHRASE
-        allow(self, why_not)
+        set_enabled(self, why_not)
 
 
 _TASKS = (

@@ -19,15 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
 from napari_sam3_assistant.qt.controls import FittedTable
 from napari_sam3_assistant.qt.save_dialog import ask_where
-from napari_sam3_assistant.session.messages import channels_of, titles, values
+from napari_sam3_assistant.session.messages import column_titles, column_values, count_channels
 from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import (
     COLUMNS,
-    cells,
-    named,
+    describe_row,
+    format_row,
     why_no_soft_masks,
     why_not_measure,
 )
@@ -105,22 +105,22 @@ class ResultsTable(QWidget):
     def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
         button = QPushButton(text)
         button.setObjectName(name)
-        button.clicked.connect(guarded(self._model, verb))
+        button.clicked.connect(show_errors(self._model, verb))
         return button
 
     def _reveal(self, index: QModelIndex) -> None:
         row = self._rows.shown[index.row()]
-        guarded(self._model, lambda: self._binding.reveal(row))()
+        show_errors(self._model, lambda: self._binding.reveal(row))()
 
     def _copy_rows(self) -> None:
-        text = self._binding.session.results.copied(self._rows.shown)
+        text = self._binding.session.results.copy_text(self._rows.shown)
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(text)
 
     def _export_rows(self) -> None:
         session = self._binding.session
-        start = session.saving.proposed("results", ".csv")
+        start = session.saving.propose_path("results", ".csv")
         title = "Export the results"
         path, _ = ask_where(self, session.model, title, start, ["CSV (*.csv)"])
         if path is not None:
@@ -162,7 +162,7 @@ _ROLE = Qt.ItemDataRole
 _NOWHERE = QModelIndex()
 
 
-def _score(row: ResultRow) -> float:
+def _score_key(row: ResultRow) -> float:
     return -math.inf if row.record.score is None else row.record.score
 
 
@@ -171,7 +171,7 @@ _KEYS: tuple[Callable[[ResultRow], Any], ...] = (
     lambda row: row.record.text,
     lambda row: row.preview.target.plane.leading,
     lambda row: row.record.id,
-    _score,
+    _score_key,
     lambda row: row.record.area,
 )
 
@@ -201,8 +201,8 @@ class ResultRows(QAbstractTableModel):
         if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
             self._append(rows[len(before) :])
             return
-        self._channels = channels_of(rows)
-        self._titles = (*COLUMNS, *titles(self._channels))
+        self._channels = count_channels(rows)
+        self._titles = (*COLUMNS, *column_titles(self._channels))
         if self._order is not None and self._order[0] >= len(self._titles):
             self._order = None
         self._arrange()
@@ -232,26 +232,26 @@ class ResultRows(QAbstractTableModel):
 
     def _arrange(self) -> None:
         self.beginResetModel()
-        self._shown = [row for row in self._all if not self._wanted or self._holds(row)]
+        self._shown = [row for row in self._all if not self._wanted or self._matches(row)]
         if self._order is not None:
             column, backwards = self._order
-            self._shown.sort(key=self._key_of(column), reverse=backwards)
+            self._shown.sort(key=self._sort_key(column), reverse=backwards)
         self.endResetModel()
 
-    def _key_of(self, column: int) -> Callable[[ResultRow], Any]:
+    def _sort_key(self, column: int) -> Callable[[ResultRow], Any]:
         if column < len(COLUMNS):
             return _KEYS[column]
         # The last one is text; what is missing comes first in both.
         nothing: float | str = "" if column == len(self._titles) - 1 else -math.inf
 
         def key(row: ResultRow) -> float | str:
-            value = values(row.measured, self._channels)[column - len(COLUMNS)]
+            value = column_values(row.measured, self._channels)[column - len(COLUMNS)]
             return nothing if value is None else value
 
         return key
 
-    def _holds(self, row: ResultRow) -> bool:
-        return any(self._wanted in cell.lower() for cell in named(row))
+    def _matches(self, row: ResultRow) -> bool:
+        return any(self._wanted in cell.lower() for cell in describe_row(row))
 
     # -- what Qt asks for -------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class ResultRows(QAbstractTableModel):
         """Return what a cell shows."""
         # The tooltip has the whole of what a narrow column cuts.
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
-            return cells(self._shown[index.row()], self._channels)[index.column()]
+            return format_row(self._shown[index.row()], self._channels)[index.column()]
         return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
 
     def headerData(
@@ -310,7 +310,7 @@ class MeasureField(QPushButton):
         super().__init__("Measure")
         self._model = session.model
         self.setObjectName("measure")
-        self.clicked.connect(guarded(session.model, session.measuring.measure))
+        self.clicked.connect(show_errors(session.model, session.measuring.measure))
         watch(session.model, "results running", self, self._show)
 
     def _show(self) -> None:

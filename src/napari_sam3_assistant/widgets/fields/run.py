@@ -21,10 +21,16 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, line_of, watch
+from napari_sam3_assistant.qt.bind import (
+    bind_value,
+    format_message,
+    set_enabled,
+    show_errors,
+    watch,
+)
 from napari_sam3_assistant.qt.controls import WrappedLabel
 from napari_sam3_assistant.qt.save_dialog import ask_where
-from napari_sam3_assistant.session.messages import propagation_line, results_line
+from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.mask_window import open_mask_operations
 
@@ -117,13 +123,13 @@ class RunControls(QWidget):
         button = QPushButton(text)
         button.setObjectName(name)
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        button.clicked.connect(guarded(self._session.model, verb))
+        button.clicked.connect(show_errors(self._session.model, verb))
         return button
 
     def _save_file(self) -> None:
         session, saving = self._session, self._session.saving
         filters = {text: ending for text, ending in _FILTERS.items() if ending in saving.endings}
-        start = saving.proposed("labels", ".tif")
+        start = saving.propose_path("labels", ".tif")
         title = "Save the preview labels"
         chosen, kind = ask_where(self, session.model, title, start, list(filters))
         if chosen is not None:
@@ -131,7 +137,7 @@ class RunControls(QWidget):
             # The dialog may keep the ending that was proposed when another kind is chosen.
             kept = chosen == start and ending != start.suffix
             path = chosen.with_suffix("") if kept else chosen
-            guarded(session.model, lambda: saving.export(path, ending))()
+            show_errors(session.model, lambda: saving.export(path, ending))()
 
     def _show(self) -> None:
         model, can = self._session.model, self._session.availability
@@ -140,12 +146,12 @@ class RunControls(QWidget):
         self.run.setText("Start 3D Propagation" if video else plain)
         image = model.chosen_image
         note = image.note if image is not None and not video else ""
-        self.run_line.tell(can.reason, _STARTS if video else _SEGMENTS, note)
-        allow(self.cancel, "" if model.running else "Nothing is running")
+        self.run_line.set_enabled(can.reason, _STARTS if video else _SEGMENTS, note)
+        set_enabled(self.cancel, "" if model.running else "Nothing is running")
         found = model.preview is not None and bool(model.preview.segmentation.objects)
         there = model.propagated is not None
         shown = model.preview is not None or there
-        allow(self.clear, "" if shown else "There is no preview to clear yet")
+        set_enabled(self.clear, "" if shown else "There is no preview to clear yet")
         nothing = "There is no preview to save yet"
         # Copying a stack is a job of its own.
         waits = there and model.running
@@ -169,8 +175,8 @@ class RunControls(QWidget):
             if found
             else "There is no preview to refine yet"
         )
-        allow(self.undo, "" if model.can_undo else "There is nothing to take back")
-        allow(self.redo, "" if model.can_redo else "Nothing was taken back")
+        set_enabled(self.undo, "" if model.can_undo else "There is nothing to take back")
+        set_enabled(self.redo, "" if model.can_redo else "Nothing was taken back")
 
 
 _REASON_LINES = 2
@@ -219,7 +225,7 @@ class RunButton(QWidget):
         viewer.events.theme.connect(colour)
         self.destroyed.connect(leave)
 
-    def tell(self, reason: str, tip: str, note: str = "") -> None:
+    def set_enabled(self, reason: str, tip: str, note: str = "") -> None:
         """Let the button be pressed, or say why not.
 
         Parameters
@@ -282,13 +288,15 @@ class StatusField(QWidget):
 
     def _show_message(self) -> None:
         message = self._model.message
-        self._message.setText(line_of(message))
+        self._message.setText(format_message(message))
         self._message.setProperty("level", str(message.level))
 
     def _show_results(self) -> None:
         model = self._model
         followed = model.task is Task.VIDEO and model.propagated is not None
-        self._results.setText(propagation_line(model) if followed else results_line(model.preview))
+        self._results.setText(
+            format_propagation(model) if followed else format_results(model.preview)
+        )
 
     def _show_running(self) -> None:
         running = self._model.running
@@ -351,7 +359,7 @@ class LogField(QWidget):
             # Counted steps are in the progress bar: a thousand frames would hide all else.
             return
         now = datetime.now().astimezone()
-        self._text.appendPlainText(f"{now:%H:%M:%S}  {line_of(message)}")
+        self._text.appendPlainText(f"{now:%H:%M:%S}  {format_message(message)}")
 
 
 class SoundField(QCheckBox):

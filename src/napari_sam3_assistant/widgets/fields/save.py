@@ -9,7 +9,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
 
-from napari_sam3_assistant.qt.bind import bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, WrappedLabel
 from napari_sam3_assistant.widgets.mask_window import TITLE, open_mask_operations
 
@@ -52,7 +52,7 @@ class SaveCleanField(QWidget):
         bind_value(model, "output_name", name, name.textChanged, name.text, name.setText)
         self._save = QPushButton("Save && Clean")
         self._save.setObjectName("save_clean")
-        self._save.clicked.connect(guarded(model, session.cleaning.save))
+        self._save.clicked.connect(show_errors(model, session.cleaning.save))
         self._saved = WrappedLabel()
         self._saved.setObjectName("saved")
         self._open = QPushButton("Open Folder")
@@ -85,7 +85,7 @@ class SaveCleanField(QWidget):
         # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
         offered = {*self._saving.endings, model.output_format}
         self._format.offer([one for one in _FORMATS if one[0] in offered])
-        note = self._saving.not_held(model.output_format)
+        note = self._saving.explain_lost(model.output_format)
         self._note.setText(note)
         self._note.setVisible(bool(note))
         found = any(one.segmentation.objects for one in model.previews)
@@ -125,7 +125,9 @@ class OpenMaskOperations(QPushButton):
         super().__init__(f"Open {TITLE}")
         self.setObjectName("open_mask_operations")
         self.setToolTip("Accept, merge, clean and export masks in a window of its own")
-        self.clicked.connect(guarded(binding.model, lambda: open_mask_operations(binding.viewer)))
+        self.clicked.connect(
+            show_errors(binding.model, lambda: open_mask_operations(binding.viewer))
+        )
 
 
 class MergeRegions(QPushButton):
@@ -141,7 +143,7 @@ class MergeRegions(QPushButton):
         super().__init__("Merge ROIs")
         self._session = session
         self.setObjectName("merge_rois")
-        self.clicked.connect(guarded(session.model, session.merging.run))
+        self.clicked.connect(show_errors(session.model, session.merging.run))
         watch(session.model, "preview beside running", self, self._show)
 
     def _show(self) -> None:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.qt.bind import bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class ScanField(QWidget):
         super().__init__()
         self._session = session
         disk = session.disk
-        tile = _number("scan_tile", *TILE_SIZES, " px")
+        tile = _spin_box("scan_tile", *TILE_SIZES, " px")
         tile.setSingleStep(_STEP)
         tile.setToolTip("Side of a tile. 1024 suits SAM 3; objects should be smaller than a tile.")
         bind_value(disk, "scan_tile", tile, tile.valueChanged, tile.value, tile.setValue)
-        overlap = _number("scan_overlap", 0, round(MOST_OVERLAP * 100), " %")
+        overlap = _spin_box("scan_overlap", 0, round(MOST_OVERLAP * 100), " %")
         overlap.setToolTip(
             "What two tiles both see. Objects that are smaller than this band are found whole."
         )
@@ -71,7 +71,7 @@ class ScanField(QWidget):
         )
         self._button = QPushButton()
         self._button.setObjectName("scan")
-        self._button.clicked.connect(guarded(session.model, session.scanning.run))
+        self._button.clicked.connect(show_errors(session.model, session.scanning.run))
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -106,7 +106,7 @@ class ScanField(QWidget):
             )
 
 
-def _number(name: str, least: int, most: int, unit: str) -> QSpinBox:
+def _spin_box(name: str, least: int, most: int, unit: str) -> QSpinBox:
     box = QSpinBox()
     box.setObjectName(name)
     box.setRange(least, most)
@@ -189,7 +189,7 @@ class BatchFolderField(QWidget):
         bind_value(disk, "folder_skips", skips, skips.toggled, skips.isChecked, skips.setChecked)
         self._run = QPushButton("Batch folder")
         self._run.setObjectName("batch_folder")
-        self._run.clicked.connect(guarded(session.model, session.folder_batch.run))
+        self._run.clicked.connect(show_errors(session.model, session.folder_batch.run))
         self._open = QPushButton("Open Folder")
         self._open.setObjectName("open_batch_folder")
         self._open.clicked.connect(self._open_folder)

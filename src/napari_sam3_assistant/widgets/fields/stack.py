@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
-from napari_sam3_assistant.qt.bind import allow, bind_value, guarded, watch
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo
 from napari_sam3_assistant.qt.save_dialog import ask_where
 
@@ -187,7 +187,7 @@ class ObjectField(QWidget):
         new = QPushButton("New Object")
         new.setObjectName("new_object")
         new.setToolTip("Let the next click be on a new object, also in the pixels of another")
-        new.clicked.connect(guarded(model, binding.new_object))
+        new.clicked.connect(show_errors(model, binding.new_object))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel("Object"))
@@ -216,14 +216,14 @@ class PropagationControls(QWidget):
         self._go_on = QPushButton("Propagate Existing Session")
         self._go_on.setObjectName("propagate_existing")
         self._go_on.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._go_on.clicked.connect(guarded(model, session.propagation.go_on))
+        self._go_on.clicked.connect(show_errors(model, session.propagation.go_on))
         self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
         self._remove = QPushButton("Remove Object")
         self._remove.setObjectName("remove_object")
         self._remove.setToolTip("Take the object out of all frames, and follow it no more")
-        self._remove.clicked.connect(guarded(model, self._remove_chosen))
+        self._remove.clicked.connect(show_errors(model, self._remove_chosen))
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -255,7 +255,7 @@ class PropagationControls(QWidget):
         if not model.tracked:
             why_not = why_not or "No object is followed"
         for control in (self._objects, self._remove):
-            allow(control, why_not)
+            set_enabled(control, why_not)
 
 
 class TracksField(QWidget):
@@ -279,7 +279,7 @@ class TracksField(QWidget):
         bind_value(self._model, "tracks_layer", box, box.toggled, box.isChecked, box.setChecked)
         self._export = QPushButton("Export Tracks")
         self._export.setObjectName("export_tracks")
-        self._export.clicked.connect(guarded(self._model, self._choose_file))
+        self._export.clicked.connect(show_errors(self._model, self._choose_file))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(box)
@@ -287,7 +287,7 @@ class TracksField(QWidget):
         watch(self._model, "task propagated running", self, self._show)
 
     def _choose_file(self) -> None:
-        start = self._saving.proposed("tracks", ".csv")
+        start = self._saving.propose_path("tracks", ".csv")
         title = "Export the tracks"
         path, _ = ask_where(self, self._model, title, start, ["CSV (*.csv)"])
         if path is not None:

@@ -8,9 +8,9 @@ from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.model import SessionModel, Target
-from napari_sam3_assistant.session.runs import LocalInference
-from napari_sam3_assistant.session.scene import Shot
+from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+from napari_sam3_assistant.session.runs import RoiInference
+from napari_sam3_assistant.session.scene import ImageSnapshot
 
 SHAPE = (3000, 4000)
 
@@ -20,10 +20,10 @@ def model():
     return SessionModel(roi_size=512)
 
 
-def shot(*points, leading=()):
-    target = Target("key", "image", guess_axes(SHAPE), PlaneRef(leading), SHAPE)
+def snapshot(*points, leading=()):
+    target = PlaneTarget("key", "image", guess_axes(SHAPE), PlaneRef(leading), SHAPE)
     prompts = PromptSet(points=tuple(PointPrompt(y, x) for y, x in points), text="cell")
-    return Shot(target, view_of_array(np.broadcast_to(np.uint8(0), SHAPE)), prompts)
+    return ImageSnapshot(target, view_of_array(np.broadcast_to(np.uint8(0), SHAPE)), prompts)
 
 
 def said(model):
@@ -35,15 +35,15 @@ def said(model):
 def test_off_means_the_whole_plane_and_says_nothing(model):
     lines = said(model)
 
-    assert LocalInference(model).region(shot((2000, 2500))) is None
+    assert RoiInference(model).choose_region(snapshot((2000, 2500))) is None
     assert lines == []
 
 
 def test_the_seeds_three_messages(model):
     lines = said(model)
-    local = LocalInference(model)
+    local = RoiInference(model)
     model.large_image = True
-    region = local.region(shot((10, 20), (2000, 2500)))
+    region = local.choose_region(snapshot((10, 20), (2000, 2500)))
     model.large_image = False
 
     assert region == Region(1744, 2244, 2256, 2756)
@@ -57,20 +57,20 @@ def test_the_seeds_three_messages(model):
 
 
 def test_each_plane_has_a_region_of_its_own(model):
-    local = LocalInference(model)
+    local = RoiInference(model)
     model.large_image = True
-    first = local.region(shot((2000, 2500)))
+    first = local.choose_region(snapshot((2000, 2500)))
 
-    assert local.region(shot((2010, 2510))) == first
-    assert local.region(shot((2010, 2510), leading=(1,))) != first
-    assert local.region(shot((2000, 2500))) == first
+    assert local.choose_region(snapshot((2010, 2510))) == first
+    assert local.choose_region(snapshot((2010, 2510), leading=(1,))) != first
+    assert local.choose_region(snapshot((2000, 2500))) == first
     model.roi_size = 1024
-    assert local.region(shot((2000, 2500))).shape == (1024, 1024)
+    assert local.choose_region(snapshot((2000, 2500))).shape == (1024, 1024)
 
 
 def test_without_a_place_it_is_the_whole_plane(model):
-    local = LocalInference(model)
+    local = RoiInference(model)
     model.large_image = True
 
-    assert local.region(shot()) is None
+    assert local.choose_region(snapshot()) is None
     assert "no point or box ROI anchor was found" in model.message.text

@@ -1,4 +1,4 @@
-"""The viewer as the session's scene: what is on show, the prompts on it, and what came out."""
+"""The viewer as the session sees it: what is on show, the prompts on it, and what came out."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Tool
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
     FrameAxis,
     FramePlace,
     LayerChoice,
     PromptCounts,
     StackTarget,
-    StoredLabels,
 )
-from napari_sam3_assistant.session.scene import Shot, StackCopy, StackPixels, StackShot
+from napari_sam3_assistant.session.scene import ImageSnapshot, StackCopy, StackPixels, StackSnapshot
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer import prompts as prompt_layers
 from napari_sam3_assistant.viewer import propagated
+from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
 from napari_sam3_assistant.viewer.geometry import (
     World,
     file_axes,
-    kept_axes,
-    kept_shape,
     layer_transform,
     pixel_size,
+    result_axes,
+    result_shape,
 )
 from napari_sam3_assistant.viewer.images import (
-    ImagesOnShow,
-    Stage,
+    DisplayedPlane,
+    ViewerImages,
     axis_name,
     image_layers,
     shape_of,
 )
-from napari_sam3_assistant.viewer.picking import raw_plane, show_object, with_columns
-from napari_sam3_assistant.viewer.placing import add_below_prompts, undisturbed
+from napari_sam3_assistant.viewer.picking import add_columns, raw_plane, show_object
+from napari_sam3_assistant.viewer.placing import add_below_prompts, preserve_choices
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
 from napari_sam3_assistant.viewer.prompts import ROLE_OF_KIND
 from napari_sam3_assistant.viewer.propagated import FrameWindow
@@ -54,12 +55,11 @@ from napari_sam3_assistant.viewer.roles import (
     Role,
     in_slot,
     key_of,
+    role_metadata,
     role_of,
-    tag,
     topmost,
     with_role,
 )
-from napari_sam3_assistant.viewer.stored_layers import StoredLayers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +72,13 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import RawPlane
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
-    from napari_sam3_assistant.session.model import ActiveRoi, Preview, ResultRow, SoftImage, Target
+    from napari_sam3_assistant.session.model import (
+        ActiveRoi,
+        PlaneTarget,
+        Preview,
+        ResultRow,
+        SoftImage,
+    )
     from napari_sam3_assistant.session.scene import Accepted, Pixels
     from napari_sam3_assistant.viewer.placing import Choices
 
@@ -84,8 +90,8 @@ _SHOWN: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
 _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
-class ViewerScene(ImagesOnShow):
-    """A napari viewer as a scene; see :class:`napari_sam3_assistant.session.scene.Scene`.
+class ViewerAdapter(ViewerImages):
+    """A napari viewer as the session sees it; see :class:`.session.scene.Scene`.
 
     Parameters
     ----------
@@ -98,9 +104,9 @@ class ViewerScene(ImagesOnShow):
         Whether the layers are being changed by us and not by the user.
     chosen : dict of Tool to str
         Keys of the layers that prompts are taken from, where it is not the session's own.
-    stacks : ViewerStacks
+    stacks : StacksAdapter
         The same of whole stacks, for 3D/video.
-    tracks : ViewerTracks
+    tracks : TracksAdapter
         The tracks of what was followed through a stack.
     """
 
@@ -111,40 +117,40 @@ class ViewerScene(ImagesOnShow):
         super().__init__(viewer)
         self.busy = False
         self.chosen: dict[Tool, str] = {}
-        self.stacks = ViewerStacks(self)
-        self.tracks = ViewerTracks(self)
-        self._stored = StoredLayers(viewer)
+        self.stacks = StacksAdapter(self)
+        self.tracks = TracksAdapter(self)
+        self._stored = FileBackedLayers(viewer)
 
     # -- prompts --------------------------------------------------------------------------
 
-    def take_shot(self, image: str, kind: PromptKind) -> Shot:
+    def take_snapshot(self, image: str, kind: PromptKind) -> ImageSnapshot:
         """Freeze the plane on show and the prompts of one kind on it."""
-        stage = self.stage(image)
-        target = stage.target
-        prompts = prompt_layers.collect(self._prompts_of(stage, kind), stage, kind)
-        anchors = self._anchors(stage, kind, target.image)
-        return Shot(target, self.take_view(image), prompts, self.paths(), anchors)
+        displayed = self.displayed(image)
+        target = displayed.target
+        prompts = prompt_layers.read_prompts(self._prompts_of(displayed, kind), displayed, kind)
+        anchors = self._anchors(displayed, kind, target.image)
+        return ImageSnapshot(target, self.take_view(image), prompts, self.paths(), anchors)
 
-    def take_shots(
+    def take_snapshots(
         self, image: str, kind: PromptKind, *, every_image: bool
-    ) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+    ) -> tuple[tuple[ImageSnapshot, ...], tuple[str, ...]]:
         """Freeze one image or every image, with the prompts of the chosen one on each."""
         if not every_image:
-            return (self.take_shot(image, kind),), ()
+            return (self.take_snapshot(image, kind),), ()
         role = prompt_layers.ROLE_OF_KIND.get(kind)
         chosen = key_of(self.image(image))
         layer = None if role is None else self.prompt_layer(chosen, role)
-        shots, failed = [], []
+        snapshots, failed = [], []
         for one in image_layers(self.viewer):
             try:
-                stage, view = self.stage(key_of(one)), self.take_view(key_of(one))
+                displayed, view = self.displayed(key_of(one)), self.take_view(key_of(one))
             except ImageError as error:
                 failed.append(f"“{one.name}”: {error}")
                 continue
-            prompts = prompt_layers.collect(layer, stage, kind)
-            anchors = self._anchors(stage, kind, chosen)
-            shots.append(Shot(stage.target, view, prompts, self.paths(), anchors))
-        return tuple(shots), tuple(failed)
+            prompts = prompt_layers.read_prompts(layer, displayed, kind)
+            anchors = self._anchors(displayed, kind, chosen)
+            snapshots.append(ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors))
+        return tuple(snapshots), tuple(failed)
 
     def arm(self, image: str, tool: Tool) -> str:
         """Make the prompt layer of a tool ready to use; returns its name.
@@ -154,9 +160,9 @@ class ViewerScene(ImagesOnShow):
         ImageError
             If the image is gone, or the viewer shows no plane of it.
         """
-        stage = self.stage(image)
-        with self.at_work() as chosen:
-            layer = prompt_layers.ensure(self.viewer, stage, _ROLE_OF_TOOL[tool])
+        displayed = self.displayed(image)
+        with self.mark_changes() as chosen:
+            layer = prompt_layers.ensure(self.viewer, displayed, _ROLE_OF_TOOL[tool])
             chosen.select(layer)
         return str(layer.name)
 
@@ -174,7 +180,7 @@ class ViewerScene(ImagesOnShow):
         if found is None:
             return
         layer = None if role is None else self.prompt_layer(key_of(found), role)
-        with self.at_work() as chosen:
+        with self.mark_changes() as chosen:
             if layer is not None and role is not None:
                 prompt_layers.get_ready(layer, role)
             chosen.select(layer or found)
@@ -182,11 +188,11 @@ class ViewerScene(ImagesOnShow):
     def count(self, image: str, kind: PromptKind) -> PromptCounts:
         """Return how many prompts of one kind a run would take now."""
         try:
-            stage = self.stage(image)
+            displayed = self.displayed(image)
         except Sam3AssistantError:
             # No image, or no plane of it: no prompts on it either; the run says why.
             return PromptCounts()
-        return prompt_layers.count(self._prompts_of(stage, kind), stage, kind)
+        return prompt_layers.count_prompts(self._prompts_of(displayed, kind), displayed, kind)
 
     def prompt_choices(self) -> tuple[LayerChoice, ...]:
         """Return the layers that prompts can be taken from, the topmost first."""
@@ -205,17 +211,17 @@ class ViewerScene(ImagesOnShow):
                 return layer
         return topmost(self.viewer.layers, role, image)
 
-    def _prompts_of(self, stage: Stage, kind: PromptKind) -> Layer | None:
+    def _prompts_of(self, displayed: DisplayedPlane, kind: PromptKind) -> Layer | None:
         role = prompt_layers.ROLE_OF_KIND.get(kind)
-        return None if role is None else self.prompt_layer(key_of(stage.layer), role)
+        return None if role is None else self.prompt_layer(key_of(displayed.layer), role)
 
-    def _anchors(self, stage: Stage, kind: PromptKind, image: str) -> PromptSet:
+    def _anchors(self, displayed: DisplayedPlane, kind: PromptKind, image: str) -> PromptSet:
         """Return the points and boxes of an image that say where a phrase is to be looked for."""
         if kind is not PromptKind.TEXT:
             return PromptSet()
         points, boxes = (
-            prompt_layers.collect(
-                self.prompt_layer(image, prompt_layers.ROLE_OF_KIND[one]), stage, one
+            prompt_layers.read_prompts(
+                self.prompt_layer(image, prompt_layers.ROLE_OF_KIND[one]), displayed, one
             )
             for one in (PromptKind.POINTS, PromptKind.BOXES)
         )
@@ -259,31 +265,31 @@ class ViewerScene(ImagesOnShow):
 
     def prompt_state(self) -> object:
         """Return all prompts as a value that :meth:`set_prompt_state` takes."""
-        return prompt_layers.states(self.viewer.layers)
+        return prompt_layers.read_states(self.viewer.layers)
 
     def set_prompt_state(self, state: object) -> None:
         """Put all prompts back as they were."""
         kept: dict[str, Any] = state if isinstance(state, dict) else {}
-        with self.at_work():
-            prompt_layers.put_back(self.viewer.layers, kept)
+        with self.mark_changes():
+            prompt_layers.restore_states(self.viewer.layers, kept)
         self.restored.emit()
 
     def clear_prompts(self, image: str) -> None:
         """Remove the prompts of an image."""
         mine = [layer for layer in self.viewer.layers if layer.metadata.get(IMAGE) == image]
-        with self.at_work():
-            prompt_layers.put_back(mine, {})
+        with self.mark_changes():
+            prompt_layers.restore_states(mine, {})
         self.restored.emit()
 
     @contextmanager
-    def at_work(self) -> Iterator[Choices]:
-        """Mark the changes that follow as ours, not the user's; see :func:`.placing.undisturbed`.
+    def mark_changes(self) -> Iterator[Choices]:
+        """Mark the changes that follow as ours; see :func:`.placing.preserve_choices`.
 
         ``deselected`` tells that the active layer went with them.
         """
         outermost, self.busy = not self.busy, True
         try:
-            with undisturbed(self.viewer) as chosen:
+            with preserve_choices(self.viewer) as chosen:
                 yield chosen
         finally:
             self.busy = not outermost
@@ -303,8 +309,8 @@ class ViewerScene(ImagesOnShow):
         on_show = set(_SHOWN.values())
         # One of which the user has erased everything stays: the eraser can be taken back.
         found = {one.slot: one for one in previews if one.segmentation.objects or one in on_show}
-        wanted = {slot: one for slot, one in found.items() if self.holds(one.target)}
-        with self.at_work():
+        wanted = {slot: one for slot, one in found.items() if self.is_current(one.target)}
+        with self.mark_changes():
             preview_layers.remove_previews(self.viewer, wanted)
             for slot, one in wanted.items():
                 layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, slot)
@@ -327,7 +333,7 @@ class ViewerScene(ImagesOnShow):
             Whether the user wants to see any; else all are hidden. Of those that are not ready
             yet, the earlier ones stay for the moment that it takes.
         """
-        with self.at_work():
+        with self.mark_changes():
             if not wanted:
                 hide_soft(self.viewer.layers)
             for one in images:
@@ -338,10 +344,10 @@ class ViewerScene(ImagesOnShow):
 
     def show_rois(self, rois: Sequence[ActiveRoi]) -> None:
         """Frame the regions that the last run worked on, and no others."""
-        with self.at_work():
+        with self.mark_changes():
             hide_rois(self.viewer)
             for roi in rois:
-                if self.holds(roi.target):
+                if self.is_current(roi.target):
                     show_roi(self.viewer, self.image_of(roi.target), roi)
 
     def reveal(self, row: ResultRow) -> None:
@@ -353,7 +359,7 @@ class ViewerScene(ImagesOnShow):
             If its image or its preview layer is gone.
         """
         target = row.preview.target
-        if isinstance(row.preview, StoredLabels):
+        if isinstance(row.preview, FileBackedLabels):
             labels = self._stored.find(row.preview)
         else:
             followed = isinstance(row.preview, FramePlace)
@@ -369,24 +375,24 @@ class ViewerScene(ImagesOnShow):
         image, found = self.image_of(preview.target), preview.segmentation.labels
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         on_show = layer is not None and _SHOWN.get(layer) is preview
-        shown = preview_layers.pixels(self.viewer, image, preview).labels if on_show else found
-        with self.at_work():
+        shown = preview_layers.read_pixels(self.viewer, image, preview).labels if on_show else found
+        with self.mark_changes():
             return accepted_layer.accept(self.viewer, image, preview, shown)
 
     def undo_accept(self, accepted: Accepted) -> bool:
         """Take accepted objects out again; returns whether their layer is there."""
-        with self.at_work():
+        with self.mark_changes():
             return accepted_layer.erase_accepted(self.viewer, accepted)
 
     def redo_accept(self, accepted: Accepted) -> bool:
         """Put accepted objects back; returns whether their layer is there."""
-        with self.at_work():
+        with self.mark_changes():
             return accepted_layer.write_accepted(self.viewer, accepted)
 
-    def left_on_show(self) -> tuple[Preview, ...]:
+    def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left in the viewer, the latest last."""
         there = (one for layer, one in _SHOWN.items() if layer in self.viewer.layers)
-        return tuple(one for one in there if self.holds(one.target))
+        return tuple(one for one in there if self.is_current(one.target))
 
     def edits(
         self, layer: Layer | None = None, box: Sequence[slice] | None = None
@@ -404,11 +410,11 @@ class ViewerScene(ImagesOnShow):
         for shown, before in list(_SHOWN.items()):
             if shown not in self.viewer.layers or (layer is not None and layer is not shown):
                 continue
-            if not self.holds(before.target):
+            if not self.is_current(before.target):
                 continue
             image = self.image_of(before.target)
-            with self.at_work():
-                after = preview_layers.edit_of(self.viewer, image, shown, before, box)
+            with self.mark_changes():
+                after = preview_layers.find_edit(self.viewer, image, shown, before, box)
             if after is not None:
                 _SHOWN[shown] = after
                 changed.append((before, after))
@@ -416,51 +422,51 @@ class ViewerScene(ImagesOnShow):
 
     def pixels(self, preview: Preview) -> Pixels:
         """Return a preview as it is on show."""
-        return preview_layers.pixels(self.viewer, self.image_of(preview.target), preview)
+        return preview_layers.read_pixels(self.viewer, self.image_of(preview.target), preview)
 
-    def raw_plane(self, preview: Preview | StoredLabels) -> RawPlane:
+    def raw_plane(self, preview: Preview | FileBackedLabels) -> RawPlane:
         """Return the pixels below a result."""
         return raw_plane(self.image_of(preview.target), preview.target)
 
     def add_features(
         self,
-        preview: Preview | StoredLabels,
+        preview: Preview | FileBackedLabels,
         ids: Sequence[int],
         columns: Mapping[str, Sequence[object]],
     ) -> None:
         """Add columns to the features of a result's layer, if it is still there."""
-        if isinstance(preview, StoredLabels):
+        if isinstance(preview, FileBackedLabels):
             layer = self._stored.find(preview)
         else:
             layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
             layer = layer if layer is not None and _SHOWN.get(layer) is preview else None
         if layer is not None:
-            layer.features = with_columns(layer.features, ids, columns)
+            layer.features = add_columns(layer.features, ids, columns)
 
     def keep(self, preview: Preview) -> str:
         """Keep the preview as a saved labels layer; returns its name."""
-        return preview_layers.keep(self.viewer, preview)
+        return preview_layers.keep_preview(self.viewer, preview)
 
     # -- labels in files ------------------------------------------------------------------
 
-    def plane_axes(self, target: Target) -> Axes:
+    def plane_axes(self, target: PlaneTarget) -> Axes:
         """Return what a file can say of the place of a whole plane of an image."""
         return file_axes(self.image_of(target), (target.axes.y, target.axes.x), ("y", "x"))
 
-    def show_stored(self, stored: StoredLabels) -> str:
+    def show_stored(self, stored: FileBackedLabels) -> str:
         """Show labels that are in a file; returns the name of their layer, empty for none."""
-        if not self.holds(stored.target):
+        if not self.is_current(stored.target):
             return ""
-        with self.at_work():
+        with self.mark_changes():
             return self._stored.show(self.image_of(stored.target), stored)
 
-    def refresh_stored(self, stored: StoredLabels, changed: Region | None) -> None:
+    def refresh_stored(self, stored: FileBackedLabels, changed: Region | None) -> None:
         """Take note that labels in a file changed in a region; None for anywhere."""
         self._stored.refresh(stored, changed)
 
-    def remove_stored(self, stored: StoredLabels) -> None:
+    def remove_stored(self, stored: FileBackedLabels) -> None:
         """Remove the layer of labels in a file; the file stays."""
-        with self.at_work():
+        with self.mark_changes():
             self._stored.remove(stored)
 
 
@@ -469,18 +475,18 @@ _TARGETS: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
 _TIMES = {"t", "time", "frame", "frames"}
 
 
-class ViewerStacks:
-    """The stacks of a scene; see :class:`napari_sam3_assistant.session.scene.Stacks`.
+class StacksAdapter:
+    """The stacks of a viewer; see :class:`napari_sam3_assistant.session.scene.Stacks`.
 
     Parameters
     ----------
-    scene : ViewerScene
-        The viewer as a scene.
+    adapter : ViewerAdapter
+        The viewer.
     """
 
-    def __init__(self, scene: ViewerScene) -> None:
-        self._scene = scene
-        self._viewer = scene.viewer
+    def __init__(self, adapter: ViewerAdapter) -> None:
+        self._adapter = adapter
+        self._viewer = adapter.viewer
         self._written: set[int] = set()
 
     # -- what there is ----------------------------------------------------------------------
@@ -488,8 +494,8 @@ class ViewerStacks:
     def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
         """Return the axes of an image that objects can be followed along."""
         try:
-            layer = self._scene.image(image)
-            axes = self._scene.axes(layer)
+            layer = self._adapter.image(image)
+            axes = self._adapter.axes(layer)
         except Sam3AssistantError:
             # No image, or no plane of it: a run says why.
             return ()
@@ -500,30 +506,36 @@ class ViewerStacks:
             if shape[axis] > 1
         )
 
-    def take(self, image: str, kind: PromptKind, axis: int) -> StackShot:
+    def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
         """Freeze a stack and the prompts of one kind on all of its slices."""
-        stage = self._scene.stage(image)
-        frames = FrameSource(self._scene.take_view(image), axis)
-        found, _ = prompt_layers.collect_stack(self._prompts_of(stage, kind), stage, kind, axis)
-        frame = stage.plane.leading[stage.axes.leading.index(axis)]
-        return StackShot(StackTarget(stage.target, axis), frame, frames, found, self._scene.paths())
+        displayed = self._adapter.displayed(image)
+        frames = FrameSource(self._adapter.take_view(image), axis)
+        found, _ = prompt_layers.read_stack_prompts(
+            self._prompts_of(displayed, kind), displayed, kind, axis
+        )
+        frame = displayed.plane.leading[displayed.axes.leading.index(axis)]
+        return StackSnapshot(
+            StackTarget(displayed.target, axis), frame, frames, found, self._adapter.paths()
+        )
 
     def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
         """Return how many prompts of one kind lie on all slices of a stack."""
         try:
-            stage = self._scene.stage(image)
+            displayed = self._adapter.displayed(image)
         except Sam3AssistantError:
             return PromptCounts()
-        if axis not in stage.axes.leading:
+        if axis not in displayed.axes.leading:
             return PromptCounts()
-        return prompt_layers.count_stack(self._prompts_of(stage, kind), stage, kind, axis)
+        return prompt_layers.count_stack_prompts(
+            self._prompts_of(displayed, kind), displayed, kind, axis
+        )
 
-    def _prompts_of(self, stage: Stage, kind: PromptKind) -> list[Layer]:
+    def _prompts_of(self, displayed: DisplayedPlane, kind: PromptKind) -> list[Layer]:
         role = ROLE_OF_KIND.get(kind)
         if role is None:
             return []
-        image = key_of(stage.layer)
-        layer = self._scene.prompt_layer(image, role)
+        image = key_of(displayed.layer)
+        layer = self._adapter.prompt_layer(image, role)
         own = list(with_role(self._viewer.layers, role, image))
         if role is Role.MASK and layer in own:
             # One is made on each slice that is painted.
@@ -534,14 +546,16 @@ class ViewerStacks:
         """Let the next click of an image be on an object, and number the clicks."""
         layer = self._own_points(image)
         if layer is not None:
-            with self._scene.at_work():
+            with self._adapter.mark_changes():
                 point_features.ensure(layer, object_id)
                 point_features.show_numbers(layer, shown=True)
 
     def clicked_objects(self, image: str) -> set[int]:
         """Return the objects that clicks of an image are on."""
-        layer = self._scene.points_layer(image)
-        return {one for one in point_features.ids_of(layer) if one} if layer is not None else set()
+        layer = self._adapter.points_layer(image)
+        return (
+            {one for one in point_features.read_ids(layer) if one} if layer is not None else set()
+        )
 
     def hide_numbers(self, image: str) -> None:
         """Do not write beside each click which object it is on."""
@@ -551,36 +565,36 @@ class ViewerStacks:
 
     def _own_points(self, image: str) -> Points | None:
         """Return an image's points layer, if it is not one of the user's: these are only read."""
-        layer = self._scene.points_layer(image)
+        layer = self._adapter.points_layer(image)
         return layer if layer is not None and role_of(layer) is Role.POINTS else None
 
     # -- results ------------------------------------------------------------------------------
 
-    def left_on_show(self) -> StackTarget | None:
+    def find_earlier(self) -> StackTarget | None:
         """Return what the labels belong to that an earlier session has left on show, or None."""
         for layer in reversed(list(with_role(self._viewer.layers, Role.PROPAGATED))):
             stack = _TARGETS.get(layer)
-            if stack is not None and self._scene.holds(stack.target):
+            if stack is not None and self._adapter.is_current(stack.target):
                 self._written = set(range(stack.target.shape[stack.axis]))
                 return stack
         return None
 
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes."""
-        image, layer = self._scene.image_of(stack.target), self._layer(stack)
-        with self._scene.at_work():
+        image, layer = self._adapter.image_of(stack.target), self._layer(stack)
+        with self._adapter.mark_changes():
             if layer is None:
                 if self._written:
-                    raise propagated.gone()
-                layer = propagated.make(self._viewer, image, stack, result)
+                    raise propagated.missing_error()
+                layer = propagated.make_propagated(self._viewer, image, stack, result)
                 _TARGETS[layer] = stack
             fresh = result.frame not in self._written
             self._written.add(result.frame)
-            propagated.write(layer, self._window(stack), result, fresh=fresh)
+            propagated.write_frame(layer, self._window(stack), result, fresh=fresh)
 
     def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
         """Return a copy of the labels of a frame, shape (H, W)."""
-        layer = self._existing(stack)
+        layer = self._require_layer(stack)
         window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
 
@@ -603,8 +617,8 @@ class ViewerStacks:
         list of int or None
             0 for the background, None where the point is not on the stack.
         """
-        layer, stage = self._layer(stack), self._scene.stage(stack.target.image)
-        if layer is None or StackTarget(stage.target, stack.axis).at(0) != stack.at(0):
+        layer, displayed = self._layer(stack), self._adapter.displayed(stack.target.image)
+        if layer is None or StackTarget(displayed.target, stack.axis).at(0) != stack.at(0):
             return [None] * len(chosen)
         window = self._window(stack)
 
@@ -612,7 +626,7 @@ class ViewerStacks:
             key = window.key(frame, (slice(y, y + 1), slice(x, x + 1)))
             return int(np.asarray(layer.data[key]).item())
 
-        found = prompt_layers.pixels_of(points, chosen, stage, stack.axis)
+        found = prompt_layers.find_pixels(points, chosen, displayed, stack.axis)
         return [None if place is None else under(*place) for place in found]
 
     def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
@@ -622,12 +636,12 @@ class ViewerStacks:
             return
         window = self._window(stack)
         for frame, region in where.items():
-            propagated.erase(layer, window, frame, region, object_id)
+            propagated.erase_object(layer, window, frame, region, object_id)
 
     def remove(self) -> None:
         """Remove the propagated labels."""
         self._written.clear()
-        with self._scene.at_work():
+        with self._adapter.mark_changes():
             for layer in list(with_role(self._viewer.layers, Role.PROPAGATED)):
                 self._viewer.layers.remove(layer)
 
@@ -638,7 +652,7 @@ class ViewerStacks:
 
     def pixels(self, stack: StackTarget) -> StackPixels:
         """Return the propagated labels as they are on show."""
-        layer = self._existing(stack)
+        layer = self._require_layer(stack)
         window = self._window(stack)
         rows, columns, frames = window.y, window.x, window.axis
 
@@ -647,7 +661,7 @@ class ViewerStacks:
 
         shape, data = layer.data.shape, layer.data
         named = str(layer.axis_labels[frames]).strip().lower()
-        image, axes = self._scene.find(stack.target.image), stack.target.axes
+        image, axes = self._adapter.find(stack.target.image), stack.target.axes
         units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
         # napari's own names, -3 and so on, say nothing: then what the axis counts in does.
         is_time = named in _TIMES or layer.units[frames].is_compatible_with("second")
@@ -662,7 +676,7 @@ class ViewerStacks:
 
     def copy(self, stack: StackTarget) -> StackCopy:
         """Begin to copy the propagated labels into a saved layer."""
-        source = self._existing(stack)
+        source = self._require_layer(stack)
         window = self._window(stack)
         kept = propagated.empty_copy(source)
 
@@ -671,7 +685,7 @@ class ViewerStacks:
             kept.data[key] = source.data[key]
 
         def add() -> str:
-            with self._scene.at_work():
+            with self._adapter.mark_changes():
                 add_below_prompts(self._viewer, kept)
             return str(kept.name)
 
@@ -679,23 +693,23 @@ class ViewerStacks:
 
     def hand_over(self, stack: StackTarget) -> str:
         """Make the propagated labels themselves a saved layer; returns its name."""
-        layer = self._existing(stack)
+        layer = self._require_layer(stack)
         self._written.clear()
-        with self._scene.at_work():
+        with self._adapter.mark_changes():
             propagated.make_saved(layer)
         return str(layer.name)
 
     def _layer(self, stack: StackTarget) -> Labels | None:
         target = stack.target
         layer = topmost(self._viewer.layers, Role.PROPAGATED, target.image)
-        shape = kept_shape(target.shape, target.axes)
+        shape = result_shape(target.shape, target.axes)
         # One that the user gave other pixels is as good as gone.
         return layer if layer is not None and layer.data.shape == shape else None
 
-    def _existing(self, stack: StackTarget) -> Labels:
+    def _require_layer(self, stack: StackTarget) -> Labels:
         layer = self._layer(stack)
         if layer is None:
-            raise propagated.gone()
+            raise propagated.missing_error()
         return layer
 
     @staticmethod
@@ -709,31 +723,31 @@ _LONGEST_TAIL = 300
 """What napari's own slider goes up to."""
 
 
-class ViewerTracks:
-    """The Tracks layer of a scene; see :class:`.session.stacks.track_tables.TracksOnShow`.
+class TracksAdapter:
+    """The Tracks layer of a viewer; see :class:`.session.scene.TracksOnShow`.
 
     Parameters
     ----------
-    scene : ViewerScene
-        The viewer as a scene.
+    adapter : ViewerAdapter
+        The viewer.
     """
 
-    def __init__(self, scene: ViewerScene) -> None:
-        self._scene = scene
-        self._viewer = scene.viewer
+    def __init__(self, adapter: ViewerAdapter) -> None:
+        self._adapter = adapter
+        self._viewer = adapter.viewer
 
     def show(self, stack: StackTarget, table: TrackTable) -> None:
         """Show the tracks of a propagation; there is no layer where nothing is on two frames."""
-        image = self._scene.image_of(stack.target)
+        image = self._adapter.image_of(stack.target)
         axes = stack.target.axes
-        if len(kept_axes(axes)) > _MOST_AXES:
+        if len(result_axes(axes)) > _MOST_AXES:
             raise ImageError(
                 f"A Tracks layer has up to {_MOST_AXES} axes, “{image.name}” has more.",
                 "Export the tracks as CSV, or propagate through a part of the image.",
             )
-        data = track_data(table, stack)
+        data = make_track_data(table, stack)
         layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
-        with self._scene.at_work():
+        with self._adapter.mark_changes():
             if len(data) == 0:
                 self._remove()
             elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
@@ -744,12 +758,12 @@ class ViewerTracks:
 
     def remove(self) -> None:
         """Remove the layer."""
-        with self._scene.at_work():
+        with self._adapter.mark_changes():
             self._remove()
 
     def scale(self, stack: StackTarget) -> TrackScale:
         """Return the size of a pixel of the image."""
-        image, axes = self._scene.image(stack.target.image), stack.target.axes
+        image, axes = self._adapter.image(stack.target.image), stack.target.axes
         (frames,) = file_axes(image, (stack.axis,), ("t",))
         pixel = pixel_size(image, axes.y, axes.x)
         return TrackScale(
@@ -764,18 +778,18 @@ class ViewerTracks:
         axes = stack.target.axes
         # napari fades tracks along their first axis alone. Where the frames lie along another one,
         # it has no tail: tracks are drawn at their own time, and at no later one.
-        fades = kept_axes(axes)[0] == stack.axis
+        fades = result_axes(axes)[0] == stack.axis
         layer = Tracks(
             data,
             name=NAMES[Role.TRACKS],
-            metadata=tag(Role.TRACKS, key_of(image)),
+            metadata=role_metadata(Role.TRACKS, key_of(image)),
             tail_length=_LONGEST_TAIL if fades else 1,
             **layer_transform(image, axes, World.of(self._viewer)),
         )
         add_below_prompts(self._viewer, layer)
 
 
-def track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
+def make_track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
     """Return the tracks of objects on two frames or more, with the axes of the image's labels.
 
     Parameters
@@ -792,7 +806,7 @@ def track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]
     """
     axes = stack.target.axes
     found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     # Column by column from leading axes, y, x to the order in which the layer has them.
     order = [kept.index(axis) for axis in (*axes.leading, axes.y, axes.x)]
     placed = np.zeros((len(found), 1 + len(kept)))

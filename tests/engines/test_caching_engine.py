@@ -14,8 +14,8 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, EmbeddingStore
-from napari_sam3_assistant.engines.encoding_engine import EncodingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
@@ -43,7 +43,7 @@ def make_engine(tiny_checkpoint):
     made = []
 
     def make(store=None, folder=None):
-        engine = EncodingEngine(ENTRY.create(tiny_checkpoint, "cpu"), store, folder)
+        engine = CachingEngine(ENTRY.create(tiny_checkpoint, "cpu"), store, folder)
         made.append(engine)
         engine.load(QUIET)
         return engine
@@ -305,7 +305,7 @@ def test_closed_during_a_run(make_engine, in_thread):
     running, outcome = in_thread(lambda: engine.embedding(view, Region.whole(view.shape), meeting))
     assert meeting.inside.wait(240)
     closing, _ = in_thread(engine.close)
-    assert engine._engine._turns._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
+    assert engine._engine._lock._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
     meeting.go_on.set()
     running.join(240)
     closing.join(240)
@@ -316,13 +316,11 @@ def test_closed_during_a_run(make_engine, in_thread):
 def test_encoding_ahead_gives_way_to_who_waits(engine, in_thread, model_calls):
     early, wanted = view_of_array(picture(0)), view_of_array(picture(1))
     meeting = Meeting()
-    ahead, outcome = in_thread(
-        lambda: engine.encode_ahead(early, Region.whole(early.shape), meeting)
-    )
+    ahead, outcome = in_thread(lambda: engine.prefetch(early, Region.whole(early.shape), meeting))
     assert meeting.inside.wait(240)
     running, result = in_thread(lambda: run(engine, wanted, POINT))
     until = time.monotonic() + 240
-    while not engine._turns.is_wanted:  # noqa: SLF001 - nobody else is told who waits
+    while not engine._lock.has_waiters:  # noqa: SLF001 - nobody else is told who waits
         assert time.monotonic() < until
     meeting.go_on.set()
     ahead.join(240)
@@ -335,6 +333,6 @@ def test_encoding_ahead_gives_way_to_who_waits(engine, in_thread, model_calls):
 
 def test_a_run_uses_what_was_encoded_ahead(engine, model_calls):
     view = view_of_array(picture())
-    engine.encode_ahead(view, Region.whole(view.shape), QUIET)
+    engine.prefetch(view, Region.whole(view.shape), QUIET)
     assert run(engine, view, POINT).objects
     assert model_calls == {"encode": 1, "click": 1}

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.core.axes import axes_of
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -24,14 +24,14 @@ from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
-from napari_sam3_assistant.io.sidecar import (
-    Sidecar,
+from napari_sam3_assistant.io.provenance import (
+    ProvenanceRecord,
     prompts_from_json,
     prompts_to_json,
-    read_sidecar,
+    provenance_path,
+    read_provenance,
     sha256_of,
-    sidecar_of,
-    write_sidecar,
+    write_provenance,
 )
 
 PROMPTS = PromptSet(
@@ -46,7 +46,7 @@ ENGINE = Provenance("builtin", "Built-in", "0.26", "cpu", 0.3, "w.pt", "zellen")
 
 def note(**changes):
     settings = {"channels": ({"path": None},), "prompts": PROMPTS, "threshold": 0.35, **changes}
-    return Sidecar(engine=ENGINE, **settings)
+    return ProvenanceRecord(engine=ENGINE, **settings)
 
 
 def test_prompts_come_back():
@@ -62,7 +62,7 @@ def test_a_note_comes_back(tmp_path):
     written = note(
         region=Region(1, 2, 3, 4),
         tiles=TileOptions(512, 0.25),
-        axes=axes_of((4, 5), scale=(0.5, 0.25), units="micrometer", origin=(3.0, 1.5)),
+        axes=make_axes((4, 5), scale=(0.5, 0.25), units="micrometer", origin=(3.0, 1.5)),
         all_planes=True,
         model_folder="/models/sam3",
         sha256="abc",
@@ -71,10 +71,10 @@ def test_a_note_comes_back(tmp_path):
         extra={"source": "a.tif"},
     )
 
-    path = write_sidecar(tmp_path / "exp1.0_A.tif", written)
-    found = read_sidecar(path)
+    path = write_provenance(tmp_path / "exp1.0_A.tif", written)
+    found = read_provenance(path)
 
-    assert path == sidecar_of(tmp_path / "exp1.0_A.tif") == tmp_path / "exp1.0_A.tif.json"
+    assert path == provenance_path(tmp_path / "exp1.0_A.tif") == tmp_path / "exp1.0_A.tif.json"
     for name in (
         "channels", "threshold", "engine", "region", "tiles", "axes", "all_planes", "model_folder",
         "sha256", "objects", "notes", "extra", "software", "made",
@@ -103,13 +103,13 @@ def test_a_note_comes_back(tmp_path):
     ],
 )
 def test_notes_that_can_not_be_used(tmp_path, change, said):
-    path = write_sidecar(tmp_path / "a.tif", note())
+    path = write_provenance(tmp_path / "a.tif", note())
     found = json.loads(path.read_text("utf-8"))
     change(found)
     path.write_text(json.dumps(found))
 
     with pytest.raises(ExportError, match=said) as caught:
-        read_sidecar(path)
+        read_provenance(path)
     assert caught.value.hint
 
 
@@ -118,13 +118,13 @@ def test_files_that_are_no_notes(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
 
     with pytest.raises(ExportError):
-        read_sidecar(tmp_path / "a.json")
+        read_provenance(tmp_path / "a.json")
 
 
 def test_labels_that_are_replaced_lose_their_note(tmp_path):
     labels = tmp_path / "cells.tif"
     save_labels(np.ones((4, 5), np.uint16), labels)
-    path = write_sidecar(labels, note())
+    path = write_provenance(labels, note())
 
     save_labels(np.zeros((4, 5), np.uint16), labels)
 
@@ -133,26 +133,26 @@ def test_labels_that_are_replaced_lose_their_note(tmp_path):
 
 def test_an_ome_zarr_that_is_replaced_loses_its_note(tmp_path):
     labels = tmp_path / "cells.zarr"
-    save_ome_zarr(np.ones((4, 5), np.uint16), labels, axes_of((4, 5)))
-    path = write_sidecar(labels, note())
+    save_ome_zarr(np.ones((4, 5), np.uint16), labels, make_axes((4, 5)))
+    path = write_provenance(labels, note())
 
-    save_ome_zarr(np.zeros((4, 5), np.uint16), labels, axes_of((4, 5)), replace=True)
+    save_ome_zarr(np.zeros((4, 5), np.uint16), labels, make_axes((4, 5)), replace=True)
 
     assert not path.exists()
 
 
 def test_what_is_no_note_stays_beside_labels(tmp_path):
     labels = tmp_path / "cells.tif"
-    sidecar_of(labels).write_text('{"mine": 1}')
+    provenance_path(labels).write_text('{"mine": 1}')
 
     save_labels(np.ones((4, 5), np.uint16), labels)
 
-    assert sidecar_of(labels).read_text() == '{"mine": 1}'
+    assert provenance_path(labels).read_text() == '{"mine": 1}'
 
 
 def test_a_missing_note(tmp_path):
     with pytest.raises(ExportError, match="can't be read"):
-        read_sidecar(tmp_path / "a.json")
+        read_provenance(tmp_path / "a.json")
 
 
 def test_the_checksum_follows_the_file(tmp_path):
@@ -166,7 +166,7 @@ def test_the_checksum_follows_the_file(tmp_path):
 
 
 def damaged(tmp_path, change):
-    path = write_sidecar(tmp_path / "a.tif", note())
+    path = write_provenance(tmp_path / "a.tif", note())
     found = json.loads(path.read_text("utf-8"))
     change(found)
     path.write_text(json.dumps(found))
@@ -193,18 +193,18 @@ def test_sizes_are_checked_before_anything_is_made(tmp_path, change):
     tracemalloc.start()
     try:
         with pytest.raises(ExportError):
-            read_sidecar(path)
+            read_provenance(path)
         assert tracemalloc.get_traced_memory()[1] < 1e8
     finally:
         tracemalloc.stop()
 
 
 def test_a_note_of_a_gigabyte_is_not_read(tmp_path):
-    path = write_sidecar(tmp_path / "a.tif", note())
+    path = write_provenance(tmp_path / "a.tif", note())
     os.truncate(path, 1 << 30)
 
     with pytest.raises(ExportError, match="it is too large"):
-        read_sidecar(path)
+        read_provenance(path)
 
 
 @pytest.mark.parametrize("content", ["[" * 10**5, '{"a":' * 10**5])
@@ -212,7 +212,7 @@ def test_the_depth_of_a_note_is_bounded(tmp_path, content):
     (tmp_path / "a.json").write_text(f'{{"format": "napari-sam3-assistant labels", "x": {content}')
 
     with pytest.raises(ExportError, match="does not say completely"):
-        read_sidecar(tmp_path / "a.json")
+        read_provenance(tmp_path / "a.json")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
@@ -220,30 +220,30 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.tif.json")
 
     with pytest.raises(ExportError, match="is no file on a disk"):
-        read_sidecar(tmp_path / "a.tif.json")
+        read_provenance(tmp_path / "a.tif.json")
     with pytest.raises(ExportError, match="is no note of labels"):
-        write_sidecar(tmp_path / "a.tif", note())
+        write_provenance(tmp_path / "a.tif", note())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_no_text_come_back(tmp_path):
     name = os.fsdecode(b"caf\xe9.tif")
 
-    path = write_sidecar(tmp_path / name, note(extra={"source": name}))
+    path = write_provenance(tmp_path / name, note(extra={"source": name}))
 
     path.read_bytes().decode("utf-8")
-    assert read_sidecar(path).extra == {"source": name}
+    assert read_provenance(path).extra == {"source": name}
 
 
 @pytest.mark.parametrize("ending", [".tif", ".npy", ".zarr"])
 def test_the_old_note_goes_before_the_labels_are_replaced(tmp_path, monkeypatch, ending):
     labels = tmp_path / f"cells{ending}"
     save = {
-        ".zarr": lambda pixels: save_ome_zarr(pixels, labels, axes_of(pixels.shape), replace=True)
+        ".zarr": lambda pixels: save_ome_zarr(pixels, labels, make_axes(pixels.shape), replace=True)
     }
     save = save.get(ending, lambda pixels: save_labels(pixels, labels))
     save(np.ones((4, 5), np.uint16))
-    path = write_sidecar(labels, note())
+    path = write_provenance(labels, note())
     text, seen = path.read_text(), []
 
     def look(draft, place, **_):

@@ -6,15 +6,15 @@ import pytest
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.errors import JobCancelled
-from napari_sam3_assistant.jobs import Handover
+from napari_sam3_assistant.jobs import Backpressure
 
 
 def test_so_many_may_be_on_their_way_and_no_more():
-    handover, made = Handover(2), []
+    backpressure, made = Backpressure(2), []
 
     def work():
         for number in range(4):
-            handover.wait(NullReporter())
+            backpressure.wait(NullReporter())
             made.append(number)
             reached[number].set()
 
@@ -23,10 +23,10 @@ def test_so_many_may_be_on_their_way_and_no_more():
     worker.start()
     assert reached[1].wait(240)
     assert not reached[2].wait(0.2)
-    handover.taken()
+    backpressure.free_slot()
     assert reached[2].wait(240)
     assert not reached[3].is_set()
-    handover.taken()
+    backpressure.free_slot()
     worker.join(240)
     assert made == [0, 1, 2, 3]
 
@@ -36,10 +36,10 @@ def test_who_waits_can_be_stopped():
         def check(self):
             token.check()
 
-    token, handover = CancelToken(), Handover(1)
-    handover.wait(Reporter())
+    token, backpressure = CancelToken(), Backpressure(1)
+    backpressure.wait(Reporter())
     timer = threading.Timer(0.1, token.cancel)
     timer.start()
     with pytest.raises(JobCancelled):
-        handover.wait(Reporter())
+        backpressure.wait(Reporter())
     timer.join()

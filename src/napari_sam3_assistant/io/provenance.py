@@ -41,16 +41,16 @@ from napari_sam3_assistant.errors import (
     NameTaken,
     Sam3AssistantError,
 )
-from napari_sam3_assistant.io.atomic import atomic_write, draft_of, explained, give_name
+from napari_sam3_assistant.io.atomic import atomic_write, draft_path, explain_os_errors, give_name
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.io.untrusted import (
-    flag,
-    listed,
-    named,
-    number,
+    as_dict,
+    as_flag,
+    as_list,
+    as_number,
+    as_text,
+    as_whole,
     open_regular,
-    text,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ _PACKAGES = ("napari-sam3-assistant", "numpy", "scikit-image")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sidecar:
+class ProvenanceRecord:
     """What made labels.
 
     Parameters
     ----------
     channels : tuple of mapping
-        What the model was shown, see :func:`napari_sam3_assistant.io.sidecar.view_to_json`.
+        What the model was shown, see :func:`napari_sam3_assistant.io.provenance.view_to_json`.
     prompts : PromptSet
         Prompts in pixels of the plane.
     threshold : float
@@ -126,20 +126,20 @@ class Sidecar:
     objects: Iterable[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    software: Mapping[str, str] = field(default_factory=lambda: _software())
+    software: Mapping[str, str] = field(default_factory=lambda: _software_versions())
     made: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _software() -> dict[str, str]:
+def _software_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
-def sidecar_of(labels: Path) -> Path:
+def provenance_path(labels: Path) -> Path:
     """Return the path of the note beside labels."""
     return labels.with_name(f"{labels.name}.json")
 
 
-def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
+def write_provenance(labels: Path, record: ProvenanceRecord) -> Path:
     """Write the note beside labels, completely or not at all; returns its path.
 
     Raises
@@ -147,48 +147,48 @@ def write_sidecar(labels: Path, sidecar: Sidecar) -> Path:
     ExportError
         If it can't be written, or a file of that name is no note.
     """
-    tiles = sidecar.tiles
+    tiles = record.tiles
     content = {
         "format": FORMAT,
         "version": VERSION,
         "labels": labels.name,
-        "made": sidecar.made,
-        "software": dict(sidecar.software),
+        "made": record.made,
+        "software": dict(record.software),
         "engine": {
-            **asdict(sidecar.engine),
-            "model_folder": sidecar.model_folder,
-            "sha256": sidecar.sha256,
+            **asdict(record.engine),
+            "model_folder": record.model_folder,
+            "sha256": record.sha256,
         },
-        "channels": list(sidecar.channels),
-        "all_planes": sidecar.all_planes,
-        "region": None if sidecar.region is None else list(sidecar.region.box),
+        "channels": list(record.channels),
+        "all_planes": record.all_planes,
+        "region": None if record.region is None else list(record.region.box),
         "tiles": None if tiles is None else {"size": tiles.size, "overlap": tiles.overlap},
-        "axes": None if sidecar.axes is None else _axes_to_json(sidecar.axes),
-        "prompts": prompts_to_json(sidecar.prompts),
-        "threshold": sidecar.threshold,
-        "notes": list(sidecar.notes),
-        "extra": dict(sidecar.extra),
+        "axes": None if record.axes is None else _axes_to_json(record.axes),
+        "prompts": prompts_to_json(record.prompts),
+        "threshold": record.threshold,
+        "notes": list(record.notes),
+        "extra": dict(record.extra),
     }
-    path = check_note(labels)
+    path = check_provenance_path(labels)
     # Names that are no text to the system come out as \udcff, which JSON reads back.
     with (
         atomic_write(path) as draft,
         draft.open("w", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        file.write(_text(content, 1).removesuffix("\n}"))
+        file.write(_to_json(content, 1).removesuffix("\n}"))
         file.write(',\n "objects": [')
-        for number, told in enumerate(sidecar.objects):
-            file.write(f"{',' if number else ''}\n  {_text(told)}")
+        for number, told in enumerate(record.objects):
+            file.write(f"{',' if number else ''}\n  {_to_json(told)}")
         file.write("\n ]\n}\n")
     return path
 
 
-def _text(content: object, indent: int | None = None) -> str:
+def _to_json(content: object, indent: int | None = None) -> str:
     return json.dumps(content, indent=indent, ensure_ascii=False)
 
 
 @contextmanager
-def without_note(labels: Path) -> Iterator[None]:
+def removing_provenance(labels: Path) -> Iterator[None]:
     """Remove the note beside labels before the block replaces them: it is of the earlier ones.
 
     Whoever is stopped in between leaves labels without a note, never with a wrong one. Where the
@@ -204,12 +204,12 @@ def without_note(labels: Path) -> Iterator[None]:
     ExportError
         If it can't be removed.
     """
-    note = sidecar_of(labels)
-    if not is_note(note):
+    note = provenance_path(labels)
+    if not is_provenance(note):
         yield
         return
-    aside = draft_of(note)
-    with explained(note):
+    aside = draft_path(note)
+    with explain_os_errors(note):
         note.rename(aside)
     try:
         yield
@@ -222,15 +222,15 @@ def without_note(labels: Path) -> Iterator[None]:
             aside.unlink()
 
 
-def check_note(labels: Path) -> Path:
+def check_provenance_path(labels: Path) -> Path:
     """Return the path of the note beside labels; raise NameTaken if it is somebody else's file."""
-    path = sidecar_of(labels)
-    if os.path.lexists(path) and not is_note(path):
+    path = provenance_path(labels)
+    if os.path.lexists(path) and not is_provenance(path):
         raise NameTaken(f"{path} exists already and is no note of labels.", "Rename it.")
     return path
 
 
-def is_note(path: Path) -> bool:
+def is_provenance(path: Path) -> bool:
     """Return whether a file is a note of ours, complete or not; little of it is read."""
     try:
         with open_regular(path) as file:
@@ -240,7 +240,7 @@ def is_note(path: Path) -> bool:
     return FORMAT.encode() in head
 
 
-def read_sidecar(path: Path) -> Sidecar:
+def read_provenance(path: Path) -> ProvenanceRecord:
     """Read a note.
 
     Parameters
@@ -265,8 +265,8 @@ def read_sidecar(path: Path) -> Sidecar:
             raise ValueError("it is too large")
         found = json.loads(told.decode())
         known = isinstance(found, dict) and found.get("format") == FORMAT
-        if known and whole(found["version"]) <= VERSION:
-            return _sidecar_from_json(found)
+        if known and as_whole(found["version"]) <= VERSION:
+            return _record_from_json(found)
     except _NOT_OURS as exc:
         raise ExportError(
             f"{path} does not say completely what made the labels ({exc}).",
@@ -283,29 +283,31 @@ def read_sidecar(path: Path) -> Sidecar:
     )
 
 
-def _sidecar_from_json(found: Mapping[str, Any]) -> Sidecar:
-    engine = dict(named(found["engine"]))
-    model_folder, sha256 = text(engine.pop("model_folder")), text(engine.pop("sha256"))
-    used = number(engine.pop("threshold"))
+def _record_from_json(found: Mapping[str, Any]) -> ProvenanceRecord:
+    engine = dict(as_dict(found["engine"]))
+    model_folder, sha256 = as_text(engine.pop("model_folder")), as_text(engine.pop("sha256"))
+    used = as_number(engine.pop("threshold"))
     region, tiles, axes = found["region"], found["tiles"], found["axes"]
-    return Sidecar(
-        channels=tuple(map(named, listed(found["channels"]))),
-        prompts=prompts_from_json(named(found["prompts"])),
-        threshold=number(found["threshold"]),
-        engine=Provenance(threshold=used, **{name: text(value) for name, value in engine.items()}),
+    return ProvenanceRecord(
+        channels=tuple(map(as_dict, as_list(found["channels"]))),
+        prompts=prompts_from_json(as_dict(found["prompts"])),
+        threshold=as_number(found["threshold"]),
+        engine=Provenance(
+            threshold=used, **{name: as_text(value) for name, value in engine.items()}
+        ),
         region=None if region is None else region_from_json(region),
         tiles=None
         if tiles is None
-        else TileOptions(whole(named(tiles)["size"]), number(tiles["overlap"])),
-        axes=None if axes is None else _axes_from_json(named(axes)),
-        all_planes=flag(found["all_planes"]),
+        else TileOptions(as_whole(as_dict(tiles)["size"]), as_number(tiles["overlap"])),
+        axes=None if axes is None else _axes_from_json(as_dict(axes)),
+        all_planes=as_flag(found["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,
-        objects=tuple(map(named, listed(found["objects"]))),
-        notes=tuple(map(text, listed(found["notes"]))),
-        extra=named(found["extra"]),
-        software=named(found["software"]),
-        made=text(found["made"]),
+        objects=tuple(map(as_dict, as_list(found["objects"]))),
+        notes=tuple(map(as_text, as_list(found["notes"]))),
+        extra=as_dict(found["extra"]),
+        software=as_dict(found["software"]),
+        made=as_text(found["made"]),
     )
 
 
@@ -322,12 +324,12 @@ def _axes_to_json(axes: Axes) -> dict[str, list[Any]]:
 
 def _axes_from_json(found: Mapping[str, Any]) -> Axes:
     columns = (
-        map(text, listed(found["names"])),
-        map(whole, listed(found["lengths"])),
-        map(number, listed(found["scale"])),
-        map(text, listed(found["units"])),
-        map(number, listed(found["translate"])),
-        map(flag, listed(found["aligned"])),
+        map(as_text, as_list(found["names"])),
+        map(as_whole, as_list(found["lengths"])),
+        map(as_number, as_list(found["scale"])),
+        map(as_text, as_list(found["units"])),
+        map(as_number, as_list(found["translate"])),
+        map(as_flag, as_list(found["aligned"])),
     )
     return tuple(Axis(*values) for values in zip(*columns, strict=True))
 
@@ -365,7 +367,7 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
         "masks": [
             {
                 "box": list(prompt.region.box),
-                "bits": _packed(prompt.mask),
+                "bits": _pack_mask(prompt.mask),
                 "object_id": prompt.object_id,
             }
             for prompt in prompts.masks
@@ -382,33 +384,33 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
     KeyError, TypeError, ValueError, zlib.error
         If it is no such mapping.
     """
-    boxes = [named(box) for box in listed(found["boxes"])]
-    masks = [(named(mask), region_from_json(mask["box"])) for mask in listed(found["masks"])]
+    boxes = [as_dict(box) for box in as_list(found["boxes"])]
+    masks = [(as_dict(mask), region_from_json(mask["box"])) for mask in as_list(found["masks"])]
     if sum(region.area for _, region in masks) > _MOST_PIXELS:
         raise ValueError("its painted masks are too large")
     return PromptSet(
         points=tuple(
             PointPrompt(
-                number(point["y"]),
-                number(point["x"]),
-                flag(point["positive"]),
+                as_number(point["y"]),
+                as_number(point["x"]),
+                as_flag(point["positive"]),
                 _object(point["object_id"]),
             )
-            for point in map(named, listed(found["points"]))
+            for point in map(as_dict, as_list(found["points"]))
         ),
         boxes=tuple(
             BoxPrompt(region_from_json(box["box"]), _object(box["object_id"])) for box in boxes
         ),
         exemplars=tuple(
-            ExemplarPrompt(region_from_json(example["box"]), flag(example["positive"]))
-            for example in map(named, listed(found["exemplars"]))
+            ExemplarPrompt(region_from_json(example["box"]), as_flag(example["positive"]))
+            for example in map(as_dict, as_list(found["exemplars"]))
         ),
         masks=tuple(
             # Notes of earlier versions do not name the object.
-            MaskPrompt(_unpacked(mask["bits"], region), region, _object(mask.get("object_id")))
+            MaskPrompt(_unpack_mask(mask["bits"], region), region, _object(mask.get("object_id")))
             for mask, region in masks
         ),
-        text=text(found["text"]),
+        text=as_text(found["text"]),
     )
 
 
@@ -420,25 +422,25 @@ def region_from_json(box: object) -> Region:
     TypeError, ValueError
         If it is no such box, or an empty one.
     """
-    y0, x0, y1, x1 = (whole(value) for value in listed(box, 4))
+    y0, x0, y1, x1 = (as_whole(value) for value in as_list(box, 4))
     if not (y0 < y1 and x0 < x1):
         raise ValueError(f"the box {[y0, x0, y1, x1]} is empty")
     return Region(y0, x0, y1, x1)
 
 
 def _object(id_: object) -> int | None:
-    return None if id_ is None else whole(id_)
+    return None if id_ is None else as_whole(id_)
 
 
-def _packed(mask: npt.NDArray[np.bool_]) -> str:
+def _pack_mask(mask: npt.NDArray[np.bool_]) -> str:
     """Return the pixels of a mask, eight in a byte, compressed by zlib, in base 64."""
     return base64.b64encode(zlib.compress(np.packbits(mask).tobytes())).decode("ascii")
 
 
-def _unpacked(bits: object, region: Region) -> npt.NDArray[np.bool_]:
+def _unpack_mask(bits: object, region: Region) -> npt.NDArray[np.bool_]:
     """Return the pixels of a mask; no more is unpacked than its region has."""
     size = -(-region.area // 8)
-    unpacked = zlib.decompressobj().decompress(base64.b64decode(text(bits)), size + 1)
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(as_text(bits)), size + 1)
     if len(unpacked) != size:
         raise ValueError(f"a painted mask has not the size of its box, {region.shape}")
     pixels = np.unpackbits(np.frombuffer(unpacked, np.uint8), count=region.area)
@@ -473,7 +475,7 @@ def _channel_to_json(channel: ViewChannel, path: Path | None, folder: Path) -> d
     colours = None if display.colormap is None else np.asarray(display.colormap, float).tolist()
     return {
         "path": None if path is None else str(path.absolute()),
-        "beside": None if path is None else _relative(path, folder),
+        "beside": None if path is None else _relative_path(path, folder),
         "shape": list(channel.source.shape),
         "axes": {
             "channel": axes.channel,
@@ -490,7 +492,7 @@ def _channel_to_json(channel: ViewChannel, path: Path | None, folder: Path) -> d
     }
 
 
-def _relative(path: Path, folder: Path) -> str | None:
+def _relative_path(path: Path, folder: Path) -> str | None:
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive of Windows
@@ -521,9 +523,9 @@ def view_from_json(
     sources: dict[Path, ImageSource] = {}
     made = []
     for found in channels:
-        path = image or _find(found, folder)
+        path = image or _find_file(found, folder)
         if path not in sources:
-            shape = [whole(size) for size in listed(found["shape"])]
+            shape = [as_whole(size) for size in as_list(found["shape"])]
             data = _read_image(path, _whole_or_none(found.get("series")), tuple(shape))
             if list(data.shape) != shape:
                 raise ImageError(
@@ -531,18 +533,19 @@ def view_from_json(
                     f"of shape {tuple(shape)}.",
                     "Give the image that the labels were made from.",
                 )
-            sources[path] = ImageSource(data, _image_axes_from_json(named(found["axes"]), shape))
-        plane, shown = named(found["plane"]), named(found["display"])
+            sources[path] = ImageSource(data, _image_axes_from_json(as_dict(found["axes"]), shape))
+        plane, shown = as_dict(found["plane"]), as_dict(found["display"])
         contrast, colours = shown["contrast"], shown["colormap"]
         made.append(
             ViewChannel(
                 sources[path],
                 PlaneRef(
-                    tuple(map(whole, listed(plane["leading"]))), _whole_or_none(plane["channel"])
+                    tuple(map(as_whole, as_list(plane["leading"]))),
+                    _whole_or_none(plane["channel"]),
                 ),
                 Display(
                     None if contrast is None else _range(contrast),
-                    number(shown["gamma"]),
+                    as_number(shown["gamma"]),
                     None if colours is None else _colours(colours),
                 ),
             )
@@ -566,8 +569,8 @@ def _image_axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> Ima
     axes = ImageAxes(
         len(shape),
         channel,
-        flag(found["rgb"]),
-        text(found["reason"]),
+        as_flag(found["rgb"]),
+        as_text(found["reason"]),
         None if plane_axes is None else _pair(plane_axes),
     )
     fits = len(shape) >= 2 + (channel is not None)
@@ -581,25 +584,25 @@ def _image_axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> Ima
 
 
 def _whole_or_none(value: object) -> int | None:
-    return None if value is None else whole(value)
+    return None if value is None else as_whole(value)
 
 
 def _pair(value: object) -> tuple[int, int]:
-    first, second = map(whole, listed(value, 2))
+    first, second = map(as_whole, as_list(value, 2))
     return first, second
 
 
 def _range(value: object) -> tuple[float, float]:
-    low, high = map(number, listed(value, 2))
+    low, high = map(as_number, as_list(value, 2))
     return low, high
 
 
 def _colours(value: object) -> npt.NDArray[np.float64]:
-    return np.array([[number(part) for part in listed(colour, 3)] for colour in listed(value)])
+    return np.array([[as_number(part) for part in as_list(colour, 3)] for colour in as_list(value)])
 
 
-def _find(found: Mapping[str, Any], folder: Path) -> Path:
-    told = [text(found[key]) for key in ("path", "beside") if found[key]]
+def _find_file(found: Mapping[str, Any], folder: Path) -> Path:
+    told = [as_text(found[key]) for key in ("path", "beside") if found[key]]
     if not told:
         raise ImageError(
             "The labels were made from an image that has no file.",

@@ -52,7 +52,7 @@ def shut(gate):
 
 
 def ahead_job(bench):
-    return bench.session.ahead._job  # noqa: SLF001 - the job is nobody's business but the test's
+    return bench.session.prefetch._job  # noqa: SLF001 - the job is nobody's business but the test's
 
 
 def test_a_click_encodes_the_plane_and_a_run_finds_it(ready, model_calls):
@@ -95,7 +95,7 @@ def test_a_changed_choice_is_not_loaded_unasked(ready):
 def test_on_by_default_on_a_gpu(bench, choice, device, enabled):
     bench.model.encode_ahead = choice
     bench.model.device_in_use = None if device is None else DeviceInUse(device, "")
-    assert bench.session.ahead.enabled is enabled
+    assert bench.session.prefetch.is_enabled is enabled
 
 
 def test_off_means_off(ready):

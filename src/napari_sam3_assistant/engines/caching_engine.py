@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class EncodingEngine:
+class CachingEngine:
     """An engine together with the encodings it has made, for one caller at a time.
 
     Several threads may call; each waits for its turn and can be stopped while it waits. Leaving
@@ -65,7 +65,7 @@ class EncodingEngine:
         # Not `or`: an empty store is false.
         self._store = EmbeddingStore() if store is None else store
         self._folder = folder
-        self._turns = Exclusive()
+        self._lock = EngineLock()
         self._loaded = False
 
     @cached_property
@@ -101,7 +101,7 @@ class EncodingEngine:
 
     def load(self, reporter: Reporter) -> None:
         """Make the engine ready; a second call does nothing."""
-        with self._turns.turn(reporter):
+        with self._lock.hold(reporter):
             self._engine.load(reporter)
             self._loaded = True
 
@@ -126,10 +126,10 @@ class EncodingEngine:
         OutOfDeviceMemory
             If it does not fit, also after all other encodings have made room.
         """
-        with self._turns.turn(reporter):
-            return self._stored(view, region, reporter, key)
+        with self._lock.hold(reporter):
+            return self._get_or_make(view, region, reporter, key)
 
-    def encode_ahead(self, view: ImageView, region: Region, reporter: Reporter) -> None:
+    def prefetch(self, view: ImageView, region: Region, reporter: Reporter) -> None:
         """Make the encoding that nobody has asked for yet.
 
         Parameters
@@ -146,8 +146,8 @@ class EncodingEngine:
         JobCancelled
             If somebody else wants the engine.
         """
-        with self._turns.turn(reporter, urgent=False):
-            self._stored(view, region, _GivingWay(reporter, self._turns))
+        with self._lock.hold(reporter, urgent=False):
+            self._get_or_make(view, region, _PreemptibleReporter(reporter, self._lock))
 
     def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the encoding of a picture that is needed once; it is not kept.
@@ -159,8 +159,8 @@ class EncodingEngine:
         reporter : Reporter
             Is told of the progress, and stops the work.
         """
-        with self._turns.turn(reporter):
-            return self._with_room(lambda: self._engine.embed(image, reporter))
+        with self._lock.hold(reporter):
+            return self._retry_with_room(lambda: self._engine.embed(image, reporter))
 
     def predict(
         self,
@@ -170,8 +170,8 @@ class EncodingEngine:
         reporter: Reporter,
     ) -> Prediction:
         """Segment an encoded image; see :meth:`ImageEngine.predict`."""
-        with self._turns.turn(reporter):
-            return self._with_room(
+        with self._lock.hold(reporter):
+            return self._retry_with_room(
                 lambda: self._engine.predict(embedding, prompts, options, reporter), embedding
             )
 
@@ -193,7 +193,7 @@ class EncodingEngine:
         track = cast("VideoEngine", self._engine).track(frames, options, new_id)
         if isinstance(track, ReusesEncodings):
             whole = Region.whole(frames.shape)
-            track.reuse(lambda frame, told: self._known(frames.view_at(frame), whole, told))
+            track.reuse(lambda frame, told: self._find_kept(frames.view_at(frame), whole, told))
         return track
 
     def provenance(self, prediction: Prediction) -> Provenance:
@@ -213,7 +213,7 @@ class EncodingEngine:
         """Forget all encodings and free the engine's memory; work in progress is stopped."""
         # The engine first: it stops who works with it, and that caller then leaves his turn.
         self._engine.close()
-        with self._turns.last_turn():
+        with self._lock.preempt():
             self._store.clear()
             had_weights, self._loaded = self._loaded and self.spec.needs_weights, False
         if had_weights:
@@ -223,17 +223,17 @@ class EncodingEngine:
         engine = self._engine
         return (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
 
-    def _known(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
+    def _find_kept(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the encoding of a region of a view if it is kept; nothing is made."""
-        with self._turns.turn(reporter):
+        with self._lock.hold(reporter):
             key = self._key(view.key, region)
-            return self._with_room(lambda: self._store.find(key, self._engine.device))
+            return self._retry_with_room(lambda: self._store.find(key, self._engine.device))
 
-    def _stored(
+    def _get_or_make(
         self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable = None
     ) -> Any:  # noqa: ANN401
         sources = [channel.source for channel in view.channels] if pixels is None else []
-        made = self._with_room(
+        made = self._retry_with_room(
             lambda: self._store.get_or_make(
                 self._key(view.key if pixels is None else pixels, region),
                 lambda: self._make(view, region, reporter),
@@ -242,7 +242,7 @@ class EncodingEngine:
             )
         )
         for source in sources:
-            source.tell(self._store)
+            source.add_cache(self._store)
         return made
 
     def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
@@ -259,7 +259,7 @@ class EncodingEngine:
             folder.save(name, made.shape, made.tensors())
         return made
 
-    def _with_room(self, work: Callable[[], T], in_use: Any = None) -> T:  # noqa: ANN401
+    def _retry_with_room(self, work: Callable[[], T], in_use: Any = None) -> T:  # noqa: ANN401
         """Do work; where memory runs out, let the encodings go and try once more."""
         try:
             with map_engine_errors():
@@ -272,12 +272,12 @@ class EncodingEngine:
             return work()
 
 
-class _GivingWay:
+class _PreemptibleReporter:
     """A reporter for work that stops as soon as somebody waits for his turn."""
 
-    def __init__(self, reporter: Reporter, turns: Exclusive) -> None:
+    def __init__(self, reporter: Reporter, lock: EngineLock) -> None:
         self._reporter = reporter
-        self._turns = turns
+        self._lock = lock
 
     def report(self, progress: Progress) -> None:
         self.check()
@@ -285,7 +285,7 @@ class _GivingWay:
 
     def check(self) -> None:
         self._reporter.check()
-        if self._turns.is_wanted:
+        if self._lock.has_waiters:
             raise JobCancelled
 
 
@@ -293,7 +293,7 @@ class _GivingWay:
 _PATIENCE = 0.05
 
 
-class Exclusive:
+class EngineLock:
     """A lock that a waiting caller can be stopped at, and that can stop who holds it."""
 
     def __init__(self) -> None:
@@ -303,12 +303,12 @@ class Exclusive:
         self._waiting = 0
 
     @property
-    def is_wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether an urgent caller waits for his turn."""
         return self._waiting > 0
 
     @contextmanager
-    def turn(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[None]:
+    def hold(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[None]:
         """Wait until no other thread uses the model; a caller that waits can be stopped.
 
         Parameters
@@ -316,7 +316,7 @@ class Exclusive:
         reporter : Reporter
             Stops the waiting.
         urgent : bool
-            Whether who waits shall be seen by :attr:`is_wanted`.
+            Whether who waits shall be seen by :attr:`has_waiters`.
         """
         self._count(urgent)
         try:
@@ -331,7 +331,7 @@ class Exclusive:
             self._lock.release()
 
     @contextmanager
-    def last_turn(self) -> Iterator[None]:
+    def preempt(self) -> Iterator[None]:
         """Stop who uses the model at its next :meth:`check`, and wait until it has stopped."""
         self._closing.set()
         try:

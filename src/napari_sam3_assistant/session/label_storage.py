@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 
 from napari_sam3_assistant.core.masks.labels import write_smaller
-from napari_sam3_assistant.io.atomic import draft_of, explained
+from napari_sam3_assistant.io.atomic import draft_path, explain_os_errors
 from napari_sam3_assistant.session.runs import LARGE_PLANE
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def empty_labels(shape: Sequence[int]) -> Any:  # noqa: ANN401 - NumPy or zarr
     -------
     numpy.ndarray or zarr.Array
         NumPy up to ``IN_MEMORY`` bytes: the system maps zeros when they are first written.
-        Beyond that zarr in a temporary folder, see :func:`let_go_with`.
+        Beyond that zarr in a temporary folder, see :func:`delete_with`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def empty_labels(shape: Sequence[int]) -> Any:  # noqa: ANN401 - NumPy or zarr
     """
     if 4 * np.prod(shape, dtype=float) <= IN_MEMORY:
         return np.zeros(tuple(shape), np.uint32)
-    return _stored([tuple(shape)], (len(shape) - 2, len(shape) - 1))[0]
+    return _create_levels([tuple(shape)], (len(shape) - 2, len(shape) - 1))[0]
 
 
 def empty_levels(shape: Sequence[int], plane: tuple[int, int]) -> list[Any]:
@@ -84,14 +84,14 @@ def empty_levels(shape: Sequence[int], plane: tuple[int, int]) -> list[Any]:
                 -(-size // 2) if axis in plane else size for axis, size in enumerate(shapes[-1])
             )
             shapes.append(tuple(halves))
-    return _stored(shapes, plane)
+    return _create_levels(shapes, plane)
 
 
-def _stored(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> list[Any]:
+def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> list[Any]:
     # By its name it is removed later, should this process be killed.
-    folder = draft_of(Path(tempfile.gettempdir()) / "labels.zarr")
+    folder = draft_path(Path(tempfile.gettempdir()) / "labels.zarr")
     levels = []
-    with explained(folder):
+    with explain_os_errors(folder):
         folder.mkdir(0o700)
         # Any other mode makes the folder anew, and open to all.
         group: Any = zarr.open_group(str(folder), mode="a")
@@ -123,15 +123,15 @@ def write_box(levels: Sequence[Any], box: Box, pixels: npt.NDArray[np.integer[An
         If the disk does not take them.
     """
     largest, *smaller = levels
-    with explained(folder_of(largest)):
+    with explain_os_errors(label_folder(largest)):
         largest[box] = pixels
         write_smaller(largest, smaller, box)
 
 
-def let_go_with(owner: object, labels: Any) -> None:  # noqa: ANN401 - NumPy or zarr
+def delete_with(owner: object, labels: Any) -> None:  # noqa: ANN401 - NumPy or zarr
     """Delete the temporary folder of labels, if they have one, when their owner goes."""
     if isinstance(labels, zarr.Array):
-        weakref.finalize(owner, _delete, folder_of(labels))
+        weakref.finalize(owner, _delete, label_folder(labels))
 
 
 def _delete(folder: Path) -> None:
@@ -139,12 +139,12 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def folder_of(labels: Any) -> Path:  # noqa: ANN401
+def label_folder(labels: Any) -> Path:  # noqa: ANN401
     """Return the folder of labels in a zarr."""
     return Path(labels.store_path.store.root)
 
 
-def highest_of(labels: Any) -> int:  # noqa: ANN401 - arrays of numpy, zarr and others
+def find_highest(labels: Any) -> int:  # noqa: ANN401 - arrays of numpy, zarr and others
     """Return the highest label; of labels on disk only what was written since is read.
 
     Parameters
@@ -154,7 +154,7 @@ def highest_of(labels: Any) -> int:  # noqa: ANN401 - arrays of numpy, zarr and 
     """
     if isinstance(labels, np.ndarray):
         return int(labels.max())
-    folder = folder_of(labels) if isinstance(labels, zarr.Array) else None
+    folder = label_folder(labels) if isinstance(labels, zarr.Array) else None
     if folder is None or folder not in _HIGHEST:
         return int(da.from_array(labels).max().compute())
     before = _HIGHEST[folder]

@@ -10,14 +10,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from napari.layers import Labels
 
-from napari_sam3_assistant.core.masks.components import spread
+from napari_sam3_assistant.core.masks.components import expand_ranges
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 from napari_sam3_assistant.core.masks.labels import is_writable
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.session.model import StoredKind
-from napari_sam3_assistant.viewer.geometry import World, kept_axes, place
-from napari_sam3_assistant.viewer.placing import add_below_prompts, undisturbed
-from napari_sam3_assistant.viewer.roles import Role, name_of, tag, with_role
+from napari_sam3_assistant.session.model import FileBackedKind
+from napari_sam3_assistant.viewer.geometry import World, result_axes, result_transform
+from napari_sam3_assistant.viewer.placing import add_below_prompts, preserve_choices
+from napari_sam3_assistant.viewer.roles import Role, name_of, role_metadata, with_role
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import LazyArray
-    from napari_sam3_assistant.session.model import StoredLabels
+    from napari_sam3_assistant.session.model import FileBackedLabels
 
 
 FILE = "sam3_file"
-_ROLES = {StoredKind.SCAN: Role.SCAN, StoredKind.MERGED: Role.MERGED}
+_ROLES = {FileBackedKind.SCAN: Role.SCAN, FileBackedKind.MERGED: Role.MERGED}
 _MOST_OFTEN = 0.1  # seconds between two looks into the file; tiles of an earlier start come faster
 
 
-class StoredLayers:
+class FileBackedLayers:
     """The layers of labels in files.
 
     Parameters
@@ -49,14 +49,14 @@ class StoredLayers:
         # What changed while it was too early to look again.
         self._waiting: WeakKeyDictionary[Labels, Region] = WeakKeyDictionary()
 
-    def show(self, image: Image, stored: StoredLabels) -> str:
+    def show(self, image: Image, stored: FileBackedLabels) -> str:
         """Show labels in their layer, which is made where it is missing; returns its name.
 
         Parameters
         ----------
         image : Image
             The layer of their image.
-        stored : StoredLabels
+        stored : FileBackedLabels
             The labels.
         """
         viewer = self._viewer
@@ -68,18 +68,18 @@ class StoredLayers:
         layer.visible, layer.opacity = before.visible, before.opacity
         layer.name = before.name
         index = viewer.layers.index(before)
-        with undisturbed(viewer) as chosen:
+        with preserve_choices(viewer) as chosen:
             viewer.layers.remove(before)
             viewer.layers.insert(index, layer)
             chosen.replace(before, layer)
         return str(layer.name)
 
-    def refresh(self, stored: StoredLabels, changed: Region | None) -> None:
+    def refresh(self, stored: FileBackedLabels, changed: Region | None) -> None:
         """Look into the file again, if what changed is in view.
 
         Parameters
         ----------
-        stored : StoredLabels
+        stored : FileBackedLabels
             The labels.
         changed : Region or None
             What changed; None to look in any case.
@@ -94,26 +94,26 @@ class StoredLayers:
             if now - self._looked.get(layer, 0.0) < _MOST_OFTEN:
                 self._waiting[layer] = waiting
                 return
-            if _seen(layer, stored, waiting).is_empty:
+            if _visible_part(layer, stored, waiting).is_empty:
                 return
         self._looked[layer] = now
         layer.refresh(extent=False)
 
-    def remove(self, stored: StoredLabels) -> None:
+    def remove(self, stored: FileBackedLabels) -> None:
         """Remove the layer of labels."""
         layer = self.find(stored)
         if layer is not None:
             self._viewer.layers.remove(layer)
 
-    def find(self, stored: StoredLabels) -> Labels | None:
+    def find(self, stored: FileBackedLabels) -> Labels | None:
         """Return the layer of labels, or None."""
         layers = with_role(self._viewer.layers, _ROLES[stored.kind], stored.target.image)
         found = [one for one in layers if one.metadata.get(FILE) == str(stored.path)]
         return found[-1] if found else None
 
-    def _new(self, image: Image, stored: StoredLabels) -> Labels:
+    def _new(self, image: Image, stored: FileBackedLabels) -> Labels:
         role, target = _ROLES[stored.kind], stored.target
-        kept = kept_axes(target.axes)
+        kept = result_axes(target.axes)
         rows, columns = kept.index(target.axes.y), kept.index(target.axes.x)
         levels: list[Any] = [
             level
@@ -128,18 +128,18 @@ class StoredLayers:
             multiscale=len(levels) > 1,
             name=name_of(role, label),
             metadata={
-                **tag(role, target.image, label),
+                **role_metadata(role, target.image, label),
                 FILE: str(stored.path),
                 "source_image_layer": target.name,
             },
             features={name: list(column) for name, column in stored.features.items()} or None,
-            **place(image, target.axes, World.of(self._viewer), target.plane, whole),
+            **result_transform(image, target.axes, World.of(self._viewer), target.plane, whole),
         )
         layer.editable = layer.editable and stored.complete
         return layer
 
 
-def _seen(layer: Labels, stored: StoredLabels, changed: Region) -> Region:
+def _visible_part(layer: Labels, stored: FileBackedLabels, changed: Region) -> Region:
     """Return the part of a region that the layer has on show."""
     if not layer.multiscale:
         return changed
@@ -153,7 +153,7 @@ def _seen(layer: Labels, stored: StoredLabels, changed: Region) -> Region:
 
 def plane_axes(axes: ImageAxes) -> tuple[int, int]:
     """Return which axes of a layer are rows and columns, given those of its image."""
-    kept = kept_axes(axes)
+    kept = result_axes(axes)
     return kept.index(axes.y), kept.index(axes.x)
 
 
@@ -201,7 +201,7 @@ class LazyPlane:
     def stored_edit(self, edit: LabelEdit) -> LabelEdit:
         """Return an edit of this array as one of the plane itself."""
         changes = edit.changes()
-        pixels = spread(changes.starts, changes.lengths)
+        pixels = expand_ranges(changes.starts, changes.lengths)
         where = np.unravel_index(pixels, self.shape)
         height, width = self.stored.shape
         flat = np.ravel_multi_index([where[axis] for axis in self._axes], (height, width))
@@ -210,7 +210,7 @@ class LazyPlane:
             np.repeat(one, changes.lengths)[order] for one in (changes.before, changes.after)
         )
         stretches = Changes.of_pixels(flat[order], before, after, width)
-        return LabelEdit.of(edit.action, (height, width), stretches, edit.dtype)
+        return LabelEdit.pack(edit.action, (height, width), stretches, edit.dtype)
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - any NumPy index
         """Return the part under an index of integers and slices, or of one array an axis."""
@@ -218,7 +218,7 @@ class LazyPlane:
         rows, columns = (full[axis] for axis in self._axes)
         if any(isinstance(part, np.ndarray) for part in full):
             return np.asarray(self.stored[rows, columns])
-        piece = np.asarray(self.stored[_span(rows), _span(columns)])
+        piece = np.asarray(self.stored[_as_slice(rows), _as_slice(columns)])
         upright = piece if self._axes[0] < self._axes[1] else piece.T
         others = [axis for axis in range(self.ndim) if axis not in self._axes]
         kept: list[Any] = list(full)
@@ -259,5 +259,5 @@ class LazyPlane:
         return (*parts, *[slice(None)] * (self.ndim - len(parts)))
 
 
-def _span(part: Any) -> slice:  # noqa: ANN401
+def _as_slice(part: Any) -> slice:  # noqa: ANN401
     return part if isinstance(part, slice) else slice(part, part + 1 or None)
