@@ -138,7 +138,7 @@ def test_a_click_means_the_same_on_an_image_and_on_the_first_frame(video_engine,
     prompts = PromptSet(points=(point,))
     (record,) = video_engine.predict(encoding, prompts, PredictOptions(), REPORTER).objects
 
-    found = ours(video_engine, frames[:1], 0, (False,), Seed(0, 1, points=(point,)))
+    found = ours(video_engine, frames[:1], 0, (False,), TrackSeed(0, 1, points=(point,)))
 
     np.testing.assert_array_equal(plane(found[0].objects[0]), plane(record))
 
