@@ -42,11 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    measures = compat.choose_measures()
-    compat.import_model_builder(measures)
-    with compat.applied(measures):
+    patches = compat.choose_patches()
+    compat.import_model_builder(patches)
+    with compat.apply_patches(patches):
         if chosen.check or chosen.target is None:
-            _say(measures)
+            _say(patches)
             return 0
         sys.argv = [chosen.target, *chosen.rest]
         if chosen.module:
@@ -56,12 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _say(measures: compat.Measures) -> None:
+def _say(patches: compat.Patches) -> None:
     lines = (
         f"sam3 {version('sam3')} imports here.",
-        f"attention on any kernel:            {'on' if measures.attention else 'off'}",
-        f"distance transform without Triton:  {'on' if measures.distance else 'off'}",
-        f"sam3's own kernels (perflib) off:   {'on' if measures.perflib else 'off'}",
+        f"attention on any kernel:            {'on' if patches.attention else 'off'}",
+        f"distance transform without Triton:  {'on' if patches.distance else 'off'}",
+        f"sam3's own kernels (perflib) off:   {'on' if patches.perflib else 'off'}",
     )
     sys.stdout.write("\n".join(lines) + "\n")
 
