@@ -46,7 +46,7 @@ VOTES, GREYS = 2.0, 3.0
 BINS = 24  # of a histogram of grey levels
 ROUNDS = 4
 
-REMEMBERED = 32  # clicks of a plane whose proposals are kept
+REMEMBERED = 16  # clicks of a plane whose proposals are kept
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 
 TINY = 4  # boxes with a thinner side are filled
@@ -240,9 +240,9 @@ def _ways(
         if best is not None:
             yield patch.union(enlarged(features, best))
         # No larger than the object, which may be far away.
-        frame = patch.region.union(Region(y, x, y + 1, x + 1))
-        away = ndi.distance_transform_edt(~patch.within(frame))[y - frame.y0, x - frame.x0]
-        radius = min(float(away), math.sqrt(patch.area / math.pi))
+        rows, columns = np.nonzero(patch.mask)
+        away = np.hypot(rows + patch.region.y0 - y, columns + patch.region.x0 - x)
+        radius = min(float(away.min(initial=np.inf)), math.sqrt(patch.area / math.pi))
         yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
         return
     yield _without(features, patch, wanted, click.pixel)
