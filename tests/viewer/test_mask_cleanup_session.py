@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.operations import (
+    Expand,
+    FillHoles,
+    KeepLargest,
+    Operation,
+    RemoveSmall,
+    Renumber,
+    Smooth,
+)
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 
@@ -65,15 +73,15 @@ def test_rows_get_another_value(stage):
 @pytest.mark.parametrize(
     ("operation", "settings", "changed"),
     [
-        (Operation.REMOVE_SMALL, {"minimum": 4}, 2),
-        (Operation.FILL_HOLES, {"hole_size": 1}, 1),
+        (Operation.REMOVE_SMALL, {"remove_small": RemoveSmall(4)}, 2),
+        (Operation.FILL_HOLES, {"fill_holes": FillHoles(1)}, 1),
         (Operation.KEEP_LARGEST, {}, 6),
-        (Operation.KEEP_LARGEST, {"per_label": True}, 1),
+        (Operation.KEEP_LARGEST, {"keep_largest": KeepLargest(per_label=True)}, 1),
         (Operation.MERGE_VALUES, {"values_text": "2, 3", "new_value": 1}, 6),
-        (Operation.RENUMBER, {"by_component": True}, 1),
-        (Operation.EXPAND, {"distance": 1}, 13),
-        (Operation.SHRINK, {"distance": 1}, 13),
-        (Operation.SMOOTH, {"radius": 1}, 11),
+        (Operation.RENUMBER, {"renumber": Renumber(by_component=True)}, 1),
+        (Operation.EXPAND, {"expand": Expand(1)}, 13),
+        (Operation.SHRINK, {"expand": Expand(1)}, 13),
+        (Operation.SMOOTH, {"smooth": Smooth(1)}, 11),
     ],
 )
 def test_operations_change_the_layer_say_so_and_are_taken_back(stage, operation, settings, changed):
@@ -94,7 +102,7 @@ def test_operations_change_the_layer_say_so_and_are_taken_back(stage, operation,
 
 def test_an_operation_that_changes_nothing_says_so_and_leaves_no_undo_step(stage):
     stage.add(LABELS)
-    stage.model.minimum = 1
+    stage.model.remove_small = RemoveSmall(1)
 
     stage.cleanup.apply(Operation.REMOVE_SMALL)
 
@@ -104,7 +112,7 @@ def test_an_operation_that_changes_nothing_says_so_and_leaves_no_undo_step(stage
 
 def test_a_preview_shows_what_would_change_and_changes_nothing(stage):
     layer = stage.add(LABELS, scale=(2, 0.5), translate=(10, 20))
-    stage.model.minimum = 4
+    stage.model.remove_small = RemoveSmall(4)
 
     stage.cleanup.show_preview(Operation.REMOVE_SMALL)
 
@@ -113,7 +121,7 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(stage):
     assert np.asarray(shown.data).tolist() == [[1, 0, 0, 0, 0, 1]]
     assert tuple(shown.data_to_world((0, 5))) == tuple(layer.data_to_world((4, 5)))
     np.testing.assert_array_equal(layer.data, LABELS)
-    stage.model.minimum = 5
+    stage.model.remove_small = RemoveSmall(5)
     stage.cleanup.show_preview(Operation.REMOVE_SMALL)
     stage.settle()
     assert np.count_nonzero(shown.data == 1) == 6
@@ -148,7 +156,7 @@ def test_painting_by_hand_is_taken_back_in_order(stage):
     layer.selected_label = 7
     layer.brush_size = 1
     layer.paint((3, 3), 7)
-    stage.model.minimum = 4
+    stage.model.remove_small = RemoveSmall(4)
     assert stage.model.components_stale
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()
@@ -196,7 +204,7 @@ def test_undo_works_across_slices(stage):
     stack = np.stack([LABELS, np.zeros_like(LABELS), LABELS])
     layer = stage.add(stack, name="cells")
     stage.viewer.dims.set_point(0, 0)
-    stage.model.minimum = 4
+    stage.model.remove_small = RemoveSmall(4)
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()
     stage.viewer.dims.set_point(0, 2)
@@ -260,7 +268,7 @@ def test_work_on_the_drawn_and_the_visible_region_only(stage):
     with pytest.raises(MaskError, match="no drawn region"):
         stage.cleanup.apply(Operation.SHRINK)
     stage.viewer.add_shapes([[[-0.4, 3.4], [3.4, 5.4]]], shape_type="rectangle")
-    stage.model.minimum = 100
+    stage.model.remove_small = RemoveSmall(100)
 
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()
@@ -293,7 +301,7 @@ def test_a_pyramid_keeps_its_levels_in_step(stage):
     levels = [level.copy(), level[::2, ::2].copy()]
     layer = stage.viewer.add_labels(levels, multiscale=True)
     stage.model.target = stage.key(layer)
-    stage.model.minimum = 200
+    stage.model.remove_small = RemoveSmall(200)
 
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()

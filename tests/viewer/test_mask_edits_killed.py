@@ -6,12 +6,12 @@ import pytest
 from napari.layers._source import layer_source
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import FillHoles, LabelsPart, Operation
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, array_folder
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
 from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
+from napari_sam3_assistant.workflows.edit_masks import compute_edit
 
 SHAPE = (700, 800)
 SAID = "“fill holes” was stopped half-way in these labels. Finish it or take it back first."
@@ -27,8 +27,8 @@ def stored(tmp_path):
         whole[row + 10 : row + 20, 100:110] = 0
     for number, level in enumerate(levels):
         level[:] = whole[:: 2**number, :: 2**number]
-    request = EditRequest(levels[0], Operation.FILL_HOLES, Settings(), (1.0, 1.0))
-    (edit,) = compute_edit(request, NullReporter())
+    part = LabelsPart(levels[0], (1.0, 1.0))
+    (edit,) = compute_edit(FillHoles(), part, NullReporter())
     names = tuple(array_folder(level).name for level in levels[1:])
     # Of a process that is not one any more.
     mark = JournaledEdit(array_folder(levels[0]), edit, True, names, "00000000-1-00000000")

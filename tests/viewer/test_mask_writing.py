@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.operations import Operation, RemoveSmall
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations import edits as mask_edits
 
@@ -33,7 +33,7 @@ def paint(layer, rng):
 
 
 def choose(stage, rng):
-    stage.model.minimum = int(rng.integers(2, 40))
+    stage.model.remove_small = RemoveSmall(int(rng.integers(2, 40)))
     stage.model.values_text = f"{rng.integers(1, 7)}, {rng.integers(1, 7)}"
     stage.model.new_value = int(rng.integers(0, 9))
     operations = (
@@ -132,7 +132,7 @@ def test_what_the_user_erased_before_the_edit_was_written_is_not_of_the_edit(sta
     begin = np.zeros((SIDE, SIDE), np.uint16)
     begin[3, 3] = begin[9, 9] = 5
     layer = stage.add(begin)
-    stage.model.minimum = 4
+    stage.model.remove_small = RemoveSmall(4)
     stage.model.stroke = True
     stage.cleanup.apply(Operation.REMOVE_SMALL)
     stage.settle()

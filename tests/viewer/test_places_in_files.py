@@ -12,7 +12,7 @@ from napari.utils.transforms import Affine
 
 from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.masks.objects import ExportFormat
-from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.operations import Expand, Operation
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.labels import save_labels
@@ -412,7 +412,7 @@ def edited(stage, **placed):
     labels = np.zeros((9, 9, 9), np.uint8)
     labels[4, 4, 4] = 1
     layer = stage.add(labels, name="point", **placed)
-    stage.model.physical, stage.model.distance = True, 1.0
+    stage.model.physical, stage.model.expand = True, Expand(1.0)
     stage.cleanup.apply(Operation.EXPAND)
     stage.settle()
     return tuple(np.ptp(np.argwhere(layer.data), axis=0) + 1)

@@ -1,16 +1,13 @@
 """Labels of one plane of a stack have an axis of length 1: they are edited as the plane is."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from skimage.draw import disk
 
-from napari_sam3_assistant.core.masks.labels import Connectivity
-from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.operations import Expand, LabelsPart, Operation, Smooth
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.mask_operations.model import MaskModel, settings_of
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
+from napari_sam3_assistant.mask_operations.model import MaskModel
+from napari_sam3_assistant.workflows.edit_masks import compute_edit
 
 
 def plane():
@@ -25,10 +22,9 @@ def plane():
 
 
 def edited(labels, operation):
-    model = MaskModel(radius=2.0, distance=2.0, values_text="1, 2", new_value=9)
-    settings = replace(settings_of(model, operation), connectivity=Connectivity.FACES)
-    request = EditRequest(labels, operation, settings, (1.0,) * labels.ndim)
-    (edit,) = compute_edit(request, NullReporter())
+    model = MaskModel(smooth=Smooth(2.0), expand=Expand(2.0), values_text="1, 2", new_value=9)
+    part = LabelsPart(labels, (1.0,) * labels.ndim)
+    (edit,) = compute_edit(model.chosen(operation), part, NullReporter())
     after = labels.copy()
     edit.write(after)
     assert edit.pixels

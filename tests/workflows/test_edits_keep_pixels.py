@@ -17,10 +17,22 @@ from napari_sam3_assistant.core.masks.cleanup import assign_components, delete_a
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import Connectivity, whole_box
 from napari_sam3_assistant.core.masks.merge import MergeMode, MergeSource, OverlapRule, merge
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import (
+    Expand,
+    FillHoles,
+    KeepLargest,
+    LabelsPart,
+    MergeValues,
+    Operation,
+    RemoveSmall,
+    Renumber,
+    Shrink,
+    Smooth,
+    Split,
+)
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, overlay
+from napari_sam3_assistant.workflows.edit_masks import compute_edit, overlay
 
 
 def patches(shape, seed, density):
@@ -45,20 +57,25 @@ def requests(draw, operation):
             slice(low := draw(st.integers(0, size - 1)), draw(st.integers(low + 1, size)))
             for size in shape
         )
-    chosen = Settings(
-        connectivity=draw(st.sampled_from(list(Connectivity))),
-        minimum=draw(st.integers(1, 12)),
-        hole_size=draw(st.integers(0, 12)),
-        radius=draw(st.sampled_from([1, 1.5, 2])),
-        distance=draw(st.sampled_from([1, 1.5, 2.5])),
-        centres=draw(st.sampled_from([1, 2, 4])),
-        per_slice=draw(st.booleans()),
-        per_label=draw(st.booleans()),
-        by_component=draw(st.booleans()),
-        values=tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=2))),
-        new_value=draw(st.integers(0, 4)),
-    )
-    return EditRequest(labels, operation, chosen, (1.0,) * len(shape), box)
+    chosen = {
+        Operation.REMOVE_SMALL: st.builds(RemoveSmall, st.integers(1, 12)),
+        Operation.FILL_HOLES: st.builds(FillHoles, st.integers(0, 12)),
+        Operation.SMOOTH: st.builds(Smooth, st.sampled_from([1, 1.5, 2])),
+        Operation.KEEP_LARGEST: st.builds(KeepLargest, st.booleans()),
+        Operation.SPLIT: st.builds(Split, st.sampled_from([1, 2, 4])),
+        Operation.EXPAND: st.builds(Expand, st.sampled_from([1, 1.5, 2.5])),
+        Operation.SHRINK: st.builds(Shrink, st.sampled_from([1, 1.5, 2.5])),
+        Operation.RENUMBER: st.builds(Renumber, st.booleans()),
+        Operation.MERGE_VALUES: st.builds(
+            MergeValues,
+            st.lists(st.integers(0, 3), min_size=1, max_size=2).map(tuple),
+            st.integers(0, 4),
+        ),
+    }[operation]
+    spacing = (1.0,) * len(shape)
+    connectivity = draw(st.sampled_from(list(Connectivity)))
+    part = LabelsPart(labels, spacing, box, connectivity, per_slice=draw(st.booleans()))
+    return draw(chosen), part
 
 
 def components(labels, connectivity):
@@ -86,14 +103,14 @@ def near_another(labels, radius):
     return found
 
 
-def removes_small(labels, after, chosen):
-    numbers = components(labels, chosen.connectivity)
+def removes_small(labels, after, chosen, part):
+    numbers = components(labels, part.connectivity)
     small = np.bincount(numbers.reshape(-1)) < chosen.minimum
     return (labels != 0) & small[numbers], after == 0
 
 
-def keeps_largest(labels, after, chosen):
-    numbers = components(labels, chosen.connectivity)
+def keeps_largest(labels, after, chosen, part):
+    numbers = components(labels, part.connectivity)
     for value in np.unique(labels[labels > 0]) if chosen.per_label else [None]:
         mine = labels == value if value is not None else labels > 0
         areas = np.bincount(numbers[mine])
@@ -103,42 +120,47 @@ def keeps_largest(labels, after, chosen):
     return labels != 0, after == 0
 
 
-def fills_holes(labels, after, chosen):
-    del chosen
+def fills_holes(labels, after, chosen, part):
+    del chosen, part
     return labels == 0, np.isin(after, np.unique(labels))
 
 
-def smooths(labels, after, chosen):
+def smooths(labels, after, chosen, part):
+    del part
     # No label takes pixels of another.
     return near_another(labels, chosen.radius), (after == 0) | (labels == 0)
 
 
-def expands(labels, after, chosen):
+def expands(labels, after, chosen, part):
+    del part
     return (labels == 0) & near_another(labels, chosen.distance), np.isin(after, labels)
 
 
-def shrinks(labels, after, chosen):
+def shrinks(labels, after, chosen, part):
+    del part
     return (labels != 0) & near_another(labels, chosen.distance), after == 0
 
 
-def splits(labels, after, chosen):
+def splits(labels, after, chosen, part):
     """The foreground stays as it is, and each part lies in one component."""
-    numbers = components(labels, chosen.connectivity)
+    del chosen
+    numbers = components(labels, part.connectivity)
     for value in np.setdiff1d(after, labels):
         assert len(np.unique(numbers[after == value])) == 1
     new = after > labels.max()
     return labels != 0, (after != 0) & ((after == labels) | new)
 
 
-def renumbers(labels, after, chosen):
+def renumbers(labels, after, chosen, part):
     """Objects stay apart, and stay objects."""
-    before = components(labels, chosen.connectivity) if chosen.by_component else labels
+    before = components(labels, part.connectivity) if chosen.by_component else labels
     pairs = np.unique(np.stack([before[labels > 0], after[labels > 0]]), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
     return labels != 0, after != 0
 
 
-def merges_values(labels, after, chosen):
+def merges_values(labels, after, chosen, part):
+    del part
     return np.isin(labels, chosen.values), after == chosen.new_value
 
 
@@ -168,22 +190,23 @@ def written(edit, labels):
 def test_what_an_operation_does_not_name_stays(operation):
     @given(requests(operation))
     def check(request):
-        labels = request.labels.copy()
+        chosen, part = request
+        labels = part.labels.copy()
         try:
-            (edit,) = compute_edit(request, NullReporter())
+            (edit,) = compute_edit(chosen, part, NullReporter())
         except MaskError:
             return  # a radius that reaches no pixel in a plane
-        np.testing.assert_array_equal(request.labels, labels)
+        np.testing.assert_array_equal(part.labels, labels)
         after = written(edit, labels)
         outside = np.ones(labels.shape, bool)
-        outside[request.box or whole_box(labels.shape)] = False
+        outside[part.box or whole_box(labels.shape)] = False
         np.testing.assert_array_equal(after[outside], labels[outside])
-        if request.box is not None:
+        if part.box is not None:
             # What is a component, a hole or an edge is another thing in a part.
             if operation is Operation.SPLIT:
                 np.testing.assert_array_equal(after != 0, labels != 0)
             return
-        named, allowed = NAMED[operation](labels, after, request.settings)
+        named, allowed = NAMED[operation](labels, after, chosen, part)
         changed = after != labels
         assert not (changed & ~named).any()
         assert allowed[changed].all()

@@ -11,32 +11,32 @@ import zarr
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import Expand, FillHoles, LabelsPart
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.edit_journal import NAME, JournaledEdit, array_folder, read_journal
 from napari_sam3_assistant.io.ome_zarr_labels import create_pyramid, open_levels
 from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit, write_edit
+from napari_sam3_assistant.workflows.edit_masks import compute_edit, write_edit
 
 SHAPE = (1100, 1300)
 # Fills holes and is killed when the given number of files is about to get its name: the note of the
 # edit is the first, then come the chunks of the largest level, then those of the smaller ones.
 CODE = """
 import os, pathlib, signal, sys
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import FillHoles, LabelsPart
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.viewer.file_backed_layers import LazyPlane
-from napari_sam3_assistant.workflows.edit_masks import EditRequest, compute_edit
+from napari_sam3_assistant.workflows.edit_masks import compute_edit
 from napari_sam3_assistant.workflows.edit_masks import write_edit
 largest, *smaller = open_levels(pathlib.Path(sys.argv[1]), writable=True)
 moment, view = int(sys.argv[2]), sys.argv[3]
 if view != "as it is":
     rows, columns = map(int, view.split())
     largest, *smaller = [LazyPlane(one, 3, rows, columns) for one in (largest, *smaller)]
-request = EditRequest(largest, Operation.FILL_HOLES, Settings(hole_size=0), (1,) * largest.ndim)
-(edit,) = compute_edit(request, NullReporter())
+part = LabelsPart(largest, (1,) * largest.ndim)
+(edit,) = compute_edit(FillHoles(0), part, NullReporter())
 real, seen = pathlib.Path.replace, []
 def replace(self, target):
     seen.append(target)
@@ -72,8 +72,8 @@ def pixels(path):
 
 
 def edit_of(largest):
-    request = EditRequest(largest, Operation.FILL_HOLES, Settings(hole_size=0), (1.0,) * 2)
-    return next(compute_edit(request, NullReporter()))
+    part = LabelsPart(largest, (1.0,) * 2)
+    return next(compute_edit(FillHoles(0), part, NullReporter()))
 
 
 def same(path, right):
@@ -182,8 +182,8 @@ def test_an_edit_of_a_transposed_plane_is_one_of_the_plane():
     plane = labels()[:60, :90]
     seen, direct = (zarr.array(plane, chunks=(20, 30)) for _ in range(2))
     view = LazyPlane(seen, 3, 2, 0)
-    request = EditRequest(view, Operation.EXPAND, Settings(distance=3), (1.0,) * 3)
-    (edit,) = compute_edit(request, NullReporter())
+    part = LabelsPart(view, (1.0,) * 3)
+    (edit,) = compute_edit(Expand(3), part, NullReporter())
     edit.write(view)
     view.stored_edit(edit).write(direct)
     np.testing.assert_array_equal(direct[:], seen[:])

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.masks import cleanup
-from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.masks.operations import LabelsPart, Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.model import RightClick, Scope, settings_of
+from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.workflows.edit_masks import (
-    EditRequest,
     analyse,
     compute_edit,
     make_preview,
@@ -143,7 +142,7 @@ class MaskCleanup:
             If there is no target or the choices make no sense.
         """
         key = self.model.target
-        request, name = self._request(operation), self.model.name_of(self.model.target)
+        work, name = self._work(compute_edit, operation), self.model.name_of(key)
 
         def write(edit: LabelEdit) -> None:
             self.hide_preview()
@@ -151,7 +150,7 @@ class MaskCleanup:
             done = f"{operation.capitalize()}: changed {pixels} of “{name}”."
             self._edits.commit(key, edit, done, self._after_edit)
 
-        self._jobs.start(operation.capitalize(), partial(compute_edit, request), write)
+        self._jobs.start(operation.capitalize(), work, write)
 
     def show_preview(self, operation: Operation) -> None:
         """Show what an operation would change.
@@ -300,21 +299,24 @@ class MaskCleanup:
         snapshot = self._adapter.take_snapshot(self.model.target, editable=editable)
         return snapshot, self._adapter.box(self.model.target, self.model.scope)
 
-    def _request(self, operation: Operation) -> EditRequest:
+    def _work(
+        self, workflow: Callable[..., Iterator[Any]], operation: Operation
+    ) -> Callable[[Reporter], Iterator[Any]]:
+        """Return a workflow that is to do an operation on the target, with the choices of now."""
         snapshot, box = self._target()
-        if operation is Operation.RENUMBER and self.model.scope is not Scope.WHOLE:
+        model = self.model
+        if operation is Operation.RENUMBER and model.scope is not Scope.WHOLE:
             raise MaskError("Only a whole layer can be renumbered.", "Choose “whole layer”.")
         spacing = (1.0,) * snapshot.array.ndim
-        if self.model.physical:
-            spacing = self._adapter.spacing(self.model.target, planes=self.model.per_slice)
-        return EditRequest(
-            snapshot.array, operation, settings_of(self.model, operation), spacing, box
-        )
+        if model.physical:
+            spacing = self._adapter.spacing(model.target, planes=model.per_slice)
+        part = LabelsPart(snapshot.array, spacing, box, model.connectivity, model.per_slice)
+        return partial(workflow, model.chosen(operation), part)
 
     def _preview_work(self, operation: Operation) -> Callable[[Reporter], Iterator[Any]]:
         if operation in OF_ROWS:
             return partial(make_preview, self._edit_of_rows(operation)[0])
-        return partial(preview_edit, self._request(operation))
+        return self._work(preview_edit, operation)
 
     def _edit_of_rows(self, operation: Operation) -> tuple[LabelEdit, str, str]:
         """Return what changes the chosen rows, how many these are, and the layer's name."""

@@ -293,10 +293,6 @@ class CleanupTab(QWidget):
 
 
 _DELAY_MS = 200
-_FIELDS = (
-    "minimum hole_size radius distance centres values_text new_value connectivity scope physical "
-    "per_slice per_label by_component"
-)
 
 
 class OperationsGroup(QGroupBox):
@@ -323,42 +319,52 @@ class OperationsGroup(QGroupBox):
         self._add(
             Operation.REMOVE_SMALL,
             "Remove Small Objects",
-            spin_box(model, "minimum", "Components with fewer pixels go", 1, " px"),
+            spin_box(model, "remove_small.minimum", "Components with fewer pixels go", 1, " px"),
         )
         holes = spin_box(
-            model, "hole_size", "Larger holes stay; other labels in a hole stay too", 0, " px"
+            model,
+            "fill_holes.hole_size",
+            "Larger holes stay; other labels in a hole stay too",
+            0,
+            " px",
         )
         holes.setSpecialValueText("any size")
         self._add(Operation.FILL_HOLES, "Fill Holes", holes)
         self._add(
             Operation.SMOOTH,
             "Smooth Mask",
-            length_box(model, "radius", "Radius: narrower spikes and gaps go"),
+            length_box(model, "smooth.radius", "Radius: narrower spikes and gaps go"),
         )
         self._add(
             Operation.KEEP_LARGEST,
             "Keep Largest Object",
-            check_box(model, "per_label", "of each label", "Instead of one object in all"),
+            check_box(
+                model, "keep_largest.per_label", "of each label", "Instead of one object in all"
+            ),
         )
         self._add(
             Operation.SPLIT,
             "Split Touching Objects",
-            length_box(model, "centres", "Least distance between the centres of two objects"),
+            length_box(model, "split.centres", "Least distance between the centres of two objects"),
         )
         self._add(
             Operation.EXPAND,
             "Expand Labels",
-            length_box(model, "distance", "By how much; labels take nothing from each other"),
+            length_box(
+                model, "expand.distance", "By how much; labels take nothing from each other"
+            ),
         )
         self._add(
             Operation.SHRINK,
             "Shrink Labels",
-            length_box(model, "distance", "By how much; touching labels get a gap"),
+            length_box(model, "expand.distance", "By how much; touching labels get a gap"),
         )
         self._add(
             Operation.RENUMBER,
             "Renumber",
-            check_box(model, "by_component", "each component", "Instead of each label value"),
+            check_box(
+                model, "renumber.by_component", "each component", "Instead of each label value"
+            ),
         )
         values = line_edit(model, "values_text", "such as 3,4,5,6", "The labels to replace")
         new_value = spin_box(model, "new_value", "The value that replaced labels get")
@@ -367,7 +373,7 @@ class OperationsGroup(QGroupBox):
             self._grid.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignRight)
             self._grid.addWidget(control, row, 1)
         self._add(Operation.MERGE_VALUES, "Merge Label Values")
-        watch(model, _FIELDS, self, self._on_choice)
+        watch(model, model.operation_fields, self, self._on_choice)
         watch(model, "selected", self, self._on_rows)
 
     def _add(self, operation: Operation, text: str, field: QWidget | None = None) -> None:

@@ -11,7 +11,19 @@ from psygnal import SignalGroupDescriptor
 from napari_sam3_assistant.core.masks.labels import Connectivity, parse_values
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
-from napari_sam3_assistant.core.masks.operations import Operation, Settings
+from napari_sam3_assistant.core.masks.operations import (
+    Expand,
+    FillHoles,
+    KeepLargest,
+    MaskOperation,
+    MergeValues,
+    Operation,
+    RemoveSmall,
+    Renumber,
+    Shrink,
+    Smooth,
+    Split,
+)
 from napari_sam3_assistant.session.model import Message
 
 if TYPE_CHECKING:
@@ -28,37 +40,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.objects import Classes
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.jobs import JobProgress
-
-
-def settings_of(model: MaskModel, operation: Operation) -> Settings:
-    """Return the choices as they are now.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    operation : Operation
-        What they are for.
-
-    Raises
-    ------
-    MaskError
-        If values are to be replaced and the text names none.
-    """
-    merges = operation is Operation.MERGE_VALUES
-    return Settings(
-        connectivity=model.connectivity,
-        minimum=model.minimum,
-        hole_size=model.hole_size,
-        radius=model.radius,
-        distance=model.distance,
-        centres=model.centres,
-        per_slice=model.per_slice,
-        per_label=model.per_label,
-        by_component=model.by_component,
-        values=parse_values(model.values_text) if merges else (),
-        new_value=model.new_value,
-    )
 
 
 class Scope(StrEnum):
@@ -313,10 +294,12 @@ class MaskModel:
     class_filter, merge_chosen, merge_output, merge_overlap
         Class Merge: the class to list, keys of the ticked layers, the output's name, and how
         many pixels the layers share (-1 if that is not known).
-    target, connectivity, scope, physical, per_slice, per_label, by_component
+    target, connectivity, scope, physical, per_slice
         Mask Cleanup: key of the layer, and how operations work.
-    minimum, hole_size, radius, distance, centres, values_text, new_value
-        Mask Cleanup: the numbers of the operations.
+    remove_small, fill_holes, smooth, keep_largest, split, expand, renumber
+        Mask Cleanup: the operations, each with what was chosen for it.
+    values_text, new_value
+        Mask Cleanup: the labels to replace as the user has typed them, and what they become.
     components, components_stale, selected
         The table of components, whether the labels have changed since, and its chosen rows.
     right_click : RightClick
@@ -359,13 +342,13 @@ class MaskModel:
     scope: Scope = Scope.WHOLE
     physical: bool = False
     per_slice: bool = False
-    per_label: bool = False
-    by_component: bool = False
-    minimum: int = 64
-    hole_size: int = 256
-    radius: float = 1.0
-    distance: float = 1.0
-    centres: float = 10.0
+    remove_small: RemoveSmall = field(default_factory=RemoveSmall)
+    fill_holes: FillHoles = field(default_factory=FillHoles)
+    smooth: Smooth = field(default_factory=Smooth)
+    keep_largest: KeepLargest = field(default_factory=KeepLargest)
+    split: Split = field(default_factory=Split)
+    expand: Expand = field(default_factory=Expand)
+    renumber: Renumber = field(default_factory=Renumber)
     values_text: str = ""
     new_value: int = 1
     components: Components | None = None
@@ -392,6 +375,28 @@ class MaskModel:
     unfinished: str = ""
     undo_collected: str = ""
     redo_collected: str = ""
+
+    @property
+    def shrink(self) -> Shrink:
+        """Shrinks by the distance by which labels grow: the window has one for both."""
+        return Shrink(self.expand.distance)
+
+    @property
+    def merge_values(self) -> MergeValues:
+        """Replaces the labels in the text; raises MaskError if it names none."""
+        return MergeValues(parse_values(self.values_text), self.new_value)
+
+    @property
+    def operation_fields(self) -> str:
+        """The fields that say what an operation would do."""
+        of_one = [name for name, value in vars(self).items() if isinstance(value, MaskOperation)]
+        of_all = "values_text new_value connectivity scope physical per_slice"
+        return " ".join([*of_one, of_all])
+
+    def chosen(self, operation: Operation) -> MaskOperation:
+        """Return an operation on labels with what is chosen for it; raises MaskError as above."""
+        found: MaskOperation = getattr(self, operation.name.lower())
+        return found
 
     @property
     def accepted_of_class(self) -> tuple[LabelsChoice, ...]:

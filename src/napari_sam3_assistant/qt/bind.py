@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.errors import Sam3AssistantError
@@ -29,14 +31,14 @@ def watch(
     model : SessionModel, DiskModel or MaskModel
         The state.
     fields : str
-        Names of fields, with spaces between them.
+        Names of fields, with spaces between them; ``fill_holes.hole_size`` for a part of one.
     widget : QWidget
         The widget that ``show`` redraws.
     show : callable
         Redraws the widget from the model; must not change the model.
     """
     for field in fields.split():
-        emitter = getattr(model.events, field)
+        emitter = getattr(model.events, field.partition(".")[0])
 
         def redraw() -> None:
             show()
@@ -69,7 +71,7 @@ def bind_value(
     model : SessionModel, DiskModel or MaskModel
         The state.
     field : str
-        Name of the field.
+        Name of the field; ``fill_holes.hole_size`` for a part of one, which is a frozen dataclass.
     widget : QWidget
         The widget.
     changed : Qt signal
@@ -77,14 +79,20 @@ def bind_value(
     get, set_ : callable
         Read and write the widget's value.
     """
+    read = attrgetter(field)
+    whole, _, part = field.partition(".")
 
     def show() -> None:
-        value = getattr(model, field)
+        value = read(model)
         if get() != value:
             set_(value)
 
+    def take(*_: object) -> None:
+        value = get()
+        setattr(model, whole, replace(getattr(model, whole), **{part: value}) if part else value)
+
     watch(model, field, widget, show)
-    changed.connect(lambda *_: setattr(model, field, get()))
+    changed.connect(take)
 
 
 _TIP = "sam3_tip"

@@ -88,7 +88,7 @@ def spin_box(
 ) -> QSpinBox:
     """Return a spin box that is bound to a whole number of the model."""
     made = QSpinBox()
-    made.setObjectName(field)
+    made.setObjectName(field.rpartition(".")[2])
     made.setRange(low, _HIGHEST)
     made.setMinimumWidth(_NUMBER_WIDTH)
     made.setToolTip(tooltip)
@@ -100,7 +100,7 @@ def spin_box(
 def length_box(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
     """Return a spin box that is bound to a length of the model."""
     made = QDoubleSpinBox()
-    made.setObjectName(field)
+    made.setObjectName(field.rpartition(".")[2])
     made.setRange(0.01, 1e6)
     made.setMinimumWidth(_NUMBER_WIDTH)
     made.setDecimals(2)
@@ -113,7 +113,7 @@ def length_box(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
 def check_box(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
     """Return a check box that is bound to a yes or no of the model."""
     made = QCheckBox(text)
-    made.setObjectName(field)
+    made.setObjectName(field.rpartition(".")[2])
     made.setToolTip(tooltip)
     bind_value(model, field, made, made.toggled, made.isChecked, made.setChecked)
     return made

@@ -7,10 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.masks import cleanup
 from napari_sam3_assistant.core.masks.components import Components, find_components
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, classify_pixels
-from napari_sam3_assistant.core.masks.holes import fill_holes
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
     check_fits,
@@ -19,22 +17,19 @@ from napari_sam3_assistant.core.masks.labels import (
     whole_box,
     write_smaller,
 )
-from napari_sam3_assistant.core.masks.morphology import expand, shrink, smooth
-from napari_sam3_assistant.core.masks.operations import Operation
-from napari_sam3_assistant.core.masks.splitting import split_touching
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
 from napari_sam3_assistant.io.atomic import process_mark
 from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, make_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.masks.labels import Box, Connectivity, LabelArray
-    from napari_sam3_assistant.core.masks.operations import Settings
+    from napari_sam3_assistant.core.masks.operations import LabelsPart, MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.edit_journal import JournaledEdit
 
@@ -42,54 +37,18 @@ if TYPE_CHECKING:
 LARGEST_PREVIEW = 1 << 27
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EditRequest:
-    """What to do, and to what.
-
-    Parameters
-    ----------
-    labels : array-like of int, shape (..., H, W)
-        The layer's array; it is not written to.
-    operation : Operation
-        What to do.
-    settings : Settings
-        How.
-    spacing : tuple of float
-        Size of a pixel along each axis, in the unit of the radii and distances.
-    box : tuple of slice or None
-        The part to work on; None for all of it.
-    """
-
-    labels: Any
-    operation: Operation
-    settings: Settings
-    spacing: tuple[float, ...]
-    box: Box | None = None
-
-
-def compute_edit(request: EditRequest, reporter: Reporter) -> Iterator[LabelEdit]:
-    """Yield the edit that a request asks for.
-
-    Raises
-    ------
-    MaskError
-        If it can't be done.
-    """
-    yield _COMPUTE[request.operation](request, reporter)
+def compute_edit(
+    operation: MaskOperation, part: LabelsPart, reporter: Reporter
+) -> Iterator[LabelEdit]:
+    """Yield the edit that an operation would make; raises MaskError if it can't be done."""
+    yield operation.edit(part, reporter)
 
 
 def preview_edit(
-    request: EditRequest, reporter: Reporter
+    operation: MaskOperation, part: LabelsPart, reporter: Reporter
 ) -> Iterator[tuple[LabelEdit, npt.NDArray[np.uint8] | None]]:
-    """Yield the edit and what it does to each pixel of its box; None if that is too large.
-
-    Raises
-    ------
-    MaskError
-        If it can't be done.
-    """
-    for edit in compute_edit(request, reporter):
-        yield from make_preview(edit, reporter)
+    """Yield the edit and what it does to each pixel of its box; None if that is too large."""
+    yield from make_preview(operation.edit(part, reporter), reporter)
 
 
 def make_preview(
@@ -169,100 +128,6 @@ def pick_label(labels: LabelArray, label: int) -> LabelArray:
         return labels
     kept: LabelArray = labels * (labels == label)
     return kept
-
-
-def _spacing_in_planes(request: EditRequest) -> tuple[float, ...]:
-    """Return the spacing, without the axes of length 1, and the leading ones if planes count."""
-    leading = len(request.spacing) - 2 if request.settings.per_slice else 0
-    left_out = [size == 1 or at < leading for at, size in enumerate(request.labels.shape)]
-    if all(left_out):
-        return request.spacing
-    pairs = zip(request.spacing, left_out, strict=True)
-    return tuple(math.inf if is_out else size for size, is_out in pairs)
-
-
-def _remove_small(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    settings = request.settings
-    return cleanup.remove_small(
-        request.labels, settings.minimum, settings.connectivity, request.box, reporter
-    )
-
-
-def _fill_holes(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    settings = request.settings
-    return fill_holes(
-        request.labels, settings.hole_size, request.box, reporter, per_slice=settings.per_slice
-    )
-
-
-def _smooth(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    radius = request.settings.radius
-    return smooth(request.labels, radius, _spacing_in_planes(request), request.box, reporter)
-
-
-def _expand(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    distance = request.settings.distance
-    return expand(request.labels, distance, _spacing_in_planes(request), request.box, reporter)
-
-
-def _shrink(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    distance = request.settings.distance
-    return shrink(request.labels, distance, _spacing_in_planes(request), request.box, reporter)
-
-
-def _keep_largest(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    settings = request.settings
-    return cleanup.keep_largest(
-        request.labels,
-        settings.connectivity,
-        request.box,
-        reporter,
-        per_label=settings.per_label,
-    )
-
-
-def _split(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    # New labels must be new in the whole layer, also when only a part is split.
-    highest, pieces = 0, split_blocks(request.labels, whole_box(request.labels.shape))
-    for done, box in enumerate(pieces):
-        reporter.report(Progress(done, len(pieces), "Looking for free labels"))
-        highest = max(highest, int(read(request.labels, box).max(initial=0)))
-    return split_touching(
-        request.labels,
-        request.settings.centres,
-        request.settings.connectivity,
-        _spacing_in_planes(request),
-        request.box,
-        reporter,
-        highest=highest,
-    )
-
-
-def _renumber(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    settings = request.settings
-    return cleanup.renumber(
-        request.labels, settings.connectivity, reporter, by_component=settings.by_component
-    )
-
-
-def _merge_values(request: EditRequest, reporter: Reporter) -> LabelEdit:
-    settings = request.settings
-    return cleanup.merge_values(
-        request.labels, settings.values, settings.new_value, request.box, reporter
-    )
-
-
-_COMPUTE: dict[Operation, Callable[[EditRequest, Reporter], LabelEdit]] = {
-    Operation.REMOVE_SMALL: _remove_small,
-    Operation.FILL_HOLES: _fill_holes,
-    Operation.SMOOTH: _smooth,
-    Operation.KEEP_LARGEST: _keep_largest,
-    Operation.SPLIT: _split,
-    Operation.EXPAND: _expand,
-    Operation.SHRINK: _shrink,
-    Operation.RENUMBER: _renumber,
-    Operation.MERGE_VALUES: _merge_values,
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
