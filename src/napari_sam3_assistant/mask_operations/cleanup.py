@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
-    from napari_sam3_assistant.mask_operations.model import LabelsSnapshot, MaskModel, MaskScene
+    from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
+    from napari_sam3_assistant.mask_operations.model import LabelsSnapshot, MaskModel
 
 
 OF_ROWS = (Operation.DELETE_SELECTED, Operation.CHANGE_SELECTED)
@@ -44,7 +45,7 @@ class MaskCleanup:
     ----------
     model : MaskModel
         The state.
-    adapter : MaskScene
+    adapter : LabelsAdapter
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -53,7 +54,7 @@ class MaskCleanup:
     """
 
     def __init__(
-        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits
+        self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits
     ) -> None:
         self.model = model
         self._adapter = adapter

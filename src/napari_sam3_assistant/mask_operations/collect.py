@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
-    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel, MaskScene
+    from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
+    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
 
 
 ACCEPTED = "accepted_object"
@@ -62,7 +63,7 @@ class MaskCollection:
     ----------
     model : MaskModel
         The state.
-    adapter : MaskScene
+    adapter : LabelsAdapter
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -71,7 +72,7 @@ class MaskCollection:
     """
 
     def __init__(
-        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits
+        self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits
     ) -> None:
         self.model = model
         self._adapter = adapter
@@ -451,7 +452,7 @@ class MaskOutputs:
 
     Parameters
     ----------
-    adapter : MaskScene
+    adapter : LabelsAdapter
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -459,7 +460,7 @@ class MaskOutputs:
         Keeps what can be taken back.
     """
 
-    def __init__(self, adapter: MaskScene, jobs: MaskJobs, edits: MaskEdits) -> None:
+    def __init__(self, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits) -> None:
         self._adapter = adapter
         self._jobs = jobs
         self._edits = edits

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.io.edit_journal import JournaledEdit
     from napari_sam3_assistant.jobs import JobProgress
-    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene, RemovedLayer
+    from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
+    from napari_sam3_assistant.mask_operations.model import MaskModel, RemovedLayer
     from napari_sam3_assistant.workflows.edit_masks import WriteResult
 
 
@@ -49,7 +50,7 @@ class MaskEdits:
     ----------
     model : MaskModel
         The state.
-    adapter : MaskScene
+    adapter : LabelsAdapter
         Where the labels live.
     jobs : MaskJobs
         Runs the work.
@@ -58,7 +59,7 @@ class MaskEdits:
     """
 
     def __init__(
-        self, model: MaskModel, adapter: MaskScene, jobs: MaskJobs, deliver: Deliver
+        self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, deliver: Deliver
     ) -> None:
         self.model = model
         self.history = EditHistory()

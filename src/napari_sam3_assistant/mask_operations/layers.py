@@ -70,7 +70,9 @@ def mask_layers(viewer: ViewerModel) -> list[Labels]:
 
 
 class LabelsAdapter:
-    """A napari viewer as the session sees it; see :class:`.MaskScene`.
+    """The labels layers of a napari viewer. Called on the GUI thread only.
+
+    A layer is named by its key. Where it is gone, MaskError is raised.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ class LabelsAdapter:
         raise MaskError("The labels layer is no longer open.", "Choose another one.")
 
     def take_snapshot(self, key: str, *, editable: bool = False) -> LabelsSnapshot:
-        """Return what a job may see of a layer."""
+        """Return what a job may see of a layer; raises MaskError if it can't be edited."""
         layer = self.layer(key)
         array = array_of(layer)
         check_labels(array)
@@ -122,7 +124,10 @@ class LabelsAdapter:
         return Path(path) if path else None
 
     def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
-        """Return how far pixels lie apart along each axis."""
+        """Return how far pixels lie apart along each axis; raises MaskError if that is not known.
+
+        With ``planes``, distances count within rows and columns only.
+        """
         layer = self.layer(key)
         shape = array_of(layer).shape
         first = layer.ndim - 2 if planes else 0
@@ -130,11 +135,11 @@ class LabelsAdapter:
         return spacing(layer, axes or range(layer.ndim))
 
     def place(self, key: str) -> tuple[ImagePlace, Axes]:
-        """Return where labels lie in their image, and in the world."""
+        """Return where labels lie in their image, and what a file can say of their place."""
         return locate_labels(self.viewer, self.layer(key))
 
     def box(self, key: str, scope: Scope) -> Box | None:
-        """Return the part of a layer to work on; None for all of it."""
+        """Return the part of a layer to work on, None for all; raises MaskError without one."""
         layer = self.layer(key)
         if scope is Scope.VISIBLE:
             return visible_box(self.viewer, layer, array_of(layer).shape)
@@ -192,7 +197,7 @@ class LabelsAdapter:
         edits_of(self.viewer).changed.emit(self.layer(key), changes, edit.shape)
 
     def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
-        """Show what an edit would do to the pixels of its box."""
+        """Show what an edit would do to its box (see ``core.masks.edits.classify_pixels``)."""
         source = self.layer(key)
         placed = shift_transform(transform_of(source), [side.start for side in edit.box])
         layer = self._changes()
@@ -289,7 +294,7 @@ class LabelsAdapter:
         return taken
 
     def restore(self, taken: RemovedLayer) -> None:
-        """Put a layer back that was taken out."""
+        """Put a layer back where it was, under its name."""
         layers = self.viewer.layers
         with preserve_choices(self.viewer):
             layers.insert(min(taken.place, len(layers)), taken.layer)

@@ -1,10 +1,10 @@
-"""The one state of the mask operations, and what they ask of the viewer."""
+"""The one state of the mask operations, and the values that they pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
@@ -27,18 +27,12 @@ from napari_sam3_assistant.core.masks.operations import (
 from napari_sam3_assistant.session.model import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.masks.components import Components
     from napari_sam3_assistant.core.masks.edits import LabelEdit
-    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.objects import Classes
-    from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.jobs import JobProgress
 
 
@@ -154,115 +148,6 @@ class RemovedLayer:
     layer: Any
     place: int
     nbytes: int
-
-
-class MaskScene(Protocol):
-    """Where the labels live. Called on the GUI thread only."""
-
-    def choices(self) -> tuple[LabelsChoice, ...]:
-        """Return the labels layers, the topmost first."""
-
-    def take_snapshot(self, key: str, *, editable: bool = False) -> LabelsSnapshot:
-        """Return what a job may see of a layer.
-
-        Raises
-        ------
-        MaskError
-            If it is gone, or can't be written to and shall be.
-        """
-
-    def box(self, key: str, scope: Scope) -> Box | None:
-        """Return the part of a layer to work on; None for all of it.
-
-        Raises
-        ------
-        MaskError
-            If there is no such part.
-        """
-
-    def file(self, key: str) -> Path | None:
-        """Return the file or folder that a layer was opened from; None if that is not known."""
-
-    def spacing(self, key: str, *, planes: bool) -> tuple[float, ...]:
-        """Return how far the pixels of labels lie apart along each axis.
-
-        Parameters
-        ----------
-        key : str
-            The layer.
-        planes : bool
-            Whether distances count within rows and columns only.
-
-        Raises
-        ------
-        MaskError
-            If there are no such distances.
-        """
-
-    def place(self, key: str) -> tuple[ImagePlace, Axes]:
-        """Return where labels lie in their image, and what a file can say of their place."""
-
-    def image_of(self, key: str) -> tuple[str, Path | None]:
-        """Return the name of the image of labels, and its file; empty and None for none."""
-
-    def metadata(self, key: str) -> dict[str, Any]:
-        """Return what is known of a layer."""
-
-    def picked_label(self, key: str) -> int:
-        """Return the label that the user chose in a layer, as by clicking on it; 0 for none.
-
-        Raises
-        ------
-        MaskError
-            If the layer is gone.
-        """
-
-    def check_aligned(self, keys: Sequence[str]) -> None:
-        """Raise MaskError unless the layers lie on top of each other."""
-
-    def lock(self, key: str) -> Callable[[], None]:
-        """Keep the user from painting on a layer until what is returned is called."""
-
-    def redraw(self, key: str, box: Box) -> Iterator[None]:
-        """Show a part of a layer anew; yields where the event loop may have its turn."""
-
-    def note_edit(self, key: str, edit: LabelEdit, *, forward: bool) -> None:
-        """Tell others that an edit was written to labels in a file, or taken back."""
-
-    def show_changes(self, key: str, edit: LabelEdit, image: npt.NDArray[np.uint8]) -> None:
-        """Show what an edit would do to the pixels of its box (see ``core.masks.edits.kinds``)."""
-
-    def hide_changes(self) -> None:
-        """Show that no more."""
-
-    def forget_changes(self) -> None:
-        """Keep nothing of what was shown."""
-
-    def builder(self, fresh: NewLabels) -> Callable[[], object]:
-        """Return what builds a layer, on whichever thread: that takes a while."""
-
-    def add(self, built: object) -> tuple[str, str]:
-        """Add a layer that was built; returns its key and its name."""
-
-    def find_made(self, fresh: NewLabels) -> str:
-        """Return the key of the layer of that name, role and shape; empty if there is none."""
-
-    def describe(self, key: str, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Set what is known of a layer; returns what was."""
-
-    def replace(
-        self, key: str, labels: npt.NDArray[np.integer[Any]], metadata: dict[str, Any]
-    ) -> tuple[npt.NDArray[np.integer[Any]], dict[str, Any]]:
-        """Give a layer other labels; returns those that it had, and what was known of them."""
-
-    def remove(self, key: str) -> RemovedLayer:
-        """Take a layer out of the viewer."""
-
-    def restore(self, taken: RemovedLayer) -> None:
-        """Put a layer back that was taken out."""
-
-    def go_to(self, key: str, centre: Sequence[float]) -> None:
-        """Show a pixel of a layer in the middle of the view."""
 
 
 class SaveMode(StrEnum):

@@ -10,7 +10,8 @@ from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.mask_operations.model import MaskModel, MaskScene
+    from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
+    from napari_sam3_assistant.mask_operations.model import MaskModel
 
 
 class MaskSession:
@@ -22,13 +23,13 @@ class MaskSession:
     ----------
     model : MaskModel
         The state.
-    adapter : MaskScene
+    adapter : LabelsAdapter
         Where the labels live.
     deliver : callable
         Runs what it is given on the GUI thread.
     """
 
-    def __init__(self, model: MaskModel, adapter: MaskScene, deliver: Deliver) -> None:
+    def __init__(self, model: MaskModel, adapter: LabelsAdapter, deliver: Deliver) -> None:
         self.model = model
         self._adapter = adapter
         self.jobs = MaskJobs(model, deliver)

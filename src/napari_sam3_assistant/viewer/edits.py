@@ -66,15 +66,13 @@ def edit_of_strokes(strokes: Sequence[Any], labels: Any) -> LabelEdit:  # noqa: 
     """
     shape, dtype = tuple(int(size) for size in labels.shape), np.dtype(labels.dtype)
     parts = [_stroke_pixels(stroke, shape, dtype) for stroke in strokes]
-    if not parts:
-        return _make_edit(
-            shape, dtype, np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype)
-        )
-    where, before, after = (np.concatenate(column) for column in zip(*parts, strict=True))
+    nothing = np.zeros(0, np.int64), np.zeros(0, dtype), np.zeros(0, dtype)
+    where, before, after = (np.concatenate(column) for column in zip(nothing, *parts, strict=True))
     # A pixel that was painted twice: the first stroke knows what it was, the last what it is.
     pixels, first = np.unique(where, return_index=True)
     last = where.size - 1 - np.unique(where[::-1], return_index=True)[1]
-    return _make_edit(shape, dtype, pixels, before[first], after[last])
+    changes = Changes.of_pixels(pixels, before[first], after[last], shape[-1])
+    return LabelEdit.pack("painting", shape, changes, dtype)
 
 
 def _stroke_pixels(
@@ -94,23 +92,3 @@ def _stroke_pixels(
     old = np.asarray(before).reshape(-1).astype(dtype)
     new = np.broadcast_to(np.asarray(after).reshape(-1), old.shape).astype(dtype)
     return where, old, new
-
-
-def _make_edit(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    pixels: npt.NDArray[Any],
-    before: npt.NDArray[Any],
-    after: npt.NDArray[Any],
-) -> LabelEdit:
-    begins = np.ones(pixels.size, bool)
-    begins[1:] = (
-        (np.diff(pixels) != 1)
-        | (before[1:] != before[:-1])
-        | (after[1:] != after[:-1])
-        | (pixels[1:] % shape[-1] == 0)
-    )
-    first = np.flatnonzero(begins)
-    lengths = np.diff(np.append(first, pixels.size))
-    changes = Changes(pixels[first], lengths, before[first], after[first])
-    return LabelEdit.pack("painting", shape, changes, dtype)
