@@ -178,3 +178,29 @@ def test_localised_prompts_point_at_the_same_pixels(prompts, region):
         crop = np.zeros(region.shape, bool)
         crop[mine.region.slices] = mine.mask
         np.testing.assert_array_equal(crop, painted(theirs)[region.slices])
+
+
+coordinates = st.floats(-5, 40)
+boxes = st.tuples(coordinates, coordinates, coordinates, coordinates).filter(
+    lambda box: box[0] != box[2] and box[1] != box[3]
+)
+
+
+@given(box=boxes, part=regions, dy=st.integers(-9, 9), dx=st.integers(-9, 9))
+def test_a_box_keeps_its_fractions_wherever_it_goes(box, part, dy, dx):
+    example = ExemplarPrompt.from_box(box, positive=False)
+    y0, x0, y1, x1 = example.corners
+    assert {y0, y1} == {box[0], box[2]}
+    assert {x0, x1} == {box[1], box[3]}
+
+    moved = example.shift(dy, dx)
+    assert moved.corners == (y0 + dy, x0 + dx, y1 + dy, x1 + dx)
+    assert moved.region == example.region.shift(dy, dx)
+    assert not moved.positive
+    cut = PromptSet(exemplars=(example,)).localise(part).exemplars
+    assert bool(cut) == (not example.region.intersect(part).is_empty)
+    for kept in cut:
+        ends = np.clip([y0, y1], part.y0, part.y1) - part.y0
+        sides = np.clip([x0, x1], part.x0, part.x1) - part.x0
+        assert kept.corners == (ends[0], sides[0], ends[1], sides[1])
+        assert kept.region == example.region.intersect(part).localise(part)

@@ -58,6 +58,22 @@ def test_prompts_come_back():
     np.testing.assert_array_equal(found.masks[0].mask, PROMPTS.masks[0].mask)
 
 
+def test_boxes_come_back_with_their_fractions():
+    drawn = (1.25, 2.5, 7.75, 9.0)
+    prompts = PromptSet(
+        boxes=(BoxPrompt.from_box(drawn, object_id=3),),
+        exemplars=(ExemplarPrompt.from_box(drawn, positive=False),),
+    )
+
+    written = json.loads(json.dumps(prompts_to_json(prompts)))
+    found = prompts_from_json(written)
+
+    assert (found.boxes, found.exemplars) == (prompts.boxes, prompts.exemplars)
+    written["boxes"][0]["drawn"] = [1.25, 2.5, 77.75, 9.0]
+    with pytest.raises(ValueError, match="is not that of"):
+        prompts_from_json(written)
+
+
 def test_a_note_comes_back(tmp_path):
     written = note(
         region=Region(1, 2, 3, 4),

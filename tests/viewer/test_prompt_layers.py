@@ -111,6 +111,23 @@ def test_polarity_synonyms(viewer, binding, feature):
     assert [point.positive for point in points] == [False, True]
 
 
+@pytest.mark.parametrize("kind", [PromptKind.BOXES, PromptKind.EXEMPLARS])
+def test_a_box_is_given_as_it_was_drawn(viewer, binding, kind):
+    """Where the layer says 0 is the centre of the first pixel, which begins at 0."""
+    viewer.add_image(np.zeros((40, 50)), scale=(2, 2))
+    layer = Shapes(name="SAM3 boxes", scale=(2, 2))
+    viewer.add_layer(layer)
+    layer.add(np.array([[10.3, 20.2], [10.3, 29.9], [19.6, 29.9], [19.6, 20.2]]))
+    layer.add(np.array([[-3.25, 44.75], [-3.25, 60], [8.25, 60], [8.25, 44.75]]))
+
+    prompts = binding.adapter.take_snapshot(binding.model.image, kind).prompts
+    boxes = prompts.boxes or prompts.exemplars
+
+    assert [box.region.box for box in boxes] == [(11, 21, 20, 30), (0, 45, 9, 50)]
+    np.testing.assert_allclose(boxes[0].corners, (10.8, 20.7, 20.1, 30.4))
+    np.testing.assert_allclose(boxes[1].corners, (0, 45.25, 8.75, 50))
+
+
 def test_any_shape_gives_its_bounding_box(viewer, binding):
     viewer.add_image(np.zeros((40, 50)))
     layer = Shapes(name="SAM3 boxes")

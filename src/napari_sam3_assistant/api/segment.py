@@ -23,7 +23,6 @@ from napari_sam3_assistant.core.prompts import (
     PointPrompt,
     PromptSet,
 )
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.images import LoadedImage, read_image
@@ -260,9 +259,9 @@ def make_prompts(
     check_lists(points, boxes, exemplars)
     return PromptSet(
         points=tuple(_point(point) for point in points),
-        boxes=tuple(BoxPrompt(Region.from_box(box)) for box in boxes),
+        boxes=tuple(BoxPrompt.from_box(box) for box in boxes),
         exemplars=tuple(
-            ExemplarPrompt(Region.from_box(box[:4]), bool(box[4]) if len(box) > 4 else True)
+            ExemplarPrompt.from_box(box[:4], positive=bool(box[4]) if len(box) > 4 else True)
             for box in exemplars
         ),
         masks=() if mask is None else (_mask(np.asarray(mask), shape),),

@@ -18,7 +18,6 @@ from napari_sam3_assistant.core.prompts import (
     PointPrompt,
     PromptSet,
 )
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ def _point(values: Sequence[float]) -> PointPrompt:
 
 def _box(values: Sequence[float]) -> BoxPrompt:
     numbers = _numbers(values, 4, 5, "(y0, x0, y1, x1) or (y0, x0, y1, x1, object)")
-    return BoxPrompt(Region.from_box(numbers[:4]), _object(numbers, 4))
+    return BoxPrompt.from_box(numbers[:4], object_id=_object(numbers, 4))
 
 
 def _object(numbers: list[float], position: int) -> int | None:
@@ -211,9 +210,8 @@ def _object(numbers: list[float], position: int) -> int | None:
 
 def _exemplar(values: Sequence[float]) -> ExemplarPrompt:
     numbers = _numbers(values, 4, 5, "(y0, x0, y1, x1) or (y0, x0, y1, x1, positive)")
-    return ExemplarPrompt(
-        Region.from_box(numbers[:4]), bool(numbers[4]) if len(numbers) > 4 else True
-    )
+    positive = bool(numbers[4]) if len(numbers) > 4 else True
+    return ExemplarPrompt.from_box(numbers[:4], positive=positive)
 
 
 def _masks(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> Iterator[MaskPrompt]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 
@@ -54,8 +56,67 @@ class PointPrompt:
     object_id: int | None = None
 
 
+Corners = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
-class BoxPrompt:
+class _Rectangle:
+    """A box as it was drawn, and the pixels that it holds."""
+
+    region: Region
+    drawn: Corners | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def from_box(cls, box: Sequence[float], **options: Any) -> Self:  # noqa: ANN401
+        """Return the prompt of a box ``(y0, x0, y1, x1)`` in pixels, ends exclusive.
+
+        Parameters
+        ----------
+        box : sequence of float
+            In any corner order; fractions are kept.
+        **options
+            The other parameters of the prompt.
+
+        Raises
+        ------
+        PromptError
+            If the box has not four finite numbers, or no area.
+        """
+        region = Region.from_box(box)
+        (y0, y1), (x0, x1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+        drawn = (float(y0), float(x0), float(y1), float(x1))
+        return cls(region, drawn=None if drawn == region.box else drawn, **options)
+
+    @property
+    def corners(self) -> Corners:
+        """``(y0, x0, y1, x1)`` as it was drawn, ends exclusive, for models that take fractions."""
+        return self.region.box if self.drawn is None else self.drawn
+
+    def cut(self, region: Region) -> Self:
+        """Return the part inside a region; empty where they share nothing."""
+        drawn = None
+        if self.drawn is not None:
+            y0, x0, y1, x1 = self.drawn
+            y0, y1 = (min(max(y, region.y0), region.y1) for y in (y0, y1))
+            x0, x1 = (min(max(x, region.x0), region.x1) for x in (x0, x1))
+            drawn = (y0, x0, y1, x1)
+        return replace(self, region=self.region.intersect(region), drawn=drawn)
+
+    def shift(self, dy: int, dx: int) -> Self:
+        """Return it moved by whole pixels."""
+        drawn = None
+        if self.drawn is not None:
+            y0, x0, y1, x1 = self.drawn
+            drawn = (y0 + dy, x0 + dx, y1 + dy, x1 + dx)
+        return replace(self, region=self.region.shift(dy, dx), drawn=drawn)
+
+    def localise(self, origin: Region) -> Self:
+        """Return it as counted from the first pixel of ``origin``."""
+        return self.shift(-origin.y0, -origin.x0)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt(_Rectangle):
     """A box around one object.
 
     Parameters
@@ -64,14 +125,16 @@ class BoxPrompt:
         The pixels inside the box.
     object_id : int or None
         Which object of a stack it is round, from 1; None for a new one.
+    drawn : tuple of float or None
+        ``(y0, x0, y1, x1)`` of the box in pixels, ends exclusive, where they are no whole numbers;
+        None for the outline of ``region``.
     """
 
-    region: Region
     object_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ExemplarPrompt:
+class ExemplarPrompt(_Rectangle):
     """A box around an example of the things to find everywhere.
 
     Parameters
@@ -80,9 +143,11 @@ class ExemplarPrompt:
         The pixels inside the box.
     positive : bool
         False for an example of what must not be found.
+    drawn : tuple of float or None
+        ``(y0, x0, y1, x1)`` of the box in pixels, ends exclusive, where they are no whole numbers;
+        None for the outline of ``region``.
     """
 
-    region: Region
     positive: bool = True
 
 
@@ -241,7 +306,6 @@ class PromptSet:
 
         Points outside are left out; boxes, examples and masks are cut to the region.
         """
-        inside = Region.whole(region.shape)
         masks = []
         for prompt in self.masks:
             kept = prompt.region.intersect(region)
@@ -256,14 +320,14 @@ class PromptSet:
                 if region.holds(point.y, point.x)
             ),
             boxes=tuple(
-                BoxPrompt(kept, prompt.object_id)
-                for prompt in self.boxes
-                if not (kept := prompt.region.localise(region).intersect(inside)).is_empty
+                box.localise(region)
+                for box in (prompt.cut(region) for prompt in self.boxes)
+                if not box.region.is_empty
             ),
             exemplars=tuple(
-                ExemplarPrompt(kept, prompt.positive)
-                for prompt in self.exemplars
-                if not (kept := prompt.region.localise(region).intersect(inside)).is_empty
+                example.localise(region)
+                for example in (prompt.cut(region) for prompt in self.exemplars)
+                if not example.region.is_empty
             ),
             masks=tuple(masks),
         )

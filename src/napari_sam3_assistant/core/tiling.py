@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam3_assistant.core.prompts import ExemplarPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.options import TileOptions
-    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
 
 
 Span = tuple[int, int]
@@ -302,9 +301,7 @@ def compose_tile(
     top = 0
     for piece, example in zip(pieces, examples, strict=True):
         picture[top : top + piece.shape[0], : piece.shape[1]] = piece
-        shown.append(ExemplarPrompt(example.region.shift(top, 0), example.positive))
+        shown.append(example.shift(top, 0))
         top += piece.shape[0] + GAP
-    shown += [
-        ExemplarPrompt(example.region.shift(0, place.x0), example.positive) for example in inside
-    ]
+    shown += [example.shift(0, place.x0) for example in inside]
     return Composite(picture, tuple(shown), place)

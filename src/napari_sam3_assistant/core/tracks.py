@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
-    from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 
 
@@ -103,7 +102,7 @@ class TrackSeed:
         The object, from 1.
     points : tuple of PointPrompt
         Clicks on it, and off it.
-    box : Region or None
+    box : BoxPrompt or None
         A box round it.
     mask : MaskPrompt or None
         Its pixels on this frame.
@@ -116,7 +115,7 @@ class TrackSeed:
     frame: int
     object_id: int
     points: tuple[PointPrompt, ...] = ()
-    box: Region | None = None
+    box: BoxPrompt | None = None
     mask: MaskPrompt | None = None
     score: float | None = None
     text: str = ""

@@ -357,11 +357,11 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
             for point in prompts.points
         ],
         "boxes": [
-            {"box": list(prompt.region.box), "object_id": prompt.object_id}
+            {"box": list(prompt.region.box), "object_id": prompt.object_id, **_drawn(prompt)}
             for prompt in prompts.boxes
         ],
         "exemplars": [
-            {"box": list(prompt.region.box), "positive": prompt.positive}
+            {"box": list(prompt.region.box), "positive": prompt.positive, **_drawn(prompt)}
             for prompt in prompts.exemplars
         ],
         "masks": [
@@ -399,10 +399,10 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             for point in map(as_dict, as_list(found["points"]))
         ),
         boxes=tuple(
-            BoxPrompt(region_from_json(box["box"]), _object(box["object_id"])) for box in boxes
+            BoxPrompt(**_rectangle(box), object_id=_object(box["object_id"])) for box in boxes
         ),
         exemplars=tuple(
-            ExemplarPrompt(region_from_json(example["box"]), as_flag(example["positive"]))
+            ExemplarPrompt(**_rectangle(example), positive=as_flag(example["positive"]))
             for example in map(as_dict, as_list(found["exemplars"]))
         ),
         masks=tuple(
@@ -426,6 +426,22 @@ def region_from_json(box: object) -> Region:
     if not (y0 < y1 and x0 < x1):
         raise ValueError(f"the box {[y0, x0, y1, x1]} is empty")
     return Region(y0, x0, y1, x1)
+
+
+def _drawn(prompt: BoxPrompt | ExemplarPrompt) -> dict[str, Any]:
+    """Return where a box was drawn, if that is not the outline of its pixels."""
+    return {} if prompt.drawn is None else {"drawn": list(prompt.drawn)}
+
+
+def _rectangle(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pixels of a box and where it was drawn."""
+    region = region_from_json(found["box"])
+    if "drawn" not in found:
+        return {"region": region}
+    drawn = tuple(as_number(value) for value in as_list(found["drawn"], 4))
+    if any(abs(end - edge) > 1 for end, edge in zip(drawn, region.box, strict=True)):
+        raise ValueError(f"the box {list(drawn)} is not that of {list(region.box)}")
+    return {"region": region, "drawn": drawn}
 
 
 def _object(id_: object) -> int | None:

@@ -144,10 +144,8 @@ def read_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKin
     if kind is PromptKind.MASK:
         plane = _read_painted(layer, displayed)
         return PromptSet(masks=(MaskPrompt.from_plane(plane),) if plane.any() else ())
-    regions = _read_boxes(layer, displayed)[0]
-    if kind is PromptKind.EXEMPLARS:
-        return PromptSet(exemplars=tuple(map(ExemplarPrompt, regions)))
-    return PromptSet(boxes=tuple(map(BoxPrompt, regions)))
+    boxes, examples, _ = _read_boxes(layer, displayed, kind)
+    return PromptSet(boxes=boxes, exemplars=examples)
 
 
 def count_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKind) -> PromptCounts:
@@ -164,9 +162,10 @@ def count_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKi
         painted = is_painted(layer, displayed, way, way(plane_position(displayed, 0, 0))[0])
         elsewhere = int(not painted and is_at_hand(layer) and layer.data.any())
         return PromptCounts(painted=painted, elsewhere=elsewhere)
-    regions, elsewhere = _read_boxes(layer, displayed)
-    outside = layer.nshapes - elsewhere - len(regions)
-    return PromptCounts(boxes=len(regions), elsewhere=elsewhere, outside=outside)
+    boxes, examples, elsewhere = _read_boxes(layer, displayed, kind)
+    count = len(boxes) + len(examples)
+    outside = layer.nshapes - elsewhere - count
+    return PromptCounts(boxes=count, elsewhere=elsewhere, outside=outside)
 
 
 def is_near(
@@ -225,30 +224,43 @@ def _read_points(layer: Points, displayed: DisplayedPlane) -> tuple[tuple[PointP
     return points, len(coordinates) - int(on_show.sum())
 
 
-def _read_boxes(layer: Shapes, displayed: DisplayedPlane) -> tuple[list[Region], int]:
-    """Return the shapes' bounding boxes on the plane, and how many shapes lie elsewhere."""
+def _read_boxes(
+    layer: Shapes, displayed: DisplayedPlane, kind: PromptKind
+) -> tuple[tuple[BoxPrompt, ...], tuple[ExemplarPrompt, ...], int]:
+    """Return the shapes on the plane as boxes or examples, and how many shapes lie elsewhere."""
     way = DataMap.between(layer, displayed.layer, displayed.world)
-    regions, elsewhere = [], 0
+    found, elsewhere = PromptSet(), 0
     for outline in layer.data:
         corners = way(outline)
         if not _is_displayed(layer, outline, corners, displayed).all():
             elsewhere += 1
             continue
-        inside = outline_region(corners, displayed)
-        if not inside.is_empty:
-            regions.append(inside)
-    return regions, elsewhere
+        found = _with_outline(found, corners, displayed, kind)
+    return found.boxes, found.exemplars, elsewhere
 
 
-def outline_region(corners: npt.NDArray[np.float64], displayed: DisplayedPlane) -> Region:
-    """Return the pixels of the plane that an outline, shape (N, D), encloses; may be empty."""
+def _with_outline(
+    prompts: PromptSet,
+    corners: npt.NDArray[np.float64],
+    displayed: DisplayedPlane,
+    kind: PromptKind,
+) -> PromptSet:
+    """Return prompts with the box of an outline, shape (N, D), if it encloses pixels."""
     rows, columns = corners[:, displayed.axes.y], corners[:, displayed.axes.x]
-    # An outline runs between pixel centres; it holds the pixels whose centres it encloses.
-    box = (rows.min(), columns.min(), rows.max(), columns.max())
-    lowest = np.ceil(np.round(np.asarray(box[:2]), 6)).astype(int)
-    highest = np.floor(np.round(np.asarray(box[2:]), 6)).astype(int) + 1
+    # Half-open as the pixels: the first pixel begins at 0, its centre is where the layer says 0.
+    ends = np.array((rows.min(), columns.min(), rows.max(), columns.max())) + 0.5
+    y0, x0, y1, x1 = np.round(ends, 6).tolist()
+    # It holds the pixels whose centres it encloses.
+    lowest, highest = np.ceil(np.array((y0, x0)) - 0.5), np.floor(np.array((y1, x1)) + 0.5)
     region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
-    return region.intersect(Region.whole(displayed.shape))
+    drawn = None if region.box == (y0, x0, y1, x1) else (y0, x0, y1, x1)
+    plane = Region.whole(displayed.shape)
+    if region.intersect(plane).is_empty:
+        return prompts
+    if kind is PromptKind.EXEMPLARS:
+        example = ExemplarPrompt(region, drawn=drawn).cut(plane)
+        return replace(prompts, exemplars=(*prompts.exemplars, example))
+    return replace(prompts, boxes=(*prompts.boxes, BoxPrompt(region, drawn=drawn).cut(plane)))
 
 
 def _read_painted(layer: Labels, displayed: DisplayedPlane) -> npt.NDArray[np.bool_]:
@@ -461,14 +473,10 @@ def _read_stack_boxes(
         if frames or frame < 0:
             elsewhere += 1
             continue
-        region = outline_region(corners, displayed)
-        if region.is_empty:
-            continue
         before = found.get(frame, PromptSet())
-        if kind is PromptKind.EXEMPLARS:
-            found[frame] = replace(before, exemplars=(*before.exemplars, ExemplarPrompt(region)))
-        else:
-            found[frame] = replace(before, boxes=(*before.boxes, BoxPrompt(region)))
+        after = _with_outline(before, corners, displayed, kind)
+        if after is not before:
+            found[frame] = after
     return found, elsewhere
 
 

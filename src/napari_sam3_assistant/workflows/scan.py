@@ -454,10 +454,7 @@ class TilePrompts:
     def __init__(self, view: ImageView, prompts: PromptSet) -> None:
         plane = Region.whole(view.shape)
         self._prompts = prompts
-        self._examples = [
-            replace(example, region=example.region.intersect(plane))
-            for example in prompts.exemplars
-        ]
+        self._examples = [example.cut(plane) for example in prompts.exemplars]
         self._places = [crop_around(example.region, view.shape) for example in self._examples]
         self._pieces = [view.rgb(place) for place in self._places]
 
@@ -475,13 +472,13 @@ class TilePrompts:
         elsewhere: list[int] = []
         for number, example in enumerate(self._examples):
             if example.region.intersect(tile) == example.region:
-                inside.append(replace(example, region=example.region.localise(tile)))
+                inside.append(example.localise(tile))
             else:
                 elsewhere.append(number)
         if not elsewhere:
             return TilePicture(picture, replace(self._prompts, exemplars=tuple(inside)))
         pasted = [
-            replace(example, region=example.region.localise(self._places[number]))
+            example.localise(self._places[number])
             for number in elsewhere
             for example in (self._examples[number],)
         ]

@@ -30,14 +30,14 @@ class _Group:
     """The prompts of one object on one frame."""
 
     points: tuple[PointPrompt, ...] = ()
-    box: Region | None = None
+    box: BoxPrompt | None = None
     mask: MaskPrompt | None = None
 
     @property
     def prompts(self) -> PromptSet:
         return PromptSet(
             points=self.points,
-            boxes=() if self.box is None else (BoxPrompt(self.box),),
+            boxes=() if self.box is None else (self.box,),
             masks=() if self.mask is None else (self.mask,),
         )
 
@@ -172,7 +172,7 @@ class PromptResolver:
                 raise PromptError(
                     f"There are two boxes round object {id_} on one frame.", "Keep one of them."
                 )
-            group.box = box.region
+            group.box = box
         for mask in prompts.masks:
             id_ = mask.object_id
             if id_ is None and clicked is not None and groups[clicked].mask is None:

@@ -9,7 +9,7 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import TrackSeed
@@ -199,7 +199,7 @@ def test_a_correction_holds_from_its_slice_on():
 def test_a_seed_without_a_mask_is_refused():
     track = begin(np.zeros(SHAPE, np.uint8), {})
     with pytest.raises(PromptError, match="Object 3 has no mask on frame 1"):
-        track.add(TrackSeed(1, 3, box=Region(1, 1, 5, 5)))
+        track.add(TrackSeed(1, 3, box=BoxPrompt(Region(1, 1, 5, 5))))
     with pytest.raises(PromptError, match="can't look for 'cell' on each slice"):
         track.add_phrase("cell", 0)
 

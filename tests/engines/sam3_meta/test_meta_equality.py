@@ -187,6 +187,22 @@ def test_boxes_are_clipped_and_one_object_each(pair):
     _assert_equal(answer, masks, scores)
 
 
+def test_boxes_and_examples_keep_their_fractions(pair):
+    height, width = pair.shape
+    y0, x0, y1, x1 = np.array((0.113, 0.207, 0.613, 0.731)) * (height, width, height, width)
+    box = BoxPrompt.from_box((y0, x0, y1, x1))
+    masks, scores = pair.clicks(box=np.array([[x0, y0, x1, y1]]))
+    outside = np.ones(pair.shape, bool)
+    outside[box.region.slices] = False
+    masks[0][outside] = False
+
+    _assert_equal(pair.answer(boxes=(box,)), masks, scores)
+    example = ExemplarPrompt.from_box((y0, x0, y1, x1))
+    _assert_equal(
+        pair.answer(exemplars=(example,)), *pair.grounding(boxes=[((y0, x0, y1, x1), True)])
+    )
+
+
 def test_a_mask_is_given_as_logits(pair):
     mask = _painted(pair.shape)
     answer = pair.answer(masks=(mask,))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import compat, loading
@@ -323,7 +323,7 @@ def test_a_box_with_clicks_names_one_object(predictor, track, movie):
 
     expected = reference(predictor.model, frames, prompt, range(1, 4), 1)
     ours = track(frames)
-    ours.add(TrackSeed(1, 1, points=CLICKS, box=BOX))
+    ours.add(TrackSeed(1, 1, points=CLICKS, box=BoxPrompt(BOX)))
 
     assert_same(go(ours, range(1, 4)), expected)
 

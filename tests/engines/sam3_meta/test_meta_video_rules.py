@@ -42,7 +42,7 @@ def test_more_points_than_the_tracker_takes_are_refused_before_anything_is_loade
 
 
 def test_a_box_counts_as_two_points(start, movie):
-    box = Region(5, 5, 30, 30)
+    box = BoxPrompt(Region(5, 5, 30, 30))
     points = tuple(PointPrompt(row, 5) for row in range(15))
 
     with pytest.raises(PromptError, match="up to 14 points beside a box on one object and frame"):

@@ -129,7 +129,7 @@ def test_what_can_not_be_followed_is_refused(track):
         track.add(TrackSeed(0, 1, mask=painted()))
     with pytest.raises(PromptError, match="All points of object 1 are negative"):
         track.add(TrackSeed(0, 1, points=(PointPrompt(1, 1, positive=False),)))
-    box = Region(1, 1, 9, 9)
+    box = BoxPrompt(Region(1, 1, 9, 9))
     for name in range(1, 129):
         track.add(TrackSeed(0, name, box=box))
     track.add(TrackSeed(2, 128, points=(PointPrompt(1, 1, positive=False),)))

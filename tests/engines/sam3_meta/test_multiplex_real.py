@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import PointPrompt
+from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam3_meta import ENTRY, compat, loading, multiplex
@@ -201,7 +201,7 @@ def test_a_phrase_has_the_same_objects_forward_and_backward(start, documented):
 def test_boxes_and_later_objects_corrections_and_removal(start):
     track = start(
         Movie(6),
-        TrackSeed(1, 1, box=Region(15, 15, 45, 40)),
+        TrackSeed(1, 1, box=BoxPrompt(Region(15, 15, 45, 40))),
         TrackSeed(3, 2, points=(PointPrompt(9, 9),)),
     )
     first = go(track, range(1, 6), range(0, -1, -1))

@@ -210,6 +210,28 @@ def test_boxes_are_one_object_each_and_end_at_the_box(engine, reference, image):
     assert_same(objects, masks, scores, shape)
 
 
+@pytest.mark.parametrize("ends", [(0.113, 0.207, 0.613, 0.731), (-0.05, 0.401, 0.5037, 1.2)])
+def test_boxes_keep_their_fractions(engine, reference, image, ends):
+    height, width = image.shape[:2]
+    y0, x0, y1, x1 = np.array(ends) * (height, width, height, width)
+    inside = [max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)]
+    masks, scores = reference.click(image, input_boxes=[[inside]])
+    box = BoxPrompt.from_box((y0, x0, y1, x1))
+    beyond = np.ones(masks[0].shape, bool)
+    beyond[box.region.intersect(Region.whole(masks[0].shape)).slices] = False
+    masks[0][beyond] = False
+
+    assert_same(run(engine, image, PromptSet(boxes=(box,))).objects, masks, scores, masks[0].shape)
+
+
+def test_examples_keep_their_fractions(engine, reference, image):
+    height, width = image.shape[:2]
+    y0, x0, y1, x1 = np.array((0.113, 0.207, 0.613, 0.731)) * (height, width, height, width)
+    found = reference.find(image, 0.0, input_boxes=[[[x0, y0, x1, y1]]], input_boxes_labels=[[1]])
+    prompts = PromptSet(exemplars=(ExemplarPrompt.from_box((y0, x0, y1, x1)),))
+    assert_same_found(run(engine, image, prompts).objects, found, image.shape[:2])
+
+
 def test_points_with_a_box(engine, reference, image):
     shape = image.shape[:2]
     points, region = some_points(shape), part(shape, 0.1, 0.1, 0.7, 0.8)

@@ -8,7 +8,7 @@ import pytest
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 
@@ -17,7 +17,8 @@ COUNT = 18  # more than the 16 frames that the tracker looks back
 FEW = 8
 SHAPE = (60, 80)
 POINTS = (PointPrompt(30, 40), PointPrompt(10, 12), PointPrompt(5, 70, positive=False))
-BOX = Region(12, 20, 44, 61)
+BOX = BoxPrompt(Region(12, 20, 44, 61))
+FRACTIONS = BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))
 
 
 def painted():
@@ -110,6 +111,10 @@ PROMPTS = {
         {"points": POINTS},
     ),
     "box": ({"input_boxes": [[[20.0, 12.0, 61.0, 44.0]]]}, {"box": BOX}),
+    "box with fractions": (
+        {"input_boxes": [[[19.75, 12.4, 61.2, 43.7]]]},
+        {"box": FRACTIONS},
+    ),
     "box and point": (
         {
             "input_boxes": [[[20.0, 12.0, 61.0, 44.0]]],

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
+    from napari_sam3_assistant.core.prompts import (
+        BoxPrompt,
+        ExemplarPrompt,
+        MaskPrompt,
+        PointPrompt,
+        PromptSet,
+    )
 
 
 # PyTorch's own interpolation of the whole image is faster from this share of it on.
@@ -177,14 +183,14 @@ class DecoderPrompt:
     ----------
     points : tuple of PointPrompt
         Clicks on one object.
-    boxes : tuple of Region
-        With points one box, of the same object; without, one object each.
+    boxes : tuple of BoxPrompt
+        Inside the plane. With points one box, of the same object; without, one object each.
     mask : MaskPrompt or None
         A first guess of the object's mask.
     """
 
     points: tuple[PointPrompt, ...] = ()
-    boxes: tuple[Region, ...] = ()
+    boxes: tuple[BoxPrompt, ...] = ()
     mask: MaskPrompt | None = None
 
     @property
@@ -193,7 +199,9 @@ class DecoderPrompt:
 
         A box alone bounds its object; a click may correct it beyond the box.
         """
-        return None if self.points or not self.boxes else self.boxes
+        if self.points or not self.boxes:
+            return None
+        return tuple(box.region for box in self.boxes)
 
     @property
     def is_ambiguous(self) -> bool:
@@ -203,6 +211,12 @@ class DecoderPrompt:
         advise and the video heads do (``multimask_max_pt_num`` 1).
         """
         return len(self.points) == 1 and not self.boxes and self.mask is None
+
+
+def xyxy(box: BoxPrompt | ExemplarPrompt) -> list[float]:
+    """Return a box as SAM 3 takes it, x first, with its fractions."""
+    y0, x0, y1, x1 = box.corners
+    return [float(x0), float(y0), float(x1), float(y1)]
 
 
 def decoder_prompts(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[DecoderPrompt]:
@@ -219,7 +233,7 @@ def decoder_prompts(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Deco
         Height and width of the image; boxes are cut to it.
     """
     plane = Region.whole(shape)
-    boxes = iter([prompt.region.intersect(plane) for prompt in prompts.boxes])
+    boxes = iter([prompt.cut(plane) for prompt in prompts.boxes])
     masks = iter(prompts.masks)
     if prompts.points:
         yield DecoderPrompt(prompts.points, tuple(islice(boxes, 1)), next(masks, None))

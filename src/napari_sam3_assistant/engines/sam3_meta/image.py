@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Detections, check_length
+from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
@@ -149,10 +150,10 @@ def decode_objects(
         best = slice(scores.argmax(), scores.argmax() + 1)
         masks, scores, logits = masks[best], scores[best], logits[best]
     records: list[ObjectRecord] = []
-    whole = Region.whole(encoding.shape)
+    clips, whole = target.clips, Region.whole(encoding.shape)
     for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
         check()
-        clip = target.clips[index] if target.clips else whole
+        clip = clips[index] if clips else whole
         record = ObjectRecord.from_mask(
             len(records) + 1,
             mask[clip.slices] > 0,
@@ -184,7 +185,7 @@ def _decode(
         prompts["point_coords"] = np.array([(p.x, p.y) for p in target.points], np.float32)
         prompts["point_labels"] = np.array([p.positive for p in target.points], np.int32)
     if target.boxes:
-        prompts["box"] = np.array([(b.x0, b.y0, b.x1, b.y1) for b in target.boxes], np.float32)
+        prompts["box"] = np.array([xyxy(box) for box in target.boxes], np.float32)
     if target.mask is not None:
         size = compat.click_model(loaded.model).low_res_mask_size
         prompts["mask_input"] = mask_logits(target.mask, encoding.shape, size)
@@ -279,12 +280,12 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         height, width = shape
         boxes = np.zeros((len(exemplars), 4), np.float32)
         for row, exemplar in zip(boxes, exemplars, strict=True):
-            box = exemplar.region.intersect(Region.whole(shape))
+            x0, y0, x1, y1 = xyxy(exemplar.cut(Region.whole(shape)))
             row[:] = (
-                (box.x0 + box.x1) / 2 / width,
-                (box.y0 + box.y1) / 2 / height,
-                box.width / width,
-                box.height / height,
+                (x0 + x1) / 2 / width,
+                (y0 + y1) / 2 / height,
+                (x1 - x0) / width,
+                (y1 - y0) / height,
             )
         labels = torch.tensor([exemplar.positive for exemplar in exemplars], dtype=torch.bool)
         device = self._loaded.device

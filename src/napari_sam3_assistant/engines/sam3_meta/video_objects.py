@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
 from napari_sam3_assistant.engines.sam3_meta import compat_video
 from napari_sam3_assistant.errors import PromptError
@@ -149,8 +150,8 @@ def points_of(
     labels = torch.tensor([point.positive for point in seed.points], dtype=torch.int32)
     if seed.box is None:
         return points, labels, None
-    box = seed.box.intersect(Region.whole(shape))
-    ends = (box.x0 / width, box.y0 / height, box.x1 / width, box.y1 / height)
+    x0, y0, x1, y1 = xyxy(seed.box.cut(Region.whole(shape)))
+    ends = (x0 / width, y0 / height, x1 / width, y1 / height)
     return points, labels, torch.tensor(ends, dtype=torch.float32)
 
 

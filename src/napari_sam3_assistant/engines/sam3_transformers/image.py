@@ -16,7 +16,7 @@ from napari_sam3_assistant.engines.sam3.grounding import (
     Detections,
     check_length,
 )
-from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
+from napari_sam3_assistant.engines.sam3.mask_decoder import to_records, xyxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -217,9 +217,7 @@ def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -
         prompts["input_points"] = [[[[float(p.x), float(p.y)] for p in target.points]]]
         prompts["input_labels"] = [[[int(p.positive) for p in target.points]]]
     if target.boxes:
-        prompts["input_boxes"] = [
-            [[float(box.x0), float(box.y0), float(box.x1), float(box.y1)] for box in target.boxes]
-        ]
+        prompts["input_boxes"] = [[xyxy(box) for box in target.boxes]]
     encoded: dict[str, Any] = {}
     if prompts:
         # Coordinates stay in float32: bfloat16 would round them by up to two pixels.
@@ -308,13 +306,9 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
         if not exemplars:
             return None, None
         plane = Region.whole(shape)
-        corners = []
-        for exemplar in exemplars:
-            inside = exemplar.region.intersect(plane)
-            corners.append([float(end) for end in (inside.x0, inside.y0, inside.x1, inside.y1)])
         encoded = self._model.find_processor(
             text=NO_PHRASE,
-            input_boxes=[corners],
+            input_boxes=[[xyxy(exemplar.cut(plane)) for exemplar in exemplars]],
             input_boxes_labels=[[int(exemplar.positive) for exemplar in exemplars]],
             original_sizes=[list(shape)],
             return_tensors="pt",

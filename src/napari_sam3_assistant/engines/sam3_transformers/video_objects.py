@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
 
 if TYPE_CHECKING:
@@ -170,8 +171,7 @@ def _inputs(seed: TrackSeed, shape: tuple[int, int]) -> dict[str, Any]:
         inputs["input_points"] = [[[[float(p.x), float(p.y)] for p in seed.points]]]
         inputs["input_labels"] = [[[int(p.positive) for p in seed.points]]]
     if seed.box is not None:
-        box = seed.box.intersect(Region.whole(shape))
-        inputs["input_boxes"] = [[[float(end) for end in (box.x0, box.y0, box.x1, box.y1)]]]
+        inputs["input_boxes"] = [[xyxy(seed.box.cut(Region.whole(shape)))]]
     return inputs
 
 
