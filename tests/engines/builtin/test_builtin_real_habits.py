@@ -203,3 +203,15 @@ def test_a_cell_on_grainy_ground_that_was_painted_roughly_gets_better():
             gains.append(iou(plane(record, shape), cell) - iou(painted, cell))
     assert min(gains) > -0.02
     assert np.mean(gains) > 0.02
+
+
+def test_a_thin_painted_rod_stays_on_grainy_ground():
+    shape = (80, 100)
+    painted = np.zeros(shape, bool)
+    painted[38:43, 20:70] = True
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        grain = ndi.gaussian_filter(rng.normal(0, 1, shape), 2.0)
+        image = rgb(110 + 8 * painted + 20 * grain / grain.std())
+        (record,) = predict(image, masks=(MaskPrompt.from_plane(painted),))
+        np.testing.assert_array_equal(plane(record, shape), painted)

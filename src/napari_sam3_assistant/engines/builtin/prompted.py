@@ -52,7 +52,7 @@ NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
-LOOSE = 0.5  # share of the rating of what fills a box that a smaller thing needs, if well placed
+LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -64,6 +64,7 @@ DISTANCE = 4.0  # how much clearer: power of the overlap
 OVERLAPPING = 4.0  # power of the overlap by which proposals vote
 BESIDE = 0.45  # of the longer side: what is looked at round what was painted
 DRAWN = 6.0  # log-odds of a pixel far from the outline to be as it was painted
+THIN = 4.0  # greatest depth, in pixels, up to which a painted outline is as exact as pixels are
 NEAR_OUTLINE = 0.25  # share of the greatest depth over which these odds rise
 
 EXAMPLE_SCORE = 0.99
@@ -485,9 +486,9 @@ def _retouched(
     window = seen.region.grow(max(6, round(BESIDE * max(seen.region.shape))))
     window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
     before = seen.within(window)
-    if not before.any():
-        return painted
     inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
+    if inside.max() < THIN:
+        return painted
     outside = ndi.distance_transform_edt(~before)
     depth = np.where(before, inside - 0.5, 0.5 - outside)
     odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * inside.max()))
