@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 def print_result(result: Segmentation, seconds: float, *paths: Path) -> None:
     """Print what was found, in what time, and the files that were written."""
     number = len(result.objects)
-    print_line(
-        f"{number} object{'' if number == 1 else 's'} in {seconds:.2f} s ({result.engine.title})"
-    )
+    print_line(f"{number} {plural_of(number, 'object')} in {seconds:.2f} s ({result.engine.title})")
     for note in result.notes:
         print_line(note)
     for path in paths:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import TerminalReporter, parse_path, print_line
+from napari_sam3_assistant.core.plurals import plural_of
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +42,7 @@ def run(chosen: argparse.Namespace) -> int:
             device=chosen.device,
             reporter=reporter,
         )
-    print_line(f"{made.objects} object{'' if made.objects == 1 else 's'}")
+    print_line(f"{made.objects} {plural_of(made.objects, 'object')}")
     for note in made.notes:
         print_line(note)
     print_line(str(made.path))

@@ -17,6 +17,7 @@ from napari_sam3_assistant.cli.arguments import (
     plane_arguments,
     print_line,
 )
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.outputs import check_folder, check_output
 
@@ -86,7 +87,7 @@ def run(chosen: argparse.Namespace) -> int:
         )
     number, tiles = len(result.objects), result.tiles
     print_line(
-        f"{number} object{'' if number == 1 else 's'} in {tiles} tile{'' if tiles == 1 else 's'}, "
+        f"{number} {plural_of(number, 'object')} in {tiles} {plural_of(tiles, 'tile')}, "
         f"{time.monotonic() - began:.2f} s ({result.engine.title})"
     )
     for note in result.notes:

@@ -19,6 +19,7 @@ from napari_sam3_assistant.cli.arguments import (
     plane_arguments,
     print_line,
 )
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import read_image
@@ -182,7 +183,7 @@ def _write(
                 # It is raised again when all that is done is safe.
                 stopped = error
         results.save_note(output, chosen.stack, axes, table, series)
-        count = f"{len(ids)} object{'' if len(ids) == 1 else 's'}"
+        count = f"{len(ids)} {plural_of(len(ids), 'object')}"
         print_line(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
         print_line(str(output))
     finally:

@@ -26,10 +26,10 @@ from napari_sam3_assistant.core.masks.objects import (
     explain_lost_place,
     with_suffix,
 )
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
-from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobState
-from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.session.runs import make_provenance
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch

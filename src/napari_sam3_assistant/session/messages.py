@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.session.model import Level, Message
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ _ON_DISK = (
     "Labels of this size are in a temporary folder until their layer or napari is closed: export "
     "them in Mask Operations to keep them."
 )
-
-
-def pluralize(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun, such as ``1 box`` or ``2 025 boxes``."""
-    digits = f"{number:,}".replace(",", " ")
-    return f"{digits} {singular if number == 1 else plural or singular + 's'}"
 
 
 def format_accepted(accepted: Sequence[Accepted]) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, prompt_kind
 from napari_sam3_assistant.core.tracks import COLUMNS, Direction, FrameResult, Span, TrackTable
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobState
 from napari_sam3_assistant.session.availability import availability
-from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table

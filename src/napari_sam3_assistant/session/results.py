@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
 from napari_sam3_assistant.errors import PromptError
@@ -15,7 +16,6 @@ from napari_sam3_assistant.session.messages import (
     count_channels,
     format_values,
     measurement_features,
-    pluralize,
 )
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tiling import LocalRoi, count_outside, local_roi, roi_messages
-from napari_sam3_assistant.session.messages import format_outcome, format_prompts, pluralize
+from napari_sam3_assistant.session.messages import format_outcome, format_prompts
 from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
 from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment

@@ -14,6 +14,7 @@ import numpy as np
 from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
@@ -29,7 +30,7 @@ from napari_sam3_assistant.session.availability import (
     why_no_merge,
     why_no_scan,
 )
-from napari_sam3_assistant.session.messages import object_features, pluralize
+from napari_sam3_assistant.session.messages import object_features
 from napari_sam3_assistant.session.model import (
     LARGEST,
     FileBackedKind,

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from psygnal import Signal
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.messages import pluralize
 from napari_sam3_assistant.session.model import (
     CHOICE_FIELDS,
     FileBackedLabels,

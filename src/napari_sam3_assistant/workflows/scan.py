@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
     Progress,
@@ -266,7 +267,7 @@ def _unique_notes(said: Counter[str]) -> tuple[str, ...]:
 
 
 def _format_step(step: ScanStep) -> str:
-    objects = f"{step.objects} object{'' if step.objects == 1 else 's'}"
+    objects = f"{step.objects} {plural_of(step.objects, 'object')}"
     text = f"Tile {step.done} of {step.total}, {objects}"
     return (
         text if step.seconds_left is None else f"{text}, {format_duration(step.seconds_left)} left"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.progress import Progress, RemainingTime, format_duration
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import paint_labels
@@ -345,6 +346,6 @@ class Tracking:
 def _format_frame(result: FrameResult, speed: float, left: float | None) -> str:
     """Return what is said of a frame: objects, frames per second and, once known, time left."""
     count = len(result.objects)
-    objects = f"{count} object{'' if count == 1 else 's'}"
+    objects = f"{count} {plural_of(count, 'object')}"
     ahead = "" if left is None else f", {format_duration(left)} left"
     return f"Frame {result.frame}: {objects}, {speed:.3g} frames/s{ahead}"
