@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
@@ -14,7 +15,6 @@ from napari_sam3_assistant.errors import ExportError, PromptError, Sam3Assistant
 
 if TYPE_CHECKING:
     import argparse
-    from types import TracebackType
 
     from napari_sam3_assistant.api import Segmentation
     from napari_sam3_assistant.core.progress import Progress
@@ -160,6 +160,34 @@ def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict
     }
 
 
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add the image to read."""
+    parser.add_argument(
+        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+    )
+
+
+def add_output(
+    parser: argparse.ArgumentParser, metavar: str, meaning: str, *, required: bool = True
+) -> None:
+    """Add the file to write, and what it is for."""
+    parser.add_argument(
+        "-o", "--output", type=parse_path, required=required, metavar=metavar, help=meaning
+    )
+
+
+def add_repeated(group: argparse._ArgumentGroup, option: str, metavar: str, meaning: str) -> None:
+    """Add an option that may be given more than once."""
+    group.add_argument(
+        option, action="append", default=[], metavar=metavar, help=f"{meaning}; may be repeated"
+    )
+
+
+def add_text(group: argparse._ArgumentGroup) -> None:
+    """Add the phrase."""
+    group.add_argument("--text", help="a short phrase, such as 'nucleus'")
+
+
 def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:
     """Add what chooses the plane and its contrast.
 
@@ -236,7 +264,7 @@ def make_printable(text: str) -> str:
     )
 
 
-class TerminalReporter:
+class TerminalReporter(AbstractContextManager["TerminalReporter"]):
     """Writes progress to standard error: one line that is written over, and nothing into a file.
 
     As a context manager it ends the line.
@@ -245,15 +273,7 @@ class TerminalReporter:
     def __init__(self) -> None:
         self._width = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._width:
             sys.stderr.write("\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import TerminalReporter, parse_path, print_line
+from napari_sam3_assistant.cli.arguments import TerminalReporter, add_output, parse_path, print_line
 from napari_sam3_assistant.core.plurals import plural_of
 
 if TYPE_CHECKING:
@@ -18,12 +18,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "sidecar", type=parse_path, metavar="SIDECAR", help="the .json beside labels"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=parse_path,
-        metavar="LABELS",
-        help="the new labels (default: a free name beside the old ones)",
+    add_output(
+        parser,
+        "LABELS",
+        "the new labels (default: a free name beside the old ones)",
+        required=False,
     )
     parser.add_argument("--image", type=parse_path, help="the image, if it was moved")
     parser.add_argument("--model-folder", type=parse_path, metavar="FOLDER", help="if it was moved")

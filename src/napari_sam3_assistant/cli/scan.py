@@ -9,7 +9,11 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
     TerminalReporter,
     add_engine,
+    add_image,
+    add_output,
     add_plane,
+    add_repeated,
+    add_text,
     add_tiles,
     engine_arguments,
     parse_path,
@@ -35,29 +39,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "where it was when the same command is given again."
         ),
     )
-    parser.add_argument(
-        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=parse_path,
-        required=True,
-        metavar="LABELS.zarr",
-        help="OME-Zarr folder for the labels",
-    )
+    add_image(parser)
+    add_output(parser, "LABELS.zarr", "OME-Zarr folder for the labels")
     parser.add_argument(
         "--table", type=parse_path, metavar="FILE.csv", help="write the objects as CSV"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the labels if they exist")
     prompts = parser.add_argument_group("prompts, in pixels, y before x")
-    prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
-    prompts.add_argument(
-        "--exemplar",
-        action="append",
-        default=[],
-        metavar="Y0,X0,Y1,X1[,+|-]",
-        help="a box around an example of what to find; may be repeated",
+    add_text(prompts)
+    add_repeated(
+        prompts, "--exemplar", "Y0,X0,Y1,X1[,+|-]", "a box around an example of what to find"
     )
     add_tiles(parser)
     add_engine(parser)

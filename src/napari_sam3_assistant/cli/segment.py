@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
     add_engine,
+    add_image,
+    add_output,
     add_plane,
+    add_repeated,
+    add_text,
     engine_arguments,
     parse_numbers,
     parse_path,
@@ -29,43 +33,18 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("segment", help="segment one plane of an image")
-    parser.add_argument(
-        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=parse_path,
-        required=True,
-        metavar="LABELS",
-        help="file for the labels: .tif, .png or .npy",
-    )
+    add_image(parser)
+    add_output(parser, "LABELS", "file for the labels: .tif, .png or .npy")
     prompts = parser.add_argument_group("prompts, in pixels, y before x")
-    prompts.add_argument(
-        "--point",
-        action="append",
-        default=[],
-        metavar="Y,X,+|-",
-        help="a click: + on the object, - off it; may be repeated",
-    )
-    prompts.add_argument(
-        "--box",
-        action="append",
-        default=[],
-        metavar="Y0,X0,Y1,X1",
-        help="a box around one object; may be repeated",
-    )
-    prompts.add_argument(
-        "--exemplar",
-        action="append",
-        default=[],
-        metavar="Y0,X0,Y1,X1[,+|-]",
-        help="a box around an example of what to find; may be repeated",
+    add_repeated(prompts, "--point", "Y,X,+|-", "a click: + on the object, - off it")
+    add_repeated(prompts, "--box", "Y0,X0,Y1,X1", "a box around one object")
+    add_repeated(
+        prompts, "--exemplar", "Y0,X0,Y1,X1[,+|-]", "a box around an example of what to find"
     )
     prompts.add_argument(
         "--mask", type=parse_path, metavar="FILE", help="image, non-zero where painted"
     )
-    prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
+    add_text(prompts)
     add_engine(parser)
     add_plane(parser)
     parser.set_defaults(command=run)

@@ -11,7 +11,10 @@ from napari_sam3_assistant.api.track_arguments import frame_source
 from napari_sam3_assistant.cli.arguments import (
     TerminalReporter,
     add_engine,
+    add_output,
     add_plane,
+    add_repeated,
+    add_text,
     engine_arguments,
     parse_numbers,
     parse_path,
@@ -46,14 +49,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     parser.add_argument("stack", type=parse_path, metavar="STACK", help="TIFF, NumPy or zarr")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=parse_path,
-        required=True,
-        metavar="LABELS",
-        help="for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)",
-    )
+    add_output(parser, "LABELS", "for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)")
     parser.add_argument(
         "--csv",
         type=parse_path,
@@ -78,35 +74,13 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     prompts = parser.add_argument_group(
         "prompts, in pixels, y before x; with K: in front they are on frame K, not on --frame"
     )
-    prompts.add_argument(
-        "--point",
-        action="append",
-        default=[],
-        metavar="[K:]Y,X[,+|-][,ID]",
-        help="a click: + on the object, - off it; may be repeated",
+    add_repeated(prompts, "--point", "[K:]Y,X[,+|-][,ID]", "a click: + on the object, - off it")
+    add_repeated(prompts, "--box", "[K:]Y0,X0,Y1,X1[,ID]", "a box round one object")
+    add_repeated(
+        prompts, "--exemplar", "[K:]Y0,X0,Y1,X1[,+|-]", "a box round an example of what to find"
     )
-    prompts.add_argument(
-        "--box",
-        action="append",
-        default=[],
-        metavar="[K:]Y0,X0,Y1,X1[,ID]",
-        help="a box round one object; may be repeated",
-    )
-    prompts.add_argument(
-        "--exemplar",
-        action="append",
-        default=[],
-        metavar="[K:]Y0,X0,Y1,X1[,+|-]",
-        help="a box round an example of what to find; may be repeated",
-    )
-    prompts.add_argument(
-        "--mask",
-        action="append",
-        default=[],
-        metavar="[K:]FILE",
-        help="labels image, each value an object; may be repeated",
-    )
-    prompts.add_argument("--text", help="a short phrase, such as 'nucleus'")
+    add_repeated(prompts, "--mask", "[K:]FILE", "labels image, each value an object")
+    add_text(prompts)
 
 
 def run(chosen: argparse.Namespace) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
@@ -17,7 +17,6 @@ from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
-    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class CachingEngine:
+class CachingEngine(AbstractContextManager["CachingEngine"]):
     """An engine together with the encodings it has made, for one caller at a time.
 
     Several threads may call; each waits for its turn and can be stopped while it waits. Leaving
@@ -88,15 +87,7 @@ class CachingEngine:
         """Where the loaded engine runs: ``cpu``, ``cuda:0``, ``mps``."""
         return self._engine.device
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def load(self, reporter: Reporter) -> None:

@@ -10,8 +10,9 @@ import errno
 import math
 import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from itertools import product
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -328,7 +329,7 @@ def _write_metadata(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN40
     group.attrs.update({"multiscales": [multiscale], "image-label": {"version": "0.4"}})
 
 
-class GrowingLabels:
+class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     """An OME-Zarr image of labels, of which every size is true after each write.
 
     A viewer shows large labels at the size that fits its window. Were the smaller sizes made at
@@ -359,9 +360,6 @@ class GrowingLabels:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-labels")
         self._writing: list[Future[Region]] = []
         self._changed: Region | None = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,

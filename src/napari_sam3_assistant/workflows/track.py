@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import plural_of
@@ -19,7 +20,6 @@ from napari_sam3_assistant.workflows.track_prompts import ObjectIds, PromptResol
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
@@ -80,7 +80,7 @@ def track(
         yield from tracking.propagate(span, reporter)
 
 
-class Tracking:
+class Tracking(AbstractContextManager["Tracking"]):
     """Objects of one stack that stay known: to go on, to correct them, to remove some.
 
     Leaving it as a context manager closes it.
@@ -111,15 +111,7 @@ class Tracking:
         # What a first pass found on the frames that a second one reaches, too.
         self._earlier: dict[int, tuple[ObjectRecord, ...]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
