@@ -149,6 +149,7 @@ def _redirect_class() -> Any:  # noqa: ANN401
         def __init__(self, target: str) -> None:
             super().__init__()
             self._target = target
+            self._bfloat16 = supports_bfloat16(target)
 
         def __torch_function__(
             self,
@@ -157,15 +158,19 @@ def _redirect_class() -> Any:  # noqa: ANN401
             args: tuple[Any, ...] = (),
             kwargs: dict[str, Any] | None = None,
         ) -> Any:  # noqa: ANN401
-            return _call_on(self._target, func, args, dict(kwargs or {}))
+            return _call_on(self._target, self._bfloat16, func, args, dict(kwargs or {}))
 
     return RedirectCuda
 
 
 def _call_on(
-    target: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    target: str,
+    bfloat16: bool,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:  # noqa: ANN401
-    """Call a function of torch, on ``target`` where it asks for CUDA."""
+    """Call a function of torch, on ``target`` where it asks for CUDA or, if it can, bfloat16."""
     import torch
 
     on_cuda = target.startswith("cuda")
@@ -178,8 +183,9 @@ def _call_on(
     def swapped(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, str | torch.device) and str(value).startswith("cuda"):
             return target
-        # Later code (perflib/fused.py:15) casts to bfloat16 whatever the other operand is.
-        return torch.float32 if value is torch.bfloat16 and not on_cuda else value
+        # Later code (perflib/fused.py:15) casts to bfloat16 whatever the other operand is: beside
+        # a model in float32, also on a GPU, both operands shall be float32.
+        return torch.float32 if value is torch.bfloat16 and not bfloat16 else value
 
     if func is torch.Tensor.to:
         args = tuple(swapped(value) for value in args)
@@ -213,6 +219,9 @@ def call_context(device: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(redirect_cuda(device))
+        if device.startswith("cuda"):
+            # Triton starts the package's own kernels on the current device, wherever the data lie.
+            stack.enter_context(torch.cuda.device(device))
         if supports_bfloat16(device):
             stack.enter_context(torch.autocast("cuda", dtype=torch.bfloat16))
         yield
