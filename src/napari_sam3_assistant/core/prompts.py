@@ -6,6 +6,7 @@ Coordinates are pixels of the image plane, y before x, pixel centres at integers
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -405,3 +406,36 @@ def parse_phrases(text: str) -> tuple[str, ...]:
         if phrase:
             phrases.setdefault(phrase.casefold(), phrase)
     return tuple(phrases.values())
+
+
+_VERBS = ("segment", "detect", "find")
+_QUANTIFIERS = (" all of the", " all the", " the", " all", "")
+# Longest first: "segment all the cells" loses "segment all the", not "segment all".
+_INSTRUCTIONS = tuple(verb + quantifier for quantifier in _QUANTIFIERS for verb in _VERBS)
+_PUNCTUATION = " .,:;-"
+
+
+def clean_phrase(text: str) -> str:
+    """Return the short noun phrase in an instruction.
+
+    White space is collapsed, one leading instruction such as "segment all the" is left out
+    where something remains, and punctuation at both ends goes.
+
+    Parameters
+    ----------
+    text : str
+        What the user typed, such as ``"Segment all the myelin rings."``.
+
+    Returns
+    -------
+    str
+        Such as ``"myelin rings"``; the text itself where nothing else would remain.
+    """
+    collapsed = " ".join(text.split())
+    phrase = collapsed
+    for instruction in _INSTRUCTIONS:
+        match = re.match(rf"{instruction} (?=.*\w)", collapsed, re.IGNORECASE)
+        if match:
+            phrase = collapsed[match.end() :]
+            break
+    return phrase.strip(_PUNCTUATION) or collapsed

@@ -20,7 +20,13 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.features import bilinear
-from napari_sam3_assistant.engines.builtin.object_mask import Patch, polygon_areas, solidity, split
+from napari_sam3_assistant.engines.builtin.object_mask import (
+    Patch,
+    Proposal,
+    polygon_areas,
+    solidity,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,45 +84,6 @@ def rating(gradient: Value, convex: Value) -> Value:
     """
     rated: Value = gradient * convex**CONVEX
     return rated
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Proposal:
-    """A part of the image that may be an object.
-
-    Parameters
-    ----------
-    mask : ndarray, shape (h, w), dtype bool
-        Its pixels at the octave, without holes.
-    region : Region
-        Where the crop lies, in pixels of the octave.
-    octave : int
-        A pixel of the mask stands for ``2 ** octave`` squared pixels of the plane.
-    polarity : int
-        +1 if it is brighter than its surroundings, -1 if darker.
-    rating : float
-        How much it looks like an object; larger is better.
-    convex : float
-        What its solidity is at least; 0 if it was not measured.
-    """
-
-    mask: Bools
-    region: Region
-    octave: int
-    polarity: int
-    rating: float
-    convex: float = 0.0
-
-    @property
-    def covers(self) -> Region:
-        """The part of the plane that its bounding box stands for."""
-        return Region(*(value * 2**self.octave for value in self.region.box))
-
-    def holds(self, point: tuple[int, int]) -> bool:
-        """Return whether a pixel of the plane belongs to it."""
-        y, x = (value // 2**self.octave for value in point)
-        inside = self.region.y0 <= y < self.region.y1 and self.region.x0 <= x < self.region.x1
-        return inside and bool(self.mask[y - self.region.y0, x - self.region.x0])
 
 
 def at_point(

@@ -31,7 +31,13 @@ from napari_sam3_assistant.engines.builtin.features import (
     noise,
     steepness,
 )
-from napari_sam3_assistant.engines.builtin.object_mask import BLOB, Patch, measured, split
+from napari_sam3_assistant.engines.builtin.object_mask import (
+    BLOB,
+    Detection,
+    Patch,
+    measured,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.builtin.component_tree import Proposal
+    from napari_sam3_assistant.engines.builtin.object_mask import Proposal
 
     Floats = npt.NDArray[np.float32]
 
@@ -69,22 +75,6 @@ SAME = 0.65  # a fitted contour must still be the object that it started from
 
 
 # -- detection ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detection:
-    """An object that was found.
-
-    Parameters
-    ----------
-    patch : Patch
-        Its mask.
-    score : float
-        How sure it is, 0 to 1.
-    """
-
-    patch: Patch
-    score: float
 
 
 def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.builtin.detection import detect
@@ -21,7 +21,6 @@ from napari_sam3_assistant.engines.builtin.prompted import (
     snapped,
 )
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
-from napari_sam3_assistant.engines.sam3.grounding import clean_phrase
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.builtin.detection import Detection
+    from napari_sam3_assistant.engines.builtin.object_mask import Detection
 
 _NAMES = {
     PromptKind.POINTS: "points",

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Progress, Reporter
-    from napari_sam3_assistant.engines.builtin.component_tree import Proposal
-    from napari_sam3_assistant.engines.builtin.detection import Detection
+    from napari_sam3_assistant.engines.builtin.object_mask import Detection, Proposal
 
     Floats = npt.NDArray[np.float32]
 

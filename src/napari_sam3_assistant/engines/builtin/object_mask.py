@@ -386,3 +386,58 @@ def polygon_areas(reach: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     lengths = np.maximum((before + after - 2 * reach * math.cos(turn)) / math.sin(turn), 0)
     areas: npt.NDArray[np.float64] = (reach * lengths).sum(0) / 2
     return areas
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """A part of the image that may be an object.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (h, w), dtype bool
+        Its pixels at the octave, without holes.
+    region : Region
+        Where the crop lies, in pixels of the octave.
+    octave : int
+        A pixel of the mask stands for ``2 ** octave`` squared pixels of the plane.
+    polarity : int
+        +1 if it is brighter than its surroundings, -1 if darker.
+    rating : float
+        How much it looks like an object; larger is better.
+    convex : float
+        What its solidity is at least; 0 if it was not measured.
+    """
+
+    mask: Bools
+    region: Region
+    octave: int
+    polarity: int
+    rating: float
+    convex: float = 0.0
+
+    @property
+    def covers(self) -> Region:
+        """The part of the plane that its bounding box stands for."""
+        return Region(*(value * 2**self.octave for value in self.region.box))
+
+    def holds(self, point: tuple[int, int]) -> bool:
+        """Return whether a pixel of the plane belongs to it."""
+        y, x = (value // 2**self.octave for value in point)
+        inside = self.region.y0 <= y < self.region.y1 and self.region.x0 <= x < self.region.x1
+        return inside and bool(self.mask[y - self.region.y0, x - self.region.x0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """An object that was found.
+
+    Parameters
+    ----------
+    patch : Patch
+        Its mask.
+    score : float
+        How sure it is, 0 to 1.
+    """
+
+    patch: Patch
+    score: float

@@ -14,7 +14,6 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.component_tree import (
-    Proposal,
     agreement,
     along_outline,
     at_point,
@@ -23,8 +22,14 @@ from napari_sam3_assistant.engines.builtin.component_tree import (
     octave_for,
     rated,
 )
-from napari_sam3_assistant.engines.builtin.detection import Detection, detect
-from napari_sam3_assistant.engines.builtin.object_mask import Patch, disc, measured
+from napari_sam3_assistant.engines.builtin.detection import detect
+from napari_sam3_assistant.engines.builtin.object_mask import (
+    Detection,
+    Patch,
+    Proposal,
+    disc,
+    measured,
+)
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
@@ -11,6 +10,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import clean_phrase
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
@@ -229,36 +229,3 @@ def _notes(
             "image: some may be missing. Run it on tiles or on a smaller region."
         )
     return tuple(notes)
-
-
-_VERBS = ("segment", "detect", "find")
-_QUANTIFIERS = (" all of the", " all the", " the", " all", "")
-# Longest first: "segment all the cells" loses "segment all the", not "segment all".
-_INSTRUCTIONS = tuple(verb + quantifier for quantifier in _QUANTIFIERS for verb in _VERBS)
-_PUNCTUATION = " .,:;-"
-
-
-def clean_phrase(text: str) -> str:
-    """Return the short noun phrase in an instruction.
-
-    White space is collapsed, one leading instruction such as "segment all the" is left out
-    where something remains, and punctuation at both ends goes.
-
-    Parameters
-    ----------
-    text : str
-        What the user typed, such as ``"Segment all the myelin rings."``.
-
-    Returns
-    -------
-    str
-        Such as ``"myelin rings"``; the text itself where nothing else would remain.
-    """
-    collapsed = " ".join(text.split())
-    phrase = collapsed
-    for instruction in _INSTRUCTIONS:
-        match = re.match(rf"{instruction} (?=.*\w)", collapsed, re.IGNORECASE)
-        if match:
-            phrase = collapsed[match.end() :]
-            break
-    return phrase.strip(_PUNCTUATION) or collapsed
