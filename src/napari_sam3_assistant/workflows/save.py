@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 
@@ -91,12 +92,7 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
     """
     for done, request in enumerate(requests):
         reporter.report(Progress(done, len(requests), f"Saving {request.path.name}"))
-        # The weights are read first: if they are gone, no labels are left without their note.
-        record = (
-            None
-            if request.provenance is None
-            else make_record(request.provenance, request.path.parent, request.objects)
-        )
+        record = _make_note(request)
         make_folder(request.path)
         axes = request.axes or (request.provenance.axes if request.provenance else None)
         save = partial(save_labels, request.labels, axes=axes, overwrite=False, reporter=reporter)
@@ -183,13 +179,7 @@ def save_stack(
     """
     path = request.path
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
-    provenance = request.provenance
-    # The weights are read first: if they are gone, no labels are left without their note.
-    record = (
-        None
-        if provenance is None
-        else make_record(provenance, path.parent, request.objects, request.extra)
-    )
+    record = _make_note(request, request.extra)
     make_folder(path)
 
     def save(name: Path) -> None:
@@ -211,6 +201,15 @@ def save_stack(
     if record is not None:
         write_provenance(path, record)
     yield path
+
+
+def _make_note(
+    request: SaveRequest | StackSaveRequest, extra: Mapping[str, Any] | None = None
+) -> ProvenanceRecord | None:
+    """Return the note of labels, before these: without the weights neither of them is written."""
+    if request.provenance is None:
+        return None
+    return make_record(request.provenance, request.path.parent, request.objects, extra)
 
 
 def export_labels(
