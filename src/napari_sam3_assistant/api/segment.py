@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam3_assistant.api.engines import engine_for, open_engine
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
-from napari_sam3_assistant.core.images import level_zero
+from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def segment(
-    image: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, or a list of them)
+    image: AnyArray,
     *,
     points: Sequence[Sequence[float]] = (),
     boxes: Sequence[Sequence[float]] = (),

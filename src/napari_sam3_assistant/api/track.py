@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.api.engines import engine_for
 from napari_sam3_assistant.api.segment import use_engine
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
 
 
 def track(
-    stack: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, or a list of them)
+    stack: AnyArray,
     *,
     axis: int | str = 0,
     frame: int = 0,

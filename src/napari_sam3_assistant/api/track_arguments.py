@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam3_assistant.api.segment import check_lists
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
-from napari_sam3_assistant.core.images import level_zero
+from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
     ExemplarPrompt,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def frame_source(
-    image: Any,  # noqa: ANN401 (any array, or a list of them)
+    image: AnyArray,
     axis: int | str,
     *,
     plane: Sequence[int] | None,

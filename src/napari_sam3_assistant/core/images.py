@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -27,6 +27,10 @@ _MORE_PLANES = (17, 65)  # where none of the first ones can be read
 _REAL = "buif"
 _LONGEST = 200  # letters of a foreign error that are told
 _tokens = itertools.count(1)
+
+
+AnyArray: TypeAlias = Any
+"""An array of NumPy, dask, zarr or others, which is indexed and written as NumPy's are."""
 
 
 class LazyArray(Protocol):

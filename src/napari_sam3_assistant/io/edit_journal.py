@@ -28,6 +28,8 @@ from napari_sam3_assistant.io.untrusted import open_regular
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_sam3_assistant.core.images import AnyArray
+
 
 NAME = ".sam3-edit"
 _FORMAT = "napari-sam3-assistant edit 1"
@@ -125,7 +127,7 @@ class JournaledEdit:
         (self.folder / NAME).unlink(missing_ok=True)
 
 
-def array_folder(labels: Any) -> Path | None:  # noqa: ANN401 - arrays of numpy, zarr and others
+def array_folder(labels: AnyArray) -> Path | None:
     """Return the folder of a zarr array on a disk; None for any other array."""
     store = getattr(labels, "store", None)
     if not isinstance(labels, zarr.Array) or not isinstance(store, LocalStore):
@@ -134,7 +136,7 @@ def array_folder(labels: Any) -> Path | None:  # noqa: ANN401 - arrays of numpy,
 
 
 def make_journal(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     smaller: Sequence[Any],
     edit: LabelEdit,
     *,

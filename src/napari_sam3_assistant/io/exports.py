@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
     from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
 def save_coco(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     path: str | Path,
     classes: Classes,
     place: ImagePlace,
@@ -129,7 +130,7 @@ def _counts(found: PlaneObject, shape: tuple[int, int]) -> list[int]:
 
 
 def save_geojson(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     path: str | Path,
     classes: Classes,
     place: ImagePlace,
@@ -192,7 +193,7 @@ def _feature(one: PlaneObject, plane: dict[str, int], classes: Classes) -> dict[
 
 
 def save_yolo(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     path: str | Path,
     classes: Classes,
     place: ImagePlace,

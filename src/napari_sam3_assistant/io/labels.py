@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -264,7 +265,7 @@ def open_label_stack(
         _open_zarr_draft(path, stored) if is_folder else _open_draft(path, stored, replace) as array
     ):
 
-        def write(plane: int, labels: Any) -> None:  # noqa: ANN401
+        def write(plane: int, labels: AnyArray) -> None:
             pixels = np.asarray(labels, np.uint32)
             key = tuple(slice(None) if number else plane for number in order)
             with explain_os_errors(path):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -185,7 +186,7 @@ def count_levels(shape: Sequence[int]) -> int:
 
 
 def save_ome_zarr(
-    labels: Any,  # noqa: ANN401 - NumPy, dask or zarr
+    labels: AnyArray,
     path: Path,
     axes: Axes,
     reporter: Reporter | None = None,

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
 
@@ -345,7 +346,7 @@ def _classes(layer: Labels) -> Classes:
     return Classes(names, of_object)
 
 
-def _check_writable(array: Any, name: str) -> None:  # noqa: ANN401
+def _check_writable(array: AnyArray, name: str) -> None:
     if not is_writable(array):
         raise MaskError(
             f"“{name}” can only be read.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
 
 
@@ -31,7 +32,7 @@ _CHUNK = 1024
 _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}
 
 
-def empty_labels(shape: Sequence[int]) -> Any:  # noqa: ANN401 - NumPy or zarr
+def empty_labels(shape: Sequence[int]) -> AnyArray:
     """Return labels of zeros, dtype uint32, that take room only where they are written.
 
     Parameters
@@ -128,7 +129,7 @@ def write_box(levels: Sequence[Any], box: Box, pixels: npt.NDArray[np.integer[An
         write_smaller(largest, smaller, box)
 
 
-def delete_with(owner: object, labels: Any) -> None:  # noqa: ANN401 - NumPy or zarr
+def delete_with(owner: object, labels: AnyArray) -> None:
     """Delete the temporary folder of labels, if they have one, when their owner goes."""
     if isinstance(labels, zarr.Array):
         weakref.finalize(owner, _delete, label_folder(labels))
@@ -139,12 +140,12 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def label_folder(labels: Any) -> Path:  # noqa: ANN401
+def label_folder(labels: AnyArray) -> Path:
     """Return the folder of labels in a zarr."""
     return Path(labels.store_path.store.root)
 
 
-def find_highest(labels: Any) -> int:  # noqa: ANN401 - arrays of numpy, zarr and others
+def find_highest(labels: AnyArray) -> int:
     """Return the highest label; of labels on disk only what was written since is read.
 
     Parameters

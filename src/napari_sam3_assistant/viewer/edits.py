@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
+    from napari_sam3_assistant.core.images import AnyArray
+
 
 class Edits:
     """Tells of changed pixels; napari's own event of new data would have all of them drawn again.
@@ -52,7 +54,7 @@ def edits_of(viewer: ViewerModel) -> Edits:
 _MASKED = 4  # fields of an atom of napari 0.8 and later: slices, mask, old values, new value
 
 
-def edit_of_strokes(strokes: Sequence[Any], labels: Any) -> LabelEdit:  # noqa: ANN401
+def edit_of_strokes(strokes: Sequence[Any], labels: AnyArray) -> LabelEdit:
     """Return the edit that napari's ``paint`` event tells of.
 
     Parameters

@@ -14,7 +14,7 @@ from napari.utils.transforms import Affine
 from pint import DimensionalityError
 
 from napari_sam3_assistant.core.axes import Axis
-from napari_sam3_assistant.core.images import PixelSize
+from napari_sam3_assistant.core.images import AnyArray, PixelSize
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
     camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
 
 
-def array_of(layer: Layer) -> Any:  # noqa: ANN401 - arrays of numpy, zarr and others
+def array_of(layer: Layer) -> AnyArray:
     """Return an image's or labels' array, of the largest level if it has several."""
     return layer.data[0] if layer.multiscale else layer.data
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box, Connectivity, LabelArray
     from napari_sam3_assistant.core.masks.operations import LabelsPart, MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
@@ -61,7 +62,7 @@ def make_preview(
 
 
 def analyse(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     connectivity: Connectivity,
     box: Box | None,
     reporter: Reporter,
@@ -71,8 +72,8 @@ def analyse(
 
 
 def overlay(
-    source: Any,  # noqa: ANN401
-    target: Any,  # noqa: ANN401
+    source: AnyArray,
+    target: AnyArray,
     label: int,
     reporter: Reporter,
     *,
@@ -151,7 +152,7 @@ class WriteResult:
 
 def write_edit(
     edit: LabelEdit,
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     smaller: Sequence[Any],
     reporter: Reporter,
     *,
@@ -219,7 +220,7 @@ def end_edit(journal: JournaledEdit, reporter: Reporter, *, forward: bool) -> It
 
 def _make_journal(
     edit: LabelEdit,
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     smaller: Sequence[Any],
     *,
     forward: bool,
@@ -236,7 +237,7 @@ def _make_journal(
 
 def _give_up(
     edit: LabelEdit,
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     smaller: Sequence[Any],
     journal: JournaledEdit | None,
     error: OSError | ExportError,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
@@ -341,7 +342,7 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
     yield path
 
 
-def _drop_unnamed(labels: Any, axes: Axes) -> tuple[Any, Axes]:  # noqa: ANN401
+def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:
     """Return labels without the axes that have no name, of which they have one plane."""
     kept = tuple(axis for axis in axes if axis.name)
     if len(kept) == len(axes):
@@ -350,7 +351,7 @@ def _drop_unnamed(labels: Any, axes: Axes) -> tuple[Any, Axes]:  # noqa: ANN401
     return lazy[tuple(slice(None) if axis.name else 0 for axis in axes)], kept
 
 
-def _check_not_in(path: Path, labels: Any) -> None:  # noqa: ANN401
+def _check_not_in(path: Path, labels: AnyArray) -> None:
     """Raise ExportError if a folder that would be replaced holds the labels themselves."""
     root = getattr(getattr(labels, "store", None), "root", None)
     if root is None:

@@ -6,7 +6,7 @@ outside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.components import Components, Runs
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
@@ -59,7 +60,7 @@ def assign_components(
 
 
 def remove_small(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     minimum: int,
     connectivity: Connectivity = FACES,
     box: Box | None = None,
@@ -86,7 +87,7 @@ def remove_small(
 
 
 def keep_largest(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     connectivity: Connectivity = FACES,
     box: Box | None = None,
     reporter: Reporter | None = None,
@@ -111,7 +112,7 @@ def keep_largest(
 
 
 def renumber(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     connectivity: Connectivity = FACES,
     reporter: Reporter | None = None,
     *,
@@ -135,7 +136,7 @@ def renumber(
 
 
 def merge_values(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     values: Sequence[int],
     new: int,
     box: Box | None = None,
@@ -168,7 +169,7 @@ def merge_values(
 
 
 def delete_at(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     pixel: Sequence[int],
     connectivity: Connectivity = FACES,
     box: Box | None = None,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box, LabelArray, Positions
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -100,7 +101,7 @@ class Components:
 
 
 def find_components(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     connectivity: Connectivity = Connectivity.FACES,
     box: Box | None = None,
     reporter: Reporter | None = None,
@@ -234,7 +235,7 @@ class Runs:
 
 
 def find_runs(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     box: Box | None = None,
     *,
     background: bool = False,

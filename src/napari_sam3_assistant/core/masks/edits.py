@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import LabelArray, Positions
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -90,7 +91,7 @@ class Changes:
         """Return the changes that take these back."""
         return Changes(self.starts, self.lengths, self.after, self.before)
 
-    def write(self, labels: Any) -> Changes:  # noqa: ANN401 - arrays of numpy, zarr and others
+    def write(self, labels: AnyArray) -> Changes:
         """Write the changes, where the labels still are what they were before.
 
         What somebody else has changed in the meantime is left as it is. Returns what was written:
@@ -181,7 +182,7 @@ class LabelEdit:
 
     def write(
         self,
-        labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+        labels: AnyArray,
         *,
         forward: bool = True,
         reporter: Reporter | None = None,
@@ -296,7 +297,7 @@ def _bounds(shape: tuple[int, ...], starts: Positions, lengths: Positions) -> Bo
 
 
 def _split_by_chunk(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     pixels: Positions,
 ) -> Iterator[tuple[Box, npt.NDArray[np.intp]]]:
     """Yield for each chunk the box of the pixels in it, and which pixels these are."""

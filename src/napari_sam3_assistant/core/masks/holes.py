@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Positions
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -31,7 +32,7 @@ _EVERY = 128
 
 
 def fill_holes(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     maximum: int = 0,
     box: Box | None = None,
     reporter: Reporter | None = None,
@@ -131,7 +132,7 @@ def _find_rims(runs: Runs, axes: Sequence[int]) -> tuple[npt.NDArray[Any], Posit
 
 
 def _find_innermost(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     gaps: Components,
     unsure: npt.NDArray[np.intp],
     rims: tuple[npt.NDArray[Any], Positions, Positions],

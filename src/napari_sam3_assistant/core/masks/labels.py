@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
+
 
 if TYPE_CHECKING:
     LabelArray = npt.NDArray[np.integer[Any] | np.bool_]
@@ -36,7 +38,7 @@ class Connectivity(StrEnum):
         return 1 if self is Connectivity.FACES else ndim
 
 
-def check_labels(labels: Any) -> None:  # noqa: ANN401 - arrays of numpy, zarr and others
+def check_labels(labels: AnyArray) -> None:
     """Raise unless an array can hold labels.
 
     Parameters
@@ -94,7 +96,7 @@ def check_fits(value: int, dtype: npt.DTypeLike) -> None:
         )
 
 
-def is_writable(labels: Any) -> bool:  # noqa: ANN401
+def is_writable(labels: AnyArray) -> bool:
     """Return whether labels can be written to: NumPy's, zarr's, or what tells it as zarr does."""
     if isinstance(labels, np.ndarray):
         return bool(labels.flags.writeable)
@@ -137,7 +139,7 @@ def box_shape(box: Box) -> tuple[int, ...]:
 BLOCK_PIXELS = 1 << 22
 
 
-def split_blocks(labels: Any, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:  # noqa: ANN401
+def split_blocks(labels: AnyArray, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:
     """Return boxes that cover a box, each of whole chunks of the array where it has chunks.
 
     Parameters
@@ -165,7 +167,7 @@ def split_tiles(box: Box, size: Sequence[int]) -> list[Box]:
     return list(_grid(box, size))
 
 
-def read(labels: Any, box: Box) -> LabelArray:  # noqa: ANN401 - arrays of numpy, zarr and others
+def read(labels: AnyArray, box: Box) -> LabelArray:
     """Return the labels of a box as an array in memory.
 
     Raises
@@ -179,7 +181,7 @@ def read(labels: Any, box: Box) -> LabelArray:  # noqa: ANN401 - arrays of numpy
     return part
 
 
-def _chunk_sides(labels: Any) -> list[int] | None:  # noqa: ANN401
+def _chunk_sides(labels: AnyArray) -> list[int] | None:
     chunks = getattr(labels, "chunks", None)
     if chunks is None or isinstance(labels, np.ndarray):
         return None
@@ -200,7 +202,7 @@ def _grid(box: Box, size: Sequence[int]) -> Iterator[Box]:
         )
 
 
-def write_smaller(largest: Any, smaller: Sequence[Any], box: Box) -> None:  # noqa: ANN401
+def write_smaller(largest: AnyArray, smaller: Sequence[Any], box: Box) -> None:
     """Bring the smaller levels up to date, block by block.
 
     Each pixel of a smaller level is the nearest one of the largest.

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import LabelArray
     from napari_sam3_assistant.core.progress import Reporter
 
 
 def smooth(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     radius: float,
     spacing: Sequence[float] | None = None,
     box: Box | None = None,
@@ -61,7 +62,7 @@ def smooth(
 
 
 def shrink(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     distance: float,
     spacing: Sequence[float] | None = None,
     box: Box | None = None,
@@ -77,7 +78,7 @@ def shrink(
 
 
 def expand(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     distance: float,
     spacing: Sequence[float] | None = None,
     box: Box | None = None,
@@ -294,7 +295,7 @@ def erode_labels(labels: LabelArray, offsets: Offsets) -> LabelArray:
 
 
 def edit_by_tiles(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     action: str,
     margin: Sequence[int],
     change: Callable[[LabelArray], LabelArray],
@@ -340,7 +341,7 @@ def edit_by_tiles(
 
 
 def _read_padded(
-    labels: Any,  # noqa: ANN401
+    labels: AnyArray,
     box: Box,
     margin: Sequence[int],
     shape: Sequence[int],

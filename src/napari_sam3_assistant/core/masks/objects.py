@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import LabelArray
 
 
@@ -90,7 +91,7 @@ class PlaneObject:
         return int(np.count_nonzero(self.mask))
 
 
-def iter_planes(labels: Any) -> Iterator[tuple[tuple[int, ...], LabelArray]]:  # noqa: ANN401
+def iter_planes(labels: AnyArray) -> Iterator[tuple[tuple[int, ...], LabelArray]]:
     """Yield each plane of rows and columns with its index on the leading axes."""
     for index in np.ndindex(*labels.shape[:-2]):
         box = tuple(slice(at, at + 1) for at in index) + whole_box(labels.shape[-2:])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -29,7 +30,7 @@ _EVERY = 32
 
 
 def split_touching(
-    labels: Any,  # noqa: ANN401 - arrays of numpy, zarr and others
+    labels: AnyArray,
     distance: float,
     connectivity: Connectivity = Connectivity.FACES,
     spacing: Sequence[float] | None = None,
