@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from napari_sam3_assistant.engines import device as device_module
 from napari_sam3_assistant.engines.device import (
     CudaDevice,
     Devices,
@@ -113,6 +114,43 @@ def test_this_machine_has_a_device():
     choice = choose_device("auto")
     assert choice.device == "cpu" or choice.device.startswith(("cuda:", "mps"))
     assert choice.reason
+
+
+@pytest.mark.parametrize(
+    ("requested", "broken", "tried"),
+    [
+        ("auto", (), [0]),
+        ("auto", (0,), [0, 1]),
+        ("auto", (0, 1, 2), [0, 1, 2]),
+        ("cuda", (0,), [0]),
+        (" CUDA:2 ", (), [2]),
+        ("cpu", (), []),
+        ("", (), [0, 1, 2]),
+    ],
+)
+def test_only_gpus_that_may_be_chosen_are_tried(monkeypatch, requested, broken, tried):
+    """Three GPUs are pretended, as none is at hand."""
+    torch = pytest.importorskip("torch")
+    seen = []
+
+    def attempt(name):
+        seen.append(int(name.removeprefix("cuda:")))
+        return "broken" if seen[-1] in broken else ""
+
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80"])
+    monkeypatch.setattr(device_module, "_try_device", attempt)
+
+    found = device_module.read_devices(requested)
+
+    assert seen == tried
+    assert [bool(gpu.problem) for gpu in found.cuda] == [
+        number in tried and number in broken for number in range(3)
+    ]
 
 
 def test_without_pytorch(monkeypatch):

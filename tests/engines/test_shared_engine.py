@@ -40,7 +40,7 @@ def test_a_device_by_another_name_is_the_same_engine(lend, monkeypatch):
     from napari_sam3_assistant.engines import device
 
     # A machine without a GPU, whatever runs this test.
-    monkeypatch.setattr(device, "read_devices", device.Devices)
+    monkeypatch.setattr(device, "read_devices", lambda _requested: device.Devices())
     first = lend(device="auto")
     # Nobody has looked yet which device that is.
     assert lend(device="cpu").engine is not first.engine
@@ -56,7 +56,7 @@ def test_a_device_by_another_name_is_the_same_engine(lend, monkeypatch):
 def test_the_loaded_engine_serves_who_asks_for_its_device(lend, monkeypatch):
     from napari_sam3_assistant.engines import device
 
-    monkeypatch.setattr(device, "read_devices", device.Devices)
+    monkeypatch.setattr(device, "read_devices", lambda _requested: device.Devices())
     first = lend(device="auto")
     first.engine.load(QUIET)
     second = lend(device="cpu")

@@ -84,7 +84,7 @@ def test_another_choice_leaves_the_engine_to_the_other(two, loads, tiny_checkpoi
 def test_who_names_the_device_gets_the_engine_that_runs_on_it(two, loads, monkeypatch):
     from napari_sam3_assistant.engines import device
 
-    monkeypatch.setattr(device, "read_devices", device.Devices)
+    monkeypatch.setattr(device, "read_devices", lambda _requested: device.Devices())
     first, second = two
     second.model.device = "cpu"
     for bench in two:

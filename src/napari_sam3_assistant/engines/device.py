@@ -48,7 +48,7 @@ class CudaDevice:
     capability : tuple of int
         Compute capability, major and minor.
     problem : str
-        Why a first small calculation on it failed; empty if it worked.
+        Why a first small calculation on it failed; empty if it worked, or was not tried.
     """
 
     name: str
@@ -136,8 +136,17 @@ def is_architecture_supported(capability: tuple[int, int], architectures: Sequen
     return False
 
 
-def read_devices() -> Devices:
-    """Ask PyTorch what it finds; a machine without PyTorch has none of it."""
+def read_devices(requested: str = "") -> Devices:
+    """Ask PyTorch what it finds; a machine without PyTorch has none of it.
+
+    To try a GPU takes some hundred MB of its memory until the process ends (its CUDA context),
+    so only those are tried that a request may get.
+
+    Parameters
+    ----------
+    requested : str
+        As :func:`choose_device` takes it; empty to try all GPUs.
+    """
     if find_spec("torch") is None:
         return Devices()
     # Every engine chooses its device before it imports anything else of PyTorch.
@@ -147,15 +156,18 @@ def read_devices() -> Devices:
     built = bool(torch.backends.cuda.is_built())
     if not (built and torch.cuda.is_available()):
         return Devices(cuda_build=built, mps=bool(torch.backends.mps.is_available()))
-    cuda = tuple(
-        CudaDevice(
-            torch.cuda.get_device_name(number),
-            torch.cuda.get_device_capability(number),
-            _try_device(f"cuda:{number}"),
-        )
-        for number in range(torch.cuda.device_count())
-    )
-    return Devices(built, tuple(torch.cuda.get_arch_list()), cuda)
+    wanted = requested.strip().lower()
+    cuda: list[CudaDevice] = []
+    for number in range(torch.cuda.device_count()):
+        device = f"cuda:{number}"
+        if wanted == "auto":
+            is_tried = all(gpu.problem for gpu in cuda)
+        else:
+            is_tried = wanted in {"", device} or (wanted == "cuda" and number == 0)
+        name = torch.cuda.get_device_name(number)
+        capability = torch.cuda.get_device_capability(number)
+        cuda.append(CudaDevice(name, capability, _try_device(device) if is_tried else ""))
+    return Devices(built, tuple(torch.cuda.get_arch_list()), tuple(cuda))
 
 
 def _try_device(device: str) -> str:
@@ -183,7 +195,7 @@ def choose_device(requested: str = "auto") -> DeviceChoice:
     DeviceUnavailable
         If the requested device is not there or does not work.
     """
-    return pick_device(requested, read_devices())
+    return pick_device(requested, read_devices(requested))
 
 
 def pick_device(requested: str, devices: Devices) -> DeviceChoice:

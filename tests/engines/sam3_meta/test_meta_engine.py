@@ -349,7 +349,7 @@ def test_works_in_another_thread_than_it_was_loaded_in(loaded_engine, encoding):
 def test_the_apple_gpu_is_left_to_transformers(make_engine, monkeypatch):
     from napari_sam3_assistant.engines import device
 
-    monkeypatch.setattr(device, "read_devices", lambda: device.Devices(mps=True))
+    monkeypatch.setattr(device, "read_devices", lambda _requested: device.Devices(mps=True))
     by_itself = make_engine()
     by_itself.load(QUIET)
     assert by_itself.device == "cpu"
