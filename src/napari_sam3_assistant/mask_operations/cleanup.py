@@ -39,19 +39,7 @@ _NO_TARGET = "Choose a target labels layer."
 
 
 class MaskCleanup:
-    """What a user can do to one labels layer. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    adapter : LabelsAdapter
-        Where the labels live.
-    jobs : MaskJobs
-        Runs the work.
-    edits : MaskEdits
-        Writes what was found and keeps what can be taken back.
-    """
+    """What a user can do to one labels layer. All methods are called on the GUI thread."""
 
     def __init__(
         self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits
@@ -67,10 +55,7 @@ class MaskCleanup:
     def analyze(self) -> None:
         """Find the components of the target.
 
-        Raises
-        ------
-        MaskError
-            If there is no target, or no such part of it.
+        Raises MaskError if there is no target, or no such part of it.
         """
         snapshot, box = self._target(editable=False)
         key, connectivity = self.model.target, self.model.connectivity
@@ -85,23 +70,14 @@ class MaskCleanup:
         self._jobs.start("The analysis", work, show, dropped=_do_nothing)
 
     def delete_selected(self) -> None:
-        """Delete the components of the chosen rows.
-
-        Raises
-        ------
-        MaskError
-            If no row is chosen.
-        """
+        """Delete the components of the chosen rows; raises MaskError if no row is chosen."""
         edit, many, name = self._edit_of_rows(Operation.DELETE_SELECTED)
         self._commit(edit, f"Deleted {many} from “{name}”.")
 
     def change_selected(self) -> None:
         """Give the components of the chosen rows the new value.
 
-        Raises
-        ------
-        MaskError
-            If no row is chosen or the value does not fit.
+        Raises MaskError if no row is chosen or the value does not fit.
         """
         edit, many, name = self._edit_of_rows(Operation.CHANGE_SELECTED)
         self._commit(edit, f"Changed {many} of “{name}” to {self.model.new_value}.")
@@ -109,10 +85,7 @@ class MaskCleanup:
     def go_to(self, row: int) -> None:
         """Show a component in the middle of the view.
 
-        Raises
-        ------
-        MaskError
-            If there is no table, or the layer is gone.
+        Raises MaskError if there is no table, or the layer is gone.
         """
         found = self.model.components
         if found is None or row >= len(found):
@@ -137,10 +110,7 @@ class MaskCleanup:
     def apply(self, operation: Operation) -> None:
         """Do an operation on the target.
 
-        Raises
-        ------
-        MaskError
-            If there is no target or the choices make no sense.
+        Raises MaskError if there is no target or the choices make no sense.
         """
         key = self.model.target
         work, name = self._work(compute_edit, operation), self.model.name_of(key)
@@ -156,10 +126,7 @@ class MaskCleanup:
     def show_preview(self, operation: Operation) -> None:
         """Show what an operation would change.
 
-        Raises
-        ------
-        MaskError
-            If there is no target or the choices make no sense.
+        Raises MaskError if there is no target or the choices make no sense.
         """
         self._jobs.check_free()
         key = self.model.target
@@ -201,10 +168,7 @@ class MaskCleanup:
     def delete_at(self, pixel: Sequence[int]) -> None:
         """Delete the label, or the component, at a pixel of the target.
 
-        Raises
-        ------
-        MaskError
-            If the target can't be changed.
+        Raises MaskError if the target can't be changed.
         """
         mode = self.model.right_click
         if mode is RightClick.OFF:
@@ -233,41 +197,23 @@ class MaskCleanup:
     def finish(self) -> None:
         """Write to its end what was being done to the target when napari was killed.
 
-        Raises
-        ------
-        MaskError
-            If there is nothing, or something else is going on.
+        Raises MaskError if there is nothing, or something else is going on.
         """
         self._edits.end_unfinished(forward=True)
 
     def take_back(self) -> None:
         """Take back what was being done to the target when napari was killed.
 
-        Raises
-        ------
-        MaskError
-            If there is nothing, or something else is going on.
+        Raises MaskError if there is nothing, or something else is going on.
         """
         self._edits.end_unfinished(forward=False)
 
     def undo(self) -> None:
-        """Take the last edit of the target back.
-
-        Raises
-        ------
-        MaskError
-            If there is none.
-        """
+        """Take the last edit of the target back; raises MaskError if there is none."""
         self._step(forward=False)
 
     def redo(self) -> None:
-        """Do the edit again that was taken back.
-
-        Raises
-        ------
-        MaskError
-            If there is none.
-        """
+        """Do the edit again that was taken back; raises MaskError if there is none."""
         self._step(forward=True)
 
     # -- what the viewer tells ------------------------------------------------------------

@@ -49,13 +49,7 @@ _SCOPES = tuple((scope, scope.value.capitalize()) for scope in Scope)
 
 
 class CleanupTab(QWidget):
-    """Mask Cleanup.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """Mask Cleanup."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -296,13 +290,7 @@ _DELAY_MS = 200
 
 
 class OperationsGroup(QGroupBox):
-    """One row an operation.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """One row an operation."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__("Operations")

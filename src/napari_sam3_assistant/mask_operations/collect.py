@@ -57,19 +57,7 @@ DEFAULT_CLASS = "class"
 
 
 class MaskCollection:
-    """What a user can do with several labels layers. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    adapter : LabelsAdapter
-        Where the labels live.
-    jobs : MaskJobs
-        Runs the work.
-    edits : MaskEdits
-        Makes and fills layers and keeps what can be taken back.
-    """
+    """What a user can do with several labels layers. All methods are called on the GUI thread."""
 
     def __init__(
         self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits
@@ -85,21 +73,12 @@ class MaskCollection:
     def undo(self) -> None:
         """Take the latest step back on a layer that was made or changed here.
 
-        Raises
-        ------
-        MaskError
-            If there is none.
+        Raises MaskError if there is none.
         """
         self._edits.step_collected(forward=False)
 
     def redo(self) -> None:
-        """Do the step again that was taken back.
-
-        Raises
-        ------
-        MaskError
-            If there is none.
-        """
+        """Do the step again that was taken back; raises MaskError if there is none."""
         self._edits.step_collected(forward=True)
 
     # -- accepted objects -----------------------------------------------------------------
@@ -107,10 +86,7 @@ class MaskCollection:
     def save_accepted(self) -> None:
         """Save the source, or one label of it, as an accepted object.
 
-        Raises
-        ------
-        MaskError
-            If no source, or no target where one is needed, is chosen.
+        Raises MaskError if no source, or no target where one is needed, is chosen.
         """
         model = self.model
         if model.choice(model.source) is None:
@@ -198,10 +174,7 @@ class MaskCollection:
     def merge_accepted(self) -> None:
         """Merge the ticked accepted objects into a class working mask.
 
-        Raises
-        ------
-        MaskError
-            If none is ticked, or they don't fit each other.
+        Raises MaskError if none is ticked, or they don't fit each other.
         """
         keys = self._merge_keys()
         if not keys:
@@ -290,10 +263,7 @@ class MaskCollection:
     def show_overlap(self) -> None:
         """Make a layer that shows where the ticked layers overlap.
 
-        Raises
-        ------
-        MaskError
-            If fewer than two are ticked, or they don't fit each other.
+        Raises MaskError if fewer than two are ticked, or they don't fit each other.
         """
         keys = self._final_keys()
         if len(keys) < 2:
@@ -319,10 +289,7 @@ class MaskCollection:
     def export(self) -> None:
         """Write the output layer to the file.
 
-        Raises
-        ------
-        MaskError
-            If there is no such layer, or no file is chosen.
+        Raises MaskError if there is no such layer, or no file is chosen.
         """
         model, name = self.model, self._output()
         if not model.path.strip():
@@ -387,10 +354,7 @@ class MaskCollection:
     def merge_and_export(self) -> None:
         """Merge the ticked layers, then write the result.
 
-        Raises
-        ------
-        MaskError
-            If either can't be done.
+        Raises MaskError if either can't be done.
         """
         if not self.model.path.strip():
             raise MaskError("Choose an export path first.", "Press Browse.")
@@ -448,17 +412,7 @@ def _do_nothing() -> None:
 
 
 class MaskOutputs:
-    """Adds layers, or fills those of the same name and role anew.
-
-    Parameters
-    ----------
-    adapter : LabelsAdapter
-        Where the labels live.
-    jobs : MaskJobs
-        Runs the work.
-    edits : MaskEdits
-        Keeps what can be taken back.
-    """
+    """Adds layers, or fills those of the same name and role anew."""
 
     def __init__(self, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits) -> None:
         self._adapter = adapter

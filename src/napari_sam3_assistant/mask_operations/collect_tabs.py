@@ -49,13 +49,7 @@ _SAVE_MODES = (
 
 
 class AcceptedTab(QWidget):
-    """Accepted Objects.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """Accepted Objects."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -122,13 +116,7 @@ class AcceptedTab(QWidget):
 
 
 class MergeTab(QWidget):
-    """Class Merge.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """Class Merge."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -229,13 +217,7 @@ _FORMATS = (
 
 
 class FinalTab(QWidget):
-    """Final Merge / Export.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """Final Merge / Export."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -331,13 +313,7 @@ _KEYS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
 
 
 class PriorityList(TickList):
-    """Layers that are dragged, or moved by Alt+Up and Alt+Down, into the order of their priority.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    """
+    """Layers that the mouse, or Alt+Up and Alt+Down, bring into the order of their priority."""
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("final_layers", "The first one has the highest priority")
@@ -391,13 +367,7 @@ class PriorityList(TickList):
 
 
 class Priorities(QWidget):
-    """The list, and buttons that move its current layer.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    """
+    """The list, and buttons that move its current layer."""
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__()

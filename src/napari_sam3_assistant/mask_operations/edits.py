@@ -45,17 +45,6 @@ class MaskEdits:
 
     An edit that takes longer is written by a job. The user can't paint on the layer meanwhile, so
     the steps of a layer stand in the order in which its pixels were changed.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    adapter : LabelsAdapter
-        Where the labels live.
-    jobs : MaskJobs
-        Runs the work.
-    deliver : callable
-        Runs what it is given on the GUI thread.
     """
 
     def __init__(
@@ -168,10 +157,7 @@ class MaskEdits:
     def end_unfinished(self, *, forward: bool) -> None:
         """Write what was stopped half-way in the target to its end, or take it back.
 
-        Raises
-        ------
-        MaskError
-            If there is nothing of that kind, or something else is going on.
+        Raises MaskError if there is nothing of that kind, or something else is going on.
         """
         self._jobs.check_free()
         key, found = self.model.target, self._list_unfinished()
@@ -244,10 +230,7 @@ class MaskEdits:
     def step_collected(self, *, forward: bool) -> None:
         """Take the latest step back on a layer that was collected here, or do it again.
 
-        Raises
-        ------
-        MaskError
-            If there is none.
+        Raises MaskError if there is none.
         """
         latest = self.history.latest(self._collected, forward=forward)
         if latest is None:
@@ -458,15 +441,7 @@ class LayerReplaced:
 
 
 class MaskJobs:
-    """Runs the work of the mask operations.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    deliver : callable
-        Runs what it is given on the GUI thread.
-    """
+    """Runs the work of the mask operations."""
 
     def __init__(self, model: MaskModel, deliver: Deliver) -> None:
         self.model = model

@@ -28,13 +28,7 @@ CLEANUP = 2
 
 
 class MaskPanel(QWidget):
-    """Four tabs, and what is going on.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """Four tabs, and what is going on."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -63,13 +57,7 @@ def _make_scrollable(tab: QWidget) -> QScrollArea:
 
 
 class MaskStatus(QWidget):
-    """The status line, and while work is going on a progress bar and Cancel.
-
-    Parameters
-    ----------
-    session : MaskSession
-        The session.
-    """
+    """The status line, and while work is going on a progress bar and Cancel."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()

@@ -18,15 +18,6 @@ class MaskSession:
     """What a user can do with labels layers. All methods are called on the GUI thread.
 
     It has a thread of its own, so masks can be curated while an engine works.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    adapter : LabelsAdapter
-        Where the labels live.
-    deliver : callable
-        Runs what it is given on the GUI thread.
     """
 
     def __init__(self, model: MaskModel, adapter: LabelsAdapter, deliver: Deliver) -> None:
@@ -40,10 +31,7 @@ class MaskSession:
     def take_picked(self) -> None:
         """Let only the label be saved that the user picked in the source layer.
 
-        Raises
-        ------
-        MaskError
-            If there is no source layer.
+        Raises MaskError if there is no source layer.
         """
         self.model.label = self._adapter.picked_label(self.model.source)
 

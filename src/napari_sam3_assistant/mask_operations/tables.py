@@ -177,13 +177,7 @@ class ArrayView(QTableView):
 
 
 class ComponentTable(ArrayView):
-    """The components of the target, its rows bound to the chosen components.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    """
+    """The components of the target, its rows bound to the chosen components."""
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("component_table")
@@ -209,13 +203,7 @@ class ComponentTable(ArrayView):
 
 
 class ValueTable(ArrayView):
-    """The label values of the target and how many pixels each has.
-
-    Parameters
-    ----------
-    model : MaskModel
-        The state.
-    """
+    """The label values of the target and how many pixels each has."""
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("value_table")

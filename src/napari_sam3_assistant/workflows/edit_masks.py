@@ -259,13 +259,7 @@ def _give_up(
 
 
 class _UncancellableReporter:
-    """A reporter that never stops the work: nothing is written by half.
-
-    Parameters
-    ----------
-    reporter : Reporter
-        Is told of the progress.
-    """
+    """A reporter that never stops the work: nothing is written by half."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
