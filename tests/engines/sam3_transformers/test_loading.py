@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
     CheckpointNotFound,
@@ -78,6 +78,22 @@ def test_loaded_once_with_one_copy_of_the_weights(new_engine):
     new_engine.load(stages)
     assert new_engine.model is model
     assert len(stages.messages) == 5
+
+
+def test_the_encoder_knows_its_positions_in_float32_beside_weights_in_bfloat16(
+    new_engine, monkeypatch
+):
+    """As on a GPU; that it has bfloat16 is pretended, the model is on the CPU."""
+    import torch
+
+    monkeypatch.setattr(loading, "supports_bfloat16", lambda _device: True)
+    new_engine.load(NullReporter())
+
+    layers = new_engine.model.detector.vision_encoder.backbone.layers
+    assert layers[0].attention.q_proj.weight.dtype == torch.bfloat16
+    for layer in layers:
+        expected = layer.precompute_positions(layer.config, layer.window_size)
+        torch.testing.assert_close(layer.position_ids, expected, rtol=0, atol=0)
 
 
 def test_works_from_a_read_only_folder(folder):

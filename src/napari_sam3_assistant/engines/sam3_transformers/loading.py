@@ -150,11 +150,24 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedModel:
             )
         _refuse_random(folder, found)
         reporter.report(Progress(3, _STAGES, f"Moving the model to {device}"))
+        _restore_positions(video)
         video = video.to(device).eval()
         with reading_files(f"{folder / 'config.json'} is not of SAM 3.", _CONFIG_AGAIN):
             clicks = build_click_model(video)
     reporter.report(Progress(_STAGES, _STAGES, "SAM 3 is ready"))
     return LoadedModel(video, clicks, find, click, device, dtype, "model.safetensors")
+
+
+def _restore_positions(video: Any) -> None:  # noqa: ANN401 - see LoadedModel
+    """Let the image encoder's layers know their positions in float32, whatever its number format.
+
+    transformers before 5.24 makes them in that of the weights, and the global layers, which
+    count in thirds, are then off by some hundredths.
+    """
+    for layer in video.detector_model.vision_encoder.backbone.layers:
+        # Other versions have no such positions.
+        if hasattr(layer, "position_ids") and hasattr(layer, "precompute_positions"):
+            layer.position_ids = layer.precompute_positions(layer.config, layer.window_size)
 
 
 def read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
