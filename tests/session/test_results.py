@@ -38,7 +38,7 @@ def model():
 
 def test_the_rows_follow_the_preview(model):
     results = Results(model, start)
-    model.preview = preview(2, leading=(4,), text="cell")
+    model.previews = (preview(2, leading=(4,), text="cell"),)
 
     assert [format_row(row) for row in model.results] == [
         ("cells\t1", "cell", "4", "1", "0.500", "6"),
@@ -47,13 +47,13 @@ def test_the_rows_follow_the_preview(model):
     results.clear()
     assert model.results == ()
     assert model.preview is not None
-    model.preview = preview(1, score=None)
+    model.previews = (preview(1, score=None),)
     assert format_row(model.results[0]) == ("cells\t1", "-", "-", "1", "-", "6")
 
 
 def test_a_tab_in_a_name_does_not_shift_the_columns(model):
     results = Results(model, start)
-    model.preview = preview(1)
+    model.previews = (preview(1),)
 
     header, row = results.copy_text(model.results).splitlines()
 
@@ -63,7 +63,7 @@ def test_a_tab_in_a_name_does_not_shift_the_columns(model):
 
 def test_a_hundred_thousand_rows_reach_the_file(model, tmp_path):
     results = Results(model, start)
-    model.preview = preview(100_000)
+    model.previews = (preview(100_000),)
     results.export(model.results, tmp_path / "all.csv")
 
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 100_001

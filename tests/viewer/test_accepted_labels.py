@@ -33,7 +33,7 @@ def show(binding, regions, plane=()):
     target = type(target)(target.image, target.name, target.axes, PlaneRef(plane), target.shape)
     labels = paint_labels(objects, whole)
     preview = Preview(target, Segmentation(labels, objects, whole, MADE_BY), 0.1)
-    binding.model.show_previews((preview,))
+    binding.model.previews = (preview,)
     return preview
 
 

@@ -173,7 +173,7 @@ class _BatchResults:
                     snapshot.target, segmentation, result.seconds, result.scope, provenance
                 )
                 self._found = (*self._found, preview)
-        self._model.show_previews(self._found)
+        self._model.previews = self._found
         shown = self._model.previews
         self._failed += [
             f"“{one.label}”: its image was removed or replaced meanwhile"

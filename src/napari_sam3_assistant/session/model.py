@@ -288,10 +288,8 @@ class SessionModel:
         How far the run is.
     message : Message
         The status line.
-    beside : tuple of Preview
-        Earlier results that stay on show beside the latest.
-    preview : Preview or None
-        The latest result.
+    previews : tuple of Preview
+        The results on show, the latest last.
     soft_masks : bool
         Whether the soft masks of the results are on show.
     soft_images : tuple of SoftImage
@@ -366,8 +364,7 @@ class SessionModel:
     running: bool = False
     progress: JobProgress | None = None
     message: Message = field(default_factory=lambda: Message("Ready"))
-    beside: tuple[Preview, ...] = ()
-    preview: Preview | None = None
+    previews: tuple[Preview, ...] = ()
     soft_masks: bool = False
     soft_images: tuple[SoftImage, ...] = ()
     refining: int = 0
@@ -408,14 +405,9 @@ class SessionModel:
         return self.runs_all_images or bool(self.phrases)
 
     @property
-    def previews(self) -> tuple[Preview, ...]:
-        """All results on show, the latest last."""
-        return self.beside if self.preview is None else (*self.beside, self.preview)
-
-    def show_previews(self, previews: tuple[Preview, ...]) -> None:
-        """Have these results on show, the latest last. Told when all of them are set."""
-        with self.events.beside.paused(), self.events.preview.paused():
-            self.beside, self.preview = previews[:-1], previews[-1] if previews else None
+    def preview(self) -> Preview | None:
+        """The latest result on show, or None."""
+        return self.previews[-1] if self.previews else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

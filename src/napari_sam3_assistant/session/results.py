@@ -84,8 +84,7 @@ class Results:
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._scans: dict[tuple[str, str], FileBackedLabels] = {}
         self._frames = FrameRows()
-        model.events.preview.connect(self._follow, max_args=0)
-        model.events.beside.connect(self._follow, max_args=0)
+        model.events.previews.connect(self._follow, max_args=0)
 
     def clear(self) -> None:
         """Empty the table; the previews and the labels of scans stay."""
@@ -404,7 +403,7 @@ class SoftMasks:
         self._model = model
         self._runner = JobRunner(deliver)
         self._job: Job | None = None
-        for field in ("soft_masks", "preview", "beside"):
+        for field in ("soft_masks", "previews"):
             getattr(model.events, field).connect(self._follow, max_args=0)
 
     def close(self) -> None:

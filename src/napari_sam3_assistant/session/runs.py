@@ -140,7 +140,7 @@ class SegmentRun:
         if gone and self._undo.current.seed is None:
             message = replace(message, text=f"{message.text} {_EDITS_GONE}")
         self._model.message = message
-        self._model.show_previews((*beside, preview))
+        self._model.previews = (*beside, preview)
 
 
 def make_provenance(

@@ -202,7 +202,7 @@ class Session:
             self._segment_run.run(live=True)
             self._live_again = False
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
-            self.model.show_previews(self.model.beside)
+            self.model.previews = self.model.previews[:-1]
             self._undo.record(self.model.previews, amend=True)
 
     def cancel(self) -> None:
@@ -216,14 +216,14 @@ class Session:
         self.cancel()
         self.note_edits()
         self._undo.push(replace(self._undo.current, previews=(), seed=None))
-        self.model.show_previews(())
+        self.model.previews = ()
         self.propagation.clear()
         self._say("Preview cleared. Prompts and saved labels were kept.")
 
     def _continue_cleaned(self, message: str) -> None:
         """Go on after all previews have been saved: without them, and without the model."""
         self._undo.push(replace(self._undo.current, previews=(), seed=None))
-        self.model.show_previews(())
+        self.model.previews = ()
         self.propagation.clear()
         self.loading.unload(message)
 
@@ -270,7 +270,7 @@ class Session:
         before = self._undo.current
         for image in {shown.target.image for shown in self.model.previews}:
             self._adapter.clear_prompts(image)
-        self.model.show_previews(())
+        self.model.previews = ()
         prompts = self._adapter.prompt_state()
         self._undo.push(UndoStep(prompts, accepted=(*before.accepted, *accepted)))
         self._say(format_accepted(accepted), Level.SUCCESS)
@@ -292,7 +292,7 @@ class Session:
         left = self._adapter.find_earlier()
         if left:
             self._undo.record(left, amend=False)
-            self.model.show_previews(left)
+            self.model.previews = left
             self.note_edits()
         self.propagation.resume()
 

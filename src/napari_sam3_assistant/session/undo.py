@@ -112,7 +112,7 @@ class Undo:
             return replace(step, previews=previews, seed=seed)
 
         self._history.change(changed)
-        self._model.show_previews(tuple(later.get(one, one) for one in self._model.previews))
+        self._model.previews = tuple(later.get(one, one) for one in self._model.previews)
         self._tell()
 
     def undo(self) -> bool:
@@ -130,7 +130,7 @@ class Undo:
         there = [self._adapter.undo_accept(accepted) for accepted in reversed(gone)]
         there += [self._adapter.redo_accept(accepted) for accepted in come]
         self._adapter.set_prompt_state(after.prompts)
-        self._model.show_previews(after.previews)
+        self._model.previews = after.previews
         self._tell()
         return all(there)
 

@@ -348,7 +348,7 @@ class Binding(RefCounted):
             self.session.results.forget_stored(*slot_of(layer))
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
-            self.model.show_previews(tuple(left))
+            self.model.previews = tuple(left)
 
     def _list_images(self, event: Event | None = None) -> None:
         del event
@@ -487,8 +487,7 @@ class Binding(RefCounted):
 
     def _watch_model(self) -> None:
         events = self.model.events
-        events.preview.connect(self._on_previews, max_args=0)
-        events.beside.connect(self._on_previews, max_args=0)
+        events.previews.connect(self._on_previews, max_args=0)
         events.active_rois.connect(self.adapter.show_rois)
         events.soft_images.connect(self._on_soft, max_args=0)
         events.soft_masks.connect(self._on_soft, max_args=0)
@@ -511,7 +510,7 @@ class Binding(RefCounted):
             self.adapter.show(self.model.previews)
         except ImageError as error:
             left = [one for one in self.model.previews if self.adapter.is_current(one.target)]
-            self.model.show_previews(tuple(left))
+            self.model.previews = tuple(left)
             self.model.message = Message(str(error), Level.WARNING)
 
     def _on_soft(self) -> None:

@@ -342,7 +342,7 @@ class SoftMasksField(QCheckBox):
         self.setObjectName("soft_masks")
         model = session.model
         bind_value(model, "soft_masks", self, self.toggled, self.isChecked, self.setChecked)
-        watch(model, "engine preview beside", self, self._show)
+        watch(model, "engine previews", self, self._show)
 
     def _show(self) -> None:
         why_not = why_no_soft_masks(self._session.model, self._session.spec)

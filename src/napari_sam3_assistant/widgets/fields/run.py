@@ -112,7 +112,7 @@ class RunControls(QWidget):
         layout.addWidget(self.mask_ops, 5, 0, 1, 2)
         watch(
             session.model,
-            "running preview propagated frame_axes prompts text images image engine model_folder "
+            "running previews propagated frame_axes prompts text images image engine model_folder "
             "task tool can_undo can_redo load_when_running device_in_use batch_images "
             "batch_text",
             self,
@@ -282,7 +282,7 @@ class StatusField(QWidget):
         layout.addWidget(self._message)
         layout.addWidget(self._results)
         watch(model, "message", self, self._show_message)
-        watch(model, "preview propagated tracked can_continue task", self, self._show_results)
+        watch(model, "previews propagated tracked can_continue task", self, self._show_results)
         watch(model, "running", self, self._show_running)
         watch(model, "progress", self, self._show_progress)
 

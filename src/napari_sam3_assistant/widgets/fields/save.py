@@ -71,9 +71,7 @@ class SaveCleanField(QWidget):
         form.addRow(self._save)
         form.addRow(self._saved)
         form.addRow(self._open)
-        watch(
-            model, "preview beside propagated running output_folder output_format", self, self._show
-        )
+        watch(model, "previews propagated running output_folder output_format", self, self._show)
         watch(model, "saved", self, self._show_saved)
 
     def _open_folder(self) -> None:
@@ -144,7 +142,7 @@ class MergeRegions(QPushButton):
         self._session = session
         self.setObjectName("merge_rois")
         self.clicked.connect(show_errors(session.model, session.merging.run))
-        watch(session.model, "preview beside running", self, self._show)
+        watch(session.model, "previews running", self, self._show)
 
     def _show(self) -> None:
         why_not = self._session.merging.why_not
