@@ -30,7 +30,7 @@ class Masks:
 
     def settle(self):
         while self.model.running or not self._calls.empty():
-            self._call_context.get(timeout=240)()
+            self._calls.get(timeout=240)()
 
     def choose(self, *values):
         self.cleanup.analyze()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
 
-from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
+from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, Tool
+from napari_sam3_assistant.viewer.geometry import DataMap
 from napari_sam3_assistant.viewer.points import is_positive
 from napari_sam3_assistant.viewer.roles import Role, topmost
 
@@ -274,3 +275,78 @@ def test_a_point_counts_on_the_channels_that_it_is_drawn_on(viewer, binding):
         viewer.dims.set_current_step(1, channel)
         assert binding.model.prompts.positive == (channel == 2)
         assert binding.model.prompts.elsewhere == (channel != 2)
+
+
+@pytest.fixture
+def prompted(viewer, binding):
+    """A stack with points, boxes and a painted mask on two of its slices, and beside them."""
+    viewer.add_image(np.zeros((6, 40, 50)))
+    binding.model.tool = Tool.POINTS
+    binding.arm()
+    points = [(1, 7, 9), (1, 8, 30), (4, 7, 9), (4, -7, 9), (9, 7, 9)]
+    viewer.layers["SAM3 points"].add(np.array(points, float))
+    binding.model.tool = Tool.BOX
+    binding.arm()
+    corners = np.array([[10, 20], [10, 29], [19, 29], [19, 20]], float)
+    for frame, shift in [(1, 0), (4, 5), (4, 90)]:
+        outline = np.insert(corners + shift, 0, frame, axis=1)
+        viewer.layers["SAM3 boxes"].add(outline, shape_type="polygon")
+    binding.model.tool = Tool.MASK
+    for frame in (1, 4):
+        viewer.dims.set_current_step(0, frame)
+        binding.arm()
+        layer = viewer.layers.selection.active
+        layer.data[0, 2 : 5 + frame, 3:7] = 1
+        layer.events.paint(value=[])
+    return binding
+
+
+def _places(prompts):
+    """Return what prompts say apart from the object of a stack that a click is on."""
+    points = [(point.y, point.x, point.positive) for point in prompts.points]
+    return points, [box.region.box for box in (*prompts.boxes, *prompts.exemplars)]
+
+
+@pytest.mark.parametrize("kind", [PromptKind.POINTS, PromptKind.BOXES, PromptKind.EXEMPLARS])
+def test_a_plane_and_a_stack_are_read_alike(viewer, prompted, kind):
+    key, adapter = prompted.model.image, prompted.adapter
+    found = adapter.stacks.take_snapshot(key, kind, 0).prompts
+    assert list(found) == [1, 4]
+
+    positive = boxes = 0
+    for frame in range(6):
+        viewer.dims.set_current_step(0, frame)
+        prompts = adapter.take_snapshot(key, kind).prompts
+        assert _places(prompts) == _places(found.get(frame, PromptSet()))
+        counts = adapter.count(key, kind)
+        positive, boxes = positive + counts.positive, boxes + counts.boxes
+    whole = adapter.count(key, kind, 0)
+    assert (whole.positive, whole.boxes, whole.outside) == (positive, boxes, 1)
+    assert whole.elsewhere == (1 if kind is PromptKind.POINTS else 0)
+
+
+def test_the_painted_slices_of_a_stack_are_those_of_its_planes(viewer, prompted):
+    key, adapter = prompted.model.image, prompted.adapter
+    found = adapter.stacks.take_snapshot(key, PromptKind.MASK, 0).prompts
+    assert adapter.count(key, PromptKind.MASK, 0).painted
+
+    viewer.dims.set_current_step(0, 4)
+    (plane,) = adapter.take_snapshot(key, PromptKind.MASK).prompts.masks
+    (mask,) = found[4].masks
+    assert list(found) == [1, 4]
+    assert (mask.region, mask.object_id, plane.object_id) == (plane.region, 1, None)
+
+
+def test_prompts_are_read_once_for_their_count_and_once_for_a_run(viewer, binding, monkeypatch):
+    viewer.add_image(np.zeros((40, 50)))
+    binding.arm()
+    viewer.layers["SAM3 points"].add((20.0, 30.0))
+    adapter, key = binding.adapter, binding.model.image
+    looks, way, displayed = [], DataMap.between, adapter.displayed
+    monkeypatch.setattr(DataMap, "between", lambda *args: looks.append("read") or way(*args))
+    monkeypatch.setattr(adapter, "displayed", lambda key: looks.append("plane") or displayed(key))
+
+    for ask in (adapter.count, adapter.take_snapshot):
+        looks.clear()
+        ask(key, PromptKind.POINTS)
+        assert sorted(looks) == ["plane", "read"]

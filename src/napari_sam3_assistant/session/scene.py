@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         FileBackedLabels,
         PlaneTarget,
         Preview,
-        PromptCounts,
         StackTarget,
     )
 
@@ -343,9 +342,6 @@ class Stacks(Protocol):
         ImageError
             If the image is gone or has no such axis.
         """
-
-    def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
-        """Return how many prompts of one kind lie on all slices of a stack."""
 
     def find_earlier(self) -> StackTarget | None:
         """Return what the labels belong to that an earlier session has left on show, or None."""

@@ -47,7 +47,7 @@ from napari_sam3_assistant.viewer.images import (
 from napari_sam3_assistant.viewer.picking import add_columns, raw_plane, show_object
 from napari_sam3_assistant.viewer.placing import add_below_prompts, preserve_choices
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
-from napari_sam3_assistant.viewer.prompts import ROLE_OF_KIND
+from napari_sam3_assistant.viewer.prompts import ROLE_OF_KIND, read_prompts
 from napari_sam3_assistant.viewer.propagated import FrameWindow
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
@@ -126,10 +126,23 @@ class ViewerAdapter(ViewerImages):
     def take_snapshot(self, image: str, kind: PromptKind) -> ImageSnapshot:
         """Freeze the plane on show and the prompts of one kind on it."""
         displayed = self.displayed(image)
-        target = displayed.target
-        prompts = prompt_layers.read_prompts(self._prompts_of(displayed, kind), displayed, kind)
-        anchors = self._anchors(displayed, kind, target.image)
-        return ImageSnapshot(target, self.take_view(image), prompts, self.paths(), anchors)
+        return self._snapshot(image, displayed, kind, key_of(displayed.layer))
+
+    def _snapshot(
+        self, image: str, displayed: DisplayedPlane, kind: PromptKind, prompted: str
+    ) -> ImageSnapshot:
+        """Freeze a plane, and the prompts that lie on it of the image that has them."""
+        view = self.view_of(image, displayed)
+        prompts = read_prompts(self.layers_of(prompted, kind), displayed, kind).plane
+        anchors = PromptSet()
+        if kind is PromptKind.TEXT:
+            # Points and boxes say where a phrase is to be looked for.
+            points, boxes = (
+                read_prompts(self.layers_of(prompted, one), displayed, one).plane
+                for one in (PromptKind.POINTS, PromptKind.BOXES)
+            )
+            anchors = PromptSet(points=points.points, boxes=boxes.boxes)
+        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors)
 
     def take_snapshots(
         self, image: str, kind: PromptKind, *, every_image: bool
@@ -137,19 +150,14 @@ class ViewerAdapter(ViewerImages):
         """Freeze one image or every image, with the prompts of the chosen one on each."""
         if not every_image:
             return (self.take_snapshot(image, kind),), ()
-        role = prompt_layers.ROLE_OF_KIND.get(kind)
-        chosen = key_of(self.image(image))
-        layer = None if role is None else self.prompt_layer(chosen, role)
+        prompted = key_of(self.image(image))
         snapshots, failed = [], []
         for one in image_layers(self.viewer):
+            key = key_of(one)
             try:
-                displayed, view = self.displayed(key_of(one)), self.take_view(key_of(one))
+                snapshots.append(self._snapshot(key, self.displayed(key), kind, prompted))
             except ImageError as error:
                 failed.append(f"“{one.name}”: {error}")
-                continue
-            prompts = prompt_layers.read_prompts(layer, displayed, kind)
-            anchors = self._anchors(displayed, kind, chosen)
-            snapshots.append(ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors))
         return tuple(snapshots), tuple(failed)
 
     def arm(self, image: str, tool: Tool) -> str:
@@ -185,14 +193,17 @@ class ViewerAdapter(ViewerImages):
                 prompt_layers.get_ready(layer, role)
             chosen.select(layer or found)
 
-    def count(self, image: str, kind: PromptKind) -> PromptCounts:
-        """Return how many prompts of one kind a run would take now."""
+    def count(self, image: str, kind: PromptKind, axis: int | None = None) -> PromptCounts:
+        """Return how many prompts of one kind a run of a plane, or along an axis, would take."""
         try:
             displayed = self.displayed(image)
         except Sam3AssistantError:
             # No image, or no plane of it: no prompts on it either; the run says why.
             return PromptCounts()
-        return prompt_layers.count_prompts(self._prompts_of(displayed, kind), displayed, kind)
+        if axis is not None and axis not in displayed.axes.leading:
+            return PromptCounts()
+        layers = self.layers_of(key_of(displayed.layer), kind, every_slice=axis is not None)
+        return prompt_layers.count_prompts(layers, displayed, kind, axis)
 
     def prompt_choices(self) -> tuple[LayerChoice, ...]:
         """Return the layers that prompts can be taken from, the topmost first."""
@@ -211,21 +222,19 @@ class ViewerAdapter(ViewerImages):
                 return layer
         return topmost(self.viewer.layers, role, image)
 
-    def _prompts_of(self, displayed: DisplayedPlane, kind: PromptKind) -> Layer | None:
-        role = prompt_layers.ROLE_OF_KIND.get(kind)
-        return None if role is None else self.prompt_layer(key_of(displayed.layer), role)
-
-    def _anchors(self, displayed: DisplayedPlane, kind: PromptKind, image: str) -> PromptSet:
-        """Return the points and boxes of an image that say where a phrase is to be looked for."""
-        if kind is not PromptKind.TEXT:
-            return PromptSet()
-        points, boxes = (
-            prompt_layers.read_prompts(
-                self.prompt_layer(image, prompt_layers.ROLE_OF_KIND[one]), displayed, one
-            )
-            for one in (PromptKind.POINTS, PromptKind.BOXES)
-        )
-        return PromptSet(points=points.points, boxes=boxes.boxes)
+    def layers_of(
+        self, image: str, kind: PromptKind, *, every_slice: bool = False
+    ) -> Sequence[Layer]:
+        """Return the layers of an image's prompts of a kind: of painted ones one a slice."""
+        role = ROLE_OF_KIND.get(kind)
+        layer = None if role is None else self.prompt_layer(image, role)
+        if role is None or layer is None:
+            return ()
+        if every_slice and role is Role.MASK:
+            own = list(with_role(self.viewer.layers, role, image))
+            if layer in own:
+                return own
+        return (layer,)
 
     def points_layer(self, image: str) -> Points | None:
         """Return the points layer of an image, or None."""
@@ -509,38 +518,13 @@ class StacksAdapter:
     def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
         """Freeze a stack and the prompts of one kind on all of its slices."""
         displayed = self._adapter.displayed(image)
-        frames = FrameSource(self._adapter.take_view(image), axis)
-        found, _ = prompt_layers.read_stack_prompts(
-            self._prompts_of(displayed, kind), displayed, kind, axis
-        )
+        frames = FrameSource(self._adapter.view_of(image, displayed), axis)
+        layers = self._adapter.layers_of(key_of(displayed.layer), kind, every_slice=True)
+        found = read_prompts(layers, displayed, kind, axis).frames
         frame = displayed.plane.leading[displayed.axes.leading.index(axis)]
         return StackSnapshot(
             StackTarget(displayed.target, axis), frame, frames, found, self._adapter.paths()
         )
-
-    def count(self, image: str, kind: PromptKind, axis: int) -> PromptCounts:
-        """Return how many prompts of one kind lie on all slices of a stack."""
-        try:
-            displayed = self._adapter.displayed(image)
-        except Sam3AssistantError:
-            return PromptCounts()
-        if axis not in displayed.axes.leading:
-            return PromptCounts()
-        return prompt_layers.count_stack_prompts(
-            self._prompts_of(displayed, kind), displayed, kind, axis
-        )
-
-    def _prompts_of(self, displayed: DisplayedPlane, kind: PromptKind) -> list[Layer]:
-        role = ROLE_OF_KIND.get(kind)
-        if role is None:
-            return []
-        image = key_of(displayed.layer)
-        layer = self._adapter.prompt_layer(image, role)
-        own = list(with_role(self._viewer.layers, role, image))
-        if role is Role.MASK and layer in own:
-            # One is made on each slice that is painted.
-            return own
-        return [] if layer is None else [layer]
 
     def arm_points(self, image: str, object_id: int) -> None:
         """Let the next click of an image be on an object, and number the clicks."""

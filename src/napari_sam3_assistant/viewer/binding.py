@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.session.model import Preview, PromptCounts, ResultRow
+    from napari_sam3_assistant.session.model import Preview, ResultRow
     from napari_sam3_assistant.session.settings import SettingsStore
 
 
@@ -474,11 +474,10 @@ class Binding(RefCounted):
             self.model.next_positive = True
 
     def _count_prompts(self) -> None:
-        if self.model.task is Task.VIDEO:
-            self.model.prompts = self._stack.count()
-            return
-        kind = prompt_kind(self.model.task, self.model.tool)
-        self.model.prompts = self.adapter.count(self.model.image, kind)
+        model = self.model
+        kind = prompt_kind(model.task, model.tool)
+        axis = model.frame_axis if model.task is Task.VIDEO else None
+        model.prompts = self.adapter.count(model.image, kind, axis)
 
     def _on_deselected(self) -> None:
         self.adapter.go_back_to(self.model.image, layer_tool(self.model.tool))
@@ -581,12 +580,6 @@ class StackBinding:
     def _on_image(self) -> None:
         self._model.first_frame = self._model.last_frame = None
         self.list_axes()
-
-    def count(self) -> PromptCounts:
-        """Return how many prompts a propagation would take now."""
-        model = self._model
-        kind = prompt_kind(model.task, model.tool)
-        return self._adapter.stacks.count(model.image, kind, model.frame_axis)
 
     def arm_points(self) -> None:
         """Let the next click be on the chosen object, and number the clicks."""

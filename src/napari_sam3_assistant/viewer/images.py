@@ -317,15 +317,19 @@ class ViewerImages:
 
     def take_view(self, image: str) -> ImageView:
         """Return what the model would see of the plane on show."""
-        displayed = self.displayed(image)
-        layers = self._visible_images() if image == ALL_IMAGES else [displayed.layer]
-        self._check_aligned(layers)
-        channels = []
-        for layer in layers:
-            axes = self.axes(layer)
-            plane = displayed_plane(self.viewer, layer, axes)
-            source = self.sources.source(layer, axes, plane)
-            channels.append(view_channel(layer, source, plane, coloured=len(layers) > 1))
+        return self.view_of(image, self.displayed(image))
+
+    def view_of(self, image: str, displayed: DisplayedPlane) -> ImageView:
+        """Return what the model would see of a plane of an image that is on show."""
+        planes = [displayed]
+        if image == ALL_IMAGES:
+            layers = self._visible_images()
+            self._check_aligned(layers)
+            planes += [self.displayed(key_of(layer)) for layer in layers[1:]]
+        coloured, channels = len(planes) > 1, []
+        for one in planes:
+            source = self.sources.source(one.layer, one.axes, one.plane)
+            channels.append(view_channel(one.layer, source, one.plane, coloured=coloured))
         return ImageView(tuple(channels))
 
     def paths(self) -> dict[int, Path]:

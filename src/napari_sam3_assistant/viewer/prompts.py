@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +42,14 @@ from napari_sam3_assistant.viewer.points import (
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_metadata, role_of, topmost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
+
+    Prompt = PointPrompt | BoxPrompt | ExemplarPrompt | MaskPrompt
+    # Of each prompt its frame, -1 elsewhere; None for one beside the image.
+    Found = Iterator[tuple[int, Prompt | None]]
 
 
 ROLE_OF_KIND = {
@@ -135,37 +141,65 @@ def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
     return bool(np.all(np.round(middle) >= 0) and np.all(np.round(middle) < array_of(layer).shape))
 
 
-def read_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKind) -> PromptSet:
-    """Return a layer's prompts of one kind on the plane on show, in its pixels."""
-    if layer is None:
-        return PromptSet()
-    if kind is PromptKind.POINTS:
-        return PromptSet(points=_read_points(layer, displayed)[0])
-    if kind is PromptKind.MASK:
-        plane = _read_painted(layer, displayed)
-        return PromptSet(masks=(MaskPrompt.from_plane(plane),) if plane.any() else ())
-    boxes, examples, _ = _read_boxes(layer, displayed, kind)
-    return PromptSet(boxes=boxes, exemplars=examples)
+@dataclass(frozen=True, slots=True)
+class PromptsRead:
+    """The prompts of one kind in layers: by frame, in pixels of the plane, and how many are not."""
+
+    frames: Mapping[int, PromptSet]
+    elsewhere: int = 0
+    outside: int = 0
+
+    @property
+    def plane(self) -> PromptSet:
+        """The prompts of the plane on show, where it alone was read."""
+        return self.frames.get(0, PromptSet())
 
 
-def count_prompts(layer: Layer | None, displayed: DisplayedPlane, kind: PromptKind) -> PromptCounts:
-    """Return how many prompts of one kind a layer has on the plane on show, and elsewhere."""
-    if layer is None:
-        return PromptCounts()
-    if kind is PromptKind.POINTS:
-        points, elsewhere = _read_points(layer, displayed)
-        positive = sum(point.positive for point in points)
-        outside = len(layer.data) - elsewhere - len(points)
-        return PromptCounts(positive, len(points) - positive, elsewhere=elsewhere, outside=outside)
+def read_prompts(
+    layers: Iterable[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int | None = None
+) -> PromptsRead:
+    """Return the prompts of one kind on the plane on show, or on all frames of a stack.
+
+    ``axis`` is the array's axis that the frames lie along; without it the plane is frame 0. The
+    other leading axes count where they are.
+    """
+    found: defaultdict[int, list[Prompt]] = defaultdict(list)
+    elsewhere = outside = 0
+    for layer in layers:
+        for frame, prompt in _READERS[kind](layer, displayed, axis):
+            if frame < 0:
+                elsewhere += 1
+            elif prompt is None:
+                outside += 1
+            else:
+                found[frame].append(prompt)
+    sets: dict[int, dict[str, Any]] = {
+        frame: {_FIELDS[kind]: tuple(found[frame])} for frame in sorted(found)
+    }
+    frames = {frame: PromptSet(**given) for frame, given in sets.items()}
+    return PromptsRead(frames, elsewhere, outside)
+
+
+def count_prompts(
+    layers: Sequence[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int | None = None
+) -> PromptCounts:
+    """Return how many prompts of one kind :func:`read_prompts` would find, and elsewhere."""
     if kind is PromptKind.MASK:
-        way = DataMap.between(displayed.layer, layer, displayed.world)
-        painted = is_painted(layer, displayed, way, way(plane_position(displayed, 0, 0))[0])
-        elsewhere = int(not painted and is_at_hand(layer) and layer.data.any())
-        return PromptCounts(painted=painted, elsewhere=elsewhere)
-    boxes, examples, elsewhere = _read_boxes(layer, displayed, kind)
-    count = len(boxes) + len(examples)
-    outside = layer.nshapes - elsewhere - count
-    return PromptCounts(boxes=count, elsewhere=elsewhere, outside=outside)
+        # Counted at each brush stroke: large layers are not looked through for that.
+        painted = any(_is_painted(layer, displayed, axis) for layer in layers)
+        there = not painted and any(is_at_hand(layer) and layer.data.any() for layer in layers)
+        return PromptCounts(painted=painted, elsewhere=int(there))
+    read = read_prompts(layers, displayed, kind, axis)
+    sets = read.frames.values()
+    positive = [point.positive for prompts in sets for point in prompts.points]
+    return PromptCounts(
+        positive.count(True),
+        positive.count(False),
+        sum(len(prompts.boxes) + len(prompts.exemplars) for prompts in sets),
+        elsewhere=read.elsewhere,
+        outside=read.outside,
+        most_points=max((prompts.most_points for prompts in sets), default=0),
+    )
 
 
 def is_near(
@@ -196,56 +230,101 @@ def is_on_channel(
     return is_near(data[:, [own]], displayed.world.slice_of(layer)[[own]])
 
 
-def _is_displayed(
+def _find_frames(
     layer: Layer,
     data: npt.NDArray[np.float64],
     coordinates: npt.NDArray[np.float64],
     displayed: DisplayedPlane,
-) -> npt.NDArray[np.bool_]:
-    """Return which positions lie on the plane on show, given in the layer and in the image."""
+    axis: int | None,
+) -> npt.NDArray[np.int64]:
+    """Return the frame of each position, shape (N,), given in the layer and in the image.
+
+    -1 for those that lie on other planes, or stacks.
+    """
     leading = coordinates[:, list(displayed.axes.leading)]
-    return is_near(leading, np.array(displayed.plane.leading, int)) & is_on_channel(
-        layer, data, displayed
-    )
+    on_show = np.array(displayed.plane.leading, int)
+    others = [place for place, one in enumerate(displayed.axes.leading) if one != axis]
+    here = is_near(leading[:, others], on_show[others]) & is_on_channel(layer, data, displayed)
+    if axis is None:
+        return here.astype(np.int64) - 1
+    own = displayed.axes.leading.index(axis)
+    frames = np.round(leading[:, own]).astype(np.int64)
+    frames[is_near(leading[:, [own]], on_show[[own]])] = on_show[own]
+    inside = (frames >= 0) & (frames < shape_of(displayed.layer)[axis])
+    numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
+    return numbers
 
 
-def _read_points(layer: Points, displayed: DisplayedPlane) -> tuple[tuple[PointPrompt, ...], int]:
-    """Return the points on the plane, and how many lie elsewhere."""
+def _read_points(layer: Points, displayed: DisplayedPlane, axis: int | None) -> Found:
+    """Yield the frame of each point, and the point unless it lies beside the image."""
     if len(layer.data) == 0:
-        return (), 0
+        return
     coordinates = DataMap.between(layer, displayed.layer, displayed.world)(layer.data)
-    on_show = _is_displayed(layer, layer.data, coordinates, displayed)
+    frames = _find_frames(layer, layer.data, coordinates, displayed, axis)
+    # On one plane all clicks are on one object.
+    ids = [None] * len(frames) if axis is None else read_ids(layer)
     plane = Region.whole(displayed.shape)
-    points = tuple(
-        PointPrompt(float(row[displayed.axes.y]), float(row[displayed.axes.x]), is_positive(word))
-        for row, word, here in zip(coordinates, read_polarity(layer), on_show, strict=True)
-        if here and plane.holds(row[displayed.axes.y], row[displayed.axes.x])
-    )
-    return points, len(coordinates) - int(on_show.sum())
+    places = coordinates[:, [displayed.axes.y, displayed.axes.x]].tolist()
+    rows = zip(places, read_polarity(layer), ids, frames.tolist(), strict=True)
+    for (y, x), word, object_id, frame in rows:
+        inside = plane.holds(y, x)
+        yield frame, PointPrompt(y, x, is_positive(word), object_id) if inside else None
 
 
 def _read_boxes(
-    layer: Shapes, displayed: DisplayedPlane, kind: PromptKind
-) -> tuple[tuple[BoxPrompt, ...], tuple[ExemplarPrompt, ...], int]:
-    """Return the shapes on the plane as boxes or examples, and how many shapes lie elsewhere."""
+    make: type[BoxPrompt | ExemplarPrompt],
+    layer: Shapes,
+    displayed: DisplayedPlane,
+    axis: int | None,
+) -> Found:
+    """Yield the frame of each shape, and its bounding box unless that encloses no pixel."""
     way = DataMap.between(layer, displayed.layer, displayed.world)
-    found, elsewhere = PromptSet(), 0
     for outline in layer.data:
         corners = way(outline)
-        if not _is_displayed(layer, outline, corners, displayed).all():
-            elsewhere += 1
+        frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
+        frame = frames.pop() if len(frames) == 1 else -1
+        if frame < 0:
+            yield frame, None
             continue
-        found = _with_outline(found, corners, displayed, kind)
-    return found.boxes, found.exemplars, elsewhere
+        yield frame, _enclose(make, corners, displayed)
 
 
-def _with_outline(
-    prompts: PromptSet,
+def _read_masks(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> Found:
+    """Yield the painted mask of the plane, or of each frame one mask an object."""
+    way = DataMap.between(displayed.layer, layer, displayed.world)
+    for frame, first in _iter_first_pixels(layer, displayed, way, axis):
+        plane = read_plane(layer, displayed, way, first)
+        if plane is None:
+            continue
+        if axis is None:
+            if plane.any():
+                yield frame, MaskPrompt.from_plane(plane)
+            continue
+        values = np.unique(plane)
+        for value in values[values > 0]:
+            yield frame, MaskPrompt.from_plane(plane == value, int(value))
+
+
+_READERS: dict[PromptKind, Callable[..., Found]] = {
+    PromptKind.POINTS: _read_points,
+    PromptKind.BOXES: partial(_read_boxes, BoxPrompt),
+    PromptKind.EXEMPLARS: partial(_read_boxes, ExemplarPrompt),
+    PromptKind.MASK: _read_masks,
+}
+_FIELDS = {
+    PromptKind.POINTS: "points",
+    PromptKind.BOXES: "boxes",
+    PromptKind.EXEMPLARS: "exemplars",
+    PromptKind.MASK: "masks",
+}
+
+
+def _enclose(
+    make: type[BoxPrompt | ExemplarPrompt],
     corners: npt.NDArray[np.float64],
     displayed: DisplayedPlane,
-    kind: PromptKind,
-) -> PromptSet:
-    """Return prompts with the box of an outline, shape (N, D), if it encloses pixels."""
+) -> BoxPrompt | ExemplarPrompt | None:
+    """Return the box, or the example, of an outline, shape (N, D), if it encloses pixels."""
     rows, columns = corners[:, displayed.axes.y], corners[:, displayed.axes.x]
     # Half-open as the pixels: the first pixel begins at 0, its centre is where the layer says 0.
     ends = np.array((rows.min(), columns.min(), rows.max(), columns.max())) + 0.5
@@ -255,19 +334,7 @@ def _with_outline(
     region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
     drawn = None if region.box == (y0, x0, y1, x1) else (y0, x0, y1, x1)
     plane = Region.whole(displayed.shape)
-    if region.intersect(plane).is_empty:
-        return prompts
-    if kind is PromptKind.EXEMPLARS:
-        example = ExemplarPrompt(region, drawn=drawn).cut(plane)
-        return replace(prompts, exemplars=(*prompts.exemplars, example))
-    return replace(prompts, boxes=(*prompts.boxes, BoxPrompt(region, drawn=drawn).cut(plane)))
-
-
-def _read_painted(layer: Labels, displayed: DisplayedPlane) -> npt.NDArray[np.bool_]:
-    """Return the painted pixels of the plane on show, shape (H, W)."""
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    plane = read_plane(layer, displayed, way, way(plane_position(displayed, 0, 0))[0])
-    return np.zeros(displayed.shape, bool) if plane is None else plane != 0
+    return None if region.intersect(plane).is_empty else make(region, drawn=drawn).cut(plane)
 
 
 def is_at_hand(layer: Labels) -> bool:
@@ -340,79 +407,6 @@ def read_plane(
     return moved
 
 
-def read_stack_prompts(
-    layers: Sequence[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int
-) -> tuple[dict[int, PromptSet], int]:
-    """Return the prompts of one kind by frame, in pixels, and how many lie elsewhere.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        The prompt layers; of painted ones there may be several.
-    displayed : DisplayedPlane
-        The image and the plane on show: the other leading axes count where they are.
-    kind : PromptKind
-        The kind.
-    axis : int
-        Number of the array's axis that the frames lie along.
-    """
-    found: dict[int, PromptSet] = {}
-    elsewhere = 0
-    for layer in layers:
-        if kind is PromptKind.POINTS:
-            one, outside = _read_stack_points(layer, displayed, axis)
-        elif kind is PromptKind.MASK:
-            one, outside = _read_stack_masks(layer, displayed, axis), 0
-        else:
-            one, outside = _read_stack_boxes(layer, displayed, kind, axis)
-        elsewhere += outside
-        for frame, prompts in one.items():
-            before = found.get(frame, PromptSet())
-            found[frame] = replace(prompts, masks=before.masks + prompts.masks)
-    return dict(sorted(found.items())), elsewhere
-
-
-def count_stack_prompts(
-    layers: Sequence[Layer], displayed: DisplayedPlane, kind: PromptKind, axis: int
-) -> PromptCounts:
-    """Return how many prompts of one kind lie on the stack, and elsewhere."""
-    if kind is PromptKind.MASK:
-        return PromptCounts(painted=any(_is_painted(layer, displayed, axis) for layer in layers))
-    found, elsewhere = read_stack_prompts(layers, displayed, kind, axis)
-    points = [point for prompts in found.values() for point in prompts.points]
-    positive = sum(point.positive for point in points)
-    return PromptCounts(
-        positive,
-        len(points) - positive,
-        sum(len(prompts.boxes) + len(prompts.exemplars) for prompts in found.values()),
-        elsewhere=elsewhere,
-        most_points=max((one.most_points for one in found.values()), default=0),
-    )
-
-
-def _find_frames(
-    layer: Layer,
-    data: npt.NDArray[np.float64],
-    coordinates: npt.NDArray[np.float64],
-    displayed: DisplayedPlane,
-    axis: int,
-) -> npt.NDArray[np.int64]:
-    """Return the frame of each position, shape (N,), given in the layer and in the image.
-
-    -1 for those on other stacks.
-    """
-    leading = coordinates[:, list(displayed.axes.leading)]
-    on_show = np.array(displayed.plane.leading, int)
-    own = displayed.axes.leading.index(axis)
-    others = [place for place in range(len(on_show)) if place != own]
-    here = is_near(leading[:, others], on_show[others]) & is_on_channel(layer, data, displayed)
-    frames = np.round(leading[:, own]).astype(np.int64)
-    frames[is_near(leading[:, [own]], on_show[[own]])] = on_show[own]
-    inside = (frames >= 0) & (frames < shape_of(displayed.layer)[axis])
-    numbers: npt.NDArray[np.int64] = np.where(here & inside, frames, -1)
-    return numbers
-
-
 def find_pixels(
     layer: Points, chosen: Sequence[int], displayed: DisplayedPlane, axis: int
 ) -> list[tuple[int, int, int] | None]:
@@ -441,85 +435,26 @@ def find_pixels(
     ]
 
 
-def _read_stack_points(
-    layer: Points, displayed: DisplayedPlane, axis: int
-) -> tuple[dict[int, PromptSet], int]:
-    if len(layer.data) == 0:
-        return {}, 0
-    coordinates = DataMap.between(layer, displayed.layer, displayed.world)(layer.data)
-    frames = _find_frames(layer, layer.data, coordinates, displayed, axis)
-    plane = Region.whole(displayed.shape)
-    found: dict[int, PromptSet] = {}
-    rows = zip(coordinates, read_polarity(layer), read_ids(layer), frames.tolist(), strict=True)
-    for row, word, object_id, frame in rows:
-        y, x = float(row[displayed.axes.y]), float(row[displayed.axes.x])
-        if frame >= 0 and plane.holds(y, x):
-            point = PointPrompt(y, x, is_positive(word), object_id)
-            before = found.get(frame, PromptSet())
-            found[frame] = replace(before, points=(*before.points, point))
-    return found, int((frames < 0).sum())
-
-
-def _read_stack_boxes(
-    layer: Shapes, displayed: DisplayedPlane, kind: PromptKind, axis: int
-) -> tuple[dict[int, PromptSet], int]:
-    way = DataMap.between(layer, displayed.layer, displayed.world)
-    found: dict[int, PromptSet] = {}
-    elsewhere = 0
-    for outline in layer.data:
-        corners = way(outline)
-        frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
-        frame = frames.pop()
-        if frames or frame < 0:
-            elsewhere += 1
-            continue
-        before = found.get(frame, PromptSet())
-        after = _with_outline(before, corners, displayed, kind)
-        if after is not before:
-            found[frame] = after
-    return found, elsewhere
-
-
-def _read_stack_masks(layer: Labels, displayed: DisplayedPlane, axis: int) -> dict[int, PromptSet]:
-    found = {}
-    for frame, plane in _iter_planes(layer, displayed, axis):
-        values = np.unique(plane)
-        masks = tuple(
-            MaskPrompt.from_plane(plane == value, int(value)) for value in values[values > 0]
-        )
-        if masks:
-            found[frame] = PromptSet(masks=masks)
-    return found
-
-
-def _is_painted(layer: Labels, displayed: DisplayedPlane, axis: int) -> bool:
+def _is_painted(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> bool:
     way = DataMap.between(displayed.layer, layer, displayed.world)
     firsts = (first for _, first in _iter_first_pixels(layer, displayed, way, axis))
     return any(is_painted(layer, displayed, way, first) for first in firsts)
 
 
-def _iter_planes(
-    layer: Labels, displayed: DisplayedPlane, axis: int
-) -> Iterator[tuple[int, npt.NDArray[np.generic]]]:
-    """Yield the frames that a painted layer reaches, with its values there, shape (H, W)."""
-    way = DataMap.between(displayed.layer, layer, displayed.world)
-    for frame, first in _iter_first_pixels(layer, displayed, way, axis):
-        plane = read_plane(layer, displayed, way, first)
-        if plane is not None:
-            yield frame, plane
-
-
 def _iter_first_pixels(
-    layer: Labels, displayed: DisplayedPlane, way: DataMap, axis: int
+    layer: Labels, displayed: DisplayedPlane, way: DataMap, axis: int | None
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Yield the frames that a layer reaches, and where in it their first pixels lie."""
+    origin = way(plane_position(displayed, 0, 0))[0]
+    if axis is None:
+        yield 0, origin
+        return
     own = displayed.axes.leading.index(axis)
     on_show = displayed.plane.leading[own]
     length = shape_of(displayed.layer)[axis]
     # A layer that does not have the axis lies on the slice on show.
     everywhere = np.allclose(way.matrix[:, axis], 0)
     frames = np.array([on_show]) if everywhere else np.arange(length)
-    origin = way(plane_position(displayed, 0, 0))[0]
     firsts = origin + np.outer(frames - on_show, way.matrix[:, axis])
     # Of a thousand frames a layer mostly has one: only this is looked at.
     flat = np.isclose(way.matrix[:, [displayed.axes.y, displayed.axes.x]], 0).all(axis=1)
