@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
 from napari_sam3_assistant.session.runs import RoiInference
-from napari_sam3_assistant.session.scene import ImageSnapshot
+from napari_sam3_assistant.session.snapshots import ImageSnapshot
 
 SHAPE = (3000, 4000)
 

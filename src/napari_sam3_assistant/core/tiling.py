@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
 
 
+LARGE_PLANE = 4096
+"""Of planes with a longer side, in pixels, it is proposed to work on a part."""
+
 Span = tuple[int, int]
 
 

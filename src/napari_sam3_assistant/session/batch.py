@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.runs import RoiInference
-    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
+    from napari_sam3_assistant.session.snapshots import ImageSnapshot
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import BatchResult
 
 
@@ -40,7 +41,7 @@ class Batch:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images and prompts live.
     engine : EngineInUse
         The engine.
@@ -55,7 +56,7 @@ class Batch:
     def __init__(
         self,
         model: SessionModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         engine: EngineInUse,
         roi: RoiInference,
         start: Callable[[Job], Job],

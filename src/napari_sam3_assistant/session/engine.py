@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.jobs import JobRunner
     from napari_sam3_assistant.session.model import SessionModel
-    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.track import Tracking
 
 
@@ -230,7 +230,7 @@ class EmbeddingPrefetch:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images live.
     runner : JobRunner
         The session's worker.
@@ -239,7 +239,7 @@ class EmbeddingPrefetch:
     """
 
     def __init__(
-        self, model: SessionModel, adapter: Scene, runner: JobRunner, engine: EngineInUse
+        self, model: SessionModel, adapter: ViewerAdapter, runner: JobRunner, engine: EngineInUse
     ) -> None:
         self._model = model
         self._adapter = adapter

@@ -13,8 +13,8 @@ import numpy as np
 import zarr
 
 from napari_sam3_assistant.core.masks.labels import write_smaller
+from napari_sam3_assistant.core.tiling import LARGE_PLANE
 from napari_sam3_assistant.io.atomic import draft_path, explain_os_errors
-from napari_sam3_assistant.session.runs import LARGE_PLANE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
-    from napari_sam3_assistant.session.scene import Accepted
+    from napari_sam3_assistant.session.snapshots import Accepted
 
 
 _MOST_LISTED = 10

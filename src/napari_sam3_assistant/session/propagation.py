@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Running
     from napari_sam3_assistant.session.model import SessionModel, StackTarget
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.scene import Scene, StackSnapshot
+    from napari_sam3_assistant.session.snapshots import StackSnapshot
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _ON_THE_WAY = 2
@@ -52,7 +53,7 @@ class Propagation:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where stacks, prompts and results live.
     engine : EngineInUse
         The engine.
@@ -72,7 +73,7 @@ class Propagation:
     def __init__(
         self,
         model: SessionModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         engine: EngineInUse,
         running: Running,
         results: Results,
@@ -572,14 +573,14 @@ class TrackTables:
         The state.
     table : TrackTable
         The objects by frame; filled by the propagation.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where the tracks are shown.
     running : Running
         Starts jobs.
     """
 
     def __init__(
-        self, model: SessionModel, table: TrackTable, adapter: Scene, running: Running
+        self, model: SessionModel, table: TrackTable, adapter: ViewerAdapter, running: Running
     ) -> None:
         self._model = model
         self._table = table

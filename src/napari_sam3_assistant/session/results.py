@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget
-    from napari_sam3_assistant.session.scene import Scene
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
@@ -307,7 +307,7 @@ class Measuring:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images and results live.
     start : callable
         Starts a job in the place of a run.
@@ -316,7 +316,11 @@ class Measuring:
     """
 
     def __init__(
-        self, model: SessionModel, adapter: Scene, start: Callable[[Job], Job], results: Results
+        self,
+        model: SessionModel,
+        adapter: ViewerAdapter,
+        start: Callable[[Job], Job],
+        results: Results,
     ) -> None:
         self._model = model
         self._results = results

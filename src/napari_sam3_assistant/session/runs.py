@@ -11,7 +11,13 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tiling import LocalRoi, count_outside, local_roi, roi_messages
+from napari_sam3_assistant.core.tiling import (
+    LARGE_PLANE,
+    LocalRoi,
+    count_outside,
+    local_roi,
+    roi_messages,
+)
 from napari_sam3_assistant.session.messages import format_outcome, format_prompts
 from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
 from napari_sam3_assistant.workflows.provenance import RunProvenance
@@ -24,8 +30,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse
     from napari_sam3_assistant.session.jobs import Running
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
-    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
+    from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
@@ -38,7 +45,7 @@ class SegmentRun:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images and prompts live.
     engine : EngineInUse
         The engine.
@@ -55,7 +62,7 @@ class SegmentRun:
     def __init__(
         self,
         model: SessionModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         engine: EngineInUse,
         roi: RoiInference,
         prefetch: EmbeddingPrefetch,
@@ -169,10 +176,6 @@ def make_provenance(
         request.region,
         notes=result.notes,
     )
-
-
-LARGE_PLANE = 4096
-"""Of planes with a longer side, in pixels, it is proposed to work on a part."""
 
 
 def explain_large_image(model: SessionModel) -> str:

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
-    from napari_sam3_assistant.session.scene import Scene, StackCopy, StackPixels
+    from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
@@ -54,7 +55,7 @@ class Saving:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where results are shown.
     propagation : Propagation
         Knows what was propagated.
@@ -65,7 +66,7 @@ class Saving:
     def __init__(
         self,
         model: SessionModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         propagation: Propagation,
         start: Callable[[Job], Job],
     ) -> None:
@@ -220,7 +221,7 @@ class SaveAndClean:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where results are shown.
     propagation : Propagation
         Knows what was propagated.
@@ -233,7 +234,7 @@ class SaveAndClean:
     def __init__(
         self,
         model: SessionModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         propagation: Propagation,
         start: Callable[[Job], Job],
         cleaned: Callable[[str], None],

@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import DiskModel, PlaneTarget, SessionModel
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.scene import ImageSnapshot, Scene
+    from napari_sam3_assistant.session.snapshots import ImageSnapshot
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import FoundSeries
 
 
@@ -115,7 +116,7 @@ class ScanProgress:
         The state.
     disk : DiskModel
         Takes note of a scan that was stopped.
-    adapter : Scene
+    adapter : ViewerAdapter
         Shows the labels.
     results : Results
         The results table, which takes the objects.
@@ -131,7 +132,7 @@ class ScanProgress:
         self,
         model: SessionModel,
         disk: DiskModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         results: Results,
         target: PlaneTarget,
         choices: tuple[object, ...],
@@ -214,7 +215,7 @@ class Merging:
         The state.
     disk : DiskModel
         Says where large labels go.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where previews live.
     start : callable
         Starts a job in the place of a run.
@@ -224,7 +225,7 @@ class Merging:
         self,
         model: SessionModel,
         disk: DiskModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         start: Callable[[Job], Job],
     ) -> None:
         self._model = model
@@ -293,7 +294,7 @@ class FileRun:
         The state.
     disk : DiskModel
         The folders and what else was chosen for them.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images and prompts live.
     engine : EngineInUse
         The engine.
@@ -305,7 +306,7 @@ class FileRun:
         self,
         model: SessionModel,
         disk: DiskModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         engine: EngineInUse,
         start: Callable[[Job], Job],
     ) -> None:
@@ -338,7 +339,7 @@ class Scanning(FileRun):
 
     Parameters
     ----------
-    model, disk, scene, engine, start
+    model, disk, adapter, engine, start
         As those of every :class:`FileRun`.
     results : Results
         The results table, which takes what was found.
@@ -348,7 +349,7 @@ class Scanning(FileRun):
         self,
         model: SessionModel,
         disk: DiskModel,
-        adapter: Scene,
+        adapter: ViewerAdapter,
         engine: EngineInUse,
         start: Callable[[Job], Job],
         results: Results,

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Accepted, Scene
     from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.session.snapshots import Accepted
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _NOT_PUT_BACK = (
@@ -49,7 +50,7 @@ class Session:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where images and prompts live.
     deliver : callable
         Runs what it is given on the thread that the session lives on.
@@ -99,7 +100,7 @@ class Session:
     prompts_edited = Signal()
 
     def __init__(
-        self, model: SessionModel, adapter: Scene, deliver: Deliver, settings: SettingsStore
+        self, model: SessionModel, adapter: ViewerAdapter, deliver: Deliver, settings: SettingsStore
     ) -> None:
         self.model = model
         self._adapter = adapter

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
-    from napari_sam3_assistant.session.scene import Accepted, ImageSnapshot, Scene
+    from napari_sam3_assistant.session.snapshots import Accepted, ImageSnapshot
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _MOST_BYTES = 1 << 30
@@ -34,11 +35,11 @@ class Undo:
     ----------
     model : SessionModel
         The state.
-    adapter : Scene
+    adapter : ViewerAdapter
         Where prompts and accepted objects live.
     """
 
-    def __init__(self, model: SessionModel, adapter: Scene) -> None:
+    def __init__(self, model: SessionModel, adapter: ViewerAdapter) -> None:
         self._model = model
         self._adapter = adapter
         self._sizes: dict[int, tuple[object, int]] = {}

@@ -16,7 +16,7 @@ from napari_sam3_assistant.session.label_storage import (
     find_highest,
     write_box,
 )
-from napari_sam3_assistant.session.scene import Accepted
+from napari_sam3_assistant.session.snapshots import Accepted
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,

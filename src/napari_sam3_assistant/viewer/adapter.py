@@ -22,7 +22,12 @@ from napari_sam3_assistant.session.model import (
     PromptCounts,
     StackTarget,
 )
-from napari_sam3_assistant.session.scene import ImageSnapshot, StackCopy, StackPixels, StackSnapshot
+from napari_sam3_assistant.session.snapshots import (
+    ImageSnapshot,
+    StackCopy,
+    StackPixels,
+    StackSnapshot,
+)
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer import previews as preview_layers
@@ -79,7 +84,7 @@ if TYPE_CHECKING:
         ResultRow,
         SoftImage,
     )
-    from napari_sam3_assistant.session.scene import Accepted, Pixels
+    from napari_sam3_assistant.session.snapshots import Accepted, Pixels
     from napari_sam3_assistant.viewer.placing import Choices
 
 
@@ -91,7 +96,7 @@ _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
 class ViewerAdapter(ViewerImages):
-    """A napari viewer as the session sees it; see :class:`.session.scene.Scene`.
+    """A napari viewer as the session sees it. GUI thread only.
 
     Parameters
     ----------
@@ -485,7 +490,7 @@ _TIMES = {"t", "time", "frame", "frames"}
 
 
 class StacksAdapter:
-    """The stacks of a viewer; see :class:`napari_sam3_assistant.session.scene.Stacks`.
+    """The stacks of a viewer, prompts on all of their slices, and labels that fill up.
 
     Parameters
     ----------
@@ -708,7 +713,7 @@ _LONGEST_TAIL = 300
 
 
 class TracksAdapter:
-    """The Tracks layer of a viewer; see :class:`.session.scene.TracksOnShow`.
+    """The Tracks layer of a viewer.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.regions import bounds_of
 from napari_sam3_assistant.core.results import apply_edit, has_soft_masks
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.messages import object_features
-from napari_sam3_assistant.session.scene import Pixels
+from napari_sam3_assistant.session.snapshots import Pixels
 from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.geometry import (
     World,

@@ -1,0 +1,152 @@
+"""What the session takes from the viewer: what is on show, frozen, and the pixels of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.display import FrameSource, ImageView
+    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSnapshot:
+    """What is on show, frozen.
+
+    Parameters
+    ----------
+    target : PlaneTarget
+        The image and the plane.
+    view : ImageView
+        What the model shall see.
+    prompts : PromptSet
+        The prompts of the kind that was asked for, on that plane, in its pixels.
+    paths : mapping of int to Path
+        The files of the images, by the token of their source.
+    anchors : PromptSet
+        For a phrase: points and boxes on that plane. They are no prompts of the run; in a large
+        image they say where to look.
+    """
+
+    target: PlaneTarget
+    view: ImageView
+    prompts: PromptSet
+    paths: Mapping[int, Path] = field(default_factory=dict)
+    anchors: PromptSet = field(default_factory=PromptSet)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """A preview as it is on show, with what the user has changed in it.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (h, w)
+        Object ids.
+    axes : tuple of Axis
+        What a file can say of their place: the size of a pixel, and where the first one lies.
+    """
+
+    labels: npt.NDArray[np.integer[Any]]
+    axes: Axes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """What accepting a preview wrote, so that it can be taken back.
+
+    Parameters
+    ----------
+    ids : tuple of int
+        The objects' values in the accepted labels.
+    image : str
+        Key of the image.
+    shape : tuple of int
+        Shape of the accepted labels.
+    parts : tuple
+        For each object the slices and the pixels that it took, as a mask.
+    on_disk : bool
+        Whether the labels are in a temporary folder, which goes with their layer.
+    """
+
+    ids: tuple[int, ...]
+    image: str
+    shape: tuple[int, ...]
+    parts: tuple[tuple[tuple[slice, ...], npt.NDArray[np.bool_]], ...]
+    on_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackSnapshot:
+    """A stack and the prompts on it, frozen.
+
+    Parameters
+    ----------
+    target : StackTarget
+        The image, the plane on show, and the axis of the frames.
+    frame : int
+        The frame on show.
+    frames : FrameSource
+        The stack, as the model shall see it.
+    prompts : mapping of int to PromptSet
+        The prompts of the kind that was asked for, by frame, in pixels of the plane.
+    paths : mapping of int to Path
+        The files of the images, by the token of their source.
+    """
+
+    target: StackTarget
+    frame: int
+    frames: FrameSource
+    prompts: Mapping[int, PromptSet]
+    paths: Mapping[int, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackPixels:
+    """The labels of a propagation as they are on show.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of frames, height and width.
+    read : callable
+        Returns a frame's object ids, shape (H, W); any thread may call it.
+    labels : ndarray of int, shape (F, H, W), or None
+        All of them, sharing memory with the layer; None where they are on disk.
+    axes : tuple of Axis
+        What a file can say of their place; the axis of the frames is z, or t where it is named so.
+    """
+
+    shape: tuple[int, int, int]
+    read: Callable[[int], npt.NDArray[np.uint32]]
+    labels: npt.NDArray[np.uint32] | None
+    axes: Axes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackCopy:
+    """A copy of propagated labels on its way.
+
+    Parameters
+    ----------
+    frames : tuple of int
+        The frames to copy.
+    copy : callable
+        Copies one frame; any thread may call it.
+    add : callable
+        Adds the copy as a layer and returns its name. GUI thread only.
+    """
+
+    frames: tuple[int, ...]
+    copy: Callable[[int], None]
+    add: Callable[[], str]
