@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
@@ -17,57 +17,21 @@ from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.runs import RoiInference
+    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.session.undo import Undo
     from napari_sam3_assistant.workflows.batch import BatchResult
 
 
-class UndoRecorder(Protocol):
-    """Takes note of results, for undo."""
-
-    def __call__(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
-        """Make results a step that can be taken back, or a part of the latest step."""
-
-
 class Batch:
-    """Starts batches. All methods are called on the GUI thread.
+    """Starts batches. All methods are called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where images and prompts live.
-    engine : EngineInUse
-        The engine.
-    roi : RoiInference
-        Chooses the region of each run on a large image.
-    start : callable
-        Starts a job in the place of a run.
-    record : callable
-        Takes note of results, for undo.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        engine: EngineInUse,
-        roi: RoiInference,
-        start: Callable[[Job], Job],
-        record: UndoRecorder,
-    ) -> None:
-        self._model = model
-        self._adapter = adapter
-        self._engine = engine
+    def __init__(self, services: Services, roi: RoiInference) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
         self._roi = roi
-        self._start = start
-        self._record = record
 
     def run(self) -> Job:
         """Run on each image, with each phrase; results come in one by one.
@@ -107,7 +71,7 @@ class Batch:
             for snapshot, item in zip(usable, request.items, strict=True)
             if item.request.region is not None
         )
-        collected = _BatchResults(model, usable, request, self._record, list(failed))
+        collected = _BatchResults(model, usable, request, self._undo, list(failed))
 
         job = self._engine.make_job(
             "The batch",
@@ -117,7 +81,7 @@ class Batch:
         )
         job.finished.connect(collected.sum_up)
         said = f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
-        self._start(job)
+        self._jobs.start(job)
         model.message = Message(f"{said}, {pluralize(max(1, len(phrases)), 'prompt')}.")
         return job
 
@@ -136,13 +100,13 @@ class _BatchResults:
         model: SessionModel,
         snapshots: list[ImageSnapshot],
         request: BatchRequest,
-        record: UndoRecorder,
+        undo: Undo,
         failed: list[str],
     ) -> None:
         self._request = request
         self._model = model
         self._snapshots = snapshots
-        self._record = record
+        self._undo = undo
         self._failed = failed
         self._found: tuple[Preview, ...] = ()
         self._results = 0
@@ -182,7 +146,7 @@ class _BatchResults:
             if one not in shown
         ]
         self._found = shown
-        self._record(self._found, amend=not first)
+        self._undo.record(self._found, amend=not first)
 
     def sum_up(self, state: JobState) -> None:
         """Say what came out, unless the batch was stopped or failed as a whole."""

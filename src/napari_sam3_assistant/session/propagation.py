@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.engine import EngineInUse
-    from napari_sam3_assistant.session.jobs import Running
-    from napari_sam3_assistant.session.model import SessionModel, StackTarget
+    from napari_sam3_assistant.session.model import StackTarget
     from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import StackSnapshot
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _ON_THE_WAY = 2
@@ -49,19 +47,6 @@ class Propagation:
     What an engine knows of the objects lives in a ``Tracking`` between runs. Only the worker
     thread touches it, and closes it.
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where stacks, prompts and results live.
-    engine : EngineInUse
-        The engine.
-    running : Running
-        Starts jobs.
-    results : Results
-        The results table.
-
     Attributes
     ----------
     tracks : TrackTable
@@ -70,28 +55,19 @@ class Propagation:
         What made the latest propagated labels.
     """
 
-    def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        engine: EngineInUse,
-        running: Running,
-        results: Results,
-    ) -> None:
+    def __init__(self, services: Services, results: Results) -> None:
         self.tracks = TrackTable()
-        self._model = model
-        self._adapter = adapter
-        self._engine = engine
-        self._running = running
+        self._model, self._adapter = services.model, services.adapter
+        self._engine, self._jobs = services.engine, services.jobs
         self._results = results
         self._open: OpenTracking | None = None
         self.provenance: StackProvenance | None = None
         self._job: Job | None = None
         self._last_words: Message | None = None
-        engine.leaving.connect(self._forget)
-        running.idle.connect(self._on_idle)
+        self._engine.leaving.connect(self._forget)
+        self._jobs.idle.connect(self._on_idle)
         for name in ("engine", "model_folder", "device"):
-            getattr(model.events, name).connect(self._on_choice, max_args=0)
+            getattr(self._model.events, name).connect(self._on_choice, max_args=0)
 
     # -- the verbs ------------------------------------------------------------------------
 
@@ -189,7 +165,7 @@ class Propagation:
 
         job = Job("Removing the object", work)
         job.yielded.connect(erase)
-        return self._running.start(job)
+        return self._jobs.start(job)
 
     def end(self) -> None:
         """Forget the objects and free what the engine holds for them; the labels stay."""
@@ -199,7 +175,7 @@ class Propagation:
         if self._job is not None:
             self._job.cancel()
         if not self._model.running:
-            self._running.runner.start(Job("Freeing memory", self._free))
+            self._jobs.runner.start(Job("Freeing memory", self._free))
 
     def clear(self) -> None:
         """End, and remove the propagated labels and their rows."""
@@ -302,7 +278,7 @@ class Propagation:
         self._job = job
         if self.provenance is not None:
             self.provenance.note_run(prompts, shown, stop_after_lost=lost, goes_on=not spans)
-        return self._running.start(job)
+        return self._jobs.start(job)
 
     def _show(self, opened: OpenTracking, result: FrameResult) -> None:
         model, target = self._model, opened.stack.target
@@ -566,30 +542,16 @@ class TrackTables:
 
     The tracks are brought up to date at the end of each run and not with each frame: napari builds
     the whole layer anew each time.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    table : TrackTable
-        The objects by frame; filled by the propagation.
-    adapter : ViewerAdapter
-        Where the tracks are shown.
-    running : Running
-        Starts jobs.
     """
 
-    def __init__(
-        self, model: SessionModel, table: TrackTable, adapter: ViewerAdapter, running: Running
-    ) -> None:
-        self._model = model
+    def __init__(self, services: Services, table: TrackTable) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._start = services.jobs.start
         self._table = table
-        self._adapter = adapter
-        self._running = running
         self._on_show = False
-        running.idle.connect(self._update)
-        model.events.tracks_layer.connect(self._update, max_args=0)
-        model.events.propagated.connect(self._on_propagated)
+        services.jobs.idle.connect(self._update)
+        self._model.events.tracks_layer.connect(self._update, max_args=0)
+        self._model.events.propagated.connect(self._on_propagated)
 
     def export(self, path: Path) -> Job:
         """Write one row for each frame and object of the propagation to a CSV file.
@@ -616,7 +578,7 @@ class TrackTables:
             lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
         )
         job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
-        return self._running.start(job)
+        return self._start(job)
 
     def _on_propagated(self, stack: StackTarget | None) -> None:
         if stack is None:

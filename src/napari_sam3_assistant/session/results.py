@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.session.services import Services
 
 
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
@@ -301,31 +301,12 @@ class FrameRows:
 
 
 class Measuring:
-    """The verb that measures. Called on the GUI thread.
+    """The verb that measures. Called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where images and results live.
-    start : callable
-        Starts a job in the place of a run.
-    results : Results
-        The results table.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        start: Callable[[Job], Job],
-        results: Results,
-    ) -> None:
-        self._model = model
+    def __init__(self, services: Services, results: Results) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._start = services.jobs.start
         self._results = results
-        self._adapter = adapter
-        self._start = start
 
     def measure(self) -> Job:
         """Measure every object of the results table, into the table and the layers' features.

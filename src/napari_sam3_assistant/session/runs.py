@@ -27,55 +27,24 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse
-    from napari_sam3_assistant.session.jobs import Running
+    from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
-    from napari_sam3_assistant.session.undo import RefineSeed, Undo
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.session.undo import RefineSeed
 
 
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
 
 
 class SegmentRun:
-    """Starts runs on the plane on show. All methods are called on the GUI thread.
+    """Starts runs on the plane on show. All methods are called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where images and prompts live.
-    engine : EngineInUse
-        The engine.
-    roi : RoiInference
-        Chooses the region of each run on a large image.
-    prefetch : EmbeddingPrefetch
-        What encodes the plane before it is asked for.
-    running : Running
-        Starts the jobs.
-    undo : Undo
-        Takes note of results.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        engine: EngineInUse,
-        roi: RoiInference,
-        prefetch: EmbeddingPrefetch,
-        running: Running,
-        undo: Undo,
-    ) -> None:
-        self._model = model
-        self._adapter = adapter
-        self._engine = engine
+    def __init__(self, services: Services, roi: RoiInference, prefetch: EmbeddingPrefetch) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
         self._roi = roi
         self._prefetch = prefetch
-        self._running = running
-        self._undo = undo
 
     def run(self, *, live: bool) -> Job:
         """Segment the plane on show with the prompts of the chosen task and tool.
@@ -129,7 +98,7 @@ class SegmentRun:
         job = self._engine.make_job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
         )
-        return self._running.start(job, self._prefetch.find_job(engine, snapshot.view))
+        return self._jobs.start(job, self._prefetch.find_job(engine, snapshot.view))
 
     def _find_seed(self, snapshot: ImageSnapshot) -> RefineSeed | None:
         """Return the seed, if the run refines it."""

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackTable
-    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel, StackTarget
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
@@ -49,31 +49,12 @@ LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
 
 
 class Saving:
-    """The verbs that keep results. All are called on the GUI thread.
+    """The verbs that keep results. All are called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where results are shown.
-    propagation : Propagation
-        Knows what was propagated.
-    start : callable
-        Starts a job in the place of a run.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        propagation: Propagation,
-        start: Callable[[Job], Job],
-    ) -> None:
-        self._model = model
-        self._adapter = adapter
+    def __init__(self, services: Services, propagation: Propagation) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._start = services.jobs.start
         self._propagation = propagation
-        self._start = start
 
     def propose_path(self, what: str, ending: str) -> Path:
         """Return a free name for a file that the user may save.
@@ -215,34 +196,15 @@ def _explain_lost_place(path: Path, axes: Axes | None) -> str:
 
 
 class SaveAndClean:
-    """Saves every preview as a layer and a file, then frees the memory.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where results are shown.
-    propagation : Propagation
-        Knows what was propagated.
-    start : callable
-        Starts a job in the place of a run.
-    cleaned : callable
-        Called with what is to be said when every preview is safe: removes them and the model.
-    """
+    """Saves every preview as a layer and a file, then frees the memory."""
 
     def __init__(
-        self,
-        model: SessionModel,
-        adapter: ViewerAdapter,
-        propagation: Propagation,
-        start: Callable[[Job], Job],
-        cleaned: Callable[[str], None],
+        self, services: Services, propagation: Propagation, cleaned: Callable[[str], None]
     ) -> None:
-        self._model = model
-        self._adapter = adapter
+        self._model, self._adapter = services.model, services.adapter
+        self._start = services.jobs.start
         self._propagation = propagation
-        self._start = start
+        # Called with what is to be said when every preview is safe: removes them and the model.
         self._cleaned = cleaned
 
     def save(self) -> Job:

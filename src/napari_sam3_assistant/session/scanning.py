@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
-    from napari_sam3_assistant.session.engine import EngineInUse
     from napari_sam3_assistant.session.model import DiskModel, PlaneTarget, SessionModel
     from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import FoundSeries
@@ -207,31 +207,11 @@ class ScanProgress:
 
 
 class Merging:
-    """Merges the previews of regions. All methods are called on the GUI thread.
+    """Merges the previews of regions. All methods are called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    disk : DiskModel
-        Says where large labels go.
-    adapter : ViewerAdapter
-        Where previews live.
-    start : callable
-        Starts a job in the place of a run.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        disk: DiskModel,
-        adapter: ViewerAdapter,
-        start: Callable[[Job], Job],
-    ) -> None:
-        self._model = model
-        self._disk = disk
-        self._adapter = adapter
-        self._start = start
+    def __init__(self, services: Services) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._disk, self._start = services.disk, services.jobs.start
 
     @property
     def why_not(self) -> str:
@@ -286,35 +266,12 @@ T = TypeVar("T")
 
 
 class FileRun:
-    """Starts runs of which the results go to files. All methods are called on the GUI thread.
+    """Starts runs of which the results go to files. All methods are called on the GUI thread."""
 
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    disk : DiskModel
-        The folders and what else was chosen for them.
-    adapter : ViewerAdapter
-        Where images and prompts live.
-    engine : EngineInUse
-        The engine.
-    start : callable
-        Starts a job in the place of a run.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        disk: DiskModel,
-        adapter: ViewerAdapter,
-        engine: EngineInUse,
-        start: Callable[[Job], Job],
-    ) -> None:
-        self._model = model
-        self._disk = disk
-        self._adapter = adapter
-        self._engine = engine
-        self._start = start
+    def __init__(self, services: Services) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._disk, self._engine = services.disk, services.engine
+        self._start = services.jobs.start
 
     def _begin(
         self,
@@ -335,26 +292,10 @@ _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
 
 
 class Scanning(FileRun):
-    """Starts scans.
+    """Starts scans."""
 
-    Parameters
-    ----------
-    model, disk, adapter, engine, start
-        As those of every :class:`FileRun`.
-    results : Results
-        The results table, which takes what was found.
-    """
-
-    def __init__(
-        self,
-        model: SessionModel,
-        disk: DiskModel,
-        adapter: ViewerAdapter,
-        engine: EngineInUse,
-        start: Callable[[Job], Job],
-        results: Results,
-    ) -> None:
-        super().__init__(model, disk, adapter, engine, start)
+    def __init__(self, services: Services, results: Results) -> None:
+        super().__init__(services)
         self._results = results
 
     @property

@@ -22,6 +22,7 @@ from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
 from napari_sam3_assistant.session.runs import RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
+from napari_sam3_assistant.session.services import Services
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
 
@@ -116,37 +117,26 @@ class Session:
         self._engine = EngineInUse(model)
         self._running = Running(model, deliver)
         self._running.idle.connect(self._on_idle)
-        self.setup = ModelSetup(model, self._start, deliver)
-        self.loading = ModelLoading(model, self._engine, self._start)
+        self._running.begun.connect(self._on_begun)
+        services = Services(model, self.disk, adapter, self._engine, self._running, self._undo)
+        self.setup = ModelSetup(model, self._running.start, deliver)
+        self.loading = ModelLoading(model, self._engine, self._running.start)
         self.roi_inference = RoiInference(model)
-        self.results = Results(model, self._start)
-        self.propagation = Propagation(model, adapter, self._engine, self._running, self.results)
-        self.saving = Saving(model, adapter, self.propagation, self._start)
-        self.cleaning = SaveAndClean(
-            model, adapter, self.propagation, self._start, self._continue_cleaned
-        )
-        self.batch = Batch(
-            model, adapter, self._engine, self.roi_inference, self._start, self._undo.record
-        )
-        engine, disk = self._engine, self.disk
-        self.scanning = Scanning(model, disk, adapter, engine, self._start, self.results)
-        self.folder_batch = FolderBatch(model, disk, adapter, engine, self._start)
-        self.series_choice = SeriesChoice(model, disk, deliver)
-        self.merging = Merging(model, disk, adapter, self._start)
+        self.results = Results(model, self._running.start)
+        self.propagation = Propagation(services, self.results)
+        self.saving = Saving(services, self.propagation)
+        self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
+        self.batch = Batch(services, self.roi_inference)
+        self.scanning = Scanning(services, self.results)
+        self.folder_batch = FolderBatch(services)
+        self.series_choice = SeriesChoice(model, self.disk, deliver)
+        self.merging = Merging(services)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
-        self.measuring = Measuring(model, adapter, self._start, self.results)
+        self.measuring = Measuring(services, self.results)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self._engine)
-        self._segment_run = SegmentRun(
-            model,
-            adapter,
-            self._engine,
-            self.roi_inference,
-            self.prefetch,
-            self._running,
-            self._undo,
-        )
-        self.tracks = TrackTables(model, self.propagation.tracks, adapter, self._running)
+        self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        self.tracks = TrackTables(services, self.propagation.tracks)
         self.prompts_edited.connect(self.prefetch.start)
 
     # -- what can be done ---------------------------------------------------------------
@@ -184,9 +174,7 @@ class Session:
         self.note_edits()
         if not self.availability.can_run:
             raise PromptError(self.availability.reason)
-        job = self.batch.run() if self.model.is_batch else self._segment_run.run(live=False)
-        self._live_again = False
-        return job
+        return self.batch.run() if self.model.is_batch else self._segment_run.run(live=False)
 
     def run_live(self) -> None:
         """Run Live Points again if there is something to run.
@@ -201,7 +189,6 @@ class Session:
             self._live_again = True
         elif self.availability.can_run:
             self._segment_run.run(live=True)
-            self._live_again = False
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
             self.model.previews = self.model.previews[:-1]
             self._undo.record(self.model.previews, amend=True)
@@ -348,9 +335,8 @@ class Session:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _start(self, job: Job) -> Job:
+    def _on_begun(self) -> None:
         self._live_again = False
-        return self._running.start(job)
 
     def _on_idle(self) -> None:
         if self._live_again:
