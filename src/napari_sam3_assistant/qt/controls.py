@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
     from napari_sam3_assistant.session.model import DiskModel, SessionModel
 
+    Model = SessionModel | DiskModel | MaskModel
+
 
 _CONNECTIVITIES = (
     (Connectivity.FACES, "Faces (4 in 2-D, 6 in 3-D)"),
@@ -73,7 +75,7 @@ def hint_label(text: str) -> QLabel:
     return made
 
 
-def line_edit(model: MaskModel, field: str, placeholder: str, tooltip: str) -> QLineEdit:
+def line_edit(model: Model, field: str, placeholder: str, tooltip: str) -> QLineEdit:
     """Return a line that is bound to a text of the model."""
     made = QLineEdit()
     made.setObjectName(field)
@@ -83,9 +85,7 @@ def line_edit(model: MaskModel, field: str, placeholder: str, tooltip: str) -> Q
     return made
 
 
-def spin_box(
-    model: MaskModel, field: str, tooltip: str, low: int = 0, suffix: str = ""
-) -> QSpinBox:
+def spin_box(model: Model, field: str, tooltip: str, low: int = 0, suffix: str = "") -> QSpinBox:
     """Return a spin box that is bound to a whole number of the model."""
     made = QSpinBox()
     made.setObjectName(field.rpartition(".")[2])
@@ -110,7 +110,7 @@ def length_box(model: MaskModel, field: str, tooltip: str) -> QDoubleSpinBox:
     return made
 
 
-def check_box(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBox:
+def check_box(model: Model, field: str, text: str, tooltip: str) -> QCheckBox:
     """Return a check box that is bound to a yes or no of the model."""
     made = QCheckBox(text)
     made.setObjectName(field.rpartition(".")[2])
@@ -120,7 +120,7 @@ def check_box(model: MaskModel, field: str, text: str, tooltip: str) -> QCheckBo
 
 
 def combo_box(
-    model: MaskModel, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
+    model: Model, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
 ) -> ElidedCombo:
     """Return a list that is bound to one of several values of the model."""
     made = _make_combo(field, tooltip)

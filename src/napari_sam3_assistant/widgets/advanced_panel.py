@@ -10,12 +10,12 @@ from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLa
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import Fold
 from napari_sam3_assistant.widgets.fields.image import (
-    ChannelAxisField,
     EncodeAheadField,
     ImageField,
     LargeImageField,
     LargeImageHint,
-    ThresholdField,
+    channel_axis_box,
+    threshold_box,
 )
 from napari_sam3_assistant.widgets.fields.model import (
     DeviceField,
@@ -32,18 +32,22 @@ from napari_sam3_assistant.widgets.fields.prompt import (
     TaskField,
     TextField,
 )
-from napari_sam3_assistant.widgets.fields.results import MeasureField, ResultsTable, SoftMasksField
+from napari_sam3_assistant.widgets.fields.results import (
+    ResultsTable,
+    measure_button,
+    soft_masks_box,
+)
 from napari_sam3_assistant.widgets.fields.run import LogField, RunControls, StatusField
 from napari_sam3_assistant.widgets.fields.save import (
-    MergeRegions,
-    OpenMaskOperations,
     SaveCleanField,
+    mask_operations_button,
+    merge_regions_button,
 )
 from napari_sam3_assistant.widgets.fields.scan import (
     BatchFolderField,
-    BatchImagesField,
     BatchTextField,
     ScanField,
+    batch_images_box,
 )
 from napari_sam3_assistant.widgets.fields.stack import (
     ObjectField,
@@ -123,12 +127,12 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             _form({"Task": TaskField(model), "Target image": ImageField(binding)}),
             _form(
                 {
-                    "Channel axis": ChannelAxisField(model),
-                    "Detection threshold": ThresholdField(model),
+                    "Channel axis": channel_axis_box(model),
+                    "Detection threshold": threshold_box(model),
                 }
             ),
             StackOptions(model, all_rows=True),
-            BatchImagesField(model),
+            batch_images_box(model),
             LargeImageHint(model),
             LargeImageField(model),
             EncodeAheadField(session),
@@ -152,16 +156,16 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
             RunControls(binding),
             PropagationControls(session),
             TracksField(session),
-            MergeRegions(session),
+            merge_regions_button(session),
             StatusField(binding.model),
             SaveCleanField(session),
             Fold("Scan Whole Image", ScanField(session)),
             Fold("Batch Folder", BatchFolderField(session)),
         ),
         "Step 5. Results": _step(
-            ResultsTable(binding), MeasureField(session), SoftMasksField(session)
+            ResultsTable(binding), measure_button(session), soft_masks_box(session)
         ),
-        "Step 6. Mask Operations": _step(OpenMaskOperations(binding)),
+        "Step 6. Mask Operations": _step(mask_operations_button(binding)),
         "Log. Activity": _step(LogField(binding.model)),
     }
 

@@ -20,7 +20,7 @@ from napari_sam3_assistant.qt.dispatch import QtDispatcher, QtSettingsStore
 from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
 from napari_sam3_assistant.viewer.binding import bind_shortcuts, binding_for
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
-from napari_sam3_assistant.widgets.fields.run import SoundField
+from napari_sam3_assistant.widgets.fields.run import sound_box
 from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
@@ -62,7 +62,7 @@ class MainWidget(Dock):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
-        layout.addWidget(Modes(panels, store, SoundField(binding.model)))
+        layout.addWidget(Modes(panels, store, sound_box(binding.model)))
         self.end_with(shared.release)
         binding.get_ready()
 

@@ -14,7 +14,7 @@ from napari_sam3_assistant.widgets.fields.image import (
     ImageField,
     LargeImageField,
     LargeImageHint,
-    ThresholdField,
+    threshold_box,
 )
 from napari_sam3_assistant.widgets.fields.model import (
     DeviceField,
@@ -79,7 +79,7 @@ class SimplePanel(QWidget):
         options = QWidget()
         form = QFormLayout(options)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        form.addRow("Detection threshold", ThresholdField(model))
+        form.addRow("Detection threshold", threshold_box(model))
         form.addRow("Engine", EngineField(session))
         form.addRow("Device", DeviceField(session))
         form.addRow("Model folder", ModelFolderField(session))

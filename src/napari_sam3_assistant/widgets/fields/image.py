@@ -67,24 +67,17 @@ class ImageField(QWidget):
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")
 
 
-class ChannelAxisField(QSpinBox):
-    """The number of the channel axis, or -1.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__()
-        self.setObjectName("channel_axis")
-        self.setRange(-1, 8)
-        self.setToolTip(
-            "Leave -1 unless your image has an explicit channel dimension: "
-            "C,H,W is 0; Z,C,H,W and T,C,H,W are 1; Z,H,W,C is 3."
-        )
-        bind_value(model, "channel_axis", self, self.valueChanged, self.value, self.setValue)
+def channel_axis_box(model: SessionModel) -> QSpinBox:
+    """Return the number of the channel axis, or -1."""
+    made = QSpinBox()
+    made.setObjectName("channel_axis")
+    made.setRange(-1, 8)
+    made.setToolTip(
+        "Leave -1 unless your image has an explicit channel dimension: "
+        "C,H,W is 0; Z,C,H,W and T,C,H,W are 1; Z,H,W,C is 3."
+    )
+    bind_value(model, "channel_axis", made, made.valueChanged, made.value, made.setValue)
+    return made
 
 
 _TOOLTIP = (
@@ -196,26 +189,18 @@ class EncodeAheadField(QCheckBox):
             self._session.prefetch.cancel()
 
 
-class ThresholdField(QDoubleSpinBox):
-    """The least score of an object that is found.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__()
-        self.setObjectName("threshold")
-        self.setRange(0.01, 0.95)
-        self.setSingleStep(0.05)
-        self.setDecimals(2)
-        self.setToolTip(
-            "Objects with a lower score are left out. Lower it to find more, raise it to keep "
-            "only the clear ones. It does not touch objects that you click or box."
-        )
-        bind_value(model, "threshold", self, self.valueChanged, self._round_value, self.setValue)
-
-    def _round_value(self) -> float:
-        return round(self.value(), 2)
+def threshold_box(model: SessionModel) -> QDoubleSpinBox:
+    """Return the least score of an object that is found."""
+    made = QDoubleSpinBox()
+    made.setObjectName("threshold")
+    made.setRange(0.01, 0.95)
+    made.setSingleStep(0.05)
+    made.setDecimals(2)
+    made.setToolTip(
+        "Objects with a lower score are left out. Lower it to find more, raise it to keep "
+        "only the clear ones. It does not touch objects that you click or box."
+    )
+    bind_value(
+        model, "threshold", made, made.valueChanged, lambda: round(made.value(), 2), made.setValue
+    )
+    return made

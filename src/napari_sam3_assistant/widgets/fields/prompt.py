@@ -69,7 +69,7 @@ class PromptField(QWidget):
             model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
         )
         self._text = TextField(model, show_errors(model, binding.session.run))
-        self._polarity = PolarityButtons(model)
+        self._polarity = polarity_buttons(model)
         self._hint = WrappedLabel()
         self._hint.setObjectName("hint")
         layout = QVBoxLayout(self)
@@ -179,17 +179,9 @@ _POLARITY = (
 )
 
 
-class PolarityButtons(ChoiceButtons):
-    """The polarity of the next click.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__(model, "next_positive", _POLARITY, columns=2)
+def polarity_buttons(model: SessionModel) -> ChoiceButtons:
+    """Return the polarity of the next click."""
+    return ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
 
 
 class PolarityField(QWidget):
@@ -212,7 +204,7 @@ class PolarityField(QWidget):
         self._apply.clicked.connect(show_errors(model, binding.mark_selected))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._buttons = PolarityButtons(model)
+        self._buttons = polarity_buttons(model)
         layout.addWidget(self._buttons)
         layout.addWidget(self._apply)
         watch(model, "tool", self, self._show)

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
-from napari_sam3_assistant.qt.controls import FittedTable
+from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.controls import FittedTable, check_box
 from napari_sam3_assistant.qt.save_dialog import ask_where
 from napari_sam3_assistant.session.messages import column_titles, column_values, count_channels
 from napari_sam3_assistant.session.model import FramePlace
@@ -297,28 +297,21 @@ _MEASURE_TIP = (
 )
 
 
-class MeasureField(QPushButton):
-    """A button that measures.
+def measure_button(session: Session) -> QPushButton:
+    """Return the button that measures."""
+    made, model = QPushButton("Measure"), session.model
+    made.setObjectName("measure")
+    made.setToolTip(_MEASURE_TIP)
+    made.clicked.connect(show_errors(model, session.measuring.measure))
 
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__("Measure")
-        self._model = session.model
-        self.setObjectName("measure")
-        self.clicked.connect(show_errors(session.model, session.measuring.measure))
-        watch(session.model, "results running", self, self._show)
-
-    def _show(self) -> None:
-        why_not = why_not_measure(self._model)
-        if not why_not and self._model.running:
+    def show() -> None:
+        why_not = why_not_measure(model)
+        if not why_not and model.running:
             why_not = "Wait for the run to end"
-        self.setEnabled(not why_not)
-        self.setToolTip(why_not.rstrip(".") or _MEASURE_TIP)
+        set_enabled(made, why_not.rstrip("."))
+
+    watch(model, "results running", made, show)
+    return made
 
 
 _SOFT_MASKS_TIP = (
@@ -327,24 +320,14 @@ _SOFT_MASKS_TIP = (
 )
 
 
-class SoftMasksField(QCheckBox):
-    """A box for the layer of soft masks.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__("Show soft masks")
-        self._session = session
-        self.setObjectName("soft_masks")
-        model = session.model
-        bind_value(model, "soft_masks", self, self.toggled, self.isChecked, self.setChecked)
-        watch(model, "engine previews", self, self._show)
-
-    def _show(self) -> None:
-        why_not = why_no_soft_masks(self._session.model, self._session.spec)
-        self.setEnabled(not why_not)
-        self.setToolTip(why_not or _SOFT_MASKS_TIP)
+def soft_masks_box(session: Session) -> QCheckBox:
+    """Return the box for the layer of soft masks."""
+    model = session.model
+    made = check_box(model, "soft_masks", "Show soft masks", _SOFT_MASKS_TIP)
+    watch(
+        model,
+        "engine previews",
+        made,
+        lambda: set_enabled(made, why_no_soft_masks(model, session.spec)),
+    )
+    return made

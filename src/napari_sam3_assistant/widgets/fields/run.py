@@ -22,13 +22,12 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import (
-    bind_value,
     format_message,
     set_enabled,
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import WrappedLabel
+from napari_sam3_assistant.qt.controls import WrappedLabel, check_box
 from napari_sam3_assistant.qt.save_dialog import ask_where
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
@@ -362,20 +361,12 @@ class LogField(QWidget):
         self._text.appendPlainText(f"{now:%H:%M:%S}  {format_message(message)}")
 
 
-class SoundField(QCheckBox):
-    """A box for the chime.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__("Sound")
-        self.setObjectName("sound")
-        self.setToolTip(
-            "Play a short, soft chime when a run is ready that took more than a minute. "
-            "A run that you cancel makes no sound."
-        )
-        bind_value(model, "sound", self, self.toggled, self.isChecked, self.setChecked)
+def sound_box(model: SessionModel) -> QCheckBox:
+    """Return the box for the chime."""
+    return check_box(
+        model,
+        "sound",
+        "Sound",
+        "Play a short, soft chime when a run is ready that took more than a minute. "
+        "A run that you cancel makes no sound.",
+    )

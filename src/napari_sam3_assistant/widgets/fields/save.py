@@ -9,7 +9,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
 
-from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, WrappedLabel
 from napari_sam3_assistant.widgets.mask_window import TITLE, open_mask_operations
 
@@ -110,45 +110,28 @@ class SaveCleanField(QWidget):
         self._open.setToolTip(str(Path(saved[-1]).parent) if saved else "")
 
 
-class OpenMaskOperations(QPushButton):
-    """Opens the window, on its clean-up tab.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
-
-    def __init__(self, binding: Binding) -> None:
-        super().__init__(f"Open {TITLE}")
-        self.setObjectName("open_mask_operations")
-        self.setToolTip("Accept, merge, clean and export masks in a window of its own")
-        self.clicked.connect(
-            show_errors(binding.model, lambda: open_mask_operations(binding.viewer))
-        )
+def mask_operations_button(binding: Binding) -> QPushButton:
+    """Return the button that opens the window, on its clean-up tab."""
+    made = QPushButton(f"Open {TITLE}")
+    made.setObjectName("open_mask_operations")
+    made.setToolTip("Accept, merge, clean and export masks in a window of its own")
+    made.clicked.connect(show_errors(binding.model, lambda: open_mask_operations(binding.viewer)))
+    return made
 
 
-class MergeRegions(QPushButton):
-    """The button Merge ROIs.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__("Merge ROIs")
-        self._session = session
-        self.setObjectName("merge_rois")
-        self.clicked.connect(show_errors(session.model, session.merging.run))
-        watch(session.model, "previews running", self, self._show)
-
-    def _show(self) -> None:
-        why_not = self._session.merging.why_not
-        self.setEnabled(not why_not)
-        self.setToolTip(
-            why_not
-            or "Write the previews of all regions into one layer over a zarr file, in the folder "
-            "of the scans. The previews stay."
-        )
+def merge_regions_button(session: Session) -> QPushButton:
+    """Return the button Merge ROIs."""
+    made = QPushButton("Merge ROIs")
+    made.setObjectName("merge_rois")
+    made.setToolTip(
+        "Write the previews of all regions into one layer over a zarr file, in the folder "
+        "of the scans. The previews stay."
+    )
+    made.clicked.connect(show_errors(session.model, session.merging.run))
+    watch(
+        session.model,
+        "previews running",
+        made,
+        lambda: set_enabled(made, session.merging.why_not),
+    )
+    return made

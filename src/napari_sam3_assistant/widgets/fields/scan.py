@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.qt.bind import bind_value, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField
+from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,31 +249,18 @@ _WHY_NO_BATCH = {
 }
 
 
-class BatchImagesField(QCheckBox):
-    """Whether a run takes every image.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__("Batch all image layers")
-        self._model = model
-        self.setObjectName("batch_images")
-        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        bind_value(model, "batch_images", self, self.toggled, self.isChecked, self.setChecked)
-        watch(model, "task", self, self._show)
-
-    def _show(self) -> None:
-        why_not = _WHY_NO_BATCH.get(self._model.task, "")
-        self.setEnabled(not why_not)
-        self.setToolTip(
-            why_not
-            or "Run the same prompts, where they lie in the world, on every image. Each image "
-            "gets layers of its own."
-        )
+def batch_images_box(model: SessionModel) -> QCheckBox:
+    """Return the box that says whether a run takes every image."""
+    made = check_box(
+        model,
+        "batch_images",
+        "Batch all image layers",
+        "Run the same prompts, where they lie in the world, on every image. Each image "
+        "gets layers of its own.",
+    )
+    made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    watch(model, "task", made, lambda: set_enabled(made, _WHY_NO_BATCH.get(model.task, "")))
+    return made
 
 
 class BatchTextField(QTextEdit):

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo
+from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, combo_box
 from napari_sam3_assistant.qt.save_dialog import ask_where
 
 if TYPE_CHECKING:
@@ -56,18 +56,14 @@ class FrameAxisField(ChoiceCombo):
         )
 
 
-class DirectionField(ChoiceCombo):
-    """Which way prompts spread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__(model, "direction", [(way, str(way)) for way in Direction])
-        self.setToolTip("From the slices with prompts: to higher frames, to lower ones, or both")
+def direction_box(model: SessionModel) -> ElidedCombo:
+    """Return the choice of which way prompts spread."""
+    return combo_box(
+        model,
+        "direction",
+        [(way, str(way)) for way in Direction],
+        "From the slices with prompts: to higher frames, to lower ones, or both",
+    )
 
 
 class FrameEndField(QSpinBox):
@@ -107,23 +103,16 @@ class FrameEndField(QSpinBox):
         self.setMaximum(axes.get(self._model.frame_axis, _MOST_FRAMES + 1) - 1)
 
 
-class StopAfterLostField(QSpinBox):
-    """After how many frames without any object a direction ends.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
-
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__()
-        self.setObjectName("stop_after_lost")
-        self.setRange(0, _MOST_FRAMES)
-        self.setSpecialValueText("never")
-        self.setSuffix(" frames")
-        self.setToolTip("A direction ends when all objects have been gone for so many frames")
-        bind_value(model, "stop_after_lost", self, self.valueChanged, self.value, self.setValue)
+def stop_after_lost_box(model: SessionModel) -> QSpinBox:
+    """Return the number of frames without any object after which a direction ends."""
+    made = QSpinBox()
+    made.setObjectName("stop_after_lost")
+    made.setRange(0, _MOST_FRAMES)
+    made.setSpecialValueText("never")
+    made.setSuffix(" frames")
+    made.setToolTip("A direction ends when all objects have been gone for so many frames")
+    bind_value(model, "stop_after_lost", made, made.valueChanged, made.value, made.setValue)
+    return made
 
 
 class StackOptions(QWidget):
@@ -145,11 +134,11 @@ class StackOptions(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("Follow along", self._axis)
-        form.addRow("3D direction" if all_rows else "Direction", DirectionField(model))
+        form.addRow("3D direction" if all_rows else "Direction", direction_box(model))
         if all_rows:
             form.addRow("First frame", FrameEndField(model, "first_frame"))
             form.addRow("Last frame", FrameEndField(model, "last_frame"))
-            form.addRow("Stop when lost for", StopAfterLostField(model))
+            form.addRow("Stop when lost for", stop_after_lost_box(model))
         watch(model, "task frame_axes", self, self._show)
 
     def _show(self) -> None:
