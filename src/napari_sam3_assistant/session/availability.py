@@ -43,15 +43,7 @@ _MISSING = {
 
 
 def availability(model: SessionModel, spec: EngineSpec) -> Availability:
-    """Return what can run now.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The session's state.
-    spec : EngineSpec
-        The chosen engine's card.
-    """
+    """Return what can run now."""
     reason = _why_not(model, spec)
     return Availability(not reason, reason, _why_not_go_on(model))
 

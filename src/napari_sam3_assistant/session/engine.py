@@ -37,11 +37,6 @@ T = TypeVar("T")
 class EngineInUse:
     """The chosen engine. Engines that are no longer chosen are closed when a worker has time.
 
-    Parameters
-    ----------
-    model : SessionModel
-        Says which engine, folder and device are chosen.
-
     Attributes
     ----------
     leaving : Signal
@@ -225,17 +220,6 @@ class EmbeddingPrefetch:
 
     Every run comes before it: one of another plane ends it, one of the same plane waits for it
     and goes on with what it has made. All methods are called on the GUI thread.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where images live.
-    runner : JobRunner
-        The session's worker.
-    engine : EngineInUse
-        The engine.
     """
 
     def __init__(
@@ -294,15 +278,7 @@ class EmbeddingPrefetch:
             self._job.cancel()
 
     def find_job(self, engine: CachingEngine, view: ImageView) -> Job | None:
-        """Return the job that makes what a run of a plane needs, or None.
-
-        Parameters
-        ----------
-        engine : CachingEngine
-            The engine of the run.
-        view : ImageView
-            What the run shall see.
-        """
+        """Return the job that makes what a run of a plane needs, or None."""
         return self._job if self._last == (engine, view.key) else None
 
     def _take_view(self) -> ImageView | None:

@@ -262,15 +262,7 @@ class FrameRows:
         return time.monotonic() - self._listed >= _PAUSE_S
 
     def add(self, stack: StackTarget, result: FrameResult) -> None:
-        """Take a frame; the objects that were not looked for stay.
-
-        Parameters
-        ----------
-        stack : StackTarget
-            What the frame is of.
-        result : FrameResult
-            What is on it.
-        """
+        """Take a frame; the objects that were not looked for stay."""
         place = FramePlace(stack.at(result.frame))
         kept = [
             row for row in self._rows.get(result.frame, ()) if row.record.id not in result.tracked
@@ -436,15 +428,7 @@ class SoftMasks:
 
 
 def why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
-    """Return why there are no soft masks to show, and what to do; empty if there can be.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The session's state.
-    spec : EngineSpec
-        The chosen engine's card.
-    """
+    """Return why there are no soft masks to show, and what to do; empty if there can be."""
     given = any(has_soft_masks(preview.segmentation.objects) for preview in model.previews)
     if given or spec.soft_masks:
         return ""

@@ -162,13 +162,7 @@ def explain_large_image(model: SessionModel) -> str:
 
 
 class RoiInference:
-    """Chooses the region of a run, and which earlier results stay beside it.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """Chooses the region of a run, and which earlier results stay beside it."""
 
     def __init__(self, model: SessionModel) -> None:
         self._model = model
@@ -176,13 +170,7 @@ class RoiInference:
         model.events.large_image.connect(self._on_switch)
 
     def choose_region(self, snapshot: ImageSnapshot) -> Region | None:
-        """Return the region that a run shall work on; None for the whole plane.
-
-        Parameters
-        ----------
-        snapshot : ImageSnapshot
-            What the run shall see.
-        """
+        """Return the region that a run shall work on; None for the whole plane."""
         model = self._model
         if not model.large_image:
             return None
@@ -200,15 +188,7 @@ class RoiInference:
         return roi.region
 
     def refine_region(self, seed: RefineSeed, snapshot: ImageSnapshot) -> Region | None:
-        """Return the region of a run that refines an object: within what its preview covers.
-
-        Parameters
-        ----------
-        seed : RefineSeed
-            The object.
-        snapshot : ImageSnapshot
-            What the run shall see.
-        """
+        """Return the region of a run that refines an object: within what its preview covers."""
         if seed.region == Region.whole(snapshot.view.shape):
             return self.choose_region(snapshot)
         target = snapshot.target

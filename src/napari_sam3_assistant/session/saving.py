@@ -290,15 +290,7 @@ class SaveAndClean:
 
 
 def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
-    """Copy propagated labels frame by frame, and yield the copy when it is whole.
-
-    Parameters
-    ----------
-    copy : StackCopy
-        The copy.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-    """
+    """Copy propagated labels frame by frame, and yield the copy when it is whole."""
     for done, frame in enumerate(copy.frames):
         reporter.report(Progress(done, len(copy.frames), f"Copying frame {frame}"))
         copy.copy(frame)

@@ -30,13 +30,6 @@ class Undo:
 
     What the steps hold is bounded, painted masks, results and what was accepted: beyond 1 GB the
     oldest steps are dropped, but for the latest five.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        Where prompts and accepted objects live.
     """
 
     def __init__(self, model: SessionModel, adapter: ViewerAdapter) -> None:
@@ -223,13 +216,7 @@ class RefineSeed:
         return replace(prompts, masks=(MaskPrompt(self.record.mask, self.record.region),))
 
     def put_back(self, refined: Segmentation) -> Segmentation:
-        """Return the preview with the refined object in place of the old one.
-
-        Parameters
-        ----------
-        refined : Segmentation
-            What the clicks gave: one object in the part that the preview covers.
-        """
+        """Return the preview with the one refined object in place of the old one."""
         old = self.record
         found = [replace(new, id=old.id, text=old.text) for new in refined.objects[:1]]
         objects = tuple(sorted((*self.others, *found), key=lambda record: record.id))

@@ -96,12 +96,7 @@ _TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
 
 
 class ViewerAdapter(ViewerImages):
-    """A napari viewer as the session sees it. GUI thread only.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself, not the proxy that napari hands to dock widgets.
+    """A napari viewer, not its proxy, as the session sees it. GUI thread only.
 
     Attributes
     ----------
@@ -490,13 +485,7 @@ _TIMES = {"t", "time", "frame", "frames"}
 
 
 class StacksAdapter:
-    """The stacks of a viewer, prompts on all of their slices, and labels that fill up.
-
-    Parameters
-    ----------
-    adapter : ViewerAdapter
-        The viewer.
-    """
+    """The stacks of a viewer, prompts on all of their slices, and labels that fill up."""
 
     def __init__(self, adapter: ViewerAdapter) -> None:
         self._adapter = adapter
@@ -713,13 +702,7 @@ _LONGEST_TAIL = 300
 
 
 class TracksAdapter:
-    """The Tracks layer of a viewer.
-
-    Parameters
-    ----------
-    adapter : ViewerAdapter
-        The viewer.
-    """
+    """The Tracks layer of a viewer."""
 
     def __init__(self, adapter: ViewerAdapter) -> None:
         self._adapter = adapter
@@ -780,13 +763,6 @@ class TracksAdapter:
 
 def make_track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
     """Return the tracks of objects on two frames or more, with the axes of the image's labels.
-
-    Parameters
-    ----------
-    table : TrackTable
-        The objects by frame.
-    stack : StackTarget
-        What was propagated.
 
     Returns
     -------

@@ -540,17 +540,7 @@ def _is_added(event: Event) -> bool:
 
 
 class StackBinding:
-    """Keeps the axes, the objects of clicks, and the propagated labels in step with the model.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    adapter : ViewerAdapter
-        The viewer.
-    session : Session
-        The session.
-    """
+    """Keeps the axes, the objects of clicks, and the propagated labels in step with the model."""
 
     def __init__(self, model: SessionModel, adapter: ViewerAdapter, session: Session) -> None:
         self._model = model

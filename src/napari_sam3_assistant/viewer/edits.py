@@ -41,13 +41,7 @@ _KNOWN: WeakKeyDictionary[ViewerModel, Edits] = WeakKeyDictionary()
 
 
 def edits_of(viewer: ViewerModel) -> Edits:
-    """Return the news of a viewer.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself.
-    """
+    """Return the news of a viewer."""
     return _KNOWN.setdefault(viewer, Edits())
 
 

@@ -35,13 +35,7 @@ _MOST_OFTEN = 0.1  # seconds between two looks into the file; tiles of an earlie
 
 
 class FileBackedLayers:
-    """The layers of labels in files.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
+    """The layers of labels in files."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
@@ -50,15 +44,7 @@ class FileBackedLayers:
         self._waiting: WeakKeyDictionary[Labels, Region] = WeakKeyDictionary()
 
     def show(self, image: Image, stored: FileBackedLabels) -> str:
-        """Show labels in their layer, which is made where it is missing; returns its name.
-
-        Parameters
-        ----------
-        image : Image
-            The layer of their image.
-        stored : FileBackedLabels
-            The labels.
-        """
+        """Show labels in their layer, which is made where it is missing; returns its name."""
         viewer = self._viewer
         before, layer = self.find(stored), self._new(image, stored)
         if before is None:
@@ -75,15 +61,7 @@ class FileBackedLayers:
         return str(layer.name)
 
     def refresh(self, stored: FileBackedLabels, changed: Region | None) -> None:
-        """Look into the file again, if what changed is in view.
-
-        Parameters
-        ----------
-        stored : FileBackedLabels
-            The labels.
-        changed : Region or None
-            What changed; None to look in any case.
-        """
+        """Look into the file again, if what changed is in view."""
         layer = self.find(stored)
         if layer is None:
             return

@@ -173,15 +173,7 @@ class DataMap:
 
     @classmethod
     def between(cls, source: Layer, target: Layer, world: World) -> DataMap:
-        """Return the map from ``source`` to ``target``.
-
-        Parameters
-        ----------
-        source, target : Layer
-            Two layers of one viewer. Like napari, it aligns layers at their last axes.
-        world : World
-            The viewer's world: the position on axes that ``source`` does not have.
-        """
+        """Return the map between layers; like napari, it aligns them at their last axes."""
         count = max(len(world.point), source.ndim, target.ndim)
         point = np.zeros(count)
         point[count - len(world.point) :] = world.point

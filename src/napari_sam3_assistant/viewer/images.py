@@ -196,11 +196,6 @@ ALL_IMAGES = "all visible images"
 class ViewerImages:
     """The images that a user can choose from.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself, not the proxy that napari hands to dock widgets.
-
     Attributes
     ----------
     channel_axis : int

@@ -67,21 +67,7 @@ def show_object(
     record: ObjectRecord | FrameObject | StitchedObject,
     image: Layer,
 ) -> None:
-    """Bring an object to the middle of the canvas, on its slice, and select it.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    labels : Labels
-        The layer that shows the object.
-    target : PlaneTarget
-        The plane that the object lies on.
-    record : ObjectRecord, FrameObject or StitchedObject
-        The object.
-    image : Layer
-        The image layer of the plane.
-    """
+    """Bring an object to the middle of the canvas, on its slice, and select it."""
     axes, region = target.axes, record.region
     position = np.zeros(image.ndim)
     for axis, index in zip(axes.leading, target.plane.leading, strict=True):
@@ -163,15 +149,7 @@ def choose_object(
 
 
 def raw_plane(image: Image, target: PlaneTarget) -> RawPlane:
-    """Return the pixels of the plane of an image that a result is of.
-
-    Parameters
-    ----------
-    image : Image
-        The layer.
-    target : PlaneTarget
-        The plane.
-    """
+    """Return the pixels of the plane of an image that a result is of."""
     axes = target.axes
     data = list(image.data) if image.multiscale else image.data
     pixel = pixel_size(image, axes.y, axes.x)

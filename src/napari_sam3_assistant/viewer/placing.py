@@ -97,11 +97,6 @@ def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
 class Choices:
     """What the user has chosen in a viewer: the selected layers, and the point of the sliders.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-
     Attributes
     ----------
     lost : bool

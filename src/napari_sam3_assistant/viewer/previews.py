@@ -59,15 +59,6 @@ if TYPE_CHECKING:
 def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     """Write a preview into its layers, which are made where they are missing.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer that was segmented.
-    preview : Preview
-        The result.
-
     Returns
     -------
     Layer
@@ -411,15 +402,6 @@ def show_roi(viewer: ViewerModel, image: Layer, roi: ActiveRoi) -> None:
     """Frame a region in a layer ``SAM3 active ROI`` that is empty, or made if there is none.
 
     One layer a region: each lies on its image, wherever that is.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer.
-    roi : ActiveRoi
-        The region.
     """
     axes, region = roi.target.axes, roi.region
     kept = result_axes(axes)
@@ -453,17 +435,6 @@ def reserve_soft(viewer: ViewerModel, image: Layer, preview: Preview, labels: La
     """Have a layer for the soft masks of a preview, if the engine gave some.
 
     It stands below the preview labels, at their place, and holds nothing until :func:`show_soft`.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Layer
-        The image layer that was segmented.
-    preview : Preview
-        The result.
-    labels : Layer
-        Its preview labels.
     """
     layer = in_slot(viewer.layers, Role.PREVIEW_MASKS, preview.slot)
     segmentation, axes = preview.segmentation, preview.target.axes
@@ -497,15 +468,7 @@ def reserve_soft(viewer: ViewerModel, image: Layer, preview: Preview, labels: La
 
 
 def show_soft(viewer: ViewerModel, soft: SoftImage) -> None:
-    """Fill the layer of a preview's soft masks and show it; nothing, if the user deleted it.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    soft : SoftImage
-        The picture.
-    """
+    """Fill the layer of a preview's soft masks and show it; nothing, if the user deleted it."""
     layer = in_slot(viewer.layers, Role.PREVIEW_MASKS, soft.preview.slot)
     if layer is None:
         return

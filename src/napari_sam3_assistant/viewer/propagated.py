@@ -43,19 +43,7 @@ _ALL = (slice(None), slice(None))
 def make_propagated(
     viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult
 ) -> Labels:
-    """Add empty labels with the image's axes, the channel left out, and its place in the world.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    image : Image
-        The image layer.
-    stack : StackTarget
-        What is propagated.
-    result : FrameResult
-        The first frame: says what made it.
-    """
+    """Add empty labels with the image's axes, the channel left out, and its place in the world."""
     axes = stack.target.axes
     layer = _labels(
         result_shape(shape_of(image), axes),

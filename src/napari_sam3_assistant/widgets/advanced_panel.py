@@ -68,15 +68,7 @@ _WIDE = 640
 
 
 class AdvancedPanel(QScrollArea):
-    """Steps 1 to 6 and the log, each behind a heading that folds it.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    store : SettingsStore
-        Remembers which steps are open.
-    """
+    """Steps 1 to 6 and the log, each behind a heading that folds it."""
 
     def __init__(self, binding: Binding, store: SettingsStore) -> None:
         super().__init__()

@@ -35,11 +35,6 @@ class LivePoints:
     A button that looks active is active: the chosen tool is made ready when an image is opened.
 
     Made by :func:`live_points_of`. It lives as long as one of the widgets that hold it.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
     """
 
     def __init__(self, binding: Binding) -> None:
@@ -89,13 +84,7 @@ class LivePoints:
 
 
 def live_points_of(binding: Binding) -> LivePoints:
-    """Return what the widgets of a session share: each by itself would run it, and chime.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """Return what the widgets of a session share: each by itself would run it, and chime."""
     known = _KNOWN.get(binding)
     shared = None if known is None else known()
     if shared is None:

@@ -45,13 +45,7 @@ _TASKS = (
 
 
 class SimplePanel(QWidget):
-    """Image, task, prompt, run, results, and a fold with the rest.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """Image, task, prompt, run, results, and a fold with the rest."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()

@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 
 
 class ImageField(QWidget):
-    """A list of the open images that follows the viewer, and how the chosen one is read.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """A list of the open images that follows the viewer, and how the chosen one is read."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -88,13 +82,7 @@ _NOT_FOR_VIDEO = "3D/video follows objects on whole slices; choose a 2D task for
 
 
 class LargeImageField(QWidget):
-    """The switch of large-image mode, and the size of its region.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """The switch of large-image mode, and the size of its region."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
@@ -126,13 +114,7 @@ class LargeImageField(QWidget):
 
 
 class LargeImageHint(QWidget):
-    """For an image that is large: a sentence, and the button that turns large-image mode on.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """For an image that is large: a sentence, and the button that turns large-image mode on."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
@@ -156,13 +138,7 @@ class LargeImageHint(QWidget):
 
 
 class EncodeAheadField(QCheckBox):
-    """A box that follows the device until the user ticks or clears it.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """A box that follows the device until the user ticks or clears it."""
 
     def __init__(self, session: Session) -> None:
         super().__init__("Encode while I draw")

@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 
 
 class EngineBadge(QWidget):
-    """Says which engine runs and where, and lets the user choose a model folder.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Says which engine runs and where, and lets the user choose a model folder."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -76,13 +70,7 @@ class EngineBadge(QWidget):
 
 
 class EngineField(ChoiceCombo):
-    """All engines, for choosing one by hand.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """All engines, for choosing one by hand."""
 
     def __init__(self, session: Session) -> None:
         choices = [(spec.name, spec.title) for spec in session.engine_choices]
@@ -98,13 +86,7 @@ _FREE = "Where the engine runs. The model is loaded again when you change it."
 
 
 class DeviceField(ChoiceCombo):
-    """The device.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """The device."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.model, "device")
@@ -127,13 +109,7 @@ class DeviceField(ChoiceCombo):
 
 
 class ModelFolderField(QWidget):
-    """Buttons to check the model folder and to fetch weights, and what came of it.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Buttons to check the model folder and to fetch weights, and what came of it."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -196,13 +172,7 @@ class ModelFolderField(QWidget):
 
 
 class ModelActions(QWidget):
-    """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -280,15 +250,7 @@ _ABOUT = (
 
 
 class DownloadDialog(QDialog):
-    """Folder, token and kind of weights; the download starts when it is accepted.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    parent : QWidget
-        The widget that opens it.
-    """
+    """Folder, token and kind of weights; the download starts when it is accepted."""
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)

@@ -52,13 +52,7 @@ _GO_ON = "Press Create Prompt Layer to go on with prompts."
 
 
 class PromptField(QWidget):
-    """Tools, polarity, phrase and prompt layer of the chosen task.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """Tools, polarity, phrase and prompt layer of the chosen task."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -112,13 +106,7 @@ _TITLES = {Tool.POINTS: "Points", Tool.BOX: "Shapes", Tool.MASK: "Labels"}
 
 
 class PromptLayersField(QWidget):
-    """One list for each type of layer; they follow the viewer by themselves.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """One list for each type of layer; they follow the viewer by themselves."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
@@ -142,13 +130,7 @@ class PromptLayersField(QWidget):
 
 
 class CreatePromptLayer(QPushButton):
-    """Makes the layer of the chosen tool, or goes back to it.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """Makes the layer of the chosen tool, or goes back to it."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__("Create Prompt Layer")
@@ -185,13 +167,7 @@ def polarity_buttons(model: SessionModel) -> ChoiceButtons:
 
 
 class PolarityField(QWidget):
-    """The polarity of the next click, and a button that gives it to earlier ones.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """The polarity of the next click, and a button that gives it to earlier ones."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -284,13 +260,7 @@ _GUIDANCE = {
 
 
 class TaskField(ChoiceCombo):
-    """The task; choosing one says what to do next.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """The task; choosing one says what to do next."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "task", _TASKS)
@@ -303,13 +273,7 @@ class TaskField(ChoiceCombo):
 
 
 class PromptTypeField(ChoiceCombo):
-    """The kind of prompt, of those that the task takes.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """The kind of prompt, of those that the task takes."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "tool")

@@ -46,13 +46,7 @@ _LEAST = ((1, 62), (0, 52), (3, 36), (2, 32), (1, 44), (0, 44))
 
 
 class ResultsTable(QWidget):
-    """One row an object; a row shows its object, and a clicked object its row.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """One row an object; a row shows its object, and a clicked object its row."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()

@@ -67,13 +67,7 @@ _STARTS = (
 
 
 class RunControls(QWidget):
-    """Run, cancel, clear, undo, redo, accept, refine, save.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """Run, cancel, clear, undo, redo, accept, refine, save."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -186,13 +180,6 @@ class RunButton(QWidget):
     """A button that stands out, over a line that says why it can't be pressed.
 
     The line has room for two lines of text, so what is below stays where it is.
-
-    Parameters
-    ----------
-    button : QPushButton
-        The button.
-    viewer : ViewerModel
-        Says which theme is on.
     """
 
     def __init__(self, button: QPushButton, viewer: ViewerModel) -> None:
@@ -253,13 +240,7 @@ _TICK_MS = 200
 
 
 class StatusField(QWidget):
-    """A progress bar with count and time, the status line, and the results line.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """A progress bar with count and time, the status line, and the results line."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
@@ -327,13 +308,7 @@ _HEIGHT = 150
 
 
 class LogField(QWidget):
-    """The messages of the session, the newest last, to be read and copied.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """The messages of the session, the newest last, to be read and copied."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()

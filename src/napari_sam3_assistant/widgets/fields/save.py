@@ -27,13 +27,7 @@ _FORMATS = (
 
 
 class SaveCleanField(QWidget):
-    """Folder, format, file name, Save & Clean, and what was saved.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Folder, format, file name, Save & Clean, and what was saved."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()

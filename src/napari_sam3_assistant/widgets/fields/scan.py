@@ -40,13 +40,7 @@ _SCAN_CHOICES = (
 
 
 class ScanField(QWidget):
-    """Tile size, overlap, folder, and Scan whole image.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Tile size, overlap, folder, and Scan whole image."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -117,13 +111,7 @@ def _spin_box(name: str, least: int, most: int, unit: str) -> QSpinBox:
 
 
 class SimpleScan(QWidget):
-    """The same where a scan is worth it: for a phrase or an example, on more than one tile.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """The same where a scan is worth it: for a phrase or an example, on more than one tile."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -147,13 +135,7 @@ _BATCH_CHOICES = (
 
 
 class BatchFolderField(QWidget):
-    """Two folders, a pattern, a format, and Batch folder.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Two folders, a pattern, a format, and Batch folder."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()

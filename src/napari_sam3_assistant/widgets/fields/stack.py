@@ -33,13 +33,7 @@ _MOST_FRAMES = 9999
 
 
 class FrameAxisField(ChoiceCombo):
-    """The axis that objects are followed along.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    """
+    """The axis that objects are followed along."""
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "frame_axis")
@@ -154,13 +148,7 @@ _MOST_OBJECTS = 99999
 
 
 class ObjectField(QWidget):
-    """The number of the object that clicks are on, and a button for the next number.
-
-    Parameters
-    ----------
-    binding : Binding
-        The session and the viewer.
-    """
+    """The number of the object that clicks are on, and a button for the next number."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -190,13 +178,7 @@ class ObjectField(QWidget):
 
 
 class PropagationControls(QWidget):
-    """Propagate Existing Session, Remove Object; shown for the task 3D/video only.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """Propagate Existing Session, Remove Object; shown for the task 3D/video only."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -248,13 +230,7 @@ class PropagationControls(QWidget):
 
 
 class TracksField(QWidget):
-    """A box for the Tracks layer, and a button that exports the table; for 3D/video only.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    """
+    """A box for the Tracks layer, and a button that exports the table; for 3D/video only."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
