@@ -38,7 +38,7 @@ class LabelPlane(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StitchedObject:
-    """An object of the whole plane, without its mask, which is in the labels.
+    """An object of a whole plane, of a scan or a frame, without its mask: that is in the labels.
 
     Parameters
     ----------

@@ -166,14 +166,14 @@ class ResultRow:
     ----------
     preview : Preview, FramePlace or FileBackedLabels
         The result, the frame of a propagation, or the labels of a scan.
-    record : ObjectRecord, FrameObject or StitchedObject
+    record : ObjectRecord or StitchedObject
         The object.
     measured : Measurement or None
         Its size and brightness; None until they are asked for.
     """
 
     preview: Preview | FramePlace | FileBackedLabels
-    record: ObjectRecord | FrameObject | StitchedObject
+    record: ObjectRecord | StitchedObject
     measured: Measurement | None = None
 
 
@@ -513,31 +513,6 @@ class StackTarget:
         leading = list(plane.leading)
         leading[self.target.axes.leading.index(self.axis)] = frame
         return replace(self.target, plane=replace(plane, leading=tuple(leading)))
-
-
-@dataclass(frozen=True, slots=True)
-class FrameObject:
-    """One object on one frame, without its mask: that is in the labels.
-
-    Parameters
-    ----------
-    id : int
-        The object, the same on all frames.
-    region : Region
-        Its bounding box in the plane.
-    area : int
-        Number of pixels.
-    score : float or None
-        Confidence, 0 to 1, where the engine gives one.
-    text : str
-        The phrase that found it; empty for other prompts.
-    """
-
-    id: int
-    region: Region
-    area: int
-    score: float | None = None
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from napari_sam3_assistant.session.messages import (
 )
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
-    FrameObject,
     FramePlace,
     Level,
     Message,
@@ -270,7 +269,7 @@ class FrameRows:
         found = [
             ResultRow(
                 place,
-                FrameObject(record.id, record.region, record.area, record.score, record.text),
+                StitchedObject(record.id, record.area, record.region, record.score, record.text),
             )
             for record in result.objects
         ]
@@ -316,7 +315,7 @@ class Measuring:
         found: dict[Preview | FileBackedLabels, list[Measurable]] = {}
         for row in self._model.results:
             # Of a propagation only the labels are kept.
-            if not isinstance(row.record, FrameObject) and not isinstance(row.preview, FramePlace):
+            if not isinstance(row.preview, FramePlace):
                 found.setdefault(row.preview, []).append(row.record)
         requests = [
             MeasureRequest(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
-    from napari_sam3_assistant.session.model import FrameObject, PlaneTarget, Preview, SessionModel
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
 
 
 def pick_once(layers: Sequence[Labels], picked: Callable[[Labels, int], None]) -> None:
@@ -64,7 +64,7 @@ def show_object(
     viewer: ViewerModel,
     labels: Labels,
     target: PlaneTarget,
-    record: ObjectRecord | FrameObject | StitchedObject,
+    record: ObjectRecord | StitchedObject,
     image: Layer,
 ) -> None:
     """Bring an object to the middle of the canvas, on its slice, and select it."""
