@@ -1,5 +1,7 @@
 """The promises that keep the house standing: import direction, manifest, light imports."""
 
+import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from npe2 import PluginManifest
 from npe2.manifest.utils import import_python_name
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "napari_sam3_assistant"
 PLUGIN = "napari-sam3-assistant"
 HEAVY = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "torch", "transformers"}
 
@@ -76,3 +79,26 @@ def test_headless_import_loads_no_window_and_no_torch(module):
 
     assert loaded.returncode == 0, loaded.stderr
     assert HEAVY.intersection(loaded.stdout.split()) == set()
+
+
+def test_the_manual_shows_the_tree_as_it_is():
+    tool = Path(__file__).parents[2] / "tools" / "architecture_tree.py"
+    spec = importlib.util.spec_from_file_location(tool.stem, tool)
+    tree = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tree)
+    manual = tree.MANUAL.read_text("utf8")
+
+    assert tree.with_tree(manual) == manual, f"run python tools/{tool.name}"
+    assert "| `adapter.py` | The viewer as " in manual
+
+
+def test_what_the_manual_points_at_is_there():
+    manual = (ROOT / "docs" / "architecture.md").read_text("utf8")
+    one_line = re.sub(r"\s+", " ", manual)
+    pointers = re.findall(r"`((?:\w+/)+\w+\.py)(?:: ([\w.]+))?`", one_line)
+
+    for file, name in pointers:
+        path = next((one for one in (PACKAGE / file, ROOT / file) if one.exists()), None)
+        assert path, file
+        assert name.rpartition(".")[2] in path.read_text("utf8"), (file, name)
+    assert len(pointers) > 50
