@@ -204,16 +204,7 @@ _RULES = (
     (OverlapRule.SMALLER, "Smaller component wins"),
     (OverlapRule.BACKGROUND, "Set overlap to background"),
 )
-_FORMATS = (
-    (ExportFormat.TIFF, "TIFF"),
-    (ExportFormat.PNG, "PNG (one plane)"),
-    (ExportFormat.NPY, "NumPy (.npy)"),
-    (ExportFormat.OME_ZARR, "OME-Zarr"),
-    (ExportFormat.COCO_RLE, "COCO JSON, run lengths"),
-    (ExportFormat.COCO_POLYGONS, "COCO JSON, polygons"),
-    (ExportFormat.YOLO, "YOLO segmentation"),
-    (ExportFormat.GEOJSON, "GeoJSON for QuPath"),
-)
+_FORMATS = tuple((one, one.label) for one in ExportFormat)
 
 
 class FinalTab(QWidget):

@@ -226,6 +226,16 @@ def _find_partners(order: Ring) -> Ring:
     return partner
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the user reads of a format, its ending, and what its files can hold."""
+
+    label: str
+    suffix: str
+    has_image: bool = False
+    has_one_plane: bool = False
+
+
 class ExportFormat(StrEnum):
     """The formats of masks."""
 
@@ -239,36 +249,35 @@ class ExportFormat(StrEnum):
     GEOJSON = "geojson"
 
     @property
+    def label(self) -> str:
+        """What the user reads."""
+        return _ABOUT[self].label
+
+    @property
     def suffix(self) -> str:
         """The ending of the format's files."""
-        return _SUFFIXES[self]
+        return _ABOUT[self].suffix
 
     @property
     def has_image(self) -> bool:
         """Whether its files have pixels of the image, and not of the labels."""
-        return self in _IN_IMAGE
+        return _ABOUT[self].has_image
 
     @property
     def has_one_plane(self) -> bool:
         """Whether its files hold one plane and no more."""
-        return self in (ExportFormat.PNG, ExportFormat.YOLO)
+        return _ABOUT[self].has_one_plane
 
 
-_SUFFIXES = {
-    ExportFormat.TIFF: ".tif",
-    ExportFormat.PNG: ".png",
-    ExportFormat.NPY: ".npy",
-    ExportFormat.OME_ZARR: ".zarr",
-    ExportFormat.COCO_RLE: ".json",
-    ExportFormat.COCO_POLYGONS: ".json",
-    ExportFormat.YOLO: ".txt",
-    ExportFormat.GEOJSON: ".geojson",
-}
-_IN_IMAGE = {
-    ExportFormat.COCO_RLE,
-    ExportFormat.COCO_POLYGONS,
-    ExportFormat.YOLO,
-    ExportFormat.GEOJSON,
+_ABOUT = {
+    ExportFormat.TIFF: _About("TIFF", ".tif"),
+    ExportFormat.PNG: _About("PNG (one plane)", ".png", has_one_plane=True),
+    ExportFormat.NPY: _About("NumPy (.npy)", ".npy"),
+    ExportFormat.OME_ZARR: _About("OME-Zarr", ".zarr"),
+    ExportFormat.COCO_RLE: _About("COCO JSON, run lengths", ".json", has_image=True),
+    ExportFormat.COCO_POLYGONS: _About("COCO JSON, polygons", ".json", has_image=True),
+    ExportFormat.YOLO: _About("YOLO segmentation", ".txt", has_image=True, has_one_plane=True),
+    ExportFormat.GEOJSON: _About("GeoJSON for QuPath", ".geojson", has_image=True),
 }
 _ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
 
@@ -278,7 +287,7 @@ def with_suffix(path: Path, format_: ExportFormat) -> Path:
     if path.suffix.lower() in _ACCEPTED.get(format_, (format_.suffix,)):
         return path
     known = {suffix for endings in _ACCEPTED.values() for suffix in endings}
-    if path.suffix.lower() in known | set(_SUFFIXES.values()):
+    if path.suffix.lower() in known | {one.suffix for one in ExportFormat}:
         return path.with_suffix(format_.suffix)
     return path.with_name(path.name + format_.suffix)
 
