@@ -246,7 +246,7 @@ class ElidedCombo(QComboBox):
         self.setMinimumContentsLength(8)
 
     def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
-        """Show these values with their texts and no others; the chosen one stays chosen."""
+        """Show these values and no others; the chosen one stays chosen, else the first one is."""
         texts = [text for _, text in choices]
         shown = [self.itemText(at) for at in range(self.count())]
         values = [value for value, _ in choices]
@@ -255,7 +255,8 @@ class ElidedCombo(QComboBox):
             self.clear()
             self.addItems(texts)
             self._values = values
-            self.choose(chosen)
+            if chosen in values:
+                self.choose(chosen)
 
     @property
     def value(self) -> Any:  # noqa: ANN401 (whatever was offered)

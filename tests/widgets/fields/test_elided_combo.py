@@ -62,11 +62,14 @@ def test_a_chosen_value_is_the_one_that_was_offered(combo):
     assert combo.value is Task.VIDEO
 
 
-def test_offering_others_keeps_what_is_chosen_if_it_is_still_there(combo):
+def test_offering_others_keeps_what_is_chosen_or_else_chooses_the_first(combo):
     combo.offer([(1, "one"), (2, "two")])
+    assert combo.value == 1
     combo.choose(2)
     combo.offer([(0, "zero"), (1, "one"), (2, "two")])
     assert combo.value == 2
 
     combo.offer([(0, "zero")])
+    assert combo.value == 0
+    combo.offer([])
     assert combo.value is None

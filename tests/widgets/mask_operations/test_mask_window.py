@@ -8,6 +8,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
+    QComboBox,
     QFileDialog,
     QLabel,
     QListWidget,
@@ -288,6 +289,7 @@ def test_chosen_rows_stay_chosen_when_many_rows_are_sorted(curator):
 def test_right_click_deletes_and_ctrl_z_brings_back(at_canvas, masks):
     curator = at_canvas
     curator.tab("Mask Cleanup")
+    assert curator.widget.findChild(QComboBox, "right_click_what").currentText() == "label"
     curator.click("right_click")
     assert "armed" in curator.status
     layer = curator.viewer.layers[PREVIEW]

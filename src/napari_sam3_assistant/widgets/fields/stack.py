@@ -209,8 +209,6 @@ class PropagationControls(QWidget):
 
     def _list(self) -> None:
         self._objects.offer([(id_, f"Object {id_}") for id_ in self._session.model.tracked])
-        if self._objects.currentIndex() < 0 and self._objects.count():
-            self._objects.setCurrentIndex(0)
 
     def _show(self) -> None:
         model = self._session.model
