@@ -139,3 +139,14 @@ def test_bounds_hold_all_pixels_and_no_empty_side():
     assert bounds_of(np.zeros((3, 5))) == (slice(0, 0), slice(0, 0))
     assert Region.around(volume[1]) == Region(2, 4, 3, 5)
     assert Region.around(volume[0]).is_empty
+
+
+@given(box=st.tuples(*[st.floats(-9, 30)] * 4))
+def test_a_box_encloses_the_pixels_whose_centres_are_in_it(box):
+    box = (*map(min, box[:2], box[2:]), *map(max, box[:2], box[2:]))
+    region = Region.enclosed_by(box)
+    y, x = np.mgrid[-12:33, -12:33] + 0.5
+    inside = (box[0] <= y) & (y <= box[2]) & (box[1] <= x) & (x <= box[3])
+    shown = np.zeros_like(inside)
+    shown[region.shift(12, 12).slices] = True
+    np.testing.assert_array_equal(shown, inside)

@@ -350,3 +350,14 @@ def test_prompts_are_read_once_for_their_count_and_once_for_a_run(viewer, bindin
         looks.clear()
         ask(key, PromptKind.POINTS)
         assert sorted(looks) == ["plane", "read"]
+
+
+def test_a_line_through_the_middles_of_pixels_is_no_box(viewer, binding):
+    viewer.add_image(np.zeros((40, 50)))
+    layer = Shapes(name="SAM3 boxes")
+    viewer.add_layer(layer)
+    layer.add(np.array([[5, 5], [5, 20], [5, 20], [5, 5]]))
+    layer.add(np.array([[8, 5], [12, 5], [12, 9], [8, 9]]))
+
+    boxes = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES).prompts.boxes
+    assert [box.region.box for box in boxes] == [(8, 5, 13, 10)]

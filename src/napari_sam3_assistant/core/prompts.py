@@ -71,6 +71,8 @@ class _Rectangle:
     def from_box(cls, box: Sequence[float], **options: Any) -> Self:  # noqa: ANN401
         """Return the prompt of a box ``(y0, x0, y1, x1)`` in pixels, ends exclusive.
 
+        Its region is the pixels whose centres the box encloses, or touches where it encloses none.
+
         Parameters
         ----------
         box : sequence of float
@@ -83,9 +85,12 @@ class _Rectangle:
         PromptError
             If the box has not four finite numbers, or no area.
         """
-        region = Region.from_box(box)
+        touched = Region.from_box(box)
         (y0, y1), (x0, x1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
         drawn = (float(y0), float(x0), float(y1), float(x1))
+        region = Region.enclosed_by(drawn)
+        if region.is_empty:
+            region = touched
         return cls(region, drawn=None if drawn == region.box else drawn, **options)
 
     @property

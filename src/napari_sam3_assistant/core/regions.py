@@ -81,6 +81,20 @@ class Region:
             )
         return cls(math.floor(y0), math.floor(x0), math.ceil(y1), math.ceil(x1))
 
+    @classmethod
+    def enclosed_by(cls, box: Iterable[float]) -> Region:
+        """Return the pixels whose centres lie in a box; empty if none does.
+
+        Parameters
+        ----------
+        box : iterable of float
+            ``(y0, x0, y1, x1)`` in pixels, ends exclusive, the lower corner first: the first pixel
+            begins at 0, and its centre is 0.5.
+        """
+        y0, x0, y1, x1 = box
+        low = (math.ceil(y0 - 0.5), math.ceil(x0 - 0.5))
+        return cls(*low, max(math.floor(y1 + 0.5), low[0]), max(math.floor(x1 + 0.5), low[1]))
+
     @property
     def height(self) -> int:
         """Number of rows."""

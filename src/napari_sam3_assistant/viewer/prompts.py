@@ -328,13 +328,11 @@ def _enclose(
     rows, columns = corners[:, displayed.axes.y], corners[:, displayed.axes.x]
     # Half-open as the pixels: the first pixel begins at 0, its centre is where the layer says 0.
     ends = np.array((rows.min(), columns.min(), rows.max(), columns.max())) + 0.5
-    y0, x0, y1, x1 = np.round(ends, 6).tolist()
-    # It holds the pixels whose centres it encloses.
-    lowest, highest = np.ceil(np.array((y0, x0)) - 0.5), np.floor(np.array((y1, x1)) + 0.5)
-    region = Region(int(lowest[0]), int(lowest[1]), int(highest[0]), int(highest[1]))
-    drawn = None if region.box == (y0, x0, y1, x1) else (y0, x0, y1, x1)
+    box = y0, x0, y1, x1 = tuple(np.round(ends, 6).tolist())
     plane = Region.whole(displayed.shape)
-    return None if region.intersect(plane).is_empty else make(region, drawn=drawn).cut(plane)
+    if y0 == y1 or x0 == x1 or Region.enclosed_by(box).intersect(plane).is_empty:
+        return None
+    return make.from_box(box).cut(plane)
 
 
 def is_at_hand(layer: Labels) -> bool:

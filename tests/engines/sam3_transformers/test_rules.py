@@ -92,11 +92,11 @@ def mask_prompt(shape=(60, 80)):
 def test_clicks_take_the_first_box_and_the_first_mask():
     from napari_sam3_assistant.engines.sam3.mask_decoder import decoder_prompts
 
-    first, second = Region(0, 0, 5, 5), Region(9, 9, 20, 20)
+    first, second = BoxPrompt(Region(0, 0, 5, 5)), BoxPrompt(Region(9, 9, 20, 20))
     one, two = mask_prompt(), mask_prompt()
     points = (PointPrompt(1, 1),)
-    boxes = (BoxPrompt(first), BoxPrompt(second))
-    calls = list(decoder_prompts(PromptSet(points=points, boxes=boxes, masks=(one, two)), (60, 80)))
+    prompts = PromptSet(points=points, boxes=(first, second), masks=(one, two))
+    calls = list(decoder_prompts(prompts, (60, 80)))
     assert [(call.points, call.boxes, call.mask) for call in calls] == [
         (points, (first,), one),
         ((), (second,), None),

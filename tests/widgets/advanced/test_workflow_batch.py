@@ -74,10 +74,10 @@ def prompts_of(viewer, prompt):
     if prompt == "labels mask":
         return {"mask": np.asarray(viewer.layers["SAM3 mask prompt"].data) != 0}
     (corners,) = viewer.layers["SAM3 boxes"].data
-    # A pixel is in the box if its middle is.
-    low, high = np.ceil(corners.min(0)).astype(int), np.floor(corners.max(0)).astype(int) + 1
+    # The first pixel begins at 0, and its middle is 0 in the layer.
+    low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
     kind = "exemplars" if prompt == "exemplar" else "boxes"
-    return {kind: [(*map(int, low), *map(int, high))]}
+    return {kind: [(*map(float, low), *map(float, high))]}
 
 
 def cut_to(given, shape):
