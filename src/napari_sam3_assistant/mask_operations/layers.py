@@ -373,11 +373,19 @@ def visible_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box
     Raises
     ------
     MaskError
-        If it shows none.
+        If it shows none, or napari does not tell what it shows.
     """
+    world = World.of(viewer)
+    if world.converts(layer):
+        # Its corner_pixels are found without the units (napari 0.9.2), so they are of another part.
+        raise MaskError(
+            f"Which part of “{layer.name}” is in view is not known, as the viewer counts in other "
+            "units than the layer.",
+            "Choose “Whole layer” or “Drawn region” to work on.",
+        )
     factors = np.asarray(layer.downsample_factors[layer.data_level]) if layer.multiscale else 1
     low, high = np.asarray(layer.corner_pixels) * factors
-    point = World.of(viewer).slice_of(layer, viewer.dims.ndisplay)
+    point = world.slice_of(layer, viewer.dims.ndisplay)
     sides = []
     for axis, size in enumerate(shape):
         if np.isnan(point[axis]):

@@ -76,11 +76,9 @@ class World:
         matrix[:-1] *= _ratios(layer.units, self.units_of(layer))[:, None]
         return matrix
 
-    def to_world(self, layer: Layer, position: npt.ArrayLike) -> Vectors:
-        """Return the place in the world of a position in a layer's data, shape (D,)."""
-        matrix = self.matrix(layer)
-        placed: Vectors = matrix[:-1, :-1] @ np.asarray(position, float) + matrix[:-1, -1]
-        return placed
+    def converts(self, layer: Layer) -> bool:
+        """Return whether napari draws a layer by other numbers than its own units have."""
+        return not np.allclose(_ratios(layer.units, self.units_of(layer)), 1)
 
     def shown_axes(self, layer: Layer, count: int = 2) -> list[int]:
         """Return the axes of a layer that napari shows, rows first, when it shows ``count``."""
