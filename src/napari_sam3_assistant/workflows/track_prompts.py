@@ -73,7 +73,7 @@ class ResolvedPrompts:
 
     Parameters
     ----------
-    seeds : tuple of RefineSeed
+    seeds : tuple of TrackSeed
         Objects by what names them.
     phrases : tuple of (str, int)
         Phrases to look for on every frame, and from which frame on.

@@ -93,7 +93,7 @@ class MemoryFile:
 
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         free = self._free[len(data)]
-        slot = free.pop() if free else Slot(self._end, len(data))
+        slot = free[-1] if free else Slot(self._end, len(data))
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
@@ -105,6 +105,8 @@ class MemoryFile:
         except OSError:
             # A full disk costs the memory of a frame, not the work.
             return None
+        if free:
+            free.pop()
         self._end = max(self._end, slot.start + slot.size)
         return slot
 
@@ -133,7 +135,7 @@ def check_says_where(seed: TrackSeed, how: str) -> None:
 
     Parameters
     ----------
-    seed : RefineSeed
+    seed : TrackSeed
         The prompt.
     how : str
         How to say where it is, for the user.

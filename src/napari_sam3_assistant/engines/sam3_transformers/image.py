@@ -188,7 +188,7 @@ def decode_objects(
         The encoded image.
     check : callable
         Called between the model's stages; what it raises stops the work.
-    target : PlaneTarget
+    target : DecoderPrompt
         What names the objects.
     """
     answer = model.clicks(
