@@ -171,3 +171,18 @@ def test_all_is_masked():
 
     assert source.contrast() == (0.0, 1.0)
     assert not source.read(PlaneRef()).any()
+
+
+def test_a_tensor_of_torch_is_an_image():
+    torch = pytest.importorskip("torch")
+    pixels = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+
+    source = source_of(torch.from_numpy(pixels))
+
+    assert source.dtype == np.uint8
+    np.testing.assert_array_equal(
+        source.read(PlaneRef((1,)), Region(1, 0, 4, 3)), pixels[1, 1:, :3]
+    )
+    with pytest.raises(ImageError, match=r"bfloat16 can't be read") as caught:
+        source_of(torch.zeros((4, 5), dtype=torch.bfloat16))
+    assert "float()" in caught.value.hint

@@ -77,7 +77,7 @@ class ImageSource:
     Parameters
     ----------
     data : array-like, or sequence of them
-        NumPy, dask, zarr, h5py or xarray array; or the levels of a multiscale image, largest
+        NumPy, dask, zarr, h5py, xarray or other array that NumPy can read; or the levels of a multiscale image, largest
         first, of which the first is read.
     axes : ImageAxes
         What its axes mean.
@@ -130,8 +130,15 @@ class ImageSource:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Type of a pixel."""
-        return np.dtype(self._data.dtype)
+        """Type of a pixel; that of the array's NumPy pixels where it has names of its own."""
+        try:
+            return np.dtype(self._data.dtype)
+        except TypeError:  # Torch's and TensorStore's types are not NumPy's
+            with map_read_errors(
+                f"Pixels of the type {self._data.dtype} can't be read",
+                "Give a NumPy array, or one that NumPy can read (of torch: tensor.float().cpu()).",
+            ):
+                return np.asarray(self._data[(slice(0, 0),) * len(self._data.shape)]).dtype
 
     @property
     def plane_shape(self) -> tuple[int, int]:
