@@ -77,8 +77,8 @@ class ImageSource:
     Parameters
     ----------
     data : array-like, or sequence of them
-        NumPy, dask, zarr, h5py, xarray or other array that NumPy can read; or the levels of a multiscale image, largest
-        first, of which the first is read.
+        NumPy, dask, zarr, h5py, xarray or other array that NumPy can read; or the levels of a
+        multiscale image, largest first, of which the first is read.
     axes : ImageAxes
         What its axes mean.
 
