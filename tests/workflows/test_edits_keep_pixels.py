@@ -17,6 +17,7 @@ from napari_sam3_assistant.core.masks.cleanup import assign_components, delete_a
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import Connectivity, whole_box
 from napari_sam3_assistant.core.masks.merge import MergeMode, MergeSource, OverlapRule, merge
+from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.operations import (
     Expand,
     FillHoles,
@@ -266,7 +267,8 @@ def test_labels_that_are_not_written_over_stay(first, second, label, replace):
 )
 def test_a_merge_holds_every_pixel_that_one_source_claims(stack, mode, rule):
     sources = [
-        MergeSource(f"layer {at}", plane, class_value=at + 1) for at, plane in enumerate(stack)
+        MergeSource(f"layer {at}", plane, Classes({at + 1: "x"}, every=at + 1))
+        for at, plane in enumerate(stack)
     ]
     before = stack.copy()
     merged = merge(sources, mode, rule)

@@ -398,12 +398,8 @@ class MaskCollection:
         self._adapter.check_aligned(keys)
         sources = []
         for key in keys:
-            choice, snapshot = self.model.choice(key), self._adapter.take_snapshot(key)
-            value = choice.class_value if choice else None
-            name = choice.class_name if choice else ""
-            classes = snapshot.classes
-            names = classes.names if classes.is_semantic else {}
-            sources.append(MergeSource(snapshot.name, snapshot.array, name, value, names))
+            snapshot = self._adapter.take_snapshot(key)
+            sources.append(MergeSource(snapshot.name, snapshot.array, snapshot.classes))
         return sources
 
 

@@ -334,7 +334,7 @@ def _image_key(layer: Labels) -> dict[str, Any]:
 def _classes(layer: Labels) -> Classes:
     known = layer.metadata
     if role_of(layer) is Role.ACCEPTED_OBJECT:
-        value = int(known.get("class_value", 1))
+        value = int(known.get("class_value", 1)) or 1
         return Classes({value: str(known.get("class_name", "object"))}, every=value)
     names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
     of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}

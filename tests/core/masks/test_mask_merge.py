@@ -14,10 +14,12 @@ from napari_sam3_assistant.core.masks.merge import (
     merge_by_class,
     overlap_map,
 )
+from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.errors import MaskError
 
-A = MergeSource("a", np.array([[1, 1, 2, 2, 0, 0]]), "axon", 5)
-B = MergeSource("b", np.array([[0, 0, 1, 1, 1, 0]]), "myelin", 3)
+AXON, MYELIN = Classes({5: "axon"}, every=5), Classes({3: "myelin"}, every=3)
+A = MergeSource("a", np.array([[1, 1, 2, 2, 0, 0]]), AXON)
+B = MergeSource("b", np.array([[0, 0, 1, 1, 1, 0]]), MYELIN)
 SEMANTIC = {
     OverlapRule.PRIORITY: [5, 5, 5, 5, 3, 0],
     OverlapRule.EARLIER: [5, 5, 5, 5, 3, 0],
@@ -59,6 +61,36 @@ def test_touching_instances_stay_apart_and_know_their_class():
     assert merged.class_of == {1: 5, 2: 5, 3: 3}
 
 
+def test_objects_of_which_no_class_is_known_are_of_one_class_that_is_theirs():
+    found = MergeSource("found", np.array([[1, 2, 3, 4, 0, 9]]))
+
+    alone = merge([found], MergeMode.INSTANCE, OverlapRule.EARLIER)
+    assert alone.classes == {1: "object"}
+    assert alone.class_of == dict.fromkeys(range(1, 6), 1)
+
+    one = MergeSource("one", np.array([[8, 0, 0, 0, 0, 0]]), Classes({1: "axon"}, every=1))
+    beside = merge([one, found], MergeMode.INSTANCE, OverlapRule.EARLIER)
+    assert beside.classes == {1: "axon", 2: "object"}
+    assert beside.class_of == {1: 1, 2: 2, 3: 2, 4: 2, 5: 2}
+
+
+@pytest.mark.parametrize("mode", [MergeMode.SEMANTIC, MergeMode.INSTANCE])
+def test_objects_of_classes_keep_them_when_they_are_merged_again(mode):
+    once = merge([A, B], MergeMode.INSTANCE, OverlapRule.EARLIER)
+
+    again = merge(
+        [MergeSource("once", once.labels, Classes(once.classes, once.class_of))],
+        mode,
+        OverlapRule.EARLIER,
+    )
+
+    assert again.classes == {5: "axon", 3: "myelin"}
+    if mode is MergeMode.INSTANCE:
+        assert again.class_of == once.class_of
+    else:
+        assert again.labels.tolist() == [[5, 5, 5, 5, 3, 0]]
+
+
 def test_an_instance_that_lost_all_its_pixels_leaves_no_gap_in_the_numbers():
     merged = merge([A, B], MergeMode.INSTANCE, OverlapRule.LARGER)
 
@@ -89,13 +121,16 @@ def slow(sources, rule):
             winner = max(here, key=lambda index: areas[index][pixel])
         if rule is OverlapRule.SMALLER:
             winner = min(here, key=lambda index: areas[index][pixel])
-        result[pixel] = sources[winner].class_value
+        result[pixel] = sources[winner].classes.every
     return result
 
 
 @given(hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 2)), st.sampled_from(OverlapRule))
 def test_like_pixel_by_pixel(planes, rule):
-    sources = [MergeSource(str(at), plane, "", at + 1) for at, plane in enumerate(planes)]
+    sources = [
+        MergeSource(str(at), plane, Classes({at + 1: "x"}, every=at + 1))
+        for at, plane in enumerate(planes)
+    ]
 
     merged = merge(sources, MergeMode.SEMANTIC, rule)
 
@@ -103,7 +138,9 @@ def test_like_pixel_by_pixel(planes, rule):
 
 
 def test_accepted_objects_of_classes_become_a_class_mask():
-    merged = merge_by_class([A, B, MergeSource("c", np.array([[9, 0, 0, 0, 0, 0]]), "odd", 0)])
+    odd = MergeSource("c", np.array([[9, 0, 0, 0, 0, 0]]), Classes({1: "odd"}, every=1))
+
+    merged = merge_by_class([A, B, odd])
 
     assert merged.labels.tolist() == [[1, 5, 3, 3, 3, 0]]
     assert merged.overlap == 3
@@ -130,5 +167,8 @@ def test_what_can_not_be_merged_is_said():
 
 def test_a_class_value_beyond_32_bits_is_refused():
     with pytest.raises(MaskError, match="does not fit"):
-        merge([MergeSource("a", np.ones((1, 1), np.uint8), "x", 2**32)], MergeMode.SEMANTIC,
-              OverlapRule.EARLIER)  # fmt: skip
+        merge(
+            [MergeSource("a", np.ones((1, 1), np.uint8), Classes({2**32: "x"}, every=2**32))],
+            MergeMode.SEMANTIC,
+            OverlapRule.EARLIER,
+        )

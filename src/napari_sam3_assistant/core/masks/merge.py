@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from skimage.util import map_array
 
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_fits, read, whole_box
+from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -50,19 +53,14 @@ class MergeSource:
         For the user.
     labels : array-like of int
         In memory or lazy; all sources have the same shape.
-    class_name : str
-        What all of it is; empty if its values tell.
-    class_value : int or None
-        The class of all of its pixels; None if its own values are the classes.
-    class_names : mapping of int to str
-        Names of its own values, where these are known.
+    classes : Classes
+        What its values stand for. Where nothing is known, they are classes in a semantic mask,
+        and count objects in one of instances.
     """
 
     name: str
     labels: Any
-    class_name: str = ""
-    class_value: int | None = None
-    class_names: Mapping[int, str] = field(default_factory=dict)
+    classes: Classes = field(default_factory=Classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +110,7 @@ def shared_value(sources: Sequence[MergeSource]) -> tuple[int, list[str]] | None
     """Return a class value that several classes have, and their names; None if there is none."""
     names: dict[int, dict[str, None]] = defaultdict(dict)
     for source in sources:
-        known = source.class_names
-        if not _is_semantic(source):
-            known = {source.class_value or 1: source.class_name or source.name}
-        for value, name in known.items():
+        for value, name in source.classes.names.items():
             names[value][name] = None
     return next(((value, list(known)) for value, known in names.items() if len(known) > 1), None)
 
@@ -154,7 +149,7 @@ def overlap_map(sources: Sequence[MergeSource]) -> npt.NDArray[np.uint16]:
 def merge_by_class(sources: Sequence[MergeSource], reporter: Reporter | None = None) -> MergeResult:
     """Return labels in which each source's pixels hold its class value; later ones are on top.
 
-    A source without a class value, or with 0, counts as class 1.
+    A source without a class counts as class 1.
 
     Raises
     ------
@@ -168,12 +163,12 @@ def merge_by_class(sources: Sequence[MergeSource], reporter: Reporter | None = N
     classes = {}
     for done, source in enumerate(sources):
         reporter.report(Progress(done, len(sources), f"Merging {source.name}"))
-        value = source.class_value or 1
+        value = source.classes.every or 1
         check_fits(value, result.dtype)
         mask = _pixels(source) != 0
         overlap |= mask & (result != 0)
         result[mask] = value
-        classes[value] = source.class_name or source.name
+        classes[value] = source.classes.names.get(value, source.name)
     return MergeResult(result, classes, overlap=int(np.count_nonzero(overlap)))
 
 
@@ -193,7 +188,7 @@ def merge(
     mode : MergeMode
         Semantic: class values (a source's own values where it has no class value). Instance:
         each component of each label of each source is an object of its own, numbered from 1,
-        also where objects touch. Binary: 1.
+        also where objects touch; those of which no class is known are of one. Binary: 1.
     rule : OverlapRule
         Who gets a pixel that several sources claim. With LARGER and SMALLER the component with
         more, or fewer, pixels; the earlier source where they are equal.
@@ -209,6 +204,8 @@ def merge(
     """
     reporter = reporter or NullReporter()
     check_same_shape(sources)
+    if mode is MergeMode.INSTANCE:
+        sources = _give_class(sources)
     shape = tuple(int(size) for size in sources[0].labels.shape)
     by_area = rule in (OverlapRule.LARGER, OverlapRule.SMALLER)
     result = np.zeros(shape, np.uint32)
@@ -241,6 +238,16 @@ def merge(
     return MergeResult(result, classes, overlap=overlap)
 
 
+def _give_class(sources: Sequence[MergeSource]) -> list[MergeSource]:
+    """Return the sources, those without a class with one that no other has."""
+    taken = {value for source in sources for value in source.classes.names}
+    free = next(value for value in itertools.count(1) if value not in taken)
+    unknown = Classes({free: ANY_CLASS}, every=free)
+    return [
+        source if source.classes.names else replace(source, classes=unknown) for source in sources
+    ]
+
+
 def _number_pixels(
     source: MergeSource,
     mode: MergeMode,
@@ -251,41 +258,29 @@ def _number_pixels(
 ) -> tuple[MergeResult, npt.NDArray[np.int64]]:
     """Return what a source's pixels shall hold, and the areas of their components if needed."""
     labels = _pixels(source)
-    classes = _classes(source, labels)
-    for value in classes:
+    values = np.unique(labels[labels != 0])
+    wanted = np.array([_class_of(source, value) for value in values.tolist()], np.int64)
+    for value in wanted.tolist():
         check_fits(value, np.uint32)
+    names = {v: source.classes.names.get(v, f"class {v}") for v in np.unique(wanted).tolist()}
     areas = np.zeros(0, np.int64)
-    if mode is not MergeMode.INSTANCE and not by_area:
-        return MergeResult(_semantic(source, labels), classes), areas
-    found, everything = find_components(labels, connectivity), whole_box(labels.shape)
-    if by_area:
-        areas = found.image(found.areas, everything)
+    if mode is MergeMode.INSTANCE or by_area:
+        found, everything = find_components(labels, connectivity), whole_box(labels.shape)
+        if by_area:
+            areas = found.image(found.areas, everything)
     if mode is not MergeMode.INSTANCE:
-        return MergeResult(_semantic(source, labels), classes), areas
+        return MergeResult(map_array(labels, values, wanted.astype(np.uint32)), names), areas
     ids = np.arange(before + 1, before + 1 + len(found), dtype=np.uint32)
-    class_values = found.values.tolist()
-    if not _is_semantic(source):
-        class_values = [source.class_value or 1] * len(found)
-    class_of = dict(zip(ids.tolist(), class_values, strict=True))
-    return MergeResult(found.image(ids, everything), classes, class_of), areas
+    known = dict(zip(values.tolist(), wanted.tolist(), strict=True))
+    class_of = {
+        int(one): known[label] for one, label in zip(ids, found.values.tolist(), strict=True)
+    }
+    return MergeResult(found.image(ids, everything), names, class_of), areas
 
 
-def _classes(source: MergeSource, labels: npt.NDArray[Any]) -> dict[int, str]:
-    if _is_semantic(source):
-        values = np.unique(labels[labels != 0]).tolist()
-        return {value: source.class_names.get(value, f"class {value}") for value in values}
-    return {source.class_value or 1: source.class_name or source.name}
-
-
-def _semantic(source: MergeSource, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    if _is_semantic(source):
-        return labels.astype(np.uint32)
-    value = np.uint32(source.class_value or 1)
-    return np.where(labels != 0, value, np.uint32(0))
-
-
-def _is_semantic(source: MergeSource) -> bool:
-    return source.class_value is None
+def _class_of(source: MergeSource, label: int) -> int:
+    """Return the class of a label: itself where nothing is known."""
+    return source.classes.value(label) if source.classes.names else label
 
 
 def _renumber(
