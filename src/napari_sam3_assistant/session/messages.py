@@ -78,6 +78,9 @@ def format_results(preview: Preview | None) -> str:
     if preview is None:
         return "No preview result yet."
     result = preview.segmentation
+    if preview.hidden:
+        count = len(result.objects)
+        return f"Latest labels: {count} of {count + len(preview.hidden)} objects shown."
     if not result.objects:
         return "No objects found."
     return f"Latest labels: {pluralize(len(result.objects), 'object')}{_format_scores(result)}."
@@ -121,6 +124,9 @@ def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
     return f"{folder}\nThe device {model.device} was asked for."
 
 
+COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
+SCORE, AREA = "Score", "Area"
+
 _TITLES = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
 _UNIT = "Unit"
 
@@ -154,6 +160,20 @@ def column_values(measured: Measurement | None, channels: int) -> tuple[float | 
     missing = (None,) * (channels - len(measured.means))
     shape = (measured.area, measured.diameter, *measured.centroid)
     return (*shape, *measured.means, *missing, measured.unit or None)
+
+
+def value_of(row: ResultRow, title: str) -> float | None:
+    """Return the number in a column of a row; None for none, or for a text."""
+    if title == AREA:  # of which pixels are counted
+        return row.record.area
+    if title in COLUMNS:
+        leading = row.preview.target.plane.leading
+        frame = leading[-1] if leading else None
+        return {"Frame": frame, "Object ID": row.record.id, SCORE: row.record.score}.get(title)
+    channels = count_channels((row,))
+    told = dict(zip(column_titles(channels), column_values(row.measured, channels), strict=True))
+    value = told.get(title)
+    return None if isinstance(value, str) else value
 
 
 def format_values(measured: Measurement | None, channels: int) -> tuple[str, ...]:

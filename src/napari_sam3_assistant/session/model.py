@@ -109,6 +109,27 @@ class PlaneTarget:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnRange:
+    """Which values of a column are on show.
+
+    Parameters
+    ----------
+    column : str
+        Title of the column.
+    low, high : float
+        The least and the largest value.
+    """
+
+    column: str
+    low: float
+    high: float
+
+    def holds(self, value: float | None) -> bool:
+        """Return whether a value is on show; what has none is."""
+        return value is None or self.low <= value <= self.high
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Preview:
     """A result and where it belongs.
@@ -127,6 +148,10 @@ class Preview:
         What made it, for the note beside a saved file.
     edited : bool
         Whether the user has changed its pixels since.
+    ranges : tuple of ColumnRange
+        Which of the objects that were found are on show: those in ``segmentation``.
+    hidden : tuple of ObjectRecord
+        The others.
     """
 
     target: PlaneTarget
@@ -135,6 +160,8 @@ class Preview:
     label: str = ""
     provenance: RunProvenance | None = None
     edited: bool = False
+    ranges: tuple[ColumnRange, ...] = ()
+    hidden: tuple[ObjectRecord, ...] = ()
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -408,6 +435,10 @@ class SessionModel:
     def preview(self) -> Preview | None:
         """The latest result on show, or None."""
         return self.previews[-1] if self.previews else None
+
+    def find_preview(self, slot: tuple[str, str]) -> Preview | None:
+        """Return the result on show in a place, or None."""
+        return next((one for one in self.previews if one.slot == slot), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import (
+    COLUMNS,
     column_titles,
     count_channels,
     format_values,
@@ -35,13 +36,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import FrameResult
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget
     from napari_sam3_assistant.session.services import Services
-
-
-COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
 
 
 def format_row(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
@@ -80,10 +79,16 @@ class Results:
         self._model = model
         self._start = start
         self._found: tuple[ResultRow, ...] = ()
+        self._hidden: tuple[ResultRow, ...] = ()
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._scans: dict[tuple[str, str], FileBackedLabels] = {}
         self._frames = FrameRows()
         model.events.previews.connect(self._follow, max_args=0)
+
+    @property
+    def found(self) -> tuple[ResultRow, ...]:
+        """The objects of previews, also those that are not on show."""
+        return (*self._found, *self._hidden)
 
     def clear(self) -> None:
         """Empty the table; the previews and the labels of scans stay."""
@@ -93,7 +98,7 @@ class Results:
 
     def forget_found(self) -> None:
         """Take previews and frames out of the table; the objects of scans stay."""
-        self._found = ()
+        self._found = self._hidden = ()
         self._frames.clear()
         self._model.picked = None
         self._list()
@@ -150,6 +155,7 @@ class Results:
 
         picked = self._model.picked
         self._found = tuple(map(with_answer, self._found))
+        self._hidden = tuple(map(with_answer, self._hidden))
         self._stored = {slot: tuple(map(with_answer, rows)) for slot, rows in self._stored.items()}
         self._list()
         if picked is not None:
@@ -226,15 +232,18 @@ class Results:
         return [(*COLUMNS, *column_titles(channels)), *(format_row(row, channels) for row in rows)]
 
     def _follow(self) -> None:
-        kept = {id(row.record): row.measured for row in self._found}
-        picked = self._model.picked
+        kept = {id(row.record): row.measured for row in self.found}
+        picked, previews = self._model.picked, self._model.previews
         self._frames.clear()
         self._model.picked = None
+
+        def rows_of(preview: Preview, records: Sequence[ObjectRecord]) -> list[ResultRow]:
+            return [ResultRow(preview, one, kept.get(id(one))) for one in records]
+
         self._found = tuple(
-            ResultRow(preview, record, kept.get(id(record)))
-            for preview in self._model.previews
-            for record in preview.segmentation.objects
+            row for one in previews for row in rows_of(one, one.segmentation.objects)
         )
+        self._hidden = tuple(row for one in previews for row in rows_of(one, one.hidden))
         self._list()
         if picked is not None:
             self._pick_again(picked)

@@ -92,6 +92,9 @@ class SegmentRun:
                 label = seed.label
             provenance = make_provenance(snapshot, request, result, model.model_folder)
             preview = Preview(snapshot.target, result, seconds, label, provenance)
+            refined = None if seed is None else model.find_preview(seed.slot)
+            if refined is not None:
+                preview = replace(preview, ranges=refined.ranges, hidden=refined.hidden)
             used = format_prompts(given.localise(result.region))
             self._show(format_outcome(preview, used, outside), preview, beside, live=live)
 

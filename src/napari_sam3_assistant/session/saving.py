@@ -20,6 +20,7 @@ from napari_sam3_assistant.io.outputs import (
     typed_folder,
 )
 from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
 from napari_sam3_assistant.workflows.save import (
@@ -283,9 +284,14 @@ class SaveAndClean:
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
         objects = tuple(map(object_entry, preview.segmentation.objects))
-        provenance = (
-            None if preview.provenance is None else replace(preview.provenance, axes=pixels.axes)
-        )
+        provenance = preview.provenance
+        if provenance is not None:
+            left_out = explain_hidden(preview)
+            provenance = replace(
+                provenance,
+                axes=pixels.axes,
+                notes=(*provenance.notes, *([left_out] if left_out else ())),
+            )
         return SaveRequest(pixels.labels, path, pixels.axes, provenance, objects)
 
 

@@ -13,6 +13,7 @@ from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
 from napari_sam3_assistant.session.batch import Batch
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
+from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Chime, Running
 from napari_sam3_assistant.session.messages import format_accepted
 from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
@@ -92,6 +93,8 @@ class Session:
         Tells when a long job is done.
     prefetch : EmbeddingPrefetch
         Encodes the plane on show while the user draws.
+    filtering : Filtering
+        Shows and hides found objects by their values.
     propagation : Propagation
         Follows objects through a stack.
     tracks : TrackTables
@@ -136,6 +139,7 @@ class Session:
         self.measuring = Measuring(services, self.results)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self._engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation.tracks)
         self.prompts_edited.connect(self.prefetch.start)
 

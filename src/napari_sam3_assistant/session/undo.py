@@ -148,7 +148,9 @@ def _iter_parts(step: UndoStep) -> Iterator[object]:
     """Yield what steps share or have for themselves."""
     yield from step.prompts.values() if isinstance(step.prompts, dict) else (step.prompts,)
     # Without the provenance, which holds the image.
-    yield from (preview.segmentation for preview in step.previews)
+    for preview in step.previews:
+        yield preview.segmentation
+        yield preview.hidden
     yield from step.accepted
     if step.seed is not None:
         yield step.seed

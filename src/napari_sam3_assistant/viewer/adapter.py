@@ -316,8 +316,13 @@ class ViewerAdapter(ViewerImages):
             If the image of one is gone or has another shape now; the others are shown.
         """
         on_show = set(_SHOWN.values())
-        # One of which the user has erased everything stays: the eraser can be taken back.
-        found = {one.slot: one for one in previews if one.segmentation.objects or one in on_show}
+        # One of which the user has erased everything stays: the eraser can be taken back. So does
+        # one of which all is hidden.
+        found = {
+            one.slot: one
+            for one in previews
+            if one.segmentation.objects or one.hidden or one in on_show
+        }
         wanted = {slot: one for slot, one in found.items() if self.is_current(one.target)}
         with self.mark_changes():
             preview_layers.remove_previews(self.viewer, wanted)

@@ -33,6 +33,7 @@ from napari_sam3_assistant.widgets.fields.prompt import (
     TextField,
 )
 from napari_sam3_assistant.widgets.fields.results import (
+    FilterField,
     ResultsTable,
     measure_button,
     soft_masks_box,
@@ -155,7 +156,10 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
             Fold("Batch Folder", BatchFolderField(session)),
         ),
         "Step 5. Results": _step(
-            ResultsTable(binding), measure_button(session), soft_masks_box(session)
+            FilterField(session),
+            ResultsTable(binding),
+            measure_button(session),
+            soft_masks_box(session),
         ),
         "Step 6. Mask Operations": _step(mask_operations_button(binding)),
         "Log. Activity": _step(LogField(binding.model)),

@@ -6,26 +6,36 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QCheckBox,
     QGridLayout,
     QHeaderView,
+    QLabel,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QDoubleRangeSlider
+from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import FittedTable, check_box
 from napari_sam3_assistant.qt.save_dialog import ask_where
-from napari_sam3_assistant.session.messages import column_titles, column_values, count_channels
+from napari_sam3_assistant.session.messages import (
+    AREA,
+    COLUMNS,
+    SCORE,
+    column_titles,
+    column_values,
+    count_channels,
+    value_of,
+)
 from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import (
-    COLUMNS,
     describe_row,
     format_row,
     why_no_soft_masks,
@@ -38,6 +48,118 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
+
+
+class FilterField(QWidget):
+    """Sliders that show and hide what was found, by score and by area, and how many are shown.
+
+    Parameters
+    ----------
+    session : Session
+        The verbs and the state.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._count = QLabel()
+        self._count.setObjectName("shown_count")
+        self._all = QPushButton("Show All")
+        self._all.setObjectName("show_all")
+        self._all.setToolTip("Bring back the objects that the sliders have hidden")
+        self._all.clicked.connect(show_errors(session.model, session.filtering.show_all))
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setColumnStretch(1, 1)
+        self._rows = [RangeSlider(session, title) for title in (SCORE, AREA)]
+        for place, slider in enumerate(self._rows):
+            layout.addWidget(slider.title, place, 0)
+            layout.addWidget(slider, place, 1)
+            layout.addWidget(slider.ends, place, 2)
+        layout.addWidget(self._count, 2, 0, 1, 2)
+        layout.addWidget(self._all, 2, 2)
+        watch(session.model, "results", self, self._show)
+
+    def _show(self) -> None:
+        previews = self._session.model.previews
+        shown = sum(len(one.segmentation.objects) for one in previews)
+        found = shown + sum(len(one.hidden) for one in previews)
+        self._count.setText(f"{shown} of {found} shown" if found else "")
+        self.setVisible(found > 0)
+        self._all.setEnabled(any(one.ranges for one in previews))
+        for slider in self._rows:
+            slider.show_values()
+
+
+_STEPS_A_SECOND = 20
+
+
+class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
+    """The range of one column that is on show; reaches over all values that were found.
+
+    Parameters
+    ----------
+    session : Session
+        The verbs and the state.
+    column : str
+        Title of the column.
+
+    Attributes
+    ----------
+    title, ends : QLabel
+        The name of the column, and the range in numbers.
+    """
+
+    def __init__(self, session: Session, column: str) -> None:
+        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
+        self._session, self._column = session, column
+        self._limits = (0.0, 0.0)
+        name = column.lower()
+        self.setObjectName(f"filter_{name}")
+        self.setToolTip(f"Show only objects whose {name} lies between the handles. Nothing is run.")
+        self.setAccessibleName(f"{column} range")
+        self.title, self.ends = QLabel(column), QLabel()
+        # A mouse moves more often than 10 000 objects are painted.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(1000 // _STEPS_A_SECOND)
+        self._later.timeout.connect(show_errors(session.model, self._apply))
+        self.valueChanged.connect(self._take)
+
+    def show_values(self) -> None:
+        """Show the range that holds, unless the user is changing it."""
+        if self._later.isActive() or self.isSliderDown():
+            return
+        values = [value_of(row, self._column) for row in self._session.results.found]
+        known = [value for value in values if value is not None]
+        low, high = (min(known), max(known)) if known else (0.0, 0.0)
+        self._limits = (low, high)
+        ranges = [one for preview in self._session.model.previews for one in preview.ranges]
+        chosen = next((one for one in ranges if one.column == self._column), None)
+        ends = (low, high) if chosen is None else (max(low, chosen.low), min(high, chosen.high))
+        with signals_blocked(self):
+            self.setRange(low, max(high, low + 1e-9))
+            self.setValue(ends)
+        self.setEnabled(high > low)
+        self._tell(ends)
+
+    def _take(self, ends: tuple[float, float]) -> None:
+        self._tell(ends)
+        if not self._later.isActive():
+            self._later.start()
+
+    def _tell(self, ends: tuple[float, float]) -> None:
+        self.ends.setText(" – ".join(f"{end:.3g}" if end < 1 else f"{end:.4g}" for end in ends))
+
+    def _apply(self) -> None:
+        low, high = map(float, self.value())
+        least, most = self._limits
+        # A handle at its end lets all through, also what a later edit makes larger.
+        self._session.filtering.show_range(
+            self._column,
+            -math.inf if low <= least else low,
+            math.inf if high >= most else high,
+        )
 
 
 _HEIGHT = 180

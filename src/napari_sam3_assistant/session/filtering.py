@@ -1,0 +1,151 @@
+"""Show the found objects whose values lie in ranges, and bring the others back, without a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
+from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.session.messages import SCORE, value_of
+from napari_sam3_assistant.session.model import ColumnRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.services import Services
+
+
+_GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+
+
+def filter_preview(
+    preview: Preview,
+    ranges: tuple[ColumnRange, ...],
+    value_of: Callable[[ObjectRecord, str], float | None],
+) -> Preview:
+    """Return a result with those of its objects on show whose values lie in all ranges.
+
+    The others are kept aside. One that comes back keeps its number, unless the user has painted
+    with it meanwhile: then it gets the next free one.
+
+    Parameters
+    ----------
+    preview : Preview
+        The result; returned as it is where nothing changes.
+    ranges : tuple of ColumnRange
+        One a column.
+    value_of : callable
+        Returns the value of an object in a column; None for none, which lies in every range.
+    """
+    shown: list[ObjectRecord] = []
+    hidden: list[ObjectRecord] = []
+    for record in (*preview.segmentation.objects, *preview.hidden):
+        kept = all(one.holds(value_of(record, one.column)) for one in ranges)
+        (shown if kept else hidden).append(record)
+    before = preview.segmentation.objects
+    if len(shown) == len(before) and all(
+        one is other for one, other in zip(shown, before, strict=True)
+    ):
+        return preview if ranges == preview.ranges else replace(preview, ranges=ranges)
+    objects = tuple(sorted(_number_apart(shown), key=lambda record: record.id))
+    found = preview.segmentation
+    found = replace(found, objects=objects, labels=paint_labels(objects, found.region))
+    return replace(preview, segmentation=found, hidden=tuple(hidden), ranges=ranges)
+
+
+def _number_apart(records: Iterable[ObjectRecord]) -> list[ObjectRecord]:
+    """Return objects, of which later ones do not have the numbers of earlier ones."""
+    kept: dict[int, ObjectRecord] = {}
+    for record in records:
+        free = record.id if record.id not in kept else max(kept) + 1
+        kept[free] = record if free == record.id else replace(record, id=free)
+    return list(kept.values())
+
+
+def explain_hidden(preview: Preview) -> str:
+    """Return which of the objects that were found are not on show; empty where all are."""
+    if not preview.hidden:
+        return ""
+    shown = len(preview.segmentation.objects)
+    by = ", ".join(f"{one.column} {one.low:.4g} to {one.high:.4g}" for one in preview.ranges)
+    return f"Only {shown} of {shown + len(preview.hidden)} objects were kept: {by}."
+
+
+class Filtering:
+    """The verbs that show and hide found objects by their values. Called on the GUI thread."""
+
+    def __init__(self, services: Services, results: Results, run: Callable[[], object]) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._undo, self._results = services.undo, results
+        self._run = run
+        self._latest: tuple[str, tuple[Preview, ...]] | None = None
+        self._model.events.threshold.connect(self._follow_threshold)
+
+    def show_range(self, column: str, low: float, high: float) -> None:
+        """Show the objects whose value in a column lies in a range, both ends included.
+
+        All changes of one column in a row are one step of undo.
+        """
+        self._show(column, ColumnRange(column, low, high), self._model.previews)
+
+    def show_all(self) -> None:
+        """Show all objects again."""
+        self._show("", None, self._model.previews)
+
+    def _show(self, column: str, wanted: ColumnRange | None, which: tuple[Preview, ...]) -> None:
+        model = self._model
+        self._undo.note_edits(self._adapter.edits())
+        slots = {one.slot for one in which}  # as they are now, with what the user has painted
+        rows = {id(row.record): row for row in self._results.found}
+
+        def changed(one: Preview) -> Preview:
+            if one.slot not in slots:
+                return one
+            others = tuple(kept for kept in one.ranges if kept.column != column)
+            ranges = () if wanted is None else (*others, wanted)
+            return filter_preview(
+                one, ranges, lambda record, name: value_of(rows[id(record)], name)
+            )
+
+        before, after = model.previews, tuple(map(changed, model.previews))
+        if after == before:
+            return
+        again = self._latest is not None and self._latest == (column, self._undo.current.previews)
+        kept = tuple(one for one in after if one.segmentation.objects or one.hidden)
+        self._undo.record(kept, amend=again)
+        self._latest = (column, kept)
+        model.previews = after
+
+    def _follow_threshold(self, threshold: float) -> None:
+        """Show what a run with the threshold would find, if the objects were found by a score."""
+        grounded = tuple(one for one in self._model.previews if _is_grounded(one))
+        if not grounded:
+            return
+        latest = grounded[-1]
+        if threshold < latest.segmentation.engine.threshold and self._can_find_more(latest):
+            # The encoding is kept, and SAM 3's answer with it: this is no long run.
+            self._run()
+            return
+        self._show(SCORE, ColumnRange(SCORE, threshold, math.inf), grounded)
+
+    def _can_find_more(self, preview: Preview) -> bool:
+        """Return whether a run with the prompts of now gives the result with more objects."""
+        model = self._model
+        kind = prompt_kind(model.task, model.tool)
+        asked = preview.provenance
+        same = asked is not None and kind in asked.prompts.kinds
+        if kind is PromptKind.TEXT:
+            same = same and asked is not None and asked.prompts.text.strip() == model.text.strip()
+        alone = len(model.previews) == 1 and not model.is_batch and not preview.edited
+        return same and alone and model.image == preview.target.image and not model.running
+
+
+def _is_grounded(preview: Preview) -> bool:
+    """Return whether a result was found by a phrase or examples, so that scores decided."""
+    asked = preview.provenance
+    return asked is not None and bool(asked.prompts.kinds & _GROUNDED)

@@ -1,0 +1,130 @@
+"""Show and hide what was found by sliders: at once, undone, saved as it is on show."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel
+from skimage.draw import disk
+from superqt import QDoubleRangeSlider
+
+PREVIEW = "SAM3 preview labels"
+SIZES = (6, 9, 12, 15)
+
+
+@pytest.fixture
+def found(open_advanced):
+    """Four bright discs of four sizes that were found by a phrase."""
+    image = np.random.default_rng(0).normal(50, 4, (120, 150))
+    for radius, centre in zip(SIZES, ((30, 40), (30, 110), (85, 40), (85, 110)), strict=True):
+        image[disk(centre, radius, shape=image.shape)] += 140
+    opened = open_advanced(image.clip(0, 255).astype(np.uint8))
+    opened.user.choose_in("task", "Text segmentation")
+    opened.user.type_phrase("bright discs")
+    opened.user.wait_for_end()
+    assert len(opened.cells()) == len(SIZES)
+    yield opened
+    vars(opened).clear()
+
+
+def slider(opened, name):
+    return opened.user.widget.findChild(QDoubleRangeSlider, f"filter_{name}")
+
+
+def count(opened):
+    return opened.user.widget.findChild(QLabel, "shown_count").text()
+
+
+def drag_low(opened, name, value, left):
+    """Move the lower handle to a value, and wait until so many objects are shown."""
+    moved = slider(opened, name)
+    moved.setValue((value, moved.value()[1]))
+    opened.user.wait(lambda: count(opened) == f"{left} of {len(SIZES)} shown")
+    opened.user.settle()
+
+
+def test_the_sliders_act_at_once_and_one_press_brings_all_back(found):
+    user = found.user
+    whole = user.preview.copy()
+    areas = sorted(int(row[5]) for row in found.cells())
+    assert count(found) == "4 of 4 shown"
+
+    drag_low(found, "area", areas[2] - 0.5, 2)
+
+    assert sorted(int(row[5]) for row in found.cells()) == areas[2:]
+    assert sorted(np.unique(user.preview, return_counts=True)[1])[:-1] == areas[2:]
+    assert user.results == "Latest labels: 2 of 4 objects shown."
+    user.click("show_all")
+    assert count(found) == "4 of 4 shown"
+    assert np.array_equal(user.preview, whole)
+
+
+def test_a_drag_is_one_step_of_undo(found):
+    user = found.user
+    whole = user.preview.copy()
+    areas = sorted(int(row[5]) for row in found.cells())
+    for left, least in zip((3, 2, 1), areas, strict=False):
+        drag_low(found, "area", least + 0.5, left)
+
+    user.undo()
+
+    assert count(found) == "4 of 4 shown"
+    assert np.array_equal(user.preview, whole)
+    assert slider(found, "area").value()[0] == areas[0]
+    user.redo()
+    assert count(found) == "1 of 4 shown"
+    assert slider(found, "area").value()[0] == pytest.approx(areas[2] + 0.5)
+
+
+def test_what_is_saved_is_what_is_shown(found):
+    user = found.user
+    areas = sorted(int(row[5]) for row in found.cells())
+    drag_low(found, "area", areas[1] + 0.5, 2)
+    user.click("accept")
+    user.settle()
+    accepted = np.asarray(user.viewer.layers["SAM3 live accepted labels"].data)
+    assert sorted(np.unique(accepted, return_counts=True)[1])[:-1] == areas[2:]
+
+
+def test_all_may_be_hidden_and_come_back(found):
+    user = found.user
+    score = slider(found, "score")
+    score.setFocus()
+    user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.95)
+    user.settle()
+    hidden = 4 - len(found.cells())
+    assert count(found) == f"{4 - hidden} of 4 shown"
+    assert user.has(PREVIEW)
+
+    user.click("show_all")
+
+    assert count(found) == "4 of 4 shown"
+
+
+def test_the_threshold_hides_shows_and_finds_more_without_a_press(found):
+    user = found.user
+    scores = sorted(float(row[4]) for row in found.cells())
+    box = user.widget.findChild(QDoubleSpinBox, "threshold")
+
+    box.setValue(round(scores[-1] - 0.01, 2))
+    assert len(found.cells()) == sum(score >= box.value() for score in scores)
+    assert not user.is_running
+    box.setValue(0.35)
+    assert len(found.cells()) == 4
+    # Below what the run was asked for: it is run once more, with the encoding that is there.
+    box.setValue(0.05)
+    user.wait_for_end()
+    assert len(found.cells()) >= 4
+    assert user.status.startswith("✓ Preview ready")
+
+
+def test_a_handle_is_dragged_by_the_mouse(found):
+    user = found.user
+    moved = slider(found, "area")
+    moved.window().activateWindow()
+    middle = moved.height() // 2
+    QTest.mousePress(moved, Qt.MouseButton.LeftButton, pos=QPoint(4, middle))
+    QTest.mouseMove(moved, QPoint(moved.width() // 2, middle))
+    QTest.mouseRelease(moved, Qt.MouseButton.LeftButton, pos=QPoint(moved.width() // 2, middle))
+    user.wait(lambda: count(found) != "4 of 4 shown")
+    assert len(found.cells()) < len(SIZES)
