@@ -227,6 +227,13 @@ class JobRunner:
             self._queue.put(None)
             self._thread = None
 
+    def finish(self) -> None:
+        """End the thread when the jobs are done; Python's exit waits for that."""
+        self._jobs = ()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread = None
+
     def _forget(self, job: Job, *_: object) -> None:
         self._jobs = tuple(one for one in self._jobs if one is not job)
 

@@ -157,6 +157,13 @@ def open_window(plugin_manager, settings_file, make_napari_viewer, qtbot):
     return open_it
 
 
+@pytest.fixture
+def napari_reads(plugin_manager):
+    """The reader that comes with napari: layers know the file that they are of."""
+    with plugin_manager.tmp_plugin(package="napari"):
+        yield
+
+
 @dataclass
 class Gate:
     """Stops an engine in the middle of its work until a test lets it go on."""

@@ -6,13 +6,6 @@ from qtpy.QtWidgets import QFileDialog
 
 
 @pytest.fixture
-def napari_reads(plugin_manager):
-    """The reader that comes with napari: layers know the file that they are of."""
-    with plugin_manager.tmp_plugin(package="napari"):
-        yield
-
-
-@pytest.fixture
 def asked(monkeypatch):
     """What the system's dialog was asked with; it answers what a test puts into ``answer``."""
     calls = []

@@ -299,6 +299,10 @@ class SessionModel:
         The folder that a file was saved in last; empty for none yet.
     saved : tuple of str
         The files that were saved last.
+    kept : int
+        How many objects of the chosen image were accepted.
+    save_at_accept : bool
+        Whether the accepted labels are saved whenever they change.
     channel_axis : int
         Number of the images' channel axis; -1 to find it out.
     prompt_layers : tuple of LayerChoice
@@ -381,6 +385,8 @@ class SessionModel:
     output_name: str = ""
     save_folder: str = ""
     saved: tuple[str, ...] = ()
+    kept: int = 0
+    save_at_accept: bool = False
     channel_axis: int = FIND_OUT
     prompt_layers: tuple[LayerChoice, ...] = ()
     points_layer: str = ""

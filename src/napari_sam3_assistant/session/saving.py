@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -19,11 +22,13 @@ from napari_sam3_assistant.io.outputs import (
     split_ending,
     typed_folder,
 )
-from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.filtering import explain_hidden
+from napari_sam3_assistant.session.label_storage import find_highest
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
 from napari_sam3_assistant.workflows.save import (
+    LabelsExport,
     SaveRequest,
     StackSaveRequest,
     check_stack_format,
@@ -33,15 +38,15 @@ from napari_sam3_assistant.workflows.save import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.services import Services
-    from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels
+    from napari_sam3_assistant.session.snapshots import KeptPixels, StackCopy, StackPixels
     from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
@@ -57,7 +62,7 @@ class Saving:
         self._start = services.jobs.start
         self._propagation = propagation
 
-    def propose_path(self, what: str, ending: str) -> Path:
+    def propose_path(self, what: str, ending: str, image: str = "") -> Path:
         """Return a free name for a file that the user may save.
 
         It is beside the file of the image, or in the folder that was used last.
@@ -68,22 +73,31 @@ class Saving:
             What it will hold, such as ``labels``; comes after the name of the image.
         ending : str
             Its ending.
+        image : str
+            Key of the image; by default the one of what would be saved.
         """
-        target = self._target()
-        chosen = self._model.chosen_image
-        name = target.name if target else chosen.name if chosen else "sam3"
-        image = self._adapter.file_of(target.image if target else self._model.image)
-        return propose_path(f"{name}_{what}", ending, image, self._model.save_folder)
+        target = None if image else self._target()
+        key = image or (target.image if target else self._model.image)
+        named = next((one.name for one in self._model.images if one.key == key), "sam3")
+        name = target.name if target else named
+        file = self._adapter.file_of(key)
+        return propose_path(f"{name}_{what}", ending, file, self._model.save_folder)
 
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files that can hold what would be saved."""
-        stack = self._model.propagated is not None
+        kept = self._find_kept(on_show=False)
+        if kept is None:
+            stack = self._model.propagated is not None
+        else:
+            stack = sum(axis.length > 1 for axis in kept.axes) > 2
         return tuple(one for one in LABEL_ENDINGS if not (stack and one == ".png"))
 
     def explain_lost(self, ending: str) -> str:
         """Return what a file of an ending will not hold of what would be saved; or nothing."""
-        target = self._target()
+        target, kept = self._target(), self._find_kept(on_show=False)
+        if kept is not None:
+            return explain_lost(format_of(ending), kept.axes)
         if target is None:
             return ""
         try:
@@ -100,6 +114,29 @@ class Saving:
         if stack is not None and (model.task is Task.VIDEO or not found):
             return stack.target
         return found[-1].target if found else None
+
+    def _find_kept(self, *, on_show: bool) -> KeptPixels | None:
+        """Return the accepted labels that would be saved, with what is ``on_show`` or without."""
+        model, target = self._model, self._target()
+        if model.task is Task.VIDEO and model.propagated is not None:
+            return None
+        previews = model.previews if on_show else ()
+        return self._adapter.kept(target.image if target else model.image, previews)
+
+    def save(self) -> Job:
+        """Write what was accepted and what is on show to a file with a free name.
+
+        It is beside the file of the image, or in the folder that was used last.
+
+        Raises
+        ------
+        PromptError
+            If there is nothing to save.
+        """
+        kept = self._find_kept(on_show=False)
+        in_memory = kept is None or isinstance(kept.labels, np.ndarray)
+        path = self.propose_path("labels", ".tif" if in_memory else ".ome.zarr")
+        return self._export(path, overwrite=False)
 
     def keep(self) -> str:
         """Keep each preview as a saved labels layer; returns the name of the latest.
@@ -155,30 +192,37 @@ class Saving:
         """
         if not split_ending(path.name)[1]:
             path = free_name(path.with_name(f"{path.name}{ending}"))
-        stack = self._model.propagated
+        return self._export(path, overwrite=True)
+
+    def _export(self, path: Path, *, overwrite: bool) -> Job:
+        kept = self._find_kept(on_show=True)
+        if kept is not None:
+            objects = self._model.kept + len(kept.parts)
+            said = f"Saved {pluralize(objects, 'object')} in"
+            return self._write(partial(export_kept, kept, path, overwrite), kept.axes, said)
+        stack, propagation = self._model.propagated, self._propagation
         found = self._find_saved(or_stack=stack is not None)
         if stack is not None and (self._model.task is Task.VIDEO or not found):
-            return self._export_stack(stack, path)
+            self._check_idle()
+            whole = self._adapter.stacks.pixels(stack)
+            request = make_request(whole, path, propagation.provenance, propagation.tracks)
+            return self._write(partial(save_stack, request, overwrite=overwrite), whole.axes)
         pixels = self._adapter.pixels(found[-1])
-        job = Job("Saving", partial(export_labels, pixels.labels, path, axes=pixels.axes))
+        plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite)
+        return self._write(partial(export_labels, plane), pixels.axes)
+
+    def _write(
+        self, work: Callable[[Reporter], Iterator[Path]], axes: Axes, said: str = "Saved"
+    ) -> Job:
+        job = Job("Saving", work)
         job.yielded.connect(
-            lambda saved: self._say(f"Saved {saved}.", _explain_lost_place(saved, pixels.axes))
+            lambda saved: self._say(f"{said} {saved}.", _explain_lost_place(saved, axes))
         )
         return self._start(job)
 
     def _check_idle(self) -> None:
         if self._model.running:
             raise PromptError("The run is not done yet.", "Wait for its end, or cancel it first.")
-
-    def _export_stack(self, stack: StackTarget, path: Path) -> Job:
-        self._check_idle()
-        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
-        request = make_request(pixels, path, propagation.provenance, propagation.tracks)
-        job = Job("Saving", lambda reporter: save_stack(request, reporter, overwrite=True))
-        job.yielded.connect(
-            lambda saved: self._say(f"Saved {saved}.", _explain_lost_place(saved, pixels.axes))
-        )
-        return self._start(job)
 
     def _find_saved(self, *, or_stack: bool = False) -> list[Preview]:
         found = [one for one in self._model.previews if one.segmentation.objects]
@@ -196,8 +240,75 @@ def _explain_lost_place(path: Path, axes: Axes | None) -> str:
     return "" if axes is None else explain_lost_place(format_of(path.suffix), axes)
 
 
+class SaveAtAccept:
+    """Saves the accepted labels of an image whenever they change, if the user wants that.
+
+    They go into one file for each image that has a free name at first. It is written anew as long
+    as it is the one that was written before; what anybody else has written is left alone. It has a
+    worker of its own, so that no run waits, or ends it.
+    """
+
+    def __init__(self, services: Services, saving: Saving, deliver: Deliver) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._saving = saving
+        self._runner = JobRunner(deliver)
+        self._job: Job | None = None
+        self._due: dict[str, None] = {}
+        self._written: dict[str, tuple[Path, object]] = {}
+
+    def note(self, images: Iterable[str]) -> None:
+        """Take note that the accepted labels of images have changed."""
+        if self._model.save_at_accept:
+            self._due.update(dict.fromkeys(images))
+            self._start_next()
+
+    def close(self) -> None:
+        """Let the worker end when it is done."""
+        self._runner.finish()
+
+    def _start_next(self) -> None:
+        if self._job is not None or not self._due:
+            return
+        image = next(iter(self._due))
+        del self._due[image]
+        kept = self._adapter.kept(image)
+        if kept is None or not isinstance(kept.labels, np.ndarray):
+            # Larger ones would be written for minutes.
+            self._start_next()
+            return
+        before = self._written.get(image)
+        ours = before is not None and _stamp(before[0]) == before[1]
+        path = before[0] if before and ours else self._saving.propose_path("labels", ".tif", image)
+        request = LabelsExport(kept.labels, path, kept.axes, overwrite=ours)
+        job = self._job = Job("Saving", partial(export_labels, request))
+
+        def note(saved: Path) -> None:
+            self._written[image] = (saved, _stamp(saved))
+            said = self._model.message
+            self._model.message = Message(f"{said.text} Saved in {saved}.", said.level)
+
+        def end(state: JobState) -> None:
+            self._job = None
+            if state is JobState.FAILED:
+                self._model.message = Message(str(job.error), Level.ERROR)
+            self._start_next()
+
+        job.yielded.connect(note)
+        job.finished.connect(end)
+        self._runner.start(job)
+
+
+def _stamp(path: Path) -> object:
+    """Return what changes when a file is written again; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 class SaveAndClean:
-    """Saves every preview as a layer and a file, then frees the memory."""
+    """Saves what is on show and what was accepted, then frees the memory."""
 
     def __init__(
         self, services: Services, propagation: Propagation, cleaned: Callable[[str], None]
@@ -209,9 +320,9 @@ class SaveAndClean:
         self._cleaned = cleaned
 
     def save(self) -> Job:
-        """Save every preview in the chosen folder and format; nothing is overwritten.
+        """Save previews and accepted labels in the chosen folder; nothing is overwritten.
 
-        The previews stay until all of them are safe.
+        The previews stay until all of them are safe; the accepted labels stay.
 
         Raises
         ------
@@ -220,19 +331,25 @@ class SaveAndClean:
         """
         previews = [one for one in self._model.previews if one.segmentation.objects]
         stack = self._model.propagated
-        if not previews and stack is None:
-            raise PromptError("There is no preview yet.", "Press Run Preview first.")
         if not self._model.output_folder.strip():
             raise PromptError("No output folder is chosen.", "Press Choose.")
         taken: set[str] = set()
-        requests = [self._request(preview, len(previews) > 1, taken) for preview in previews]
-        whole = None if stack is None else self._stack_request(stack, taken, bool(previews))
-        notes = {_explain_lost_place(one.path, one.axes) for one in requests}
-        notes |= set() if whole is None else {_explain_lost_place(whole.path, whole.axes)}
+        one_by_one = len(previews) == 1
+        requests = [self._request(preview, taken, alone=one_by_one) for preview in previews]
+        stacks = [self._stack_request(stack, taken, alone=not previews)] if stack else []
+        accepted = self._kept_exports(taken, alone=not previews and stack is None)
+        if not (requests or stacks or accepted):
+            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+        written: list[tuple[Path, Axes | None]] = [(one.path, one.axes) for one in requests]
+        written += [(one.path, one.axes) for one in stacks]
+        written += [(one.path, one.axes) for one in accepted]
+        notes = {_explain_lost_place(path, axes) for path, axes in written}
 
         def work(reporter: Reporter) -> Iterator[Path]:
             yield from save_results(requests, reporter)
-            if whole is not None:
+            for one in accepted:
+                yield from export_labels(one, reporter)
+            for whole in stacks:
                 yield from save_stack(whole, reporter)
 
         job = Job("Saving", work)
@@ -253,36 +370,47 @@ class SaveAndClean:
         job.finished.connect(end)
         return self._start(job)
 
-    def _stack_request(
-        self, stack: StackTarget, taken: set[str], several: bool
-    ) -> StackSaveRequest:
-        model, folder = self._model, typed_folder(self._model.output_folder)
-        image = safe_name(stack.target.name)
-        typed = split_ending(model.output_name.strip())[0]
-        if typed:
-            stem = f"{safe_name(typed)}_propagated" if several else safe_name(typed)
-            wanted = folder / f"{stem}{model.output_format}"
-        else:
-            wanted = numbered_name(folder, f"{image}_propagated_mask", model.output_format)
-        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
-        path = free_name(wanted, taken)
-        return make_request(pixels, path, propagation.provenance, propagation.tracks)
+    def _kept_exports(self, taken: set[str], *, alone: bool) -> list[LabelsExport]:
+        """Return what is to be written of the accepted labels of all images."""
+        found = [(one.name, self._adapter.kept(one.key)) for one in self._model.images]
+        kept = [(safe_name(name), labels) for name, labels in found if labels is not None]
+        alone = alone and len(kept) == 1
+        exports = []
+        for name, labels in kept:
+            path = self._choose_path(f"{name}_kept_mask", f"{name}_kept", taken, alone=alone)
+            exports.append(LabelsExport(labels.labels, path, labels.axes))
+        return exports
 
-    def _request(self, preview: Preview, several: bool, taken: set[str]) -> SaveRequest:
+    def _choose_path(self, stem: str, part: str, taken: set[str], *, alone: bool) -> Path:
+        """Return a free name in the chosen folder and format, and take it.
+
+        It is ``stem`` and a number, or what the user typed, with ``part`` where it is not alone.
+        """
         model, folder = self._model, typed_folder(self._model.output_folder)
-        pixels = self._adapter.pixels(preview)
-        shown = safe_name(preview.label or preview.target.name)
         typed = split_ending(model.output_name.strip())[0]
         if typed:
-            stem = f"{safe_name(typed)}_{shown}" if several else safe_name(typed)
-            wanted = folder / f"{stem}{model.output_format}"
+            name = safe_name(typed) if alone else f"{safe_name(typed)}_{part}"
+            wanted = folder / f"{name}{model.output_format}"
         else:
-            local = preview.provenance is not None and preview.provenance.region is not None
-            image = safe_name(preview.target.name) if local else shown
-            stem = f"{image}_roi_mask" if local else f"{image}_mask"
             wanted = numbered_name(folder, stem, model.output_format)
         path = free_name(wanted, taken)
         taken.add(path.name.lower())
+        return path
+
+    def _stack_request(
+        self, stack: StackTarget, taken: set[str], *, alone: bool
+    ) -> StackSaveRequest:
+        stem = f"{safe_name(stack.target.name)}_propagated_mask"
+        path = self._choose_path(stem, "propagated", taken, alone=alone)
+        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
+        return make_request(pixels, path, propagation.provenance, propagation.tracks)
+
+    def _request(self, preview: Preview, taken: set[str], *, alone: bool) -> SaveRequest:
+        pixels = self._adapter.pixels(preview)
+        shown = safe_name(preview.label or preview.target.name)
+        local = preview.provenance is not None and preview.provenance.region is not None
+        stem = f"{safe_name(preview.target.name)}_roi_mask" if local else f"{shown}_mask"
+        path = self._choose_path(stem, shown, taken, alone=alone)
         objects = tuple(map(object_entry, preview.segmentation.objects))
         provenance = preview.provenance
         if provenance is not None:
@@ -293,6 +421,15 @@ class SaveAndClean:
                 notes=(*provenance.notes, *([left_out] if left_out else ())),
             )
         return SaveRequest(pixels.labels, path, pixels.axes, provenance, objects)
+
+
+def export_kept(
+    kept: KeptPixels, path: Path, overwrite: bool, reporter: Reporter
+) -> Iterator[Path]:
+    """Write accepted labels with the objects on show, and yield the path."""
+    next_id = find_highest(kept.labels) + 1 if kept.parts else 1
+    request = LabelsExport(kept.labels, path, kept.axes, kept.parts, next_id, overwrite)
+    yield from export_labels(request, reporter)
 
 
 def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:

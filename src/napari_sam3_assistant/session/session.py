@@ -21,7 +21,7 @@ from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
 from napari_sam3_assistant.session.runs import RoiInference, SegmentRun
-from napari_sam3_assistant.session.saving import SaveAndClean, Saving
+from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.services import Services
 from napari_sam3_assistant.session.settings import restore
@@ -128,6 +128,7 @@ class Session:
         self.results = Results(model, self._running.start)
         self.propagation = Propagation(services, self.results)
         self.saving = Saving(services, self.propagation)
+        self._save_at_accept = SaveAtAccept(services, self.saving, deliver)
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -266,6 +267,7 @@ class Session:
         prompts = self._adapter.prompt_state()
         self._undo.push(UndoStep(prompts, accepted=(*before.accepted, *accepted)))
         self._say(format_accepted(accepted), Level.SUCCESS)
+        self._save_at_accept.note(one.image for one in accepted)
 
     def _accept_all(self) -> tuple[Accepted, ...]:
         accepted: list[Accepted] = []
@@ -296,6 +298,7 @@ class Session:
         self.setup.close()
         self.series_choice.close()
         self.soft_masks.close()
+        self._save_at_accept.close()
 
     # -- undo -------------------------------------------------------------------------------
 
@@ -315,8 +318,10 @@ class Session:
         self.note_edits()
         if self.model.can_undo:
             self._say("The last step is taken back.")
+            before = self._undo.current.accepted
             if not self._undo.undo():
                 self._say("The step is taken back. Its accepted labels were deleted before.")
+            self._note_accepted(before)
 
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
         """Take note of what the user has changed in the pixels of previews.
@@ -334,8 +339,15 @@ class Session:
         self.note_edits()
         if self.model.can_redo:
             self._say("The step is done again.")
+            before = self._undo.current.accepted
             if not self._undo.redo():
                 self._say(_NOT_PUT_BACK, Level.WARNING)
+            self._note_accepted(before)
+
+    def _note_accepted(self, before: tuple[Accepted, ...]) -> None:
+        """Take note of what was accepted, or no longer is."""
+        changed = set(before) ^ set(self._undo.current.accepted)
+        self._save_at_accept.note({one.image for one in changed})
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ REMEMBERED = (
     "output_folder",
     "output_format",
     "save_folder",
+    "save_at_accept",
     "threshold",
     "direction",
     "stop_after_lost",

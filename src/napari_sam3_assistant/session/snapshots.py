@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import FrameSource, ImageView
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
 
 
@@ -75,6 +77,8 @@ class Accepted:
         Shape of the accepted labels.
     parts : tuple
         For each object the slices and the pixels that it took, as a mask.
+    features : mapping of str to list
+        What is known of the objects, by column: one row an object.
     on_disk : bool
         Whether the labels are in a temporary folder, which goes with their layer.
     """
@@ -83,7 +87,27 @@ class Accepted:
     image: str
     shape: tuple[int, ...]
     parts: tuple[tuple[tuple[slice, ...], npt.NDArray[np.bool_]], ...]
+    features: Mapping[str, list[Any]]
     on_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptPixels:
+    """The accepted labels of an image, and the objects on show that would join them.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        The accepted labels, sharing memory with their layer.
+    axes : tuple of Axis
+        What a file can say of their place.
+    parts : tuple
+        For each object on show the slices and the pixels of the labels that it has, as a mask.
+    """
+
+    labels: AnyArray
+    axes: Axes
+    parts: tuple[tuple[Box, npt.NDArray[np.bool_]], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from napari.layers import Labels
 from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
+from napari_sam3_assistant.core.masks.labels import localise_box, union_box
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.label_storage import (
     delete_with,
@@ -16,7 +18,8 @@ from napari_sam3_assistant.session.label_storage import (
     find_highest,
     write_box,
 )
-from napari_sam3_assistant.session.snapshots import Accepted
+from napari_sam3_assistant.session.messages import format_prompts
+from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -27,11 +30,19 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
+from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.placing import add_below_prompts
-from napari_sam3_assistant.viewer.roles import NAMES, Role, role_metadata, with_role
+from napari_sam3_assistant.viewer.roles import (
+    NAMES,
+    Role,
+    key_of,
+    role_metadata,
+    topmost,
+    with_role,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -43,7 +54,6 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     LabelPixels = npt.NDArray[np.integer[Any]]
-    Part = tuple[Box, npt.NDArray[np.bool_]]
 
 
 def accept(
@@ -72,47 +82,121 @@ def accept(
     ExportError
         If there is no room on the disk for labels that don't fit into memory.
     """
-    axes = preview.target.axes
     layer = _accepted_layer(viewer, image, preview)
     labels = array_of(layer)
-    kept = result_axes(axes)
-    found: list[Part] = []
-    for part, pixels in _iter_objects(preview, shown):
-        where = [slice(0, size) for size in labels.shape]
-        for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
-            where[kept.index(axis)] = slice(index, index + 1)
-        where[kept.index(axes.y)], where[kept.index(axes.x)] = part
-        found.append((tuple(where), to_layer_axes(pixels, axes)))
+    found = _find_objects(preview, shown, labels.shape)
     if not found:
         raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-    box = _union_box(where for where, _ in found)
+    box = union_box(where for where, _, _ in found)
     before = np.asarray(labels[box])
-    free = [(where, mask & (before[_localise(where, box)] == 0)) for where, mask in found]
-    parts = tuple(part for part in free if part[1].any())
-    if not parts:
+    free = [
+        (where, mask & (before[localise_box(where, box)] == 0), number)
+        for where, mask, number in found
+    ]
+    kept = [one for one in free if one[1].any()]
+    if not kept:
         raise PromptError(
             "All of these pixels are accepted already; nothing was added.",
             "Erase the accepted object first, or click on another one.",
         )
     first = find_highest(labels) + 1
-    ids = tuple(range(first, first + len(parts)))
-    on_disk = not isinstance(labels, np.ndarray)
-    accepted = Accepted(ids, preview.target.image, labels.shape, parts, on_disk=on_disk)
+    ids = tuple(range(first, first + len(kept)))
+    accepted = Accepted(
+        ids,
+        preview.target.image,
+        labels.shape,
+        tuple((where, mask) for where, mask, _ in kept),
+        _describe(preview, ids, [(mask, number) for _, mask, number in kept]),
+        on_disk=not isinstance(labels, np.ndarray),
+    )
     write_accepted(viewer, accepted)
     return accepted
 
 
+def _describe(
+    preview: Preview, ids: Sequence[int], kept: Sequence[tuple[npt.NDArray[np.bool_], int]]
+) -> dict[str, list[Any]]:
+    """Return the features of accepted objects, given their masks and the ids that they had."""
+    made = "" if preview.provenance is None else format_prompts(preview.provenance.prompts)
+    found = {record.id: record for record in preview.segmentation.objects}
+    known = [found.get(number) for _, number in kept]
+    return {
+        "index": list(ids),
+        "score": [math.nan if one is None or one.score is None else one.score for one in known],
+        "area": [int(np.count_nonzero(mask)) for mask, _ in kept],
+        "prompt": [(one.text if one else "") or made or "-" for one in known],
+        "engine": [preview.segmentation.engine.title] * len(kept),
+    }
+
+
+def count_kept(viewer: ViewerModel, image: Layer) -> int:
+    """Return how many objects of an image were accepted."""
+    layer = topmost(viewer.layers, Role.ACCEPTED, key_of(image))
+    return 0 if layer is None else len(layer.features)
+
+
+def find_kept(
+    viewer: ViewerModel,
+    image: Layer,
+    previews: Sequence[tuple[Preview, npt.NDArray[np.integer[Any]]]],
+) -> KeptPixels | None:
+    """Return the accepted labels of an image, and the objects of previews that would join them.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : Layer
+        The image layer.
+    previews : sequence of (Preview, ndarray of int)
+        Results of the image, and their labels as they are on show.
+
+    Returns
+    -------
+    KeptPixels or None
+        None where nothing was accepted.
+    """
+    layer = topmost(viewer.layers, Role.ACCEPTED, key_of(image))
+    if layer is None or count_kept(viewer, image) == 0:
+        return None
+    labels = array_of(layer)
+    parts = [
+        (where, mask)
+        for preview, shown in previews
+        if result_shape(shape_of(image), preview.target.axes) == labels.shape
+        for where, mask, _ in _find_objects(preview, shown, labels.shape)
+    ]
+    _, axes = locate_labels(viewer, layer)
+    return KeptPixels(labels, axes, tuple(parts))
+
+
+def _find_objects(
+    preview: Preview, shown: npt.NDArray[np.integer[Any]], shape: tuple[int, ...]
+) -> list[tuple[Box, npt.NDArray[np.bool_], int]]:
+    """Return where objects lie in accepted labels of a shape, their masks there and their ids."""
+    axes = preview.target.axes
+    kept = result_axes(axes)
+    found = []
+    for part, pixels, number in _iter_objects(preview, shown):
+        where = [slice(0, size) for size in shape]
+        for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
+            where[kept.index(axis)] = slice(index, index + 1)
+        where[kept.index(axes.y)], where[kept.index(axes.x)] = part
+        found.append((tuple(where), to_layer_axes(pixels, axes), number))
+    return found
+
+
 def _iter_objects(
     preview: Preview, shown: npt.NDArray[np.integer[Any]]
-) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.bool_]]]:
-    """Yield rows and columns of each object, and its mask there."""
+) -> Iterator[tuple[tuple[slice, slice], npt.NDArray[np.bool_], int]]:
+    """Yield rows and columns of each object, its mask there and its id."""
     found = preview.segmentation
     if shown.shape != found.labels.shape or np.array_equal(shown, found.labels):
         # Masks may overlap where labels can't.
-        yield from ((record.region.slices, record.mask) for record in found.objects)
+        yield from ((record.region.slices, record.mask, record.id) for record in found.objects)
         return
     # Room for each number up to the highest one is taken.
-    numbers = relabel_sequential(shown)[0] if shown.max(initial=0) > shown.size else shown
+    numbers, _, ids = relabel_sequential(shown)
     top, left = found.region.y0, found.region.x0
     for number, place in enumerate(ndimage.find_objects(numbers), 1):
         if place is not None:
@@ -121,7 +205,7 @@ def _iter_objects(
                 slice(rows.start + top, rows.stop + top),
                 slice(columns.start + left, columns.stop + left),
             )
-            yield part, numbers[place] == number
+            yield part, numbers[place] == number, int(ids[number])
 
 
 def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labels:
@@ -156,7 +240,7 @@ def write_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
     def write(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
         part[mask] = value
 
-    return _change(viewer, accepted, write)
+    return _change(viewer, accepted, write, listed=True)
 
 
 def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
@@ -168,40 +252,43 @@ def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
     def erase(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
         part[mask & (part == value)] = 0
 
-    return _change(viewer, accepted, erase)
+    return _change(viewer, accepted, erase, listed=False)
 
 
 def _change(
     viewer: ViewerModel,
     accepted: Accepted,
     change: Callable[[LabelPixels, npt.NDArray[np.bool_], int], None],
+    *,
+    listed: bool,
 ) -> bool:
-    """Change the pixels of accepted objects; what is on disk is read and written once."""
+    """Change the pixels of accepted objects; what is on disk is read and written once.
+
+    ``listed`` says whether the layer's features have a row for each of them then.
+    """
     layer = _find(viewer, accepted.image, accepted.shape)
     if layer is None:
         return False
-    labels, box = array_of(layer), _union_box(where for where, _ in accepted.parts)
+    labels, box = array_of(layer), union_box(where for where, _ in accepted.parts)
     in_memory = isinstance(labels, np.ndarray)
     piece = labels[box] if in_memory else np.array(labels[box])
     for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
-        change(piece[_localise(where, box)], mask, value)
+        change(piece[localise_box(where, box)], mask, value)
     if not in_memory:
         write_box(layer.data if layer.multiscale else [labels], box, piece)
     layer.refresh(extent=False)
+    _list_objects(layer, accepted, listed=listed)
     return True
 
 
-def _union_box(places: Iterable[Box]) -> Box:
-    """Return the smallest box that holds others."""
-    each = zip(*places, strict=True)
-    return tuple(
-        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in each
-    )
-
-
-def _localise(where: Box, box: Box) -> Box:
-    """Return a place as counted from the first pixel of a box that holds it."""
-    return tuple(
-        slice(side.start - whole.start, side.stop - whole.start)
-        for side, whole in zip(where, box, strict=True)
-    )
+def _list_objects(layer: Labels, accepted: Accepted, *, listed: bool) -> None:
+    """Give accepted objects their rows in a layer's features, or take them away."""
+    rows = layer.features
+    others = rows[~rows["index"].isin(accepted.ids)] if "index" in rows else rows
+    columns: dict[str, list[Any]] = others.to_dict("list")
+    if listed:
+        before, more = len(others), len(accepted.ids)
+        for name in {**columns, **accepted.features}:
+            come = accepted.features.get(name, [math.nan] * more)
+            columns[name] = [*columns.get(name, [math.nan] * before), *come]
+    layer.features = columns

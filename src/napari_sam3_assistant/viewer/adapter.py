@@ -84,7 +84,7 @@ if TYPE_CHECKING:
         ResultRow,
         SoftImage,
     )
-    from napari_sam3_assistant.session.snapshots import Accepted, Pixels
+    from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels, Pixels
     from napari_sam3_assistant.viewer.placing import Choices
 
 
@@ -386,12 +386,32 @@ class ViewerAdapter(ViewerImages):
 
     def accept(self, preview: Preview) -> Accepted:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
-        image, found = self.image_of(preview.target), preview.segmentation.labels
+        image = self.image_of(preview.target)
+        with self.mark_changes():
+            return accepted_layer.accept(self.viewer, image, preview, self._labels_on_show(preview))
+
+    def _labels_on_show(self, preview: Preview) -> npt.NDArray[np.integer[Any]]:
+        """Return the labels of a preview as its layer shows them, or as they were found."""
         layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
         on_show = layer is not None and _SHOWN.get(layer) is preview
-        shown = preview_layers.read_pixels(self.viewer, image, preview).labels if on_show else found
-        with self.mark_changes():
-            return accepted_layer.accept(self.viewer, image, preview, shown)
+        return self.pixels(preview).labels if on_show else preview.segmentation.labels
+
+    def count_kept(self, image: str) -> int:
+        """Return how many accepted objects an image has."""
+        found = self.find(image)
+        return 0 if found is None else accepted_layer.count_kept(self.viewer, found)
+
+    def kept(self, image: str, previews: Sequence[Preview] = ()) -> KeptPixels | None:
+        """Return the accepted labels of an image, and the objects of its previews.
+
+        None where nothing was accepted.
+        """
+        found = self.find(image)
+        if found is None:
+            return None
+        mine = [one for one in previews if one.target.image == key_of(found)]
+        shown = [(one, self._labels_on_show(one)) for one in mine]
+        return accepted_layer.find_kept(self.viewer, found, shown)
 
     def undo_accept(self, accepted: Accepted) -> bool:
         """Take accepted objects out again; returns whether their layer is there."""

@@ -301,6 +301,8 @@ class Binding(RefCounted):
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
                 emitter.connect(self._on_other_prompts)
+        if role_of(layer) is Role.ACCEPTED:
+            layer.events.features.connect(self._count_kept)
 
     def _forget_layer(self, layer: Layer) -> None:
         forget_pick(layer)
@@ -358,6 +360,11 @@ class Binding(RefCounted):
             self.model.image = choices[0].key if choices else ""
         self._stack.list_axes()
         self._count_prompts()
+        self._count_kept()
+
+    def _count_kept(self, event: Event | None = None) -> None:
+        del event
+        self.model.kept = self.adapter.count_kept(self.model.image)
 
     def _list_prompt_layers(self, event: Event | None = None) -> None:
         del event
@@ -492,6 +499,7 @@ class Binding(RefCounted):
         events.soft_masks.connect(self._on_soft, max_args=0)
         events.next_positive.connect(self._on_next_positive)
         events.image.connect(self._count_prompts, max_args=0)
+        events.image.connect(self._count_kept, max_args=0)
         events.tool.connect(self._count_prompts, max_args=0)
         events.task.connect(self._count_prompts, max_args=0)
         events.frame_axis.connect(self._count_prompts, max_args=0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
@@ -213,31 +214,95 @@ def _make_note(
     return make_record(request.provenance, request.path.parent, request.objects, extra)
 
 
-def export_labels(
-    labels: npt.NDArray[np.integer], path: Path, reporter: Reporter, axes: Axes | None = None
-) -> Iterator[Path]:
-    """Write labels and yield the path.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsExport:
+    """Labels to write, with more objects.
 
     Parameters
     ----------
-    labels : ndarray of int
-        Object ids.
+    labels : array-like of int
+        The labels, in memory or lazy.
     path : Path
         The file; its ending chooses the format.
+    axes : tuple of Axis
+        What a file can say of their place; it has no axis without a name.
+    parts : tuple
+        More objects: where each lies, and its mask there. They get their ids on empty pixels only.
+    next_id : int
+        The id of the first of them.
+    overwrite : bool
+        Whether a file of that name is replaced, a folder never; if not, ``name_02``, ``name_03``,
+        ... is taken.
+    """
+
+    labels: AnyArray
+    path: Path
+    axes: Axes
+    parts: tuple[tuple[Box, npt.NDArray[np.bool_]], ...] = ()
+    next_id: int = 1
+    overwrite: bool = False
+
+
+def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
+    """Write labels and yield the path.
+
+    Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
+
+    Parameters
+    ----------
+    request : LabelsExport
+        What to write.
     reporter : Reporter
         Is told of the progress, and stops the work.
-    axes : tuple of Axis, optional
-        Names of the axes and the size of a pixel, for formats that hold it.
 
     Yields
     ------
     Path
         The file that was written.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
     """
+    path, overwrite = request.path, request.overwrite
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
     make_folder(path)
-    save_labels(labels, path, axes, reporter=reporter)
+    labels, axes = _drop_unnamed(_add_objects(request), request.axes)
+
+    def save(name: Path) -> None:
+        if name.suffix.lower() == ".zarr":
+            save_ome_zarr(labels, name, axes, reporter)
+        elif isinstance(request.labels, np.ndarray) or labels.ndim != 3:
+            save_labels(np.asarray(labels), name, axes, overwrite=overwrite, reporter=reporter)
+        else:
+            with open_label_stack(name, labels.shape, axes, replace=overwrite) as write:
+                for plane in range(len(labels)):
+                    told = f"Saving plane {plane + 1} of {len(labels)}"
+                    reporter.report(Progress(plane, len(labels), told))
+                    write(plane, labels[plane])
+
+    if overwrite:
+        save(path)
+    else:
+        path = save_under_free_name(path, save)
     yield path
+
+
+def _add_objects(
+    request: LabelsExport,
+) -> npt.NDArray[np.integer[Any]] | da.Array:
+    """Return a copy of labels with more objects, as the next ids and on empty pixels only."""
+    labels, parts = request.labels, request.parts
+    whole = np.array(labels) if isinstance(labels, np.ndarray) else da.from_array(labels)
+    if parts:
+        box = union_box(where for where, _ in parts)
+        piece = np.array(whole[box])
+        for value, (where, mask) in enumerate(parts, request.next_id):
+            part = piece[localise_box(where, box)]
+            part[mask & (part == 0)] = value
+        whole[box] = piece
+    return whole
 
 
 def export_table(

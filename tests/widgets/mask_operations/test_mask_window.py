@@ -409,13 +409,6 @@ def note(curator):
     return curator.widget.findChild(QLabel, "format_note").text()
 
 
-@pytest.fixture
-def napari_reads(plugin_manager):
-    """The reader that comes with napari: layers know the file that they are of."""
-    with plugin_manager.tmp_plugin(package="napari"):
-        yield
-
-
 def test_an_export_is_proposed_beside_the_image(curator, tmp_path, monkeypatch, napari_reads):
     tifffile.imwrite(tmp_path / "cells.tif", np.zeros((120, 150), np.uint8))
     curator.viewer.open(tmp_path / "cells.tif", plugin="napari")

@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -137,6 +137,22 @@ def box_shape(box: Box) -> tuple[int, ...]:
 
 
 BLOCK_PIXELS = 1 << 22
+
+
+def union_box(boxes: Iterable[Box]) -> Box:
+    """Return the smallest box that holds others."""
+    each = zip(*boxes, strict=True)
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in each
+    )
+
+
+def localise_box(box: Box, outer: Box) -> Box:
+    """Return a box as counted from the first pixel of one that holds it."""
+    return tuple(
+        slice(side.start - whole.start, side.stop - whole.start)
+        for side, whole in zip(box, outer, strict=True)
+    )
 
 
 def split_blocks(labels: AnyArray, box: Box, pixels: int = BLOCK_PIXELS) -> list[Box]:

@@ -54,8 +54,19 @@ _IN_NAPARI = (
     "It is gone with napari: nothing is written to disk."
 )
 _ON_DISK = (
-    "Write the preview to disk as TIFF, NumPy, PNG or OME-Zarr; you choose where. "
-    "The layers stay as they are."
+    "Write what you accepted, and the preview, to disk as TIFF, NumPy, PNG or OME-Zarr; you choose "
+    "where. The layers stay as they are."
+)
+_AT_ONCE = (
+    "Write what you accepted, and the preview, to a new TIFF file beside the image, or in the "
+    "folder that you saved to last. Nothing is replaced."
+)
+_AT_ACCEPT = (
+    "Write the accepted labels to a file beside the image after each Accept Object: always the "
+    "same new file, which grows. Files of others are left alone."
+)
+_IS_LAYER = (
+    "What you accepted is a layer already, “SAM3 live accepted labels”; Save writes it to disk"
 )
 
 _WAIT = "Wait for the run to end"
@@ -80,6 +91,10 @@ class RunControls(QWidget):
         self.redo = self._button("Redo", "redo", session.redo)
         self.accept = self._button("Accept Object", "accept", session.accept)
         self.refine = self._button("Refine Object", "refine", binding.refine)
+        self.save_now = self._button("Save", "save_now", session.saving.save)
+        self.save_at_accept = check_box(
+            session.model, "save_at_accept", "Save at each Accept", _AT_ACCEPT
+        )
         self.save = self._button("Save as Layer", "save", session.saving.keep_all)
         self.mask_ops = self._button(
             "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer)
@@ -89,6 +104,9 @@ class RunControls(QWidget):
         self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
         self.undo.setToolTip("Take back the last prompt, run or acceptance (Ctrl+Z)")
         self.redo.setToolTip("Do again what was taken back (Ctrl+Shift+Z)")
+        self.save.setToolTip(_IN_NAPARI)
+        self.save_now.setToolTip(_AT_ONCE)
+        self.save_file.setToolTip(_ON_DISK)
         self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -100,13 +118,15 @@ class RunControls(QWidget):
         layout.addWidget(self.clear, 2, 1)
         layout.addWidget(self.undo, 3, 0)
         layout.addWidget(self.redo, 3, 1)
-        layout.addWidget(self.save, 4, 0)
-        layout.addWidget(self.save_file, 4, 1)
-        layout.addWidget(self.mask_ops, 5, 0, 1, 2)
+        layout.addWidget(self.save_now, 4, 0)
+        layout.addWidget(self.save_at_accept, 4, 1)
+        layout.addWidget(self.save, 5, 0)
+        layout.addWidget(self.save_file, 5, 1)
+        layout.addWidget(self.mask_ops, 6, 0, 1, 2)
         watch(
             session.model,
-            "running previews propagated frame_axes prompts text images image engine model_folder "
-            "task tool can_undo can_redo load_when_running device_in_use batch_images "
+            "running previews propagated kept frame_axes prompts text images image engine "
+            "model_folder task tool can_undo can_redo load_when_running device_in_use batch_images "
             "batch_text",
             self,
             self._show,
@@ -123,7 +143,7 @@ class RunControls(QWidget):
         session, saving = self._session, self._session.saving
         filters = {text: ending for text, ending in _FILTERS.items() if ending in saving.endings}
         start = saving.propose_path("labels", ".tif")
-        title = "Save the preview labels"
+        title = "Save the labels"
         chosen, kind = ask_where(self, session.model, title, start, list(filters))
         if chosen is not None:
             ending = filters.get(kind, ".tif")
@@ -145,14 +165,12 @@ class RunControls(QWidget):
         there = model.propagated is not None
         shown = model.preview is not None or there
         set_enabled(self.clear, "" if shown else "There is no preview to clear yet")
-        nothing = "There is no preview to save yet"
         # Copying a stack is a job of its own.
-        waits = there and model.running
-        why_not = _WAIT if waits else "" if found or there else nothing
-        self.save.setEnabled(not why_not)
-        self.save.setToolTip(why_not or _IN_NAPARI)
-        self.save_file.setEnabled(not why_not)
-        self.save_file.setToolTip(why_not or _ON_DISK)
+        waits = _WAIT if there and model.running else ""
+        nothing = "" if found or there else "There is no preview to save yet"
+        set_enabled(self.save, waits or (nothing and (_IS_LAYER if model.kept else nothing)))
+        for button in (self.save_now, self.save_file):
+            set_enabled(button, waits or (nothing if not model.kept else ""))
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         self.accept.setVisible(not video)
         self.refine.setVisible(not video)

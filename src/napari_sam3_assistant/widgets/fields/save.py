@@ -65,7 +65,9 @@ class SaveCleanField(QWidget):
         form.addRow(self._save)
         form.addRow(self._saved)
         form.addRow(self._open)
-        watch(model, "previews propagated running output_folder output_format", self, self._show)
+        watch(
+            model, "previews propagated kept running output_folder output_format", self, self._show
+        )
         watch(model, "saved", self, self._show_saved)
 
     def _open_folder(self) -> None:
@@ -81,7 +83,7 @@ class SaveCleanField(QWidget):
         self._note.setText(note)
         self._note.setVisible(bool(note))
         found = any(one.segmentation.objects for one in model.previews)
-        if not found and model.propagated is None:
+        if not found and not model.kept and model.propagated is None:
             why_not = "There is no preview to save yet"
         elif not model.output_folder.strip():
             why_not = "Choose an output folder first"
@@ -92,8 +94,8 @@ class SaveCleanField(QWidget):
         self._save.setEnabled(not why_not)
         self._save.setToolTip(
             why_not
-            or "Save every preview as a layer and a file, remove the previews and unload the "
-            "model, which the next run loads again"
+            or "Save every preview as a layer and a file, and what you accepted as a file, remove "
+            "the previews and unload the model, which the next run loads again"
         )
 
     def _show_saved(self) -> None:
