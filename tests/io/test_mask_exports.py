@@ -11,6 +11,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from roifile import ImagejRoi
 from shapely.geometry import shape as shapely_shape
 from skimage.draw import disk, polygon2mask
 
@@ -18,7 +19,7 @@ from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_yolo
+from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_rois, save_yolo
 from napari_sam3_assistant.io.images import read_zarr
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 
@@ -93,6 +94,17 @@ def test_a_stack_has_an_image_a_plane(labels, tmp_path):
     assert {annotation["image_id"] for annotation in read.anns.values()} == {1}
 
 
+def test_coco_names_the_file_of_the_image(labels, tmp_path):
+    place = ImagePlace("cells [1]", labels.shape, file="cells.ome.tif")
+    stack = ImagePlace("s", labels.shape, leading=(2,), names=("z",), file="s.tif")
+
+    read = coco(save_coco(labels, tmp_path / "a.json", CLASSES, place))
+    planes = coco(save_coco(labels[None], tmp_path / "b.json", CLASSES, stack))
+
+    assert read.imgs[1]["file_name"] == "cells.ome.tif"
+    assert planes.imgs[1]["file_name"] == "s_2.tif"
+
+
 def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
     path = save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
 
@@ -108,6 +120,32 @@ def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
     np.testing.assert_array_equal(covered, expected)
     names = path.with_suffix(".yaml").read_text().splitlines()
     assert names == ["names:", '  0: "cell"', '  1: "a \\"ring\\""']
+
+
+def test_yolo_numbers_hold_over_files_and_the_list_of_classes_is_not_replaced(labels, tmp_path):
+    names = tmp_path / "a.yaml"
+    listed = "path: data\nnames:\n  3: 'a \"ring\"'\n  5: cell\n"
+    names.write_text(listed)
+
+    path = save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
+
+    assert [line.split()[0] for line in path.read_text().splitlines()] == ["5", "5", "3", "5", "5"]
+    assert names.read_text() == listed
+    names.write_text("names: [cell, other]")
+    with pytest.raises(ExportError, match=r"lists no class “a \"ring\"”"):
+        save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
+
+
+@pytest.mark.parametrize("text", ["", "names: 3", "names: {a: cell}", "[1", "\x00", "names: [1]"])
+def test_what_is_no_list_of_classes_is_kept_and_said(labels, tmp_path, text):
+    names = tmp_path / "a.yaml"
+    names.write_text(text)
+
+    with pytest.raises(ExportError, match="is no list of classes"):
+        save_yolo(labels, tmp_path / "a.txt", CLASSES, alone(labels))
+
+    assert names.read_text() == text
+    assert not (tmp_path / "a.txt").exists()
 
 
 def test_yolo_refuses_a_stack(labels, tmp_path):
@@ -135,6 +173,66 @@ def test_geojson_is_valid_and_keeps_holes_and_parts(labels, tmp_path):
     ring = shapely_shape(collection.features[1]["geometry"])
     assert not ring.contains(shapely.Point(45.5, 25.5))
     assert ring.contains(shapely.Point(45.5, 13.5))
+
+
+def test_geojson_holds_what_was_measured_and_the_colour_of_the_class(labels, tmp_path):
+    measured = {1: {"score": 0.5}, 2: {}, 8: {"score": 1.0}}
+
+    path = save_geojson(
+        labels, tmp_path / "a.geojson", CLASSES, alone(labels), measured, kind="detection"
+    )
+
+    found = [one["properties"] for one in json.loads(path.read_text())["features"]]
+    assert {one["objectType"] for one in found} == {"detection"}
+    assert [one["measurements"].get("score") for one in found] == [0.5, None, None]
+    for one, value in zip(found, (1, 2, 70000), strict=True):
+        assert one["measurements"]["Area px^2"] == np.count_nonzero(labels == value)
+    colours = [tuple(one["classification"]["color"]) for one in found]
+    assert colours[0] == colours[2] != colours[1]
+    assert all(0 <= part <= 255 for colour in colours for part in colour)
+
+
+def covers(roi, shape):
+    """Return the pixels of an ImageJ region, which counts inside and outside by turns."""
+    inside = np.zeros(shape, bool)
+    for ring in roi.coordinates(multi=True):
+        inside ^= polygon2mask(shape, np.asarray(ring)[:, ::-1] - 0.5)
+    return inside
+
+
+def test_imagej_regions_cover_the_same_pixels(labels, tmp_path):
+    path = save_rois(labels, tmp_path / "a.zip", CLASSES, alone(labels))
+
+    rois = {roi.name: roi for roi in ImagejRoi.fromfile(path)}
+    assert set(rois) == {"1", "2", "70000"}
+    for name, roi in rois.items():
+        np.testing.assert_array_equal(covers(roi, labels.shape), labels == int(name))
+        assert roi.group == CLASSES.of_object[int(name)]
+    assert rois["2"].composite
+    assert rois["1"].stroke_color == rois["70000"].stroke_color != rois["2"].stroke_color
+
+
+def test_imagej_regions_say_their_plane_and_lie_in_the_image(labels, tmp_path):
+    place = ImagePlace("x", (500, 700), 100, 200, (4,), ("z",))
+    stack = np.stack([labels * 0, labels == 70000])
+    path = save_rois(stack, tmp_path / "a.zip", Classes(), place)
+
+    (roi,) = ImagejRoi.fromfile(path)
+
+    assert (roi.name, roi.position, roi.group) == ("1_z6", 6, 0)
+    expected = np.zeros(place.shape, bool)
+    expected[100:150, 200:270] = labels == 70000
+    np.testing.assert_array_equal(covers(roi, place.shape), expected)
+    movie = np.stack([stack, stack])
+    planes = save_rois(movie, tmp_path / "b.zip", Classes(), alone(movie))
+    told = [(roi.name, roi.z_position, roi.t_position) for roi in ImagejRoi.fromfile(planes)]
+    assert told == [("1_t1_z2", 2, 1), ("1_t2_z2", 2, 2)]
+
+
+def test_components_of_a_class_are_regions_of_their_own(labels, tmp_path):
+    path = save_rois(labels, tmp_path / "a.zip", Classes({1: "cell", 2: "ring"}), alone(labels))
+
+    assert [roi.name for roi in ImagejRoi.fromfile(path)][:2] == ["1", "1-2"]
 
 
 def test_geojson_of_a_stack_says_the_plane(labels, tmp_path):

@@ -1,4 +1,4 @@
-"""Write objects and tables for other programs: COCO, GeoJSON, YOLO, CSV, overlays.
+"""Write objects and tables for other programs: COCO, GeoJSON, YOLO, ImageJ, CSV, overlays.
 
 Format: https://cocodataset.org/#format-data
 
@@ -15,26 +15,34 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import zipfile
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import imageio.v3 as iio
 import numpy as np
+import yaml
+from roifile import ROI_TYPE, ImagejRoi
 from skimage.color import label2rgb
 from skimage.segmentation import find_boundaries
 
 from napari_sam3_assistant.core.masks.objects import iter_objects, iter_planes, trace_polygons
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
+from napari_sam3_assistant.io.untrusted import as_dict, as_text, as_whole, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
     from napari_sam3_assistant.core.masks.place import ImagePlace
+
+_LARGEST_LIST = 1 << 20  # bytes of a list of classes
 
 
 def save_coco(
@@ -59,7 +67,8 @@ def save_coco(
     classes : Classes
         What the labels stand for; class values become category ids.
     place : ImagePlace
-        Where in which image they lie; in stacks the index of the plane is added to its name.
+        Where in which image they lie; in stacks the index of the plane is added to its name. An
+        image is named as its file, where it has one.
     as_polygons : bool
         Polygons instead of run lengths. An object with a hole, which a COCO polygon can't have,
         is written by its run lengths all the same.
@@ -74,7 +83,7 @@ def save_coco(
     annotations: list[dict[str, Any]] = []
     used: set[int] = set()
     for number, (index, plane) in enumerate(iter_planes(labels), 1):
-        name = "_".join([place.image, *map(str, place.plane(index).values())])
+        name = place.file_name(index)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         for found in iter_objects(plane, classes, place.y, place.x):
             used.add(found.class_value)
@@ -134,11 +143,184 @@ def save_geojson(
     path: str | Path,
     classes: Classes,
     place: ImagePlace,
+    measured: Mapping[int, Mapping[str, float]] | None = None,
+    *,
+    kind: Literal["annotation", "detection"] = "annotation",
 ) -> Path:
     """Write each object as a polygon with holes, in pixels, (0, 0) the corner of the image.
 
-    The collection names the image and its size, and each polygon has its plane. The format has
-    no size of a pixel, no unit and no place in the world.
+    The collection names the image and its size, and each polygon has its plane, its area and what
+    else was measured. The format has no size of a pixel, no unit and no place in the world.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Labels; in a stack each plane has its objects.
+    path : str or Path
+        The file; replaced if it exists.
+    classes : Classes
+        What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
+    measured : mapping of int to mapping of str to float, optional
+        For each label what is known of it, by the names of the measurements.
+    kind : "annotation" or "detection"
+        What QuPath takes them for: few objects to edit, or many to count.
+
+    Raises
+    ------
+    ExportError
+        If the file can't be written.
+    """
+    known = {} if measured is None or classes.is_semantic else measured
+    features = [
+        _feature(one, place.plane(index), classes, kind, known.get(one.label, {}))
+        for index, plane in iter_planes(labels)
+        for one in iter_objects(plane, classes, place.y, place.x)
+    ]
+    height, width = place.shape
+    image = {"name": place.image, "height": height, "width": width}
+    path = Path(path)
+    with atomic_write(path) as draft:
+        content = {"type": "FeatureCollection", "features": features, "image": image}
+        content |= {"description": place.note} if place.note else {}
+        draft.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def _feature(
+    one: PlaneObject,
+    plane: dict[str, int],
+    classes: Classes,
+    kind: str,
+    measured: Mapping[str, float],
+) -> dict[str, Any]:
+    parts = [
+        [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
+        for rings in trace_polygons(one.mask)
+    ]
+    single = len(parts) == 1
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": parts[0] if single else parts,
+            "plane": {"c": -1, "z": 0, "t": 0, **plane},
+        },
+        "properties": {
+            "objectType": kind,
+            "name": str(one.label),
+            "classification": {
+                "name": classes.name(one.class_value),
+                "color": _class_colour(one.class_value),
+            },
+            "measurements": {"Area px^2": one.area, **measured},
+        },
+    }
+
+
+def save_yolo(
+    labels: AnyArray,
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+) -> Path:
+    """Write one line an object: the number of its class and its outline, from 0 to 1 in the image.
+
+    The format has no holes: they are filled. An object in several parts has a line a part. The
+    names of the classes are written next to it, as ``<name>.yaml``, numbered from 0 in the order
+    of their values; where that file exists, it stays and its numbers hold. It does not name the
+    image, and has no size of it, no plane, no size of a pixel, no unit and no place in the world.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (H, W)
+        One plane of labels.
+    path : str or Path
+        The file; replaced if it exists.
+    classes : Classes
+        What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
+
+    Raises
+    ------
+    ExportError
+        If there are several planes, a class is not listed in the file of names that exists, or a
+        file can't be written.
+    """
+    if labels.ndim > 2 and np.prod(labels.shape[:-2]) > 1:
+        raise ExportError(
+            f"A YOLO file holds one plane, these labels have the shape {tuple(labels.shape)}.",
+            "Save a stack as COCO JSON or OME-Zarr.",
+        )
+    found = [
+        one
+        for _, plane in iter_planes(labels)
+        for one in iter_objects(plane, classes, place.y, place.x)
+    ]
+    path = Path(path)
+    names = {value: classes.name(value) for value in {one.class_value for one in found}}
+    numbers = _number_classes(path.with_suffix(".yaml"), classes.names | names)
+    size = np.array(place.shape)
+    lines = []
+    for one in found:
+        for rings in trace_polygons(one.mask):
+            corners = ((rings[0] + (one.y, one.x)) / size)[:, ::-1].reshape(-1)
+            outline = " ".join(f"{part:.6f}" for part in corners)
+            lines.append(f"{numbers[one.class_value]} {outline}\n")
+    with atomic_write(path) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def _number_classes(path: Path, names: Mapping[int, str]) -> dict[int, int]:
+    """Return YOLO's number of each class, as a file lists them; where there is none, write it."""
+    if not os.path.lexists(path):
+        numbers = {value: number for number, value in enumerate(sorted(names))}
+        # A JSON string is a YAML string too, whatever is in the name.
+        rows = [f"  {number}: {json.dumps(names[value])}\n" for value, number in numbers.items()]
+        with atomic_write(path, replace=False) as draft:
+            draft.write_text("names:\n" + "".join(rows), encoding="utf-8")
+        return numbers
+    listed = _read_names(path)
+    missing = [name for name in names.values() if name not in listed]
+    if missing:
+        raise ExportError(
+            f"{path} exists and lists no class “{missing[0]}”.",
+            "Add it to the names there, or export under another name.",
+        )
+    return {value: listed[name] for value, name in names.items()}
+
+
+def _read_names(path: Path) -> dict[str, int]:
+    """Return the numbers of the classes in a YOLO data file, by their names."""
+    try:
+        with explain_os_errors(path), open_regular(path) as file:
+            told = yaml.safe_load(file.read(_LARGEST_LIST))
+        names = told["names"]
+        pairs = enumerate(names) if isinstance(names, list) else as_dict(names).items()
+        return {as_text(name): as_whole(number) for number, name in pairs}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as exc:
+        raise ExportError(
+            f"{path} exists, and is no list of classes.",
+            "Rename it, or export under another name.",
+        ) from exc
+
+
+def save_rois(
+    labels: AnyArray,
+    path: str | Path,
+    classes: Classes,
+    place: ImagePlace,
+) -> Path:
+    """Write the outline of each object as a region of ImageJ's ROI Manager, in a zip file.
+
+    Objects with holes or several parts become composite regions. A region has its label as name,
+    its plane, and the colour and the group of its class. The format has no name and size of the
+    image, no size of a pixel, no unit and no place in the world.
+
+    Format: https://github.com/imagej/ImageJ/blob/master/ij/io/RoiDecoder.java
 
     Parameters
     ----------
@@ -156,98 +338,50 @@ def save_geojson(
     ExportError
         If the file can't be written.
     """
-    features = [
-        _feature(one, place.plane(index), classes)
-        for index, plane in iter_planes(labels)
-        for one in iter_objects(plane, classes, place.y, place.x)
-    ]
-    height, width = place.shape
-    image = {"name": place.image, "height": height, "width": width}
     path = Path(path)
-    with atomic_write(path) as draft:
-        content = {"type": "FeatureCollection", "features": features, "image": image}
-        content |= {"description": place.note} if place.note else {}
-        draft.write_text(json.dumps(content), encoding="utf-8")
+    taken = Counter[str]()
+    with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for index, plane in iter_planes(labels):
+            at = place.plane(index)
+            for one in iter_objects(plane, classes, place.y, place.x):
+                name = "_".join([str(one.label), *(f"{axis}{n + 1}" for axis, n in at.items())])
+                taken[name] += 1  # components of a class have one value
+                roi = _roi(one, at, classes)
+                roi.name = name if taken[name] == 1 else f"{name}-{taken[name]}"
+                archive.writestr(f"{roi.name}.roi", roi.tobytes())
     return path
 
 
-def _feature(one: PlaneObject, plane: dict[str, int], classes: Classes) -> dict[str, Any]:
-    parts = [
-        [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
-        for rings in trace_polygons(one.mask)
-    ]
-    single = len(parts) == 1
-    return {
-        "type": "Feature",
-        "geometry": {
-            "type": "Polygon" if single else "MultiPolygon",
-            "coordinates": parts[0] if single else parts,
-            "plane": {"c": -1, "z": 0, "t": 0, **plane},
-        },
-        "properties": {
-            "objectType": "annotation",
-            "name": str(one.label),
-            "classification": {"name": classes.name(one.class_value)},
-        },
-    }
-
-
-def save_yolo(
-    labels: AnyArray,
-    path: str | Path,
-    classes: Classes,
-    place: ImagePlace,
-) -> Path:
-    """Write one line an object: the number of its class and its outline, from 0 to 1 in the image.
-
-    The format has no holes: they are filled. An object in several parts has a line a part. The
-    names of the classes are written next to it, as ``<name>.yaml``; classes are numbered from 0
-    in the order of their values. It does not name the image, and has no size of it, no plane, no
-    size of a pixel, no unit and no place in the world.
-
-    Parameters
-    ----------
-    labels : array-like of int, shape (H, W)
-        One plane of labels.
-    path : str or Path
-        The file; replaced if it exists.
-    classes : Classes
-        What the labels stand for.
-    place : ImagePlace
-        Where in which image they lie.
-
-    Raises
-    ------
-    ExportError
-        If there are several planes, or a file can't be written.
-    """
-    if labels.ndim > 2 and np.prod(labels.shape[:-2]) > 1:
-        raise ExportError(
-            f"A YOLO file holds one plane, these labels have the shape {tuple(labels.shape)}.",
-            "Save a stack as COCO JSON or OME-Zarr.",
+def _roi(one: PlaneObject, at: Mapping[str, int], classes: Classes) -> ImagejRoi:
+    rings = [ring[:, ::-1] + (one.x, one.y) for part in trace_polygons(one.mask) for ring in part]
+    if len(rings) == 1:
+        roi = ImagejRoi.frompoints(rings[0])
+        roi.roitype = ROI_TYPE.TRACED
+    else:
+        roi = ImagejRoi(
+            roitype=ROI_TYPE.RECT,
+            top=one.y,
+            left=one.x,
+            bottom=one.y + one.mask.shape[0],
+            right=one.x + one.mask.shape[1],
         )
-    found = [
-        one
-        for _, plane in iter_planes(labels)
-        for one in iter_objects(plane, classes, place.y, place.x)
-    ]
-    values = sorted({one.class_value for one in found} | set(classes.names))
-    size = np.array(place.shape)
-    lines = []
-    for one in found:
-        for rings in trace_polygons(one.mask):
-            corners = ((rings[0] + (one.y, one.x)) / size)[:, ::-1].reshape(-1)
-            numbers = " ".join(f"{number:.6f}" for number in corners)
-            lines.append(f"{values.index(one.class_value)} {numbers}\n")
-    path = Path(path)
-    with atomic_write(path) as draft:
-        draft.write_text("".join(lines), encoding="utf-8")
-    names = {index: classes.name(value) for index, value in enumerate(values)}
-    with atomic_write(path.with_suffix(".yaml")) as draft:
-        # A JSON string is a YAML string too, whatever is in the name.
-        rows = [f"  {index}: {json.dumps(name)}\n" for index, name in names.items()]
-        draft.write_text("names:\n" + "".join(rows), encoding="utf-8")
-    return path
+        roi.multi_coordinates = np.concatenate([_roi_path(ring) for ring in rings])
+        roi.shape_roi_size = len(roi.multi_coordinates)
+    # ImageJ numbers planes from 1; a stack of one axis is no hyperstack.
+    if len(at) == 1:
+        (roi.position,) = (plane + 1 for plane in at.values())
+    elif at:
+        roi.z_position, roi.t_position, roi.c_position = (at.get(axis, -1) + 1 for axis in "ztc")
+    roi.stroke_color = bytes([255, *_class_colour(one.class_value)])
+    roi.group = min(one.class_value, 255) if classes.names else 0
+    return roi
+
+
+def _roi_path(ring: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return a ring as a path of ImageJ: 0 to move, 1 to draw, each with x and y; 4 closes."""
+    steps = np.insert(ring.astype(np.float32), 0, 1, axis=1)
+    steps[0, 0] = 0
+    return np.append(steps.reshape(-1), np.float32(4))
 
 
 # Okabe & Ito, "Color Universal Design" (2008), without black: told apart by all eyes.
@@ -266,6 +400,12 @@ _COLOURS = (
     / 255.0
 )
 _FILL = 0.35
+
+
+def _class_colour(value: int) -> list[int]:
+    """Return red, green and blue of a class, 0 to 255."""
+    colour: list[int] = np.rint(_COLOURS[(value - 1) % len(_COLOURS)] * 255).astype(int).tolist()
+    return colour
 
 
 def save_overlay(

@@ -306,8 +306,9 @@ class MaskCollection:
         except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
         place, axes = self._adapter.place(layer.key)
+        known = self._adapter.measured(layer.key)
         request = MaskExport(
-            snapshot.array, path, model.export_format, place, axes, snapshot.classes
+            snapshot.array, path, model.export_format, place, axes, snapshot.classes, known
         )
 
         def tell(saved: Path) -> None:

@@ -134,6 +134,17 @@ class LabelsAdapter:
         """Return where labels lie in their image, and what a file can say of their place."""
         return locate_labels(self.viewer, self.layer(key))
 
+    def measured(self, key: str) -> dict[int, dict[str, float]]:
+        """Return the numbers that are known of each label: score, area, what was measured."""
+        table = self.layer(key).features
+        if "index" not in table:
+            return {}
+        rows = table.set_index("index").select_dtypes("number").to_dict("index")
+        return {
+            int(label): {name: float(value) for name, value in row.items() if value == value}
+            for label, row in rows.items()
+        }
+
     def box(self, key: str, scope: Scope) -> Box | None:
         """Return the part of a layer to work on, None for all; raises MaskError without one."""
         layer = self.layer(key)

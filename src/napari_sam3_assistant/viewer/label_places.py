@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -150,6 +151,7 @@ def _make_place(layer: Labels, image: Image, first: list[int | None]) -> ImagePl
         x or 0,
         tuple(at or 0 for at in planes),
         tuple("" if no else name for name, no in zip(names, gone, strict=True)),
+        file=Path(image.source.path).name if image.source.path else "",
     )
 
 

@@ -15,7 +15,13 @@ from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
-from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_yolo, write_table
+from napari_sam3_assistant.io.exports import (
+    save_coco,
+    save_geojson,
+    save_rois,
+    save_yolo,
+    write_table,
+)
 from napari_sam3_assistant.io.labels import open_label_stack, save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there, save_ome_zarr
 from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
@@ -355,6 +361,8 @@ class MaskExport:
         What a file can say of their place in the world; it has no axis without a name.
     classes : Classes
         What the labels stand for.
+    measured : mapping of int to mapping of str to float
+        What is known of each label, for formats that hold measurements.
     """
 
     labels: Any
@@ -363,6 +371,7 @@ class MaskExport:
     place: ImagePlace
     axes: Axes
     classes: Classes = field(default_factory=Classes)
+    measured: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
@@ -400,7 +409,12 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
         case ExportFormat.YOLO:
             save_yolo(labels, path, classes, request.place)
         case ExportFormat.GEOJSON:
-            save_geojson(labels, path, classes, request.place)
+            save_geojson(labels, path, classes, request.place, request.measured)
+        case ExportFormat.GEOJSON_DETECTIONS:
+            place, measured = request.place, request.measured
+            save_geojson(labels, path, classes, place, measured, kind="detection")
+        case ExportFormat.IMAGEJ_ROIS:
+            save_rois(labels, path, classes, request.place)
         case _:
             found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
             save_labels(found, path, axes, reporter=reporter)

@@ -389,7 +389,7 @@ def test_closing_lets_go_of_the_viewer(curator):
 def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curator, masks):
     curator.tab("Final Merge / Export")
     curator.type_in("output", PREVIEW)
-    assert len(curator.listed("export_format")) == 8
+    assert len(curator.listed("export_format")) == 10
     curator.choose("export_format", "YOLO segmentation")
     assert note(curator).startswith("YOLO holds outlines in one plane of the image")
 

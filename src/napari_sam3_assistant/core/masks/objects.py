@@ -247,6 +247,8 @@ class ExportFormat(StrEnum):
     COCO_POLYGONS = "coco_polygons"
     YOLO = "yolo"
     GEOJSON = "geojson"
+    GEOJSON_DETECTIONS = "geojson_detections"
+    IMAGEJ_ROIS = "imagej_rois"
 
     @property
     def label(self) -> str:
@@ -278,6 +280,10 @@ _ABOUT = {
     ExportFormat.COCO_POLYGONS: _About("COCO JSON, polygons", ".json", has_image=True),
     ExportFormat.YOLO: _About("YOLO segmentation", ".txt", has_image=True, has_one_plane=True),
     ExportFormat.GEOJSON: _About("GeoJSON for QuPath", ".geojson", has_image=True),
+    ExportFormat.GEOJSON_DETECTIONS: _About(
+        "GeoJSON for QuPath, detections", ".geojson", has_image=True
+    ),
+    ExportFormat.IMAGEJ_ROIS: _About("ImageJ regions (.zip)", ".zip", has_image=True),
 }
 _ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
 
@@ -341,4 +347,6 @@ _NOT_HELD = {
         f"{_NO_PLACE}."
     ),
     ExportFormat.GEOJSON: f"GeoJSON counts the pixels of the image: {_NO_PLACE}.",
+    ExportFormat.GEOJSON_DETECTIONS: f"GeoJSON counts the pixels of the image: {_NO_PLACE}.",
+    ExportFormat.IMAGEJ_ROIS: f"ImageJ regions count the pixels of the image: {_NO_PLACE}.",
 }

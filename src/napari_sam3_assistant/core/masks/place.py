@@ -27,6 +27,8 @@ class ImagePlace:
         What each of these axes is: ``t``, ``c`` or ``z``; empty for one that the image has not.
     note : str
         Why this is not the place in the image that the user sees; empty if it is.
+    file : str
+        Name of the file of the image, without its folder; empty if it has none, or none is known.
     """
 
     image: str
@@ -36,6 +38,7 @@ class ImagePlace:
     leading: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     note: str = ""
+    file: str = ""
 
     @classmethod
     def alone(
@@ -67,6 +70,12 @@ class ImagePlace:
         """Return the plane of the image by the names of its axes, from its index in the labels."""
         places = zip(self.names, self.leading, index, strict=True)
         return {name: first + at for name, first, at in places if name}
+
+    def file_name(self, index: tuple[int, ...]) -> str:
+        """Return what a plane of the image is called as a file: in stacks with its numbers."""
+        name, dot, ending = self.file.rpartition(".") if self.file else (self.image, "", "")
+        numbers = map(str, self.plane(index).values())
+        return "_".join([name or ending, *numbers]) + (dot + ending if name else "")
 
 
 def plane_names(count: int, told: Sequence[str] = ()) -> tuple[str, ...]:
