@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.tracks import COLUMNS, FrameResult, TrackScale, TrackTable
 
@@ -74,6 +75,13 @@ def test_a_frame_that_comes_again_replaces_what_was_looked_for(table):
 
     table.add(result(3, {}, tracked={2, 7}))
     assert [row.frame for row in table.rows()] == [2]
+
+
+def test_boxes_follow_what_was_looked_for(table):
+    assert table.boxes_of(2) == {3: Region(4, 5, 7, 8), 2: Region(3, 5, 6, 8)}
+    table.add(result(3, {}, tracked={2}))
+    assert table.boxes_of(2) == {2: Region(3, 5, 6, 8)}
+    assert table.boxes_of(7) == {3: Region(10, 20, 13, 22)}
 
 
 def test_objects_and_frames_are_forgotten(table):

@@ -33,6 +33,11 @@ class Desk:
     def __call__(self, call):
         self._calls.put(call)
 
+    @property
+    def waiting(self):
+        """How many calls nobody has done yet."""
+        return self._calls.qsize()
+
     def until(self, condition, seconds=240):
         """Do what comes in until the condition holds."""
         end = time.monotonic() + seconds

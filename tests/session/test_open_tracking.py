@@ -54,15 +54,6 @@ def test_a_pass_that_ended_early_is_not_left():
     assert session.left == (range(3, -1, -1),)
 
 
-def test_boxes_follow_what_was_looked_for():
-    session = opened()
-    session.advance(frame(5, 1, 2, tracked=(1, 2)))
-    session.advance(frame(6, 2, tracked=(1, 2)))
-    session.advance(frame(5, tracked=(1,)))
-    assert session.boxes_of(1) == {}
-    assert session.boxes_of(2) == {5: Region(0, 0, 2, 2), 6: Region(0, 0, 2, 2)}
-
-
 def test_only_what_has_changed_is_new():
     box = BoxPrompt(Region(0, 0, 4, 4))
     session = opened({5: PromptSet(points=(CLICK,), boxes=(box,), masks=(painted(3),))})

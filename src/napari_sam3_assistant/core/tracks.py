@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+from skimage.measure import regionprops_table
+from skimage.segmentation import relabel_sequential
 
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -211,6 +214,8 @@ class TrackRow:
         The object, the same on all frames.
     area : int
         Number of pixels.
+    region : Region
+        Its bounding box in the frame.
     y, x : float
         Centroid in pixels; the centre of the first pixel is 0.
     score : float or None
@@ -222,10 +227,11 @@ class TrackRow:
     frame: int
     object_id: int
     area: int
+    region: Region
     y: float
     x: float
-    score: float | None
-    text: str
+    score: float | None = None
+    text: str = ""
 
     @classmethod
     def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
@@ -234,7 +240,29 @@ class TrackRow:
         area = int(rows.sum())
         y = record.region.y0 + float(rows @ np.arange(rows.size)) / area
         x = record.region.x0 + float(columns @ np.arange(columns.size)) / area
-        return cls(frame, record.id, area, y, x, record.score, record.text)
+        return cls(frame, record.id, area, record.region, y, x, record.score, record.text)
+
+
+def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow, ...]:
+    """Return the objects that the labels of a frame show, shape (Y, X), by their ids.
+
+    What found them is not in labels: they have neither score nor phrase.
+    """
+    # Room for each number up to the highest one is taken.
+    numbers, ids = labels, None
+    if labels.max(initial=0) > labels.size:
+        numbers, _, ids = relabel_sequential(labels)
+    told = regionprops_table(numbers, properties=("label", "area", "bbox", "centroid"))
+    columns = [
+        told[name].tolist()
+        for name in (
+            "label", "area", "bbox-0", "bbox-1", "bbox-2", "bbox-3", "centroid-0", "centroid-1",
+        )
+    ]  # fmt: skip
+    return tuple(
+        TrackRow(frame, number if ids is None else int(ids[number]), int(area), Region(*box), y, x)
+        for number, area, *box, y, x in zip(*columns, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,18 +306,60 @@ class TrackTable:
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
 
-    def add(self, result: FrameResult) -> None:
-        """Take the objects of a frame."""
+    def add(self, result: FrameResult) -> bool:
+        """Take the objects of a frame; returns whether others that it had are kept."""
         frame = self._rows.setdefault(result.frame, {})
         for id_ in result.tracked:
             frame.pop(id_, None)
+        kept = bool(frame)
         for record in result.objects:
             frame[record.id] = TrackRow.of(result.frame, record)
+        return kept
+
+    def put(self, frame: int, measured: Iterable[TrackRow]) -> None:
+        """Take what the labels of a frame show, see :func:`measure_frame`, for all that it had.
+
+        Objects that were on it keep their score, and all that are known from any frame their
+        phrase.
+        """
+        before = self._rows.get(frame, {})
+
+        def named(row: TrackRow) -> TrackRow:
+            known = before.get(row.object_id)
+            if known is not None:
+                return replace(row, score=known.score, text=known.text)
+            others = (objects.get(row.object_id) for objects in self._rows.values())
+            other = next(filter(None, others), None)
+            return row if other is None else replace(row, text=other.text)
+
+        self._rows[frame] = {row.object_id: named(row) for row in measured}
 
     def remove(self, object_id: int, frames: Sequence[int] | None = None) -> None:
         """Forget an object on all frames, or on some."""
         for frame in self._rows if frames is None else frames:
             self._rows.get(frame, {}).pop(object_id, None)
+
+    @property
+    def ids(self) -> set[int]:
+        """The objects that are on any frame."""
+        return {id_ for objects in self._rows.values() for id_ in objects}
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames that were taken in, in the order in which they came first."""
+        return tuple(self._rows)
+
+    def on(self, frame: int) -> tuple[TrackRow, ...]:
+        """Return the rows of a frame by object."""
+        return tuple(row for _, row in sorted(self._rows.get(frame, {}).items()))
+
+    def boxes_of(self, object_id: int) -> dict[int, Region]:
+        """Return an object's bounding box on each frame that has it."""
+        return {
+            frame: objects[object_id].region
+            for frame, objects in self._rows.items()
+            if object_id in objects
+        }
 
     def copy(self) -> TrackTable:
         """Return a table that later frames do not change."""
@@ -303,9 +373,8 @@ class TrackTable:
 
     def rows(self) -> Iterator[TrackRow]:
         """Yield the rows by frame, and on a frame by object."""
-        for _, objects in sorted(self._rows.items()):
-            for _, row in sorted(objects.items()):
-                yield row
+        for frame in sorted(self._rows):
+            yield from self.on(frame)
 
     def cells(self, scale: TrackScale | None = None) -> Iterator[tuple[object, ...]]:
         """Yield the rows as the cells of ``COLUMNS``.

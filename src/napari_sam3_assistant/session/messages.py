@@ -88,9 +88,9 @@ def format_results(preview: Preview | None) -> str:
 
 def format_propagation(model: SessionModel) -> str:
     """Return the one line about what was propagated."""
-    if not model.can_continue:
-        return "Propagated labels; their session has ended."
-    return f"Propagated labels: {pluralize(len(model.tracked), 'object')}. Video session ready."
+    found = pluralize(len(model.propagated_ids), "object")
+    state = "Video session ready" if model.can_continue else "Their session has ended"
+    return f"Propagated labels: {found}. {state}."
 
 
 def _format_scores(result: Segmentation) -> str:

@@ -351,6 +351,8 @@ class SessionModel:
         Whether its objects are still known, so that propagation can go on.
     tracked : tuple of int
         The ids of its objects.
+    propagated_ids : tuple of int
+        The ids that are in the propagated labels, as the user has changed them.
     tracks_layer : bool
         Whether their way is shown as tracks.
     """
@@ -415,6 +417,7 @@ class SessionModel:
     propagated: StackTarget | None = None
     can_continue: bool = False
     tracked: tuple[int, ...] = ()
+    propagated_ids: tuple[int, ...] = ()
     tracks_layer: bool = False
 
     @property

@@ -9,29 +9,38 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psygnal import Signal
+
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, prompt_kind
-from napari_sam3_assistant.core.tracks import COLUMNS, Direction, FrameResult, Span, TrackTable
+from napari_sam3_assistant.core.tracks import (
+    COLUMNS,
+    Direction,
+    FrameResult,
+    Span,
+    TrackTable,
+    measure_frame,
+)
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.jobs import Backpressure, Job, JobState
+from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import availability
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt
-    from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import StackTarget
+    from napari_sam3_assistant.core.tracks import TrackRow
+    from napari_sam3_assistant.session.model import SessionModel, StackTarget
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import StackSnapshot
@@ -51,12 +60,15 @@ class Propagation:
     ----------
     tracks : TrackTable
         The objects by frame, with their centroids.
+    edited : EditedFrames
+        Brings ``tracks`` up to date where the user has changed the labels.
     provenance : StackProvenance or None
         What made the latest propagated labels.
     """
 
-    def __init__(self, services: Services, results: Results) -> None:
+    def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self.tracks = TrackTable()
+        self.edited = EditedFrames(services.model, deliver, self._put)
         self._model, self._adapter = services.model, services.adapter
         self._engine, self._jobs = services.engine, services.jobs
         self._results = results
@@ -148,6 +160,7 @@ class Propagation:
                 f"There is no object {object_id} in this propagation.",
                 "Choose one of its objects.",
             )
+        self.edited.check_done()
 
         def work(reporter: Reporter) -> Iterator[None]:
             reporter.check()
@@ -155,9 +168,12 @@ class Propagation:
             yield None
 
         def erase(_: None) -> None:
-            self._adapter.stacks.erase(opened.stack.target, object_id, opened.boxes_of(object_id))
+            self._adapter.stacks.erase(
+                opened.stack.target, object_id, self.tracks.boxes_of(object_id)
+            )
             self._results.remove(object_id)
             self.tracks.remove(object_id)
+            self._model.propagated_ids = tuple(sorted(self.tracks.ids))
             if self.provenance is not None:
                 self.provenance.note_removed(object_id)
             self._model.tracked = tuple(id_ for id_ in self._model.tracked if id_ != object_id)
@@ -188,7 +204,16 @@ class Propagation:
 
     def resume(self) -> None:
         """Know again the labels that an earlier session has left on show."""
-        self._model.propagated = self._adapter.stacks.find_earlier()
+        stack = self._adapter.stacks.find_earlier()
+        self._model.propagated = stack
+        if stack is not None:
+            self.note_edited(range(stack.target.shape[stack.axis]))
+
+    def note_edited(self, frames: Iterable[int]) -> None:
+        """Take note that the user changed pixels of the propagated labels on some frames."""
+        stack, changed = self._model.propagated, tuple(frames)
+        if stack is not None and changed:
+            self.edited.add(changed, self._adapter.stacks.pixels(stack).read)
 
     def note_labels_removed(self, name: str) -> None:
         """Take note that the user removed the propagated labels; ``name`` was their name."""
@@ -291,13 +316,29 @@ class Propagation:
         if self.provenance is not None:
             self.provenance.note_frame(result.engine)
         opened.advance(result)
-        self.tracks.add(result)
-        self._results.add_frame(target, result)
-        known = set(model.tracked) | result.tracked
-        if known != set(model.tracked):
-            model.tracked = tuple(sorted(known))
+        kept = self.tracks.add(result)
+        self._results.add_frame(FramePlace(target.at(result.frame)), self.tracks.on(result.frame))
+        model.tracked = tuple(sorted({*model.tracked, *result.tracked}))
+        found = {record.id for record in result.objects}
+        model.propagated_ids = tuple(sorted({*model.propagated_ids, *found}))
         model.propagated = target
         model.can_continue = True
+        if kept or result.frame in self.edited.waiting:
+            # What is new may lie over what the user has painted there.
+            self.note_edited((result.frame,))
+
+    def _put(self, frame: int, objects: Sequence[TrackRow]) -> None:
+        """Take what the labels of a frame show now."""
+        stack = self._model.propagated
+        if stack is None:
+            return
+        self.tracks.put(frame, objects)
+        # All of them, should the user have cleared the table since.
+        for one in (frame,) if self._results.has_frames else self.tracks.frames:
+            self._results.add_frame(FramePlace(stack.at(one)), self.tracks.on(one))
+        if not self.edited.waiting:
+            self._results.list_frames()
+            self._model.propagated_ids = tuple(sorted(self.tracks.ids))
 
     def _finish(
         self, opened: OpenTracking, state: JobState, seconds: float, notes: Sequence[str]
@@ -343,7 +384,9 @@ class Propagation:
 
     def _forget_results(self) -> None:
         """Forget what was found, and with what made it the pixels of the stack."""
+        self.edited.forget()
         self.tracks.clear()
+        self._model.propagated_ids = ()
         self.provenance = None
 
     def _free(self, reporter: Reporter) -> Iterator[None]:
@@ -353,6 +396,83 @@ class Propagation:
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
+
+
+class EditedFrames:
+    """Measures frames again of which the user has changed pixels, on a worker of its own.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    deliver : callable
+        Runs what it is given on the thread that the session lives on.
+    put : callable
+        Takes a frame and the objects that its labels show.
+
+    Attributes
+    ----------
+    waiting : dict of int to None
+        The frames that are still to be measured, in the order in which they were changed.
+    done : Signal
+        Tells that all frames are measured.
+    """
+
+    done = Signal()
+
+    def __init__(
+        self,
+        model: SessionModel,
+        deliver: Deliver,
+        put: Callable[[int, Sequence[TrackRow]], None],
+    ) -> None:
+        self.waiting: dict[int, None] = {}
+        self._model = model
+        self._put = put
+        self._runner = JobRunner(deliver)
+        self._job: Job | None = None
+
+    def add(self, frames: Iterable[int], read: Callable[[int], npt.NDArray[np.uint32]]) -> None:
+        """Measure frames, given what reads the labels of one."""
+        self.waiting |= dict.fromkeys(frames)
+        wanted = tuple(self.waiting)
+
+        def work(reporter: Reporter) -> Iterator[tuple[int, tuple[TrackRow, ...]]]:
+            for frame in wanted:
+                reporter.check()
+                yield frame, measure_frame(frame, read(frame))
+
+        def put(measured: tuple[int, tuple[TrackRow, ...]]) -> None:
+            del self.waiting[measured[0]]
+            self._put(*measured)
+
+        def end(state: JobState) -> None:
+            if state is JobState.FAILED:
+                self.waiting.clear()
+                self._model.message = Message(str(job.error), Level.ERROR)
+            if not self.waiting:
+                self.done.emit()
+
+        # An earlier one is cancelled: what it has read may not be what is there now.
+        job = self._job = Job("Counting the changed objects", work)
+        job.yielded.connect(put)
+        job.finished.connect(end)
+        self._runner.start(job)
+
+    def check_done(self) -> None:
+        """Raise PromptError while frames are measured."""
+        if self.waiting:
+            raise PromptError("The changed objects are still being counted.", "Wait a moment.")
+
+    def forget(self) -> None:
+        """Measure nothing more of what there was."""
+        self.waiting.clear()
+        if self._job is not None:
+            self._job.cancel()
+
+    def close(self) -> None:
+        """Stop the work."""
+        self._runner.close()
 
 
 _LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
@@ -381,7 +501,6 @@ class OpenTracking:
     choice: tuple[str, str, str]
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
-    _where: dict[int, dict[int, Region]] = field(default_factory=dict)
     _origin: tuple[int, ...] = ()
     _known_prompts: set[Hashable] = field(default_factory=set)
 
@@ -413,18 +532,10 @@ class OpenTracking:
             found[frame] = _join_prompts(found.get(frame, PromptSet()), part)
         return found
 
-    def boxes_of(self, object_id: int) -> dict[int, Region]:
-        """Return an object's bounding box on each frame that has it."""
-        return {frame: own[object_id] for frame, own in self._where.items() if object_id in own}
-
     def advance(self, result: FrameResult) -> None:
         """Take note that a frame is done: it is the next of a pass."""
         frame = result.frame
         self.done.add(frame)
-        boxes = self._where.setdefault(frame, {})
-        for id_ in result.tracked:
-            boxes.pop(id_, None)
-        boxes |= {record.id: record.region for record in result.objects}
         for place, order in enumerate(self.left):
             if order and order[0] == frame:
                 # A pass before that is not done has stopped early.
@@ -544,12 +655,13 @@ class TrackTables:
     the whole layer anew each time.
     """
 
-    def __init__(self, services: Services, table: TrackTable) -> None:
+    def __init__(self, services: Services, propagation: Propagation) -> None:
         self._model, self._adapter = services.model, services.adapter
         self._start = services.jobs.start
-        self._table = table
+        self._table, self._edited = propagation.tracks, propagation.edited
         self._on_show = False
         services.jobs.idle.connect(self._update)
+        self._edited.done.connect(self._update)
         self._model.events.tracks_layer.connect(self._update, max_args=0)
         self._model.events.propagated.connect(self._on_propagated)
 
@@ -571,6 +683,7 @@ class TrackTables:
         stack = self._model.propagated
         if stack is None or len(self._table) == 0:
             raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
+        self._edited.check_done()
         scale, table = self._adapter.tracks.scale(stack), self._table.copy()
         said = f"Exported {pluralize(len(table), 'row')} of tracks to {path}."
         job = Job(

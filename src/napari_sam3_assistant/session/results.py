@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.core.tracks import FrameResult
+    from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.session.model import Preview, SessionModel, StackTarget
+    from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.services import Services
 
 
@@ -161,9 +161,14 @@ class Results:
         if picked is not None:
             self._pick_again(picked)
 
-    def add_frame(self, stack: StackTarget, result: FrameResult) -> None:
+    @property
+    def has_frames(self) -> bool:
+        """Whether frames of a propagation are listed."""
+        return len(self._frames) > 0
+
+    def add_frame(self, place: FramePlace, objects: Sequence[TrackRow]) -> None:
         """Take the objects of a frame; they are listed now, or with one of the next frames."""
-        self._frames.add(stack, result)
+        self._frames.add(place, objects)
         if self._frames.is_due:
             self.list_frames()
 
@@ -261,28 +266,25 @@ class FrameRows:
     """One row a frame and object, in the order in which frames came first."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[ResultRow, ...]] = {}
+        self._rows: dict[FramePlace, tuple[ResultRow, ...]] = {}
         self._listed = 0.0
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to list the rows again."""
         return time.monotonic() - self._listed >= _PAUSE_S
 
-    def add(self, stack: StackTarget, result: FrameResult) -> None:
-        """Take a frame; the objects that were not looked for stay."""
-        place = FramePlace(stack.at(result.frame))
-        kept = [
-            row for row in self._rows.get(result.frame, ()) if row.record.id not in result.tracked
-        ]
-        found = [
+    def add(self, place: FramePlace, objects: Sequence[TrackRow]) -> None:
+        """Take a frame, in the place of what it was before."""
+        self._rows[place] = tuple(
             ResultRow(
-                place,
-                StitchedObject(record.id, record.area, record.region, record.score, record.text),
+                place, StitchedObject(row.object_id, row.area, row.region, row.score, row.text)
             )
-            for record in result.objects
-        ]
-        self._rows[result.frame] = tuple(sorted(kept + found, key=lambda row: row.record.id))
+            for row in objects
+        )
 
     def rows(self) -> tuple[ResultRow, ...]:
         """Return all rows, which counts as listing them."""
@@ -291,8 +293,8 @@ class FrameRows:
 
     def remove(self, object_id: int) -> None:
         """Forget an object."""
-        for frame, rows in self._rows.items():
-            self._rows[frame] = tuple(row for row in rows if row.record.id != object_id)
+        for place, rows in self._rows.items():
+            self._rows[place] = tuple(row for row in rows if row.record.id != object_id)
 
     def clear(self) -> None:
         """Forget all frames."""

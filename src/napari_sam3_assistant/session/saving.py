@@ -42,12 +42,10 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import KeptPixels, StackCopy, StackPixels
-    from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
 LABEL_ENDINGS = (".tif", ".npy", ".png", ".ome.zarr")
@@ -200,12 +198,12 @@ class Saving:
             objects = self._model.kept + len(kept.parts)
             said = f"Saved {pluralize(objects, 'object')} in"
             return self._write(partial(export_kept, kept, path, overwrite), kept.axes, said)
-        stack, propagation = self._model.propagated, self._propagation
+        stack = self._model.propagated
         found = self._find_saved(or_stack=stack is not None)
         if stack is not None and (self._model.task is Task.VIDEO or not found):
             self._check_idle()
             whole = self._adapter.stacks.pixels(stack)
-            request = make_request(whole, path, propagation.provenance, propagation.tracks)
+            request = make_request(whole, path, self._propagation)
             return self._write(partial(save_stack, request, overwrite=overwrite), whole.axes)
         pixels = self._adapter.pixels(found[-1])
         plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite)
@@ -402,8 +400,7 @@ class SaveAndClean:
     ) -> StackSaveRequest:
         stem = f"{safe_name(stack.target.name)}_propagated_mask"
         path = self._choose_path(stem, "propagated", taken, alone=alone)
-        pixels, propagation = self._adapter.stacks.pixels(stack), self._propagation
-        return make_request(pixels, path, propagation.provenance, propagation.tracks)
+        return make_request(self._adapter.stacks.pixels(stack), path, self._propagation)
 
     def _request(self, preview: Preview, taken: set[str], *, alone: bool) -> SaveRequest:
         pixels = self._adapter.pixels(preview)
@@ -440,28 +437,19 @@ def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:
     yield copy
 
 
-def make_request(
-    pixels: StackPixels, path: Path, provenance: StackProvenance | None, table: TrackTable
-) -> StackSaveRequest:
-    """Return what is to be saved.
-
-    Parameters
-    ----------
-    pixels : StackPixels
-        The labels.
-    path : Path
-        The file.
-    provenance : StackProvenance or None
-        What made them; None for no note beside the file.
-    table : TrackTable
-        The objects by frame.
+def make_request(pixels: StackPixels, path: Path, propagation: Propagation) -> StackSaveRequest:
+    """Return what is to be saved of a propagation, with its note if it is known what made it.
 
     Raises
     ------
     ExportError
         If the format holds no stack.
+    PromptError
+        While the objects are counted that the user has changed.
     """
     check_stack_format(path)
+    propagation.edited.check_done()
+    provenance = propagation.provenance
     return StackSaveRequest(
         pixels.shape,
         pixels.read,
@@ -469,6 +457,6 @@ def make_request(
         path,
         pixels.axes,
         None if provenance is None else provenance.to_run(pixels.axes),
-        track_entries(table),
+        track_entries(propagation.tracks),
         {} if provenance is None else provenance.extra(),
     )

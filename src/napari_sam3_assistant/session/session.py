@@ -126,7 +126,7 @@ class Session:
         self.loading = ModelLoading(model, self._engine, self._running.start)
         self.roi_inference = RoiInference(model)
         self.results = Results(model, self._running.start)
-        self.propagation = Propagation(services, self.results)
+        self.propagation = Propagation(services, self.results, deliver)
         self.saving = Saving(services, self.propagation)
         self._save_at_accept = SaveAtAccept(services, self.saving, deliver)
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
@@ -141,7 +141,7 @@ class Session:
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self._engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self.filtering = Filtering(services, self.results, self.run)
-        self.tracks = TrackTables(services, self.propagation.tracks)
+        self.tracks = TrackTables(services, self.propagation)
         self.prompts_edited.connect(self.prefetch.start)
 
     # -- what can be done ---------------------------------------------------------------
@@ -299,6 +299,7 @@ class Session:
         self.series_choice.close()
         self.soft_masks.close()
         self._save_at_accept.close()
+        self.propagation.edited.close()
 
     # -- undo -------------------------------------------------------------------------------
 

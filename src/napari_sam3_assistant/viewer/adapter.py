@@ -648,21 +648,37 @@ class StacksAdapter:
             for layer in list(with_role(self._viewer.layers, Role.PROPAGATED)):
                 self._viewer.layers.remove(layer)
 
+    def frames_in(self, stack: StackTarget, layer: Labels, box: Sequence[slice]) -> range:
+        """Return the frames that lie in a box of a layer; none if it is not the propagated labels.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was propagated.
+        layer : Labels
+            The layer.
+        box : sequence of slice
+            A slice with start and stop for each of its axes.
+        """
+        there = layer is self._layer(stack)
+        return self._window(stack).frames_in(box) if there else range(0)
+
     def finish(self) -> None:
         """Draw what was put off while frames came in: the volume in 3-D, and the thumbnail."""
-        for layer in with_role(self._viewer.layers, Role.PROPAGATED):
-            layer.refresh(extent=False)
+        with self._adapter.mark_changes():
+            for layer in with_role(self._viewer.layers, Role.PROPAGATED):
+                layer.refresh(extent=False)
 
     def pixels(self, stack: StackTarget) -> StackPixels:
         """Return the propagated labels as they are on show."""
         layer = self._require_layer(stack)
         window = self._window(stack)
         rows, columns, frames = window.y, window.x, window.axis
+        shape, data = layer.data.shape, layer.data
 
         def read(frame: int) -> npt.NDArray[np.uint32]:
-            return window.upright(np.asarray(layer.data[window.key(frame)]))
+            return window.upright(np.asarray(data[window.key(frame)]))
 
-        shape, data = layer.data.shape, layer.data
         named = str(layer.axis_labels[frames]).strip().lower()
         image, axes = self._adapter.find(stack.target.image), stack.target.axes
         units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from psygnal import Signal
 
+from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind
 from napari_sam3_assistant.errors import ImageError
@@ -26,7 +27,7 @@ from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
-from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers
+from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers, view_state
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
 from napari_sam3_assistant.viewer.placing import follow_units, is_ours
@@ -57,6 +58,7 @@ _HINTS = {
 _UNDO_KEYS = ("Control-Z", "Control-Shift-Z")
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
 _PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED, Role.SCAN)
+_EDITED = (Role.PREVIEW_LABELS, Role.PROPAGATED)
 _WATCHED = (
     "name",
     "visible",
@@ -277,9 +279,10 @@ class Binding(RefCounted):
             return
         if role_of(layer) is None and self.model.image:
             prompts.adopt(layer, self._image_key())
-        if role_of(layer) is Role.PREVIEW_LABELS:
+        if role_of(layer) in _EDITED:
             layer.events.paint.connect(self._on_painted)
             layer.events.data.connect(self._on_replaced)
+            layer.events.set_data.connect(self._on_labels_drawn)
         if role_of(layer) in _PICKED:
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
@@ -430,13 +433,15 @@ class Binding(RefCounted):
     def _on_painted(self, event: Event) -> None:
         layer = event.source
         box = edit_of_strokes(event.value, layer.data).box
+        if role_of(layer) is Role.PROPAGATED:
+            self._stack.on_painted(layer, box)
         self._on_edited(layer, box)
         # Of what a script paints napari tells before it is written.
         self._deliver(partial(self._on_edited, layer, box))
 
     def _on_replaced(self, event: Event) -> None:
         if not self.adapter.busy:
-            self.session.note_edits(self.adapter.edits(event.source))
+            self._on_edited(event.source, whole_box(event.source.data.shape))
 
     def _on_changed(self, layer: Labels, changes: Changes, shape: tuple[int, ...]) -> None:
         results, slot = self.session.results, slot_of(layer)
@@ -444,9 +449,15 @@ class Binding(RefCounted):
         if scan is not None:
             results.update_stored(slot, changes, shape, plane_axes(scan.target.axes))
 
+    def _on_labels_drawn(self, event: Event) -> None:
+        if role_of(event.source) is Role.PROPAGATED:
+            self._stack.on_drawn(event.source)
+
     def _on_edited(self, layer: Labels, box: Box) -> None:
         if role_of(layer) is Role.PREVIEW_LABELS:
             self.session.note_edits(self.adapter.edits(layer, box))
+        elif role_of(layer) is Role.PROPAGATED:
+            self._stack.on_edited(layer, box)
 
     def _on_picked(self, event: Event) -> None:
         role = role_of(event.source)
@@ -555,6 +566,9 @@ class StackBinding:
         self._adapter = adapter
         self._session = session
         self._wants_new = False
+        # Of labels on which frames the user has painted, and in which view they were drawn last.
+        self._painted: WeakKeyDictionary[Labels, set[int]] = WeakKeyDictionary()
+        self._views: WeakKeyDictionary[Labels, tuple[object, ...]] = WeakKeyDictionary()
         model.events.object_id.connect(self._on_object_id, max_args=0)
         model.events.task.connect(self.arm_points, max_args=0)
         model.events.tool.connect(self.arm_points, max_args=0)
@@ -647,6 +661,28 @@ class StackBinding:
             self._session.propagation.note_labels_removed(layer.name)
         elif key_of(layer) == stack.target.image:
             self._session.propagation.note_image_removed(layer.name)
+
+    def on_edited(self, layer: Labels, box: Box) -> None:
+        """Take note that pixels of the propagated labels were changed by the user."""
+        self._session.propagation.note_edited(self._frames_in(layer, box))
+
+    def on_painted(self, layer: Labels, box: Box) -> None:
+        """Take note on which frames the user may take back by napari's own undo what is painted."""
+        self._painted.setdefault(layer, set()).update(self._frames_in(layer, box))
+        self._views[layer] = view_state(self._adapter.viewer, layer)
+
+    def on_drawn(self, layer: Labels) -> None:
+        """Take note that napari has drawn the labels: of its own undo it tells nothing else."""
+        view = view_state(self._adapter.viewer, layer)
+        before, self._views[layer] = self._views.get(layer), view
+        if view == before and not self._adapter.busy:
+            there = self._frames_in(layer, whole_box(layer.data.shape))
+            painted = self._painted.get(layer, ())
+            self._session.propagation.note_edited([one for one in there if one in painted])
+
+    def _frames_in(self, layer: Labels, box: Box) -> range:
+        stack = self._model.propagated
+        return range(0) if stack is None else self._adapter.stacks.frames_in(stack, layer, box)
 
     def find_row(self, layer: Labels) -> ResultRow | None:
         """Return the row of the selected object on the frame on show, or on its first frame."""

@@ -26,6 +26,7 @@ from napari_sam3_assistant.viewer.roles import key_of, role_of
 if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
+    from napari.layers import Labels
 
 
 def image_layers(viewer: ViewerModel) -> list[Image]:
@@ -443,7 +444,7 @@ class SourceCache:
 
     def note_drawn(self, viewer: ViewerModel, layer: Image) -> None:
         """Take note that napari has drawn a layer again."""
-        key, view = key_of(layer), _view_state(viewer, layer)
+        key, view = key_of(layer), view_state(viewer, layer)
         before, self._views[key] = self._views.get(key), view
         for (one, _), known in list(self._known.items()):
             if one == key:
@@ -503,7 +504,7 @@ class _KnownSource:
         return zlib.crc32(np.ascontiguousarray(pixels[:: 1 + pixels.nbytes // _MOST_BYTES]).data)
 
 
-def _view_state(viewer: ViewerModel, layer: Image) -> tuple[object, ...]:
+def view_state(viewer: ViewerModel, layer: Image | Labels) -> tuple[object, ...]:
     """Return all of a view for which napari draws a layer again, where it is another one."""
     dims, world, own = viewer.dims, World.of(viewer), slice(-layer.ndim, None)
     return (

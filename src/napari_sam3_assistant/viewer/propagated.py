@@ -24,6 +24,8 @@ from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
 from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_metadata, slot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -87,7 +89,7 @@ class FrameWindow:
 
     def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int) -> None:
         kept = result_axes(axes)
-        self._fixed: dict[int, int | slice] = {
+        self._fixed = {
             kept.index(number): index
             for number, index in zip(axes.leading, plane.leading, strict=True)
         }
@@ -108,6 +110,13 @@ class FrameWindow:
         return [
             one if isinstance(one, slice) else slice(one, one + 1) for one in self.key(frame, part)
         ]
+
+    def frames_in(self, box: Sequence[slice]) -> range:
+        """Return the frames of which a box, a slice for each axis of the labels, has pixels."""
+        frames = box[self.axis]
+        others = [(box[axis], at) for axis, at in self._fixed.items() if axis != self.axis]
+        beside = any(not side.start <= at < side.stop for side, at in others)
+        return range(0) if beside else range(frames.start, frames.stop)
 
     def upright(self, part: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a part of a frame with rows first, or such a part as the layer holds it."""

@@ -280,7 +280,9 @@ class StatusField(QWidget):
         layout.addWidget(self._message)
         layout.addWidget(self._results)
         watch(model, "message", self, self._show_message)
-        watch(model, "previews propagated tracked can_continue task", self, self._show_results)
+        watch(
+            model, "previews propagated propagated_ids can_continue task", self, self._show_results
+        )
         watch(model, "running", self, self._show_running)
         watch(model, "progress", self, self._show_progress)
 
