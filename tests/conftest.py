@@ -160,3 +160,9 @@ def disks():
 def hostile_lines():
     """Return the maker of hostile command lines, and what runs them."""
     return load_beside("hostile_lines.py")
+
+
+@pytest.fixture(scope="session")
+def write_plate():
+    """Return the writer of OME-Zarr plates."""
+    return load_beside("plates.py").write_plate

@@ -20,8 +20,8 @@ from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.exports import save_coco, save_geojson, save_rois, save_yolo
-from napari_sam3_assistant.io.images import read_zarr
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.io.zarr_images import read_zarr
 
 CLASSES = Classes({1: "cell", 7: 'a "ring"'}, {1: 1, 2: 7, 70000: 1})
 

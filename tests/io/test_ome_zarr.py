@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.images import list_series, read_image
 
 STACK = np.arange(2 * 12 * 16, dtype=np.uint16).reshape(2, 12, 16)
 ZARR_3 = not zarr.__version__.startswith("2.")
@@ -110,19 +110,30 @@ def test_axes_that_zarr_names(tmp_path):
     assert read_image(tmp_path / "a.zarr" / "raw").axis_labels == ("c", "", "x")
 
 
-def test_groups_that_are_no_single_image(tmp_path):
+def test_all_images_of_a_group_can_be_chosen(tmp_path):
     several = made_group(tmp_path / "several.zarr")
-    add(several, "one", STACK)
+    add(several, "one", STACK[0, ::2])
     add(several, "two", STACK)
-    made_group(tmp_path / "plate.zarr").attrs["plate"] = {}
-    made_group(tmp_path / "void.zarr")
+    inner = several.create_group("more").create_group("cells")
+    add(inner, "0", STACK[0])
+    inner.attrs["multiscales"] = multiscales(["y", "x"])
 
-    for name, said in [
-        ("several", "holds 2 arrays.*one, two"),
-        ("plate", "plate or a well.*A/1/0"),
-        ("void", "holds 0 arrays"),
-    ]:
-        with pytest.raises(ImageError, match=said):
+    loaded = read_image(tmp_path / "several.zarr")
+
+    assert [(one.name, one.shape) for one in loaded.choices] == [
+        ("cells", (12, 16)), ("one", (6, 16)), ("two", (2, 12, 16))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(loaded.data[...], STACK)
+    assert "holds 3 images; series 2 was taken" in loaded.notes[0]
+    np.testing.assert_array_equal(read_image(tmp_path / "several.zarr", 0).data[...], STACK[0])
+
+
+def test_groups_without_an_image(tmp_path):
+    made_group(tmp_path / "void.zarr")
+    made_group(tmp_path / "plate.zarr").attrs["plate"] = {"wells": []}
+
+    for name in ("void", "plate"):
+        with pytest.raises(ImageError, match="holds no array"):
             read_image(tmp_path / f"{name}.zarr")
 
 
@@ -144,3 +155,30 @@ def test_damaged_metadata_are_one_sentence(tmp_path):
         with pytest.raises(ImageError, match=said) as caught:
             read_image(tmp_path / f"{name}.zarr")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("version", "shards"), [("0.4", False), ("0.5", False), ("0.5", True)])
+def test_a_plate_is_its_fields(tmp_path, write_plate, version, shards):
+    write_plate(tmp_path / "plate.zarr", version, shards=shards)
+
+    loaded = read_image(tmp_path / "plate.zarr")
+
+    assert [one.name for one in loaded.choices] == ["A/1/0", "A/1/1", "B/12/0", "B/12/1"]
+    assert (np.asarray(loaded.data[...]) == 0).all()
+    assert "series 0 was taken" in loaded.notes[0]
+    last = read_image(tmp_path / "plate.zarr", 3)
+    assert (np.asarray(last.data[...]) == 11).all()
+    assert [axis.scale for axis in last.axes] == [0.5, 0.25]
+    assert (np.asarray(read_image(tmp_path / "plate.zarr/B/12", 1).data[...]) == 11).all()
+    assert (np.asarray(read_image(tmp_path / "plate.zarr/B/12/0").data[...]) == 10).all()
+    assert list_series(tmp_path / "plate.zarr") == loaded.choices
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc", "A/../../outside", "C:/x", "A\\1", ""])
+def test_a_plate_leads_nowhere_else(tmp_path, path):
+    add(made_group(tmp_path / "outside"), "0", STACK)
+    plate = made_group(tmp_path / "plate.zarr")
+    plate.attrs["ome"] = {"plate": {"wells": [{"path": path}]}}
+
+    with pytest.raises(ImageError, match=r"leads out of it"):
+        read_image(tmp_path / "plate.zarr")

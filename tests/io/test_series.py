@@ -10,7 +10,8 @@ import zarr
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.images import list_set_files, read_image, read_tiff
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.tiff import list_set_files, read_tiff
 
 
 def plane(value, shape=(64, 80)):

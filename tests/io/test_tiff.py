@@ -10,7 +10,7 @@ from PIL import Image
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.io.images import read_tiff
+from napari_sam3_assistant.io.tiff import read_tiff
 
 STACK = np.arange(3 * 64 * 48, dtype=np.uint16).reshape(3, 64, 48)
 RGB = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)

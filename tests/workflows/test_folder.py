@@ -75,7 +75,7 @@ def test_each_image_gets_its_labels(engine, request_of, tmp_path):
         ("notes.txt", "left out", None, ""),
     ]
     assert "**/*" in rows[-2].message
-    assert ".tif, .tiff, .png" in rows[-1].message
+    assert "none of TIFF, PNG" in rows[-1].message
     for row in rows:
         if row.status == "done":
             labels = read_image(tmp_path / "out" / row.labels)
@@ -280,3 +280,39 @@ def test_what_lies_beside_the_folder_is_not_read(engine, request_of, tmp_path):
             run(engine, request_of(pattern=pattern))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beside.tif", "in"]
+
+
+def test_a_plate_runs_field_by_field(engine, tmp_path, write_plate):
+    """Also where it lies in a folder beside other images; outputs have the names of the wells."""
+    (tmp_path / "in" / "day 1").mkdir(parents=True)
+    count = {0: 1, 1: 2, 10: 3, 11: 4}
+    path = tmp_path / "in" / "day 1" / "plate.zarr"
+    write_plate(path, value_of=lambda value: squares(count[value]))
+    tifffile.imwrite(tmp_path / "in" / "img.tif", squares(3))
+    fields = ("A/1/0", 1), ("A/1/1", 2), ("B/12/0", 3), ("B/12/1", 4)
+
+    def of(source, pattern="*"):
+        request = FolderRequest(
+            tmp_path / source, tmp_path / f"out of {source.rpartition('/')[2]}", NOTHING,
+            PredictOptions(), ("cat",), pattern,
+        )  # fmt: skip
+        return [(row.image, row.status, row.objects, row.labels) for row in run(engine, request)]
+
+    assert of("in/day 1/plate.zarr") == [
+        (name, "done", found, f"plate_{name.replace('/', '_')}_cat_mask.tif")
+        for name, found in fields
+    ]
+    labels = read_image(tmp_path / "out of plate.zarr" / "plate_B_12_1_cat_mask.tif")
+    assert [axis.scale for axis in labels.axes] == [0.5, 0.25]
+    assert {row[1] for row in of("in/day 1/plate.zarr")} == {"skipped"}
+    assert [row[0] for row in of("in/day 1/plate.zarr", "B/*/1")] == ["B/12/1"]
+    assert of("in", "**/*") == [
+        *(
+            (
+                f"day 1/plate.zarr/{name}", "done", found,
+                f"day 1/plate_{name.replace('/', '_')}_cat_mask.tif",
+            )
+            for name, found in fields
+        ),
+        ("img.tif", "done", 3, "img_cat_mask.tif"),
+    ]  # fmt: skip

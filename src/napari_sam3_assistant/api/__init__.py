@@ -16,7 +16,7 @@ from napari_sam3_assistant.api.engines import (
 )
 from napari_sam3_assistant.api.folder import Rerun, rerun, segment_folder
 from napari_sam3_assistant.api.scan import scan
-from napari_sam3_assistant.api.segment import segment
+from napari_sam3_assistant.api.segment import imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
@@ -33,6 +33,7 @@ from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segment
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span, TrackScale, TrackTable
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
+from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
@@ -48,6 +49,7 @@ __all__ = [
     "FrameResult",
     "FrameSource",
     "JobCancelled",
+    "LoadedImage",
     "MaskPrompt",
     "NullReporter",
     "ObjectRecord",
@@ -74,6 +76,7 @@ __all__ = [
     "engine_for",
     "engines",
     "finish_edits",
+    "imread",
     "open_engine",
     "rerun",
     "save_tracks",

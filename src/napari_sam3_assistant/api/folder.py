@@ -47,7 +47,7 @@ def segment_folder(
     reporter: Reporter | None = None,
     on_row: Callable[[FolderRow], None] | None = None,
 ) -> tuple[FolderRow, ...]:
-    """Segment every TIFF, PNG, JPEG and OME-Zarr image of a folder.
+    """Segment every image of a folder, or every field of an OME-Zarr plate.
 
     Of stacks every plane is run. Beside each labels file lies a note (``.json``) from which
     :func:`rerun` makes it again, and ``sam3_summary.csv`` lists what was done. An image that
@@ -56,7 +56,7 @@ def segment_folder(
     Parameters
     ----------
     source, output : str or Path
-        Folder of the images, and folder of the labels. Files are never overwritten.
+        Folder of the images, or a plate, and folder of the labels. Files are never overwritten.
     texts : sequence of str
         Phrases; each runs on each image, which is encoded once for all of them.
     points, boxes, exemplars

@@ -25,7 +25,8 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.io.images import LoadedImage, read_image
+from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
@@ -36,6 +37,32 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.results import Segmentation
+
+
+def imread(path: str | Path, series: int | None = None) -> LoadedImage:
+    """Read an image of a file of any format, a zarr folder or a server.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, whatever its ending says; a folder of zarr, OME-Zarr or a plate; or as text the
+        address of one (``https://``, ``s3://``).
+    series : int, optional
+        Which image of a file that holds several, from 0. By default the largest; the notes say
+        which.
+
+    Returns
+    -------
+    LoadedImage
+        ``data`` (read where it is indexed, if it is large), ``axes`` (name, length, size of a
+        pixel and unit of each), ``rgb``, ``levels`` of a pyramid, ``notes`` and ``choices``.
+
+    Raises
+    ------
+    ImageError
+        If it can't be read.
+    """
+    return read_input(path, series=series).image
 
 
 def segment(
@@ -56,15 +83,16 @@ def segment(
     channel: int | None = None,
     axis_labels: Sequence[str] | None = None,
     rgb: bool | None = None,
+    series: int | None = None,
     reporter: Reporter | None = None,
 ) -> Segmentation:
     """Segment one plane of an image.
 
     Parameters
     ----------
-    image : array-like, shape (..., H, W) or (..., H, W, 3)
-        NumPy, dask or zarr array, or a list of them as a multiscale pyramid (the first is
-        used). Only the plane is read.
+    image : array-like, shape (..., H, W) or (..., H, W, 3), str or Path
+        NumPy, dask or zarr array, a list of them as a multiscale pyramid (the first is used), or
+        a file, as :func:`imread` takes it. Only the plane is read.
     points : sequence of (y, x) or (y, x, positive)
         Clicks on one object in pixels; ``positive`` is True (the default) where the pixel
         belongs to the object.
@@ -96,9 +124,11 @@ def segment(
     channel : int, optional
         One channel to look at; by default all are shown together.
     axis_labels : sequence of str, optional
-        Names of the axes, such as ``("t", "c", "y", "x")``.
+        Names of the axes, such as ``("t", "c", "y", "x")``; of a file, by default its own.
     rgb : bool, optional
         Whether the last axis holds colours, where that is known.
+    series : int, optional
+        Which image of a file that holds several, from 0; by default the largest.
     reporter : Reporter, optional
         Is told of the progress, and may stop the work.
 
@@ -117,14 +147,15 @@ def segment(
     EngineError
         If the engine can't do it.
     """
+    source = read_input(image, axis_labels, rgb=rgb, series=series).image
     view = view_of_array(
-        image,
+        source.data,
         plane=plane,
         channel_axis=channel_axis,
         channel=channel,
         contrast=contrast,
-        axis_labels=axis_labels,
-        rgb=rgb,
+        axis_labels=source.axis_labels,
+        rgb=source.rgb,
     )
     prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape)
     prompts.check(view.shape)
@@ -132,7 +163,8 @@ def segment(
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
     request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
     with use_engine(engine, model_folder, device) as ready:
-        return next(_segment(ready, request, reporter or NullReporter()))
+        result = next(_segment(ready, request, reporter or NullReporter()))
+    return replace(result, notes=(*source.notes, *result.notes))
 
 
 def _pixels_key(view: ImageView) -> Hashable:
@@ -151,7 +183,7 @@ class ImageInput:
     image : LoadedImage
         The image.
     path : Path or None
-        Its file; None for an array.
+        Its file; None for an array, and what is on a server.
     """
 
     image: LoadedImage
@@ -189,8 +221,8 @@ def read_input(
         If the file can't be read.
     """
     if isinstance(image, str | Path):
-        path = Path(image).expanduser()
-        loaded = read_image(path, series)
+        path = None if is_address(image) else Path(image).expanduser()
+        loaded = read_image(image if path is None else path, series)
     else:
         path, data = None, level_zero(image)
         loaded = LoadedImage(data, make_axes(data.shape, names=("",) * len(data.shape)))

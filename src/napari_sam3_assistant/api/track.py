@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.api.engines import engine_for
-from napari_sam3_assistant.api.segment import use_engine
+from napari_sam3_assistant.api.segment import read_input, use_engine
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -61,6 +61,7 @@ def track(
     channel: int | None = None,
     axis_labels: Sequence[str] | None = None,
     rgb: bool | None = None,
+    series: int | None = None,
     reporter: Reporter | None = None,
 ) -> TrackFrames:
     """Spread prompts through the slices of a stack, or the frames of a video.
@@ -70,8 +71,9 @@ def track(
 
     Parameters
     ----------
-    stack : array-like
-        NumPy, dask or zarr array, or a list of them as a multiscale pyramid (the first is used).
+    stack : array-like, str or Path
+        NumPy, dask or zarr array, a list of them as a multiscale pyramid (the first is used), or
+        a file, as :func:`imread` takes it.
     axis : int or str
         The axis along which the frames lie, by number or by its name in ``axis_labels``.
     frame : int
@@ -110,7 +112,7 @@ def track(
         of a sample of the whole stack.
     plane : sequence of int, optional
         Index along each other axis that is neither y, x nor channel.
-    channel_axis, channel, axis_labels, rgb
+    channel_axis, channel, axis_labels, rgb, series
         As for :func:`segment`.
     reporter : Reporter, optional
         Is told of each frame, and may stop the work between two.
@@ -141,15 +143,16 @@ def track(
     >>> [result.frame for result in found]
     [4, 5, 6, 7, 8, 3, 2, 1, 0]
     """
+    image = read_input(stack, axis_labels, rgb=rgb, series=series).image
     source = frame_source(
-        stack,
+        image.data,
         axis,
         plane=plane,
         channel_axis=channel_axis,
         channel=channel,
         contrast=contrast,
-        axis_labels=axis_labels,
-        rgb=rgb,
+        axis_labels=image.axis_labels,
+        rgb=image.rgb,
     )
     prompts = prompts_by_frame(frame, points, boxes, exemplars, mask, text, source.shape)
     first, last = (None, None) if frames is None else frames
@@ -234,7 +237,7 @@ class TrackFrames(Iterator[FrameResult]):
     def save_note(
         self,
         labels: Path,
-        image: Path,
+        image: Path | None,
         axes: Axes,
         table: TrackTable,
         series: int | None = None,
@@ -245,8 +248,8 @@ class TrackFrames(Iterator[FrameResult]):
         ----------
         labels : Path
             The file of the labels; at least one frame was written.
-        image : Path
-            The file of the stack.
+        image : Path or None
+            The file of the stack; None where it is none on this computer.
         axes : tuple of Axis
             Names of the labels' axes, and the size of a pixel.
         table : TrackTable
@@ -262,7 +265,8 @@ class TrackFrames(Iterator[FrameResult]):
             If the weights can't be read, of which it holds the checksum.
         """
         provenance = self._provenance
-        provenance.paths = {one.source.token: image for one in provenance.frames.view.channels}
+        if image is not None:
+            provenance.paths = {one.source.token: image for one in provenance.frames.view.channels}
         run = provenance.to_run(axes)
         if run is not None:
             run = replace(run, series=series)

@@ -12,6 +12,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.images import is_address
 
 if TYPE_CHECKING:
     import argparse
@@ -65,6 +66,17 @@ def parse_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise Sam3AssistantError(f"{text}: {error}", "Write the folder out.") from error
+
+
+def parse_image(text: str) -> Path | str:
+    """Return a path, or the address of an image on a server as it is.
+
+    Raises
+    ------
+    Sam3AssistantError
+        If no path is written like this.
+    """
+    return text if is_address(text) else parse_path(text)
 
 
 def parse_numbers(text: str, lengths: tuple[int, ...], option: str) -> list[float]:
@@ -163,7 +175,10 @@ def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Add the image to read."""
     parser.add_argument(
-        "image", type=parse_path, metavar="IMAGE", help="TIFF, PNG, JPEG, NumPy or zarr"
+        "image",
+        type=parse_image,
+        metavar="IMAGE",
+        help="a file of any format (see 'napari-sam3 info'), a zarr folder, or https:// of one",
     )
 
 

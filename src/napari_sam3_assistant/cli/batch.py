@@ -31,11 +31,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "batch",
         help="the same prompts on every image of a folder",
         description=(
-            "Segment every TIFF, PNG, JPEG and OME-Zarr image of a folder. Nothing is overwritten "
-            "but sam3_summary.csv; what is finished is skipped when the command is given again."
+            "Segment every image of a folder, or every field of an OME-Zarr plate. Nothing is "
+            "overwritten but sam3_summary.csv; what is finished is skipped when the command is "
+            "given again."
         ),
     )
-    parser.add_argument("source", type=parse_path, metavar="IN", help="folder of the images")
+    parser.add_argument(
+        "source", type=parse_path, metavar="IN", help="folder of the images, or a plate"
+    )
     parser.add_argument("output", type=parse_path, metavar="OUT", help="folder for the labels")
     parser.add_argument(
         "--pattern",

@@ -16,6 +16,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_repeated,
     add_text,
     engine_arguments,
+    parse_image,
     parse_numbers,
     parse_path,
     parse_whole_numbers,
@@ -25,7 +26,7 @@ from napari_sam3_assistant.cli.arguments import (
 from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
 from napari_sam3_assistant.io.outputs import check_apart, check_output
 from napari_sam3_assistant.io.provenance import check_provenance_path
@@ -48,7 +49,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "that are done are kept, whatever ends the work."
         ),
     )
-    parser.add_argument("stack", type=parse_path, metavar="STACK", help="TIFF, NumPy or zarr")
+    parser.add_argument(
+        "stack", type=parse_image, metavar="STACK", help="a file of any format, or a zarr folder"
+    )
     add_output(parser, "LABELS", "for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)")
     parser.add_argument(
         "--csv",
@@ -156,7 +159,8 @@ def _write(
                     raise
                 # It is raised again when all that is done is safe.
                 stopped = error
-        results.save_note(output, chosen.stack, axes, table, series)
+        stack = None if is_address(chosen.stack) else chosen.stack
+        results.save_note(output, stack, axes, table, series)
         count = f"{len(ids)} {plural_of(len(ids), 'object')}"
         print_line(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
         print_line(str(output))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -10,17 +11,15 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import explain_os_errors
-from napari_sam3_assistant.io.images import list_set_files
+from napari_sam3_assistant.io.images import NAMES, format_by_name, format_of, image_name
 from napari_sam3_assistant.io.provenance import is_provenance, read_provenance
+from napari_sam3_assistant.io.tiff import list_set_files
+from napari_sam3_assistant.io.zarr_images import list_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
-
-
-_TIFF = (".tif", ".tiff")
-_FILES = (*_TIFF, ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +32,20 @@ class FolderImage:
         The file, or the folder of an OME-Zarr image.
     relative : str
         As seen from the folder, with ``/``.
+    folder : str
+        The folder that it lies in, or its plate, as seen from the folder of all.
     stem : str
-        Its name without ending; with the ending where another image has the same.
+        Its name without ending; with the ending where another image has the same. Of a field that
+        of its plate, well and field: ``plate_A_1_0``.
     state : tuple of int
         Size in bytes and time of the last change in nanoseconds.
     """
 
     path: Path
     relative: str
+    folder: str
     stem: str
     state: tuple[int, int]
-
-    @property
-    def folder(self) -> str:
-        """The folder that it lies in, as seen from the folder of all."""
-        return self.relative.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +65,17 @@ class FolderContent:
 
 
 def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
-    """Return the TIFF, PNG, JPEG and OME-Zarr images of a folder, and what is left out.
+    """Return the images of a folder, or the fields of a plate, and what is left out.
 
     Parameters
     ----------
     source : Path
-        The folder.
+        The folder, or a plate. The fields of plates in it are images, too.
     output : Path
         Where labels will be written; made if it is missing. What lies in it is left out.
     pattern : str
-        Which of them, as ``*.tif``; ``**/*`` for all folders below.
+        Which of them, as ``*.tif``; ``**/*`` for all folders below. Of a plate, the fields that
+        end so, as ``A/*/*``.
 
     Raises
     ------
@@ -88,7 +87,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     listed = _listed(source, output, pattern)
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    reasons = {path: why for path in listed if (why := _why_not(path))}
+    reasons = {path: why for path, home in listed.items() if (why := _why_not(path, home))}
     sets = list(_group_files(path for path in listed if path not in reasons))
     for first, *others in sets:
         why = f"It is a part of {first.name}, an OME-TIFF of {len(others) + 1} files."
@@ -96,7 +95,7 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
     if not sets:
         raise _none(source, pattern)
     return FolderContent(
-        tuple(_name_images(source, sets)),
+        tuple(_name_images(source, sets, listed)),
         tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
     )
 
@@ -127,7 +126,8 @@ def first_files(
     """
     listed = _listed(source, output, pattern, go_on)
     found = False
-    for first, *_ in _group_files(path for path in listed if not _why_not(path)):
+    usable = (path for path, home in listed.items() if not _why_not(path, home))
+    for first, *_ in _group_files(usable):
         found = True
         yield first
     if not found and go_on():
@@ -136,8 +136,8 @@ def first_files(
 
 def _listed(
     source: Path, output: Path | None, pattern: str, go_on: Callable[[], bool] = lambda: True
-) -> list[Path]:
-    """Return what fits the pattern and is the user's, by name."""
+) -> dict[Path, Path]:
+    """Return what fits the pattern and is the user's, by name, and of a field its plate."""
     if not os.path.isdir(source):  # unlike the path's own, also where a name is too long
         raise ImageError(f"There is no folder {source}.", "Check the path.")
     if ".." in Path(pattern).parts:
@@ -151,6 +151,9 @@ def _listed(
             "Choose another output folder, such as one in the folder of the images.",
         )
     try:
+        fields = {path: source for path in _fields(source) if path.match(pattern)}
+        if fields:
+            return fields
         found = takewhile(lambda _: go_on(), source.glob(pattern))
         listed = sorted(path for path in found if _is_meant(path, source, inside))
         if "**" in pattern:  # which has gone into the folders already
@@ -159,13 +162,19 @@ def _listed(
         raise ImageError(
             f"The pattern '{pattern}' can't be used ({exc}).", "Write it like *.tif or **/*.tif."
         ) from exc
-    return listed
+    # A plate stands for its fields.
+    return {inner: path for path in listed for inner in (_fields(path) or [path])}
+
+
+def _fields(path: Path) -> list[Path]:
+    """Return the fields of a plate; empty where it is none."""
+    return [path / name for name in list_fields(path)] if path.is_dir() else []
 
 
 def _none(source: Path, pattern: str) -> ImageError:
     return ImageError(
         f"No image in {source} fits the pattern '{pattern}'.",
-        f"Files end in {', '.join(_FILES)} or .zarr.",
+        f"Images are {NAMES} and OME-Zarr.",
     )
 
 
@@ -178,14 +187,17 @@ def _is_meant(path: Path, source: Path, output: Path | None) -> bool:
     return not (hidden or in_image or real == output or output in real.parents)
 
 
-def _why_not(path: Path) -> str:
-    """Return why a path is no image; empty if it is one."""
+def _why_not(path: Path, home: Path) -> str:
+    """Return why a path is no image; empty if it is one, or a field of a plate."""
     if path.is_dir():
         below = "It is a folder: the pattern **/* takes the folders below as well."
-        return "" if _is_zarr(path) else below
-    if path.suffix.lower() in _FILES:
+        return "" if path != home or _is_zarr(path) else below
+    if format_by_name(path) is not None:
         return ""
-    return f"Its type is none of {', '.join(_FILES)} and .zarr."
+    try:
+        return "" if format_of(path) else f"It is none of {NAMES} and OME-Zarr."
+    except OSError as error:
+        return f"It can't be opened: {error.strerror}."
 
 
 def _is_zarr(path: Path) -> bool:
@@ -200,19 +212,29 @@ def _group_files(found: Iterable[Path]) -> Iterator[list[Path]]:
             known[path].append(path)
             continue
         files = [path]
-        if path.suffix.lower() in _TIFF:
+        if path.suffix.lower() in (".tif", ".tiff"):
             known |= dict.fromkeys((path.parent / name for name in list_set_files(path)), files)
         yield files
 
 
-def _name_images(source: Path, sets: list[list[Path]]) -> Iterator[FolderImage]:
-    stems = [(first.parent, _stem(first).casefold()) for first, *_ in sets]
-    for files, key in zip(sets, stems, strict=True):
-        path = files[0]
-        stem = _stem(path)
-        if stems.count(key) > 1:
+def _name_images(
+    source: Path, sets: list[list[Path]], homes: dict[Path, Path]
+) -> Iterator[FolderImage]:
+    stems = {files[0]: _stem(files[0], homes) for files in sets}
+    taken = Counter((homes[path].parent, stem.casefold()) for path, stem in stems.items())
+    for files in sets:
+        path, home, stem = files[0], homes[files[0]], stems[files[0]]
+        if taken[home.parent, stem.casefold()] > 1:
             stem = f"{stem}_{path.name[len(stem) :].strip('.').replace('.', '_')}"
-        yield FolderImage(path, path.relative_to(source).as_posix(), stem, _file_state(files))
+        folder = "" if home == source else home.parent.relative_to(source).as_posix()
+        relative = path.relative_to(source).as_posix()
+        yield FolderImage(path, relative, folder, stem, _file_state(files))
+
+
+def _stem(path: Path, homes: dict[Path, Path]) -> str:
+    """Return the name of an image without its ending, of a field with that of its plate."""
+    home = homes[path]
+    return "_".join([image_name(home), *path.relative_to(home).parts])
 
 
 def _file_state(files: list[Path]) -> tuple[int, int]:
@@ -226,11 +248,6 @@ def _file_state(files: list[Path]) -> tuple[int, int]:
         size += 0 if path.is_dir() else stat.st_size
         changed = max(changed, stat.st_mtime_ns)
     return (size, changed)
-
-
-def _stem(path: Path) -> str:
-    stem = path.name[: -len(path.suffix)]
-    return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
 def finished_outputs(output: Path) -> dict[str, list[tuple[Path, ProvenanceRecord]]]:

@@ -1,459 +1,204 @@
 """Read images of every supported format, lazily where they are large.
 
-Reading zarr arrays and OME-Zarr images, versions 0.1 to 0.5, in zarr formats 2 and 3.
-
-Specification: https://ngff.openmicroscopy.org
+Which format a file has is known by its first bytes; its name counts only where these say nothing.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import weakref
-from contextlib import contextmanager
+import re
+import zlib
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
-import imageio.v3 as iio
-import numpy as np
-import tifffile
-import zarr
-from imagecodecs import png_decode
-from PIL import Image
-
-from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.pixel_size import axes_of_series
-from napari_sam3_assistant.io.series import Series, choose_series
+from napari_sam3_assistant.io.arrays import list_npz, read_hdf5, read_npy, read_npz
+from napari_sam3_assistant.io.bio import read_bio
+from napari_sam3_assistant.io.loaded import LAZY_BYTES
+from napari_sam3_assistant.io.pictures import JPEG_2000, list_picture, read_movie, read_picture
+from napari_sam3_assistant.io.tiff import list_tiff, read_tiff
+from napari_sam3_assistant.io.untrusted import open_regular
+from napari_sam3_assistant.io.volumes import GZIP, read_dicom, read_mrc, read_nifti
+from napari_sam3_assistant.io.zarr_images import read_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
-    import numpy.typing as npt
-
-    from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import LazyArray
+    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.series import Series
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedImage:
-    """An image from a file, and what the file says of its axes.
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of files, and how they are read.
 
     Parameters
     ----------
-    data : array-like
-        The pixels; large images are read when they are indexed.
-    axes : tuple of Axis
-        Name, length, size of a pixel, unit and origin of each axis, as far as the file says.
-    rgb : bool or None
-        Whether the last axis holds RGB or RGBA; None where the file does not say.
     name : str
-        File name without its ending.
-    notes : tuple of str
-        What the user should know, such as that the file holds other images, too.
-    series : int
-        Which image of the file it is, from 0.
-    choices : tuple of Series
-        All images of the file; empty for an array.
+        As users know it.
+    endings : tuple of str
+        How its files are named, in small letters.
+    begins : callable
+        Tells by the first bytes of a file whether it is one.
+    module : str
+        The package that reads it.
+    extra : str
+        The extra of this package that installs it; empty where it is always there.
+    read : callable
+        Reads the image of a number, and takes from how many bytes on it is read piece by piece.
+    list_series : callable or None
+        Returns the images of a file; None where ``read`` does so, and reads no pixels.
     """
 
-    data: LazyArray
-    axes: Axes
-    rgb: bool | None = None
-    name: str = ""
-    notes: tuple[str, ...] = ()
-    series: int = 0
-    choices: tuple[Series, ...] = ()
-
-    @property
-    def axis_labels(self) -> tuple[str, ...] | None:
-        """Name of each axis, empty where it has none; None where no axis has one."""
-        names = tuple(axis.name for axis in self.axes)
-        return names if any(names) else None
-
-    def along(self, numbers: Sequence[int]) -> Axes:
-        """Return some axes, in this order: those of labels along them."""
-        return tuple(self.axes[number] for number in numbers)
-
-    def pixels(self) -> npt.NDArray[np.generic]:
-        """Read all of it.
-
-        Raises
-        ------
-        ImageError
-            If it can't be read.
-        """
-        with map_read_errors(
-            f"{self.name} could not be read", "Check that its file opens elsewhere."
-        ):
-            return np.asarray(self.data[(...,)])  # type: ignore[index]
+    name: str
+    endings: tuple[str, ...]
+    begins: Callable[[bytes], bool]
+    module: str
+    extra: str
+    read: Callable[[Any, int | None, int], LoadedImage]
+    list_series: Callable[[Any], tuple[Series, ...]] | None = None
 
 
-LAZY_BYTES = 1 << 28
-"""Images of more bytes than this are read only where they are indexed."""
-_JPEG = (6, 7, 34892, 33007)
-"""Compressions of which tifffile returns YCbCr as RGB."""
-_MOST_NAMED = 3
+def _begins(*magic: bytes, at: int = 0) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(magic, at)
 
 
-def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
-    """Read an image of a TIFF file, at its largest level.
+def _riff(kind: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(b"RIFF") and head.startswith(kind, 8)
 
-    Images of several planes of which some are damaged are read where they are indexed: the others
-    can be used.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    series : int, optional
-        Which image of the file, from 0; by default the largest.
-    lazy_bytes : int
-        Images of more bytes than this are read only where they are indexed.
+def _is_hdf5(head: bytes) -> bool:
+    return any(head.startswith(b"\x89HDF\r\n\x1a\n", at) for at in (0, 512, 1024, 2048))
+
+
+def _is_nifti(head: bytes) -> bool:
+    return head.startswith(b"n+1\0", 344) or head.startswith(b"n+2\0", 4)
+
+
+def _is_mp4(head: bytes) -> bool:
+    # Pictures (AVIF, HEIC) are in boxes of the same kind.
+    return head.startswith(b"ftyp", 4) and not head.startswith(
+        (b"avi", b"hei", b"hev", b"mif", b"msf", b"crx"), 8
+    )
+
+
+def _picture(name: str, endings: tuple[str, ...], begins: Callable[[bytes], bool]) -> Format:
+    return Format(name, endings, begins, "PIL", "", read_picture, list_picture)
+
+
+def _bio(name: str, ending: str, magic: bytes) -> Format:
+    module = f"bioio_{name.lower()}"
+    return Format(name, (ending,), _begins(magic), module, "bio", _read_by(module))
+
+
+def _read_by(module: str) -> Callable[[Path, int | None, int], LoadedImage]:
+    return lambda path, series, lazy_bytes: read_bio(path, module, series, lazy_bytes)
+
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FORMATS = (
+    Format(
+        "TIFF",
+        (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".qptiff", ".ndpi", ".scn"),
+        _begins(*_TIFF), "tifffile", "", read_tiff, list_tiff,
+    ),
+    _picture("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n")),
+    _picture("JPEG", (".jpg", ".jpeg"), _begins(b"\xff\xd8\xff")),
+    _picture("BMP", (".bmp",), lambda head: head.startswith(b"BM") and head[6:10] == b"\0\0\0\0"),
+    _picture("GIF", (".gif",), _begins(b"GIF87a", b"GIF89a")),
+    _picture("WebP", (".webp",), _riff(b"WEBP")),
+    _picture("JPEG 2000", (".jp2", ".j2k", ".jpx"), _begins(*JPEG_2000)),
+    Format("AVI", (".avi",), _riff(b"AVI "), "av", "formats", read_movie),
+    Format("MP4", (".mp4", ".mov", ".m4v"), _is_mp4, "av", "formats", read_movie),
+    Format(
+        "Matroska", (".mkv", ".webm"), _begins(b"\x1a\x45\xdf\xa3"), "av", "formats", read_movie
+    ),
+    Format("NumPy", (".npy",), _begins(b"\x93NUMPY"), "numpy", "", read_npy),
+    Format("NumPy, several", (".npz",), _begins(b"PK\3\4"), "numpy", "", read_npz, list_npz),
+    Format("HDF5", (".h5", ".hdf5", ".ims"), _is_hdf5, "h5py", "formats", read_hdf5),
+    Format("NIfTI", (".nii.gz", ".nii"), _is_nifti, "nibabel", "formats", read_nifti),
+    Format(
+        "MRC", (".mrc", ".mrcs", ".mrc.gz", ".map.gz"),
+        _begins(b"MAP ", at=208), "mrcfile", "formats", read_mrc,
+    ),
+    Format("DICOM", (".dcm",), _begins(b"DICM", at=128), "pydicom", "formats", read_dicom),
+    _bio("CZI", ".czi", b"ZISRAWFILE"),
+    _bio("ND2", ".nd2", b"\xda\xce\xbe\x0a"),
+    _bio("LIF", ".lif", b"\x70\0\0\0"),
+)  # fmt: skip
+"""All formats of files, each once; folders and servers hold OME-Zarr."""
+NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name)
+_ZARR = Format("zarr", (".zarr",), _begins(), "zarr", "", read_zarr)
+_HEAD = 4096  # bytes that tell the format
+
+
+def is_address(place: str | Path) -> bool:
+    """Return whether a place is one on a server, such as ``https://...`` and ``s3://...``."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
+
+
+def format_of(path: Path) -> Format | None:
+    """Return the format of a file, by its content or else by its name; None if it is no image.
 
     Raises
     ------
-    ImageError
-        If there is no image in it, no such one, or other files of it are missing.
+    OSError
+        If it can't be opened, or is no file on a disk.
     """
-    with tifffile.TiffFile(path) as file:
-        choices = _tiff_series_of(file)
-        if not choices:
-            raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
-        number, notes = choose_series(choices, series)
-        chosen = file.series[number]
-        if choices[number].elsewhere:
-            # tifffile would read at the places that they have there, but in this file.
-            home = Path(chosen.keyframe.parent.filehandle.path)
-            return read_tiff(home, number, lazy_bytes)
-        notes = (*notes, *_explain_missing(path, file, chosen))
-        axes = axes_of_series(file, number)
-        keyframe = chosen.keyframe
-        data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
-        in_one_piece = chosen.dataoffset is not None
-    if data is None and in_one_piece:
-        data = tifffile.memmap(path, series=number, mode="r")
-    elif data is None:
-        data = _open_lazily(path, number)
-    names = [axis.name for axis in axes]
-    mode = _colour_mode(keyframe)
-    if mode and "s" in names and data.shape[names.index("s")] >= 3:
-        # Colours stored plane by plane (SYX) become the last axis, as elsewhere.
-        samples = names.index("s")
-        if samples < len(axes) - 1:
-            lazy = not isinstance(data, np.ndarray)
-            data = (
-                da.moveaxis(da.from_array(data), samples, -1)
-                if lazy
-                else np.moveaxis(data, samples, -1)
-            )
-            axes = (*axes[:samples], *axes[samples + 1 :], axes[samples])
-        if mode != "RGB":
-            data = _to_rgb(data, mode)
-            axes = (*axes[:-1], replace(axes[-1], length=3))
-        rgb = data.shape[-1] in (3, 4)
-    else:
-        rgb = False
-    return LoadedImage(data, axes, rgb, notes=notes, series=number, choices=choices)
+    with open_regular(path) as file:
+        head = file.read(_HEAD)
+    if head.startswith(GZIP):
+        with suppress(zlib.error):
+            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD)
+    return next((form for form in FORMATS if form.begins(head)), None) or format_by_name(path)
 
 
-def list_tiff(path: Path) -> tuple[Series, ...]:
-    """Return the images of a TIFF file; reads no pixels."""
-    with tifffile.TiffFile(path) as file:
-        return _tiff_series_of(file)
+def format_by_name(path: Path) -> Format | None:
+    """Return the format that the name of a file tells; None if it tells none."""
+    return next((form for form in FORMATS if path.name.lower().endswith(form.endings)), None)
 
 
-def _tiff_series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
-    return tuple(
-        Series(
-            str(one.name),
-            tuple(one.shape),
-            bool(one.keyframe.is_reduced),
-            all(page.parent is not file for page in one.pages if page),
-            dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
-        )
-        for one in file.series
-    )
-
-
-def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np.generic] | None:
-    """Return all pixels; None if some of several planes can't be read."""
-    try:
-        with map_read_errors(f"{path} can't be read", "Check that it opens elsewhere."):
-            pixels: npt.NDArray[np.generic] = series.asarray()
-    except ImageError:
-        if len(series) == 1:
-            raise
-        return None
-    return pixels
-
-
-def _open_lazily(path: Path, number: int) -> Any:  # noqa: ANN401 - tifffile and zarr are untyped
-    """Return a zarr array on the file; the file is closed when the array is let go."""
-    file = tifffile.TiffFile(path)
-    try:
-        array = zarr.open(file.series[number].aszarr(level=0), mode="r")
-    except (ImportError, ValueError):
-        # tifffile and zarr of versions that don't go together: all of it has to be read.
-        with file:
-            return file.series[number].asarray()
-    weakref.finalize(array, file.close)
-    return array
-
-
-def _colour_mode(keyframe: tifffile.TiffPage) -> str:
-    """Return Pillow's name of the colours that tifffile gives; empty for channels and grey."""
-    photometric, samples = keyframe.photometric, keyframe.samplesperpixel
-    if photometric == tifffile.PHOTOMETRIC.RGB:
-        return "RGB"
-    if photometric == tifffile.PHOTOMETRIC.YCBCR:
-        converted = keyframe.compression in _JPEG and keyframe.planarconfig == 1
-        return "RGB" if converted or keyframe.dtype != np.uint8 or samples != 3 else "YCbCr"
-    if photometric == tifffile.PHOTOMETRIC.SEPARATED and samples == 4:
-        return "CMYK" if keyframe.dtype == np.uint8 else ""
-    return ""
-
-
-def _to_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
-    """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
-    if isinstance(data, np.ndarray):
-        return _convert_colours(data, mode)
-    lazy = da.from_array(data).rechunk({data.ndim - 1: -1})
-    chunks = (*lazy.chunks[:-1], (3,))
-    return lazy.map_blocks(
-        _convert_colours, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1")
-    )
-
-
-def _convert_colours(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
-    *leading, width, _ = block.shape
-    size = (width, math.prod(leading))
-    picture = Image.frombytes(mode, size, np.ascontiguousarray(block).tobytes())
-    return np.asarray(picture.convert("RGB")).reshape(*leading, width, 3)
-
-
-def list_set_files(path: Path) -> frozenset[str]:
-    """Return the names of all files that the image in an OME-TIFF is spread over.
-
-    Empty for other files, and for those that can't be read.
-    """
-    if not path.is_file():
-        return frozenset()
-    try:
-        with map_read_errors(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
-            return _list_image_files(file, path.name)
-    except ImageError:
-        return frozenset()
-
-
-def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
-    """Return the files of those images that lie in one file, by OME-XML; it may tell of others."""
-    if not file.is_ome or not file.ome_metadata:
-        return frozenset()
-    found: set[str] = set()
-    for image in ElementTree.fromstring(file.ome_metadata).iterfind("{*}Image"):
-        named = {element.get("FileName", "") for element in image.iterfind(".//{*}UUID")} - {""}
-        if own.lower() in (name.lower() for name in named):
-            found |= named
-    return frozenset(found)
-
-
-def _explain_missing(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> tuple[str, ...]:
-    """Return what the user should know of planes that are told of and not there.
-
-    Raises
-    ------
-    ImageError
-        If they are in files that are missing: tifffile takes them for black.
-    """
-    if not file.is_ome:
-        return ()
-    if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:
-        return ("The file is a part of a set that another file tells of; only this part was read.",)
-    absent = sum(page is None for page in series.pages)
-    if not absent:
-        return ()
-    names = _list_image_files(file, path.name)
-    gone = sorted(name for name in names if not (path.parent / name).exists())
-    if gone:
-        named = ", ".join(gone[:_MOST_NAMED]) + (" ..." if len(gone) > _MOST_NAMED else "")
-        raise ImageError(
-            f"{path} is one file of a set of which {len(gone)} "
-            f"{'is' if len(gone) == 1 else 'are'} missing: {named}.",
-            "Put all files of the set into one folder, under the names that they had.",
-        )
-    return (f"{absent} of {len(series.pages)} planes are not in the file; they are black.",)
-
-
-_AXES_BEFORE_0_3 = ("t", "c", "z", "y", "x")
-
-
-def read_zarr(path: Path, series: int | None = None) -> LoadedImage:
-    """Open a zarr array, or the largest level of an OME-Zarr image; reads no pixels.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of an array, of an OME-Zarr image, or of the images that bioformats2raw makes of a
-        file.
-    series : int, optional
-        Which image, from 0; by default the largest.
-
-    Raises
-    ------
-    ImageError
-        If it is none of these, or has no such image.
-    """
-    try:
-        node = zarr.open(str(path), mode="r")
-    except (FileNotFoundError, ValueError, KeyError) as exc:
-        raise ImageError(
-            f"The folder {path} holds no zarr image.", "Choose an image file or a .zarr folder."
-        ) from exc
-    images = [_read_array(node)] if isinstance(node, zarr.Array) else _read_group(node, path)
-    choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
-    number, notes = choose_series(choices, series)
-    return replace(images[number], notes=notes, series=number, choices=choices)
-
-
-def _read_group(group: Any, path: Path) -> list[LoadedImage]:  # noqa: ANN401 - zarr is untyped here
-    """Return the images of a group."""
-    attributes = _ome_attributes(group)
-    if "multiscales" in attributes:
-        return [_read_multiscale(group, image) for image in attributes["multiscales"]]
-    if "bioformats2raw.layout" in attributes:
-        found = [_read_group(group[name], path / name) for name in _series_of(group)]
-        return [image for of_group in found for image in of_group]
-    if "plate" in attributes or "well" in attributes:
-        raise ImageError(
-            f"{path} is a plate or a well with many images.",
-            "Choose the folder of one image in it, such as plate.zarr/A/1/0.",
-        )
-    arrays = sorted(name for name, _ in group.arrays())
-    if len(arrays) == 1:
-        return [_read_array(group[arrays[0]])]
-    raise ImageError(
-        f"{path} is no OME-Zarr image and holds {len(arrays)} arrays.",
-        f"Choose the folder of one array: {', '.join(arrays)}." if arrays else "Choose an image.",
-    )
-
-
-def _series_of(group: Any) -> list[str]:  # noqa: ANN401 - zarr is untyped here
-    """Return the groups that bioformats2raw puts the images of a file into: "0", "1", ..."""
-    names = [str(name) for name in group.group_keys()]
-    told = _ome_attributes(group["OME"]).get("series") if "OME" in names else None
-    if told:
-        return [str(name) for name in told]
-    return sorted((name for name in names if name.isdecimal()), key=int)
-
-
-def _ome_attributes(group: Any) -> Mapping[str, Any]:  # noqa: ANN401 - zarr is untyped here
-    """Return the OME metadata; since version 0.5 they have their own key."""
-    attributes = dict(group.attrs)
-    return {**attributes, **attributes.get("ome", {})}
-
-
-def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # noqa: ANN401
-    level = image["datasets"][0]
-    array = group[level["path"]]
-    told = [
-        axis if isinstance(axis, dict) else {"name": axis}
-        for axis in image.get("axes", _AXES_BEFORE_0_3)
-    ]
-    if len(told) != array.ndim:
-        raise ImageError(
-            f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",
-            f"Choose the folder of the array: {level['path']}.",
-        )
-    # First what is told of the level, and then what is told of all levels.
-    steps = [*_transformations(level), *_transformations(image)]
-    scale, origin = np.ones(array.ndim), np.zeros(array.ndim)
-    for step in steps:
-        if step["type"] == "scale":
-            scale, origin = scale * step["scale"], origin * step["scale"]
-        elif step["type"] == "translation":
-            origin = origin + step["translation"]
-    usable = np.isfinite(scale) & (scale != 0) & np.isfinite(origin)
-    return LoadedImage(
-        array,
-        make_axes(
-            array.shape,
-            names=[str(axis["name"]) for axis in told],
-            scale=np.where(usable, scale, 1.0).tolist(),
-            units=[
-                str(axis.get("unit") or "") if fits else ""
-                for axis, fits in zip(told, usable, strict=True)
-            ],
-            origin=np.where(usable, origin, 0.0).tolist(),
-        ),
-        name=str(image.get("name") or ""),
-    )
-
-
-def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the scales and translations of a level or an image, as arrays."""
-    return [
-        {"type": kind, kind: np.asarray(step[kind], float)}
-        for step in told.get("coordinateTransformations", ())
-        for kind in (step["type"],)
-        if kind in ("scale", "translation") and kind in step
-    ]
-
-
-def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped here
-    """Return an array with the names of its axes: zarr format 3, or xarray's attribute."""
-    names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
-    if names is None:
-        names = array.attrs.get("_ARRAY_DIMENSIONS")
-    told = ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
-    return LoadedImage(array, make_axes(array.shape, names=told))
-
-
-def _is_format_3(array: Any) -> bool:  # noqa: ANN401 - zarr is untyped here
-    return getattr(getattr(array, "metadata", None), "zarr_format", 2) == 3
-
-
-_PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "F")
-
-
-def read_image(path: str | Path, series: int | None = None) -> LoadedImage:
+def read_image(
+    path: str | Path, series: int | None = None, *, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
     """Read an image.
 
     Parameters
     ----------
     path : str or Path
-        A TIFF, OME-TIFF, PNG, JPEG, BMP or NumPy file, or the folder of a zarr array or an
-        OME-Zarr image, of which the largest level is taken.
+        A file of any of the formats (see the documentation, Files), a folder of a zarr array,
+        an OME-Zarr image or a plate, or the address of one on a server (``https://``,
+        ``s3://``), as text.
     series : int, optional
         Which image of a file that holds several, from 0. By default the one with most pixels, so
         never a thumbnail in place of its image; the notes say which.
+    lazy_bytes : int
+        Images of more bytes than this are read only where they are indexed, if the format can.
 
     Returns
     -------
     LoadedImage
-        Large TIFF, NumPy and all zarr images are read only where they are indexed.
+        ``data``, ``axes`` (name, length, size of a pixel and unit of each), ``rgb``, ``levels``
+        (all sizes of a pyramid), ``name`` and ``notes``.
 
     Raises
     ------
     ImageError
-        If it is missing, empty, damaged or of another format, has no such series, or other files
-        of its set are missing.
+        If it is missing, empty, damaged or of another format, has no such series, other files
+        of its set are missing, or what reads it is not installed.
     """
-    path = Path(path)
-    with _opened(path) as form:
-        loaded = form.read(path, series)
+    with _opened(path) as (place, form):
+        loaded = form.read(place, series, lazy_bytes)
     if 0 in loaded.data.shape:
         raise ImageError(
             f"{path} is empty: its image has the shape {tuple(loaded.data.shape)}.",
             "Choose an image that has pixels.",
         )
-    return replace(loaded, name=_name(path))
+    return replace(loaded, name=image_name(Path(path)))
 
 
 def list_series(path: str | Path) -> tuple[Series, ...]:
@@ -466,97 +211,58 @@ def list_series(path: str | Path) -> tuple[Series, ...]:
     ImageError
         If it is missing, empty, of another format, or what stands before its pixels is damaged.
     """
-    path = Path(path)
-    with _opened(path) as form:
-        return form.list_series(path)
+    with _opened(path) as (place, form):
+        return form.list_series(place) if form.list_series else form.read(place, None, 0).choices
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Format]:
-    """Give the format of an image; what its readers raise becomes one sentence."""
-    if not os.path.exists(path):  # unlike the path's own, also where a name is too long
+def _opened(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
+    """Give the place of an image and its format; what its readers raise becomes one sentence."""
+    place: str | Path = path if is_address(path) else Path(path)
+    if isinstance(place, Path) and not os.path.exists(place):  # unlike its own, if names are long
         raise ImageError(f"There is no file {path}.", "Check the path.")
-    with map_read_errors(
-        f"{path} can't be read", "Check that it opens elsewhere, or save it again as TIFF."
-    ):
-        yield _format(path)
+    hint = "Check that it opens elsewhere, or save it again as TIFF."
+    with map_read_errors(f"{path} can't be read", hint):
+        form = _format(place)
+        if find_spec(form.module) is None:
+            raise _not_installed(place, form.name, form.extra)
+        try:
+            yield place, form
+        except ImportError as exc:
+            if not is_address(place):
+                raise
+            raise _not_installed(place, f"zarr on servers ({exc})", "remote") from exc
 
 
-def _format(path: Path) -> _Format:
-    if path.is_dir():
+def _not_installed(place: str | Path, what: str, extra: str) -> ImageError:
+    return ImageError(
+        f"{place} can't be read: what reads {what} is not installed.",
+        f'Install it: pip install "napari-sam3-assistant[{extra}]"; or open it in napari, then '
+        "segment there.",
+    )
+
+
+def _format(place: str | Path) -> Format:
+    if isinstance(place, str) or place.is_dir():
         return _ZARR
-    if not path.is_file():
-        raise ImageError(f"{path} is no file.", "Choose a file that holds an image.")
-    form = _FORMATS.get(path.suffix.lower())
+    if not place.is_file():
+        raise ImageError(f"{place} is no file.", "Choose a file that holds an image.")
+    if place.stat().st_size == 0:
+        raise ImageError(f"{place} is empty.", "Choose a file that holds an image.")
+    form = format_of(place)
     if form is None:
         raise ImageError(
-            f"Files of the type '{path.suffix}' can't be read: {path}.",
-            f"Use {', '.join(_FORMATS)}, or a .zarr folder.",
+            f"Files of the type '{place.suffix}' can't be read: {place} does not begin as those of "
+            "any known format do.",
+            f"Use {NAMES} or OME-Zarr; or open it in napari, then segment there.",
         )
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty.", "Choose a file that holds an image.")
     return form
 
 
-def _name(path: Path) -> str:
-    """Return the file name without its ending; other dots are part of the name."""
-    name = path.name.removesuffix(path.suffix)
+def image_name(path: Path) -> str:
+    """Return the name of a file without its ending; other dots are part of the name."""
+    known = [one for form in (*FORMATS, _ZARR) for one in form.endings]
+    lower = path.name.lower()
+    ending = next((one for one in known if lower.endswith(one)), path.suffix)
+    name = path.name[: len(path.name) - len(ending)]
     return name[:-4] if name.lower().endswith(".ome") else name
-
-
-def _read_picture(path: Path, series: int | None) -> LoadedImage:
-    """Read the first picture of a PNG, JPEG or BMP file."""
-    content = path.read_bytes()
-    # Pillow does not open pictures of an absurd size.
-    found = iio.immeta(content, index=0, plugin="pillow", exclude_applied=False)
-    if content.startswith(b"\x89PNG") and content[24] == 16 and content[25] != 0:
-        # Pillow cuts colours, and grey with alpha, of 16 bits to 8.
-        pixels = np.asarray(png_decode(content))
-    else:
-        mode = str(found["mode"])
-        # CMYK and YCbCr have three or four channels that are no RGB.
-        plain = mode in _PLAIN_MODES or mode.startswith("I;16")
-        pixels = iio.imread(content, index=0, plugin="pillow", mode=None if plain else "RGB")
-    if pixels.ndim == 3 and pixels.shape[-1] == 2:
-        pixels = pixels[..., 0]  # grey with alpha
-    names = ("y", "x", "s")[: pixels.ndim]
-    return _only_image(pixels, names, series, rgb=pixels.ndim == 3)
-
-
-def _list_picture(path: Path) -> tuple[Series, ...]:
-    height, width, *_ = iio.improps(path, index=0, plugin="pillow").shape
-    return (Series("", (height, width)),)
-
-
-def _read_npy(path: Path, series: int | None) -> LoadedImage:
-    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _only_image(pixels, ("",) * pixels.ndim, series, rgb=None)
-
-
-def _only_image(
-    pixels: npt.NDArray[np.generic],
-    names: tuple[str, ...],
-    series: int | None,
-    *,
-    rgb: bool | None,
-) -> LoadedImage:
-    choices = (Series("", pixels.shape),)
-    choose_series(choices, series)
-    return LoadedImage(pixels, make_axes(pixels.shape, names=names), rgb, choices=choices)
-
-
-class _Format(NamedTuple):
-    """How the files of a format are read."""
-
-    read: Callable[[Path, int | None], LoadedImage]
-    list_series: Callable[[Path], tuple[Series, ...]]
-
-
-# Neither reads pixels.
-_ZARR = _Format(read_zarr, lambda path: read_zarr(path).choices)
-_NPY = _Format(_read_npy, lambda path: _read_npy(path, None).choices)
-_FORMATS = {
-    **dict.fromkeys((".tif", ".tiff"), _Format(read_tiff, list_tiff)),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp"), _Format(_read_picture, _list_picture)),
-    ".npy": _NPY,
-}

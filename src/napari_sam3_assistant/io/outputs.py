@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
 
-def check_output(path: Path, *read: Path, replaces: bool = True) -> None:
+def check_output(path: Path, *read: Path | str, replaces: bool = True) -> None:
     """Raise unless a file can take results.
 
     Parameters
     ----------
     path : Path
         The file that will be written.
-    *read : Path
+    *read : Path or str
         What the work reads, and what else it writes.
     replaces : bool
         Whether a file of that name may be replaced.
@@ -91,7 +91,7 @@ def propose_path(name: str, ending: str, image: Path | None, last: str = "") -> 
     return free_name(folder / f"{safe_name(name)}{ending}")
 
 
-def check_apart(path: Path, *read: Path) -> None:
+def check_apart(path: Path, *read: Path | str) -> None:
     """Raise if writing a file or a folder would replace what is read.
 
     Raises

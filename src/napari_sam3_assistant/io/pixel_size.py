@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
+from tifffile.tifffile import svs_description_metadata
 
 from napari_sam3_assistant.core.axes import Axis, axis_kind, explain_place, make_axes
 from napari_sam3_assistant.core.units import convert_unit, ome_symbol, parse_unit
@@ -162,6 +163,11 @@ def axes_of_series(file: tifffile.TiffFile, number: int) -> Axes:
         told = _ome_axes(_ome_pixels(file, number))
     elif file.is_imagej:
         told = _imagej_axes(file.imagej_metadata or {}, series.keyframe.tags)
+    elif file.is_lsm or file.is_stk:
+        told = _lsm_axes(file.lsm_metadata or {}) | _stk_axes(file.stk_metadata or {})
+    elif file.is_svs and series.name == "Baseline":
+        size = svs_description_metadata(file.pages.first.description).get("MPP")
+        told = _in_unit({"x": size, "y": size}, "µm")
     else:
         told = _resolution_axes(series.keyframe.tags)
     return tuple(
@@ -239,6 +245,30 @@ def _imagej_axes(told: Mapping[str, Any], tags: Any) -> _Told:  # noqa: ANN401 -
         zero = _parse_number(told.get(f"{name}origin")) or 0.0
         found[name] = (scale, unit, -zero * scale if zero else 0.0)
     return found
+
+
+def _lsm_axes(told: Mapping[str, Any]) -> _Told:
+    """Return what Zeiss' LSM says: sizes in meters, times in seconds."""
+    meters = {name: _parse_number(told.get(f"VoxelSize{name.upper()}")) for name in "xyz"}
+    micrometers = {name: size and size * 1e6 for name, size in meters.items()}
+    return _in_unit(micrometers, "µm") | _in_unit({"t": told.get("TimeIntervall")}, "s")
+
+
+def _stk_axes(told: Mapping[str, Any]) -> _Told:
+    """Return what MetaMorph's STK says; the distance of planes is told of each."""
+    steps = np.atleast_1d(told.get("ZDistance", 0.0))
+    sizes = {
+        "x": told.get("XCalibration"), "y": told.get("YCalibration"), "z": steps.flat[0]
+    }  # fmt: skip
+    known = {name: float(size) for name, size in sizes.items() if size is not None}
+    return _in_unit(known, str(told.get("CalibrationUnits") or ""))
+
+
+def _in_unit(sizes: Mapping[str, object], said: str) -> _Told:
+    """Return those sizes of pixels that are numbers above 0."""
+    factor, unit = parse_unit(said)
+    known = {name: _parse_number(size) or 0.0 for name, size in sizes.items()}
+    return {name: (size * factor, unit, 0.0) for name, size in known.items() if size > 0}
 
 
 def _resolution_axes(tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own

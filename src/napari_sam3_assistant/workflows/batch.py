@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
-    from napari_sam3_assistant.io.images import LoadedImage
+    from napari_sam3_assistant.io.loaded import LoadedImage
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.io.series import Series
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
-    from napari_sam3_assistant.io.images import LoadedImage
+    from napari_sam3_assistant.io.loaded import LoadedImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -145,7 +145,7 @@ class BatchFolderField(QWidget):
             disk,
             "folder_source",
             "Choose the folder of the images",
-            "TIFF, PNG, JPEG and OME-Zarr images. Of stacks every plane is run.",
+            "Images of all formats, or an OME-Zarr plate. Of stacks every plane is run.",
         )
         output = FolderField(
             disk,

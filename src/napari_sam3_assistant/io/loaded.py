@@ -1,0 +1,189 @@
+"""An image as the readers of files give it, and what they have in common."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+
+from napari_sam3_assistant.core.axes import Axis, make_axes
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.series import Series, choose_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray, LazyArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedImage:
+    """An image from a file, and what the file says of its axes.
+
+    Parameters
+    ----------
+    data : array-like
+        The pixels; large images are read when they are indexed.
+    axes : tuple of Axis
+        Name, length, size of a pixel, unit and origin of each axis, as far as the file says.
+    rgb : bool or None
+        Whether the last axis holds RGB or RGBA; None where the file does not say.
+    name : str
+        File name without its ending.
+    notes : tuple of str
+        What the user should know, such as that the file holds other images, too.
+    series : int
+        Which image of the file it is, from 0.
+    choices : tuple of Series
+        All images of the file; empty for an array.
+    smaller : tuple of array-like
+        The same image at smaller sizes, largest first, where the file holds it so.
+    """
+
+    data: LazyArray
+    axes: Axes
+    rgb: bool | None = None
+    name: str = ""
+    notes: tuple[str, ...] = ()
+    series: int = 0
+    choices: tuple[Series, ...] = ()
+    smaller: tuple[LazyArray, ...] = ()
+
+    @property
+    def levels(self) -> tuple[LazyArray, ...]:
+        """The image at all its sizes, largest first: what napari shows as multiscale."""
+        return (self.data, *self.smaller)
+
+    @property
+    def axis_labels(self) -> tuple[str, ...] | None:
+        """Name of each axis, empty where it has none; None where no axis has one."""
+        names = tuple(axis.name for axis in self.axes)
+        return names if any(names) else None
+
+    def along(self, numbers: Sequence[int]) -> Axes:
+        """Return some axes, in this order: those of labels along them."""
+        return tuple(self.axes[number] for number in numbers)
+
+    def pixels(self) -> npt.NDArray[np.generic]:
+        """Read all of it.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        with map_read_errors(
+            f"{self.name} could not be read", "Check that its file opens elsewhere."
+        ):
+            return np.asarray(self.data[(...,)])  # type: ignore[index]
+
+
+LAZY_BYTES = 1 << 28
+"""Images of more bytes than this are read only where they are indexed."""
+
+
+def only_image(
+    data: AnyArray,
+    axes: Axes | Sequence[str],
+    series: int | None,
+    *,
+    rgb: bool | None,
+    smaller: tuple[LazyArray, ...] = (),
+) -> LoadedImage:
+    """Return the one image of a file.
+
+    Parameters
+    ----------
+    data : array-like
+        Its pixels.
+    axes : tuple of Axis, or sequence of str
+        Its axes, or their names where the file says no more.
+    series : int or None
+        The user's choice.
+    rgb : bool or None
+        Whether the last axis holds colours; None where that is not known.
+    smaller : tuple of array-like
+        The smaller levels.
+
+    Raises
+    ------
+    ImageError
+        If another image than the first was chosen.
+    """
+    choices = (Series("", tuple(data.shape)),)
+    choose_series(choices, series)
+    known = tuple(axis for axis in axes if isinstance(axis, Axis))
+    if not known:
+        known = make_axes(data.shape, names=[str(name) for name in axes])
+    return LoadedImage(data, known, rgb, choices=choices, smaller=smaller)
+
+
+def check_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+    """Raise unless there is memory for pixels that can only be read all at once.
+
+    A file of a few bytes may say of itself that it holds any number of them.
+
+    Raises
+    ------
+    ImageError
+        If there is not.
+    """
+    size, free = math.prod(shape) * np.dtype(dtype).itemsize, psutil.virtual_memory().available
+    if size > free:
+        told = " x ".join(map(str, shape))
+        raise ImageError(
+            f"The file says that it holds {told} pixels, which take {size / 1e9:.3g} GB; "
+            f"{free / 1e9:.3g} GB of memory are free.",
+            "Save it as OME-Zarr or as TIFF in tiles, which are read piece by piece.",
+        )
+
+
+def frames_of(
+    read: Callable[[int], npt.NDArray[np.generic]],
+    count: int,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    lazy_bytes: int,
+) -> AnyArray:
+    """Return frames that are read one by one, as one array of shape (count, *shape).
+
+    Parameters
+    ----------
+    read : callable
+        Returns the frame of a number; is called for one at a time.
+    count : int
+        Number of frames.
+    shape : tuple of int
+        Of one frame.
+    dtype : dtype
+        Type of a pixel.
+    lazy_bytes : int
+        Up to so many bytes all frames are read now, beyond it when they are indexed.
+    """
+    one_at_a_time = Lock()
+
+    def block(block_id: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        with one_at_a_time:
+            frame = read(block_id[0])
+        if frame.shape != shape:
+            raise ImageError(
+                f"Frame {block_id[0]} has the shape {frame.shape}, others {shape}.",
+                "Save the frames as files of their own.",
+            )
+        return frame[np.newaxis].astype(dtype, copy=False)
+
+    if count * math.prod(shape) * np.dtype(dtype).itemsize <= lazy_bytes:
+        return np.concatenate([block((number,)) for number in range(count)])
+    chunks = ((1,) * count, *((length,) for length in shape))
+    token = f"frames-{uuid.uuid4().hex}"
+    return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty(0, dtype), name=token)

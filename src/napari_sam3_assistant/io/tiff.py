@@ -1,0 +1,234 @@
+"""Read TIFF files of every kind: OME, ImageJ, slides, LSM, STK, and their pyramids."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import dask.array as da
+import numpy as np
+import tifffile
+import zarr
+from PIL import Image
+
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
+from napari_sam3_assistant.io.pixel_size import axes_of_series
+from napari_sam3_assistant.io.series import Series, choose_series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.images import AnyArray
+
+
+_JPEG = (6, 7, 34892, 33007)
+"""Compressions of which tifffile returns YCbCr as RGB."""
+_MOST_NAMED = 3
+
+
+def read_tiff(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
+    """Read an image of a TIFF file, at its largest level.
+
+    Images of several planes of which some are damaged are read where they are indexed: the others
+    can be used.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : int, optional
+        Which image of the file, from 0; by default the largest.
+    lazy_bytes : int
+        Images of more bytes than this are read only where they are indexed.
+
+    Raises
+    ------
+    ImageError
+        If there is no image in it, no such one, or other files of it are missing.
+    """
+    with tifffile.TiffFile(path) as file:
+        choices = _tiff_series_of(file)
+        if not choices:
+            raise ImageError(f"There is no image in {path}.", "Choose a file that holds an image.")
+        number, notes = choose_series(choices, series)
+        chosen = file.series[number]
+        if choices[number].elsewhere:
+            # tifffile would read at the places that they have there, but in this file.
+            home = Path(chosen.keyframe.parent.filehandle.path)
+            return read_tiff(home, number, lazy_bytes)
+        notes = (*notes, *_explain_missing(path, file, chosen))
+        axes = axes_of_series(file, number)
+        keyframe = chosen.keyframe
+        data = None if chosen.nbytes > lazy_bytes else _read_at_once(path, chosen)
+        in_one_piece = chosen.dataoffset is not None
+        several = len(chosen.levels) > 1
+    if data is None and in_one_piece:
+        data = tifffile.memmap(path, series=number, mode="r")
+    levels: Sequence[AnyArray] = [data]
+    if data is None or several:
+        # The large level may be in memory, or mapped; the smaller ones are read where indexed.
+        levels = _open_lazily(path, number)
+        levels = levels if data is None else [data, *levels[1:]]
+    names = [axis.name for axis in axes]
+    mode = _colour_mode(keyframe)
+    rgb = False
+    if mode and "s" in names and levels[0].shape[names.index("s")] >= 3:
+        samples = names.index("s")
+        levels = [_colours_last(level, samples, mode) for level in levels]
+        length = levels[0].shape[-1]
+        axes = (*axes[:samples], *axes[samples + 1 :], replace(axes[samples], length=length))
+        rgb = length in (3, 4)
+    return LoadedImage(
+        levels[0], axes, rgb, notes=notes, series=number, choices=choices, smaller=tuple(levels[1:])
+    )
+
+
+def list_tiff(path: Path) -> tuple[Series, ...]:
+    """Return the images of a TIFF file; reads no pixels."""
+    with tifffile.TiffFile(path) as file:
+        return _tiff_series_of(file)
+
+
+def _tiff_series_of(file: tifffile.TiffFile) -> tuple[Series, ...]:
+    return tuple(
+        Series(
+            str(one.name),
+            tuple(one.shape),
+            bool(one.keyframe.is_reduced),
+            all(page.parent is not file for page in one.pages if page),
+            dict(zip(one.axes, one.shape, strict=True)).get("S", 1),
+        )
+        for one in file.series
+    )
+
+
+def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np.generic] | None:
+    """Return all pixels; None if some of several planes can't be read."""
+    try:
+        with map_read_errors(f"{path} can't be read", "Check that it opens elsewhere."):
+            pixels: npt.NDArray[np.generic] = series.asarray()
+    except ImageError:
+        if len(series) == 1:
+            raise
+        return None
+    return pixels
+
+
+def _open_lazily(path: Path, number: int) -> list[AnyArray]:
+    """Return all levels as zarr arrays on the file, which is closed when the last is let go."""
+    file = tifffile.TiffFile(path)
+    series = file.series[number]
+    try:
+        store = series.aszarr()
+        node = zarr.open(store, mode="r")
+    except (ImportError, ValueError):
+        # tifffile and zarr of versions that don't go together: all of it has to be read.
+        with file:
+            return [series.asarray()]
+    weakref.finalize(store, file.close)
+    if isinstance(node, zarr.Array):
+        return [node]
+    return [node[str(level)] for level in range(len(series.levels))]
+
+
+def _colours_last(data: AnyArray, samples: int, mode: str) -> AnyArray:
+    """Return colours as RGB on the last axis, also those stored plane by plane (SYX)."""
+    if samples < len(data.shape) - 1:
+        lazy = not isinstance(data, np.ndarray)
+        move = da.moveaxis if lazy else np.moveaxis
+        data = move(da.from_array(data) if lazy else data, samples, -1)
+    return data if mode == "RGB" else _to_rgb(data, mode)
+
+
+def _colour_mode(keyframe: tifffile.TiffPage) -> str:
+    """Return Pillow's name of the colours that tifffile gives; empty for channels and grey."""
+    photometric, samples = keyframe.photometric, keyframe.samplesperpixel
+    if photometric == tifffile.PHOTOMETRIC.RGB:
+        return "RGB"
+    if photometric == tifffile.PHOTOMETRIC.YCBCR:
+        converted = keyframe.compression in _JPEG and keyframe.planarconfig == 1
+        return "RGB" if converted or keyframe.dtype != np.uint8 or samples != 3 else "YCbCr"
+    if photometric == tifffile.PHOTOMETRIC.SEPARATED and samples == 4:
+        return "CMYK" if keyframe.dtype == np.uint8 else ""
+    return ""
+
+
+def _to_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
+    """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
+    if isinstance(data, np.ndarray):
+        return _convert_colours(data, mode)
+    lazy = da.from_array(data).rechunk({data.ndim - 1: -1})
+    chunks = (*lazy.chunks[:-1], (3,))
+    return lazy.map_blocks(
+        _convert_colours, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1")
+    )
+
+
+def _convert_colours(block: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.uint8]:
+    *leading, width, _ = block.shape
+    size = (width, math.prod(leading))
+    picture = Image.frombytes(mode, size, np.ascontiguousarray(block).tobytes())
+    return np.asarray(picture.convert("RGB")).reshape(*leading, width, 3)
+
+
+def list_set_files(path: Path) -> frozenset[str]:
+    """Return the names of all files that the image in an OME-TIFF is spread over.
+
+    Empty for other files, and for those that can't be read.
+    """
+    if not path.is_file():
+        return frozenset()
+    try:
+        with map_read_errors(f"{path} can't be read", ""), tifffile.TiffFile(path) as file:
+            return _list_image_files(file, path.name)
+    except ImageError:
+        return frozenset()
+
+
+def _list_image_files(file: tifffile.TiffFile, own: str) -> frozenset[str]:
+    """Return the files of those images that lie in one file, by OME-XML; it may tell of others."""
+    if not file.is_ome or not file.ome_metadata:
+        return frozenset()
+    found: set[str] = set()
+    for image in ElementTree.fromstring(file.ome_metadata).iterfind("{*}Image"):
+        named = {element.get("FileName", "") for element in image.iterfind(".//{*}UUID")} - {""}
+        if own.lower() in (name.lower() for name in named):
+            found |= named
+    return frozenset(found)
+
+
+def _explain_missing(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[str, ...]:
+    """Return what the user should know of planes that are told of and not there.
+
+    Raises
+    ------
+    ImageError
+        If they are in files that are missing: tifffile takes them for black.
+    """
+    if not file.is_ome:
+        return ()
+    if "BinaryOnly" in (file.ome_metadata or "")[:10_000]:
+        return ("The file is a part of a set that another file tells of; only this part was read.",)
+    absent = sum(page is None for page in series.pages)
+    if not absent:
+        return ()
+    names = _list_image_files(file, path.name)
+    gone = sorted(name for name in names if not (path.parent / name).exists())
+    if gone:
+        named = ", ".join(gone[:_MOST_NAMED]) + (" ..." if len(gone) > _MOST_NAMED else "")
+        raise ImageError(
+            f"{path} is one file of a set of which {len(gone)} "
+            f"{'is' if len(gone) == 1 else 'are'} missing: {named}.",
+            "Put all files of the set into one folder, under the names that they had.",
+        )
+    return (f"{absent} of {len(series.pages)} planes are not in the file; they are black.",)

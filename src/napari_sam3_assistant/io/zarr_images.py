@@ -1,0 +1,195 @@
+"""Read zarr arrays and OME-Zarr images and plates, versions 0.1 to 0.5, here and on servers.
+
+Specification: https://ngff.openmicroscopy.org
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
+from napari_sam3_assistant.io.series import Series, choose_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+_AXES_BEFORE_0_3 = ("t", "c", "z", "y", "x")
+_DEEPEST = 4
+"""So many groups within one another are looked through for images."""
+
+
+def read_zarr(
+    place: str | Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
+) -> LoadedImage:
+    """Open a zarr array, or an OME-Zarr image with its levels; reads no pixels.
+
+    Parameters
+    ----------
+    place : str or Path
+        Folder, or address on a server, of an array, of an OME-Zarr image, of a plate or a well,
+        or of a group with several images, such as bioformats2raw makes of a file.
+    series : int, optional
+        Which image, from 0; by default the largest, and of a plate its first field.
+    lazy_bytes : int
+        Not used: pixels are read where they are indexed.
+
+    Raises
+    ------
+    ImageError
+        If it is none of these, or has no such image.
+    """
+    node = _open_node(place)
+    fields = _fields_of(node)
+    if fields:
+        # Of each only the name is known: to open them all would take long.
+        choices = tuple(Series(name, ()) for name in fields)
+        number, notes = choose_series(choices, series)
+        loaded = next(_images_of(node[fields[number]]))
+    else:
+        images = list(_images_of(node))
+        if not images:
+            raise ImageError(
+                f"{place} is no OME-Zarr image, and holds no array.",
+                "Choose an image file or a .zarr folder with an image.",
+            )
+        choices = tuple(Series(image.name, tuple(image.data.shape)) for image in images)
+        number, notes = choose_series(choices, series)
+        loaded = images[number]
+    return replace(loaded, notes=notes, series=number, choices=choices)
+
+
+def list_fields(path: Path) -> tuple[str, ...]:
+    """Return the fields of a plate, such as ``A/1/0``; empty of anything else, or if damaged."""
+    try:
+        with map_read_errors(f"{path} can't be read", ""):
+            return _fields_of(_open_node(path))
+    except ImageError:
+        return ()
+
+
+def _open_node(place: str | Path) -> Any:  # noqa: ANN401 - zarr is untyped here
+    try:
+        return zarr.open(str(place), mode="r")
+    except (FileNotFoundError, ValueError, KeyError) as exc:
+        raise ImageError(
+            f"{place} holds no zarr image.", "Choose an image file or a .zarr folder."
+        ) from exc
+
+
+def _fields_of(node: Any) -> tuple[str, ...]:  # noqa: ANN401 - zarr is untyped here
+    """Return the images of a plate or a well, by their paths in it."""
+    attributes = {} if isinstance(node, zarr.Array) else _ome_attributes(node)
+    if "plate" in attributes:
+        wells = [_path_in(well) for well in attributes["plate"].get("wells", ())]
+        return tuple(f"{well}/{field}" for well in wells for field in _fields_of(node[well]))
+    return tuple(_path_in(image) for image in attributes.get("well", {}).get("images", ()))
+
+
+def _path_in(told: Mapping[str, Any]) -> str:
+    """Return the path of a well or a field within its plate; strangers may name any other."""
+    path = str(told["path"])
+    if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in path.split("/")):
+        raise ImageError(f"The plate names a path that leads out of it: {path}.", "Mend the plate.")
+    return path
+
+
+def _images_of(node: Any, depth: int = 0) -> Iterator[LoadedImage]:  # noqa: ANN401 - as above
+    """Yield the images of an array or a group, and of the groups in it."""
+    if isinstance(node, zarr.Array):
+        yield _read_array(node)
+        return
+    attributes = _ome_attributes(node)
+    if "multiscales" in attributes:
+        for image in attributes["multiscales"]:
+            yield _read_multiscale(node, image)
+        return
+    if depth == _DEEPEST:
+        return
+    inner = _converted_names(node) if "bioformats2raw.layout" in attributes else sorted(node.keys())
+    for name in inner:
+        for image in _images_of(node[name], depth + 1):
+            yield image if image.name else replace(image, name=name)
+
+
+def _converted_names(group: Any) -> list[str]:  # noqa: ANN401 - zarr is untyped here
+    """Return the groups that bioformats2raw puts the images of a file into: "0", "1", ..."""
+    told = _ome_attributes(group["OME"]).get("series") if "OME" in group else None
+    if told:
+        return [str(name) for name in told]
+    return sorted((name for name in group.keys() if name.isdecimal()), key=int)  # noqa: SIM118
+
+
+def _ome_attributes(group: Any) -> Mapping[str, Any]:  # noqa: ANN401 - zarr is untyped here
+    """Return the OME metadata; since version 0.5 they have their own key."""
+    attributes = dict(group.attrs)
+    return {**attributes, **attributes.get("ome", {})}
+
+
+def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # noqa: ANN401
+    level = image["datasets"][0]
+    array = group[level["path"]]
+    told = [
+        axis if isinstance(axis, dict) else {"name": axis}
+        for axis in image.get("axes", _AXES_BEFORE_0_3)
+    ]
+    if len(told) != array.ndim:
+        raise ImageError(
+            f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",
+            f"Choose the folder of the array: {level['path']}.",
+        )
+    # First what is told of the level, and then what is told of all levels.
+    steps = [*_transformations(level), *_transformations(image)]
+    scale, origin = np.ones(array.ndim), np.zeros(array.ndim)
+    for step in steps:
+        if step["type"] == "scale":
+            scale, origin = scale * step["scale"], origin * step["scale"]
+        elif step["type"] == "translation":
+            origin = origin + step["translation"]
+    usable = np.isfinite(scale) & (scale != 0) & np.isfinite(origin)
+    return LoadedImage(
+        array,
+        make_axes(
+            array.shape,
+            names=[str(axis["name"]) for axis in told],
+            scale=np.where(usable, scale, 1.0).tolist(),
+            units=[
+                str(axis.get("unit") or "") if fits else ""
+                for axis, fits in zip(told, usable, strict=True)
+            ],
+            origin=np.where(usable, origin, 0.0).tolist(),
+        ),
+        name=str(image.get("name") or ""),
+        smaller=tuple(group[one["path"]] for one in image["datasets"][1:] if one["path"] in group),
+    )
+
+
+def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the scales and translations of a level or an image, as arrays."""
+    return [
+        {"type": kind, kind: np.asarray(step[kind], float)}
+        for step in told.get("coordinateTransformations", ())
+        for kind in (step["type"],)
+        if kind in ("scale", "translation") and kind in step
+    ]
+
+
+def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped here
+    """Return an array with the names of its axes: zarr format 3, or xarray's attribute."""
+    names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
+    if names is None:
+        names = array.attrs.get("_ARRAY_DIMENSIONS")
+    told = ("",) * array.ndim if names is None else ["" if name is None else name for name in names]
+    return LoadedImage(array, make_axes(array.shape, names=told))
+
+
+def _is_format_3(array: Any) -> bool:  # noqa: ANN401 - zarr is untyped here
+    return getattr(getattr(array, "metadata", None), "zarr_format", 2) == 3

@@ -1,0 +1,329 @@
+"""Files of each format, made by other writers, are read by what is in them, whatever their name.
+
+ND2 and LIF are not here: nothing that can be installed writes them.
+"""
+
+import gzip
+
+import imagecodecs
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.images import FORMATS, format_by_name, list_series, read_image
+
+DEEP = np.random.default_rng(0).integers(0, 4000, (3, 24, 32), np.uint16)
+RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+FRAMES = np.zeros((4, 24, 32, 3), np.uint8) + np.array(
+    [[[[40]]], [[[90]]], [[[140]]], [[[190]]]], "u1"
+)
+FRAMES[:, 5:10, 8:20] = (200, 60, 20)
+MICRO = "micrometer"
+PLAIN = ("", 1.0, "")
+
+
+def plain(names):
+    return tuple((name, 1.0, "") for name in names)
+
+
+def write_svs(path):
+    """Write what Aperio's scanner does: tiles, a thumbnail, a smaller level."""
+    told = "Aperio Image Library v10.0.51\r\n32x24 [0,0 32x24] |AppMag = 20|MPP = 0.4990"
+    with tifffile.TiffWriter(path) as writer:
+        options = {"photometric": "rgb", "metadata": None, "software": False}
+        writer.write(RGB, tile=(16, 16), description=told, **options)
+        writer.write(RGB[::4, ::4], description=told, rowsperstrip=6, **options)
+        writer.write(RGB[::2, ::2], tile=(16, 16), description=told, **options)
+
+
+def write_bigtiff(path):
+    tifffile.imwrite(path, DEEP, bigtiff=True, photometric="minisblack")
+
+
+def write_lsm(path):
+    """Write what Zeiss' LSM does: a thumbnail behind each plane, and its own structure in a tag."""
+    kinds = np.dtype(tifffile.TIFF.CZ_LSMINFO)
+    told = np.zeros((), kinds)
+    told["MagicNumber"], told["StructureSize"] = 67127628, kinds.itemsize
+    told["DimensionX"], told["DimensionY"], told["DimensionZ"] = 32, 24, 3
+    told["DimensionChannels"], told["DimensionTime"] = 1, 1
+    told["VoxelSizeX"], told["VoxelSizeY"], told["VoxelSizeZ"] = 2.5e-7, 5e-7, 2e-6
+    tag = (34412, 1, kinds.itemsize, told.tobytes(), True)
+    with tifffile.TiffWriter(path, byteorder="<") as writer:
+        options = {"photometric": "minisblack", "metadata": None, "software": False}
+        for at, plane in enumerate(DEEP):
+            writer.write(plane, extratags=[tag] if at == 0 else (), **options)
+            small = plane[::4, ::4].astype(np.uint8)
+            writer.write(small, subfiletype=1, **options)
+
+
+def write_h5(path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("raw/volume", data=DEEP, chunks=(1, 24, 32), compression="gzip")
+        data.attrs["element_size_um"] = (2.0, 0.5, 0.25)
+        file.create_dataset("raw/preview", data=DEEP[0, ::2, ::2])
+        file.create_dataset("names", data=np.array([b"one", b"two"]))
+
+
+def write_h5_with_text_first(path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w", userblock_size=512) as file:
+        data = file.create_dataset("exported_data", data=DEEP)
+        tags = ", ".join(f'{{"key": "{name}"}}' for name in "tyx")
+        data.attrs["axistags"] = f'{{"axes": [{tags}]}}'
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+
+
+def nifti(path, data, scale, **options):
+    nibabel = pytest.importorskip("nibabel")
+    image = options.pop("kind", nibabel.Nifti1Image)(data, np.diag([*scale[:3], 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    if len(scale) > 3:
+        image.header.set_zooms(scale)
+    for name, value in options.items():
+        image.header[name] = value
+    content = image.to_bytes()
+    path.write_bytes(gzip.compress(content) if path.name.endswith("gz") else content)
+
+
+def write_nifti_2(path):
+    nifti(path, DEEP.T, (0.5, 0.25, 2.0), kind=pytest.importorskip("nibabel").Nifti2Image)
+
+
+def write_nifti_in_time(path):
+    nifti(path, np.stack([DEEP.T, DEEP.T + 1], -1).astype(np.int16), (0.5, 0.25, 2.0, 1.5))
+
+
+def write_nifti_in_colour(path):
+    kind = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    pixels = np.ascontiguousarray(RGB.transpose(1, 0, 2)).view(kind)[..., 0]
+    nifti(path, pixels, (1.0, 1.0, 1.0))
+
+
+def write_mrc(path):
+    mrcfile = pytest.importorskip("mrcfile")
+    with mrcfile.new(path.with_name("made.mrc"), overwrite=True) as file:
+        file.set_data(DEEP.astype(np.float32))
+        file.voxel_size = (1.5, 2.5, 3.5)
+    content = path.with_name("made.mrc").read_bytes()
+    path.write_bytes(gzip.compress(content) if path.name.endswith("gz") else content)
+
+
+def write_mrc_stack(path):
+    mrcfile = pytest.importorskip("mrcfile")
+    with mrcfile.new(path) as file:
+        file.set_data(DEEP)
+        file.set_image_stack()
+        file.voxel_size = 1.5
+
+
+def write_dicom(path, pixels=DEEP, **told):
+    pydicom = pytest.importorskip("pydicom")
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    file.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID
+    file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID
+    colours = pixels.shape[-1] == 3
+    file.Rows, file.Columns = pixels.shape[-3:-1] if colours else pixels.shape[-2:]
+    file.SamplesPerPixel = 3 if colours else 1
+    file.PhotometricInterpretation = "RGB" if colours else "MONOCHROME2"
+    file.PlanarConfiguration = 0
+    file.BitsAllocated = file.BitsStored = pixels.dtype.itemsize * 8
+    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, 0
+    if pixels.ndim - colours == 3:
+        file.NumberOfFrames = len(pixels)
+    for name, value in told.items():
+        setattr(file, name, value)
+    file.PixelData = pixels.tobytes()
+    file.save_as(path, enforce_file_format=True)
+
+
+def write_movie(path):
+    pytest.importorskip("av")
+    kinds = {".avi": ("rawvideo", "bgr24"), ".mp4": ("libx264", "yuv420p")}
+    codec, colours = kinds.get(path.suffix, ("ffv1", "bgr0"))
+    iio.imwrite(path, FRAMES, plugin="pyav", codec=codec, out_pixel_format=colours, fps=4)
+
+
+def write_czi(path):
+    writer = pytest.importorskip("pylibCZIrw.czi", reason="no wheels for this Python")
+    with writer.create_czi(str(path)) as file:
+        for at, plane in enumerate(DEEP):
+            file.write(plane[..., None], plane={"C": at, "Z": 0, "T": 0})
+        file.write_metadata("a", scale_x=0.25e-6, scale_y=0.5e-6, scale_z=1e-6)
+
+
+FILES = {
+    "grey.gif": (lambda path: iio.imwrite(path, FRAMES, duration=100), FRAMES, plain("tyxs")),
+    "moving.webp": (
+        lambda path: iio.imwrite(path, FRAMES, lossless=True, duration=100), FRAMES, plain("tyxs"),
+    ),
+    "still.webp": (lambda path: iio.imwrite(path, RGB, lossless=True), RGB, plain("yxs")),
+    "a.jp2": (
+        lambda path: path.write_bytes(imagecodecs.jpeg2k_encode(RGB.astype("u2") * 99, level=0)),
+        RGB.astype("u2") * 99, plain("yxs"),
+    ),
+    "a.j2k": (
+        lambda path: path.write_bytes(
+            imagecodecs.jpeg2k_encode(DEEP[0], level=0, codecformat="j2k")
+        ),
+        DEEP[0], plain("yx"),
+    ),
+    "a.svs": (write_svs, RGB, (("y", 0.499, MICRO), ("x", 0.499, MICRO), ("s", 1.0, ""))),
+    "a.lsm": (
+        write_lsm, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))
+    ),
+    "a.btf": (write_bigtiff, DEEP, plain("qyx")),
+    "a.avi": (write_movie, FRAMES, (("t", 0.25, "second"), *plain("yxs"))),
+    "a.mkv": (write_movie, FRAMES, (("t", 0.25, "second"), *plain("yxs"))),
+    "a.npz": (
+        lambda path: np.savez_compressed(path, image=DEEP, labels=DEEP[0], who="me"),
+        DEEP, (PLAIN,) * 3,
+    ),
+    "a.h5": (write_h5, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))),
+    "a.mat": (write_h5_with_text_first, DEEP, plain("tyx")),
+    "a.nii": (
+        lambda path: nifti(path, DEEP.T, (0.5, 0.25, 2.0)), DEEP,
+        (("z", 2.0, "millimeter"), ("y", 0.25, "millimeter"), ("x", 0.5, "millimeter")),
+    ),
+    "a.nii.gz": (
+        lambda path: nifti(path, DEEP.T, (0.5, 0.25, 2.0)), DEEP,
+        (("z", 2.0, "millimeter"), ("y", 0.25, "millimeter"), ("x", 0.5, "millimeter")),
+    ),
+    "two.nii": (
+        write_nifti_2, DEEP,
+        (("z", 2.0, "millimeter"), ("y", 0.25, "millimeter"), ("x", 0.5, "millimeter")),
+    ),
+    "time.nii": (
+        write_nifti_in_time, np.stack([DEEP, DEEP + 1]).astype(np.int16),
+        (
+            ("t", 1.5, "second"), ("z", 2.0, "millimeter"), ("y", 0.25, "millimeter"),
+            ("x", 0.5, "millimeter"),
+        ),
+    ),
+    "colour.nii": (
+        write_nifti_in_colour, RGB,
+        (("y", 1.0, "millimeter"), ("x", 1.0, "millimeter"), ("s", 1.0, "")),
+    ),
+    "a.mrc": (
+        write_mrc, DEEP.astype(np.float32),
+        (("z", 3.5, "angstrom"), ("y", 2.5, "angstrom"), ("x", 1.5, "angstrom")),
+    ),
+    "a.map.gz": (
+        write_mrc, DEEP.astype(np.float32),
+        (("z", 3.5, "angstrom"), ("y", 2.5, "angstrom"), ("x", 1.5, "angstrom")),
+    ),
+    "a.mrcs": (write_mrc_stack, DEEP, (PLAIN, ("y", 1.5, "angstrom"), ("x", 1.5, "angstrom"))),
+    "a.dcm": (
+        lambda path: write_dicom(path, DEEP[0], PixelSpacing=[0.5, 0.25]), DEEP[0],
+        (("y", 0.5, "millimeter"), ("x", 0.25, "millimeter")),
+    ),
+    "frames.dcm": (
+        lambda path: write_dicom(path, PixelSpacing=[0.5, 0.25], SpacingBetweenSlices=3), DEEP,
+        (("z", 3.0, "millimeter"), ("y", 0.5, "millimeter"), ("x", 0.25, "millimeter")),
+    ),
+    "cine.dcm": (
+        lambda path: write_dicom(path, FRAMES, FrameTime=40), FRAMES,
+        (("t", 40.0, "millisecond"), *plain("yxs")),
+    ),
+    "a.czi": (write_czi, DEEP, (("c", 1.0, ""), ("y", 0.5, MICRO), ("x", 0.25, MICRO))),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
+
+
+def made(folder, name):
+    path = folder / name
+    if not path.exists():
+        FILES[name][0](path)
+        need(path)
+    return path
+
+
+def need(path):
+    form = format_by_name(path)
+    if form is not None:
+        pytest.importorskip(form.module, reason=f"needs the extra {form.extra}")
+
+
+@pytest.mark.parametrize("lazy_bytes", [1 << 28, 0], ids=["read", "lazy"])
+@pytest.mark.parametrize("name", FILES)
+def test_pixels_axes_and_sizes_are_those_of_the_file(folder, name, lazy_bytes):
+    _, pixels, axes = FILES[name]
+    path = made(folder, name)
+
+    loaded = read_image(path, lazy_bytes=lazy_bytes)
+
+    np.testing.assert_array_equal(np.asarray(loaded.data[...]), pixels)
+    assert loaded.data.dtype == pixels.dtype
+    assert [(axis.name, pytest.approx(axis.scale), axis.unit) for axis in loaded.axes] == list(axes)
+    assert bool(loaded.rgb) == (axes[-1][0] == "s")
+    assert loaded.name == name.split(".")[0]
+    told = list_series(path)
+    assert len(told) == len(loaded.choices)
+    assert told[loaded.series].shape[:2] == pixels.shape[:2]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("wrong", ["a", "a.tif"])
+def test_its_name_says_nothing(folder, tmp_path, name, wrong):
+    path = made(folder, name)
+    other = tmp_path / wrong
+    other.write_bytes(path.read_bytes())
+
+    loaded = read_image(other)
+
+    np.testing.assert_array_equal(np.asarray(loaded.data[...]), FILES[name][1])
+
+
+def test_a_movie_that_loses_is_nearly_the_same(tmp_path):
+    write_movie(tmp_path / "a.mp4")
+
+    for lazy_bytes in (0, 1 << 28):
+        loaded = read_image(tmp_path / "a.mp4", lazy_bytes=lazy_bytes)
+        assert loaded.data.shape == FRAMES.shape
+        # Backwards, too.
+        for number in (3, 1, 2, 0):
+            frame = np.asarray(loaded.data[number])
+            assert abs(np.median(frame) - np.median(FRAMES[number])) < 8
+
+
+def test_levels_are_there_and_lazy(folder):
+    loaded = read_image(made(folder, "a.svs"))
+
+    assert [level.shape for level in loaded.levels] == [(24, 32, 3), (12, 16, 3)]
+    np.testing.assert_array_equal(np.asarray(loaded.levels[1][...]), RGB[::2, ::2])
+    assert not isinstance(loaded.levels[1], np.ndarray)
+
+
+def test_another_array_of_the_file(folder):
+    for name, number, pixels in [("a.npz", 1, DEEP[0]), ("a.h5", 0, DEEP[0, ::2, ::2])]:
+        loaded = read_image(made(folder, name), number)
+
+        np.testing.assert_array_equal(np.asarray(loaded.data[...]), pixels)
+        assert read_image(folder / name).notes
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMATS if form.extra], ids=lambda form: form.name
+)
+def test_what_is_not_installed_is_named(folder, tmp_path, monkeypatch, form):
+    path = tmp_path / f"a{form.endings[0]}"
+    path.write_bytes(bytes(200))
+    monkeypatch.setattr("napari_sam3_assistant.io.images.find_spec", lambda name: None)
+
+    with pytest.raises(ImageError, match=f"what reads {form.name} is not installed") as caught:
+        read_image(path)
+
+    assert f'pip install "napari-sam3-assistant[{form.extra}]"' in caught.value.hint
+    assert "open it in napari" in caught.value.hint
