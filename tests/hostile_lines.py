@@ -38,6 +38,10 @@ _PATTERNS = ("*", "**/*", "*.tif", "../*", "/x", "", "[", "**", "\0", "*.zarr", 
 _PATTERNS += ("*/../*", "bad*", "s*", "..", "good*", "x" * 300, "\udcff*", "good.tif")
 _DEVICES = ("cpu", "auto", "cuda", "cuda:99", "cuda:-1", "cuda:x", "mps", "", "gpu", "\0", "cpu:0")
 _ENGINES = ("builtin", "sam3", "sam3_meta", "", "nobody", "\0", "../x", "builtin ", "sam3-meta")
+_STEPS = ("remove-small", "fill-holes", "smooth", "split", "expand", "shrink", "keep-largest")
+_STEPS += ("renumber", "smooth=2", "remove-small=5", "", "x")
+_FLAGS = ("--per-slice", "--corners", "--physical")
+_FORMATS = ("coco_rle", "coco_polygons", "yolo", "geojson", "imagej_rois", "png", "ome_zarr")
 
 
 def fill(folder):
@@ -236,7 +240,7 @@ class Lines:
         self.odd = self.random.choice((0.02, 0.05, 0.1, 0.3, 0.7))
         command, weight = zip(
             *((self.segment, 8), (self.track, 7), (self.scan, 4), (self.batch, 3),
-              (self.rerun, 7), (self.other, 2)),
+              (self.rerun, 7), (self.labels, 4), (self.other, 2)),
             strict=True,
         )  # fmt: skip
         return [str(part) for part in self.random.choices(command, weight)[0]()]
@@ -281,6 +285,24 @@ class Lines:
                 *self._maybe(0.2, "--image", self._image),
                 *self._maybe(0.1, "--model-folder", self._image),
                 *self._maybe(0.1, "--device", lambda: self._one(_DEVICES))]  # fmt: skip
+
+    def labels(self):
+        labels = self._image(("good.tif", "two.zarr", "stack.tif", "bool.npy"))
+        flags = [one for one in ("--overwrite",) if self.random.random() < 0.3]
+        if self.random.random() < 0.5:
+            steps = [self._step() for _ in range(self.random.randint(1, 3))]
+            flags += [one for one in _FLAGS if self.random.random() < 0.2]
+            return ["clean", labels, *steps, *self._output("tif", "npy", "zarr"), *flags]
+        return ["export", labels, *self._output("json", "geojson", "txt", "zip", "tif", "zarr"),
+                *self._maybe(self.odd, "--format", lambda: self._one((*_FORMATS, "", "x"))),
+                *self._maybe(0.2, "--image", lambda: self._one(TEXTS)),
+                *self._maybe(0.2, "--class", lambda: f"{self._number()}={self._one(TEXTS)}"),
+                *flags]  # fmt: skip
+
+    def _step(self):
+        name = self._one(_STEPS)
+        odd = self.random.random() < self.odd
+        return f"{name}={self._number()}" if odd else name
 
     def other(self):
         model = self._one((self.folder / "model", self._image()))

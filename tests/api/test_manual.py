@@ -123,6 +123,7 @@ def readers_things(tmp_path, monkeypatch):
 
     (tmp_path / "IN").mkdir()
     tifffile.imwrite("IN/a.tif", disc(40, 40, 96))
+    tifffile.imwrite("cells.tif", (disc(40, 40, 96) > 99).astype(np.uint16))
     slide = zarr.create_group("slide.ome.zarr", zarr_format=3)
     slide.create_array("0", data=disc(60, 60, 256))
     axes = [{"name": name, "type": "space"} for name in "yx"]
@@ -147,6 +148,9 @@ OUTCOMES = {
         and len(left["viewer"].layers[0].data) == 22
     ),
     "docs/batch.md": lambda left: len(left["rows"]) == len(list(Path("OUT").glob("*.tif"))) == 2,
+    "docs/mask-operations.md": lambda left: (
+        left["clean"].any() and Path("cells.json").exists() and Path("cells.zip").exists()
+    ),
     "docs/large-images.md": lambda left: left["result"].objects and Path("labels.zarr").exists(),
 }
 

@@ -4,7 +4,6 @@ Scripts import from here only: modules below may move. Importing this package lo
 napari nor torch.
 """
 
-from napari_sam3_assistant.api.edits import finish_edits, take_back_edits, unfinished_edits
 from napari_sam3_assistant.api.engines import (
     EngineInfo,
     compare_devices,
@@ -15,10 +14,30 @@ from napari_sam3_assistant.api.engines import (
     open_engine,
 )
 from napari_sam3_assistant.api.folder import Rerun, rerun, segment_folder
+from napari_sam3_assistant.api.labels import (
+    clean,
+    export,
+    finish_edits,
+    take_back_edits,
+    unfinished_edits,
+)
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.masks.labels import Connectivity
+from napari_sam3_assistant.core.masks.objects import ExportFormat
+from napari_sam3_assistant.core.masks.operations import (
+    Expand,
+    FillHoles,
+    KeepLargest,
+    MergeValues,
+    RemoveSmall,
+    Renumber,
+    Shrink,
+    Smooth,
+    Split,
+)
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress, Reporter
 from napari_sam3_assistant.core.prompts import (
@@ -41,16 +60,22 @@ from napari_sam3_assistant.workflows.track import Tracking
 
 __all__ = [
     "BoxPrompt",
+    "Connectivity",
     "DeviceComparison",
     "Direction",
     "EngineInfo",
     "ExemplarPrompt",
+    "Expand",
+    "ExportFormat",
+    "FillHoles",
     "FolderRow",
     "FrameResult",
     "FrameSource",
     "JobCancelled",
+    "KeepLargest",
     "LoadedImage",
     "MaskPrompt",
+    "MergeValues",
     "NullReporter",
     "ObjectRecord",
     "PointPrompt",
@@ -59,22 +84,29 @@ __all__ = [
     "PromptSet",
     "Provenance",
     "Region",
+    "RemoveSmall",
+    "Renumber",
     "Reporter",
     "Rerun",
     "Sam3AssistantError",
     "ScanResult",
     "ScanStep",
     "Segmentation",
+    "Shrink",
+    "Smooth",
     "Span",
+    "Split",
     "StitchedObject",
     "TrackScale",
     "TrackTable",
     "Tracking",
+    "clean",
     "compare_devices",
     "doctor",
     "download",
     "engine_for",
     "engines",
+    "export",
     "finish_edits",
     "imread",
     "open_engine",

@@ -15,7 +15,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.cli import batch, demo, doctor, download, rerun, scan, segment, track
+from napari_sam3_assistant.cli import (
+    batch,
+    demo,
+    doctor,
+    download,
+    labels,
+    rerun,
+    scan,
+    segment,
+    track,
+)
 from napari_sam3_assistant.cli.arguments import make_printable
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.workflows.batch import NO_MEMORY
@@ -53,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (segment, scan, batch, rerun, track, demo, doctor, download):
         command.add(commands)
+    labels.add_clean(commands)
+    labels.add_export(commands)
     try:
         chosen = parser.parse_args(arguments)
         with _stop_on_sigterm():

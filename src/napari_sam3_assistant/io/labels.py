@@ -284,7 +284,11 @@ def _file_axes(ending: str, axes: Axes) -> tuple[Axes, tuple[int, ...]]:
 @contextmanager
 def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
     shape = tuple(axis.length for axis in axes)
+    size = 4 * math.prod(shape)
     with atomic_write(path, replace=replace, naming=removing_provenance(path)) as draft:
+        if shutil.disk_usage(draft.parent).free < size:
+            # A file of a few bytes may say any size of itself.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if path.suffix.lower() == ".npy":
             array: Any = format_.open_memmap(draft, mode="w+", dtype=np.uint32, shape=shape)  # type: ignore[no-untyped-call]
         else:
@@ -295,7 +299,7 @@ def _open_draft(path: Path, axes: Axes, replace: bool) -> Iterator[Any]:
                 photometric="minisblack",
                 ome=True,
                 metadata=make_ome_metadata(axes),
-                bigtiff=4 * np.prod(shape, dtype=np.int64) > _CLASSIC_TIFF_BYTES,
+                bigtiff=size > _CLASSIC_TIFF_BYTES,
             )
         _reserve_space(draft)
         yield array

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import Axis, ImageAxes
+from napari_sam3_assistant.core.axes import Axis, ImageAxes, axis_kind
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -597,6 +598,42 @@ def _image_axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> Ima
     if not fits:
         raise ValueError("its axes don't fit its shape")
     return axes
+
+
+def find_place(record: ProvenanceRecord, shape: Sequence[int]) -> ImagePlace | None:
+    """Return where labels lie in the image that they were made from.
+
+    Parameters
+    ----------
+    record : ProvenanceRecord
+        The note beside the labels.
+    shape : sequence of int
+        Their shape. Those of one plane of a stack have no axis for it in their file; in their
+        place they have.
+
+    Returns
+    -------
+    ImagePlace or None
+        None where these labels are not those of the note, or it does not say where they lie.
+    """
+    try:
+        first = record.channels[0]
+        whole = tuple(as_whole(size) for size in as_list(first["shape"]))
+        axes = _image_axes_from_json(as_dict(first["axes"]), whole)
+        leading = tuple(map(as_whole, as_list(as_dict(first["plane"])["leading"])))
+        file = PureWindowsPath(as_text(first["path"] or "")).name
+    except _NOT_OURS:
+        return None
+    plane = (whole[axes.y], whole[axes.x])
+    region = record.region or Region.whole(plane)
+    if tuple(shape[-2:]) != region.shape:
+        return None
+    names = plane_names(len(leading))
+    if len(shape) > 2 or record.all_planes:
+        told = [] if record.axes is None else [axis_kind(axis.name) for axis in record.axes[:-2]]
+        names = plane_names(len(shape) - 2, told if len(told) == len(shape) - 2 else ())
+        leading = (0,) * len(names)
+    return ImagePlace(file, plane, region.y0, region.x0, leading, names, file=file)
 
 
 def _whole_or_none(value: object) -> int | None:

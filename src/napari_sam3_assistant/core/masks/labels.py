@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -190,9 +191,12 @@ def read(labels: AnyArray, box: Box) -> LabelArray:
     ------
     MaskError
         If they are no whole numbers from 0 on.
+    ImageError
+        If a file can't be read.
     """
     check_labels(labels)
-    part: LabelArray = np.asarray(labels[box])
+    with map_read_errors("The labels could not be read", "Check that their file opens elsewhere."):
+        part: LabelArray = np.asarray(labels[box])
     check_not_negative(part)
     return part
 

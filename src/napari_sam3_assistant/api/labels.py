@@ -1,0 +1,254 @@
+"""Clean up and export labels, and end edits that were stopped half-way, as Mask Operations does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
+from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
+from napari_sam3_assistant.core.masks.operations import LabelsPart
+from napari_sam3_assistant.core.masks.place import ImagePlace
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.errors import ExportError, MaskError
+from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.outputs import check_output
+from napari_sam3_assistant.io.provenance import (
+    find_place,
+    is_provenance,
+    provenance_path,
+    read_provenance,
+)
+from napari_sam3_assistant.workflows.edit_masks import end_edit
+from napari_sam3_assistant.workflows.save import MaskExport, export_masks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import LabelArray
+    from napari_sam3_assistant.core.masks.operations import MaskOperation
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+def clean(
+    labels: AnyArray | str | Path,
+    operations: Sequence[MaskOperation],
+    *,
+    output: str | Path | None = None,
+    connectivity: Connectivity = Connectivity.FACES,
+    per_slice: bool = False,
+    physical: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> LabelArray:
+    """Return labels on which operations of Mask Operations were done, one after the other.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W), or str or Path
+        Object ids, 0 for background; or their file. They stay as they are.
+    operations : sequence of MaskOperation
+        Such as ``RemoveSmall(64)``, ``FillHoles(256)``, ``Smooth(1.0)``, ``Split(10.0)``.
+    output : str or Path, optional
+        Where the result is saved, too; its ending chooses the format.
+    connectivity : Connectivity
+        Which neighbours belong to the same component.
+    per_slice : bool
+        Whether each plane of a stack counts for itself.
+    physical : bool
+        Whether radii and distances count in the unit of the file's pixel size, and not in pixels.
+    overwrite : bool
+        Whether ``output`` is replaced where it exists.
+    reporter : Reporter, optional
+        Is told of the progress, and can stop the work.
+
+    Returns
+    -------
+    ndarray of int
+        The new labels, of the same shape and type.
+
+    Raises
+    ------
+    MaskError
+        If these are no labels, or an operation can't be done.
+    ImageError
+        If their file can't be read.
+    ExportError
+        If the output exists or can't be written.
+    """
+    told = reporter or NullReporter()
+    if output is not None:
+        check_output(Path(output), *_files(labels), replaces=overwrite)
+        check_ending(Path(output))
+    array, axes = _read(labels)
+    check_labels(array)
+    result = np.array(read(array, whole_box(array.shape)))
+    spacing = tuple(axis.scale for axis in axes) if physical else (1.0,) * result.ndim
+    for operation in operations:
+        part = LabelsPart(result, spacing, None, connectivity, per_slice)
+        operation.edit(part, told).write(result, reporter=told)
+    if output is not None:
+        save_labels(result, output, axes, overwrite=overwrite, reporter=told)
+    return result
+
+
+def export(
+    labels: AnyArray | str | Path,
+    output: str | Path,
+    *,
+    format: ExportFormat | str | None = None,
+    image: str = "",
+    class_names: Mapping[int, str] | None = None,
+    object_classes: Mapping[int, int] | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Write labels for another program: COCO, YOLO, GeoJSON of QuPath, regions of ImageJ, ...
+
+    Where a note lies beside the file of the labels, coordinates are those of the whole image.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W), or str or Path
+        Object ids, 0 for background; or their file.
+    output : str or Path
+        The file.
+    format : ExportFormat or str, optional
+        Such as ``"coco_rle"``; by default what the ending of ``output`` says.
+    image : str
+        Name of the image's file; by default what the note beside the labels says, or their own.
+    class_names : mapping of int to str, optional
+        Names of the classes. Without ``object_classes``, values of the labels are classes, and
+        their components the objects.
+    object_classes : mapping of int to int, optional
+        The class of each label. Without both, labels are objects of one class.
+    overwrite : bool
+        Whether ``output`` is replaced where it exists.
+    reporter : Reporter, optional
+        Is told of the progress, and can stop the work.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    MaskError
+        If these are no labels.
+    ImageError
+        If their file can't be read.
+    ExportError
+        If the output exists or can't be written, or the format can't hold the labels.
+    """
+    path = Path(output)
+    chosen = _format_of(path) if format is None else _format_named(str(format))
+    check_output(path, *_files(labels), replaces=overwrite)
+    array, axes = _read(labels)
+    check_labels(array)
+    place = _place_in_image(labels, array.shape)
+    if place is None:
+        name = image or (Path(labels).name if isinstance(labels, str | Path) else path.stem)
+        place = ImagePlace.alone(name, array.shape)
+    while array.ndim < len(place.names) + 2:
+        array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
+    if image:
+        place = replace(place, file=image)
+    classes = Classes(dict(class_names or {}), dict(object_classes or {}))
+    request = MaskExport(array, path, chosen, place, axes, classes)
+    (made,) = export_masks(request, reporter or NullReporter())
+    return made
+
+
+def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:
+    return (Path(labels),) if isinstance(labels, str | Path) else ()
+
+
+def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
+    """Return labels and what is known of their axes; large files are read where needed."""
+    if isinstance(labels, str | Path):
+        loaded = read_image(labels)
+        return loaded.data, loaded.axes
+    return labels, make_axes(labels.shape)
+
+
+def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> ImagePlace | None:
+    """Return where labels lie in their image, as the note beside their file says it."""
+    if not isinstance(labels, str | Path):
+        return None
+    note = provenance_path(Path(labels))
+    return find_place(read_provenance(note), shape) if is_provenance(note) else None
+
+
+def _format_of(path: Path) -> ExportFormat:
+    """Return the format of an ending: the first one that has it."""
+    ending = ".tif" if path.suffix.lower() == ".tiff" else path.suffix.lower()
+    found = next((one for one in ExportFormat if one.suffix == ending), None)
+    if found is None:
+        known = ", ".join(sorted({one.suffix for one in ExportFormat}))
+        raise ExportError(f"Labels can't be exported as '{path.suffix}': {path}.", f"Use {known}.")
+    return found
+
+
+def _format_named(name: str) -> ExportFormat:
+    try:
+        return ExportFormat(name)
+    except ValueError:
+        known = ", ".join(ExportFormat)
+        raise ExportError(f"There is no format '{name}'.", f"Use one of {known}.") from None
+
+
+def unfinished_edits(labels: str | Path) -> tuple[str, ...]:
+    """Return what was begun by Mask Operations in labels and not ended, a sentence each.
+
+    Parameters
+    ----------
+    labels : str or Path
+        A zarr folder: an OME-Zarr, a group or an array in it.
+    """
+    return tuple(
+        " ".join(explain_unfinished(found)) for found in find_journals(Path(labels).expanduser())
+    )
+
+
+def finish_edits(labels: str | Path, *, reporter: Reporter | None = None) -> tuple[str, ...]:
+    """Write to their end the edits that were stopped half-way; returns what they did.
+
+    Parameters
+    ----------
+    labels : str or Path
+        As for :func:`unfinished_edits`. Smaller levels of a pyramid follow.
+    reporter : Reporter, optional
+        Is told of the progress.
+
+    Raises
+    ------
+    MaskError
+        If another program is at one, or the labels can't be written.
+    ExportError
+        If nothing can be written there.
+    """
+    return _end(labels, reporter, forward=True)
+
+
+def take_back_edits(labels: str | Path, *, reporter: Reporter | None = None) -> tuple[str, ...]:
+    """Take back the edits that were stopped half-way; see :func:`finish_edits`."""
+    return _end(labels, reporter, forward=False)
+
+
+def _end(labels: str | Path, reporter: Reporter | None, *, forward: bool) -> tuple[str, ...]:
+    ended = []
+    for found in find_journals(Path(labels).expanduser()):
+        written = next(end_edit(found, reporter or NullReporter(), forward=forward))
+        if written.problem:
+            raise MaskError(written.problem)
+        ended.append(found.edit.action)
+    return tuple(ended)

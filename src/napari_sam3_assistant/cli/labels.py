@@ -1,0 +1,141 @@
+"""``napari-sam3 clean`` and ``export``: what Mask Operations does with labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli.arguments import TerminalReporter, add_output, parse_path, print_line
+from napari_sam3_assistant.errors import MaskError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+# What each step is called, what makes it of its number, and which number it has by itself.
+_STEPS: dict[str, tuple[Callable[..., Any], type | None, str]] = {
+    "remove-small": (api.RemoveSmall, int, "components of fewer pixels (64) go"),
+    "fill-holes": (api.FillHoles, int, "holes of at most so many pixels (256; 0: all) are filled"),
+    "smooth": (api.Smooth, float, "spikes and gaps narrower than a ball of this radius (1) go"),
+    "split": (api.Split, float, "touching objects are cut where centres lie this far apart (10)"),
+    "expand": (api.Expand, float, "labels grow by this distance (1)"),
+    "shrink": (api.Shrink, float, "labels shrink by this distance (1)"),
+    "keep-largest": (api.KeepLargest, None, "the largest component stays"),
+    "renumber": (api.Renumber, None, "labels become 1, 2, ..."),
+}
+
+
+def add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``clean``."""
+    told = "; ".join(
+        f"{name}{'' if number is None else '[=NUMBER]'}: {what}"
+        for name, (_, number, what) in _STEPS.items()
+    )
+    parser = commands.add_parser(
+        "clean",
+        help="clean up labels",
+        description=f"Do one or several steps on labels, in this order. Steps: {told}.",
+        epilog="Example: napari-sam3 clean cells.tif remove-small=50 fill-holes -o clean.tif",
+    )
+    _add_labels(parser)
+    parser.add_argument("steps", nargs="+", metavar="STEP", help="such as remove-small=64")
+    add_output(parser, "FILE", "the new labels: .tif, .png, .npy or .zarr")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output")
+    parser.add_argument("--per-slice", action="store_true", help="each plane counts for itself")
+    parser.add_argument("--corners", action="store_true", help="pixels that touch by a corner join")
+    parser.add_argument(
+        "--physical", action="store_true", help="distances in the unit of the pixel size"
+    )
+    parser.set_defaults(command=clean)
+
+
+def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``export``."""
+    parser = commands.add_parser(
+        "export",
+        help="write labels for other programs: COCO, YOLO, QuPath, ImageJ",
+        description=(
+            "Write labels for other programs. Where the note of the labels lies beside them, "
+            "coordinates are those of the whole image."
+        ),
+        epilog="Example: napari-sam3 export cells.tif -o cells.geojson",
+    )
+    _add_labels(parser)
+    add_output(parser, "FILE", "its ending chooses the format")
+    parser.add_argument(
+        "--format",
+        choices=tuple(map(str, api.ExportFormat)),
+        help="where several have that ending (default: the first)",
+    )
+    parser.add_argument("--image", default="", metavar="NAME", help="name of the image's file")
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="VALUE=NAME",
+        help="values of the labels are classes, and this is one of them; may be repeated",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output")
+    parser.set_defaults(command=export)
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("labels", type=parse_path, metavar="LABELS", help="the file of the labels")
+
+
+def clean(chosen: argparse.Namespace) -> int:
+    """Clean up the labels that were named."""
+    steps = [_parse_step(text) for text in chosen.steps]
+    with TerminalReporter() as reporter:
+        api.clean(
+            chosen.labels,
+            steps,
+            output=chosen.output,
+            connectivity=api.Connectivity.ALL if chosen.corners else api.Connectivity.FACES,
+            per_slice=chosen.per_slice,
+            physical=chosen.physical,
+            overwrite=chosen.overwrite,
+            reporter=reporter,
+        )
+    print_line(str(chosen.output))
+    return 0
+
+
+def export(chosen: argparse.Namespace) -> int:
+    """Export the labels that were named."""
+    with TerminalReporter() as reporter:
+        made = api.export(
+            chosen.labels,
+            chosen.output,
+            format=chosen.format,
+            image=chosen.image,
+            class_names=dict(_parse_class(text) for text in chosen.classes),
+            overwrite=chosen.overwrite,
+            reporter=reporter,
+        )
+    print_line(str(made))
+    return 0
+
+
+def _parse_step(text: str) -> Any:  # noqa: ANN401 - any of the operations
+    name, equals, typed = text.partition("=")
+    make, number, _ = _STEPS.get(name, (None, None, ""))
+    if make is None:
+        raise MaskError(f"There is no step '{name}'.", f"Steps are {', '.join(_STEPS)}.")
+    if not equals:
+        return make()
+    try:
+        value = number(typed) if number else None
+    except ValueError:
+        value = None
+    if value is None or not 0 <= value < 1e9:
+        raise MaskError(f"{text}: '{typed}' is no number that this step takes.", f"Write {name}.")
+    return make(value)
+
+
+def _parse_class(text: str) -> tuple[int, str]:
+    value, _, name = text.partition("=")
+    if not (value.isdecimal() and int(value) and name):
+        raise MaskError(f"--class {text}: this is no class.", "Write it like --class 1=axon.")
+    return int(value), name

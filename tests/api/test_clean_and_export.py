@@ -1,0 +1,162 @@
+"""Labels of files, cleaned up and written for other programs without a window."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from pycocotools.coco import COCO
+from skimage.data import coins
+from skimage.measure import label
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
+from napari_sam3_assistant.io.provenance import write_provenance
+from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A file of labels with specks, pixels of 0.5 um: (303, 384), and its labels."""
+    labels = label(coins() > 120, connectivity=1).astype(np.uint16)
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(
+        path,
+        labels,
+        ome=True,
+        metadata={"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5},
+    )
+    return path, labels
+
+
+def test_steps_follow_each_other_and_the_file_stays(cells, tmp_path):
+    path, labels = cells
+    before = path.read_bytes()
+
+    made = api.clean(path, [api.RemoveSmall(50), api.Renumber()], output=tmp_path / "clean.ome.tif")
+
+    expected = np.where((np.bincount(labels.ravel()) >= 50)[labels], labels, 0)
+    np.testing.assert_array_equal(made != 0, expected != 0)
+    assert set(np.unique(made)) == set(range(len(np.unique(expected))))
+    assert path.read_bytes() == before
+    with tifffile.TiffFile(tmp_path / "clean.ome.tif") as file:
+        np.testing.assert_array_equal(file.asarray(), made)
+        assert 'PhysicalSizeX="0.5"' in file.ome_metadata
+
+
+def test_distances_count_in_pixels_or_in_the_unit_of_the_file(cells):
+    path, labels = cells
+
+    in_pixels = api.clean(path, [api.Expand(2)])
+    in_um = api.clean(path, [api.Expand(1)], physical=True)
+
+    np.testing.assert_array_equal(in_pixels, in_um)
+    assert (in_pixels != 0).sum() > (labels != 0).sum()
+    np.testing.assert_array_equal(api.clean(labels, [api.Expand(2)]), in_pixels)
+
+
+def test_what_can_not_be_done_is_said(cells, tmp_path):
+    path, _ = cells
+    with pytest.raises(MaskError, match="whole numbers"):
+        api.clean(np.zeros((3, 3)), [api.Renumber()])
+    with pytest.raises(ExportError, match="exists already"):
+        api.clean(path, [api.Renumber()], output=path)
+    with pytest.raises(ExportError):
+        api.clean(path, [api.Renumber()], output=path, overwrite=True)
+    with pytest.raises(ExportError, match=r"can't be saved as '\.csv'"):
+        api.clean(path, [api.Renumber()], output=tmp_path / "a.csv")
+    with pytest.raises(ImageError):
+        api.export(tmp_path / "none.tif", tmp_path / "a.json")
+    with pytest.raises(ExportError, match=r"exported as '\.doc'"):
+        api.export(path, tmp_path / "a.doc")
+    with pytest.raises(ExportError, match=r"no format 'xls'.*coco_rle"):
+        api.export(path, tmp_path / "a.doc", format="xls")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["cells.tif"]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+def test_coordinates_are_those_of_the_image_where_the_note_lies_beside(tmp_path):
+    stack = np.zeros((5, 60, 80), np.uint8)
+    labels = np.zeros((20, 30), np.uint16)
+    labels[5:9, 7:12] = 3
+    file, image = tmp_path / "part.tif", tmp_path / "cells of one.tif"
+    tifffile.imwrite(file, labels)
+    view = view_of_array(stack, plane=(4,))
+    run = RunProvenance(
+        view,
+        api.PromptSet(),
+        api.PredictOptions(),
+        Provenance("builtin", "Built-in", "5", "cpu", 0.5),
+        paths={view.channels[0].source.token: image},
+        region=api.Region(10, 40, 30, 70),
+    )
+    write_provenance(file, make_record(run, tmp_path))
+
+    read = COCO(str(api.export(file, tmp_path / "a.json")))
+    regions = json.loads(api.export(file, tmp_path / "a.geojson").read_text())
+
+    assert read.imgs[1]["file_name"] == "cells of one_4.tif"
+    assert (read.imgs[1]["height"], read.imgs[1]["width"]) == (60, 80)
+    mask = np.zeros((60, 80), bool)
+    mask[15:19, 47:52] = True
+    np.testing.assert_array_equal(read.annToMask(read.anns[1]), mask)
+    assert regions["features"][0]["geometry"]["plane"]["z"] == 4
+    # Other labels than those of the note are an image of their own.
+    tifffile.imwrite(file, labels[:10])
+    alone = json.loads(api.export(file, tmp_path / "b.json").read_text())
+    assert alone["images"][0] == {"id": 1, "file_name": "part.tif", "height": 10, "width": 30}
+
+
+def test_a_damaged_chunk_is_one_sentence(tmp_path):
+    path = tmp_path / "labels.zarr"
+    zarr.save_array(str(path), np.ones((4, 30, 30), np.uint8), zarr_format=2)
+    next(path.glob("[0-9]*")).write_bytes(b"no chunk")
+
+    with pytest.raises(ImageError, match="labels could not be read"):
+        api.export(path, tmp_path / "a.zip")
+    with pytest.raises(ImageError, match="labels could not be read"):
+        api.clean(path, [api.Renumber()])
+
+    assert [one.name for one in tmp_path.iterdir()] == ["labels.zarr"]
+
+
+def test_commands(cells, tmp_path, capsys):
+    path, labels = cells
+    clean, coco = tmp_path / "clean.tif", tmp_path / "clean.json"
+
+    assert main(["clean", str(path), "remove-small=50", "fill-holes", "-o", str(clean)]) == 0
+    assert main(["export", str(clean), "-o", str(coco), "--image", "coins.png"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [str(clean), str(coco)]
+    expected = api.clean(labels, [api.RemoveSmall(50), api.FillHoles()])
+    np.testing.assert_array_equal(tifffile.imread(clean), expected)
+    content = json.loads(coco.read_text())
+    assert content["images"][0]["file_name"] == "coins.png"
+    assert [one["name"] for one in content["categories"]] == ["object"]
+    assert len(content["annotations"]) == len(np.unique(expected)) - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("clean {} tidy -o x.tif", "no step 'tidy'"),
+        ("clean {} smooth=-1 -o x.tif", "no number that this step takes"),
+        ("clean {} remove-small=nan -o x.tif", "no number that this step takes"),
+        ("clean {} renumber=2 -o x.tif", "no number that this step takes"),
+        ("export {} -o x.json --class axon", "--class axon"),
+        ("export {} -o x.json --class 0=axon", "--class 0=axon"),
+        ("export {} -o x.nothing", "can't be exported"),
+    ],
+)
+def test_odd_lines_are_one_sentence(cells, line, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert main(line.format(cells[0]).split()) == 2
+
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
