@@ -311,7 +311,7 @@ def save_tracks(
     >>> disc = np.where((y - 20) ** 2 + (x - 20) ** 2 < 100, 200, 20).astype(np.uint8)
     >>> table = api.TrackTable()
     >>> for result in api.track(np.stack([disc, disc]), points=[(20, 20)]):
-    ...     table.add(result)
+    ...     _ = table.add(result)
     >>> api.save_tracks(table, "tracks.csv", api.TrackScale(y=0.2, x=0.2)).name
     'tracks.csv'
     """
