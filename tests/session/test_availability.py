@@ -4,8 +4,14 @@ import pytest
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.engines.base import EngineSpec
-from napari_sam3_assistant.session.availability import availability, usable_tool
-from napari_sam3_assistant.session.model import DeviceInUse, ImageChoice, PromptCounts, SessionModel
+from napari_sam3_assistant.session.availability import resolve, usable_tool
+from napari_sam3_assistant.session.model import (
+    DeviceInUse,
+    DiskModel,
+    ImageChoice,
+    PromptCounts,
+    SessionModel,
+)
 
 ANY = EngineSpec("any", "Any", frozenset(PromptKind), needs_weights=False)
 WEIGHTS = EngineSpec("heavy", "Heavy", frozenset(PromptKind), needs_weights=True)
@@ -59,13 +65,13 @@ def model(**fields):
     ],
 )
 def test_reason(fields, spec, reason):
-    can = availability(model(**fields), spec)
-    assert can.can_run == (not reason)
-    assert can.reason.startswith(reason)
+    why_not = resolve(model(**fields), DiskModel(), spec).run
+    assert bool(why_not) == bool(reason)
+    assert why_not.startswith(reason)
 
 
 def test_no_image():
-    assert availability(SessionModel(), ANY).reason == "Open an image first."
+    assert resolve(SessionModel(), DiskModel(), ANY).run == "Open an image first."
 
 
 def test_tools_follow_the_task():

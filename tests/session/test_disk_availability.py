@@ -5,12 +5,7 @@ import pytest
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
-from napari_sam3_assistant.session.availability import (
-    is_worth_a_scan,
-    why_no_folder_batch,
-    why_no_merge,
-    why_no_scan,
-)
+from napari_sam3_assistant.session.availability import is_worth_a_scan, resolve
 from napari_sam3_assistant.session.model import (
     REMEMBERED_ON_DISK,
     DiskModel,
@@ -43,8 +38,9 @@ def disk():
 
 
 def test_all_is_well(model, disk, spec):
-    assert why_no_scan(model, disk, spec) == ""
-    assert why_no_folder_batch(model, disk, spec) == ""
+    why_not = resolve(model, disk, spec)
+
+    assert (why_not.scan, why_not.batch_folder) == ("", "")
     assert is_worth_a_scan(model, disk)
     disk.scan_tile = 4096
     assert not is_worth_a_scan(model, disk)
@@ -79,10 +75,9 @@ def test_what_keeps_them_from_starting(model, disk, spec, changes, engine, scan,
     for name, value in changes.items():
         setattr(model, name, value)
 
-    for found, expected in (
-        (why_no_scan(model, disk, engine or spec), scan),
-        (why_no_folder_batch(model, disk, engine or spec), folder),
-    ):
+    why_not = resolve(model, disk, engine or spec)
+
+    for found, expected in ((why_not.scan, scan), (why_not.batch_folder, folder)):
         assert expected in found
         assert bool(found) == bool(expected)
 
@@ -92,7 +87,7 @@ def test_a_tile_size_that_is_remembered_wrongly_is_said(model, disk, spec):
     store.set("scan_tile", "7")
     restore(disk, store, REMEMBERED_ON_DISK)
 
-    assert "tile size of 7" in why_no_scan(model, disk, spec)
+    assert "tile size of 7" in resolve(model, disk, spec).scan
 
 
 def test_choices_are_remembered(disk):
@@ -106,5 +101,5 @@ def test_choices_are_remembered(disk):
     assert (fresh.scan_overlap, fresh.folder_skips, fresh.folder_format) == (30, False, ".zarr")
 
 
-def test_nothing_to_merge(model):
-    assert "no result of a region yet" in why_no_merge(model)
+def test_nothing_to_merge(model, disk, spec):
+    assert "no result of a region yet" in resolve(model, disk, spec).merge_rois

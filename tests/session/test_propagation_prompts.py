@@ -98,7 +98,7 @@ def test_new_object_takes_a_number_that_none_has(bench):
 def test_a_plane_is_no_stack(open_bench, balls):
     bench = open_bench(balls[6])
     bench.click(20, 20)
-    assert "no z or time axis" in bench.session.availability.reason
+    assert "no z or time axis" in bench.session.model.why_not.run
     with pytest.raises(PromptError, match="no z or time axis"):
         bench.session.run()
 
@@ -114,13 +114,13 @@ def test_an_engines_limits_are_said_before_anything_is_loaded(bench, monkeypatch
     )
     bench.click(6, 20, 20)
     bench.click(6, 22, 22)
-    assert "takes up to 1 points on one object, these are 2" in bench.session.availability.reason
+    assert "takes up to 1 points on one object, these are 2" in bench.session.model.why_not.run
     layer = bench.arm(Tool.BOX)
     layer.add_rectangles(bench.box(6, 8, 8, 32, 32))
     layer.add_rectangles(bench.box(6, 30, 40, 50, 60))
-    assert "takes 1 box for 3D/video" in bench.session.availability.reason
+    assert "takes 1 box for 3D/video" in bench.session.model.why_not.run
     bench.model.tool = Tool.MASK
-    assert "does not take painted masks" in bench.session.availability.reason
+    assert "does not take painted masks" in bench.session.model.why_not.run
     with pytest.raises(PromptError):
         bench.session.run()
     assert made == []
@@ -131,7 +131,7 @@ def test_prompts_at_another_time_are_said(open_bench, balls):
     bench.viewer.dims.set_current_step(0, 0)
     bench.click(0, 6, 20, 20)
     bench.viewer.dims.set_current_step(0, 1)
-    assert "another position of the other sliders" in bench.session.availability.reason
+    assert "another position of the other sliders" in bench.session.model.why_not.run
 
 
 def test_frames_outside_the_stack_start_nothing(bench):

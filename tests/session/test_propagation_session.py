@@ -59,7 +59,7 @@ def test_what_was_stopped_goes_on_to_the_same_result(open_bench):
     assert job.state is JobState.CANCELLED
     assert bench.values(bench.labels.data) == [[]] * 6 + [[1]] * 3 + [[]] * 3
     assert "3 frames done" in bench.message
-    assert not bench.session.availability.why_not_go_on
+    assert not bench.session.model.why_not.go_on
     bench.go_on()
     assert np.array_equal(bench.labels.data, whole.labels.data)
     assert len(bench.model.results) == len(whole.model.results)
@@ -125,7 +125,7 @@ def test_clear_results_and_other_runs_leave_the_session_alone(bench):
     bench.finish(bench.session.run())
     assert len({row.preview for row in bench.model.results}) == 1
     bench.model.task, bench.model.tool = Task.VIDEO, Tool.POINTS
-    assert not bench.session.availability.why_not_go_on
+    assert not bench.session.model.why_not.go_on
     bench.go_on()
     assert bench.values(bench.labels.data) == [[]] + [[1]] * 11
 
@@ -216,7 +216,7 @@ def test_another_engine_or_unload_ends_the_session(bench):
     bench.model.device = "cpu"
     assert not bench.model.can_continue
     assert bench.labels.data.any()
-    assert "Start a propagation first" in bench.session.availability.why_not_go_on
+    assert "Start a propagation first" in bench.session.model.why_not.go_on
 
 
 def test_nothing_found_leaves_nothing(bench):

@@ -36,7 +36,7 @@ def test_the_plane_of_a_stack_beside_another_one(image, other, step):
         if drawn is None:
             with pytest.raises(ImageError, match="beyond the image, at axis 0"):
                 binding.adapter.take_view(binding.model.image)
-            assert "sliders are beyond the image" in binding.session.availability.reason
+            assert "sliders are beyond the image" in binding.model.why_not.run
         else:
             plane = binding.adapter.displayed(binding.model.image).plane
             assert plane.leading == (drawn - 1,)
@@ -53,16 +53,16 @@ def test_nothing_runs_beyond_the_stack_and_the_frame_axis_stays_chosen(viewer, b
     binding.arm()
     viewer.layers["SAM3 points"].add((2, 2, 20, 30))
     binding.model.frame_axis = 0
-    assert binding.session.availability.can_run
+    assert not binding.model.why_not.run
 
     viewer.dims.set_current_step(1, 7)
-    assert binding.session.availability.reason == (
+    assert binding.model.why_not.run == (
         "The sliders are beyond the image, at z = 7. Go to 0 to 2."
     )
     with pytest.raises(ImageError):
         binding.adapter.take_snapshot(binding.model.image, PromptKind.POINTS)
     viewer.dims.set_current_step(1, 2)
-    assert binding.session.availability.can_run
+    assert not binding.model.why_not.run
     assert binding.model.frame_axis == 0
 
 

@@ -74,7 +74,7 @@ def test_prompts_count_for_the_slice_they_lie_on(viewer, binding):
     viewer.dims.set_point(1, 0)
     assert binding.model.prompts.positive == 0
     assert binding.model.prompts.elsewhere == 2
-    assert "another slice" in binding.session.availability.reason
+    assert "another slice" in binding.model.why_not.run
 
 
 def test_a_painted_slice_counts_on_its_slice(viewer, binding):
@@ -248,7 +248,7 @@ def test_prompts_that_enclose_nothing_are_told(viewer, binding, disc, run):
     boxes.add(np.array([[-20, 5], [-20, 9], [-11, 9], [-11, 5]]))
 
     assert (binding.model.prompts.boxes, binding.model.prompts.outside) == (0, 2)
-    assert "flat or beside the image" in binding.session.availability.reason
+    assert "flat or beside the image" in binding.model.why_not.run
 
     boxes.add(np.array([[8, 18], [8, 42], [32, 42], [32, 18]]))
     run()
@@ -262,7 +262,7 @@ def test_clicks_beside_the_image_are_told(viewer, binding, disc):
     viewer.layers["SAM3 points"].add((-7.0, 9.0))
 
     assert (binding.model.prompts.positive, binding.model.prompts.outside) == (0, 1)
-    assert "beside the image" in binding.session.availability.reason
+    assert "beside the image" in binding.model.why_not.run
 
 
 def test_a_point_counts_on_the_channels_that_it_is_drawn_on(viewer, binding):

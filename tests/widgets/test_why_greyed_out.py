@@ -1,10 +1,21 @@
 """A control that can't act now is greyed out, and its tooltip says why."""
 
+import random
+
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QTextEdit
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QTextEdit,
+    QWidget,
+)
 
 from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
+from napari_sam3_assistant.session.availability import resolve
+from napari_sam3_assistant.session.model import DeviceInUse, PromptCounts
 
 KINDS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QTextEdit)
 
@@ -79,3 +90,66 @@ def test_in_every_state_of_the_main_widget(user, discs, gate, mode, some):
 
     assert tips.unexplained == {}
     assert tips.greyed_out >= some
+
+
+VERBS = {
+    "run_preview": "run",
+    "cancel": "cancel",
+    "undo": "undo",
+    "redo": "redo",
+    "save_clean": "save_and_clean",
+    "propagate_existing": "go_on",
+    "remove_object": "remove_object",
+    "scan": "scan",
+    "batch_folder": "batch_folder",
+    "batch_images": "batch_images",
+    "batch_text": "batch_text",
+    "large_image": "large_image",
+    "text": "text",
+    "apply_polarity": "polarity",
+    "create_prompt_layer": "prompt_layer",
+    "load_model": "load",
+    "load_video_model": "load_video",
+    "unload_model": "unload",
+    "validate": "validate",
+    "encode_ahead": "encode_ahead",
+    "soft_masks": "soft_masks",
+}
+"""Controls, and what they do."""
+VALUES = {
+    "task": list(Task),
+    "prompts": [PromptCounts(), PromptCounts(negative=1), PromptCounts(positive=1, boxes=1)],
+    "refining": [0, 1],
+    "text": ["", "cells"],
+    "batch_text": ["", "cells\nnuclei"],
+    "batch_images": [False, True],
+    "engine": ["builtin", "sam3-transformers"],
+    "load_when_running": [False, True],
+    "device_in_use": [None, DeviceInUse("cpu", "")],
+    "output_folder": ["", "out"],
+    "can_continue": [False, True],
+    "tracked": [(), (1,)],
+    "can_undo": [False, True],
+    "can_redo": [False, True],
+    "running": [False, True],
+    "folder_source": ["", "in"],
+    "folder_output": ["", "out"],
+}
+
+
+def test_whatever_changes_each_control_says_what_follows_from_it(user, discs):
+    user.click("mode_advanced")
+    user.viewer.add_image(discs, name="image")
+    session, model = user.widget.binding.session, user.widget.binding.model
+    controls = {name: user.widget.findChildren(QWidget, name) for name in VERBS}
+    chosen = random.Random(13)
+    for _ in range(100):
+        name = chosen.choice(sorted(VALUES))
+        state = session.disk if name.startswith("folder") else model
+        setattr(state, name, chosen.choice(VALUES[name]))
+
+        why_not = resolve(model, session.disk, session.spec)
+        for control, verb in VERBS.items():
+            shown = {one.isEnabled() for one in controls[control]}
+            assert shown == {not getattr(why_not, verb)}, (control, name)
+    model.running = False

@@ -24,12 +24,12 @@ from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.cleanup import OF_ROWS
 from napari_sam3_assistant.mask_operations.model import RightClick, Scope
 from napari_sam3_assistant.mask_operations.tables import ComponentTable, ValueTable
-from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
     ElidedCombo,
     WrappedLabel,
     check_box,
-    combo_box,
     connectivity_box,
     hint_label,
     layer_box,
@@ -42,6 +42,7 @@ from napari_sam3_assistant.qt.controls import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.mask_operations.session import MaskSession
 
 
@@ -74,7 +75,7 @@ class CleanupTab(QWidget):
         form.addRow("", summary)
         form.addRow(
             "Work on",
-            combo_box(
+            ChoiceCombo(
                 model,
                 "scope",
                 _SCOPES,
@@ -100,11 +101,11 @@ class CleanupTab(QWidget):
         ticks.addStretch(1)
         form.addRow(ticks)
 
-        def show() -> None:
+        def read() -> str:
             choice = model.choice(model.target)
-            summary.setText(choice.summary if choice else "Open or make a labels layer to begin.")
+            return choice.summary if choice else "Open or make a labels layer to begin."
 
-        watch(model, "target layers", self, show)
+        follow(self, read, summary.setText, model)
         return form
 
     def _make_unfinished(self) -> QWidget:
@@ -185,15 +186,10 @@ class CleanupTab(QWidget):
             grid.addLayout(row, place, 0, 1, 2)
         grid.addLayout(self._make_right_click(), 4, 0, 1, 2)
 
-        def show() -> None:
-            set_enabled(analyze, "" if model.target else "Choose a target layer first")
-            set_enabled(
-                delete, "" if model.selected else "Select rows of the component table first"
-            )
-            set_enabled(undo, "" if model.can_undo else "There is nothing to undo on this layer")
-            set_enabled(redo, "" if model.can_redo else "Nothing was taken back on this layer")
-
-        watch(session.model, "target selected can_undo can_redo", self, show)
+        _enable_with(model, "target", analyze, _NO_TARGET)
+        _enable_with(model, "selected", delete, "Select rows of the component table first")
+        _enable_with(model, "can_undo", undo, "There is nothing to undo on this layer")
+        _enable_with(model, "can_redo", redo, "Nothing was taken back on this layer")
         return grid
 
     def _make_right_click(self) -> QHBoxLayout:
@@ -361,7 +357,7 @@ class OperationsGroup(QGroupBox):
             self._grid.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignRight)
             self._grid.addWidget(control, row, 1)
         self._add(Operation.MERGE_VALUES, "Merge Label Values")
-        watch(model, model.operation_fields, self, self._on_choice)
+        follow(self, lambda: model.operation_choices, self._on_choice, model)
         watch(model, "selected", self, self._on_rows)
 
     def _add(self, operation: Operation, text: str, field: QWidget | None = None) -> None:
@@ -375,12 +371,9 @@ class OperationsGroup(QGroupBox):
             self._grid.addWidget(field, row, 1)
         self._grid.addWidget(PreviewButton(session, operation), row, 2)
 
-        def show() -> None:
-            set_enabled(apply, "" if model.target else "Choose a target layer first")
+        _enable_with(model, "target", apply, _NO_TARGET)
 
-        watch(model, "target", apply, show)
-
-    def _on_choice(self) -> None:
+    def _on_choice(self, _: object) -> None:
         if self._session.model.previewing is not None:
             self._delay.start()
 
@@ -421,7 +414,8 @@ class PreviewButton(QPushButton):
         self.setCheckable(True)
         self.setToolTip("Show what would change, and how many pixels, while you choose")
         self.clicked.connect(show_errors(session.model, self._toggle))
-        watch(session.model, "previewing target", self, self._show)
+        watch(session.model, "previewing", self, self._show)
+        _enable_with(session.model, "target", self, _NO_TARGET)
 
     def _toggle(self) -> None:
         cleanup = self._session.cleanup
@@ -436,6 +430,14 @@ class PreviewButton(QPushButton):
             self._show()
 
     def _show(self) -> None:
-        model = self._session.model
-        self.setChecked(model.previewing is self._operation)
-        set_enabled(self, "" if model.target else "Choose a target layer first")
+        self.setChecked(self._session.model.previewing is self._operation)
+
+
+_NO_TARGET = "Choose a target layer first"
+
+
+def _enable_with(model: MaskModel, field: str, widget: QWidget, why_not: str) -> None:
+    """Let a control be used while a field holds something."""
+    watch(
+        model, field, widget, lambda: set_enabled(widget, "" if getattr(model, field) else why_not)
+    )

@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.mask_operations.model import SaveMode
-from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import follow, set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
     TickList,
     WrappedLabel,
-    combo_box,
     connectivity_box,
     hint_label,
     layer_box,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.mask_operations.session import MaskSession
+    from napari_sam3_assistant.qt.controls import ListedLayers
 
 
 _SAVE_MODES = (
@@ -88,7 +89,7 @@ class AcceptedTab(QWidget):
             spin_box(model, "class_value", "The class's value in merged masks"),
         )
         form.addRow(
-            "Save mode", combo_box(model, "save_mode", _SAVE_MODES, "Where the object goes")
+            "Save mode", ChoiceCombo(model, "save_mode", _SAVE_MODES, "Where the object goes")
         )
         form.addRow("Target layer", target)
         layout = QVBoxLayout(self)
@@ -161,19 +162,22 @@ class MergeTab(QWidget):
         )
         layout.addWidget(UndoRow(session, "merge"))
         self._list.itemChanged.connect(self._on_ticked)
-        watch(self._model, "layers class_filter merge_chosen", self, self._show)
-        watch(self._model, "merge_chosen merge_overlap class_filter", self, self._show_overlap)
+        follow(self, self._read_rows, self._show, self._model)
+        watch(self._model, "merge_overlap", self, self._show_overlap)
         count = show_errors(self._model, session.collection.count_overlap)
         self._list.itemChanged.connect(count)
 
-    def _show(self) -> None:
+    def _read_rows(self) -> ListedLayers:
         rows = [
             (one.key, f"{one.name} ({one.class_name} = {one.class_value})")
             for one in self._model.accepted_of_class
         ]
+        return rows, self._model.merge_chosen
+
+    def _show(self, read: ListedLayers) -> None:
         # Filling the list must not look like ticking.
         was = self._list.blockSignals(True)
-        self._list.show_layers(rows, self._model.merge_chosen)
+        self._list.show_layers(*read)
         self._list.blockSignals(was)
 
     def _on_ticked(self) -> None:
@@ -217,9 +221,9 @@ class FinalTab(QWidget):
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(
-            "Merge mode", combo_box(model, "merge_mode", _MERGE_MODES, "What the values mean")
+            "Merge mode", ChoiceCombo(model, "merge_mode", _MERGE_MODES, "What the values mean")
         )
-        form.addRow("Overlap rule", combo_box(model, "rule", _RULES, "Who gets a shared pixel"))
+        form.addRow("Overlap rule", ChoiceCombo(model, "rule", _RULES, "Who gets a shared pixel"))
         form.addRow("Neighbours", connectivity_box(model))
         form.addRow(
             "Output layer",
@@ -230,7 +234,7 @@ class FinalTab(QWidget):
                 "Merged into and exported from; also the name of any layer to export",
             ),
         )
-        self._format = combo_box(model, "export_format", _FORMATS, "The file's format")
+        self._format = ChoiceCombo(model, "export_format", _FORMATS, "The file's format")
         form.addRow("Export format", self._format)
         self._note = WrappedLabel()
         self._note.setObjectName("format_note")
@@ -278,16 +282,16 @@ class FinalTab(QWidget):
         layout.addLayout(form)
         layout.addLayout(grid)
         layout.addWidget(UndoRow(session, "final"))
-        watch(model, "layers output final_chosen export_format", self, self._show)
+        follow(self, self._read_formats, self._format.offer, model)
+        follow(self, lambda: collection.explain_lost(model.export_format), self._show_note, model)
 
-    def _show(self) -> None:
-        chosen, collection = self._model.export_format, self._collection
-        self._format.offer(
-            [(one, text) for one, text in _FORMATS if one is chosen or collection.can_hold(one)]
-        )
-        self._format.choose(chosen)
-        self._note.setText(collection.explain_lost(chosen))
-        self._note.setVisible(bool(self._note.text()))
+    def _read_formats(self) -> list[tuple[ExportFormat, str]]:
+        chosen, can_hold = self._model.export_format, self._collection.can_hold
+        return [(one, text) for one, text in _FORMATS if one is chosen or can_hold(one)]
+
+    def _show_note(self, note: str) -> None:
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
 
     def _browse(self) -> None:
         format_ = self._model.export_format
@@ -314,7 +318,7 @@ class PriorityList(TickList):
         self.itemChanged.connect(self._on_ticked)
         rows: Any = self.model()
         rows.rowsMoved.connect(self._on_moved)
-        watch(model, "layers final_order final_chosen", self, self._show)
+        follow(self, self._read_rows, self._show, model)
 
     def move_current(self, by: int) -> None:
         """Move the current layer up (-1) or down (1)."""
@@ -341,12 +345,15 @@ class PriorityList(TickList):
         else:
             self.move_current(by)
 
-    def _show(self) -> None:
+    def _read_rows(self) -> ListedLayers:
         texts = {one.key: _text(one.name, one.class_name, one.class_value)
                  for one in self._model.layers}  # fmt: skip
         rows = [(key, texts[key]) for key in self._model.final_order if key in texts]
+        return rows, self._model.final_chosen
+
+    def _show(self, read: ListedLayers) -> None:
         self._filling = True
-        self.show_layers(rows, self._model.final_chosen)
+        self.show_layers(*read)
         self._filling = False
 
     def _on_ticked(self) -> None:
@@ -408,18 +415,15 @@ class UndoRow(QWidget):
         row.addWidget(undo)
         row.addWidget(redo)
 
-        def show() -> None:
-            undo.setEnabled(bool(model.undo_collected))
-            redo.setEnabled(bool(model.redo_collected))
-            undo.setToolTip(
-                f"Take back: {model.undo_collected}"
-                if model.undo_collected
-                else "Takes back what was saved or merged here; nothing was yet"
-            )
-            redo.setToolTip(
-                f"Do again: {model.redo_collected}"
-                if model.redo_collected
-                else "Does again what was taken back"
-            )
+        def show_undo() -> None:
+            why_not = "Takes back what was saved or merged here; nothing was yet"
+            step = model.undo_collected
+            set_enabled(undo, "" if step else why_not, f"Take back: {step}")
 
-        watch(model, "undo_collected redo_collected", self, show)
+        def show_redo() -> None:
+            step = model.redo_collected
+            why_not = "Does again what was taken back"
+            set_enabled(redo, "" if step else why_not, f"Do again: {step}")
+
+        watch(model, "undo_collected", self, show_undo)
+        watch(model, "redo_collected", self, show_redo)

@@ -272,11 +272,11 @@ class MaskModel:
         return MergeValues(parse_values(self.values_text), self.new_value)
 
     @property
-    def operation_fields(self) -> str:
-        """The fields that say what an operation would do."""
-        of_one = [name for name, value in vars(self).items() if isinstance(value, MaskOperation)]
-        of_all = "values_text new_value connectivity scope physical per_slice"
-        return " ".join([*of_one, of_all])
+    def operation_choices(self) -> tuple[object, ...]:
+        """All that says what an operation would do."""
+        of_one = [value for value in vars(self).values() if isinstance(value, MaskOperation)]
+        of_all = (self.connectivity, self.scope, self.physical, self.per_slice)
+        return (*of_one, self.values_text, self.new_value, *of_all)
 
     def chosen(self, operation: Operation) -> MaskOperation:
         """Return an operation on labels with what is chosen for it; raises MaskError as above."""

@@ -78,7 +78,8 @@ class MaskStatus(QWidget):
         layout.addLayout(row)
         layout.addWidget(self._message)
         watch(self._model, "message", self, self._show_message)
-        watch(self._model, "running progress", self, self._show_progress)
+        watch(self._model, "running", self, self._show_progress)
+        watch(self._model, "progress", self, self._show_progress)
 
     def _show_message(self) -> None:
         message = self._model.message

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.model import Level, Message
@@ -17,47 +18,74 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.session.model import DiskModel, SessionModel
 
+    State = SessionModel | DiskModel | MaskModel
 
-def watch(
-    model: SessionModel | DiskModel | MaskModel,
-    fields: str,
-    widget: QWidget,
-    show: Callable[[], None],
-) -> None:
-    """Call ``show`` now and whenever one of the fields changes, as long as the widget lives.
+T = TypeVar("T")
+
+
+def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -> None:
+    """Call ``show`` now and whenever a field changes, as long as the widget lives.
 
     Parameters
     ----------
     model : SessionModel, DiskModel or MaskModel
         The state.
-    fields : str
-        Names of fields, with spaces between them; ``fill_holes.hole_size`` for a part of one.
+    field : str
+        Name of the field; ``fill_holes.hole_size`` for a part of one.
     widget : QWidget
         The widget that ``show`` redraws.
     show : callable
         Redraws the widget from the model; must not change the model.
     """
-    for field in fields.split():
-        emitter = getattr(model.events, field.partition(".")[0])
-
-        def redraw() -> None:
-            show()
-
-        # psygnal holds a plain function strongly: let go of it with the widget.
-        emitter.connect(redraw)
-        widget.destroyed.connect(_disconnector(emitter, redraw))
+    _connect(getattr(model.events, field.partition(".")[0]), widget, show)
     show()
 
 
-def _disconnector(emitter: Any, slot: Callable[[], None]) -> Callable[..., None]:  # noqa: ANN401
-    def disconnect(*_: object) -> None:
-        emitter.disconnect(slot, missing_ok=True)
+def follow(
+    widget: QWidget, read: Callable[[], T], show: Callable[[T], object], *models: State
+) -> None:
+    """Show a value now and whenever it changes, as long as the widget lives.
 
-    return disconnect
+    It is read after every change of a model: nobody lists the fields that it follows from.
+
+    Parameters
+    ----------
+    widget : QWidget
+        The widget that ``show`` redraws.
+    read : callable
+        Returns the value, quickly.
+    show : callable
+        Takes the value and redraws the widget; must not change the models.
+    *models : SessionModel, DiskModel or MaskModel
+        The state that the value follows from.
+    """
+    shown = read()
+
+    def look() -> None:
+        nonlocal shown
+        before, shown = shown, read()
+        if shown is not before and shown != before:
+            show(shown)
+
+    for model in models:
+        _connect(model.events, widget, look)
+    show(shown)
+
+
+def _connect(emitter: Any, widget: QWidget, slot: Callable[[], None]) -> None:  # noqa: ANN401
+    def call() -> None:
+        slot()
+
+    def disconnect(*_: object) -> None:
+        emitter.disconnect(call, missing_ok=True)
+
+    # psygnal holds a plain function strongly: let go of it with the widget.
+    emitter.connect(call)
+    widget.destroyed.connect(disconnect)
 
 
 def bind_value(
-    model: SessionModel | DiskModel | MaskModel,
+    model: State,
     field: str,
     widget: QWidget,
     changed: Any,  # noqa: ANN401 (a bound Qt signal)
@@ -98,7 +126,7 @@ def bind_value(
 _TIP = "sam3_tip"
 
 
-def set_enabled(widget: QWidget, why_not: str) -> None:
+def set_enabled(widget: QWidget, why_not: str, tip: str = "") -> None:
     """Let a control be used, or grey it out and say why.
 
     Parameters
@@ -107,11 +135,29 @@ def set_enabled(widget: QWidget, why_not: str) -> None:
         The control, with the tooltip that says what it does.
     why_not : str
         Why it can't be used now; empty if it can, which brings its own tooltip back.
+    tip : str
+        What it does, where that has changed; empty for what it did before.
     """
-    if widget.property(_TIP) is None:
-        widget.setProperty(_TIP, widget.toolTip())
+    if tip or widget.property(_TIP) is None:
+        widget.setProperty(_TIP, tip or widget.toolTip())
     widget.setEnabled(not why_not)
     widget.setToolTip(why_not or widget.property(_TIP))
+
+
+def bind_enabled(model: SessionModel, verb: str, *widgets: QWidget) -> None:
+    """Let controls be used while what they do can be done, else grey them out and say why.
+
+    Parameters
+    ----------
+    model : SessionModel
+        The state.
+    verb : str
+        What they do: a field of :class:`.WhyNot`.
+    *widgets : QWidget
+        The controls, each with the tooltip that says what it does.
+    """
+    for widget in widgets:
+        follow(widget, lambda: getattr(model.why_not, verb), partial(set_enabled, widget), model)
 
 
 _SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}

@@ -34,10 +34,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.masks.labels import Connectivity
-from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import bind_value, follow, show_errors, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from qtpy.QtCore import QAbstractItemModel
     from qtpy.QtGui import QPaintEvent, QResizeEvent, QShowEvent
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import DiskModel, SessionModel
 
     Model = SessionModel | DiskModel | MaskModel
+
+ListedLayers = tuple[list[tuple[str, str]], tuple[str, ...]]
+"""Layers as (key, text), and the keys of those that are ticked."""
 
 
 _CONNECTIVITIES = (
@@ -57,7 +60,11 @@ _NUMBER_WIDTH = 92  # Qt would make room for the highest number
 
 
 def push_button(
-    model: MaskModel, text: str, name: str, verb: Callable[[], object], tooltip: str
+    model: SessionModel | MaskModel,
+    text: str,
+    name: str,
+    verb: Callable[[], object],
+    tooltip: str,
 ) -> QPushButton:
     """Return a button that calls a verb and shows its error in the status line."""
     made = QPushButton(text)
@@ -119,19 +126,9 @@ def check_box(model: Model, field: str, text: str, tooltip: str) -> QCheckBox:
     return made
 
 
-def combo_box(
-    model: Model, field: str, choices: Sequence[tuple[Any, str]], tooltip: str
-) -> ElidedCombo:
-    """Return a list that is bound to one of several values of the model."""
-    made = _make_combo(field, tooltip)
-    made.offer(choices)
-    bind_value(model, field, made, made.activated, lambda: made.value, made.choose)
-    return made
-
-
-def connectivity_box(model: MaskModel) -> ElidedCombo:
+def connectivity_box(model: MaskModel) -> ChoiceCombo:
     """Return the choice of what belongs together."""
-    return combo_box(
+    return ChoiceCombo(
         model, "connectivity", _CONNECTIVITIES, "Which neighbours belong to the same component"
     )
 
@@ -141,23 +138,15 @@ def layer_box(
     field: str,
     tooltip: str,
     wanted: Callable[[LabelsChoice], bool] = lambda _: True,
-) -> ElidedCombo:
+) -> ChoiceCombo:
     """Return a list of labels layers that follows the viewer, bound to a key of the model."""
-    made = _make_combo(field, tooltip)
-
-    def show() -> None:
-        made.offer([(one.key, one.name) for one in model.layers if wanted(one)])
-        made.choose(getattr(model, field))
-
-    watch(model, f"layers {field}", made, show)
-    made.activated.connect(lambda: setattr(model, field, made.value))
-    return made
-
-
-def _make_combo(name: str, tooltip: str) -> ElidedCombo:
-    made = ElidedCombo()
-    made.setObjectName(name)
-    made.setToolTip(tooltip)
+    made = ChoiceCombo(model, field, (), tooltip)
+    follow(
+        made,
+        lambda: [(one.key, one.name) for one in model.layers if wanted(one)],
+        made.offer,
+        model,
+    )
     return made
 
 
@@ -309,25 +298,28 @@ class ElidedCombo(QComboBox):
 
 
 class ChoiceCombo(ElidedCombo):
-    """A list, one entry for each value of a field; it may be narrower than its entries.
+    """A list that is bound to one of several values of a model.
 
     Parameters
     ----------
-    model : SessionModel or DiskModel
+    model : SessionModel, DiskModel or MaskModel
         The state.
     field : str
         The field that holds the chosen value, and the name of the widget.
     choices : sequence of (value, text)
         The values.
+    tooltip : str
+        What is chosen.
     """
 
     def __init__(
-        self, model: SessionModel | DiskModel, field: str, choices: Sequence[tuple[Any, str]] = ()
+        self, model: Model, field: str, choices: Sequence[tuple[Any, str]] = (), tooltip: str = ""
     ) -> None:
         super().__init__()
         self._state = model
         self._field = field
         self.setObjectName(field)
+        self.setToolTip(tooltip)
         self.offer(choices)
         bind_value(model, field, self, self.activated, lambda: self.value, self.choose)
 
@@ -391,10 +383,10 @@ class ChoiceButtons(QWidget):
 
         watch(model, field, self, show)
 
-    def set_enabled(self, why_not: str) -> None:
-        """Let nobody choose and say why, or let them choose if the reason is empty."""
-        for button in self._buttons.values():
-            set_enabled(button, why_not)
+    @property
+    def buttons(self) -> Collection[QPushButton]:
+        """The buttons, in the order of the choices."""
+        return self._buttons.values()
 
     def offer(self, values: Sequence[Any]) -> None:
         """Show only the buttons of these values."""

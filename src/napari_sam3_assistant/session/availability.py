@@ -1,36 +1,18 @@
-"""What can run now, and why not: pure functions of the model and the engine's card."""
+"""What can't be done now, and why: a pure function of the state and the engine's card."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, prompt_kind, tools_of
+from napari_sam3_assistant.core.results import has_soft_masks
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.model import FramePlace, WhyNot
 from napari_sam3_assistant.workflows.track_prompts import check_limits
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import DiskModel, Preview, PromptCounts, SessionModel
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """What can run now.
-
-    Parameters
-    ----------
-    can_run : bool
-        Whether a run would start.
-    reason : str
-        Why not, and what to do; empty if it would.
-    why_not_go_on : str
-        Why the propagation that is open can't go on; empty if it can.
-    """
-
-    can_run: bool
-    reason: str
-    why_not_go_on: str = ""
 
 
 _MISSING = {
@@ -42,13 +24,53 @@ _MISSING = {
 }
 
 
-def availability(model: SessionModel, spec: EngineSpec) -> Availability:
-    """Return what can run now."""
-    reason = _why_not(model, spec)
-    return Availability(not reason, reason, _why_not_go_on(model))
+def resolve(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> WhyNot:
+    """Return why each thing that the user can ask for can't be done now."""
+    run = _why_not_run(model, spec)
+    wait = _WAIT if model.running else ""
+    found = model.preview is not None and bool(model.preview.segmentation.objects)
+    stack = model.propagated is not None
+    go_on = _why_not_go_on(model)
+    clicks = model.tool is Tool.POINTS
+    return WhyNot(
+        run=run,
+        cancel="" if model.running else "Nothing is running",
+        clear="" if model.previews or stack else "There is no preview to clear yet",
+        undo="" if model.can_undo else "There is nothing to take back",
+        redo="" if model.can_redo else "Nothing was taken back",
+        accept="" if found else "There is no preview to accept yet",
+        refine="" if found else "There is no preview to refine yet",
+        save=_why_not_save(model, found=found) or (wait if stack else ""),
+        # Copying a stack is a job of its own.
+        save_file=(wait if stack else "") if found or stack or model.kept else _NOTHING_TO_SAVE,
+        save_and_clean=_why_not_save_and_clean(model) or wait,
+        go_on=go_on,
+        remove_object=go_on or ("" if model.tracked else "No object is followed"),
+        export_tracks=wait if stack else "There is nothing propagated yet",
+        scan=_why_not_scan(model, disk, run),
+        batch_folder=_why_not_batch_folder(model, disk, spec),
+        merge_rois=_why_not_merge(model),
+        batch_images=_NO_BATCH.get(model.task, ""),
+        batch_text="" if model.task is Task.TEXT else "Choose the task Text segmentation first",
+        large_image=_NO_REGION if model.task is Task.VIDEO else "",
+        text=_why_no_text(model),
+        polarity="" if clicks else "Choose the prompt type Points first",
+        prompt_layer=_why_no_prompt_layer(model),
+        load=spec.why_no_planes or _why_not_load(model, spec),
+        load_video=_why_no_video(spec) or _why_not_load(model, spec),
+        unload="" if _is_loaded(model, spec) else "No model is loaded",
+        validate="" if model.model_folder else "Choose a model folder first",
+        encode_ahead=""
+        if spec.needs_weights
+        else f"{spec.title} encodes nothing. Choose a SAM 3 engine.",
+        results="" if model.results else "There are no results yet",
+        export_results=wait or ("" if model.results else "There are no results yet"),
+        measure=why_not_measure(model) or wait,
+        soft_masks=_why_no_soft_masks(model, spec),
+    )
 
 
-def _why_not(model: SessionModel, spec: EngineSpec) -> str:
+def _why_not_run(model: SessionModel, spec: EngineSpec) -> str:
     image = model.chosen_image
     if image is None:
         return "Open an image first."
@@ -57,9 +79,9 @@ def _why_not(model: SessionModel, spec: EngineSpec) -> str:
     kind = prompt_kind(model.task, model.tool)
     if refused := _why_engine_refuses(model, spec, kind):
         return refused
-    if missing := why_no_model(model, spec):
+    if missing := _why_no_model(model, spec):
         return missing
-    if has_prompt(kind, model.prompts, model.text) or model.phrases:
+    if _has_prompt(kind, model.prompts, model.text) or model.phrases:
         return ""
     return _why_no_prompt(model, kind)
 
@@ -78,8 +100,7 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
     return _MISSING[kind]
 
 
-def why_no_model(model: SessionModel, spec: EngineSpec) -> str:
-    """Return why the engine can't run for want of its weights; empty if it can."""
+def _why_no_model(model: SessionModel, spec: EngineSpec) -> str:
     if spec.needs_weights and not model.model_folder:
         return f"{spec.title} needs its weights. Use Choose model folder."
     if spec.needs_weights and not model.load_when_running and model.device_in_use is None:
@@ -91,8 +112,7 @@ def why_no_model(model: SessionModel, spec: EngineSpec) -> str:
     return ""
 
 
-def why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
-    """Return why the engine takes no such prompt for 2D tasks; empty if it does."""
+def _why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
     if kind in spec.accepts:
         return ""
     return spec.why_no_planes or (
@@ -102,7 +122,7 @@ def why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
 
 def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:
     if model.task is not Task.VIDEO:
-        return why_not_planes(spec, kind)
+        return _why_not_planes(spec, kind)
     if not model.frame_axes:
         return "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
     counts = model.prompts
@@ -120,7 +140,7 @@ def _why_not_go_on(model: SessionModel) -> str:
     return "Wait for the run to end." if model.running else ""
 
 
-def has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
+def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
     """Return whether there is a prompt of a kind."""
     given = {
         PromptKind.POINTS: counts.positive,
@@ -140,24 +160,33 @@ def usable_tool(task: Task, tool: Tool) -> Tool:
 
 _SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 _RUNNING = "Wait for the run to end, or cancel it."
+_WAIT = "Wait for the run to end"
+_NOTHING_TO_SAVE = "There is no preview to save yet"
+_NO_BATCH = {
+    Task.LIVE_POINTS: "Live Points correct one image; choose another task for a batch",
+    Task.VIDEO: "3D/video goes through one stack; choose a 2D task for a batch",
+}
+_IS_LAYER = (
+    "What you accepted is a layer already, “SAM3 live accepted labels”; Save writes it to disk"
+)
+_NO_REGION = "3D/video follows objects on whole slices; choose a 2D task for a region"
 
 
-def takes_scans(model: SessionModel) -> bool:
+def is_worth_a_scan(model: SessionModel, disk: DiskModel) -> bool:
+    """Return whether a scan can find what was chosen, and would be of more than one tile."""
+    image = model.chosen_image
+    return _takes_scans(model) and image is not None and max(image.shape) > disk.scan_tile
+
+
+def _takes_scans(model: SessionModel) -> bool:
     """Return whether the chosen task and tool say what to look for everywhere."""
     return model.task is not Task.VIDEO and prompt_kind(model.task, model.tool) in _SCANS
 
 
-def is_worth_a_scan(model: SessionModel, disk: DiskModel) -> bool:
-    """Return whether a scan of the chosen image would be of more than one tile."""
-    image = model.chosen_image
-    return image is not None and max(image.shape) > disk.scan_tile
-
-
-def why_no_scan(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> str:
-    """Return why no scan can start; empty if one can."""
+def _why_not_scan(model: SessionModel, disk: DiskModel, run: str) -> str:
     if model.chosen_image is None:
         return "Open an image first."
-    if not takes_scans(model):
+    if not _takes_scans(model):
         return (
             "A scan finds everything that a phrase or an example names. Choose the task Text or "
             "Exemplar."
@@ -170,11 +199,10 @@ def why_no_scan(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> str:
         disk.tiles()
     except PromptError as error:
         return str(error)
-    return availability(model, spec).reason
+    return run
 
 
-def why_no_folder_batch(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> str:
-    """Return why no folder batch can start; empty if one can."""
+def _why_not_batch_folder(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> str:
     if model.task is Task.LIVE_POINTS:
         return "Live Points correct one image. Choose another task for a folder."
     if model.task is Task.VIDEO:
@@ -182,11 +210,11 @@ def why_no_folder_batch(model: SessionModel, disk: DiskModel, spec: EngineSpec) 
     kind = prompt_kind(model.task, model.tool)
     if kind is PromptKind.MASK:
         return "A painted mask fits one image only. Choose a phrase, boxes or points for a folder."
-    if refused := why_not_planes(spec, kind):
+    if refused := _why_not_planes(spec, kind):
         return refused
-    if missing := why_no_model(model, spec):
+    if missing := _why_no_model(model, spec):
         return missing
-    if not (has_prompt(kind, model.prompts, model.text) or model.phrases):
+    if not (_has_prompt(kind, model.prompts, model.text) or model.phrases):
         return (
             "Type a phrase first."
             if kind is PromptKind.TEXT
@@ -212,10 +240,74 @@ def regions_to_merge(model: SessionModel) -> tuple[Preview, ...]:
     return tuple(one for one in local if one.target == local[-1].target)
 
 
-def why_no_merge(model: SessionModel) -> str:
-    """Return why regions can't be merged; empty if they can."""
+def _why_not_merge(model: SessionModel) -> str:
     if not regions_to_merge(model):
         return (
             "There is no result of a region yet. Tick Enable large-image local inference and run."
         )
     return _RUNNING if model.running else ""
+
+
+def _why_not_save(model: SessionModel, *, found: bool) -> str:
+    if found or model.propagated is not None:
+        return ""
+    return _IS_LAYER if model.kept else _NOTHING_TO_SAVE
+
+
+def _why_not_save_and_clean(model: SessionModel) -> str:
+    found = any(one.segmentation.objects for one in model.previews)
+    if not found and not model.kept and model.propagated is None:
+        return _NOTHING_TO_SAVE
+    if not model.output_folder.strip():
+        return "Choose an output folder first"
+    if model.propagated is not None and model.output_format == ".png":
+        return "PNG holds one plane; choose TIFF, NumPy or OME-Zarr for propagated labels"
+    return ""
+
+
+_NO_PHRASE = "Choose the task Text segmentation, or the prompt type Text only, first"
+_REPLACED = "The batch text prompts of Advanced mode run in its place; clear them to use this line."
+
+
+def _why_no_text(model: SessionModel) -> str:
+    return _REPLACED if model.phrases else "" if model.tool is Tool.TEXT else _NO_PHRASE
+
+
+def _why_no_prompt_layer(model: SessionModel) -> str:
+    if model.tool is Tool.TEXT:
+        return "A phrase needs no prompt layer"
+    return "" if model.image else "Open an image first"
+
+
+def _is_loaded(model: SessionModel, spec: EngineSpec) -> bool:
+    return spec.needs_weights and model.device_in_use is not None
+
+
+def _why_not_load(model: SessionModel, spec: EngineSpec) -> str:
+    if not spec.needs_weights:
+        return f"{spec.title} has no model to load"
+    if not model.model_folder:
+        return "Choose a model folder first"
+    if model.running:
+        return _WAIT
+    return "The model is loaded" if _is_loaded(model, spec) else ""
+
+
+def _why_no_video(spec: EngineSpec) -> str:
+    return "" if spec.video is not None else f"{spec.title} can't follow objects"
+
+
+def why_not_measure(model: SessionModel) -> str:
+    """Return why nothing can be measured; empty if something can."""
+    if not model.results:
+        return "There are no results yet"
+    # Those of a propagation come last.
+    if isinstance(model.results[0].preview, FramePlace):
+        return "Objects of a propagation are not measured"
+    return ""
+
+
+def _why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
+    if spec.soft_masks or any(has_soft_masks(one.segmentation.objects) for one in model.previews):
+        return ""
+    return f"{spec.title} gives no soft masks. Choose a SAM 3 engine."

@@ -228,6 +228,46 @@ class EncodeAhead(StrEnum):
     OFF = "off"
 
 
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """Why each thing that the user can ask for can't be done now; empty for what can.
+
+    The session resolves it anew after each change of the state.
+    """
+
+    run: str = ""
+    cancel: str = ""
+    clear: str = ""
+    undo: str = ""
+    redo: str = ""
+    accept: str = ""
+    refine: str = ""
+    save: str = ""
+    save_file: str = ""
+    save_and_clean: str = ""
+    go_on: str = ""
+    remove_object: str = ""
+    export_tracks: str = ""
+    scan: str = ""
+    batch_folder: str = ""
+    merge_rois: str = ""
+    batch_images: str = ""
+    batch_text: str = ""
+    large_image: str = ""
+    text: str = ""
+    polarity: str = ""
+    prompt_layer: str = ""
+    load: str = ""
+    load_video: str = ""
+    unload: str = ""
+    validate: str = ""
+    encode_ahead: str = ""
+    results: str = ""
+    export_results: str = ""
+    measure: str = ""
+    soft_masks: str = ""
+
+
 CHOICE_FIELDS = {
     Tool.POINTS: "points_layer",
     Tool.BOX: "shapes_layer",
@@ -355,6 +395,8 @@ class SessionModel:
         The ids that are in the propagated labels, as the user has changed them.
     tracks_layer : bool
         Whether their way is shown as tracks.
+    why_not : WhyNot
+        What can't be done now, and why; it follows from all the others.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -419,6 +461,7 @@ class SessionModel:
     tracked: tuple[int, ...] = ()
     propagated_ids: tuple[int, ...] = ()
     tracks_layer: bool = False
+    why_not: WhyNot = field(default_factory=WhyNot)
 
     @property
     def chosen_image(self) -> ImageChoice | None:

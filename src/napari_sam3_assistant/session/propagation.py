@@ -24,7 +24,6 @@ from napari_sam3_assistant.core.tracks import (
 )
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
-from napari_sam3_assistant.session.availability import availability
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table
@@ -92,9 +91,8 @@ class Propagation:
             If it can't start; nothing has changed then.
         """
         model, spec = self._model, self._engine.spec
-        can = availability(model, spec)
-        if not can.can_run:
-            raise PromptError(can.reason)
+        if model.why_not.run:
+            raise PromptError(model.why_not.run)
         stack = self._take(model.frame_axis)
         span = self._span()
         span.within(len(stack.frames))
@@ -122,7 +120,7 @@ class Propagation:
             If it can't; nothing has changed then.
         """
         model, opened, spec = self._model, self._open, self._engine.spec
-        why_not = availability(model, spec).why_not_go_on
+        why_not = model.why_not.go_on
         if opened is None or why_not:
             raise PromptError(why_not or "Start a propagation first.")
         stack = self._take(opened.stack.target.axis)

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.results import has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.availability import why_not_measure
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
     column_titles,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackRow
-    from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.services import Services
 
@@ -320,9 +320,8 @@ class Measuring:
         ImageError
             If an image is gone.
         """
-        why_not = why_not_measure(self._model)
-        if why_not:
-            raise PromptError(why_not, "Press Run Preview first.")
+        if why_not := why_not_measure(self._model):
+            raise PromptError(f"{why_not}.", "Press Run Preview first.")
         found: dict[Preview | FileBackedLabels, list[Measurable]] = {}
         for row in self._model.results:
             # Of a propagation only the labels are kept.
@@ -362,15 +361,6 @@ class Measuring:
         self._adapter.add_features(
             preview, [record.id for record, _ in told], measurement_features(measured.values())
         )
-
-
-def why_not_measure(model: SessionModel) -> str:
-    """Return why nothing can be measured now; empty if something can."""
-    if not model.results:
-        return "There are no results yet."
-    if all(isinstance(row.preview, FramePlace) for row in model.results):
-        return "Objects of a propagation are not measured."
-    return ""
 
 
 class SoftMasks:
@@ -435,11 +425,3 @@ class SoftMasks:
         job.yielded.connect(show)
         job.finished.connect(end)
         self._runner.start(job)
-
-
-def why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:
-    """Return why there are no soft masks to show, and what to do; empty if there can be."""
-    given = any(has_soft_masks(preview.segmentation.objects) for preview in model.previews)
-    if given or spec.soft_masks:
-        return ""
-    return f"{spec.title} gives no soft masks. Choose a SAM 3 engine."

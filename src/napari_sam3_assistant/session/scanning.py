@@ -22,14 +22,7 @@ from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
 from napari_sam3_assistant.io.scan_folder import scan_folder_path
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
-from napari_sam3_assistant.session.availability import (
-    is_worth_a_scan,
-    regions_to_merge,
-    takes_scans,
-    why_no_folder_batch,
-    why_no_merge,
-    why_no_scan,
-)
+from napari_sam3_assistant.session.availability import regions_to_merge
 from napari_sam3_assistant.session.messages import object_features
 from napari_sam3_assistant.session.model import (
     LARGEST,
@@ -213,11 +206,6 @@ class Merging:
         self._model, self._adapter = services.model, services.adapter
         self._disk, self._start = services.disk, services.jobs.start
 
-    @property
-    def why_not(self) -> str:
-        """Why regions can't be merged; empty if they can."""
-        return why_no_merge(self._model)
-
     def run(self) -> Job:
         """Write the previews of regions, as they are on show, into one layer over a zarr file.
 
@@ -228,8 +216,8 @@ class Merging:
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        if self.why_not:
-            raise PromptError(self.why_not)
+        if self._model.why_not.merge_rois:
+            raise PromptError(self._model.why_not.merge_rois)
         previews = regions_to_merge(self._model)
         target = previews[-1].target
         axes = self._adapter.plane_axes(target)
@@ -299,16 +287,6 @@ class Scanning(FileRun):
         self._results = results
 
     @property
-    def why_not(self) -> str:
-        """Why no scan can start; empty if one can."""
-        return why_no_scan(self._model, self._disk, self._engine.spec)
-
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether what was chosen can be scanned for, and the image is of more than one tile."""
-        return takes_scans(self._model) and is_worth_a_scan(self._model, self._disk)
-
-    @property
     def folder(self) -> Path:
         """Where the labels will be written."""
         return output_folder_for(self._model, self._disk)
@@ -328,11 +306,10 @@ class Scanning(FileRun):
             disk.scan_overlap,
         )
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether a start would go on with the scan that was stopped last."""
+    def find_stopped(self) -> StoppedScan | None:
+        """Return the scan that a start would go on with, or None."""
         stopped = self._disk.stopped_scan
-        return stopped is not None and stopped.choices == self.choices
+        return stopped if stopped is not None and stopped.choices == self.choices else None
 
     def run(self) -> Job:
         """Scan the plane on show; the labels are in a layer that fills in.
@@ -344,8 +321,8 @@ class Scanning(FileRun):
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        if self.why_not:
-            raise PromptError(self.why_not)
+        if self._model.why_not.scan:
+            raise PromptError(self._model.why_not.scan)
         model = self._model
         snapshot = self._adapter.take_snapshot(model.image, prompt_kind(model.task, model.tool))
         request = self._request(snapshot)
@@ -401,11 +378,6 @@ def _make_file_name(snapshot: ImageSnapshot, phrase: str) -> str:
 class FolderBatch(FileRun):
     """Starts batches on folders."""
 
-    @property
-    def why_not(self) -> str:
-        """Why no folder batch can start; empty if one can."""
-        return why_no_folder_batch(self._model, self._disk, self._engine.spec)
-
     def run(self) -> Job:
         """Run the present phrases, or the prompts drawn on the image on show, on every image.
 
@@ -414,8 +386,8 @@ class FolderBatch(FileRun):
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
-        if self.why_not:
-            raise PromptError(self.why_not)
+        if self._model.why_not.batch_folder:
+            raise PromptError(self._model.why_not.batch_folder)
         model, disk = self._model, self._disk
         request = self._request()
         engine = self._engine.take()

@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
-from napari_sam3_assistant.session.availability import Availability, availability, usable_tool
+from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.batch import Batch
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
@@ -30,6 +30,8 @@ from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from psygnal import EmissionInfo
+
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs import Job
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
+
+_ONLY_TOLD = frozenset({"message", "progress", "why_not"})
+"""Fields that change often, and that nothing follows from."""
 
 _NOT_PUT_BACK = (
     "The layer of the accepted labels was deleted, so these objects are not in it again. Press "
@@ -143,6 +148,9 @@ class Session:
         self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.prompts_edited.connect(self.prefetch.start)
+        model.events.connect(self._on_change)
+        self.disk.events.connect(self._on_change)
+        self._resolve()
 
     # -- what can be done ---------------------------------------------------------------
 
@@ -155,11 +163,6 @@ class Session:
     def engine_choices(self) -> tuple[EngineSpec, ...]:
         """The cards of all known engines."""
         return tuple(entry.spec for entry in registry.entries().values())
-
-    @property
-    def availability(self) -> Availability:
-        """What can run now, and why not."""
-        return availability(self.model, self.spec)
 
     # -- runs -----------------------------------------------------------------------------
 
@@ -177,8 +180,8 @@ class Session:
         if self.model.task is Task.VIDEO:
             return self.propagation.start()
         self.note_edits()
-        if not self.availability.can_run:
-            raise PromptError(self.availability.reason)
+        if self.model.why_not.run:
+            raise PromptError(self.model.why_not.run)
         return self.batch.run() if self.model.is_batch else self._segment_run.run(live=False)
 
     def run_live(self) -> None:
@@ -192,7 +195,7 @@ class Session:
         self.note_edits()
         if self.model.running:
             self._live_again = True
-        elif self.availability.can_run:
+        elif not self.model.why_not.run:
             self._segment_run.run(live=True)
         elif self.model.preview is not None and not self.model.prompts.elsewhere:
             self.model.previews = self.model.previews[:-1]
@@ -351,6 +354,13 @@ class Session:
         self._save_at_accept.note({one.image for one in changed})
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _on_change(self, change: EmissionInfo) -> None:
+        if change.signal.name not in _ONLY_TOLD:
+            self._resolve()
+
+    def _resolve(self) -> None:
+        self.model.why_not = resolve(self.model, self.disk, self.spec)
 
     def _on_begun(self) -> None:
         self._live_again = False

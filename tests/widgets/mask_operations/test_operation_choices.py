@@ -55,7 +55,7 @@ def test_each_choice_has_a_control_that_follows_and_is_followed(
     for control in controls:
         shown = control.isChecked() if isinstance(control, QCheckBox) else control.value()
         assert shown == value
-    assert operation in model.operation_fields.split()
+    assert getattr(model, operation) in model.operation_choices
 
 
 def test_labels_grow_and_shrink_by_the_same_distance(group, model):

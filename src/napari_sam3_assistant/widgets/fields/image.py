@@ -15,15 +15,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.core.tiling import ROI_SIZES
-from napari_sam3_assistant.qt.bind import bind_value, set_enabled, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, WrappedLabel
+from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, set_enabled
+from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, WrappedLabel, check_box
 from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.runs import explain_large_image
 
 if TYPE_CHECKING:
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import ImageChoice, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
@@ -46,17 +45,17 @@ class ImageField(QWidget):
         layout.addWidget(self._combo)
         layout.addWidget(self._summary)
         self._combo.activated.connect(self._choose)
-        watch(model, "images image", self, self._show)
+        follow(self, lambda: (model.images, model.image), self._show, model)
 
     def _choose(self) -> None:
         self._model.image = self._combo.value
         self._binding.get_ready()
 
-    def _show(self) -> None:
-        choices = self._model.images
+    def _show(self, read: tuple[tuple[ImageChoice, ...], str]) -> None:
+        choices, image = read
         self._combo.offer([(one.key, one.name) for one in choices])
         set_enabled(self._combo, "" if choices else "Open an image first")
-        self._combo.choose(self._model.image)
+        self._combo.choose(image)
         chosen = self._model.chosen_image
         self._summary.setText(chosen.summary if chosen else "Open an image to begin.")
 
@@ -78,7 +77,6 @@ _TOOLTIP = (
     "A run works on a square around your points or boxes and reads nothing else, "
     "for images that are too large to be segmented whole."
 )
-_NOT_FOR_VIDEO = "3D/video follows objects on whole slices; choose a 2D task for a region"
 
 
 class LargeImageField(QWidget):
@@ -86,31 +84,26 @@ class LargeImageField(QWidget):
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
-        self._model = model
-        switch = QCheckBox("Enable large-image local inference")
-        switch.setObjectName("large_image")
-        bind_value(
-            model, "large_image", switch, switch.toggled, switch.isChecked, switch.setChecked
-        )
-        self._switch = switch
-        self._size = QWidget()
+        text = "Enable large-image local inference"
+        switch = check_box(model, "large_image", text, _TOOLTIP)
+        size = QWidget()
         sizes = [(side, f"{side} x {side}") for side in ROI_SIZES]
         combo = ChoiceCombo(model, "roi_size", sizes)
         combo.setToolTip("Side of the square in pixels")
-        form = QFormLayout(self._size)
+        form = QFormLayout(size)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("ROI size", combo)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(switch, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self._size)
-        watch(model, "large_image task", self, self._show)
-
-    def _show(self) -> None:
-        video = self._model.task is Task.VIDEO
-        self._switch.setEnabled(not video)
-        self._switch.setToolTip(_NOT_FOR_VIDEO if video else _TOOLTIP)
-        self._size.setVisible(self._model.large_image and not video)
+        layout.addWidget(size)
+        bind_enabled(model, "large_image", switch)
+        follow(
+            self,
+            lambda: model.large_image and not model.why_not.large_image,
+            size.setVisible,
+            model,
+        )
 
 
 class LargeImageHint(QWidget):
@@ -118,7 +111,6 @@ class LargeImageHint(QWidget):
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__()
-        self._model = model
         self._text = WrappedLabel()
         self._text.setObjectName("large_image_hint")
         turn_on = QPushButton("Use Large-Image Mode")
@@ -129,10 +121,9 @@ class LargeImageHint(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._text)
         layout.addWidget(turn_on, 0, Qt.AlignmentFlag.AlignLeft)
-        watch(model, "images image large_image task", self, self._show)
+        follow(self, lambda: explain_large_image(model), self._show, model)
 
-    def _show(self) -> None:
-        hint = explain_large_image(self._model)
+    def _show(self, hint: str) -> None:
         self._text.setText(hint)
         self.setVisible(bool(hint))
 
@@ -148,14 +139,10 @@ class EncodeAheadField(QCheckBox):
             "Let the model look at the plane while you still place prompts, so that the first "
             "result comes sooner. On by default where the model runs on a GPU."
         )
-        watch(session.model, "encode_ahead device_in_use engine", self, self._show)
+        model = session.model
+        follow(self, lambda: session.prefetch.is_enabled, self.setChecked, model)
+        bind_enabled(model, "encode_ahead", self)
         self.clicked.connect(self._choose)
-
-    def _show(self) -> None:
-        self.setChecked(self._session.prefetch.is_enabled)
-        spec = self._session.spec
-        nothing = f"{spec.title} encodes nothing. Choose a SAM 3 engine."
-        set_enabled(self, "" if spec.needs_weights else nothing)
 
     def _choose(self, on: bool) -> None:
         self._session.model.encode_ahead = EncodeAhead.ON if on else EncodeAhead.OFF

@@ -21,11 +21,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import bind_value, format_message, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo
+from napari_sam3_assistant.qt.bind import (
+    bind_enabled,
+    follow,
+    format_message,
+    set_enabled,
+    show_errors,
+    watch,
+)
+from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
 
 
@@ -49,17 +59,9 @@ class EngineBadge(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._label, 1)
         layout.addWidget(button)
-        watch(
-            session.model,
-            "engine model_folder sam_version device device_in_use",
-            self,
-            self._show,
-        )
-
-    def _show(self) -> None:
-        model, spec = self._session.model, self._session.spec
-        self._label.setText(format_engine(model, spec))
-        self._label.setToolTip(explain_engine(model, spec))
+        model = session.model
+        follow(self, lambda: format_engine(model, session.spec), self._label.setText, model)
+        follow(self, lambda: explain_engine(model, session.spec), self._label.setToolTip, model)
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -94,18 +96,18 @@ class DeviceField(ChoiceCombo):
         free = session.setup.may_choose_device
         self.setEnabled(free)
         self.setToolTip(_FREE if free else _FIXED)
-        watch(self._model, "device_options device_in_use device", self, self._fill)
+        follow(self, self._read_choices, self.offer, self._model)
         if free:
             session.setup.find_devices()
 
-    def _fill(self) -> None:
+    def _read_choices(self) -> list[tuple[str, str]]:
         model, used = self._model, self._model.device_in_use
         titles = dict(model.device_options)
         # Remembered from another time; whether it is there will be known in a moment.
         titles.setdefault(model.device, model.device)
         if used is not None:
             titles["auto"] = f"Automatic ({used.name})"
-        self.offer(list(titles.items()))
+        return list(titles.items())
 
 
 class ModelFolderField(QWidget):
@@ -135,7 +137,15 @@ class ModelFolderField(QWidget):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             layout.addWidget(label)
-        watch(model, "model_folder", self, self._show_folder)
+        follow(
+            self,
+            lambda: (
+                model.why_not.validate,
+                f"Look into the files of {model.model_folder}; nothing is loaded",
+            ),
+            lambda read: set_enabled(self._validate, *read),
+            model,
+        )
         watch(model, "findings", self, self._show_findings)
         watch(model, "download", self, self._show_download)
 
@@ -144,15 +154,6 @@ class ModelFolderField(QWidget):
             self._session.setup.stop_download()
         else:
             DownloadDialog(self._session, self).open()
-
-    def _show_folder(self) -> None:
-        folder = self._session.model.model_folder
-        self._validate.setEnabled(bool(folder))
-        self._validate.setToolTip(
-            f"Look into the files of {folder}; nothing is loaded"
-            if folder
-            else "Choose a model folder first"
-        )
 
     def _show_findings(self) -> None:
         findings = self._session.model.findings
@@ -171,74 +172,51 @@ class ModelFolderField(QWidget):
         )
 
 
+_NOW = "Load the weights now, so that the first run need not"
+_BOTH = "Load the weights now; one checkpoint serves planes and stacks"
+
+
 class ModelActions(QWidget):
     """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session = session
-        model = session.model
-        self._load = QPushButton("Load 2D Model")
-        self._load.setObjectName("load_model")
-        self._load.clicked.connect(show_errors(model, session.loading.load))
-        self._load_video = QPushButton("Load 3D/Video Model")
-        self._load_video.setObjectName("load_video_model")
-        self._load_video.clicked.connect(show_errors(model, session.loading.load))
-        self._unload = QPushButton("Unload")
-        self._unload.setObjectName("unload_model")
-        self._unload.clicked.connect(show_errors(model, session.loading.unload))
-        self._by_itself = QCheckBox("Load model when running")
-        self._by_itself.setObjectName("load_when_running")
-        self._by_itself.setToolTip(
-            "A run loads the model if it is not loaded yet. Without it, a run asks you to load."
-        )
-        bind_value(
+        model, loading = session.model, session.loading
+        load = _button(model, "Load 2D Model", "load_model", loading.load)
+        load.setToolTip(_NOW)
+        load_video = _button(model, "Load 3D/Video Model", "load_video_model", loading.load)
+        unload = _button(model, "Unload", "unload_model", loading.unload)
+        unload.setToolTip("Unload the model from memory; a run that is going is stopped")
+        by_itself = check_box(
             model,
             "load_when_running",
-            self._by_itself,
-            self._by_itself.toggled,
-            self._by_itself.isChecked,
-            self._by_itself.setChecked,
+            "Load model when running",
+            "A run loads the model if it is not loaded yet. Without it, a run asks you to load.",
         )
         buttons = QGridLayout()
         buttons.setSpacing(4)
-        buttons.addWidget(self._load, 0, 0)
-        buttons.addWidget(self._load_video, 0, 1)
-        buttons.addWidget(self._unload, 1, 0, 1, 2)
+        buttons.addWidget(load, 0, 0)
+        buttons.addWidget(load_video, 0, 1)
+        buttons.addWidget(unload, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
-        layout.addWidget(self._by_itself, 0, Qt.AlignmentFlag.AlignLeft)
-        watch(model, "engine model_folder device_in_use running", self, self._show)
-
-    def _show(self) -> None:
-        why_not = self._why_not_load()
-        model, spec = self._session.model, self._session.spec
-        now = "Load the weights now, so that the first run need not"
-        no_planes = spec.why_no_planes
-        self._load.setEnabled(not (no_planes or why_not))
-        self._load.setToolTip(no_planes or why_not or now)
-        no_video = "" if spec.video is not None else f"{spec.title} can't follow objects"
-        self._load_video.setEnabled(not (no_video or why_not))
-        both = "Load the weights now; one checkpoint serves planes and stacks"
-        self._load_video.setToolTip(no_video or why_not or (now if no_planes else both))
-        loaded = spec.needs_weights and model.device_in_use is not None
-        self._unload.setEnabled(loaded)
-        self._unload.setToolTip(
-            "Unload the model from memory; a run that is going is stopped"
-            if loaded
-            else "No model is loaded"
+        layout.addWidget(by_itself, 0, Qt.AlignmentFlag.AlignLeft)
+        bind_enabled(model, "load", load)
+        bind_enabled(model, "unload", unload)
+        follow(
+            self,
+            lambda: (model.why_not.load_video, _NOW if session.spec.why_no_planes else _BOTH),
+            lambda read: set_enabled(load_video, *read),
+            model,
         )
 
-    def _why_not_load(self) -> str:
-        model, spec = self._session.model, self._session.spec
-        if not spec.needs_weights:
-            return f"{spec.title} has no model to load"
-        if not model.model_folder:
-            return "Choose a model folder first"
-        if model.running:
-            return "Wait for the run to end"
-        return "The model is loaded" if model.device_in_use is not None else ""
+
+def _button(model: SessionModel, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
+    made = QPushButton(text)
+    made.setObjectName(name)
+    made.clicked.connect(show_errors(model, verb))
+    return made
 
 
 _ABOUT = (

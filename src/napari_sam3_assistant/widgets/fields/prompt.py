@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
-from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
@@ -78,28 +78,29 @@ class PromptField(QWidget):
             self._create,
         ):
             layout.addWidget(widget)
-        watch(model, "task tool engine selected_instead", self, self._show)
+        follow(self, lambda: tools_of(model.task), self._offer, model)
+        watch(model, "tool", self, self._show_tool)
+        follow(self, self._read_hint, self._hint.setText, model)
 
-    def _show(self) -> None:
-        task, tool = self._model.task, self._model.tool
-        offered = tools_of(task)
-        self._tools.setVisible(len(offered) > 1)
-        self._tools.offer(offered)
-        text = tool is Tool.TEXT
-        self._text.setVisible(text)
+    def _offer(self, tools: tuple[Tool, ...]) -> None:
+        self._tools.setVisible(len(tools) > 1)
+        self._tools.offer(tools)
+
+    def _show_tool(self) -> None:
+        tool = self._model.tool
+        self._text.setVisible(tool is Tool.TEXT)
         self._polarity.setVisible(tool is Tool.POINTS)
-        self._create.setVisible(not text)
-        spec = self._binding.session.spec
-        phrases = (
-            f"This engine understands {spec.phrases}."
-            if spec.phrases
-            else "Type a short phrase, such as “nucleus”."
-        )
-        other = self._model.selected_instead
-        if text:
-            self._hint.setText(phrases)
-        else:
-            self._hint.setText(f"“{other}” is selected. {_GO_ON}" if other else _HINTS[task, tool])
+        self._create.setVisible(tool is not Tool.TEXT)
+
+    def _read_hint(self) -> str:
+        model = self._model
+        if model.tool is Tool.TEXT:
+            phrases = self._binding.session.spec.phrases
+            if phrases:
+                return f"This engine understands {phrases}."
+            return "Type a short phrase, such as “nucleus”."
+        other = model.selected_instead
+        return f"“{other}” is selected. {_GO_ON}" if other else _HINTS[model.task, model.tool]
 
 
 _TITLES = {Tool.POINTS: "Points", Tool.BOX: "Shapes", Tool.MASK: "Labels"}
@@ -139,20 +140,11 @@ class CreatePromptLayer(QPushButton):
         self.setObjectName("create_prompt_layer")
         self.arm = show_errors(model, self._arm)
         self.clicked.connect(self.arm)
-        watch(model, "image tool", self, self._show)
+        self.setToolTip("Make the layer for your prompts, or go back to it")
+        bind_enabled(model, "prompt_layer", self)
 
     def _arm(self) -> None:
         self._model.message = Message(self._binding.arm())
-
-    def _show(self) -> None:
-        image, text = bool(self._model.image), self._model.tool is Tool.TEXT
-        self.setEnabled(image and not text)
-        if text:
-            self.setToolTip("A phrase needs no prompt layer")
-        elif image:
-            self.setToolTip("Make the layer for your prompts, or go back to it")
-        else:
-            self.setToolTip("Open an image first")
 
 
 _POLARITY = (
@@ -163,7 +155,9 @@ _POLARITY = (
 
 def polarity_buttons(model: SessionModel) -> ChoiceButtons:
     """Return the polarity of the next click."""
-    return ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
+    made = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
+    bind_enabled(model, "polarity", *made.buttons)
+    return made
 
 
 class PolarityField(QWidget):
@@ -171,33 +165,24 @@ class PolarityField(QWidget):
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
-        self._model = model = binding.model
-        self._apply = QPushButton("Apply mode to selected points")
-        self._apply.setObjectName("apply_polarity")
-        self._apply.setToolTip(
+        model = binding.model
+        apply = QPushButton("Apply mode to selected points")
+        apply.setObjectName("apply_polarity")
+        apply.setToolTip(
             "Make the points that are selected in the points layer positive or negative"
         )
-        self._apply.clicked.connect(show_errors(model, binding.mark_selected))
+        apply.clicked.connect(show_errors(model, binding.mark_selected))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._buttons = polarity_buttons(model)
-        layout.addWidget(self._buttons)
-        layout.addWidget(self._apply)
-        watch(model, "tool", self, self._show)
-
-    def _show(self) -> None:
-        points = self._model.tool is Tool.POINTS
-        why_not = "" if points else "Choose the prompt type Points first"
-        self._buttons.set_enabled(why_not)
-        set_enabled(self._apply, why_not)
+        layout.addWidget(polarity_buttons(model))
+        layout.addWidget(apply)
+        bind_enabled(model, "polarity", apply)
 
 
 _TIP = (
     "A short noun phrase such as “nucleus” or “myelin sheath” for SAM 3, or "
     "“bright objects” or “dark objects” for the built-in engine. Enter runs."
 )
-_NO_PHRASE = "Choose the task Text segmentation, or the prompt type Text only, first"
-_REPLACED = "The batch text prompts of Advanced mode run in its place; clear them to use this line."
 
 
 class TextField(QLineEdit):
@@ -213,7 +198,6 @@ class TextField(QLineEdit):
 
     def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
         super().__init__()
-        self._model = model
         self.setObjectName("text")
         self.setToolTip(_TIP)
         self.setPlaceholderText("Type a phrase, then press Enter")
@@ -222,12 +206,7 @@ class TextField(QLineEdit):
         self.setStyleSheet("QLineEdit:disabled { placeholder-text-color: rgb(140, 140, 140); }")
         bind_value(model, "text", self, self.textChanged, self.text, self.setText)
         self.returnPressed.connect(run)
-        watch(model, "tool task batch_text", self, self._show)
-
-    def _show(self) -> None:
-        model = self._model
-        why_not = _REPLACED if model.phrases else "" if model.tool is Tool.TEXT else _NO_PHRASE
-        set_enabled(self, why_not)
+        bind_enabled(model, "text", self)
 
 
 _TASKS = (
@@ -277,11 +256,9 @@ class PromptTypeField(ChoiceCombo):
 
     def __init__(self, model: SessionModel) -> None:
         super().__init__(model, "tool")
-        self._model = model
-        watch(model, "task tool", self, self._show)
+        follow(self, lambda: tools_of(model.task), self._show, model)
 
-    def _show(self) -> None:
-        offered = tools_of(self._model.task)
+    def _show(self, offered: tuple[Tool, ...]) -> None:
         self.offer([choice for choice in _ADVANCED_TOOLS if choice[0] in offered])
         self.setEnabled(len(offered) > 1)
         self.setToolTip(

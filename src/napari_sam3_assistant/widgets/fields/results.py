@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
-from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import FittedTable, check_box
 from napari_sam3_assistant.qt.save_dialog import ask_where
 from napari_sam3_assistant.session.messages import (
@@ -38,8 +38,6 @@ from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.results import (
     describe_row,
     format_row,
-    why_no_soft_masks,
-    why_not_measure,
 )
 
 if TYPE_CHECKING:
@@ -181,14 +179,17 @@ class ResultsTable(QWidget):
         self._filter.setClearButtonEnabled(True)
         self._filter.textChanged.connect(self._rows.filter)
         self._table = self._make_table()
-        self._clear = self._button("Clear Results", "clear_results", binding.session.results.clear)
-        self._copy = self._button("Copy Clipboard", "copy_results", self._copy_rows)
-        self._export = self._button("Export CSV", "export_results", self._export_rows)
+        clear = self._button("Clear Results", "clear_results", binding.session.results.clear)
+        clear.setToolTip("Empty the table; the previews stay")
+        copy = self._button("Copy Clipboard", "copy_results", self._copy_rows)
+        copy.setToolTip("Copy the rows on show, with a header, for a spreadsheet")
+        export = self._button("Export CSV", "export_results", self._export_rows)
+        export.setToolTip("Write the rows on show to a CSV file")
         buttons = QGridLayout()
         buttons.setSpacing(4)
-        buttons.addWidget(self._clear, 0, 0)
-        buttons.addWidget(self._copy, 0, 1)
-        buttons.addWidget(self._export, 1, 0, 1, 2)
+        buttons.addWidget(clear, 0, 0)
+        buttons.addWidget(copy, 0, 1)
+        buttons.addWidget(export, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._filter)
@@ -198,7 +199,8 @@ class ResultsTable(QWidget):
         watch(self._model, "picked", self, self._show_picked)
         # Sorted or filtered anew, the table has forgotten which row was chosen.
         self._rows.modelReset.connect(self._show_picked)
-        watch(self._model, "results running", self, self._show_buttons)
+        bind_enabled(self._model, "results", clear, copy)
+        bind_enabled(self._model, "export_results", export)
 
     def _make_table(self) -> FittedTable:
         table = FittedTable(self._rows, _LEAST)
@@ -257,21 +259,6 @@ class ResultsTable(QWidget):
             self._table.clearSelection()
         elif place != self._table.currentIndex().row() or not self._table.selectedIndexes():
             self._table.selectRow(place)
-
-    def _show_buttons(self) -> None:
-        there, running = bool(self._model.results), self._model.running
-        nothing = "There are no results yet"
-        self._clear.setEnabled(there)
-        self._clear.setToolTip("Empty the table; the previews stay" if there else nothing)
-        self._copy.setEnabled(there)
-        self._copy.setToolTip(
-            "Copy the rows on show, with a header, for a spreadsheet" if there else nothing
-        )
-        self._export.setEnabled(there and not running)
-        wait = "Wait for the run to end" if running else nothing
-        self._export.setToolTip(
-            "Write the rows on show to a CSV file" if there and not running else wait
-        )
 
 
 _ROLE = Qt.ItemDataRole
@@ -420,13 +407,7 @@ def measure_button(session: Session) -> QPushButton:
     made.setToolTip(_MEASURE_TIP)
     made.clicked.connect(show_errors(model, session.measuring.measure))
 
-    def show() -> None:
-        why_not = why_not_measure(model)
-        if not why_not and model.running:
-            why_not = "Wait for the run to end"
-        set_enabled(made, why_not.rstrip("."))
-
-    watch(model, "results running", made, show)
+    bind_enabled(model, "measure", made)
     return made
 
 
@@ -440,10 +421,5 @@ def soft_masks_box(session: Session) -> QCheckBox:
     """Return the box for the layer of soft masks."""
     model = session.model
     made = check_box(model, "soft_masks", "Show soft masks", _SOFT_MASKS_TIP)
-    watch(
-        model,
-        "engine previews",
-        made,
-        lambda: set_enabled(made, why_no_soft_masks(model, session.spec)),
-    )
+    bind_enabled(model, "soft_masks", made)
     return made

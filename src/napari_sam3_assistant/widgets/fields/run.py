@@ -15,27 +15,25 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import (
+    bind_enabled,
+    follow,
     format_message,
-    set_enabled,
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import WrappedLabel, check_box
+from napari_sam3_assistant.qt.controls import WrappedLabel, check_box, push_button
 from napari_sam3_assistant.qt.save_dialog import ask_where
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.widgets.mask_window import open_mask_operations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.components import ViewerModel
     from qtpy.QtGui import QResizeEvent
 
@@ -49,6 +47,13 @@ _FILTERS = {
     "PNG, values only (*.png)": ".png",
     "OME-Zarr (*.ome.zarr *.zarr)": ".ome.zarr",
 }
+_ACCEPTS = "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"
+_REFINES = "Click on one object of the preview, then correct it by clicks"
+_STOPS = "Stop the run. Your prompts stay."
+_CLEARS = "Remove the preview layers. Prompts and saved labels stay."
+_UNDOES = "Take back the last prompt, run or acceptance (Ctrl+Z)"
+_REDOES = "Do again what was taken back (Ctrl+Shift+Z)"
+_OPENS = "Clean, merge and export masks in a window of its own"
 _IN_NAPARI = (
     "Copy the preview into a layer “SAM3 saved labels”, which later runs leave alone. "
     "It is gone with napari: nothing is written to disk."
@@ -65,11 +70,7 @@ _AT_ACCEPT = (
     "Write the accepted labels to a file beside the image after each Accept Object: always the "
     "same new file, which grows. Files of others are left alone."
 )
-_IS_LAYER = (
-    "What you accepted is a layer already, “SAM3 live accepted labels”; Save writes it to disk"
-)
 
-_WAIT = "Wait for the run to end"
 _SEGMENTS = "Segment the plane on show with your prompts"
 _STARTS = (
     "Begin a new session: follow what your prompts name through the stack, from the slices with "
@@ -83,61 +84,38 @@ class RunControls(QWidget):
     def __init__(self, binding: Binding) -> None:
         super().__init__()
         self._session = session = binding.session
-        self.run = self._button("Run Preview", "run_preview", session.run)
-        self.run_line = RunButton(self.run, binding.viewer)
-        self.cancel = self._button("Cancel", "cancel", session.cancel)
-        self.clear = self._button("Clear Preview", "clear_preview", session.clear_preview)
-        self.undo = self._button("Undo", "undo", session.undo)
-        self.redo = self._button("Redo", "redo", session.redo)
-        self.accept = self._button("Accept Object", "accept", session.accept)
-        self.refine = self._button("Refine Object", "refine", binding.refine)
-        self.save_now = self._button("Save", "save_now", session.saving.save)
-        self.save_at_accept = check_box(
-            session.model, "save_at_accept", "Save at each Accept", _AT_ACCEPT
+        model = session.model
+        self._run = push_button(model, "Run Preview", "run_preview", session.run, "")
+        line = RunButton(self._run, binding.viewer)
+        accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
+        refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
+        self._of_planes = (accept, refine)
+        cancel = push_button(model, "Cancel", "cancel", session.cancel, _STOPS)
+        clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
+        undo = push_button(model, "Undo", "undo", session.undo, _UNDOES)
+        redo = push_button(model, "Redo", "redo", session.redo, _REDOES)
+        save_now = push_button(model, "Save", "save_now", session.saving.save, _AT_ONCE)
+        at_accept = check_box(model, "save_at_accept", "Save at each Accept", _AT_ACCEPT)
+        save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)
+        to_file = push_button(model, "Save to File …", "save_file", self._save_file, _ON_DISK)
+        mask_ops = push_button(
+            model, "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer), _OPENS
         )
-        self.save = self._button("Save as Layer", "save", session.saving.keep_all)
-        self.mask_ops = self._button(
-            "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer)
-        )
-        self.save_file = self._button("Save to File …", "save_file", self._save_file)
-        self.cancel.setToolTip("Stop the run. Your prompts stay.")
-        self.clear.setToolTip("Remove the preview layers. Prompts and saved labels stay.")
-        self.undo.setToolTip("Take back the last prompt, run or acceptance (Ctrl+Z)")
-        self.redo.setToolTip("Do again what was taken back (Ctrl+Shift+Z)")
-        self.save.setToolTip(_IN_NAPARI)
-        self.save_now.setToolTip(_AT_ONCE)
-        self.save_file.setToolTip(_ON_DISK)
-        self.mask_ops.setToolTip("Clean, merge and export masks in a window of its own")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.run_line, 0, 0, 1, 2)
-        layout.addWidget(self.accept, 1, 0)
-        layout.addWidget(self.refine, 1, 1)
-        layout.addWidget(self.cancel, 2, 0)
-        layout.addWidget(self.clear, 2, 1)
-        layout.addWidget(self.undo, 3, 0)
-        layout.addWidget(self.redo, 3, 1)
-        layout.addWidget(self.save_now, 4, 0)
-        layout.addWidget(self.save_at_accept, 4, 1)
-        layout.addWidget(self.save, 5, 0)
-        layout.addWidget(self.save_file, 5, 1)
-        layout.addWidget(self.mask_ops, 6, 0, 1, 2)
-        watch(
-            session.model,
-            "running previews propagated kept frame_axes prompts text images image engine "
-            "model_folder task tool can_undo can_redo load_when_running device_in_use batch_images "
-            "batch_text",
-            self,
-            self._show,
-        )
-
-    def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
-        button = QPushButton(text)
-        button.setObjectName(name)
-        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        button.clicked.connect(show_errors(self._session.model, verb))
-        return button
+        layout.addWidget(line, 0, 0, 1, 2)
+        pairs = ((accept, refine), (cancel, clear), (undo, redo), (save_now, at_accept))
+        for row, pair in enumerate((*pairs, (save, to_file)), 1):
+            for column, widget in enumerate(pair):
+                layout.addWidget(widget, row, column)
+        layout.addWidget(mask_ops, 6, 0, 1, 2)
+        for button in (cancel, undo, redo, accept, refine, save):
+            bind_enabled(model, button.objectName(), button)
+        bind_enabled(model, "clear", clear)
+        bind_enabled(model, "save_file", save_now, to_file)
+        follow(self, lambda: (model.task, model.is_batch), self._show_task, model)
+        follow(self, self._read_line, lambda read: line.set_enabled(*read), model)
 
     def _save_file(self) -> None:
         session, saving = self._session, self._session.saving
@@ -152,42 +130,21 @@ class RunControls(QWidget):
             path = chosen.with_suffix("") if kept else chosen
             show_errors(session.model, lambda: saving.export(path, ending))()
 
-    def _show(self) -> None:
-        model, can = self._session.model, self._session.availability
-        video = model.task is Task.VIDEO
-        plain = "Run Preview (batch)" if model.is_batch else "Run Preview"
-        self.run.setText("Start 3D Propagation" if video else plain)
-        image = model.chosen_image
-        note = image.note if image is not None and not video else ""
-        self.run_line.set_enabled(can.reason, _STARTS if video else _SEGMENTS, note)
-        set_enabled(self.cancel, "" if model.running else "Nothing is running")
-        found = model.preview is not None and bool(model.preview.segmentation.objects)
-        there = model.propagated is not None
-        shown = model.preview is not None or there
-        set_enabled(self.clear, "" if shown else "There is no preview to clear yet")
-        # Copying a stack is a job of its own.
-        waits = _WAIT if there and model.running else ""
-        nothing = "" if found or there else "There is no preview to save yet"
-        set_enabled(self.save, waits or (nothing and (_IS_LAYER if model.kept else nothing)))
-        for button in (self.save_now, self.save_file):
-            set_enabled(button, waits or (nothing if not model.kept else ""))
+    def _show_task(self, chosen: tuple[Task, bool]) -> None:
+        task, is_batch = chosen
+        video = task is Task.VIDEO
+        plain = "Run Preview (batch)" if is_batch else "Run Preview"
+        self._run.setText("Start 3D Propagation" if video else plain)
         # They are about the plane on show; a propagation has Remove Object and its prompts.
-        self.accept.setVisible(not video)
-        self.refine.setVisible(not video)
-        self.accept.setEnabled(found)
-        self.accept.setToolTip(
-            "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"
-            if found
-            else "There is no preview to accept yet"
-        )
-        self.refine.setEnabled(found)
-        self.refine.setToolTip(
-            "Click on one object of the preview, then correct it by clicks"
-            if found
-            else "There is no preview to refine yet"
-        )
-        set_enabled(self.undo, "" if model.can_undo else "There is nothing to take back")
-        set_enabled(self.redo, "" if model.can_redo else "Nothing was taken back")
+        for button in self._of_planes:
+            button.setVisible(not video)
+
+    def _read_line(self) -> tuple[str, str, str]:
+        """Return why it can't run, what a run does, and what to know before."""
+        model = self._session.model
+        video, image = model.task is Task.VIDEO, model.chosen_image
+        note = image.note if image is not None and not video else ""
+        return model.why_not.run, _STARTS if video else _SEGMENTS, note
 
 
 _REASON_LINES = 2
@@ -280,9 +237,7 @@ class StatusField(QWidget):
         layout.addWidget(self._message)
         layout.addWidget(self._results)
         watch(model, "message", self, self._show_message)
-        watch(
-            model, "previews propagated propagated_ids can_continue task", self, self._show_results
-        )
+        follow(self, self._read_results, self._results.setText, model)
         watch(model, "running", self, self._show_running)
         watch(model, "progress", self, self._show_progress)
 
@@ -291,12 +246,10 @@ class StatusField(QWidget):
         self._message.setText(format_message(message))
         self._message.setProperty("level", str(message.level))
 
-    def _show_results(self) -> None:
+    def _read_results(self) -> str:
         model = self._model
         followed = model.task is Task.VIDEO and model.propagated is not None
-        self._results.setText(
-            format_propagation(model) if followed else format_results(model.preview)
-        )
+        return format_propagation(model) if followed else format_results(model.preview)
 
     def _show_running(self) -> None:
         running = self._model.running

@@ -9,7 +9,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
 
-from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, WrappedLabel
 from napari_sam3_assistant.widgets.mask_window import TITLE, open_mask_operations
 
@@ -32,7 +32,7 @@ class SaveCleanField(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._model = model = session.model
-        self._saving = session.saving
+        saving = session.saving
         folder = FolderField(
             model, "output_folder", "Choose the folder for saved masks", "Where masks are saved"
         )
@@ -46,7 +46,12 @@ class SaveCleanField(QWidget):
         bind_value(model, "output_name", name, name.textChanged, name.text, name.setText)
         self._save = QPushButton("Save && Clean")
         self._save.setObjectName("save_clean")
+        self._save.setToolTip(
+            "Save every preview as a layer and a file, and what you accepted as a file, remove the "
+            "previews and unload the model, which the next run loads again"
+        )
         self._save.clicked.connect(show_errors(model, session.cleaning.save))
+        bind_enabled(model, "save_and_clean", self._save)
         self._saved = WrappedLabel()
         self._saved.setObjectName("saved")
         self._open = QPushButton("Open Folder")
@@ -65,38 +70,23 @@ class SaveCleanField(QWidget):
         form.addRow(self._save)
         form.addRow(self._saved)
         form.addRow(self._open)
-        watch(
-            model, "previews propagated kept running output_folder output_format", self, self._show
+        # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
+        follow(
+            self,
+            lambda: [one for one in _FORMATS if one[0] in {*saving.endings, model.output_format}],
+            self._format.offer,
+            model,
         )
+        follow(self, lambda: saving.explain_lost(model.output_format), self._show_note, model)
         watch(model, "saved", self, self._show_saved)
 
     def _open_folder(self) -> None:
         folder = Path(self._model.saved[-1]).parent
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
-    def _show(self) -> None:
-        model = self._model
-        # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
-        offered = {*self._saving.endings, model.output_format}
-        self._format.offer([one for one in _FORMATS if one[0] in offered])
-        note = self._saving.explain_lost(model.output_format)
+    def _show_note(self, note: str) -> None:
         self._note.setText(note)
         self._note.setVisible(bool(note))
-        found = any(one.segmentation.objects for one in model.previews)
-        if not found and not model.kept and model.propagated is None:
-            why_not = "There is no preview to save yet"
-        elif not model.output_folder.strip():
-            why_not = "Choose an output folder first"
-        elif model.propagated is not None and model.output_format == ".png":
-            why_not = "PNG holds one plane; choose TIFF, NumPy or OME-Zarr for propagated labels"
-        else:
-            why_not = "Wait for the run to end" if model.running else ""
-        self._save.setEnabled(not why_not)
-        self._save.setToolTip(
-            why_not
-            or "Save every preview as a layer and a file, and what you accepted as a file, remove "
-            "the previews and unload the model, which the next run loads again"
-        )
 
     def _show_saved(self) -> None:
         saved = self._model.saved
@@ -124,10 +114,5 @@ def merge_regions_button(session: Session) -> QPushButton:
         "of the scans. The previews stay."
     )
     made.clicked.connect(show_errors(session.model, session.merging.run))
-    watch(
-        session.model,
-        "previews running",
-        made,
-        lambda: set_enabled(made, session.merging.why_not),
-    )
+    bind_enabled(session.model, "merge_rois", made)
     return made

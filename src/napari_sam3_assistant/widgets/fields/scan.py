@@ -19,23 +19,30 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.core.options import MOST_OVERLAP, TILE_SIZES
-from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.qt.bind import bind_value, set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import (
+    bind_enabled,
+    bind_value,
+    follow,
+    set_enabled,
+    show_errors,
+    watch,
+)
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box
+from napari_sam3_assistant.session.availability import is_worth_a_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QKeyEvent, QShowEvent
 
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import SessionModel, StoppedScan
     from napari_sam3_assistant.session.session import Session
 
 
 _STEP = 256
-_SCAN_CHOICES = (
-    "running task tool text batch_text prompts image images engine model_folder device threshold "
-    "load_when_running device_in_use output_folder"
+_SCANS = (
+    "Find everything that the phrase or the example names, tile by tile. The labels are written to "
+    "a file and shown as they come; a scan that was stopped goes on."
 )
 
 
@@ -76,28 +83,27 @@ class ScanField(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self._button)
-        watch(session.model, _SCAN_CHOICES, self, self._show)
-        watch(disk, "scan_tile scan_overlap scan_folder stopped_scan", self, self._show)
+        follow(
+            self,
+            lambda: str(session.scanning.folder),
+            self._folder.line.setPlaceholderText,
+            session.model,
+            disk,
+        )
+        follow(self, self._read_button, self._show_button, session.model, disk)
 
-    def _show(self) -> None:
-        scanning = self._session.scanning
-        why_not, stopped = scanning.why_not, self._session.disk.stopped_scan
-        goes_on = scanning.goes_on
-        self._folder.line.setPlaceholderText(str(scanning.folder))
-        self._button.setText("Continue scan" if goes_on else "Scan whole image")
-        self._button.setEnabled(not why_not)
-        if why_not:
-            self._button.setToolTip(why_not)
-        elif goes_on and stopped is not None:
-            self._button.setToolTip(
-                f"Go on where the scan was stopped: {stopped.done} of {stopped.total} tiles are "
-                "finished"
-            )
-        else:
-            self._button.setToolTip(
-                "Find everything that the phrase or the example names, tile by tile. The labels "
-                "are written to a file and shown as they come; a scan that was stopped goes on."
-            )
+    def _read_button(self) -> tuple[str, StoppedScan | None]:
+        session = self._session
+        return session.model.why_not.scan, session.scanning.find_stopped()
+
+    def _show_button(self, read: tuple[str, StoppedScan | None]) -> None:
+        why_not, stopped = read
+        tip = _SCANS
+        if stopped is not None:
+            done = f"{stopped.done} of {stopped.total} tiles are finished"
+            tip = f"Go on where the scan was stopped: {done}"
+        self._button.setText("Scan whole image" if stopped is None else "Continue scan")
+        set_enabled(self._button, why_not, tip)
 
 
 def _spin_box(name: str, least: int, most: int, unit: str) -> QSpinBox:
@@ -115,23 +121,15 @@ class SimpleScan(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session = session
+        model, disk = session.model, session.disk
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._field = ScanField(session)
-        layout.addWidget(self._field)
-        watch(session.model, "task tool image images", self, self._show)
-        watch(session.disk, "scan_tile", self, self._show)
-
-    def _show(self) -> None:
-        self._field.setVisible(self._session.scanning.is_worth_it)
+        field = ScanField(session)
+        layout.addWidget(field)
+        follow(self, lambda: is_worth_a_scan(model, disk), field.setVisible, model, disk)
 
 
 _FORMATS = ((".tif", "TIFF"), (".png", "PNG"), (".npy", "NumPy (.npy)"), (".zarr", "OME-Zarr"))
-_BATCH_CHOICES = (
-    "running task tool text batch_text prompts image engine model_folder load_when_running "
-    "device_in_use"
-)
 
 
 class BatchFolderField(QWidget):
@@ -171,6 +169,10 @@ class BatchFolderField(QWidget):
         bind_value(disk, "folder_skips", skips, skips.toggled, skips.isChecked, skips.setChecked)
         self._run = QPushButton("Batch folder")
         self._run.setObjectName("batch_folder")
+        self._run.setToolTip(
+            "Run the phrases, or the prompts on the image on show at the same pixels, on every "
+            "image of the folder"
+        )
         self._run.clicked.connect(show_errors(session.model, session.folder_batch.run))
         self._open = QPushButton("Open Folder")
         self._open.setObjectName("open_batch_folder")
@@ -186,9 +188,9 @@ class BatchFolderField(QWidget):
         form.addRow(skips)
         form.addRow(self._run)
         form.addRow(self._open)
-        watch(session.model, _BATCH_CHOICES, self, self._show)
-        watch(disk, "folder_source folder_output", self, self._show)
-        watch(disk, "folder_source folder_series folder_series_found", self, self._show_series)
+        bind_enabled(session.model, "batch_folder", self._run)
+        choice = session.series_choice
+        follow(self, lambda: (choice.choices, choice.reason), self._show_series, disk)
         watch(disk, "folder_done", self, self._show_done)
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -199,21 +201,12 @@ class BatchFolderField(QWidget):
     def _open_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._disk.folder_done))
 
-    def _show(self) -> None:
-        why_not = self._session.folder_batch.why_not
-        self._run.setEnabled(not why_not)
-        self._run.setToolTip(
-            why_not
-            or "Run the phrases, or the prompts on the image on show at the same pixels, on every "
-            "image of the folder"
-        )
-
-    def _show_series(self) -> None:
-        choice = self._session.series_choice
-        self._series.offer(choice.choices)
-        self._series.setEnabled(self._series.count() > 1)
-        self._series.setToolTip(choice.reason)
-        self._series.setAccessibleDescription(choice.reason)
+    def _show_series(self, read: tuple[Sequence[tuple[int, str]], str]) -> None:
+        choices, reason = read
+        self._series.offer(choices)
+        self._series.setEnabled(len(choices) > 1)
+        self._series.setToolTip(reason)
+        self._series.setAccessibleDescription(reason)
 
     def _show_done(self) -> None:
         self._open.setVisible(bool(self._disk.folder_done))
@@ -225,10 +218,6 @@ _COLOURS = """
 QTextEdit { background-color: rgba(128, 128, 128, 32); }
 QTextEdit:disabled { placeholder-text-color: rgb(135, 135, 135); }
 """
-_WHY_NO_BATCH = {
-    Task.LIVE_POINTS: "Live Points correct one image; choose another task for a batch",
-    Task.VIDEO: "3D/video goes through one stack; choose a 2D task for a batch",
-}
 
 
 def batch_images_box(model: SessionModel) -> QCheckBox:
@@ -241,7 +230,7 @@ def batch_images_box(model: SessionModel) -> QCheckBox:
         "gets layers of its own.",
     )
     made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-    watch(model, "task", made, lambda: set_enabled(made, _WHY_NO_BATCH.get(model.task, "")))
+    bind_enabled(model, "batch_images", made)
     return made
 
 
@@ -258,7 +247,6 @@ class BatchTextField(QTextEdit):
 
     def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
         super().__init__()
-        self._model = model
         self._run = run
         self.setObjectName("batch_text")
         self.setAcceptRichText(False)
@@ -267,8 +255,9 @@ class BatchTextField(QTextEdit):
         self.setMaximumHeight(_HEIGHT)
         self.setTabChangesFocus(True)
         self.setPlaceholderText("One phrase a line, # for a comment")
+        self.setToolTip("Each phrase runs by itself and gets layers of its own. Ctrl+Enter runs.")
         bind_value(model, "batch_text", self, self.textChanged, self.toPlainText, self.setPlainText)
-        watch(model, "task", self, self._show)
+        bind_enabled(model, "batch_text", self)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Run on Ctrl+Enter."""
@@ -278,12 +267,3 @@ class BatchTextField(QTextEdit):
             self._run()
         else:
             super().keyPressEvent(event)
-
-    def _show(self) -> None:
-        text = self._model.task is Task.TEXT
-        self.setEnabled(text)
-        self.setToolTip(
-            "Each phrase runs by itself and gets layers of its own. Ctrl+Enter runs."
-            if text
-            else "Choose the task Text segmentation first"
-        )
