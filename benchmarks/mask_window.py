@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QLineEdit, QListWidget, QTableView, QTabWidget
 
-from napari_sam3_assistant.widgets.mask_window import open_mask_operations
+from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 
 BEAT_MS = 2
 QUIET_MS = 700

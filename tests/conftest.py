@@ -75,11 +75,11 @@ def settings_file(monkeypatch, tmp_path):
     """Keep the widgets' settings in a file of this test, not where the user's are."""
     from qtpy.QtCore import QSettings
 
-    from napari_sam3_assistant.qt import dispatch
+    from napari_sam3_assistant.qt import dock
 
     file = tmp_path / "settings.ini"
     ini = QSettings.Format.IniFormat
-    monkeypatch.setattr(dispatch, "QSettings", lambda *_: QSettings(str(file), ini))
+    monkeypatch.setattr(dock, "QSettings", lambda *_: QSettings(str(file), ini))
     return file
 
 

@@ -19,7 +19,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QLineEdit, QListWidget, QTabWidget
 from skimage import data, measure
 
-from napari_sam3_assistant.widgets.mask_window import open_mask_operations
+from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 
 _TABS = ("accepted", "merge", "cleanup", "final")
 _NARROW = 420

@@ -88,7 +88,7 @@ def test_who_names_the_device_gets_the_engine_that_runs_on_it(two, loads, monkey
     first, second = two
     second.model.device = "cpu"
     for bench in two:
-        bench.session._engine.take()  # noqa: SLF001 - as a run does, before either is loaded
+        bench.session.engine.take()
     first.run()
     second.run()
     assert second.model.preview.segmentation.objects
@@ -100,7 +100,7 @@ def test_the_engine_is_closed_with_the_last(two):
 
     first, second = two
     first.run()
-    engine = first.session._engine.loaded  # noqa: SLF001 - who holds what can't be seen
+    engine = first.session.engine.loaded
     second.run()
     # Each closes its share in its own thread, whichever comes last.
     workers = [one.session._running.runner._thread for one in two]  # noqa: SLF001

@@ -112,7 +112,7 @@ class TestEncodings:
         binding.arm()
         viewer.layers["SAM3 points"].add((20, 30))
         run()
-        store = binding.session._engine.loaded._store  # noqa: SLF001 - nobody else tells what is kept
+        store = binding.session.engine.loaded._store  # noqa: SLF001 - nobody else tells what is kept
         assert len(store) == 1
         return store
 

@@ -148,7 +148,7 @@ def test_whatever_changes_each_control_says_what_follows_from_it(user, discs):
         state = session.disk if name.startswith("folder") else model
         setattr(state, name, chosen.choice(VALUES[name]))
 
-        why_not = resolve(model, session.disk, session.spec)
+        why_not = resolve(model, session.disk, session.engine.spec)
         for control, verb in VERBS.items():
             shown = {one.isEnabled() for one in controls[control]}
             assert shown == {not getattr(why_not, verb)}, (control, name)

@@ -1,9 +1,10 @@
-"""Small bound controls that all panels use."""
+"""Small bound controls that all panels use, and the dialog that asks where to save a file."""
 
 from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt, Signal
@@ -435,6 +436,38 @@ class FolderField(QWidget):
         folder = QFileDialog.getExistingDirectory(self, self._title, now)
         if folder:
             setattr(self._model, self._field, folder)
+
+
+def ask_where(
+    parent: QWidget, model: SessionModel, title: str, start: Path, filters: Sequence[str]
+) -> tuple[Path | None, str]:
+    """Ask where to save a file, and remember the folder.
+
+    Parameters
+    ----------
+    parent : QWidget
+        The widget that asks.
+    model : SessionModel
+        The state, which keeps the folder.
+    title : str
+        Title of the dialog.
+    start : Path
+        The name that is proposed.
+    filters : sequence of str
+        The kinds of files, as Qt writes them.
+
+    Returns
+    -------
+    Path or None
+        The file; None if the user has thought better of it.
+    str
+        The chosen kind.
+    """
+    chosen, kind = QFileDialog.getSaveFileName(parent, title, str(start), ";;".join(filters))
+    if not chosen:
+        return None, kind
+    model.save_folder = str(Path(chosen).parent)
+    return Path(chosen), kind
 
 
 _LONG_WORD = re.compile(r"\S{25,}")

@@ -1,4 +1,4 @@
-"""What both dock widgets have in common: which viewer they are for, and how they end."""
+"""What both dock widgets have in common: viewer, end, GUI thread and the settings kept by Qt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QObject, QSettings, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
 if TYPE_CHECKING:
@@ -59,3 +59,49 @@ class Dock(QWidget):
 def chosen_viewer(*given: ViewerModel | None) -> ViewerModel:
     """Return the first viewer that was given, or else napari's current one."""
     return next((viewer for viewer in given if viewer is not None), None) or current_viewer()
+
+
+class QtDispatcher(QObject):
+    """Runs what it is given on the thread that it was made on, in order, by Qt's event loop."""
+
+    _asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked.connect(self._run, Qt.ConnectionType.QueuedConnection)
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run on the GUI thread; returns at once."""
+        self._asked.emit(call)
+
+    def _run(self, call: Callable[[], None]) -> None:
+        call()
+
+
+# What versions before 5 called the same, kept in the same place. It counts until something is kept
+# under the name of today.
+_NAMES_BEFORE_5 = {
+    "model_folder": ("simple_model_dir", "model_dir"),
+    "output_folder": ("quick_mask_output_dir",),
+    "sound": ("task_complete_sound_enabled_v2",),
+    "threshold": ("confidence_threshold",),
+}
+
+
+class QtSettingsStore:
+    """Settings of the widget; see :class:`napari_sam3_assistant.session.settings.SettingsStore`."""
+
+    def __init__(self) -> None:
+        self._settings = QSettings("napari-sam3-assistant", "sam3-assistant")
+
+    def get(self, name: str) -> str | None:
+        """Return what was kept, or None."""
+        kept = self._settings.value(name)
+        if kept is not None:
+            return str(kept)
+        before = map(self._settings.value, _NAMES_BEFORE_5.get(name, ()))
+        return next((str(value) for value in before if value), None)
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a value."""
+        self._settings.setValue(name, value)

@@ -63,6 +63,11 @@ class EngineInUse:
         return registry.spec_for(self._model.engine, self._model.model_folder)
 
     @property
+    def choices(self) -> tuple[EngineSpec, ...]:
+        """The cards of all known engines."""
+        return tuple(entry.spec for entry in registry.entries().values())
+
+    @property
     def loaded(self) -> CachingEngine | None:
         """The chosen engine if it has been loaded, else None."""
         chosen = self._lease is not None and self._key == self.choice

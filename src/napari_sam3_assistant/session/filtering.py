@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import Preview
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.services import Services
 
 
 _GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})

@@ -1,8 +1,9 @@
-"""The job that is going: one at a time, with its progress and its end for the user."""
+"""The job that is going: one at a time, with its end for the user; and what all verbs share."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job, JobProgress
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.engine import EngineInUse
+    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+    from napari_sam3_assistant.session.undo import Undo
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 class Running:
@@ -152,3 +156,15 @@ class Chime:
         # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
         if long and state is JobState.DONE and self._model.sound:
             self.due.emit()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The state, the viewer, the engine, the job that is going, and the steps of undo."""
+
+    model: SessionModel
+    disk: DiskModel
+    adapter: ViewerAdapter
+    engine: EngineInUse
+    jobs: Running
+    undo: Undo

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.core.tracks import TrackRow
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import SessionModel, StackTarget
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import StackSnapshot
 
 

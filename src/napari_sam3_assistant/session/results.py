@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackRow
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import Preview, SessionModel
-    from napari_sam3_assistant.session.services import Services
 
 
 def format_row(row: ResultRow, channels: int = 0) -> tuple[str, ...]:

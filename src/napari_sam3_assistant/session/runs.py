@@ -1,4 +1,4 @@
-"""Runs on the plane on show: whole, on the region round the prompts, and refining one object."""
+"""Runs: on the plane on show or a region of it, to refine an object, on images, with phrases."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from napari_sam3_assistant.core.tiling import (
     local_roi,
     roi_messages,
 )
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import format_outcome, format_prompts
-from napari_sam3_assistant.session.model import ActiveRoi, Message, Preview
+from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
+from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.results import Segmentation
-    from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
-    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
-    from napari_sam3_assistant.session.undo import RefineSeed
+    from napari_sam3_assistant.session.undo import RefineSeed, Undo
+    from napari_sam3_assistant.workflows.batch import BatchResult
 
 
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
@@ -236,3 +239,140 @@ class RoiInference:
             else roi_messages(enabled=False, roi=None)[0]
         )
         self._model.message = Message(said)
+
+
+class Batch:
+    """Starts batches. All methods are called on the GUI thread."""
+
+    def __init__(self, services: Services, roi: RoiInference) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
+        self._roi = roi
+
+    def run(self) -> Job:
+        """Run on each image, with each phrase; results come in one by one.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        model = self._model
+        kind = prompt_kind(model.task, model.tool)
+        snapshots, failed = self._adapter.take_snapshots(
+            model.image, kind, every_image=model.runs_all_images
+        )
+        phrases = model.phrases
+        if kind is PromptKind.TEXT and not phrases:
+            # The one phrase is a prompt like any other: the results are named by the images alone.
+            text = model.text.strip()
+            snapshots = tuple(
+                replace(one, prompts=replace(one.prompts, text=text)) for one in snapshots
+            )
+        usable = [snapshot for snapshot in snapshots if phrases or snapshot.prompts.kinds]
+        failed += tuple(
+            f"no prompt lies on “{snapshot.target.name}”"
+            for snapshot in snapshots
+            if snapshot not in usable
+        )
+        if not usable:
+            raise PromptError(f"Nothing can be run: {'; '.join(failed)}.", "Add a prompt.")
+        engine = self._engine.take()
+        request = BatchRequest(
+            tuple(self._make_item(number, snapshot) for number, snapshot in enumerate(usable)),
+            phrases,
+        )
+        model.active_rois = tuple(
+            ActiveRoi(snapshot.target, item.request.region)
+            for snapshot, item in zip(usable, request.items, strict=True)
+            if item.request.region is not None
+        )
+        collected = _BatchResults(model, usable, request, self._undo, list(failed))
+
+        job = self._engine.make_job(
+            "The batch",
+            engine,
+            lambda reporter: batch(engine, request, reporter),
+            collected.add,
+        )
+        job.finished.connect(collected.sum_up)
+        said = f"Running {pluralize(request.runs, 'batch job')}: {pluralize(len(usable), 'image')}"
+        self._jobs.start(job)
+        model.message = Message(f"{said}, {pluralize(max(1, len(phrases)), 'prompt')}.")
+        return job
+
+    def _make_item(self, number: int, snapshot: ImageSnapshot) -> BatchItem:
+        options = PredictOptions(self._model.threshold)
+        region = self._roi.choose_region(snapshot)
+        request = SegmentRequest(snapshot.view, snapshot.prompts, options, region)
+        return BatchItem(str(number), snapshot.target.name, request)
+
+
+class _BatchResults:
+    """What a batch has found so far."""
+
+    def __init__(
+        self,
+        model: SessionModel,
+        snapshots: list[ImageSnapshot],
+        request: BatchRequest,
+        undo: Undo,
+        failed: list[str],
+    ) -> None:
+        self._request = request
+        self._model = model
+        self._snapshots = snapshots
+        self._undo = undo
+        self._failed = failed
+        self._found: tuple[Preview, ...] = ()
+        self._results = 0
+        self._began = time.monotonic()
+
+    def add(self, result: BatchResult) -> None:
+        """Show one more result, or remember why there is none."""
+        first = self._results == 0
+        self._results += 1
+        # As they are now: the user may have changed some meanwhile.
+        self._found = () if first else self._model.previews
+        if result.segmentation is None:
+            self._failed.append(f"“{result.scope}”: {result.error}")
+        else:
+            snapshot = self._snapshots[int(result.key)]
+            objects = tuple(
+                replace(record, text=result.phrase or record.text)
+                for record in result.segmentation.objects
+            )
+            segmentation = replace(result.segmentation, objects=objects)
+            if objects:
+                asked = self._request.items[int(result.key)].request
+                if result.phrase:
+                    asked = replace(asked, prompts=replace(asked.prompts, text=result.phrase))
+                provenance = make_provenance(
+                    snapshot, asked, segmentation, self._model.model_folder
+                )
+                preview = Preview(
+                    snapshot.target, segmentation, result.seconds, result.scope, provenance
+                )
+                self._found = (*self._found, preview)
+        self._model.previews = self._found
+        shown = self._model.previews
+        self._failed += [
+            f"“{one.label}”: its image was removed or replaced meanwhile"
+            for one in self._found
+            if one not in shown
+        ]
+        self._found = shown
+        self._undo.record(self._found, amend=not first)
+
+    def sum_up(self, state: JobState) -> None:
+        """Say what came out, unless the batch was stopped or failed as a whole."""
+        if state is not JobState.DONE:
+            return
+        objects = sum(len(preview.segmentation.objects) for preview in self._found)
+        seconds = time.monotonic() - self._began
+        found = pluralize(objects, "object")
+        said = f"Batch ready: {found} in {pluralize(self._results, 'result')}, {seconds:.1f} s."
+        if self._failed:
+            said += f" Left out: {'; '.join(self._failed)}"
+        level = Level.SUCCESS if objects and not self._failed else Level.WARNING
+        self._model.message = Message(said, level)

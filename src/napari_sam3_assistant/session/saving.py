@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.propagation import Propagation
-    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import KeptPixels, StackCopy, StackPixels
 
 

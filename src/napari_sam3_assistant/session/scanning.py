@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
+    from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import DiskModel, PlaneTarget, SessionModel
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.services import Services
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import FoundSeries

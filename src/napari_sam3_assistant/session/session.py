@@ -11,19 +11,17 @@ from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.availability import resolve, usable_tool
-from napari_sam3_assistant.session.batch import Batch
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
-from napari_sam3_assistant.session.jobs import Chime, Running
+from napari_sam3_assistant.session.jobs import Chime, Running, Services
 from napari_sam3_assistant.session.messages import format_accepted
 from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
-from napari_sam3_assistant.session.runs import RoiInference, SegmentRun
+from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
-from napari_sam3_assistant.session.services import Services
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from psygnal import EmissionInfo
 
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
@@ -66,6 +63,8 @@ class Session:
 
     Attributes
     ----------
+    engine : EngineInUse
+        The engine that is chosen.
     setup : ModelSetup
         The verbs about the model folder and the device.
     loading : ModelLoading
@@ -122,13 +121,13 @@ class Session:
         model.events.task.connect(self._on_task)
         self.disk = DiskModel()
         restore(self.disk, settings, REMEMBERED_ON_DISK)
-        self._engine = EngineInUse(model)
+        self.engine = EngineInUse(model)
         self._running = Running(model, deliver)
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
-        services = Services(model, self.disk, adapter, self._engine, self._running, self._undo)
+        services = Services(model, self.disk, adapter, self.engine, self._running, self._undo)
         self.setup = ModelSetup(model, self._running.start, deliver)
-        self.loading = ModelLoading(model, self._engine, self._running.start)
+        self.loading = ModelLoading(model, self.engine, self._running.start)
         self.roi_inference = RoiInference(model)
         self.results = Results(model, self._running.start)
         self.propagation = Propagation(services, self.results, deliver)
@@ -143,7 +142,7 @@ class Session:
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = Chime(model, self._running)
         self.measuring = Measuring(services, self.results)
-        self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self._engine)
+        self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation)
@@ -151,18 +150,6 @@ class Session:
         model.events.connect(self._on_change)
         self.disk.events.connect(self._on_change)
         self._resolve()
-
-    # -- what can be done ---------------------------------------------------------------
-
-    @property
-    def spec(self) -> EngineSpec:
-        """The card of the chosen engine."""
-        return self._engine.spec
-
-    @property
-    def engine_choices(self) -> tuple[EngineSpec, ...]:
-        """The cards of all known engines."""
-        return tuple(entry.spec for entry in registry.entries().values())
 
     # -- runs -----------------------------------------------------------------------------
 
@@ -296,8 +283,8 @@ class Session:
     def close(self) -> None:
         """Stop the work and free the engine."""
         self.cancel()
-        self._engine.release()
-        self._running.close(self._engine.close_unused)
+        self.engine.release()
+        self._running.close(self.engine.close_unused)
         self.setup.close()
         self.series_choice.close()
         self.soft_masks.close()
@@ -360,7 +347,7 @@ class Session:
             self._resolve()
 
     def _resolve(self) -> None:
-        self.model.why_not = resolve(self.model, self.disk, self.spec)
+        self.model.why_not = resolve(self.model, self.disk, self.engine.spec)
 
     def _on_begun(self) -> None:
         self._live_again = False

@@ -16,8 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam3_assistant.qt.bind import show_errors
-from napari_sam3_assistant.qt.dispatch import QtDispatcher, QtSettingsStore
-from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
+from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
 from napari_sam3_assistant.viewer.binding import bind_shortcuts, binding_for
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.run import sound_box

@@ -8,8 +8,7 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout
 
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.mask_operations.panel import CLEANUP, MaskPanel
-from napari_sam3_assistant.qt.dispatch import QtDispatcher
-from napari_sam3_assistant.qt.dock import Dock, chosen_viewer
+from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

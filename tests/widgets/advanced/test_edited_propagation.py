@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QTableView
 from skimage.measure import regionprops
 
 from napari_sam3_assistant.session import label_storage
-from napari_sam3_assistant.widgets.mask_window import TITLE
+from napari_sam3_assistant.widgets.fields.save import TITLE
 
 LABELS = "SAM3 propagated preview labels"
 LEFT_BALL, RIGHT_BALL = (50, 40), (70, 105)

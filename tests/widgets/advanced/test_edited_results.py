@@ -3,7 +3,7 @@
 import numpy as np
 from qtpy.QtWidgets import QLabel, QTableView
 
-from napari_sam3_assistant.widgets.mask_window import TITLE
+from napari_sam3_assistant.widgets.fields.save import TITLE
 
 PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
 CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))

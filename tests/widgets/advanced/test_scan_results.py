@@ -9,7 +9,7 @@ from skimage.draw import disk
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.qt.dispatch import QtDispatcher
+from napari_sam3_assistant.qt.dock import QtDispatcher
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
 
 SHAPE = (500, 700)

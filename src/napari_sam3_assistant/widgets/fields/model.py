@@ -60,8 +60,10 @@ class EngineBadge(QWidget):
         layout.addWidget(self._label, 1)
         layout.addWidget(button)
         model = session.model
-        follow(self, lambda: format_engine(model, session.spec), self._label.setText, model)
-        follow(self, lambda: explain_engine(model, session.spec), self._label.setToolTip, model)
+        follow(self, lambda: format_engine(model, session.engine.spec), self._label.setText, model)
+        follow(
+            self, lambda: explain_engine(model, session.engine.spec), self._label.setToolTip, model
+        )
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -75,7 +77,7 @@ class EngineField(ChoiceCombo):
     """All engines, for choosing one by hand."""
 
     def __init__(self, session: Session) -> None:
-        choices = [(spec.name, spec.title) for spec in session.engine_choices]
+        choices = [(spec.name, spec.title) for spec in session.engine.choices]
         super().__init__(session.model, "engine", choices)
         self.setToolTip("The engine that makes the masks.")
 
@@ -206,7 +208,10 @@ class ModelActions(QWidget):
         bind_enabled(model, "unload", unload)
         follow(
             self,
-            lambda: (model.why_not.load_video, _NOW if session.spec.why_no_planes else _BOTH),
+            lambda: (
+                model.why_not.load_video,
+                _NOW if session.engine.spec.why_no_planes else _BOTH,
+            ),
             lambda read: set_enabled(load_video, *read),
             model,
         )

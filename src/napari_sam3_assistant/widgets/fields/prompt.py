@@ -95,7 +95,7 @@ class PromptField(QWidget):
     def _read_hint(self) -> str:
         model = self._model
         if model.tool is Tool.TEXT:
-            phrases = self._binding.session.spec.phrases
+            phrases = self._binding.session.engine.spec.phrases
             if phrases:
                 return f"This engine understands {phrases}."
             return "Type a short phrase, such as “nucleus”."

@@ -23,8 +23,7 @@ from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
-from napari_sam3_assistant.qt.controls import FittedTable, check_box
-from napari_sam3_assistant.qt.save_dialog import ask_where
+from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box
 from napari_sam3_assistant.session.messages import (
     AREA,
     COLUMNS,

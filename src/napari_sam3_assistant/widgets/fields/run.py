@@ -27,11 +27,10 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import WrappedLabel, check_box, push_button
-from napari_sam3_assistant.qt.save_dialog import ask_where
+from napari_sam3_assistant.qt.controls import WrappedLabel, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
-from napari_sam3_assistant.widgets.mask_window import open_mask_operations
+from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -11,11 +11,13 @@ from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
 
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, WrappedLabel
-from napari_sam3_assistant.widgets.mask_window import TITLE, open_mask_operations
 
 if TYPE_CHECKING:
+    from napari import Viewer
+
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
+    from napari_sam3_assistant.widgets.mask_operations_widget import MaskOperationsWidget
 
 
 _FORMATS = (
@@ -94,6 +96,40 @@ class SaveCleanField(QWidget):
         self._open.setVisible(bool(saved))
         self._saved.setText("Saved: " + ", ".join(Path(one).name for one in saved))
         self._open.setToolTip(str(Path(saved[-1]).parent) if saved else "")
+
+
+TITLE = "SAM3 Mask Operations"
+_PLUGIN = "napari-sam3-assistant"
+_SIZE = (780, 720)
+_PLACED = "sam3_placed"
+
+
+def open_mask_operations(viewer: Viewer) -> MaskOperationsWidget:
+    """Open the window of the mask operations, floating, with Mask Cleanup in front.
+
+    A window that is there already is shown again, where the user has put it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer; it has a window.
+
+    Returns
+    -------
+    MaskOperationsWidget
+        The widget in the window.
+    """
+    # Through the manifest, as the plugin menu does: napari then knows it as the same window.
+    widget: MaskOperationsWidget
+    dock, widget = viewer.window.add_plugin_dock_widget(_PLUGIN, TITLE)
+    if not dock.property(_PLACED):
+        dock.setProperty(_PLACED, True)
+        dock.setFloating(True)
+        dock.resize(*_SIZE)
+    dock.show()
+    dock.raise_()
+    widget.show_cleanup()
+    return widget
 
 
 def mask_operations_button(binding: Binding) -> QPushButton:

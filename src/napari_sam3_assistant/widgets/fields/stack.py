@@ -19,8 +19,7 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo
-from napari_sam3_assistant.qt.save_dialog import ask_where
+from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, ask_where
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import FrameAxis, SessionModel
