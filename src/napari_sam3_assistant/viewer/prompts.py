@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
+from psygnal import Signal
 from scipy import ndimage
 
 from napari_sam3_assistant.core.prompts import (
@@ -19,9 +21,13 @@ from napari_sam3_assistant.core.prompts import (
     PointPrompt,
     PromptKind,
     PromptSet,
+    Tool,
 )
 from napari_sam3_assistant.core.regions import Region, bounds_of
-from napari_sam3_assistant.session.model import PromptCounts
+from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.session.model import LayerChoice, PromptCounts
+from napari_sam3_assistant.session.snapshots import ImageSnapshot
+from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     array_of,
@@ -29,7 +35,14 @@ from napari_sam3_assistant.viewer.geometry import (
     result_transform,
     to_layer_axes,
 )
-from napari_sam3_assistant.viewer.images import DisplayedPlane, plane_position, shape_of
+from napari_sam3_assistant.viewer.images import (
+    DisplayedPlane,
+    ViewerImages,
+    image_layers,
+    plane_position,
+    shape_of,
+)
+from napari_sam3_assistant.viewer.placing import preserve_choices
 from napari_sam3_assistant.viewer.points import (
     COLOURS,
     OBJECT_ID,
@@ -39,13 +52,24 @@ from napari_sam3_assistant.viewer.points import (
     read_polarity,
     set_features,
 )
-from napari_sam3_assistant.viewer.roles import NAMES, Role, key_of, role_metadata, role_of, topmost
+from napari_sam3_assistant.viewer.roles import (
+    IMAGE,
+    NAMES,
+    Role,
+    key_of,
+    role_metadata,
+    role_of,
+    topmost,
+    with_role,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
+
+    from napari_sam3_assistant.viewer.placing import Choices
 
     Prompt = PointPrompt | BoxPrompt | ExemplarPrompt | MaskPrompt
     # Of each prompt its frame, -1 elsewhere; None for one beside the image.
@@ -535,3 +559,209 @@ def _put_mask(layer: Labels, state: State) -> None:
         if crop.shape == painted.shape:
             crop[...] = painted
     layer.refresh()
+
+
+_ROLE_OF_TOOL = {Tool.POINTS: Role.POINTS, Tool.BOX: Role.BOXES, Tool.MASK: Role.MASK}
+_TOOL_OF_ROLE = {role: tool for tool, role in _ROLE_OF_TOOL.items()}
+
+
+class ViewerPrompts(ViewerImages):
+    """The images of a viewer, and the layers that prompts on them are taken from.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether the layers are being changed by us and not by the user.
+    chosen : dict of Tool to str
+        Keys of the layers that prompts are taken from, where it is not the session's own.
+    """
+
+    restored = Signal()
+    deselected = Signal()
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self.busy = False
+        self.chosen: dict[Tool, str] = {}
+
+    def take_snapshot(self, image: str, kind: PromptKind) -> ImageSnapshot:
+        """Freeze the plane on show and the prompts of one kind on it."""
+        displayed = self.displayed(image)
+        return self._snapshot(image, displayed, kind, key_of(displayed.layer))
+
+    def _snapshot(
+        self, image: str, displayed: DisplayedPlane, kind: PromptKind, prompted: str
+    ) -> ImageSnapshot:
+        """Freeze a plane, and the prompts that lie on it of the image that has them."""
+        view = self.view_of(image, displayed)
+        prompts = read_prompts(self.layers_of(prompted, kind), displayed, kind).plane
+        anchors = PromptSet()
+        if kind is PromptKind.TEXT:
+            # Points and boxes say where a phrase is to be looked for.
+            points, boxes = (
+                read_prompts(self.layers_of(prompted, one), displayed, one).plane
+                for one in (PromptKind.POINTS, PromptKind.BOXES)
+            )
+            anchors = PromptSet(points=points.points, boxes=boxes.boxes)
+        return ImageSnapshot(displayed.target, view, prompts, self.paths(), anchors)
+
+    def take_snapshots(
+        self, image: str, kind: PromptKind, *, every_image: bool
+    ) -> tuple[tuple[ImageSnapshot, ...], tuple[str, ...]]:
+        """Freeze one image or every image, with the prompts of the chosen one on each."""
+        if not every_image:
+            return (self.take_snapshot(image, kind),), ()
+        prompted = key_of(self.image(image))
+        snapshots, failed = [], []
+        for one in image_layers(self.viewer):
+            key = key_of(one)
+            try:
+                snapshots.append(self._snapshot(key, self.displayed(key), kind, prompted))
+            except ImageError as error:
+                failed.append(f"“{one.name}”: {error}")
+        return tuple(snapshots), tuple(failed)
+
+    def arm(self, image: str, tool: Tool) -> str:
+        """Make the prompt layer of a tool ready to use; returns its name.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone, or the viewer shows no plane of it.
+        """
+        displayed = self.displayed(image)
+        with self.mark_changes() as chosen:
+            layer = ensure(self.viewer, displayed, _ROLE_OF_TOOL[tool])
+            chosen.select(layer)
+        return str(layer.name)
+
+    def is_for(self, layer: Layer, image: str, tool: Tool) -> bool:
+        """Return whether prompts of a tool for an image are taken from a layer."""
+        found, role, chosen = self.find(image), _ROLE_OF_TOOL.get(tool), self.chosen.get(tool, "")
+        if chosen or found is None:
+            return key_of(layer) == chosen
+        # Of the painted ones there may be one for each slice.
+        return role_of(layer) is role and layer.metadata.get(IMAGE) == key_of(found)
+
+    def go_back_to(self, image: str, tool: Tool) -> None:
+        """Make the layer active that a tool's prompts are taken from, or the image itself."""
+        found, role = self.find(image), _ROLE_OF_TOOL.get(tool)
+        if found is None:
+            return
+        layer = None if role is None else self.prompt_layer(key_of(found), role)
+        with self.mark_changes() as chosen:
+            if layer is not None and role is not None:
+                get_ready(layer, role)
+            chosen.select(layer or found)
+
+    def count(self, image: str, kind: PromptKind, axis: int | None = None) -> PromptCounts:
+        """Return how many prompts of one kind a run of a plane, or along an axis, would take."""
+        try:
+            displayed = self.displayed(image)
+        except Sam3AssistantError:
+            # No image, or no plane of it: no prompts on it either; the run says why.
+            return PromptCounts()
+        if axis is not None and axis not in displayed.axes.leading:
+            return PromptCounts()
+        layers = self.layers_of(key_of(displayed.layer), kind, every_slice=axis is not None)
+        return count_prompts(layers, displayed, kind, axis)
+
+    def prompt_choices(self) -> tuple[LayerChoice, ...]:
+        """Return the layers that prompts can be taken from, the topmost first."""
+        return tuple(
+            LayerChoice(key_of(layer), layer.name, _TOOL_OF_ROLE[role])
+            for layer in reversed(self.viewer.layers)
+            for role, kind in LAYER_TYPES.items()
+            if isinstance(layer, kind)
+        )
+
+    def prompt_layer(self, image: str, role: Role) -> Layer | None:
+        """Return the layer that an image's prompts of a role are taken from, or None."""
+        chosen = self.chosen.get(_TOOL_OF_ROLE[role], "")
+        for layer in self.viewer.layers:
+            if chosen and key_of(layer) == chosen:
+                return layer
+        return topmost(self.viewer.layers, role, image)
+
+    def layers_of(
+        self, image: str, kind: PromptKind, *, every_slice: bool = False
+    ) -> Sequence[Layer]:
+        """Return the layers of an image's prompts of a kind: of painted ones one a slice."""
+        role = ROLE_OF_KIND.get(kind)
+        layer = None if role is None else self.prompt_layer(image, role)
+        if role is None or layer is None:
+            return ()
+        if every_slice and role is Role.MASK:
+            own = list(with_role(self.viewer.layers, role, image))
+            if layer in own:
+                return own
+        return (layer,)
+
+    def points_layer(self, image: str) -> Points | None:
+        """Return the points layer of an image, or None."""
+        layer = self.find(image)
+        return None if layer is None else self.prompt_layer(key_of(layer), Role.POINTS)
+
+    def set_next_positive(self, image: str, *, positive: bool) -> None:
+        """Choose the polarity of the next click."""
+        layer = self.points_layer(image)
+        if layer is not None:
+            point_features.set_next_polarity(layer, positive=positive)
+
+    def flip_points(self, image: str) -> int:
+        """Flip the selected points, or the latest one; returns how many."""
+        layer = self.points_layer(image)
+        return 0 if layer is None else point_features.flip(layer)
+
+    def mark_points(self, image: str, *, positive: bool) -> int:
+        """Give the selected points a polarity; returns how many.
+
+        Raises
+        ------
+        PromptError
+            If there is no points layer, or no point is selected.
+        """
+        layer = self.points_layer(image)
+        if layer is None:
+            raise PromptError("There is no points layer.", "Press Create Prompt Layer first.")
+        chosen = set(layer.selected_data)
+        if not chosen:
+            raise PromptError(
+                "Select one or more points before applying the positive/negative type.",
+                "Use the arrow tool of the points layer.",
+            )
+        point_features.set_polarity(layer, chosen, dict.fromkeys(chosen, positive))
+        return len(chosen)
+
+    def prompt_state(self) -> object:
+        """Return all prompts as a value that :meth:`set_prompt_state` takes."""
+        return read_states(self.viewer.layers)
+
+    def set_prompt_state(self, state: object) -> None:
+        """Put all prompts back as they were."""
+        kept: dict[str, Any] = state if isinstance(state, dict) else {}
+        with self.mark_changes():
+            restore_states(self.viewer.layers, kept)
+        self.restored.emit()
+
+    def clear_prompts(self, image: str) -> None:
+        """Remove the prompts of an image."""
+        mine = [layer for layer in self.viewer.layers if layer.metadata.get(IMAGE) == image]
+        with self.mark_changes():
+            restore_states(mine, {})
+        self.restored.emit()
+
+    @contextmanager
+    def mark_changes(self) -> Iterator[Choices]:
+        """Mark the changes that follow as ours; see :func:`.placing.preserve_choices`.
+
+        ``deselected`` tells that the active layer went with them.
+        """
+        outermost, self.busy = not self.busy, True
+        try:
+            with preserve_choices(self.viewer) as chosen:
+                yield chosen
+        finally:
+            self.busy = not outermost
+        if outermost and chosen.lost:
+            self.deselected.emit()

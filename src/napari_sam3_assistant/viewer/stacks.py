@@ -1,0 +1,545 @@
+"""3D/video in the viewer: stacks and prompts on them, labels that fill in, and tracks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Labels, Tracks
+
+from napari_sam3_assistant.core.display import FrameSource
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import TrackScale
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
+from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
+from napari_sam3_assistant.session.model import FrameAxis, StackTarget
+from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
+from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    file_axes,
+    layer_transform,
+    pixel_size,
+    result_axes,
+    result_shape,
+    transform_of,
+)
+from napari_sam3_assistant.viewer.images import axis_name, shape_of
+from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
+from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
+from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
+from napari_sam3_assistant.viewer.roles import (
+    NAMES,
+    Role,
+    key_of,
+    role_metadata,
+    role_of,
+    slot_of,
+    topmost,
+    with_role,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Image, Points
+
+    from napari_sam3_assistant.core.axes import ImageAxes
+    from napari_sam3_assistant.core.images import PlaneRef
+    from napari_sam3_assistant.core.prompts import PromptKind
+    from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
+    from napari_sam3_assistant.viewer.prompts import ViewerPrompts
+
+
+AXIS = "sam3_frame_axis"
+POSITION = "sam3_position"
+Part = tuple[slice, slice]
+_ALL = (slice(None), slice(None))
+
+
+def make_propagated(
+    viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult
+) -> Labels:
+    """Add empty labels with the image's axes, the channel left out, and its place in the world."""
+    axes = stack.target.axes
+    layer = _labels(
+        result_shape(shape_of(image), axes),
+        Role.PROPAGATED,
+        {
+            **role_metadata(Role.PROPAGATED, key_of(image)),
+            ENGINE: asdict(result.engine),
+            "source_image_layer": image.name,
+            AXIS: stack.axis,
+            POSITION: list(stack.target.plane.leading),
+        },
+        layer_transform(image, axes, World.of(viewer)),
+    )
+    add_below_prompts(viewer, layer)
+    return layer
+
+
+def _labels(
+    shape: tuple[int, ...], role: Role, metadata: dict[str, Any], transform: dict[str, Any]
+) -> Labels:
+    data = empty_labels(shape)
+    layer = Labels(
+        data, name=NAMES[role], metadata=metadata, colormap=default_colours(), **transform
+    )
+    delete_with(layer, data)
+    return layer
+
+
+class FrameWindow:
+    """Where the frames of a propagation lie in its labels.
+
+    Parameters
+    ----------
+    axes : ImageAxes
+        The image's axes.
+    plane : PlaneRef
+        The plane that it began on: the other leading axes stay there.
+    axis : int
+        Number of the array's axis that the frames lie along.
+    """
+
+    def __init__(self, axes: ImageAxes, plane: PlaneRef, axis: int) -> None:
+        kept = result_axes(axes)
+        self._fixed = {
+            kept.index(number): index
+            for number, index in zip(axes.leading, plane.leading, strict=True)
+        }
+        if axes.channel in kept:
+            self._fixed[kept.index(axes.channel)] = 0
+        self.axis = kept.index(axis)
+        self.y, self.x = kept.index(axes.y), kept.index(axes.x)
+        self._ndim = len(kept)
+
+    def key(self, frame: int, part: Part = _ALL) -> tuple[int | slice, ...]:
+        """Return the index of a frame, or of some rows and columns of it."""
+        at: dict[int, int | slice] = {**self._fixed, self.axis: frame}
+        at |= {self.y: part[0], self.x: part[1]}
+        return tuple(at[place] for place in range(self._ndim))
+
+    def box(self, frame: int, part: Part) -> list[slice]:
+        """Return rows and columns of a frame as one slice with start and stop for each axis."""
+        return [
+            one if isinstance(one, slice) else slice(one, one + 1) for one in self.key(frame, part)
+        ]
+
+    def frames_in(self, box: Sequence[slice]) -> range:
+        """Return the frames of which a box, a slice for each axis of the labels, has pixels."""
+        frames = box[self.axis]
+        others = [(box[axis], at) for axis, at in self._fixed.items() if axis != self.axis]
+        beside = any(not side.start <= at < side.stop for side, at in others)
+        return range(0) if beside else range(frames.start, frames.stop)
+
+    def upright(self, part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a part of a frame with rows first, or such a part as the layer holds it."""
+        return part if self.y < self.x else part.T
+
+    def stack_of(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the frames as a view, shape (F, H, W)."""
+        at: dict[int, int | slice] = {**self._fixed, self.axis: slice(None)}
+        key = tuple(at.get(place, slice(None)) for place in range(self._ndim))
+        order = [place for place in range(self._ndim) if isinstance(key[place], slice)]
+        return np.moveaxis(
+            labels[key], [order.index(one) for one in (self.axis, self.y, self.x)], [0, 1, 2]
+        )
+
+
+def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fresh: bool) -> None:
+    """Write what changes of a frame, and draw it if it is on show.
+
+    Parameters
+    ----------
+    layer : Labels
+        The propagated labels.
+    window : FrameWindow
+        Where the frame lies.
+    result : FrameResult
+        The frame. Objects that were not looked for are kept.
+    fresh : bool
+        Whether nothing was written to the frame before.
+    """
+    if fresh:
+        _write_fresh(layer, window, result)
+        return
+    before = window.upright(np.asarray(layer.data[window.key(result.frame)]))
+    wanted = result.over(before)
+    part = Region.around(wanted != before)
+    if not part.is_empty:
+        write_part(layer, window, result.frame, part.slices, wanted[part.slices])
+
+
+def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> None:
+    """Write a frame that is empty."""
+    if not result.objects:
+        return
+    boxes = np.array([record.region.box for record in result.objects])
+    (top, left), (bottom, right) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    # All at once: object by object the system maps the memory many times more slowly.
+    part = (slice(top, bottom), slice(left, right))
+    write_part(layer, window, result.frame, part, result.labels[part])
+
+
+def write_part(
+    layer: Labels,
+    window: FrameWindow,
+    frame: int,
+    part: Part,
+    pixels: npt.NDArray[np.generic],
+) -> None:
+    """Write a part of a frame, rows first, and draw it if it is on show."""
+    layer.data[window.key(frame, part)] = window.upright(pixels)
+    redraw(layer, window.box(frame, part))
+
+
+def erase_object(
+    layer: Labels, window: FrameWindow, frame: int, region: Region, object_id: int
+) -> None:
+    """Take an object out of a frame, given its bounding box."""
+    before = window.upright(np.asarray(layer.data[window.key(frame, region.slices)]))
+    write_part(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
+
+
+def empty_copy(source: Labels) -> Labels:
+    """Return an empty layer like the propagated labels, to be a saved one."""
+    return _labels(
+        source.data.shape, Role.SAVED_PROPAGATED, _saved_metadata(source), transform_of(source)
+    )
+
+
+def make_saved(layer: Labels) -> None:
+    """Make propagated labels saved ones, which no later session touches."""
+    layer.metadata = _saved_metadata(layer)
+    layer.name = NAMES[Role.SAVED_PROPAGATED]
+
+
+def _saved_metadata(layer: Labels) -> dict[str, Any]:
+    return {**layer.metadata, **role_metadata(Role.SAVED_PROPAGATED, *slot_of(layer))}
+
+
+def missing_error() -> ImageError:
+    """Return what is to be said where the propagated labels are missing."""
+    return ImageError("The propagated labels are gone.", "Press Start 3D Propagation again.")
+
+
+# What the propagated labels belong to: who closes the dock and opens it again finds them.
+_TARGETS: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
+_TIMES = {"t", "time", "frame", "frames"}
+
+
+class StacksAdapter:
+    """The stacks of a viewer, prompts on all of their slices, and labels that fill up."""
+
+    def __init__(self, adapter: ViewerPrompts) -> None:
+        self._adapter = adapter
+        self._viewer = adapter.viewer
+        self._written: set[int] = set()
+
+    # -- what there is ----------------------------------------------------------------------
+
+    def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
+        """Return the axes of an image that objects can be followed along."""
+        try:
+            layer = self._adapter.image(image)
+            axes = self._adapter.axes(layer)
+        except Sam3AssistantError:
+            # No image, or no plane of it: a run says why.
+            return ()
+        shape = shape_of(layer)
+        return tuple(
+            FrameAxis(axis, axis_name(layer, axis), shape[axis])
+            for axis in axes.leading
+            if shape[axis] > 1
+        )
+
+    def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
+        """Freeze a stack and the prompts of one kind on all of its slices."""
+        displayed = self._adapter.displayed(image)
+        frames = FrameSource(self._adapter.view_of(image, displayed), axis)
+        layers = self._adapter.layers_of(key_of(displayed.layer), kind, every_slice=True)
+        found = read_prompts(layers, displayed, kind, axis).frames
+        frame = displayed.plane.leading[displayed.axes.leading.index(axis)]
+        return StackSnapshot(
+            StackTarget(displayed.target, axis), frame, frames, found, self._adapter.paths()
+        )
+
+    def arm_points(self, image: str, object_id: int) -> None:
+        """Let the next click of an image be on an object, and number the clicks."""
+        layer = self._own_points(image)
+        if layer is not None:
+            with self._adapter.mark_changes():
+                point_features.ensure(layer, object_id)
+                point_features.show_numbers(layer, shown=True)
+
+    def clicked_objects(self, image: str) -> set[int]:
+        """Return the objects that clicks of an image are on."""
+        layer = self._adapter.points_layer(image)
+        return (
+            {one for one in point_features.read_ids(layer) if one} if layer is not None else set()
+        )
+
+    def hide_numbers(self, image: str) -> None:
+        """Do not write beside each click which object it is on."""
+        layer = self._own_points(image)
+        if layer is not None:
+            point_features.show_numbers(layer, shown=False)
+
+    def _own_points(self, image: str) -> Points | None:
+        """Return an image's points layer, if it is not one of the user's: these are only read."""
+        layer = self._adapter.points_layer(image)
+        return layer if layer is not None and role_of(layer) is Role.POINTS else None
+
+    # -- results ------------------------------------------------------------------------------
+
+    def find_earlier(self) -> StackTarget | None:
+        """Return what the labels belong to that an earlier session has left on show, or None."""
+        for layer in reversed(list(with_role(self._viewer.layers, Role.PROPAGATED))):
+            stack = _TARGETS.get(layer)
+            if stack is not None and self._adapter.is_current(stack.target):
+                self._written = set(range(stack.target.shape[stack.axis]))
+                return stack
+        return None
+
+    def show(self, stack: StackTarget, result: FrameResult) -> None:
+        """Write a frame into the propagated labels, which the first frame makes."""
+        image, layer = self._adapter.image_of(stack.target), self._layer(stack)
+        with self._adapter.mark_changes():
+            if layer is None:
+                if self._written:
+                    raise missing_error()
+                layer = make_propagated(self._viewer, image, stack, result)
+                _TARGETS[layer] = stack
+            fresh = result.frame not in self._written
+            self._written.add(result.frame)
+            write_frame(layer, self._window(stack), result, fresh=fresh)
+
+    def plane(self, stack: StackTarget, frame: int) -> npt.NDArray[np.uint32]:
+        """Return a copy of the labels of a frame, shape (H, W)."""
+        layer = self._require_layer(stack)
+        window = self._window(stack)
+        return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
+
+    def objects_under(
+        self, stack: StackTarget, points: Points, chosen: Sequence[int]
+    ) -> list[int | None]:
+        """Return the objects under points, as the propagated labels show them.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was
+        points : Points
+            The layer.
+        chosen : sequence of int
+            Which of its points.
+
+        Returns
+        -------
+        list of int or None
+            0 for the background, None where the point is not on the stack.
+        """
+        layer, displayed = self._layer(stack), self._adapter.displayed(stack.target.image)
+        if layer is None or StackTarget(displayed.target, stack.axis).at(0) != stack.at(0):
+            return [None] * len(chosen)
+        window = self._window(stack)
+
+        def under(frame: int, y: int, x: int) -> int:
+            key = window.key(frame, (slice(y, y + 1), slice(x, x + 1)))
+            return int(np.asarray(layer.data[key]).item())
+
+        found = find_pixels(points, chosen, displayed, stack.axis)
+        return [None if place is None else under(*place) for place in found]
+
+    def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
+        """Take an object out of the labels, given its bounding box on each frame."""
+        layer = self._layer(stack)
+        if layer is None:
+            return
+        window = self._window(stack)
+        for frame, region in where.items():
+            erase_object(layer, window, frame, region, object_id)
+
+    def remove(self) -> None:
+        """Remove the propagated labels."""
+        self._written.clear()
+        with self._adapter.mark_changes():
+            for layer in list(with_role(self._viewer.layers, Role.PROPAGATED)):
+                self._viewer.layers.remove(layer)
+
+    def frames_in(self, stack: StackTarget, layer: Labels, box: Sequence[slice]) -> range:
+        """Return the frames that lie in a box of a layer; none if it is not the propagated labels.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was propagated.
+        layer : Labels
+            The layer.
+        box : sequence of slice
+            A slice with start and stop for each of its axes.
+        """
+        there = layer is self._layer(stack)
+        return self._window(stack).frames_in(box) if there else range(0)
+
+    def finish(self) -> None:
+        """Draw what was put off while frames came in: the volume in 3-D, and the thumbnail."""
+        with self._adapter.mark_changes():
+            for layer in with_role(self._viewer.layers, Role.PROPAGATED):
+                layer.refresh(extent=False)
+
+    def pixels(self, stack: StackTarget) -> StackPixels:
+        """Return the propagated labels as they are on show."""
+        layer = self._require_layer(stack)
+        window = self._window(stack)
+        rows, columns, frames = window.y, window.x, window.axis
+        shape, data = layer.data.shape, layer.data
+
+        def read(frame: int) -> npt.NDArray[np.uint32]:
+            return window.upright(np.asarray(data[window.key(frame)]))
+
+        named = str(layer.axis_labels[frames]).strip().lower()
+        image, axes = self._adapter.find(stack.target.image), stack.target.axes
+        units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
+        # napari's own names, -3 and so on, say nothing: then what the axis counts in does.
+        is_time = named in _TIMES or layer.units[frames].is_compatible_with("second")
+        names = ("t" if is_time else "z", "y", "x")
+        placed = file_axes(layer, (frames, rows, columns), names, units)
+        return StackPixels(
+            (shape[frames], shape[rows], shape[columns]),
+            read,
+            window.stack_of(data) if isinstance(data, np.ndarray) else None,
+            placed,
+        )
+
+    def copy(self, stack: StackTarget) -> StackCopy:
+        """Begin to copy the propagated labels into a saved layer."""
+        source = self._require_layer(stack)
+        window = self._window(stack)
+        kept = empty_copy(source)
+
+        def copy(frame: int) -> None:
+            key = window.key(frame)
+            kept.data[key] = source.data[key]
+
+        def add() -> str:
+            with self._adapter.mark_changes():
+                add_below_prompts(self._viewer, kept)
+            return str(kept.name)
+
+        return StackCopy(tuple(sorted(self._written)), copy, add)
+
+    def hand_over(self, stack: StackTarget) -> str:
+        """Make the propagated labels themselves a saved layer; returns its name."""
+        layer = self._require_layer(stack)
+        self._written.clear()
+        with self._adapter.mark_changes():
+            make_saved(layer)
+        return str(layer.name)
+
+    def _layer(self, stack: StackTarget) -> Labels | None:
+        target = stack.target
+        layer = topmost(self._viewer.layers, Role.PROPAGATED, target.image)
+        shape = result_shape(target.shape, target.axes)
+        # One that the user gave other pixels is as good as gone.
+        return layer if layer is not None and layer.data.shape == shape else None
+
+    def _require_layer(self, stack: StackTarget) -> Labels:
+        layer = self._layer(stack)
+        if layer is None:
+            raise missing_error()
+        return layer
+
+    @staticmethod
+    def _window(stack: StackTarget) -> FrameWindow:
+        return FrameWindow(stack.target.axes, stack.target.plane, stack.axis)
+
+
+_MOST_AXES = 4
+"""A Tracks layer holds no more: time, z, y, x."""
+_LONGEST_TAIL = 300
+"""What napari's own slider goes up to."""
+
+
+class TracksAdapter:
+    """The Tracks layer of a viewer."""
+
+    def __init__(self, adapter: ViewerPrompts) -> None:
+        self._adapter = adapter
+        self._viewer = adapter.viewer
+
+    def show(self, stack: StackTarget, table: TrackTable) -> None:
+        """Show the tracks of a propagation; there is no layer where nothing is on two frames."""
+        image = self._adapter.image_of(stack.target)
+        axes = stack.target.axes
+        if len(result_axes(axes)) > _MOST_AXES:
+            raise ImageError(
+                f"A Tracks layer has up to {_MOST_AXES} axes, “{image.name}” has more.",
+                "Export the tracks as CSV, or propagate through a part of the image.",
+            )
+        data = make_track_data(table, stack)
+        layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
+        with self._adapter.mark_changes():
+            if len(data) == 0:
+                self._remove()
+            elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
+                layer.data = data
+            else:
+                self._remove()
+                self._add(image, stack, data)
+
+    def remove(self) -> None:
+        """Remove the layer."""
+        with self._adapter.mark_changes():
+            self._remove()
+
+    def scale(self, stack: StackTarget) -> TrackScale:
+        """Return the size of a pixel of the image."""
+        image, axes = self._adapter.image(stack.target.image), stack.target.axes
+        (frames,) = file_axes(image, (stack.axis,), ("t",))
+        pixel = pixel_size(image, axes.y, axes.x)
+        return TrackScale(
+            abs(frames.scale), pixel.height, pixel.width, frames.unit, pixel.unit, pixel.sine
+        )
+
+    def _remove(self) -> None:
+        for layer in list(with_role(self._viewer.layers, Role.TRACKS)):
+            self._viewer.layers.remove(layer)
+
+    def _add(self, image: Image, stack: StackTarget, data: npt.NDArray[np.float64]) -> None:
+        axes = stack.target.axes
+        # napari fades tracks along their first axis alone. Where the frames lie along another one,
+        # it has no tail: tracks are drawn at their own time, and at no later one.
+        fades = result_axes(axes)[0] == stack.axis
+        layer = Tracks(
+            data,
+            name=NAMES[Role.TRACKS],
+            metadata=role_metadata(Role.TRACKS, key_of(image)),
+            tail_length=_LONGEST_TAIL if fades else 1,
+            **layer_transform(image, axes, World.of(self._viewer)),
+        )
+        add_below_prompts(self._viewer, layer)
+
+
+def make_track_data(table: TrackTable, stack: StackTarget) -> npt.NDArray[np.float64]:
+    """Return the tracks of objects on two frames or more, with the axes of the image's labels.
+
+    Returns
+    -------
+    ndarray, shape (N, 1 + D), dtype float64
+        Object id, and the position in pixels along each axis; 0 on the channel's, if there is one.
+    """
+    axes = stack.target.axes
+    found = table.tracks(stack.target.plane.leading, axes.leading.index(stack.axis), least=2)
+    kept = result_axes(axes)
+    # Column by column from leading axes, y, x to the order in which the layer has them.
+    order = [kept.index(axis) for axis in (*axes.leading, axes.y, axes.x)]
+    placed = np.zeros((len(found), 1 + len(kept)))
+    placed[:, 0] = found[:, 0]
+    placed[:, [1 + place for place in order]] = found[:, 1:]
+    return placed
