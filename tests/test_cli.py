@@ -130,3 +130,18 @@ def test_doctor_runs_as_a_program():
     command = [sys.executable, "-m", "napari_sam3_assistant", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Built-in (no SAM 3 weights): ready" in done.stdout
+
+
+@pytest.mark.parametrize("line", [["--version"], ["segment", "--version"]])
+def test_the_version_needs_nothing_that_takes_time_to_import(line):
+    code = (
+        "import sys; from napari_sam3_assistant import cli\n"
+        f"try: cli.main({line})\n"
+        "finally: print(sorted({'numpy', 'dask', 'torch', 'napari'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    first, loaded = done.stdout.splitlines()
+    assert first.startswith("napari-sam3 ")
+    assert loaded == "[]"

@@ -89,6 +89,9 @@ class NameTaken(ExportError):
     """A file or a folder of that name is there already, and shall not be replaced."""
 
 
+NO_MEMORY = "The computer has not enough free memory. Close other programs, or use a smaller image."
+
+
 class JobCancelled(Sam3AssistantError):
     """The user stopped the work."""
 

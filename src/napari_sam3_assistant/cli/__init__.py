@@ -15,20 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.cli import (
-    batch,
-    demo,
-    doctor,
-    download,
-    labels,
-    rerun,
-    scan,
-    segment,
-    track,
-)
-from napari_sam3_assistant.cli.arguments import make_printable
-from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.workflows.batch import NO_MEMORY
+from napari_sam3_assistant.errors import NO_MEMORY, Sam3AssistantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,15 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     # What it makes of damaged files is in our sentence; its own lines would stand before that.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    parser = argparse.ArgumentParser(
-        prog="napari-sam3", description="Segment images without opening a window."
+    version = argparse.ArgumentParser(prog="napari-sam3", add_help=False)
+    version.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {__version__}",
+        help="print the version and leave",
     )
-    parser.add_argument("--version", action="version", version=f"napari-sam3 {__version__}")
+    version.parse_known_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="napari-sam3",
+        description="Segment images without opening a window.",
+        parents=[version],
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (segment, scan, batch, rerun, track, demo, doctor, download):
-        command.add(commands)
-    labels.add_clean(commands)
-    labels.add_export(commands)
+    _add_commands(commands)
     try:
         chosen = parser.parse_args(arguments)
         with _stop_on_sigterm():
@@ -79,8 +72,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_error("Stopped.", 130)
 
 
+def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands; what they need takes a second to import, which the version need not."""
+    from napari_sam3_assistant.cli import (
+        batch,
+        demo,
+        doctor,
+        download,
+        labels,
+        rerun,
+        scan,
+        segment,
+        track,
+    )
+
+    for command in (segment, scan, batch, rerun, track, demo, doctor, download):
+        command.add(commands)
+    labels.add_clean(commands)
+    labels.add_export(commands)
+
+
 def _print_error(sentence: str, status: int) -> int:
     """Write a sentence to standard error, and return the exit status."""
+    from napari_sam3_assistant.cli.arguments import make_printable
+
     sys.stderr.write(f"napari-sam3: {make_printable(sentence)}\n")
     return status
 

@@ -13,7 +13,13 @@ from napari_sam3_assistant.core.progress import (
     RemainingTime,
     format_duration,
 )
-from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import (
+    NO_MEMORY,
+    ImageError,
+    JobCancelled,
+    PromptError,
+    Sam3AssistantError,
+)
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
@@ -173,7 +179,6 @@ def batch(
 
 
 _LONGEST_PHRASE = 60  # letters of a phrase that become part of a file name
-NO_MEMORY = "The computer has not enough free memory. Close other programs, or use a smaller image."
 SUMMARY = "sam3_summary.csv"
 _HEADER = ("image", "phrase", "status", "objects", "seconds", "labels", "message")
 
