@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError
 
 REPORTER = NullReporter()
@@ -50,6 +52,9 @@ class Movie:
     def read(self, frame):
         self.reads.append(frame)
         return self.pictures[frame % 4]
+
+    def view_at(self, frame):
+        return view_of_array(self.pictures[frame % 4])
 
 
 @pytest.fixture
@@ -355,15 +360,16 @@ class Sam3VideoContract(VideoEngineContract):
 
     def test_an_engine_that_is_closed_by_another_thread_stops_the_frame(self, not_loaded):
         movie, inside, errors = Movie(3), threading.Event(), []
-        not_loaded.load(REPORTER)
-        track = not_loaded.track(movie, PredictOptions(), lambda: 9)
+        shared = CachingEngine(not_loaded)
+        shared.load(REPORTER)
+        track = shared.track(movie, PredictOptions(), lambda: 9)
         track.add(TrackSeed(0, 1, mask=mask()))
 
         def read(frame, real=movie.read):
             if frame == 1:
                 inside.set()
                 # A real event is better than a sleep: the wish to close is known.
-                assert not_loaded._lock._closing.wait(240)  # noqa: SLF001
+                assert shared._lock._closing.wait(240)  # noqa: SLF001
             return real(frame)
 
         def follow():
@@ -376,10 +382,11 @@ class Sam3VideoContract(VideoEngineContract):
         following = threading.Thread(target=follow)
         following.start()
         assert inside.wait(240)
-        not_loaded.close()
+        shared.close()
         following.join(240)
 
-        assert [error.split(". ")[0] for error in errors] == ["SAM 3 was closed while it worked"]
+        stopped = f"{not_loaded.spec.title} was closed while it worked"
+        assert [error.split(". ")[0] for error in errors] == [stopped]
         assert movie.reads == [0, 1]
         track.close()
 

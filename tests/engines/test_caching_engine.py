@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.core.display import ImageView, view_of_array
+from napari_sam3_assistant.core.display import FrameSource, ImageView, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
-from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import TrackSeed
+from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, EmbeddingStore
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
@@ -305,11 +307,13 @@ def test_closed_during_a_run(make_engine, in_thread):
     running, outcome = in_thread(lambda: engine.embedding(view, Region.whole(view.shape), meeting))
     assert meeting.inside.wait(240)
     closing, _ = in_thread(engine.close)
-    assert engine._engine._lock._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
+    assert engine._lock._closing.wait(240)  # noqa: SLF001 - a real event is better than a sleep
     meeting.go_on.set()
     running.join(240)
     closing.join(240)
-    assert str(outcome[0]) == "SAM 3 was closed while it worked. Load it and run again."
+    assert (
+        str(outcome[0]) == "SAM 3 (transformers) was closed while it worked. Load it and run again."
+    )
     assert len(store) == 0
 
 
@@ -336,3 +340,44 @@ def test_a_run_uses_what_was_encoded_ahead(engine, model_calls):
     engine.prefetch(view, Region.whole(view.shape), QUIET)
     assert run(engine, view, POINT).objects
     assert model_calls == {"encode": 1, "click": 1}
+
+
+class SlowStack:
+    """A stack of which the second frame is read when the test lets it be."""
+
+    ndim, dtype = 3, np.dtype(np.uint8)
+
+    def __init__(self, stack):
+        self._stack = stack
+        self.shape = stack.shape
+        self.meeting = Meeting()
+
+    def __getitem__(self, key):
+        if key[0] == 1:
+            self.meeting.report(None)
+        return self._stack[key]
+
+
+def test_a_track_leaves_the_engine_to_others_between_frames(in_thread):
+    engine = CachingEngine(registry.create("builtin"))
+    engine.load(QUIET)
+    stack = np.full((3, 40, 50), 20, np.uint8)
+    stack[:, 10:30, 10:30] = 200
+    slow = SlowStack(stack)
+    frames = FrameSource(view_of_array(slow, plane=0), 0)
+    track = engine.track(frames, PredictOptions(), lambda: 9)
+    track.add(TrackSeed(0, 1, mask=MaskPrompt(np.ones((20, 20), bool), Region(10, 10, 30, 30))))
+    running, outcome = in_thread(lambda: list(track.propagate(range(3), QUIET)))
+    assert slow.meeting.inside.wait(240)
+
+    other, encoded = in_thread(lambda: engine.encode(picture(), QUIET))
+    until = time.monotonic() + 240
+    while not engine._lock.has_waiters:  # noqa: SLF001 - nobody else is told who waits
+        assert time.monotonic() < until
+    assert encoded == []
+    slow.meeting.go_on.set()
+    other.join(240)
+    running.join(240)
+
+    assert encoded[0] is not None
+    assert [found.frame for found in outcome[0]] == [0, 1, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3.mask_decoder import mask_extent, to_records, upscale_part
 from napari_sam3_assistant.errors import JobCancelled
@@ -68,7 +69,7 @@ def test_part_has_the_values_of_the_whole(shape, large, monkeypatch):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_records_are_the_masks_of_the_library(shape):
     low = blobs()
-    records = to_records(low, [0.5] * 7, shape, cutoff=0.0, check=lambda: None)
+    records = to_records(low, [0.5] * 7, shape, cutoff=0.0, reporter=NullReporter())
     expected = [mask for mask in (library(low, shape) > 0).numpy() if mask.any()]
     assert [record.id for record in records] == list(range(1, len(expected) + 1))
     for record, mask in zip(records, expected, strict=True):
@@ -80,11 +81,12 @@ def test_records_are_the_masks_of_the_library(shape):
 def test_many_masks_can_be_cancelled():
     calls = []
 
-    def check():
-        calls.append(1)
-        if len(calls) == 3:
-            raise JobCancelled
+    class Third(NullReporter):
+        def check(self):
+            calls.append(1)
+            if len(calls) == 3:
+                raise JobCancelled
 
     with pytest.raises(JobCancelled):
-        to_records(blobs(), [0.5] * 7, (20, 20), cutoff=0.0, check=check)
+        to_records(blobs(), [0.5] * 7, (20, 20), cutoff=0.0, reporter=Third())
     assert len(calls) == 3

@@ -126,7 +126,9 @@ class Prediction:
 class ImageEngine(Protocol):
     """An engine for single planes.
 
-    An engine is called from one thread at a time; see :mod:`napari_sam3_assistant.jobs`.
+    An engine and its tracks are called from one thread at a time, which
+    :class:`.engines.caching_engine.CachingEngine` sees to. It also turns the errors of PyTorch
+    into ours, and stops through the reporter an engine that it wants to close.
     """
 
     spec: EngineSpec
@@ -282,10 +284,10 @@ class VideoTrack(Protocol):
 class ReusesEncodings(Protocol):
     """A track that need not encode a prompted frame again that the image heads have encoded."""
 
-    def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
+    def reuse(self, known: Callable[[int], Any]) -> None:
         """Take a function that returns a frame's encoding, None where there is none.
 
-        It waits for its turn with the engine, so it is not called within one.
+        It is asked within :meth:`VideoTrack.propagate`.
         """
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.engines.base import Packable, ReusesEncodings, Unpacker
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Progress, Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
     from napari_sam3_assistant.engines.base import (
         EngineSpec,
         ImageEngine,
@@ -64,7 +66,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         # Not `or`: an empty store is false.
         self._store = EmbeddingStore() if store is None else store
         self._folder = folder
-        self._lock = EngineLock()
+        self._lock = EngineLock(engine.spec.title)
         self._loaded = False
 
     @cached_property
@@ -92,8 +94,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
     def load(self, reporter: Reporter) -> None:
         """Make the engine ready; a second call does nothing."""
-        with self._lock.hold(reporter):
-            self._engine.load(reporter)
+        with self._lock.hold(reporter) as stoppable, map_engine_errors():
+            self._engine.load(stoppable)
             self._loaded = True
 
     def embedding(
@@ -117,8 +119,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         OutOfDeviceMemory
             If it does not fit, also after all other encodings have made room.
         """
-        with self._lock.hold(reporter):
-            return self._get_or_make(view, region, reporter, key)
+        with self._lock.hold(reporter) as stoppable:
+            return self._get_or_make(view, region, stoppable, key)
 
     def prefetch(self, view: ImageView, region: Region, reporter: Reporter) -> None:
         """Make the encoding that nobody has asked for yet.
@@ -137,8 +139,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         JobCancelled
             If somebody else wants the engine.
         """
-        with self._lock.hold(reporter, urgent=False):
-            self._get_or_make(view, region, _PreemptibleReporter(reporter, self._lock))
+        with self._lock.hold(reporter, urgent=False) as stoppable:
+            self._get_or_make(view, region, stoppable)
 
     def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the encoding of a picture that is needed once; it is not kept.
@@ -150,8 +152,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         reporter : Reporter
             Is told of the progress, and stops the work.
         """
-        with self._lock.hold(reporter):
-            return self._retry_with_room(lambda: self._engine.embed(image, reporter))
+        with self._lock.hold(reporter) as stoppable:
+            return self._retry_with_room(lambda: self._engine.embed(image, stoppable))
 
     def predict(
         self,
@@ -161,15 +163,17 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         reporter: Reporter,
     ) -> Prediction:
         """Segment an encoded image; see :meth:`ImageEngine.predict`."""
-        with self._lock.hold(reporter):
+        with self._lock.hold(reporter) as stoppable:
             return self._retry_with_room(
-                lambda: self._engine.predict(embedding, prompts, options, reporter), embedding
+                lambda: self._engine.predict(embedding, prompts, options, stoppable), embedding
             )
 
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> VideoTrack:
         """Begin to follow objects through a stack; see :class:`VideoEngine`.
+
+        The track may be used beside the engine: each frame waits for its turn.
 
         Raises
         ------
@@ -184,8 +188,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         track = cast("VideoEngine", self._engine).track(frames, options, new_id)
         if isinstance(track, ReusesEncodings):
             whole = Region.whole(frames.shape)
-            track.reuse(lambda frame, told: self._find_kept(frames.view_at(frame), whole, told))
-        return track
+            track.reuse(lambda frame: self._find_kept(frames.view_at(frame), whole))
+        return _LockedTrack(track, self._lock)
 
     def provenance(self, prediction: Prediction) -> Provenance:
         """Return what made a prediction."""
@@ -202,9 +206,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
     def close(self) -> None:
         """Forget all encodings and free the engine's memory; work in progress is stopped."""
-        # The engine first: it stops who works with it, and that caller then leaves his turn.
-        self._engine.close()
         with self._lock.preempt():
+            self._engine.close()
             self._store.clear()
             had_weights, self._loaded = self._loaded and self.spec.needs_weights, False
         if had_weights:
@@ -214,11 +217,10 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         engine = self._engine
         return (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
 
-    def _find_kept(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
-        """Return the encoding of a region of a view if it is kept; nothing is made."""
-        with self._lock.hold(reporter):
-            key = self._key(view.key, region)
-            return self._retry_with_room(lambda: self._store.find(key, self._engine.device))
+    def _find_kept(self, view: ImageView, region: Region) -> Any:  # noqa: ANN401
+        """Return the encoding of a region of a view if it is kept, within a track's turn."""
+        key = self._key(view.key, region)
+        return self._retry_with_room(lambda: self._store.find(key, self._engine.device))
 
     def _get_or_make(
         self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable = None
@@ -263,20 +265,66 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
             return work()
 
 
-class _PreemptibleReporter:
-    """A reporter for work that stops as soon as somebody waits for his turn."""
+class _LockedTrack:
+    """A track of which every call, and every frame, is a turn with its engine."""
 
-    def __init__(self, reporter: Reporter, lock: EngineLock) -> None:
-        self._reporter = reporter
+    def __init__(self, track: VideoTrack, lock: EngineLock) -> None:
+        self._track = track
         self._lock = lock
 
+    def add(self, seed: TrackSeed) -> None:
+        with self._lock.hold(NullReporter()), map_engine_errors():
+            self._track.add(seed)
+
+    def add_phrase(self, text: str, frame: int) -> None:
+        with self._lock.hold(NullReporter()), map_engine_errors():
+            self._track.add_phrase(text, frame)
+
+    def remove(self, object_id: int) -> None:
+        with self._lock.hold(NullReporter()), map_engine_errors():
+            self._track.remove(object_id)
+
+    def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
+        frames = self._track.propagate(order, StoppableReporter(reporter, self._lock))
+        while True:
+            with self._lock.hold(reporter), map_engine_errors():
+                found = next(frames, None)
+            if found is None:
+                return
+            yield found
+
+    def close(self) -> None:
+        self._track.close()
+
+
+class StoppableReporter:
+    """A reporter for work within a turn: also who closes the engine stops it.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    lock : EngineLock
+        What the turn is of.
+    urgent : bool
+        Work that is not stops as soon as somebody waits for his turn, too.
+    """
+
+    def __init__(self, reporter: Reporter, lock: EngineLock, *, urgent: bool = True) -> None:
+        self._reporter = reporter
+        self._lock = lock
+        self._urgent = urgent
+
     def report(self, progress: Progress) -> None:
+        """Show the progress, unless the work shall stop."""
         self.check()
         self._reporter.report(progress)
 
     def check(self) -> None:
+        """Raise if the work shall stop."""
+        self._lock.check()
         self._reporter.check()
-        if self._lock.has_waiters:
+        if not self._urgent and self._lock.has_waiters:
             raise JobCancelled
 
 
@@ -285,9 +333,16 @@ _PATIENCE = 0.05
 
 
 class EngineLock:
-    """A lock that a waiting caller can be stopped at, and that can stop who holds it."""
+    """A lock that a waiting caller can be stopped at, and that can stop who holds it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    title : str
+        What it is the lock of, for the user.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._counting = threading.Lock()
@@ -299,15 +354,15 @@ class EngineLock:
         return self._waiting > 0
 
     @contextmanager
-    def hold(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[None]:
-        """Wait until no other thread uses the model; a caller that waits can be stopped.
+    def hold(self, reporter: Reporter, *, urgent: bool = True) -> Iterator[StoppableReporter]:
+        """Wait until no other thread uses the model, and give the reporter of the work.
 
         Parameters
         ----------
         reporter : Reporter
-            Stops the waiting.
+            Stops the waiting, and the work.
         urgent : bool
-            Whether who waits shall be seen by :attr:`has_waiters`.
+            Whether who waits shall be seen by :attr:`has_waiters`, and not give way to others.
         """
         self._count(urgent)
         try:
@@ -317,7 +372,7 @@ class EngineLock:
             self._count(-urgent)
         try:
             reporter.check()
-            yield
+            yield StoppableReporter(reporter, self, urgent=urgent)
         finally:
             self._lock.release()
 
@@ -340,7 +395,9 @@ class EngineLock:
             If it is.
         """
         if self._closing.is_set():
-            raise EngineError("SAM 3 was closed while it worked.", "Load it and run again.")
+            raise EngineError(
+                f"{self._title} was closed while it worked.", "Load it and run again."
+            )
 
     def _count(self, change: int) -> None:
         with self._counting:

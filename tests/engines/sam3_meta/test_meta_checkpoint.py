@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.loading import (
     find_weights,
@@ -142,7 +143,7 @@ def _refusal(make_engine, tmp_path, model_folder, weights):
     (tmp_path / "merges.txt").write_bytes((model_folder / "merges.txt").read_bytes())
     engine = make_engine(tmp_path)
     with pytest.raises(EngineError) as caught:
-        engine.load(NullReporter())
+        CachingEngine(engine).load(NullReporter())
     assert isinstance(caught.value, CheckpointInvalid)
     assert engine.weights == ""
     return caught.value.message

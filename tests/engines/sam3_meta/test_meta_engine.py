@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, ExemplarPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import sam3_meta
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam3_meta import compat
 from napari_sam3_assistant.engines.sam3_meta.image import MetaEncoding
 from napari_sam3_assistant.errors import (
@@ -275,7 +276,8 @@ def test_cancel_during_a_search_is_felt_before_the_next_stage(loaded_engine, mak
 
 def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
     engine = make_engine()
-    engine.load(QUIET)
+    shared = CachingEngine(engine)
+    shared.load(QUIET)
     began, may_go_on = threading.Event(), threading.Event()
     outcome = []
 
@@ -286,22 +288,22 @@ def test_closing_stops_a_run_at_its_next_stage(make_engine, make_picture):
 
     def work():
         try:
-            engine.embed(make_picture(30, 30), Slow())
+            shared.encode(make_picture(30, 30), Slow())
         except EngineError as error:
             outcome.append(error.message)
 
     worker = threading.Thread(target=work)
     worker.start()
     assert began.wait(240)
-    closer = threading.Thread(target=engine.close)
+    closer = threading.Thread(target=shared.close)
     closer.start()
-    while not engine._lock._closing.is_set():  # noqa: SLF001 - the moment has no other sign
+    while not shared._lock._closing.is_set():  # noqa: SLF001 - the moment has no other sign
         closer.join(0.01)
     may_go_on.set()
     worker.join(240)
     closer.join(240)
 
-    assert outcome == ["SAM 3 was closed while it worked."]
+    assert outcome == ["SAM 3 (Meta sam3 package) was closed while it worked."]
     assert engine.weights == ""
 
 
@@ -314,7 +316,7 @@ def test_memory_that_runs_out_inside_the_model_is_told(loaded_engine, make_pictu
     block = compat.vision_blocks(_model(loaded_engine))[1]
     handle = block.register_forward_pre_hook(full)
     with pytest.raises(OutOfDeviceMemory, match="smaller region"):
-        loaded_engine.embed(make_picture(30, 30), QUIET)
+        CachingEngine(loaded_engine).encode(make_picture(30, 30), QUIET)
     handle.remove()
 
     assert loaded_engine.embed(make_picture(30, 30), QUIET).shape == (30, 30)

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
@@ -190,7 +191,7 @@ def test_out_of_memory_while_moving(new_engine, monkeypatch):
 
     monkeypatch.setattr(Sam3VideoModel, "to", full)
     with pytest.raises(OutOfDeviceMemory, match=r"3\.2 GiB"):
-        new_engine.load(NullReporter())
+        CachingEngine(new_engine).load(NullReporter())
     monkeypatch.undo()
     new_engine.load(NullReporter())
 

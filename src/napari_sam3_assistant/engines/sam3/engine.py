@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id
-from napari_sam3_assistant.engines.caching_engine import EngineLock
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
 from napari_sam3_assistant.engines.sam3.mask_decoder import renumber, segment_prompts
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
@@ -79,7 +77,6 @@ class Sam3Engine(ABC, Generic[M, E]):
         self._model: M | None = None
         self._finder: ConceptFinder[E, Any] | None = None
         self._encoding_id = ""
-        self._lock = EngineLock()
 
     @property
     @abstractmethod
@@ -130,20 +127,17 @@ class Sam3Engine(ABC, Generic[M, E]):
             If the weights can't be used.
         DeviceUnavailable
             If the device does not work.
-        OutOfDeviceMemory
-            If the model does not fit.
         """
-        with self._lock.hold(reporter), map_engine_errors():
-            if self._model is not None:
-                return
-            if self._folder is None:
-                raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
-            model = self._load(self._folder, reporter)
-            self._finder = self._make_finder(model)
-            self._encoding_id = encoding_id(
-                self.spec.name, self.version, self._folder / model.weights, model.number_format
-            )
-            self._model = model
+        if self._model is not None:
+            return
+        if self._folder is None:
+            raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
+        model = self._load(self._folder, reporter)
+        self._finder = self._make_finder(model)
+        self._encoding_id = encoding_id(
+            self.spec.name, self.version, self._folder / model.weights, model.number_format
+        )
+        self._model = model
 
     def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> E:
         """Encode an image once, for all prompts.
@@ -154,13 +148,8 @@ class Sam3Engine(ABC, Generic[M, E]):
             RGB image; not modified.
         reporter : Reporter
             Is told before each layer of the encoder, and stops the work there.
-
-        Raises
-        ------
-        OutOfDeviceMemory
-            If the image does not fit beside the model.
         """
-        with self._hold(reporter, "encode") as model:
+        with self._working("encode") as model:
             return self._embed(model, image, reporter)
 
     def predict(
@@ -190,44 +179,35 @@ class Sam3Engine(ABC, Generic[M, E]):
         ------
         PromptError
             If a prompt lies outside the image or the phrase is too long.
-        OutOfDeviceMemory
-            If the work does not fit into the memory.
         """
         prompts.check(embedding.shape)
         found = Prediction((), options.threshold)
         named: list[ObjectRecord] = []
-
-        def check() -> None:
-            self._lock.check()
-            reporter.check()
-
-        with self._hold(reporter, prompts.kinds) as model:
+        with self._working(prompts.kinds) as model:
             finder = self._finder
             if prompts.kinds & _GROUNDED and finder is not None:
-                found = finder.find(embedding, prompts, options.threshold, reporter, check)
+                found = finder.find(embedding, prompts, options.threshold, reporter)
             if prompts.kinds - _GROUNDED:
-                decode = self._decoder(model, embedding, check)
-                named = segment_prompts(prompts, embedding.shape, decode, reporter, check)
+                decode = self._decoder(model, embedding, reporter)
+                named = segment_prompts(prompts, embedding.shape, decode, reporter)
         objects = (*found.objects, *renumber(named, first=len(found.objects) + 1))
         return replace(found, objects=objects)
 
     def close(self) -> None:
-        """Free memory and device; work in progress stops before the model's next stage."""
-        with self._lock.preempt():
-            model, self._model = self._model, None
-            self._finder, self._encoding_id = None, ""
+        """Free memory and device."""
+        model, self._model = self._model, None
+        self._finder, self._encoding_id = None, ""
         if model is not None:
             model.close()
             del model
             free_cache()
 
     @contextmanager
-    def _hold(self, reporter: Reporter, part: Hashable = "track") -> Iterator[M]:
-        """Wait for this caller's turn and give the model, ready for calls of a part of it."""
-        with self._lock.hold(reporter), map_engine_errors():
-            model = self.model
-            with self._call_context(model, part):
-                yield model
+    def _working(self, part: Hashable = "track") -> Iterator[M]:
+        """Give the model, ready for calls of a part of it."""
+        model = self.model
+        with self._call_context(model, part):
+            yield model
 
     @abstractmethod
     def _which_folder(self) -> str:
@@ -251,16 +231,14 @@ class Sam3Engine(ABC, Generic[M, E]):
 
     @abstractmethod
     def _decoder(
-        self, model: M, embedding: E, check: Callable[[], None]
+        self, model: M, embedding: E, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
         """Return what runs one call of the mask decoder on an image."""
 
 
 @contextmanager
-def watch_layers(
-    layers: Sequence[Any], message: str, reporter: Reporter, check: Callable[[], None]
-) -> Iterator[None]:
-    """Report and check before each of some layers runs, while in the block.
+def watch_layers(layers: Sequence[Any], message: str, reporter: Reporter) -> Iterator[None]:
+    """Report before each of some layers runs, while in the block.
 
     Parameters
     ----------
@@ -270,13 +248,10 @@ def watch_layers(
         What they do, for the status line.
     reporter : Reporter
         Is told before each layer; what it raises stops the model.
-    check : callable
-        Raises when the work shall stop for another reason.
     """
 
     def before(number: int) -> Callable[..., None]:
         def hook(_module: object, _arguments: object) -> None:
-            check()
             reporter.report(Progress(number, len(layers), message))
 
         return hook

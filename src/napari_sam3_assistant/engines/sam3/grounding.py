@@ -66,7 +66,6 @@ class ConceptFinder(ABC, Generic[E, P]):
         prompts: PromptSet,
         threshold: float,
         reporter: Reporter,
-        check: Callable[[], None],
     ) -> Prediction:
         """Return the objects that the phrase and the examples name.
 
@@ -82,8 +81,6 @@ class ConceptFinder(ABC, Generic[E, P]):
             Objects with a score above it are returned.
         reporter : Reporter
             Is told of the progress, and stops the work.
-        check : callable
-            Called between the model's stages; what it raises stops the work.
 
         Raises
         ------
@@ -94,11 +91,10 @@ class ConceptFinder(ABC, Generic[E, P]):
         exemplars = prompts.exemplars
 
         def detect() -> Detections:
-            check()
             reporter.report(Progress(0, 0, "Reading the phrase"))
             text = phrase or NO_PHRASE
             encoded = self._phrases.get_or_make(text, lambda: self._encode(text))
-            return self._detect(encoding, encoded, exemplars, reporter, check)
+            return self._detect(encoding, encoded, exemplars, reporter)
 
         answer = encoding.found.get_or_make((phrase, exemplars), detect)
 
@@ -108,7 +104,7 @@ class ConceptFinder(ABC, Generic[E, P]):
                 answer.scores[kept].tolist(),
                 encoding.shape,
                 cutoff=self.cutoff,
-                check=check,
+                reporter=reporter,
                 text=phrase,
             )
 
@@ -125,7 +121,6 @@ class ConceptFinder(ABC, Generic[E, P]):
         phrase: P,
         exemplars: tuple[ExemplarPrompt, ...],
         reporter: Reporter,
-        check: Callable[[], None],
     ) -> Detections:
         """Run the detector."""
 

@@ -38,7 +38,7 @@ def to_records(
     shape: tuple[int, int],
     *,
     cutoff: float,
-    check: Callable[[], None],
+    reporter: Reporter,
     clips: Sequence[Region] | None = None,
     text: str = "",
 ) -> list[ObjectRecord]:
@@ -57,8 +57,8 @@ def to_records(
         Height and width of the image in pixels.
     cutoff : float
         Pixels above it belong to the mask: 0 of logits, 0.5 of probabilities.
-    check : callable
-        Called before each mask; what it raises stops the work.
+    reporter : Reporter
+        Stops the work before each mask.
     clips : sequence of Region, optional
         For each mask, the part of the plane that it may cover.
     text : str
@@ -68,7 +68,7 @@ def to_records(
     small = (low > cutoff).cpu().numpy()
     values = low.cpu().numpy()
     for number, score in enumerate(scores):
-        check()
+        reporter.check()
         region = mask_extent(small[number], shape)
         if clips is not None:
             region = region.intersect(clips[number])
@@ -248,7 +248,6 @@ def segment_prompts(
     shape: tuple[int, int],
     segment: Callable[[DecoderPrompt], Iterable[ObjectRecord]],
     reporter: Reporter,
-    check: Callable[[], None],
 ) -> list[ObjectRecord]:
     """Return one object for each thing that is named, numbered from 1.
 
@@ -262,12 +261,9 @@ def segment_prompts(
         Runs one call of the decoder and returns its objects.
     reporter : Reporter
         Is told of the progress, and stops the work.
-    check : callable
-        Called between the model's stages; what it raises stops the work.
     """
     records: list[ObjectRecord] = []
     for number, target in enumerate(decoder_prompts(prompts, shape)):
-        check()
         reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
         records += renumber(segment(target), first=len(records) + 1)
     return records

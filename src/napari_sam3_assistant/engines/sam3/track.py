@@ -9,14 +9,12 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
 
     import torch
@@ -158,16 +156,13 @@ class TrackContext(Generic[M]):
     frames : FrameSource
         The stack.
     working : callable
-        Returns a context in which the model is this caller's.
-    closing : callable
-        Raises when the model is being closed.
+        Returns a context in which the model can be called.
     new_id : callable
         Returns the next free object id.
     """
 
     frames: FrameSource
-    working: Callable[[Reporter], AbstractContextManager[M]]
-    closing: Callable[[], None]
+    working: Callable[[], AbstractContextManager[M]]
     new_id: Callable[[], int]
 
 
@@ -183,21 +178,9 @@ class Sam3Track(Generic[M]):
     def __init__(self, context: TrackContext[M]) -> None:
         self._frames = context.frames
         self._working = context.working
-        self._closing = context.closing
         self._new_id = context.new_id
         # Objects of phrases that were removed, or are prompted ones by now.
         self._hidden: set[int] = set()
-
-    def _check(self, reporter: Reporter) -> None:
-        """Raise if the work shall stop."""
-        self._closing()
-        reporter.check()
-
-    def _watch_layers(
-        self, layers: Sequence[Any], reporter: Reporter
-    ) -> AbstractContextManager[None]:
-        """Return a context in which the work can be stopped before each of some layers."""
-        return watch_layers(layers, "", NullReporter(), lambda: self._check(reporter))
 
 
 class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
@@ -221,7 +204,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         object_ = self._objects.get(seed.object_id)
         if object_ is None:
             check_says_where(seed, "Add a positive point on it, draw a box round it, or paint it.")
-            with self._working(NullReporter()) as model:
+            with self._working() as model:
                 object_ = self._objects[seed.object_id] = self._new_object(model)
         object_.text = seed.text or object_.text
         object_.pending[seed.frame] = seed
@@ -277,14 +260,14 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         """
         records: list[ObjectRecord] = []
         for id_, object_ in sought.items():
-            self._check(reporter)
+            reporter.check()
             low, score = follow(object_)
             found = to_records(
                 low[None],
                 [score],
                 self._frames.shape,
                 cutoff=0.0,
-                check=lambda: self._check(reporter),
+                reporter=reporter,
                 text=object_.text,
             )
             records += [replace(record, id=id_) for record in found]

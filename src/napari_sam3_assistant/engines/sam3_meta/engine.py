@@ -68,7 +68,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     ) -> MetaTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MetaTrack(TrackContext(frames, self._hold, self._lock.check, new_id))
+        return MetaTrack(TrackContext(frames, self._working, new_id))
 
     def _which_folder(self) -> str:
         return "Choose the folder with sam3.pt of facebook/sam3."
@@ -92,7 +92,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         # be read as a plane of W x 3.
         picture = Image.fromarray(np.ascontiguousarray(image))
         blocks = compat.vision_blocks(model.model)
-        with watch_layers(blocks, "Encoding the image", reporter, self._lock.check):
+        with watch_layers(blocks, "Encoding the image", reporter):
             made = model.processor.set_image(picture)["backbone_out"]
         features = backbone_out(
             made["backbone_fpn"],
@@ -102,6 +102,6 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         return MetaEncoding((image.shape[0], image.shape[1]), features)
 
     def _decoder(
-        self, model: LoadedModel, embedding: MetaEncoding, check: Callable[[], None]
+        self, model: LoadedModel, embedding: MetaEncoding, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
-        return partial(decode_objects, model, embedding, check)
+        return partial(decode_objects, model, embedding, reporter)

@@ -16,7 +16,7 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     import torch
@@ -130,7 +130,7 @@ _LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
 
 
 def decode_objects(
-    loaded: LoadedModel, encoding: MetaEncoding, check: Callable[[], None], target: DecoderPrompt
+    loaded: LoadedModel, encoding: MetaEncoding, reporter: Reporter, target: DecoderPrompt
 ) -> list[ObjectRecord]:
     """Return the objects of one call of the mask decoder, numbered from 1.
 
@@ -140,8 +140,8 @@ def decode_objects(
         The weights.
     encoding : MetaEncoding
         The encoded image.
-    check : callable
-        Called between the model's stages; what it raises stops the work.
+    reporter : Reporter
+        Stops the work between two objects.
     target : DecoderPrompt
         What names the objects.
     """
@@ -152,7 +152,7 @@ def decode_objects(
     records: list[ObjectRecord] = []
     clips, whole = target.clips, Region.whole(encoding.shape)
     for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
-        check()
+        reporter.check()
         clip = clips[index] if clips else whole
         record = ObjectRecord.from_mask(
             len(records) + 1,
@@ -250,10 +250,9 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         phrase: dict[str, Any],
         exemplars: tuple[ExemplarPrompt, ...],
         reporter: Reporter,
-        check: Callable[[], None],
     ) -> Detections:
         model, processor = self._loaded.model, self._loaded.processor
-        with watch_layers(compat.prompt_stages(model), "Searching the image", reporter, check):
+        with watch_layers(compat.prompt_stages(model), "Searching the image", reporter):
             # As Sam3Processor._forward_grounding, but what lies below the threshold is kept, so
             # that another threshold needs no second run.
             answer = model.forward_grounding(
@@ -262,7 +261,7 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
                 geometric_prompt=self._examples(exemplars, encoding.shape),
                 find_target=None,
             )
-        check()
+        reporter.check()
         presence = answer["presence_logit_dec"].sigmoid().unsqueeze(1)
         scores = (answer["pred_logits"].sigmoid() * presence).squeeze(-1)[0]
         return Detections(scores.float().cpu().numpy(), answer["pred_masks"][0])

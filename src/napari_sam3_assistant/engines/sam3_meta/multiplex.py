@@ -19,13 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
-from napari_sam3_assistant.engines.caching_engine import EngineLock
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
 from napari_sam3_assistant.engines.device import free_cache
-from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
+from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
 from napari_sam3_assistant.engines.sam3_meta import compat
@@ -101,7 +101,6 @@ class Sam3MultiplexEngine:
         self._folder = model_folder.expanduser()
         self._requested = device
         self._loaded: LoadedMultiplex | None = None
-        self._lock = EngineLock()
 
     @property
     def version(self) -> str:
@@ -130,9 +129,8 @@ class Sam3MultiplexEngine:
         DeviceUnavailable
             If the device does not work.
         """
-        with self._lock.hold(reporter), map_engine_errors():
-            if self._loaded is None:
-                self._loaded = _load(self._folder, self._requested, reporter)
+        if self._loaded is None:
+            self._loaded = _load(self._folder, self._requested, reporter)
 
     def embed(self, image: object, reporter: Reporter) -> NoReturn:
         """Refuse a single plane."""
@@ -151,25 +149,23 @@ class Sam3MultiplexEngine:
     ) -> MultiplexTrack:
         """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
         del options
-        return MultiplexTrack(TrackContext(frames, self._hold, self._lock.check, new_id))
+        return MultiplexTrack(TrackContext(frames, self._working, new_id))
 
     def close(self) -> None:
-        """Free memory and device; work in progress stops before the model's next stage."""
-        with self._lock.preempt():
-            loaded, self._loaded = self._loaded, None
+        """Free memory and device."""
+        loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.patches.close()
             del loaded
             free_cache()
 
     @contextmanager
-    def _hold(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
-        """Wait for this caller's turn and give the model."""
-        with self._lock.hold(reporter), map_engine_errors():
-            if self._loaded is None:
-                raise EngineError("SAM 3.1 is not loaded.", "Load the model first.")
-            with compat.call_context(self._loaded.device):
-                yield self._loaded
+    def _working(self) -> Iterator[LoadedMultiplex]:
+        """Give the model, ready for calls."""
+        if self._loaded is None:
+            raise EngineError("SAM 3.1 is not loaded.", "Load the model first.")
+        with compat.call_context(self._loaded.device):
+            yield self._loaded
 
 
 def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
@@ -280,7 +276,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         PromptError
             If it is too long.
         """
-        with self._working(NullReporter()) as loaded:
+        with self._working() as loaded:
             encoder = text_encoder(loaded.model)
             # The begin and the end are tokens too.
             check_length(len(encoder.tokenizer.encode(text)) + 2, encoder.context_length)
@@ -293,7 +289,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         for key in [key for key in self._pending if key[1] == object_id]:
             del self._pending[key]
         if self._prompted.pop(object_id, None) and self._session is not None:
-            with self._working(NullReporter()) as loaded:
+            with self._working() as loaded:
                 remove(loaded.model, self._session.state, object_id)
 
     def close(self) -> None:
@@ -313,13 +309,13 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         """
         if not order:
             return
-        with self._turn(reporter) as loaded:
+        with self._stoppable(reporter) as loaded:
             self._read_prompts(loaded, reporter)
         for part, sought in self._parts(order):
-            sources = self._sources(part, sought, reporter)
+            sources = self._sources(part, sought)
             for frame in part:
                 records: list[ObjectRecord] = []
-                with self._turn(reporter) as loaded:
+                with self._stoppable(reporter) as loaded:
                     for phrase, session, pass_ in sources:
                         reporter.check()
                         records += self._records(phrase, next(pass_))
@@ -332,11 +328,11 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
                 )
 
     @contextmanager
-    def _turn(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
-        """Wait for this caller's turn; the work in it can be stopped."""
+    def _stoppable(self, reporter: Reporter) -> Iterator[LoadedMultiplex]:
+        """Give the model, for work that can be stopped."""
         with (
-            self._working(reporter) as loaded,
-            self._watch_layers(vision_blocks(loaded.model), reporter),
+            self._working() as loaded,
+            watch_layers(vision_blocks(loaded.model), "", CancelOnlyReporter(reporter)),
         ):
             yield loaded
 
@@ -384,11 +380,11 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         ]
 
     def _sources(
-        self, part: range, sought: list[int], reporter: Reporter
+        self, part: range, sought: list[int]
     ) -> list[tuple[_Phrase | None, _Session, Iterator[dict[str, Any]]]]:
         """Return the passes through a part; nothing is computed before they are asked."""
         sources: list[tuple[_Phrase | None, _Session, Iterator[dict[str, Any]]]] = []
-        with self._working(reporter) as loaded:
+        with self._working() as loaded:
             for phrase in self._phrases:
                 if phrase.session is not None:
                     pass_ = propagate(loaded.model, phrase.session.state, part, None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.progress import CancelOnlyReporter
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.track import ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.engines.sam3_meta.image import check_phrase
@@ -74,7 +75,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         PromptError
             If it is too long.
         """
-        with self._working(NullReporter()) as model:
+        with self._working() as model:
             check_phrase(model, text)
         if text not in [phrase.text for phrase in self._phrases]:
             self._phrases.append(FollowedPhrase(text, frame, self._new_id))
@@ -103,14 +104,15 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         if not order:
             return
         self._read_prompts(reporter)
-        with self._working(reporter) as model:
+        with self._working() as model:
             delay = self._begin(model, order, reporter)
         for frame in order:
             if frame not in self._held:
-                with self._working(reporter) as model:
+                with self._working() as model:
                     self._held[frame] = self._search_frame(model, frame, order.step < 0, reporter)
             while self._held and (len(self._held) >= delay or frame == order[-1]):
-                with self._working(reporter) as model:
+                reporter.check()
+                with self._working() as model:
                     found = self._finish(model, next(iter(self._held)))
                 yield found
 
@@ -122,8 +124,9 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             self._held_step = order.step
             for object_ in self._objects.values():
                 object_.begin(order.start, reverse=reverse)
+            blocks = compat.vision_blocks(model.model)
             for phrase in self._phrases:
-                with self._watch_layers(compat.vision_blocks(model.model), reporter):
+                with watch_layers(blocks, "", CancelOnlyReporter(reporter)):
                     phrase.begin(
                         model.video,
                         self._get_pictures(model),
@@ -146,10 +149,10 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
     def _read_prompts(self, reporter: Reporter) -> None:
         """Segment the objects on the frames of new prompts."""
         for frame in self._frames_to_read():
-            with self._working(reporter) as model:
+            with self._working() as model:
                 self._encode(model, frame, reporter)
                 for object_ in self._objects_to_read(frame):
-                    self._check(reporter)
+                    reporter.check()
                     object_.prompt(model.tracker, frame)
 
     def _search_frame(
@@ -158,7 +161,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         """Find and follow everything on a frame."""
         answers = []
         for phrase in self._phrases:
-            with self._watch_layers(compat.vision_blocks(model.model), reporter):
+            with watch_layers(compat.vision_blocks(model.model), "", CancelOnlyReporter(reporter)):
                 answers.append((phrase, phrase.follow(model.video, frame, reverse=reverse)))
             self._features.clear()
             self._features[frame] = phrase.features(frame)
@@ -190,7 +193,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             return
         self._features.clear()
         picture = self._get_pictures(model)[frame]
-        with self._watch_layers(compat.vision_blocks(model.model), reporter):
+        with watch_layers(compat.vision_blocks(model.model), "", CancelOnlyReporter(reporter)):
             made = compat_video.encode(model.model, model.tracker, picture, model.device)
         self._features[frame] = made
 

@@ -72,9 +72,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
         del options
         if self._folder is None:
             raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
-        return TransformersTrack(
-            self._folder, TrackContext(frames, self._hold, self._lock.check, new_id)
-        )
+        return TransformersTrack(self._folder, TrackContext(frames, self._working, new_id))
 
     def _which_folder(self) -> str:
         return "Choose the folder with config.json and model.safetensors of facebook/sam3."
@@ -105,11 +103,11 @@ class Sam3TransformersEngine(Sam3Engine[LoadedModel, Sam3Embedding]):
     ) -> Sam3Embedding:
         pixels = to_pixels(model, image)
         layers = model.detector.vision_encoder.backbone.layers
-        with watch_layers(layers, "Encoding the image", reporter, self._lock.check):
+        with watch_layers(layers, "Encoding the image", reporter):
             vision = model.detector.get_vision_features(pixel_values=pixels)
         return Sam3Embedding(shape=(image.shape[0], image.shape[1]), vision=vision)
 
     def _decoder(
-        self, model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None]
+        self, model: LoadedModel, embedding: Sam3Embedding, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
-        return partial(decode_objects, model, embedding, check)
+        return partial(decode_objects, model, embedding, reporter)

@@ -19,7 +19,7 @@ from napari_sam3_assistant.engines.sam3.grounding import (
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records, xyxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
     import torch
@@ -176,7 +176,7 @@ _PAINTED, _UNPAINTED = 10.0, -10.0
 
 
 def decode_objects(
-    model: LoadedModel, embedding: Sam3Embedding, check: Callable[[], None], target: DecoderPrompt
+    model: LoadedModel, embedding: Sam3Embedding, reporter: Reporter, target: DecoderPrompt
 ) -> list[ObjectRecord]:
     """Return the objects of one call of the mask decoder, numbered from 1.
 
@@ -186,8 +186,8 @@ def decode_objects(
         The weights.
     embedding : Sam3Embedding
         The encoded image.
-    check : callable
-        Called between the model's stages; what it raises stops the work.
+    reporter : Reporter
+        Stops the work between two objects.
     target : DecoderPrompt
         What names the objects.
     """
@@ -205,7 +205,7 @@ def decode_objects(
         scores[objects, best].tolist(),
         embedding.shape,
         cutoff=MASK_CUTOFF,
-        check=check,
+        reporter=reporter,
         clips=target.clips,
     )
 
@@ -272,13 +272,12 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
         phrase: tuple[Any, Any],
         exemplars: tuple[ExemplarPrompt, ...],
         reporter: Reporter,
-        check: Callable[[], None],
     ) -> Detections:
         text, attention = phrase
         boxes, labels = self._encode_examples(encoding.shape, exemplars)
         detector = self._model.detector
         layers = [*detector.detr_encoder.layers, *detector.detr_decoder.layers]
-        with watch_layers(layers, "Searching the image", reporter, check):
+        with watch_layers(layers, "Searching the image", reporter):
             answer = detector(
                 vision_embeds=encoding.vision,
                 text_embeds=text,
@@ -286,7 +285,7 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
                 input_boxes=boxes,
                 input_boxes_labels=labels,
             )
-        check()
+        reporter.check()
         scores = answer.pred_logits.float().sigmoid()
         if answer.presence_logits is not None:
             scores = scores * answer.presence_logits.float().sigmoid()

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import inspect_folder
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
 from napari_sam3_assistant.engines.device import supports_bfloat16
-from napari_sam3_assistant.engines.errors import map_engine_errors, reading_files
+from napari_sam3_assistant.engines.errors import reading_files
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedModel:
         ) from exc
     # Half the memory and several times the speed, where the hardware has it.
     dtype = torch.bfloat16 if supports_bfloat16(device) else torch.float32
-    with map_engine_errors(), _quiet():
+    with _quiet():
         file = folder / "model.safetensors"
         with reading_files(f"{folder / 'config.json'} is not of SAM 3.", _CONFIG_AGAIN):
             config = _check_size(folder, file)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.progress import CancelOnlyReporter, NullReporter
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
+from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.engines.sam3.track import MemoryFile, ObjectTrack, TrackContext
@@ -57,9 +58,9 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         self._phrases: FollowedPhrases | None = None
         self._file = MemoryFile()
         self._prompter: Any = None
-        self._known: Callable[[int, Reporter], Any] = lambda _frame, _reporter: None
+        self._known: Callable[[int], Any] = lambda _frame: None
 
-    def reuse(self, known: Callable[[int, Reporter], Any]) -> None:
+    def reuse(self, known: Callable[[int], Any]) -> None:
         """Take what the image heads have encoded; see :class:`.engines.video.ReusesEncodings`."""
         self._known = known
 
@@ -74,7 +75,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         del frame
         from transformers import Sam3VideoProcessor
 
-        with self._working(NullReporter()) as model:
+        with self._working() as model:
             processor = read_processor(Sam3VideoProcessor, self._folder)
             # Refused before there are phrases: without one the model can't be asked for any.
             check_length(len(processor.tokenizer(text)["input_ids"]), MAX_TOKENS)
@@ -107,7 +108,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         if self._phrases is not None:
             self._phrases.begin(order.start, reverse=reverse)
         for frame in order:
-            with self._working(reporter) as model:
+            with self._working() as model:
                 found = self._frame(model, frame, reverse=reverse, reporter=reporter)
             yield found
 
@@ -119,14 +120,14 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
     def _read_prompts(self, reporter: Reporter) -> None:
         """Segment the objects on the frames of new prompts."""
         for frame in self._frames_to_read():
-            encoding = self._known(frame, reporter)
-            with self._working(reporter) as model:
+            encoding = self._known(frame)
+            with self._working() as model:
                 if encoding is None:
                     features = self._encode(model, frame, reporter)
                 else:
                     features = _features(model, encoding.vision, frame)
                 for object_ in self._objects_to_read(frame):
-                    self._check(reporter)
+                    reporter.check()
                     object_.prompt(model, self._processor(), features, frame)
 
     def _frame(
@@ -136,7 +137,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         features = None
         if self._phrases is not None:
             pixels = to_pixels(model, self._frames.read(frame))
-            with self._watch_layers(_layers(model), reporter):
+            with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
                 found = self._phrases.follow(model, pixels, frame, reverse=reverse)
             records = [record for record in found if record.id not in self._hidden]
             features = self._phrases.features
@@ -154,7 +155,7 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
         """Return the features of a frame, as the sessions of all objects take them."""
         pixels = to_pixels(model, self._frames.read(frame))
-        with self._watch_layers(_layers(model), reporter):
+        with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
         return _features(model, hidden, frame)
@@ -310,7 +311,7 @@ class FollowedPhrases:
                 [float(answer.obj_id_to_score[name])],
                 self._shape,
                 cutoff=0.0,
-                check=lambda: None,
+                reporter=NullReporter(),
                 text=session.prompts[phrase],
             )
             for record in found:
