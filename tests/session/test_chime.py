@@ -6,7 +6,7 @@ import pytest
 
 from napari_sam3_assistant.errors import EngineError
 from napari_sam3_assistant.jobs import Job
-from napari_sam3_assistant.session.jobs import Chime, Running
+from napari_sam3_assistant.session.jobs import Running
 from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 
@@ -27,9 +27,8 @@ class Bell:
         self.calls = queue.SimpleQueue()
         self.model = SessionModel(sound=True)
         self.clock, self.rings = Clock(), 0
-        self.running = Running(self.model, self.calls.put)
-        self.chime = Chime(self.model, self.running, self.clock)
-        self.chime.due.connect(self.ring)
+        self.running = Running(self.model, self.calls.put, self.clock)
+        self.running.chime.connect(self.ring)
 
     def ring(self):
         self.rings += 1

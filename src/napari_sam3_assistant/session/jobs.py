@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
+LONG_S = 60.0
+"""A user may have turned away from a job that takes longer than this, in seconds."""
+
+
 class Running:
     """Starts jobs, and tells the model how they go. All methods are called on the GUI thread.
 
@@ -32,6 +36,8 @@ class Running:
         The state.
     deliver : callable
         Runs what it is given on the thread that the session lives on.
+    clock : callable
+        Returns the time in seconds.
 
     Attributes
     ----------
@@ -41,17 +47,21 @@ class Running:
         Tells that the latest job has ended and no other has begun.
     begun : Signal
         Tells that a job has begun.
-    ended : Signal
-        Tells how the latest job has ended, before ``idle``.
+    chime : Signal
+        Tells, before ``idle``, that a long job is done and that the user wants to hear of it.
     """
 
     idle = Signal()
     begun = Signal()
-    ended = Signal(JobState)
+    chime = Signal()
 
-    def __init__(self, model: SessionModel, deliver: Deliver) -> None:
+    def __init__(
+        self, model: SessionModel, deliver: Deliver, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.runner = JobRunner(deliver)
         self._model = model
+        self._clock = clock
+        self._began = clock()
         self._job: Job | None = None
 
     def start(self, job: Job, behind: Job | None = None) -> Job:
@@ -75,6 +85,7 @@ class Running:
         self._model.progress = None
         self._model.running = True
         self._model.message = Message("Starting …")
+        self._began = self._clock()
         self.begun.emit()
         self.runner.start(job, behind)
         return job
@@ -111,51 +122,10 @@ class Running:
             self._model.message = Message("Cancelled.")
         elif job.error is not None:
             self._model.message = Message(str(job.error), Level.ERROR)
-        self.ended.emit(state)
-        self.idle.emit()
-
-
-LONG_S = 60.0
-"""A user may have turned away from a job that takes longer than this, in seconds."""
-
-
-class Chime:
-    """Tells the end of long jobs to whoever can play a sound.
-
-    Parameters
-    ----------
-    model : SessionModel
-        The state.
-    running : Running
-        The session's jobs, of every kind.
-    clock : callable
-        Returns the time in seconds.
-
-    Attributes
-    ----------
-    due : Signal
-        Tells that a long job is done, and that the user wants to hear of it.
-    """
-
-    due = Signal()
-
-    def __init__(
-        self, model: SessionModel, running: Running, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._model = model
-        self._clock = clock
-        self._began = clock()
-        running.begun.connect(self._on_begun)
-        running.ended.connect(self._on_ended)
-
-    def _on_begun(self) -> None:
-        self._began = self._clock()
-
-    def _on_ended(self, state: JobState) -> None:
-        long = self._clock() - self._began > LONG_S
         # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
-        if long and state is JobState.DONE and self._model.sound:
-            self.due.emit()
+        elif self._model.sound and self._clock() - self._began > LONG_S:
+            self.chime.emit()
+        self.idle.emit()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
-from napari_sam3_assistant.session.jobs import Chime, Running, Services
+from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.messages import format_accepted
 from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
 from napari_sam3_assistant.session.model_setup import ModelSetup
@@ -93,7 +93,7 @@ class Session:
         Measures the objects of the results table.
     soft_masks : SoftMasks
         Makes the soft masks of results that the user wants to see.
-    chime : Chime
+    chime : Signal
         Tells when a long job is done.
     prefetch : EmbeddingPrefetch
         Encodes the plane on show while the user draws.
@@ -140,7 +140,7 @@ class Session:
         self.series_choice = SeriesChoice(model, self.disk, deliver)
         self.merging = Merging(services)
         self.soft_masks = SoftMasks(model, deliver)
-        self.chime = Chime(model, self._running)
+        self.chime = self._running.chime
         self.measuring = Measuring(services, self.results)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import shutil
-import sys
-import tempfile
-import wave
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-import numpy as np
-from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, QUrl
+from qtpy.QtCore import QObject, QTimer, QUrl
+from qtpy.QtWidgets import QApplication
 from superqt.utils import QSignalDebouncer
 
 from napari_sam3_assistant.qt.bind import show_errors
@@ -25,6 +18,8 @@ if TYPE_CHECKING:
 
 DELAY_MS = 200
 """Live Points run when the prompts have not changed for so many milliseconds."""
+
+_CHIME = Path(__file__).with_name("chime.wav")
 
 _KNOWN: WeakKeyDictionary[Binding, ReferenceType[LivePoints]] = WeakKeyDictionary()
 
@@ -42,7 +37,7 @@ class LivePoints:
         self._pause = QSignalDebouncer()
         self._pause.setTimeout(DELAY_MS)
         self._pause.triggered.connect(show_errors(binding.model, binding.session.run_live))
-        self._player = ChimePlayer()
+        self._sound: QObject | None = None
         # When napari has done with the image, and with all that are opened together.
         self._ready = QTimer()
         self._ready.setSingleShot(True)
@@ -50,7 +45,7 @@ class LivePoints:
         self._said = binding.model.message
         binding.opened.connect(self._on_opened)
         binding.session.prompts_edited.connect(self._on_edited)
-        binding.session.chime.due.connect(self._on_due)
+        binding.session.chime.connect(self._play_chime)
 
     def acquire(self) -> None:
         """Take note of one more widget; each calls :meth:`release` when it goes."""
@@ -62,11 +57,10 @@ class LivePoints:
         if self._binding.closed:
             session = self._binding.session
             session.prompts_edited.disconnect(self._on_edited, missing_ok=True)
-            session.chime.due.disconnect(self._on_due, missing_ok=True)
+            session.chime.disconnect(self._play_chime, missing_ok=True)
             self._binding.opened.disconnect(self._on_opened, missing_ok=True)
             self._pause.deleteLater()
             self._ready.deleteLater()
-            self._player.deleteLater()
 
     def _on_opened(self) -> None:
         self._said = self._binding.model.message
@@ -79,8 +73,21 @@ class LivePoints:
     def _on_edited(self) -> None:
         self._pause.throttle()
 
-    def _on_due(self) -> None:
-        self._player.play()
+    def _play_chime(self) -> None:
+        """Play the chime, or let the system beep where Qt can't play sounds."""
+        try:
+            from qtpy.QtMultimedia import QMediaDevices, QSoundEffect
+        except ImportError:
+            # Qt's multimedia is a package of its own, and wants libpulse on Linux.
+            QApplication.beep()
+            return
+        if QMediaDevices.defaultAudioOutput().isNull():
+            QApplication.beep()
+            return
+        # Somebody has to hold it as long as it plays.
+        self._sound = effect = QSoundEffect()
+        effect.setSource(QUrl.fromLocalFile(str(_CHIME)))
+        effect.play()
 
 
 def live_points_of(binding: Binding) -> LivePoints:
@@ -91,135 +98,3 @@ def live_points_of(binding: Binding) -> LivePoints:
         shared = LivePoints(binding)
         _KNOWN[binding] = ref(shared)
     return shared
-
-
-logger = logging.getLogger(__name__)
-
-PLAYERS = (("pw-play",), ("paplay",), ("aplay", "-q"), ("afplay",))
-"""Programs that play a WAV file, and their arguments before it; the first that works is taken."""
-
-
-class ChimePlayer(QObject):
-    """Plays the chime in the background.
-
-    The system's player comes first: where there is no sound device it ends without a word, while
-    Qt's multimedia warns on the terminal.
-
-    Parameters
-    ----------
-    parent : QObject, optional
-        Owns it; the sound's file goes with it.
-    """
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._folder = ""
-        self._sound = ""
-        self._left: list[list[str]] = []
-        self._effect: QObject | None = None
-
-    def play(self) -> None:
-        """Play the chime; nothing happens where there is no way to."""
-        try:
-            self._sound = str(self._file())
-        except OSError as error:
-            logger.debug("The chime has no file: %s", error)
-            return
-        if sys.platform == "win32":
-            _play_on_windows(self._sound)
-            return
-        self._left = [
-            [found, *options, self._sound]
-            for program, *options in PLAYERS
-            if (found := shutil.which(program)) is not None
-        ]
-        self._try_next()
-
-    def _file(self) -> Path:
-        """Return the sound's file, which is written when it is first needed."""
-        if not self._folder:
-            self._folder = tempfile.mkdtemp(prefix="napari-sam3-chime-")
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        file = Path(self._folder) / "chime.wav"
-        if not file.exists():
-            file.write_bytes(make_chime())
-        return file
-
-    def _try_next(self) -> None:
-        if not self._left:
-            self._play_by_qt()
-            return
-        program, *arguments = self._left.pop(0)
-        # The application owns it: the chime of a widget that is closed may end in peace.
-        process = QProcess(QCoreApplication.instance())
-        process.setStandardOutputFile(QProcess.nullDevice())
-        process.setStandardErrorFile(QProcess.nullDevice())
-        process.finished.connect(process.deleteLater)
-        process.finished.connect(self._on_finished)
-        process.errorOccurred.connect(self._on_error)
-        process.start(program, arguments)
-
-    def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
-        if code != 0 or status != QProcess.ExitStatus.NormalExit:
-            logger.debug("A player ended with %s.", code)
-            self._try_next()
-
-    def _on_error(self, error: QProcess.ProcessError) -> None:
-        # Other errors are followed by the end of the process.
-        if error == QProcess.ProcessError.FailedToStart:
-            logger.debug("A player can't be started.")
-            self._try_next()
-
-    def _play_by_qt(self) -> None:
-        try:
-            from qtpy.QtMultimedia import QMediaDevices, QSoundEffect
-        except ImportError as error:
-            logger.debug("Qt can't play sounds: %s", error)
-            return
-        if QMediaDevices.defaultAudioOutput().isNull():
-            logger.debug("There is no sound device.")
-            return
-        # As long as it plays, somebody has to hold it.
-        self._effect = effect = QSoundEffect(self)
-        effect.setSource(QUrl.fromLocalFile(self._sound))
-        effect.play()
-
-
-if sys.platform == "win32":
-    import winsound
-
-    def _play_on_windows(file: str) -> None:
-        flags = winsound.SND_FILENAME | winsound.SND_ASYNC | winsound.SND_NODEFAULT
-        try:
-            winsound.PlaySound(file, flags)
-        except RuntimeError as error:
-            logger.debug("Windows can't play the chime: %s", error)
-
-
-RATE = 44_100
-"""Samples a second."""
-SECONDS = 1.1
-_LOUDNESS = 0.24
-# Frequency in Hz, share of the loudness, and seconds in which it fades to a third: a low tone and
-# a faint one above it.
-_TONES = ((345.0, 1.0, 0.28), (888.0, 0.12, 0.11))
-_ATTACK_S, _FADE_S = 0.010, 0.150
-
-
-def make_chime() -> bytes:
-    """Return the chime as a WAV file: one channel, 16 bits, 44.1 kHz, 1.1 s."""
-    time = np.arange(round(RATE * SECONDS)) / RATE
-    sound = sum(
-        share * np.exp(-time / decay) * np.sin(2 * np.pi * frequency * time)
-        for frequency, share, decay in _TONES
-    )
-    # It begins and ends at zero: a step would click.
-    sound *= np.clip(time / _ATTACK_S, 0, 1) * np.clip((time[-1] - time) / _FADE_S, 0, 1)
-    samples = np.round(sound / np.abs(sound).max() * _LOUDNESS * np.iinfo(np.int16).max)
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return content.getvalue()
