@@ -79,6 +79,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         demo,
         doctor,
         download,
+        info,
         labels,
         rerun,
         scan,
@@ -86,7 +87,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         track,
     )
 
-    for command in (segment, scan, batch, rerun, track, demo, doctor, download):
+    for command in (segment, scan, batch, rerun, track, info, demo, doctor, download):
         command.add(commands)
     labels.add_clean(commands)
     labels.add_export(commands)

@@ -198,7 +198,7 @@ def read_image(
             f"{path} is empty: its image has the shape {tuple(loaded.data.shape)}.",
             "Choose an image that has pixels.",
         )
-    return replace(loaded, name=image_name(Path(path)))
+    return replace(loaded, name=image_name(Path(path)), format=form.name, library=form.module)
 
 
 def list_series(path: str | Path) -> tuple[Series, ...]:
@@ -222,6 +222,8 @@ def _opened(path: str | Path) -> Iterator[tuple[str | Path, Format]]:
     if isinstance(place, Path) and not os.path.exists(place):  # unlike its own, if names are long
         raise ImageError(f"There is no file {path}.", "Check the path.")
     hint = "Check that it opens elsewhere, or save it again as TIFF."
+    if is_address(path):
+        hint = "Check the address and the connection, or copy the image to this computer."
     with map_read_errors(f"{path} can't be read", hint):
         form = _format(place)
         if find_spec(form.module) is None:

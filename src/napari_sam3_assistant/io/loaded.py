@@ -48,6 +48,8 @@ class LoadedImage:
         All images of the file; empty for an array.
     smaller : tuple of array-like
         The same image at smaller sizes, largest first, where the file holds it so.
+    format, library : str
+        What kind of file it is, and the package that reads it; empty for an array.
     """
 
     data: LazyArray
@@ -58,6 +60,8 @@ class LoadedImage:
     series: int = 0
     choices: tuple[Series, ...] = ()
     smaller: tuple[LazyArray, ...] = ()
+    format: str = ""
+    library: str = ""
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:

@@ -24,7 +24,7 @@ class Series:
     name : str
         What the file calls it; empty where it has no name.
     shape : tuple of int
-        Length of each axis in the file.
+        Length of each axis in the file; empty where finding out takes long, of fields of a plate.
     reduced : bool
         Whether the file says that it is a smaller copy of another one, such as a thumbnail.
     elsewhere : bool
@@ -46,7 +46,9 @@ class Series:
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return f"'{self.name}' ({size})" if self.name else size
+        if not self.name:
+            return size
+        return f"'{self.name}' ({size})" if size else f"'{self.name}'"
 
 
 def own_series(found: Sequence[Series]) -> Sequence[int]:

@@ -77,8 +77,20 @@ def list_fields(path: Path) -> tuple[str, ...]:
 
 
 def _open_node(place: str | Path) -> Any:  # noqa: ANN401 - zarr is untyped here
+    options = None
+    if isinstance(place, str):
+        scheme = place.partition("://")[0].lower()
+        if scheme not in ("http", "https", "s3"):
+            raise ImageError(
+                f"{place} is at no address that can be read.", "Give one of https:// or s3://."
+            )
+        if scheme == "s3":
+            from botocore.session import get_session
+
+            # Who has no account reads what is public.
+            options = {"anon": get_session().get_credentials() is None}
     try:
-        return zarr.open(str(place), mode="r")
+        return zarr.open(str(place), mode="r", storage_options=options)
     except (FileNotFoundError, ValueError, KeyError) as exc:
         raise ImageError(
             f"{place} holds no zarr image.", "Choose an image file or a .zarr folder."
