@@ -4,15 +4,29 @@ ND2 and LIF are not here: nothing that can be installed writes them.
 """
 
 import gzip
+import io
+import logging
+import math
+import os
+import struct
+import tracemalloc
+import warnings
+import zipfile
+from contextlib import suppress
 
 import imagecodecs
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.images import FORMATS, format_by_name, list_series, read_image
+from napari_sam3_assistant.workflows.segment import first_view
 
 DEEP = np.random.default_rng(0).integers(0, 4000, (3, 24, 32), np.uint16)
 RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
@@ -327,3 +341,181 @@ def test_what_is_not_installed_is_named(folder, tmp_path, monkeypatch, form):
 
     assert f'pip install "napari-sam3-assistant[{form.extra}]"' in caught.value.hint
     assert "open it in napari" in caught.value.hint
+
+
+def read_all(path):
+    """Read a part of an image as a run does; a plane is 64 x 64 at most, as sizes may be huge."""
+    for lazy_bytes in (0, 1 << 20):
+        loaded = read_image(path, lazy_bytes=lazy_bytes)
+        source = first_view(loaded).channels[0].source
+        plane = PlaneRef((0,) * len(source.leading_shape), 0 if source.has_channels else None)
+        assert source.read(plane, Region(0, 0, 64, 64)).dtype.kind in "buif"
+
+
+damages = st.lists(
+    st.one_of(
+        st.tuples(st.just("cut"), st.floats(0, 1)),
+        st.tuples(st.just("set"), st.floats(0, 1), st.integers(0, 255)),
+        st.tuples(st.just("start"), st.integers(0, 600), st.integers(0, 255)),
+        st.tuples(st.just("zero"), st.floats(0, 1), st.integers(1, 200)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def damage(content, change):
+    kind, place, *value = change
+    at = place if kind == "start" else int(place * len(content))
+    if kind == "cut":
+        return content[:at]
+    if kind == "zero":
+        return content[:at] + bytes(value[0]) + content[at + value[0] :]
+    return content[:at] + bytes(value) + content[at + 1 :]
+
+
+# A movie and a CZI take long to open; these were tried by hand.
+SLOW = {"a.avi", "a.mkv", "a.czi"}
+
+
+@given(st.sampled_from(sorted(set(FILES) - SLOW)), damages)
+def test_a_damaged_file_is_read_or_told(folder, name, changes):
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    content = made(folder, name).read_bytes()
+    for change in changes:
+        content = damage(content, change)
+    path = folder / f"damaged {name}"
+    path.write_bytes(content)
+    with warnings.catch_warnings(), suppress(ImageError):
+        warnings.simplefilter("ignore")  # libraries warn of what is odd, and read it all the same
+        read_all(path)
+
+
+HUGE = 60_000
+
+
+def claim_npz(path):
+    """Write an array that says of itself that it has terabytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (HUGE, HUGE, HUGE)}
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", header.getvalue() + bytes(80))
+
+
+def bomb_npz(path):
+    """Write an array of zeros that is honest, larger than any memory, and small when packed."""
+    shape = (HUGE, HUGE, HUGE)
+    header = io.BytesIO()
+    told = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, told)
+    content = header.getvalue() + bytes(80)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.npy", content)
+    # The sizes of the member, as a packer of all these zeros would have written them.
+    data = path.read_bytes()
+    size = len(header.getvalue()) + 8 * math.prod(shape)
+    start = data.index(b"PK\1\2")
+    name_end = start + 46 + 5
+    extra = struct.pack("<HHQ", 1, 8, size)
+    entry = bytearray(data[start:name_end])
+    entry[24:28] = b"\xff" * 4
+    entry[30:32] = struct.pack("<H", len(extra))
+    end = bytearray(data[name_end:])
+    end[12:16] = struct.pack("<I", len(entry) + len(extra))
+    path.write_bytes(data[:start] + bytes(entry) + extra + bytes(end))
+
+
+def claim(path, write, at, value):
+    """Write a file, and then a huge size into its header."""
+    write(path)
+    content = path.read_bytes()
+    packed = content.startswith(b"\x1f\x8b")
+    plain = bytearray(gzip.decompress(content) if packed else content)
+    plain[at : at + len(value)] = value
+    path.write_bytes(gzip.compress(bytes(plain)) if packed else bytes(plain))
+
+
+def claim_nifti(path):
+    claim(path, FILES["a.nii"][0], 42, struct.pack("<3h", 32000, 32000, 32000))
+
+
+def claim_mrc(path):
+    claim(path, write_mrc, 0, struct.pack("<3i", HUGE, HUGE, HUGE))
+
+
+HOSTILE = {
+    "claims.npz": (claim_npz, "holds no image"),
+    "bomb.npz": (bomb_npz, "GB of memory are free"),
+    "claims.mrc": (claim_mrc, "shorter than it says|can't be read"),
+    "claims.map.gz": (claim_mrc, "too short for that"),
+    "claims.nii.gz": (claim_nifti, "too short for that"),
+    "claims.dcm": (
+        lambda path: write_dicom(path, DEEP[0], Rows=65535, Columns=65535), "too short for that",
+    ),
+    "pickled.npz": (lambda path: np.savez(path, a=np.array([[{}]])), "holds no image"),
+    "claims.gif": (
+        lambda path: claim(path, FILES["grey.gif"][0], 6, struct.pack("<2H", 65000, 65000)),
+        "can't be read",
+    ),
+    "claims.bmp": (
+        lambda path: claim(
+            path, lambda path: iio.imwrite(path, RGB), 18, struct.pack("<2i", HUGE, HUGE)
+        ),
+        "can't be read",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_huge_claim_is_one_sentence_and_takes_no_memory(tmp_path, name):
+    path = tmp_path / name
+    write, said = HOSTILE[name]
+    write(path)
+    need(path)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=said) as caught:
+            read_plane(path)
+        assert tracemalloc.get_traced_memory()[1] < 64e6
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+def read_plane(path):
+    source = first_view(read_image(path)).channels[0].source
+    source.read(PlaneRef((0,) * len(source.leading_shape)))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    (tmp_path / "gone.tif").symlink_to("nowhere.tif")
+    (tmp_path / "empty.h5").touch()
+
+    for name, said in [
+        ("pipe.tif", "is no file"),
+        ("loop.tif", "There is no file"),
+        ("gone.tif", "There is no file"),
+        ("empty.h5", "is empty"),
+    ]:
+        with pytest.raises(ImageError, match=said):
+            read_image(tmp_path / name)
+
+
+def test_pixels_of_other_files_are_not_read_from_hdf5(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(range(100)))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        outside = [(str(tmp_path / "secret"), 0, 100)]
+        file.create_dataset("outside", (10, 10), "u1", external=outside)
+        file["linked"] = h5py.ExternalLink("b.h5", "/data")
+        layout = h5py.VirtualLayout((10, 10), "u1")
+        layout[...] = h5py.VirtualSource("b.h5", "data", (10, 10))
+        file.create_virtual_dataset("virtual", layout)
+
+    with pytest.raises(ImageError, match="holds no image"):
+        read_image(tmp_path / "a.h5")

@@ -19,6 +19,7 @@ from napari_sam3_assistant.io.series import Series, choose_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -150,6 +151,25 @@ def check_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> None:
             f"{free / 1e9:.3g} GB of memory are free.",
             "Save it as OME-Zarr or as TIFF in tiles, which are read piece by piece.",
         )
+
+
+def check_length(path: Path, size: int, *, packed: bool = False) -> None:
+    """Raise unless a file is long enough for the bytes of pixels that it says it holds.
+
+    Raises
+    ------
+    ImageError
+        If it is not, with whatever packing.
+    """
+    if size > path.stat().st_size * (_MOST_PACKED if packed else 1):
+        raise ImageError(
+            f"{path} says that it holds {size / 1e9:.3g} GB, and is too short for that.",
+            "Copy it again from where it is from.",
+        )
+
+
+_MOST_PACKED = 1032
+"""So many bytes at most are one, of gzip."""
 
 
 def frames_of(

@@ -16,6 +16,7 @@ from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import (
     LAZY_BYTES,
     LoadedImage,
+    check_length,
     check_memory,
     frames_of,
     only_image,
@@ -56,6 +57,8 @@ def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     image = version.from_file_map({"header": holder, "image": holder})
     pixels = image.dataobj
     weakref.finalize(pixels, file.close)
+    size = math.prod(pixels.shape) * pixels.dtype.itemsize
+    check_length(path, size, packed=packed)
     ndim = len(pixels.shape)
     zooms = [float(zoom) for zoom in image.header.get_zooms()]
     space, time = (unit.replace("unknown", "") for unit in image.header.get_xyzt_units())
@@ -70,7 +73,7 @@ def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
         colours = np.asanyarray(pixels)
         data = np.stack([colours[name].T for name in pixels.dtype.names], -1)
         names, scale, units = [*names, "s"], [1.0, *scale], ["", *units]
-    elif math.prod(pixels.shape) * pixels.dtype.itemsize <= lazy_bytes:
+    elif size <= lazy_bytes:
         data = np.asanyarray(pixels).T
     else:
         # Its scaling, where it has one, makes other numbers of those that are stored.
@@ -102,6 +105,7 @@ def read_mrc(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
         if _begins(path, GZIP):
             with mrcfile.open(path, permissive=True, header_only=True) as head:
                 size = (int(head.header.nz), int(head.header.ny), int(head.header.nx))
+            check_length(path, math.prod(size), packed=True)  # a byte a pixel at least
             check_memory(size, np.complex64)
             file = mrcfile.open(path, permissive=True)
         else:
@@ -136,6 +140,8 @@ def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     count = int(head.get("NumberOfFrames") or 1)
     samples = int(head.get("SamplesPerPixel") or 1)
     shape = (int(head.Rows), int(head.Columns), *([samples] if samples > 1 else []))
+    if not head.file_meta.TransferSyntaxUID.is_compressed:
+        check_length(path, count * math.prod(shape) * int(head.BitsAllocated) // 8)
     check_memory(shape, np.uint16)
     first = pixel_array(path, index=0)
     data = first
