@@ -110,6 +110,27 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     return builder.write_tiny_checkpoint(tmp_path_factory.mktemp("tiny_sam3"))
 
 
+@pytest.fixture(scope="session")
+def sam_folder(tmp_path_factory):
+    """Return a function that gives the folder of a small real SAM of a kind; for reading only."""
+    builder = load_beside("engines/tiny_sam.py")
+    made = {}
+
+    def folder(kind) -> Path:
+        from napari_sam3_assistant.engines.device import keep_triton_apart
+
+        keep_triton_apart()  # the tests before may have drawn
+        for package in ("torch", "torchvision", "transformers"):
+            pytest.importorskip(package)
+        if kind.startswith("edgetam"):
+            pytest.importorskip("timm")
+        if kind not in made:
+            made[kind] = builder.write_tiny_sam(tmp_path_factory.mktemp(f"tiny_{kind}"), kind)
+        return made[kind]
+
+    return folder
+
+
 @pytest.fixture
 def model_calls():
     """Counts of what runs in models by transformers, whoever holds them: encode, text, ..."""

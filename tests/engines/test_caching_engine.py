@@ -18,7 +18,8 @@ from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, EmbeddingStore
-from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.engines.sam_transformers import loading
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 

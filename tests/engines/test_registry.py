@@ -78,8 +78,9 @@ def test_a_broken_engine_costs_itself(killed, packages, tmp_path, monkeypatch):
     assert (tmp_path / "labels.tif").is_file()
 
     listed = {name: (available, why) for name, available, why in json.loads(said.splitlines()[0])}
-    assert list(listed)[:3] == ["builtin", "sam3-meta", "sam3-transformers"]
-    assert set(listed) == {*POINTS, "sam3-meta", "sam3-transformers"}
+    ours = ["builtin", "sam-transformers", "sam3-meta", "sam3-transformers"]
+    assert list(listed)[: len(ours)] == ours
+    assert set(listed) == {*POINTS, *ours}
     assert listed["builtin"] == (True, "")
     assert listed["works"] == (True, "")
     for name, why in {

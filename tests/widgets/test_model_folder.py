@@ -139,7 +139,7 @@ def test_a_folder_for_video_only(user, discs, video_only, choose_folder):
         "3D and video only; it has no model for 2D tasks here. For 2D tasks choose a folder with "
         "sam3.pt or model.safetensors of facebook/sam3."
     )
-    assert badge(user) == "Engine: SAM 3.1 (Meta sam3 package)\nSAM 3.1, device: automatic"
+    assert badge(user) == "Engine: SAM 3.1 (Meta sam3 package)\ndevice: automatic"
     why_not = (
         "SAM 3.1 (Meta sam3 package) is for 3D/video only. For 2D tasks choose a folder with "
         "sam3.pt or model.safetensors of facebook/sam3, or the built-in engine."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from napari_sam3_assistant.errors import PromptError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
@@ -73,6 +75,33 @@ class EngineSpec:
     phrases: str = ""
     video: TrackSpec | None = None
     soft_masks: bool = False
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model for the user, without whose code runs it."""
+        return self.title.partition(" (")[0]
+
+    def check_kinds(self, kinds: frozenset[PromptKind]) -> None:
+        """Raise unless it takes some kinds of prompt for 2D tasks.
+
+        Raises
+        ------
+        PromptError
+            If it does not; the hint says what it takes, and what else does.
+        """
+        refused = kinds - self.accepts
+        if refused:
+            raise PromptError(
+                f"{self.title} does not take {' and '.join(sorted(refused))}.", self.what_instead
+            )
+
+    @property
+    def what_instead(self) -> str:
+        """What it takes for 2D tasks, or what does where it takes nothing."""
+        return self.why_no_planes or (
+            f"It takes {', '.join(sorted(self.accepts))}. SAM 3 and the built-in engine take "
+            "phrases and examples, too."
+        )
 
     @property
     def why_no_planes(self) -> str:

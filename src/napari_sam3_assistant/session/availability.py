@@ -115,9 +115,7 @@ def _why_no_model(model: SessionModel, spec: EngineSpec) -> str:
 def _why_not_planes(spec: EngineSpec, kind: PromptKind) -> str:
     if kind in spec.accepts:
         return ""
-    return spec.why_no_planes or (
-        f"{spec.title} does not take this prompt. Choose another tool or engine."
-    )
+    return spec.why_no_planes or f"{spec.title} does not take this prompt. {spec.what_instead}"
 
 
 def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind) -> str:

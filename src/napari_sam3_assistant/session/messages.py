@@ -107,7 +107,8 @@ def format_engine(model: SessionModel, spec: EngineSpec) -> str:
         return f"Engine: {spec.title}"
     used = model.device_in_use
     asked = "automatic" if model.device == "auto" else model.device
-    parts = [model.sam_version, f"device: {used.name if used else asked}"]
+    version = "" if spec.model_name == model.sam_version else model.sam_version
+    parts = [version, f"device: {used.name if used else asked}"]
     return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
 
 

@@ -165,11 +165,7 @@ def _check(engine: CachingEngine, request: ScanRequest) -> None:
             f"A scan can't use {' and '.join(sorted(kinds - _KINDS))}.",
             "Give a phrase or example boxes; for points and boxes segment a region.",
         )
-    if not kinds <= engine.spec.accepts:
-        raise PromptError(
-            f"{engine.spec.title} does not take {' and '.join(sorted(kinds))}.",
-            engine.spec.why_no_planes or f"It takes {', '.join(sorted(engine.spec.accepts))}.",
-        )
+    engine.spec.check_kinds(kinds)
 
 
 def _iter_results(

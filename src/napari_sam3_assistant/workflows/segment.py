@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Segmentation, paint_labels
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -81,12 +81,7 @@ def segment(
     """
     shape = request.view.shape
     request.prompts.check(shape)
-    refused = request.prompts.kinds - engine.spec.accepts
-    if refused:
-        raise PromptError(
-            f"{engine.spec.title} does not take {' and '.join(sorted(refused))}.",
-            engine.spec.why_no_planes or f"It takes {', '.join(sorted(engine.spec.accepts))}.",
-        )
+    engine.spec.check_kinds(request.prompts.kinds)
     region = (request.region or Region.whole(shape)).intersect(Region.whole(shape))
     reporter.report(Progress(0, 3, f"Loading {engine.spec.title}"))
     engine.load(reporter)

@@ -9,7 +9,8 @@ import pytest
 
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.engines.sam_transformers import loading
 from napari_sam3_assistant.errors import (
     CheckpointInvalid,
     CheckpointNotFound,
@@ -152,8 +153,8 @@ def test_weights_of_another_size(folder):
 
 def test_folder_of_another_model(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "sam2"}))
-    with pytest.raises(CheckpointInvalid, match="model of type 'sam2'"):
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+    with pytest.raises(CheckpointInvalid, match="model of type 'clip'"):
         load(folder)
 
 

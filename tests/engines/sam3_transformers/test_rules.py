@@ -116,7 +116,8 @@ def test_half_precision_gives_the_same_kinds_of_answer(tiny_checkpoint, monkeypa
     """What a GPU runs: bfloat16 inside, ordinary numbers outside."""
     import torch
 
-    from napari_sam3_assistant.engines.sam3_transformers import ENTRY, loading
+    from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+    from napari_sam3_assistant.engines.sam_transformers import loading
 
     monkeypatch.setattr(loading, "supports_bfloat16", lambda device: True)
     engine = ENTRY.create(tiny_checkpoint, "cpu")

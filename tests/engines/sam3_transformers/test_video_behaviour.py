@@ -9,7 +9,7 @@ import pytest
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.tracks import TrackSeed
-from napari_sam3_assistant.engines.sam3_transformers.video_objects import stored_bytes
+from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
 
 _SPEC = importlib.util.spec_from_file_location(
     "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"

@@ -1,6 +1,6 @@
 """What is in a model folder, found without loading it."""
 
-from napari_sam3_assistant.engines.checkpoints.files import inspect_folder
+from napari_sam3_assistant.engines.checkpoints.files import inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.report import (
     EngineChoice,
     Finding,
@@ -9,8 +9,10 @@ from napari_sam3_assistant.engines.checkpoints.report import (
     WeightsFile,
     choose_engine,
 )
+from napari_sam3_assistant.engines.checkpoints.sam_models import SAM_MODELS
 
 __all__ = [
+    "SAM_MODELS",
     "EngineChoice",
     "Finding",
     "FolderReport",
@@ -18,4 +20,5 @@ __all__ = [
     "WeightsFile",
     "choose_engine",
     "inspect_folder",
+    "peek_sam",
 ]

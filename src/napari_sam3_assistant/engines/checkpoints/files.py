@@ -18,24 +18,31 @@ import pickletools
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.checkpoints.report import (
     META,
     NO_PLANES,
+    SAM,
     TRANSFORMERS,
     Finding,
     FolderReport,
     Layout,
     WeightsFile,
 )
+from napari_sam3_assistant.engines.checkpoints.sam_models import (
+    foreign_backbone,
+    sam_model,
+)
 from napari_sam3_assistant.errors import CheckpointInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_sam3_assistant.engines.checkpoints.sam_models import SamModel
 
 CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
@@ -52,6 +59,9 @@ _MAX_SETTINGS = 40 * 2**20
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
+_FOR_SAM = frozenset({SAM})
+_SAM_PREFIXES = ("vision_encoder.", "prompt_encoder.", "mask_decoder.")
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 _GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one folder."
 
 
@@ -84,6 +94,7 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
 def _inspect(folder: Path) -> FolderReport:
     findings: list[Finding] = []
     weights: list[WeightsFile] = []
+    sam = peek_sam(folder)
     present = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
     if not present:
         findings.append(
@@ -95,16 +106,42 @@ def _inspect(folder: Path) -> FolderReport:
             )
         )
     for file in present:
-        found, finding = _check_weights(file)
+        found, finding = _check_weights(file, sam)
         findings.append(finding)
         weights += [found] if found else []
     # Not beside a file that can't be read: that may be the model for 2D tasks.
     video_only = len(weights) == len(present) > 0
     if video_only and not any(found.layout.segments_planes for found in weights):
         findings.append(NO_PLANES)
-    findings += _check_configuration(folder)
-    findings += _check_tokenizer(folder)
+    if sam:
+        findings += _check_sam_configuration(folder, sam.name)
+    else:
+        findings += _check_configuration(folder)
+        findings += _check_tokenizer(folder)
     return FolderReport(folder, tuple(findings), tuple(weights))
+
+
+def peek_sam(folder: Path) -> SamModel | None:
+    """Return the SAM 1, SAM 2 or EdgeTAM that a folder's config.json is of; None if of none.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, which need not be there.
+    """
+    file = folder / "config.json"
+    try:
+        about = file.stat()
+        return _peek(file, about.st_size, about.st_mtime_ns)
+    except (OSError, ValueError, CheckpointInvalid):
+        # ValueError: of a path with a null in it.
+        return None
+
+
+@lru_cache(maxsize=8)
+def _peek(file: Path, _size: int, _time: int) -> SamModel | None:
+    """Return what :func:`peek_sam` does, which is asked at every change in the window."""
+    return sam_model(read_settings(file))
 
 
 def _not_a_folder(path: Path | str | None) -> Finding | None:
@@ -125,11 +162,13 @@ def _not_a_folder(path: Path | str | None) -> Finding | None:
     return None
 
 
-def _check_weights(file: Path) -> tuple[WeightsFile | None, Finding]:
+def _check_weights(file: Path, sam: SamModel | None) -> tuple[WeightsFile | None, Finding]:
     """Return what a weights file holds, and the finding on it."""
-    concerns = _FOR_TRANSFORMERS if file.suffix == ".safetensors" else _FOR_META
+    concerns = _FOR_META
+    if file.suffix == ".safetensors":
+        concerns = _FOR_SAM if sam else _FOR_TRANSFORMERS
     try:
-        layout = _layout(file)
+        layout = _layout(file, sam)
     except CheckpointInvalid as exc:
         return None, Finding(False, exc.message, exc.hint, concerns)
     except OSError as exc:
@@ -137,12 +176,12 @@ def _check_weights(file: Path) -> tuple[WeightsFile | None, Finding]:
         return None, Finding(
             False, f"{file.name} can't be read: {reason}.", "Check its permissions.", concerns
         )
-    size = file.stat().st_size / 1e9
-    text = f"{file.name} holds {layout.value} ({size:.2f} GB)."
-    return WeightsFile(file, layout), Finding(True, text, concerns=frozenset({layout.engine}))
+    found = WeightsFile(file, layout, sam.name if sam else layout.version)
+    text = f"{file.name} holds {found.content} ({file.stat().st_size / 1e9:.2f} GB)."
+    return found, Finding(True, text, concerns=frozenset({layout.engine}))
 
 
-def _layout(file: Path) -> Layout:
+def _layout(file: Path, sam: SamModel | None) -> Layout:
     with file.open("rb") as opened:
         if opened.read(len(_POINTER)) == _POINTER:
             raise CheckpointInvalid(
@@ -153,6 +192,14 @@ def _layout(file: Path) -> Layout:
         names = read_tensor_names(file)
         if not _missing_prefixes(names, _META_PREFIXES):
             return _meta_layout(names)
+        if sam:
+            if lacking := _missing_prefixes(names, _SAM_PREFIXES):
+                raise CheckpointInvalid(
+                    f"{file.name} is not of {sam.name} as config.json says: no weight begins with "
+                    f"{', '.join(lacking)}.",
+                    "Download both files again, into one folder.",
+                )
+            return Layout.SAM
         lacking = _missing_prefixes(names, _TRANSFORMERS_PREFIXES)
         if lacking:
             raise CheckpointInvalid(
@@ -196,6 +243,32 @@ def _check_configuration(folder: Path) -> Iterator[Finding]:
             yield _check_json(folder / name)
     if (folder / _SOUND_FILE).is_file():
         yield _sound_finding(_SOUND_FILE)
+
+
+def _check_sam_configuration(folder: Path, name: str) -> Iterator[Finding]:
+    foreign = foreign_backbone(read_settings(folder / "config.json"))
+    if foreign:
+        yield Finding(
+            False,
+            f"config.json asks for an image encoder that {name} has not: {foreign:.60}.",
+            "Choose the folder of a model that was published by its authors.",
+            _FOR_SAM,
+        )
+    else:
+        yield Finding(True, f"config.json is of {name}.", concerns=_FOR_SAM)
+    there = [file for file in _PROCESSOR_FILES if (folder / file).is_file()]
+    if not there:
+        yield Finding(
+            False,
+            f"There is none of {' and '.join(_PROCESSOR_FILES)}.",
+            "Download the small files of the model, too, into the folder.",
+            _FOR_SAM,
+            missing=True,
+        )
+    for file in there:
+        yield replace(_check_json(folder / file), concerns=_FOR_SAM)
+    if (folder / _SOUND_FILE).is_file():
+        yield replace(_sound_finding(_SOUND_FILE), concerns=_FOR_SAM)
 
 
 def _sound_finding(name: str) -> Finding:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 TRANSFORMERS = "sam3-transformers"
 META = "sam3-meta"
-EVERY_ENGINE = frozenset({TRANSFORMERS, META})
+SAM = "sam-transformers"
+EVERY_ENGINE = frozenset({TRANSFORMERS, META, SAM})
 
 
 class Layout(StrEnum):
-    """The layouts that SAM 3 weights come in."""
+    """The layouts that weights come in."""
 
+    SAM = "SAM 1, SAM 2 or EdgeTAM for transformers"
     TRANSFORMERS = "SAM 3 for transformers"
     META = "SAM 3 of Meta"
     META_MULTIPLEX = "SAM 3.1 multiplex of Meta"
@@ -30,11 +32,11 @@ class Layout(StrEnum):
     @property
     def engine(self) -> str:
         """The name of the engine that reads it."""
-        return TRANSFORMERS if self is Layout.TRANSFORMERS else META
+        return {Layout.SAM: SAM, Layout.TRANSFORMERS: TRANSFORMERS}.get(self, META)
 
     @property
     def version(self) -> str:
-        """The version of SAM that it is of."""
+        """The version of SAM 3 that it is of."""
         return "SAM 3.1" if self is Layout.META_MULTIPLEX else "SAM 3.0"
 
     @property
@@ -79,7 +81,7 @@ NO_PLANES = Finding(
 _ABSENT = {
     TRANSFORMERS: Finding(
         False,
-        "There is no model.safetensors, which SAM 3 by transformers needs.",
+        "There is no model.safetensors of SAM 3, which SAM 3 by transformers needs.",
         "Download model.safetensors of facebook/sam3, or use SAM 3 by Meta's package.",
         frozenset({TRANSFORMERS}),
         missing=True,
@@ -89,6 +91,13 @@ _ABSENT = {
         "There is no sam3.pt, which SAM 3 by Meta's package needs.",
         "Download sam3.pt of facebook/sam3, or use SAM 3 by transformers.",
         frozenset({META}),
+        missing=True,
+    ),
+    SAM: Finding(
+        False,
+        "There is no model.safetensors of SAM 1, SAM 2 or EdgeTAM.",
+        "Download such a model, or use the engine that reads this folder.",
+        frozenset({SAM}),
         missing=True,
     ),
 }
@@ -104,10 +113,18 @@ class WeightsFile:
         The file.
     layout : Layout
         What it holds.
+    model : str
+        The model's name for the user, such as ``SAM 2.1 tiny``.
     """
 
     path: Path
     layout: Layout
+    model: str
+
+    @property
+    def content(self) -> str:
+        """What it holds, for the user."""
+        return f"{self.model} for transformers" if self.layout is Layout.SAM else self.layout.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +179,7 @@ class FolderReport:
         Parameters
         ----------
         engine : str
-            ``sam3-transformers`` or ``sam3-meta``.
+            ``sam3-transformers``, ``sam3-meta`` or ``sam-transformers``.
         """
         wrong = [item for item in self.findings if not item.ok and engine in item.concerns]
         if any(weights.layout.engine == engine for weights in self.weights):
@@ -272,7 +289,7 @@ def choose_engine(report: FolderReport, statuses: Mapping[str, EngineStatus]) ->
 
 
 def _reason(weights: WeightsFile, report: FolderReport) -> str:
-    read = f"{weights.path.name} holds {weights.layout.value}, read by {weights.layout.engine}."
+    read = f"{weights.path.name} holds {weights.content}, read by {weights.layout.engine}."
     if not weights.layout.segments_planes:
         return f"{read} {NO_PLANES.text} {NO_PLANES.remedy}"
     beside = {other.layout: other.path.name for other in report.weights}

@@ -1,1 +1,1 @@
-"""What both SAM 3 engines share."""
+"""What the SAM engines share."""

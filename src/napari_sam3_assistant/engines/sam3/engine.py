@@ -1,4 +1,4 @@
-"""What the engines by transformers and by Meta's package share."""
+"""What the SAM engines share: loading, encoding, and objects that clicks, boxes and masks name."""
 
 from __future__ import annotations
 
@@ -53,12 +53,20 @@ class LoadedWeights(Protocol):
         """Undo what loading did beside reading the weights."""
 
 
+class Encoding(Protocol):
+    """An encoded image."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+
+
 M = TypeVar("M", bound=LoadedWeights)
-E = TypeVar("E", bound=SearchableEncoding)
+E = TypeVar("E", bound=Encoding)
 
 
-class Sam3Engine(ABC, Generic[M, E]):
-    """SAM 3 for single planes; generic in the loaded model and in the encoded image.
+class SamEngine(ABC, Generic[M, E]):
+    """A SAM for single planes; generic in the loaded model and in the encoded image.
 
     Parameters
     ----------
@@ -75,7 +83,6 @@ class Sam3Engine(ABC, Generic[M, E]):
         self._folder = None if model_folder is None else model_folder.expanduser()
         self._requested = device
         self._model: M | None = None
-        self._finder: ConceptFinder[E, Any] | None = None
         self._encoding_id = ""
 
     @property
@@ -108,7 +115,7 @@ class Sam3Engine(ABC, Generic[M, E]):
             If nothing is loaded.
         """
         if self._model is None:
-            raise EngineError("SAM 3 is not loaded.", "Load the model first.")
+            raise EngineError(f"{self.spec.model_name} is not loaded.", "Load the model first.")
         return self._model
 
     def load(self, reporter: Reporter) -> None:
@@ -130,12 +137,10 @@ class Sam3Engine(ABC, Generic[M, E]):
         """
         if self._model is not None:
             return
-        if self._folder is None:
-            raise CheckpointNotFound("SAM 3 needs a model folder.", self._which_folder())
-        model = self._load(self._folder, reporter)
-        self._finder = self._make_finder(model)
+        folder = self._named_folder()
+        model = self._load(folder, reporter)
         self._encoding_id = encoding_id(
-            self.spec.name, self.version, self._folder / model.weights, model.number_format
+            self.spec.name, self.version, folder / model.weights, model.number_format
         )
         self._model = model
 
@@ -180,13 +185,13 @@ class Sam3Engine(ABC, Generic[M, E]):
         PromptError
             If a prompt lies outside the image or the phrase is too long.
         """
+        self.spec.check_kinds(prompts.kinds)
         prompts.check(embedding.shape)
         found = Prediction((), options.threshold)
         named: list[ObjectRecord] = []
         with self._working(prompts.kinds) as model:
-            finder = self._finder
-            if prompts.kinds & _GROUNDED and finder is not None:
-                found = finder.find(embedding, prompts, options.threshold, reporter)
+            if prompts.kinds & _GROUNDED:
+                found = self._find(model, embedding, prompts, options.threshold, reporter)
             if prompts.kinds - _GROUNDED:
                 decode = self._decoder(model, embedding, reporter)
                 named = segment_prompts(prompts, embedding.shape, decode, reporter)
@@ -196,11 +201,25 @@ class Sam3Engine(ABC, Generic[M, E]):
     def close(self) -> None:
         """Free memory and device."""
         model, self._model = self._model, None
-        self._finder, self._encoding_id = None, ""
+        self._encoding_id = ""
         if model is not None:
             model.close()
             del model
             free_cache()
+
+    def _named_folder(self) -> Path:
+        """Return the model folder.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is none.
+        """
+        if self._folder is None:
+            raise CheckpointNotFound(
+                f"{self.spec.model_name} needs a model folder.", self._which_folder()
+            )
+        return self._folder
 
     @contextmanager
     def _working(self, part: Hashable = "track") -> Iterator[M]:
@@ -217,9 +236,11 @@ class Sam3Engine(ABC, Generic[M, E]):
     def _load(self, folder: Path, reporter: Reporter) -> M:
         """Load the weights of a folder."""
 
-    @abstractmethod
-    def _make_finder(self, model: M) -> ConceptFinder[E, Any]:
-        """Return what finds concepts with the weights."""
+    def _find(
+        self, model: M, embedding: E, prompts: PromptSet, threshold: float, reporter: Reporter
+    ) -> Prediction:
+        """Return what a phrase or examples name; asked only where the card says so."""
+        raise NotImplementedError
 
     @abstractmethod
     def _call_context(self, model: M, part: Hashable) -> AbstractContextManager[object]:
@@ -234,6 +255,31 @@ class Sam3Engine(ABC, Generic[M, E]):
         self, model: M, embedding: E, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
         """Return what runs one call of the mask decoder on an image."""
+
+
+S = TypeVar("S", bound=SearchableEncoding)
+
+
+class Sam3Engine(SamEngine[M, S], Generic[M, S]):
+    """SAM 3: it finds concepts, too."""
+
+    _finder: ConceptFinder[S, Any] | None = None
+
+    def close(self) -> None:
+        """Free memory and device."""
+        self._finder = None
+        super().close()
+
+    def _find(
+        self, model: M, embedding: S, prompts: PromptSet, threshold: float, reporter: Reporter
+    ) -> Prediction:
+        if self._finder is None:
+            self._finder = self._make_finder(model)
+        return self._finder.find(embedding, prompts, threshold, reporter)
+
+    @abstractmethod
+    def _make_finder(self, model: M) -> ConceptFinder[S, Any]:
+        """Return what finds concepts with the weights."""
 
 
 @contextmanager

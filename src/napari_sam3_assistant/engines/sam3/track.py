@@ -1,4 +1,4 @@
-"""What the tracks of SAM 3 share, whichever package does the work: turns, stops and seeds."""
+"""What the tracks of SAM share, whichever package does the work: turns, stops and seeds."""
 
 from __future__ import annotations
 

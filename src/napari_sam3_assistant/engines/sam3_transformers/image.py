@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
@@ -16,47 +14,20 @@ from napari_sam3_assistant.engines.sam3.grounding import (
     Detections,
     check_length,
 )
-from napari_sam3_assistant.engines.sam3.mask_decoder import to_records, xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy.typing as npt
     import torch
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt
-    from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
-    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
+    from napari_sam3_assistant.core.prompts import ExemplarPrompt
+    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedSam3
 
 
 # One set of 200 low-resolution masks takes 66 MB in float32.
 _KEPT_ANSWERS = 4
-
-
-def to_pixels(model: LoadedModel, image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Return an image as the model takes it.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    image : ndarray, shape (H, W, 3), dtype uint8
-        RGB image; not modified.
-
-    Returns
-    -------
-    torch.Tensor, shape (1, 3, S, S)
-        In the model's number format, on its device.
-    """
-    # A read-only or strided array would be refused, or warned of, by torch.
-    picture = np.array(image, dtype=np.uint8, order="C")
-    inputs = model.find_processor(
-        images=picture, input_data_format="channels_last", return_tensors="pt"
-    )
-    pixels: torch.Tensor = inputs["pixel_values"].to(model.device, model.dtype)
-    return pixels
 
 
 @dataclass(slots=True, eq=False)
@@ -106,13 +77,13 @@ class Sam3Embedding:
 
     @classmethod
     def from_tensors(
-        cls, model: LoadedModel, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]
+        cls, model: LoadedSam3, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]
     ) -> Sam3Embedding:
         """Return the encoding that :meth:`tensors` was asked of.
 
         Parameters
         ----------
-        model : LoadedModel
+        model : LoadedSam3
             The model that made it.
         shape : tuple of int
             Height and width of the image in pixels.
@@ -139,7 +110,7 @@ class Sam3Embedding:
             yield detections.masks
 
 
-def click_features(model: LoadedModel, embedding: Sam3Embedding) -> list[torch.Tensor]:
+def click_features(model: LoadedSam3, embedding: Sam3Embedding) -> list[torch.Tensor]:
     """Return the feature maps for clicks, made at the first call from the image encoding.
 
     The "no memory" embedding goes to the coarsest map that the mask decoder sees, as Meta's
@@ -149,7 +120,7 @@ def click_features(model: LoadedModel, embedding: Sam3Embedding) -> list[torch.T
 
     Parameters
     ----------
-    model : LoadedModel
+    model : LoadedSam3
         The model that made the embedding.
     embedding : Sam3Embedding
         The encoding of one image.
@@ -169,78 +140,6 @@ def click_features(model: LoadedModel, embedding: Sam3Embedding) -> list[torch.T
     return embedding.clicks
 
 
-MASK_CUTOFF = 0.0
-# Logits of painted and unpainted pixels: probability 0.99995 and 0.00005, as
-# Sam3TrackerVideoModel gives a painted mask to its memory.
-_PAINTED, _UNPAINTED = 10.0, -10.0
-
-
-def decode_objects(
-    model: LoadedModel, embedding: Sam3Embedding, reporter: Reporter, target: DecoderPrompt
-) -> list[ObjectRecord]:
-    """Return the objects of one call of the mask decoder, numbered from 1.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    embedding : Sam3Embedding
-        The encoded image.
-    reporter : Reporter
-        Stops the work between two objects.
-    target : DecoderPrompt
-        What names the objects.
-    """
-    answer = model.clicks(
-        image_embeddings=click_features(model, embedding),
-        multimask_output=target.is_ambiguous,
-        **_encode(model, target, embedding.shape),
-    )
-    masks, scores = answer.pred_masks[0].float(), answer.iou_scores[0].float()
-    # Of each object the best mask; of all but a single click there is only one.
-    best = scores.argmax(1)
-    objects = range(len(best))
-    return to_records(
-        masks[objects, best],
-        scores[objects, best].tolist(),
-        embedding.shape,
-        cutoff=MASK_CUTOFF,
-        reporter=reporter,
-        clips=target.clips,
-    )
-
-
-def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return a call's prompts as the model takes them."""
-    prompts: dict[str, Any] = {}
-    if target.points:
-        prompts["input_points"] = [[[[float(p.x), float(p.y)] for p in target.points]]]
-        prompts["input_labels"] = [[[int(p.positive) for p in target.points]]]
-    if target.boxes:
-        prompts["input_boxes"] = [[xyxy(box) for box in target.boxes]]
-    encoded: dict[str, Any] = {}
-    if prompts:
-        # Coordinates stay in float32: bfloat16 would round them by up to two pixels.
-        encoded = dict(
-            model.click_processor(original_sizes=[list(shape)], return_tensors="pt", **prompts).to(
-                model.device
-            )
-        )
-        encoded.pop("original_sizes")
-    if target.mask is not None:
-        encoded["input_masks"] = _mask_logits(model, target.mask, shape)
-    return encoded
-
-
-def _mask_logits(model: LoadedModel, prompt: MaskPrompt, shape: tuple[int, int]) -> torch.Tensor:
-    """Return a painted mask as logits at image size, shape (1, 1, H, W); the model shrinks it."""
-    import torch
-
-    logits = torch.full((1, 1, *shape), _UNPAINTED)
-    logits[0, 0][torch.from_numpy(prompt.to_plane(shape))] = _PAINTED
-    return logits.to(model.device, model.dtype)
-
-
 # The tokenizer pads to this length, and the text encoder takes no more.
 MAX_TOKENS = 32
 
@@ -252,14 +151,14 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
 
     Parameters
     ----------
-    model : LoadedModel
+    model : LoadedSam3
         The weights.
     """
 
     # Of probabilities: post_process_instance_segmentation of transformers enlarges these.
     cutoff = 0.5
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedSam3) -> None:
         super().__init__()
         self._model = model
 

@@ -1,9 +1,8 @@
 """SAM 3 through a stack: prompted objects by its tracker, phrases by its video model.
 
-What is encoded when: a frame once for all objects that are followed through it. A prompted frame
-that the image heads have encoded (to find objects, or for a preview before) is not encoded again
-for its prompts; only the tracker's small neck runs again, as the maps that the image heads keep of
-it have their "no memory" embedding added. For a phrase every frame is encoded once by
+What is encoded when: of a prompted frame that the image heads have encoded, only the small neck of
+the tracker runs again, as the maps that the image heads keep of it have their "no memory" embedding
+added. For a phrase every frame is encoded once by
 ``Sam3VideoModel.forward``, which takes pixels and no encoding (transformers 5.23), so a frame
 with a phrase and clicks is encoded twice: once for the clicks, before the pass begins, as objects
 keep to prompts that lie ahead, and once in the pass.
@@ -23,26 +22,26 @@ from napari_sam3_assistant.engines.device import memory_device
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
-from napari_sam3_assistant.engines.sam3.track import MemoryFile, ObjectTrack, TrackContext
-from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS, to_pixels
-from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel, read_processor
-from napari_sam3_assistant.engines.sam3_transformers.video_objects import (
-    FollowedObject,
-    Memory,
-    open_session,
-)
+from napari_sam3_assistant.engines.sam3_transformers.image import MAX_TOKENS
+from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedSam3
+from napari_sam3_assistant.engines.sam_transformers.image import to_pixels
+from napari_sam3_assistant.engines.sam_transformers.loading import read_processor
+from napari_sam3_assistant.engines.sam_transformers.video import TrackerTrack, as_features
+from napari_sam3_assistant.engines.sam_transformers.video_objects import Memory, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
 
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.engines.sam3.track import TrackContext
+    from napari_sam3_assistant.engines.sam3_transformers.image import Sam3Embedding
 
 
-class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
-    """Follows objects through a stack with one copy of the weights.
+class TransformersTrack(TrackerTrack[LoadedSam3]):
+    """Follows prompted objects and phrases through a stack with one copy of the weights.
 
     Parameters
     ----------
@@ -52,17 +51,9 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
         The stack and the model.
     """
 
-    def __init__(self, folder: Path, context: TrackContext[LoadedModel]) -> None:
-        super().__init__(context)
-        self._folder = folder
+    def __init__(self, folder: Path, context: TrackContext[LoadedSam3]) -> None:
+        super().__init__(folder, context)
         self._phrases: FollowedPhrases | None = None
-        self._file = MemoryFile()
-        self._prompter: Any = None
-        self._known: Callable[[int], Any] = lambda _frame: None
-
-    def reuse(self, known: Callable[[int], Any]) -> None:
-        """Take what the image heads have encoded; see :class:`.engines.video.ReusesEncodings`."""
-        self._known = known
 
     def add_phrase(self, text: str, frame: int) -> None:
         """Look for all objects of a phrase on every frame.
@@ -89,108 +80,60 @@ class TransformersTrack(ObjectTrack[LoadedModel, FollowedObject]):
                 )
             self._phrases.add(processor, text)
 
-    def remove(self, object_id: int) -> None:
-        """Forget an object; one of a phrase is not shown any more."""
-        if object_id in self._objects:
-            self._objects[object_id].forget()
-        super().remove(object_id)
-
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
         self._phrases = None
-        self._file.close()
         super().close()
 
-    def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
-        """Yield what is on each frame; see :class:`.engines.video.VideoTrack`."""
-        reverse = order.step < 0
-        self._read_prompts(reporter)
+    def _begin(self, frame: int, *, reverse: bool) -> None:
         if self._phrases is not None:
-            self._phrases.begin(order.start, reverse=reverse)
-        for frame in order:
-            with self._working() as model:
-                found = self._frame(model, frame, reverse=reverse, reporter=reporter)
-            yield found
-
-    def _new_object(self, model: LoadedModel) -> FollowedObject:
-        return FollowedObject(
-            model, self._frames.shape, len(self._frames), memory_device(model.device), self._file
-        )
-
-    def _read_prompts(self, reporter: Reporter) -> None:
-        """Segment the objects on the frames of new prompts."""
-        for frame in self._frames_to_read():
-            encoding = self._known(frame)
-            with self._working() as model:
-                if encoding is None:
-                    features = self._encode(model, frame, reporter)
-                else:
-                    features = _features(model, encoding.vision, frame)
-                for object_ in self._objects_to_read(frame):
-                    reporter.check()
-                    object_.prompt(model, self._processor(), features, frame)
+            self._phrases.begin(frame, reverse=reverse)
 
     def _frame(
-        self, model: LoadedModel, frame: int, *, reverse: bool, reporter: Reporter
+        self,
+        model: LoadedSam3,
+        frame: int,
+        *,
+        reverse: bool,
+        reporter: Reporter,
+        features: Any = None,  # noqa: ANN401
     ) -> TrackedFrame:
-        records: list[ObjectRecord] = []
-        features = None
-        if self._phrases is not None:
-            pixels = to_pixels(model, self._frames.read(frame))
-            with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
-                found = self._phrases.follow(model, pixels, frame, reverse=reverse)
-            records = [record for record in found if record.id not in self._hidden]
-            features = self._phrases.features
-        sought = self._objects_to_find(frame, reverse=reverse)
-        if features is None and not all(one.is_known_at(frame) for one in sought.values()):
-            features = self._encode(model, frame, reporter)
-        records += self._follow_objects(
-            sought, lambda one: one.follow(model, features, frame, reverse=reverse), reporter
+        if self._phrases is None:
+            return super()._frame(model, frame, reverse=reverse, reporter=reporter)
+        pixels = to_pixels(model, model.find_processor, self._frames.read(frame))
+        with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
+            found = self._phrases.follow(model, pixels, frame, reverse=reverse)
+        prompted = super()._frame(
+            model, frame, reverse=reverse, reporter=reporter, features=self._phrases.features
         )
-        tracked = frozenset(sought)
-        if self._phrases is not None:
-            tracked |= self._phrases.ids - self._hidden
-        return TrackedFrame(frame, tuple(sorted(records, key=lambda one: one.id)), tracked)
+        shown = [record for record in found if record.id not in self._hidden]
+        objects = sorted((*shown, *prompted.objects), key=lambda record: record.id)
+        tracked = prompted.tracked | (self._phrases.ids - self._hidden)
+        return TrackedFrame(frame, tuple(objects), tracked)
 
-    def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
-        """Return the features of a frame, as the sessions of all objects take them."""
-        pixels = to_pixels(model, self._frames.read(frame))
+    def _encode(self, model: LoadedSam3, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
+        pixels = to_pixels(model, model.find_processor, self._frames.read(frame))
         with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
-        return _features(model, hidden, frame)
+        return self._hidden_features(model, hidden, frame)
 
-    def _processor(self) -> Any:  # noqa: ANN401 - transformers ships no types
-        if self._prompter is None:
-            from transformers import Sam3TrackerVideoProcessor
+    def _features(self, model: LoadedSam3, encoding: Sam3Embedding, frame: int) -> Any:  # noqa: ANN401
+        return self._hidden_features(model, encoding.vision, frame)
 
-            self._prompter = read_processor(Sam3TrackerVideoProcessor, self._folder)
-        return self._prompter
+    def _hidden_features(self, model: LoadedSam3, encoded: Any, frame: int) -> Any:  # noqa: ANN401
+        """Return what the tracker looks at of the image encoder's own output."""
+        maps, positions = model.video.get_vision_features_for_tracker(encoded)
+        return as_features(model, maps, positions, frame)
 
+    def _make_prompter(self, model: LoadedSam3) -> Any:  # noqa: ANN401
+        from transformers import Sam3TrackerVideoProcessor
 
-def _features(model: LoadedModel, encoded: Any, frame: int) -> Any:  # noqa: ANN401
-    """Return what the tracker looks at of an encoded frame, as its sessions take it.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        The weights.
-    encoded : Sam3VisionEncoderOutput or BaseModelOutput
-        Of it only the image encoder's own output is used, ``last_hidden_state``.
-    frame : int
-        The frame's number.
-    """
-    from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
-        Sam3TrackerVideoInferenceCache,
-    )
-
-    maps, positions = model.video.get_vision_features_for_tracker(encoded)
-    features = Sam3TrackerVideoInferenceCache(model.device, model.device)
-    features.cache_vision_features(frame, {"vision_feats": maps, "vision_pos_embeds": positions})
-    return features
+        del model
+        return read_processor(Sam3TrackerVideoProcessor, self._folder)
 
 
-def _layers(model: LoadedModel) -> Any:  # noqa: ANN401 - transformers ships no types
+def _layers(model: LoadedSam3) -> Any:  # noqa: ANN401 - transformers ships no types
     return model.detector.vision_encoder.backbone.layers
 
 
@@ -199,7 +142,7 @@ class FollowedPhrases:
 
     Parameters
     ----------
-    model : LoadedModel
+    model : LoadedSam3
         The weights.
     shape : tuple of int
         Height and width of a frame.
@@ -213,17 +156,15 @@ class FollowedPhrases:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: LoadedSam3,
         shape: tuple[int, int],
         count: int,
         state_device: str,
         new_id: Callable[[], int],
     ) -> None:
-        from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
-
-        self._session = open_session(Sam3VideoInferenceSession, model, shape, count, state_device)
+        self._session = open_session(model, model.video, shape, count, state_device)
         self._shape = shape
-        self._memory = Memory(model.video.tracker_model.config, state_device)
+        self._memory = Memory(model.tracker.config, state_device)
         self._new_id = new_id
         self._ids: dict[int, int] = {}
 
@@ -261,7 +202,7 @@ class FollowedPhrases:
 
     def follow(
         self,
-        model: LoadedModel,
+        model: LoadedSam3,
         pixels: torch.Tensor,
         frame: int,
         *,
@@ -271,7 +212,7 @@ class FollowedPhrases:
 
         Parameters
         ----------
-        model : LoadedModel
+        model : LoadedSam3
             The weights.
         pixels : torch.Tensor, shape (1, 3, S, S)
             The frame as the model takes it.

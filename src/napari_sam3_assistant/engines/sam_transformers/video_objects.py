@@ -1,4 +1,4 @@
-"""One prompted object on its way through a stack, by the tracker of SAM 3.
+"""One prompted object on its way through a stack, by the tracker of SAM 2 or SAM 3.
 
 Each object has a session of its own: the tracker works on one object after the other in any case,
 so the results are the same.
@@ -14,6 +14,7 @@ remembered of a prompted object on the other frames goes to a file, for correcti
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.sam3.track import MemoryFile, Slot
-    from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedModel
+    from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel
 
 
 # The only object of its session.
@@ -59,17 +60,11 @@ class FollowedObject(TrackedPrompts):
         state_device: str,
         file: MemoryFile,
     ) -> None:
-        from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
-            Sam3TrackerVideoInferenceSession,
-        )
-
         super().__init__()
-        self._session = open_session(
-            Sam3TrackerVideoInferenceSession, model, shape, count, state_device
-        )
+        self._session = open_session(model, model.tracker, shape, count, state_device)
         self._session.obj_id_to_idx(_NAME)
         self._shape = shape
-        self._memory = Memory(model.video.tracker_model.config, state_device, file)
+        self._memory = Memory(model.tracker.config, state_device, file)
         # Frames that were not prompted when the tracker came to them.
         self._tracked: set[int] = set()
 
@@ -98,9 +93,9 @@ class FollowedObject(TrackedPrompts):
         ----------
         model : LoadedModel
             The weights.
-        processor : Sam3TrackerVideoProcessor
+        processor : Sam2VideoProcessor
             Prepares prompts.
-        features : Sam3TrackerVideoInferenceCache
+        features : Sam2VideoInferenceCache
             Holds the features of this frame.
         frame : int
             The frame.
@@ -149,9 +144,7 @@ class FollowedObject(TrackedPrompts):
     ) -> tuple[torch.Tensor, float]:
         self._session.cache = features
         self._memory.recall(self.outputs, frame, reverse=reverse)
-        answer = model.video.tracker_model(
-            inference_session=self._session, frame_idx=frame, reverse=reverse
-        )
+        answer = model.tracker(inference_session=self._session, frame_idx=frame, reverse=reverse)
         self._memory.renewed(frame)
         self._session.frames_tracked_per_obj[_INDEX].clear()
         # Objects on different frames would keep as many encoded frames.
@@ -202,9 +195,25 @@ class Frames(dict[int, Any]):
         return self._count
 
 
+def partner(model: Any, part: str) -> Callable[..., Any]:  # noqa: ANN401 - no types
+    """Return the library's class of a part that goes with a model of videos.
+
+    Parameters
+    ----------
+    model : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or Sam3VideoModel
+        The model.
+    part : str
+        ``InferenceSession`` or ``InferenceCache``.
+    """
+    kind = type(model)
+    name = f"{kind.__name__.removesuffix('Model')}{part}"
+    made: Callable[..., Any] = getattr(sys.modules[kind.__module__], name)
+    return made
+
+
 def open_session(
-    kind: Callable[..., Any],
     model: LoadedModel,
+    network: Any,  # noqa: ANN401 - transformers ships no types
     shape: tuple[int, int],
     count: int,
     state_device: str,
@@ -213,10 +222,10 @@ def open_session(
 
     Parameters
     ----------
-    kind : type
-        ``Sam3TrackerVideoInferenceSession`` or ``Sam3VideoInferenceSession``.
     model : LoadedModel
         The weights.
+    network : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or Sam3VideoModel
+        The part of it that the session is of.
     shape : tuple of int
         Height and width of a frame.
     count : int
@@ -224,7 +233,7 @@ def open_session(
     state_device : str
         Where its memory lies.
     """
-    session = kind(
+    session = partner(network, "InferenceSession")(
         video_height=shape[0],
         video_width=shape[1],
         inference_device=model.device,
@@ -241,7 +250,7 @@ class Memory:
 
     Parameters
     ----------
-    config : Sam3TrackerVideoConfig
+    config : Sam2VideoConfig or Sam3TrackerVideoConfig
         How far the model looks back.
     device : str
         Where the memories lie.

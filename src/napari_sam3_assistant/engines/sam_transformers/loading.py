@@ -1,0 +1,393 @@
+"""Read model folders offline, and nothing in them is run; load SAM 2, SAM 1 and EdgeTAM."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.checkpoints import SAM_MODELS, inspect_folder
+from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
+from napari_sam3_assistant.engines.device import supports_bfloat16
+from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import torch
+
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+WEIGHTS = "model.safetensors"
+STAGES = 4
+# Nothing is asked of a hub, and no code that comes with a folder is run, nor offered to be run.
+_OFFLINE: Any = {"local_files_only": True, "trust_remote_code": False}
+_CACHE_LINE = 64
+_LARGEST_SETTING = 10_000_000
+AGAIN = "Download config.json and model.safetensors again, whole, into one folder."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """One copy of the weights, seen by each head that uses them.
+
+    Parameters
+    ----------
+    clicks : Sam2Model, SamModel, EdgeTamModel or Sam3TrackerModel
+        One mask for each prompted object.
+    click_processor : Sam2Processor or SamProcessor
+        Prepares images, points and boxes.
+    tracker : Sam2VideoModel, EdgeTamVideoModel, Sam3TrackerVideoModel or None
+        Follows objects through frames; shares its modules with ``clicks``. None where the weights
+        are for planes only.
+    device : str
+        Where the weights lie.
+    dtype : torch.dtype
+        The number format of the weights and of the work.
+    weights : str
+        File name of the weights.
+    worked : set
+        The parts that have worked with these files.
+    """
+
+    clicks: Any
+    click_processor: Any
+    tracker: Any
+    device: str
+    dtype: torch.dtype
+    weights: str = WEIGHTS
+    worked: set[Hashable] = field(default_factory=set)
+
+    @property
+    def number_format(self) -> str:
+        """Name of the number format, such as ``float32``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def close(self) -> None:
+        """Do nothing: loading changed nothing but memory."""
+
+    @contextmanager
+    def calling(self, part: Hashable, folder: Path | None) -> Iterator[None]:
+        """Be ready for calls of a part of the model.
+
+        Until it has worked once, config.json may describe what can be built and not run.
+        """
+        import torch
+
+        guard: AbstractContextManager[None] = nullcontext()
+        if part not in self.worked:
+            guard = reading_files(
+                f"The model does not work with the files in {folder}.",
+                "Download them again; if that does not help, report this.",
+            )
+        with torch.inference_mode(), guard:
+            yield
+        self.worked.add(part)
+
+
+def load_sam(folder: Path, name: str, device: str, reporter: Reporter) -> LoadedModel:
+    """Load the folder of a SAM 2, SAM 1 or EdgeTAM, offline.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``config.json``, ``model.safetensors`` and the settings of the processor.
+    name : str
+        The model's name for the user.
+    device : str
+        ``cpu``, ``cuda:N`` or ``mps``.
+    reporter : Reporter
+        Is told of each stage; the work stops before the next one.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If the folder or its weights are not there.
+    CheckpointInvalid
+        If the weights are of another model or incomplete.
+    EngineNotInstalled
+        If the packages are there but do not work together.
+    """
+    reporter.report(Progress(0, STAGES, "Checking the model folder"))
+    inspect_folder(folder).require("sam-transformers")
+    kind = SAM_MODELS[read_settings(folder / "config.json")["model_type"]]
+    network, (processor,), dtype = read_folder(
+        folder, name, kind.network, (kind.processor,), device, reporter
+    )
+    tracker, clicks = (network, None) if kind.follows else (None, network)
+    if tracker is not None:
+        with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
+            clicks = share_modules(tracker, kind.clicks, tracker.config, tracker.vision_encoder)
+    reporter.report(Progress(STAGES, STAGES, f"{name} is ready"))
+    return LoadedModel(clicks, processor, tracker, device, dtype)
+
+
+def read_folder(
+    folder: Path,
+    name: str,
+    kind: str,
+    processors: Sequence[str],
+    device: str,
+    reporter: Reporter,
+    *,
+    prepare: Callable[[Any], None] = lambda network: None,
+) -> tuple[Any, list[Any], torch.dtype]:
+    """Return the network of a model folder on a device, its processors, and its number format.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that was looked into.
+    name : str
+        The model's name for the user.
+    kind : str
+        The network's class in transformers.
+    processors : sequence of str
+        Classes of processors; images are prepared by the first.
+    device : str
+        ``cpu``, ``cuda:N`` or ``mps``.
+    reporter : Reporter
+        Is told of each stage; the work stops before the next one.
+    prepare : callable
+        Changes the network before it is moved to the device.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If the weights are of another model or incomplete.
+    EngineNotInstalled
+        If the packages are there but do not work together.
+    """
+    reporter.report(Progress(1, STAGES, "Starting PyTorch and transformers"))
+    try:
+        import torch
+        import transformers
+
+        network_class = getattr(transformers, kind)
+        made = [getattr(transformers, one) for one in processors]
+    except (ImportError, RuntimeError, AttributeError) as exc:
+        # RuntimeError: "operator torchvision::nms does not exist" of a torchvision that was
+        # built for another torch.
+        raise EngineNotInstalled(
+            f"PyTorch, torchvision or transformers can't be imported: {exc}",
+            "Install them anew, in versions that go together: "
+            'pip install --upgrade --force-reinstall "napari-sam3-assistant[sam3]"',
+        ) from exc
+    # Half the memory and several times the speed, where the hardware has it.
+    dtype = torch.bfloat16 if supports_bfloat16(device) else torch.float32
+    file = folder / WEIGHTS
+    with _quiet():
+        with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
+            config = _check_size(folder, network_class)
+        ready = [read_processor(one, folder) for one in made]
+        with reading_files(f"The settings of the processor in {folder} are odd.", AGAIN):
+            _check_processor(ready[0], config)
+        reporter.report(Progress(2, STAGES, "Reading the weights"))
+        with reading_files(f"{file} can't be read.", AGAIN):
+            network, found = network_class.from_pretrained(
+                # No folder, in which it would look for other files than these.
+                None,
+                config=_read_config(folder, network_class),
+                state_dict=_read_weights(file, dtype),
+                dtype=dtype,
+                output_loading_info=True,
+                # Told by `found`, and refused there in our words.
+                ignore_mismatched_sizes=True,
+                **_OFFLINE,
+            )
+        _refuse_random(folder, found)
+        reporter.report(Progress(3, STAGES, f"Moving the model to {device}"))
+        prepare(network)
+        return network.to(device).eval(), ready, dtype
+
+
+def read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return a processor of a model folder; nothing is fetched, and no code in the folder is run.
+
+    Parameters
+    ----------
+    kind : type
+        Its class, such as ``Sam3Processor``.
+    folder : Path
+        The model folder.
+
+    Raises
+    ------
+    CheckpointInvalid
+        If its files can't be used.
+    """
+    with reading_files(
+        f"The processor or the tokenizer in {folder} can't be read.",
+        "Download all small files of the model again.",
+    ):
+        return kind.from_pretrained(folder, **_OFFLINE)
+
+
+def _read_config(folder: Path, network_class: Any) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return the settings, made anew: models change those that they get."""
+    return network_class.config_class.from_pretrained(folder, **_OFFLINE)
+
+
+def _check_size(folder: Path, network_class: Any) -> Any:  # noqa: ANN401 - see LoadedModel
+    """Return the settings, if these and the weights are of one size; none of it is made yet."""
+    import torch
+
+    tensors = read_header(folder / WEIGHTS)
+    _check_settings(read_settings(folder / "config.json"), len(tensors))
+    # On "meta" nothing is allocated.
+    config = _read_config(folder, network_class)
+    with torch.device("meta"):
+        model = network_class(config)
+    asked = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+    held = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    # Some weights may be missing, which is told weight by weight later.
+    if not held / 2 < asked < 2 * held:
+        raise CheckpointInvalid(
+            f"config.json is of a model of {asked:,} weights, {WEIGHTS} holds {held:,}.", AGAIN
+        )
+    return config
+
+
+def _check_settings(settings: Any, tensors: int, name: str = "") -> None:  # noqa: ANN401 - any JSON
+    """Raise if a setting would keep the computer busy, or have something fetched."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            _check_settings(value, tensors, key)
+    elif isinstance(settings, list):
+        for value in settings:
+            _check_settings(value, tensors, name)
+    elif isinstance(settings, int | float):
+        # Each layer has weights of its own.
+        most = tensors if "layers" in name or "depth" in name else _LARGEST_SETTING
+        if not abs(settings) <= most:
+            raise CheckpointInvalid(f"In config.json, {name} is {settings!r:.40}.", AGAIN)
+    elif name == "backbone" and settings:
+        # transformers would ask the hub for it.
+        raise CheckpointInvalid(f"In config.json, {name} is {settings!r:.40}.", AGAIN)
+
+
+def _check_processor(processor: Any, config: Any) -> None:  # noqa: ANN401 - see LoadedModel
+    """Raise unless images and prompts are prepared at the size that the model takes."""
+    image_processor = processor.image_processor
+    size = image_processor.pad_size if pads(processor) else image_processor.size
+    given = {size["height"], size["width"], getattr(processor, "target_size", size["height"])}
+    taken = getattr(config, "image_size", None) or config.prompt_encoder_config.image_size
+    if given != {taken}:
+        raise CheckpointInvalid(
+            f"The processor is for images of {size['height']} × {size['width']} pixels, "
+            f"config.json for {taken} × {taken}.",
+            AGAIN,
+        )
+
+
+def pads(processor: Any) -> bool:  # noqa: ANN401 - see LoadedModel
+    """Return whether images keep their aspect and are padded, as for SAM 1, or are stretched."""
+    return bool(getattr(processor.image_processor.size, "longest_edge", None))
+
+
+def _read_weights(file: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the weights in memory of their own, in a number format.
+
+    Mapped from the file, as ``from_pretrained`` would have them, they would change with it: a file
+    that is cut short would end the program, one that is written anew would change the answers.
+    """
+    import torch
+
+    formats = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16}
+    # Whole numbers are counters of batch normalisation.
+    formats |= {"BF16": torch.bfloat16, "I64": torch.int64}
+    weights: dict[str, torch.Tensor] = {}
+    unchanged = FileIdentity(file)
+    with file.open("rb") as opened:
+        for name, stored in read_header(file).items():
+            kind = formats.get(stored.kind)
+            if kind is None or stored.nbytes != kind.itemsize * math.prod(stored.shape):
+                raise CheckpointInvalid(
+                    f"{name} in {file.name} has {stored.nbytes:,} bytes, and is said to be of type "
+                    f"{stored.kind} and shape {stored.shape}.",
+                    AGAIN,
+                )
+            # To a cache line as in a mapped file: sums, which depend on it, round as they do there.
+            lead = stored.begin % _CACHE_LINE
+            memory = torch.empty(lead + stored.nbytes, dtype=torch.uint8)[lead:]
+            opened.seek(stored.begin)
+            if opened.readinto(memory.numpy().data) != stored.nbytes:
+                raise CheckpointInvalid(f"{file.name} ends within {name}.", AGAIN)
+            tensor = memory.view(kind).reshape(stored.shape)
+            weights[name] = tensor.to(dtype) if kind.is_floating_point else tensor
+    unchanged.check()
+    return weights
+
+
+def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
+    """Raise if a part of the model kept random weights, which would answer nonsense."""
+    file = folder / WEIGHTS
+    missing = sorted(found["missing_keys"])
+    misfits = sorted(name for name, *_ in found["mismatched_keys"])
+    for names, what in ((missing, "missing"), (misfits, "of a wrong size")):
+        if names:
+            raise CheckpointInvalid(
+                f"Weights that are {what} in {file}: {len(names)}, such as {names[0]}.",
+                AGAIN,
+            )
+
+
+def share_modules(tracker: Any, kind: str, parts: Any, encoder: Any) -> Any:  # noqa: ANN401
+    """Return a model for clicks that is made of the modules of a tracker: no second copy.
+
+    Parameters
+    ----------
+    tracker : Sam2VideoModel, EdgeTamVideoModel or Sam3TrackerVideoModel
+        Has the modules.
+    kind : str
+        The class of the model for clicks in transformers.
+    parts : object
+        The settings of the parts, by the names that the tracker's settings have.
+    encoder : torch.nn.Module
+        What takes the place of its image encoder.
+    """
+    import torch
+    import transformers
+
+    network_class = getattr(transformers, kind)
+    config = network_class.config_class(
+        vision_config=parts.vision_config.to_dict(),
+        prompt_encoder_config=_plain(parts.prompt_encoder_config),
+        mask_decoder_config=_plain(parts.mask_decoder_config),
+    )
+    # On "meta" nothing is allocated; every module that is used is put in from the loaded model.
+    with torch.device("meta"):
+        model = network_class(config).eval()
+    model.vision_encoder = encoder
+    for name in ("shared_image_embedding", "prompt_encoder", "mask_decoder", "no_memory_embedding"):
+        setattr(model, name, getattr(tracker, name))
+    return model
+
+
+def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - see LoadedModel
+    """Return a part's settings without the name of the video model's part."""
+    settings: dict[str, Any] = config.to_dict()
+    settings.pop("model_type", None)
+    return settings
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep bars and reports of transformers off the terminal: the reporter and our errors tell."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

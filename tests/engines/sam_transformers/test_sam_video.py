@@ -1,0 +1,259 @@
+"""The engine follows objects as transformers' own video use does, and as every engine must."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.tracks import Span, TrackSeed
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.sam_transformers.image import encoder_layers
+from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+from napari_sam3_assistant.workflows.track import Tracking
+
+_SPEC = importlib.util.spec_from_file_location(
+    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
+)
+_CONTRACT = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_CONTRACT)
+Movie, start, movie = _CONTRACT.Movie, _CONTRACT.start, _CONTRACT.movie
+
+REPORTER = NullReporter()
+COUNT = 18  # more than the 16 frames that the tracker looks back
+SHAPE = (60, 80)
+POINTS = (PointPrompt(30, 40), PointPrompt(10, 12), PointPrompt(5, 70, positive=False))
+BOX = BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))
+VIDEO_KINDS = ("sam2_video", "edgetam_video")
+
+
+def painted():
+    mask = np.zeros(SHAPE, bool)
+    mask[15:40, 25:50] = True
+    return mask
+
+
+@pytest.fixture(params=VIDEO_KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def video_engine(loaded_sam, kind):
+    return loaded_sam(kind)
+
+
+class TestSamTrack(_CONTRACT.VideoEngineContract):
+    """What is true of every engine that follows objects."""
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """An RGB movie of a disc that moves over a ramp."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
+    for number in range(COUNT):
+        movie[number][(rows - 30) ** 2 + (columns - 20 - 2 * number) ** 2 < 120] = (220, 60, 150)
+    return movie.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tracker(sam_folder):
+    """The documented use: a separately loaded tracker and its processor."""
+    import transformers
+
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            name = {"sam2_video": "Sam2VideoModel", "edgetam_video": "EdgeTamVideoModel"}[kind]
+            model, told = getattr(transformers, name).from_pretrained(
+                sam_folder(kind), output_loading_info=True
+            )
+            assert not told["missing_keys"]
+            processor = transformers.Sam2VideoProcessor.from_pretrained(sam_folder(kind))
+            made[kind] = model.eval(), processor
+        return made[kind]
+
+    return of
+
+
+def documented(tracker, frames, start, reverses, *prompts):
+    """Return the masks by frame and object, as the library's page on Sam2Video does."""
+    import torch
+
+    model, processor = tracker
+    session = processor.init_video_session(video=frames, inference_device="cpu")
+    masks = {}
+    with torch.inference_mode():
+        for name, inputs in enumerate(prompts, 1):
+            processor.add_inputs_to_inference_session(session, start, name, **inputs)
+            # With each object, as those that come later have no inputs yet.
+            model(inference_session=session, frame_idx=start)
+        for reverse in reverses:
+            for answer in model.propagate_in_video_iterator(
+                session, start_frame_idx=start, reverse=reverse
+            ):
+                large = processor.post_process_masks(
+                    [answer.pred_masks], original_sizes=[SHAPE], binarize=False
+                )[0]
+                masks[answer.frame_idx] = (large[:, 0] > 0).numpy()
+    return masks
+
+
+def ours(engine, frames, start, reverses, *seeds):
+    track = engine.track(
+        FrameSource(view_of_array(frames, plane=0), 0), PredictOptions(), lambda: 99
+    )
+    for seed in seeds:
+        track.add(seed)
+    found = {}
+    for reverse in reverses:
+        order = range(start, -1, -1) if reverse else range(start, len(frames))
+        for result in track.propagate(order, REPORTER):
+            found[result.frame] = result
+    track.close()
+    return found
+
+
+def plane(record):
+    mask = np.zeros(SHAPE, bool)
+    if record is not None:
+        mask[record.region.slices] = record.mask
+    return mask
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    seen = 0
+    for frame, result in found.items():
+        records = {record.id: record for record in result.objects}
+        for index, mask in enumerate(expected[frame]):
+            np.testing.assert_array_equal(plane(records.get(index + 1)), mask, f"frame {frame}")
+            seen += 0 < np.count_nonzero(mask) < mask.size
+    assert seen, "all masks are empty, or all of the frame: nothing is shown"
+
+
+PROMPTS = {
+    "click": (
+        {"input_points": [[[[40.0, 30.0]]]], "input_labels": [[[1]]]},
+        {"points": POINTS[:1]},
+    ),
+    "points": (
+        {
+            "input_points": [[[[40.0, 30.0], [12.0, 10.0], [70.0, 5.0]]]],
+            "input_labels": [[[1, 1, 0]]],
+        },
+        {"points": POINTS},
+    ),
+    "box with fractions": ({"input_boxes": [[[19.75, 12.4, 61.2, 43.7]]]}, {"box": BOX}),
+    "box and point": (
+        {
+            "input_boxes": [[[19.75, 12.4, 61.2, 43.7]]],
+            "input_points": [[[[40.0, 30.0]]]],
+            "input_labels": [[[1]]],
+        },
+        {"box": BOX, "points": POINTS[:1]},
+    ),
+    "mask": ({"input_masks": painted()}, {"mask": MaskPrompt.from_plane(painted())}),
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_every_prompt_forward(video_engine, tracker, kind, frames, prompt):
+    theirs, seed = PROMPTS[prompt]
+    expected = documented(tracker(kind), frames[:6], 1, (False,), theirs)
+    found = ours(video_engine, frames[:6], 1, (False,), TrackSeed(1, 1, **seed))
+    assert_same(found, expected)
+
+
+def test_several_objects_both_ways(video_engine, tracker, kind, frames):
+    kinds = ["points", "mask", "box with fractions"]
+    theirs = [PROMPTS[one][0] for one in kinds]
+    if kind == "sam2_video":
+        expected = documented(tracker(kind), frames, 8, (False, True), *theirs)
+    else:
+        # transformers 5.23 can't put the scores of a painted object and another one together.
+        each = [documented(tracker(kind), frames, 8, (False, True), one) for one in theirs]
+        expected = {frame: [one[frame][0] for one in each] for frame in each[0]}
+    seeds = [TrackSeed(8, name, **PROMPTS[one][1]) for name, one in enumerate(kinds, 1)]
+    assert_same(ours(video_engine, frames, 8, (False, True), *seeds), expected)
+
+
+def test_a_click_means_the_same_on_an_image_and_on_the_first_frame(video_engine, frames):
+    prompts = PromptSet(points=POINTS[:1])
+    encoding = video_engine.embed(frames[0], REPORTER)
+    (record,) = video_engine.predict(encoding, prompts, PredictOptions(), REPORTER).objects
+
+    found = ours(video_engine, frames[:1], 0, (False,), TrackSeed(0, 1, points=POINTS[:1]))
+
+    np.testing.assert_array_equal(plane(found[0].objects[0]), plane(record))
+
+
+def count_encodings(engine, calls):
+    layer = encoder_layers(engine.model.clicks)[0]
+    return layer.register_forward_hook(lambda *_: calls.update(["encode"]))
+
+
+def test_a_preview_before_saves_the_encoding_of_its_frame(video_engine, frames):
+    source = FrameSource(view_of_array(frames[:4], plane=0), 0)
+    engine, calls = CachingEngine(video_engine), Counter()
+    click = PromptSet(points=(PointPrompt(30, 30, object_id=1),))
+    hook = count_encodings(video_engine, calls)
+    next(segment(engine, SegmentRequest(source.view_at(2), click, PredictOptions()), REPORTER))
+    with Tracking(engine, source, PredictOptions()) as tracking:
+        tracking.add({2: click}, REPORTER)
+        frames_done = [result.frame for result in tracking.propagate(Span(), REPORTER)]
+    hook.remove()
+
+    assert sorted(frames_done) == [0, 1, 2, 3]
+    assert calls["encode"] == 4
+
+
+def test_memory_stays_flat(start, video_engine, monkeypatch):
+    """Also of an object that is followed through many frames; each picture is encoded once."""
+    network, known = video_engine.model.clicks, {}
+    real = network.get_image_features
+
+    def once(pixels, **kwargs):
+        key = float(pixels.double().sum())
+        if key not in known:
+            known[key] = real(pixels, **kwargs)
+        return known[key]
+
+    monkeypatch.setattr(network, "get_image_features", once)
+    track = start(Movie(80), TrackSeed(0, 1, mask=MaskPrompt.from_plane(painted())))
+    followed, stored = track._objects[1], []  # noqa: SLF001 - what it stores is what is shown
+    for _ in track.propagate(range(80), REPORTER):
+        stored.append(stored_bytes([followed.outputs]))
+
+    assert len(set(stored[40:])) == 1
+
+
+def test_a_click_corrects_far_from_the_first_prompt(start, video_engine):
+    """The memories of the frames between come back from the disk."""
+    track = start(Movie(40), TrackSeed(0, 1, mask=MaskPrompt.from_plane(painted())))
+    before = {found.frame: found for found in track.propagate(range(40), REPORTER)}
+
+    track.add(TrackSeed(20, 1, points=(PointPrompt(30, 40),)))
+    after = {found.frame: found for found in track.propagate(range(20, 23), REPORTER)}
+
+    assert list(after) == [20, 21, 22]
+    assert (plane(after[20].objects[0]) != plane(before[20].objects[0])).any()
+
+
+def test_a_model_without_a_memory_says_so(loaded_sam):
+    from napari_sam3_assistant.errors import EngineError
+
+    engine = CachingEngine(loaded_sam("sam"))
+    assert engine.spec.video is None
+    with pytest.raises(EngineError, match=r"SAM 1 .* can't follow objects through a stack"):
+        engine.track(Movie(3), PredictOptions(), lambda: 1)
