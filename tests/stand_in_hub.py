@@ -9,7 +9,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class StandInHub:
-    """Serves one repository, ``facebook/sam3``.
+    """Serves one ``repository``, by default ``facebook/sam3``.
 
     ``files`` are its files by name. ``refusal`` is the status and the headers with which each
     file is refused; ``repository_refusal`` those for the repository. ``cuts`` are the numbers of
@@ -19,6 +19,7 @@ class StandInHub:
     """
 
     def __init__(self):
+        self.repository = "facebook/sam3"
         self.files = {}
         self.checksums = {}
         self.refusal = None
@@ -61,7 +62,7 @@ class StandInHub:
                 checksum = self.checksums.get(name, hashlib.sha256(content).hexdigest())
                 entry["lfs"] = {"sha256": checksum, "size": len(content), "pointerSize": 135}
             siblings.append(entry)
-        return {"id": "facebook/sam3", "sha": COMMIT, "siblings": siblings}
+        return {"id": self.repository, "sha": COMMIT, "siblings": siblings}
 
 
 class Server(ThreadingHTTPServer):
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         hub, path = self.server.hub, self.path.partition("?")[0]
         hub.tokens.add((self.headers.get("Authorization") or "").removeprefix("Bearer "))
-        if path == "/api/models/facebook/sam3":
+        if path == f"/api/models/{hub.repository}":
             hub.asked.append(("", ""))
             if hub.repository_refusal:
                 self.refuse(*hub.repository_refusal)
@@ -87,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
                 content = json.dumps(hub.listing()).encode()
                 self.begin(200, len(content))
                 self.wfile.write(content)
-        elif path.startswith(f"/facebook/sam3/resolve/{COMMIT}/"):
+        elif path.startswith(f"/{hub.repository}/resolve/{COMMIT}/"):
             self.send_file(path.rpartition("/")[2])
         else:
             self.refuse(404, {"X-Error-Code": "RepoNotFound"})

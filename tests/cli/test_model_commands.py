@@ -45,6 +45,48 @@ def test_download(filled, tiny_checkpoint, tmp_path, capsys):
     assert (folder / name).read_bytes() == (tiny_checkpoint / name).read_bytes()
 
 
+@pytest.fixture
+def sam2_hub(hub, sam_folder, tmp_path, monkeypatch):
+    """The stand-in with a SAM 2.1, and a user whose home is this test's."""
+    hub.repository = "facebook/sam2.1-hiera-tiny"
+    hub.files = {path.name: path.read_bytes() for path in sam_folder("sam2_video").iterdir()}
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return hub
+
+
+def test_download_of_an_open_model_by_its_name(sam2_hub, tmp_path, capsys):
+    assert main(["download", "sam2.1-tiny"]) == 0
+
+    folder = tmp_path / "models" / "sam2.1-tiny"
+    assert capsys.readouterr().out.splitlines() == [
+        "model.safetensors holds SAM 2.1 for transformers, read by sam-transformers.",
+        str(folder),
+    ]
+    assert (folder / "model.safetensors").read_bytes() == sam2_hub.files["model.safetensors"]
+
+    assert main(["download", "sam2.1-tiny", str(tmp_path / "mine")]) == 0
+    assert (tmp_path / "mine" / "config.json").is_file()
+
+
+def test_the_models_are_listed_and_nothing_is_fetched(hub, capsys):
+    assert main(["download", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "sam2.1-tiny        SAM 2.1 tiny (156 MB, open), Apache 2.0: facebook/sam2.1-hiera-tiny"
+    )
+    assert "SAM 3 (3.4 GB, gated), SAM License of Meta: facebook/sam3" in lines[-1]
+    assert len({line.split()[0] for line in lines}) == len(lines)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("typed", [[], ["sam2.1-tinny"], ["nonsense", "folder"]])
+def test_a_model_that_is_not_known_is_not_taken_for_a_folder(hub, typed, capsys):
+    assert main(["download", *typed]) == 2
+    assert "Known models: sam2.1-tiny, sam2.1-small" in capsys.readouterr().err
+    assert hub.asked == []
+
+
 def test_download_with_a_token_that_is_typed_in(filled, tmp_path, monkeypatch):
     # Nobody sits at the terminal of a test.
     monkeypatch.setattr(download, "getpass", lambda _: "hf_typed")

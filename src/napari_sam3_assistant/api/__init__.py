@@ -51,6 +51,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span, TrackScale, TrackTable
+from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.batch import FolderRow
@@ -59,6 +60,7 @@ from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 from napari_sam3_assistant.workflows.track import Tracking
 
 __all__ = [
+    "HUB_MODELS",
     "BoxPrompt",
     "Connectivity",
     "DeviceComparison",

@@ -148,7 +148,7 @@ def compare_devices(
     devices: Sequence[str] | None = None,
     reporter: Reporter | None = None,
 ) -> DeviceComparison:
-    """Run a click, a box and a phrase on every device and compare the results.
+    """Run a click, a box and, where it takes one, a phrase on every device and compare the results.
 
     Parameters
     ----------
@@ -181,14 +181,15 @@ def download(
     token: str | None = None,
     reporter: Reporter | None = None,
 ) -> str:
-    """Fetch the weights of SAM 3 from the Hugging Face Hub; what was stopped goes on.
+    """Fetch the weights of a model from the Hugging Face Hub; what was stopped goes on.
 
     Parameters
     ----------
     folder : str or Path
         Where to.
     repository : str
-        Owner and name on the hub.
+        Owner and name on the hub, or a name that ``napari-sam3 download --list`` shows, such as
+        ``sam2.1-tiny``.
     meta : bool
         Whether to fetch ``sam3.pt`` for Meta's package in place of ``model.safetensors``.
     token : str, optional

@@ -1,4 +1,4 @@
-"""Fetch the weights of SAM 3 from the Hugging Face Hub, when the user asks for it.
+"""Fetch the weights of models from the Hugging Face Hub, when the user asks for it.
 
 ``hf_hub_download`` throws an unfinished file away (huggingface_hub 2.4,
 ``file_download._download_to_tmp_and_move``), which for 3.4 GB is not acceptable. So the hub's
@@ -15,6 +15,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
@@ -22,17 +23,72 @@ from napari_sam3_assistant.errors import DownloadError, EngineNotInstalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from napari_sam3_assistant.core.progress import Reporter
 
 
-REPOSITORY = "facebook/sam3"
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model that can be fetched.
+
+    Parameters
+    ----------
+    name : str
+        The name in Python and the command line.
+    title : str
+        The name for the user.
+    repository : str
+        Owner and name on the hub.
+    megabytes : int
+        About how much is fetched.
+    licence : str
+        Whose terms hold for the weights.
+    gated : bool
+        Whether the hub asks for an account that was granted access.
+    """
+
+    name: str
+    title: str
+    repository: str
+    megabytes: int
+    licence: str = "Apache 2.0"
+    gated: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is fetched to unless the user says otherwise."""
+        return Path.home() / "models" / self.name
+
+    @property
+    def summary(self) -> str:
+        """Name, size and whether it is open, for a list."""
+        size = f"{self.megabytes} MB"
+        if self.megabytes >= 1000:
+            size = f"{self.megabytes / 1000:.1f} GB"
+        return f"{self.title} ({size}, {'gated' if self.gated else 'open'})"
+
+
+_SAM3 = HubModel("sam3", "SAM 3", "facebook/sam3", 3440, "SAM License of Meta", gated=True)
+# Sizes of model.safetensors, licences and gates as the hub's pages said, 2026-11. SAM 2.1's sizes
+# are those of SAM 2.0's files, which differ by some kB; SAM 1's L and H by their parameters.
+HUB_MODELS = (
+    HubModel("sam2.1-tiny", "SAM 2.1 tiny", "facebook/sam2.1-hiera-tiny", 156),
+    HubModel("sam2.1-small", "SAM 2.1 small", "facebook/sam2.1-hiera-small", 184),
+    HubModel("sam2.1-base-plus", "SAM 2.1 base plus", "facebook/sam2.1-hiera-base-plus", 323),
+    HubModel("sam2.1-large", "SAM 2.1 large", "facebook/sam2.1-hiera-large", 898),
+    HubModel("edgetam", "EdgeTAM", "yonigozlan/EdgeTAM-hf", 56),
+    HubModel("sam-vit-b", "SAM 1 ViT-B", "facebook/sam-vit-base", 375),
+    HubModel("sam-vit-l", "SAM 1 ViT-L", "facebook/sam-vit-large", 1250),
+    HubModel("sam-vit-h", "SAM 1 ViT-H", "facebook/sam-vit-huge", 2565),
+    _SAM3,
+)
+REPOSITORY = _SAM3.repository
 _META_WEIGHTS = ("sam3.pt", "sam3.1_multiplex.pt")
 _SMALL_FILES = (
     "config.json",
     "processor_config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -84,7 +140,7 @@ def download_model(
     reporter : Reporter
         Is told of the progress in megabytes, and stops the work between two chunks.
     repository : str
-        Owner and name on the hub.
+        Owner and name on the hub, or the name of one of :data:`HUB_MODELS`.
     meta : bool
         Whether to fetch the weights for Meta's package in place of those for transformers.
     token : str or None
@@ -105,6 +161,7 @@ def download_model(
             "The package huggingface_hub is not installed.",
             'Run: pip install "napari-sam3-assistant[sam3]"',
         )
+    repository = {one.name: one.repository for one in HUB_MODELS}.get(repository, repository)
     reporter.report(Progress(0, 0, f"Asking the hub for {repository}"))
     with map_hub_errors(repository, endpoint(), given=token is not None):
         commit, files = _list_files(repository, token, meta=meta)
@@ -120,7 +177,7 @@ def _refuse_offline() -> None:
     if os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}:
         raise DownloadError(
             "HF_HUB_OFFLINE is set, so nothing was tried.",
-            "Unset it to download, or copy the files of facebook/sam3 into a folder yourself.",
+            "Unset it to download, or copy the model's files into a folder yourself.",
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import is_override_enabled
+from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.engines.checkpoints import EngineChoice
+    from napari_sam3_assistant.engines.download import HubModel
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.workflows.model_setup import FolderCheck, FoundDevices
@@ -90,15 +92,29 @@ class ModelSetup:
 
     # -- fetching weights -----------------------------------------------------------------
 
-    def download(self, folder: str, *, token: str = "", meta: bool = False) -> Job:
-        """Fetch the weights of SAM 3 into a folder and use them from then on.
+    @property
+    def models(self) -> tuple[HubModel, ...]:
+        """The models that can be fetched."""
+        return HUB_MODELS
+
+    def download(
+        self,
+        folder: str = "",
+        *,
+        model: HubModel = HUB_MODELS[0],
+        token: str = "",
+        meta: bool = False,
+    ) -> Job:
+        """Fetch the weights of a model into a folder and use them from then on.
 
         Runs go on meanwhile.
 
         Parameters
         ----------
         folder : str
-            Where to; may begin with ``~``.
+            Where to; may begin with ``~``. Empty for the model's own.
+        model : HubModel
+            Which one; by default the smallest SAM 2.1, which is open.
         token : str
             The user's token; empty for the one that is set or saved on this machine.
         meta : bool
@@ -111,8 +127,10 @@ class ModelSetup:
         """
         if self._download is not None:
             raise DownloadError("A download is going on.", "Wait for it, or stop it first.")
-        folder = str(typed_folder(folder))
-        request = WeightsRequest(Path(folder), meta=meta, token=token or None)
+        folder = str(typed_folder(folder or str(model.folder)))
+        request = WeightsRequest(
+            Path(folder), repository=model.repository, meta=meta, token=token or None
+        )
         job = Job("The download", lambda reporter: get_weights(request, reporter))
         job.progressed.connect(self._show_download)
         job.yielded.connect(partial(self._apply_engine, folder))
@@ -138,7 +156,7 @@ class ModelSetup:
         if choice.installed:
             self._model.model_folder = folder
             self._model.engine = choice.engine
-            self._model.sam_version = choice.weights.layout.version
+            self._model.sam_version = choice.weights.model
             self._model.findings = ()
         level = Level.SUCCESS if choice.installed else Level.WARNING
         self._model.message = Message(choice.reason, level)

@@ -136,7 +136,7 @@ class WeightsRequest:
     folder : Path
         Where to.
     repository : str
-        Owner and name on the Hugging Face Hub.
+        Owner and name on the Hugging Face Hub, or the name of one of ``HUB_MODELS``.
     meta : bool
         Whether to fetch the weights for Meta's package in place of those for transformers.
     token : str or None
@@ -332,6 +332,7 @@ def _run(engine: str, folder: Path, device: str, reporter: Reporter) -> Mapping[
         return {
             name: next(segment(opened, SegmentRequest(view, prompts, PredictOptions()), reporter))
             for name, prompts in _PROMPTS.items()
+            if prompts.kinds <= opened.spec.accepts
         }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class EngineBadge(QWidget):
-    """Says which engine runs and where, and lets the user choose a model folder."""
+    """Says which engine runs and where; a model is chosen, or an open one fetched, by one press."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -51,23 +51,58 @@ class EngineBadge(QWidget):
         button = QPushButton("Choose model folder")
         button.setObjectName("choose_model_folder")
         button.setToolTip(
-            "A folder with SAM 3 weights. Without one, the built-in engine runs: it needs no "
-            "weights, and understands “bright …” and “dark …” as phrases."
+            "A folder with the weights of SAM 3, SAM 2.1, SAM 1 or EdgeTAM. Without one, the "
+            "built-in engine runs: it needs no weights, and understands “bright …” and “dark …” "
+            "as phrases."
         )
         button.clicked.connect(show_errors(session.model, self._choose))
-        layout = QHBoxLayout(self)
+        self._get = QPushButton()
+        self._get.setObjectName("get_open_model")
+        self._get.clicked.connect(show_errors(session.model, self._start_or_stop))
+        layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._label, 1)
-        layout.addWidget(button)
+        layout.addWidget(self._label, 0, 0)
+        layout.addWidget(button, 0, 1)
+        layout.addWidget(self._get, 1, 0, 1, 2)
+        layout.setColumnStretch(0, 1)
         model = session.model
-        follow(self, lambda: format_engine(model, session.engine.spec), self._label.setText, model)
         follow(
             self, lambda: explain_engine(model, session.engine.spec), self._label.setToolTip, model
         )
+        follow(
+            self,
+            lambda: (
+                format_engine(model, session.engine.spec),
+                model.download,
+                not (session.engine.spec.needs_weights or model.model_folder),
+            ),
+            lambda read: self._show(*read),
+            model,
+        )
+
+    def _show(self, engine: str, download: str, none_chosen: bool) -> None:
+        self._label.setText("\n".join(filter(None, (engine, download))))
+        small = self._session.setup.models[0]
+        self._get.setVisible(bool(download) or none_chosen)
+        self._get.setText("Stop download" if download else f"Get {small.summary}")
+        self._get.setToolTip(
+            "What has arrived stays; the next download goes on there"
+            if download
+            else f"Fetch {small.repository} from Hugging Face ({small.licence}; no account is "
+            f"needed) into {small.folder}, and use it for clicks, boxes, painted masks and 3D. "
+            "SAM 3 (3.4 GB, gated), which finds what a phrase or an example names, and larger "
+            "models: More options, Download weights."
+        )
+
+    def _start_or_stop(self) -> None:
+        if self._session.model.download:
+            self._session.setup.stop_download()
+        else:
+            self._session.setup.download()
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(
-            self, "Choose the folder of the SAM 3 weights", self._session.model.model_folder
+            self, "Choose the folder of the weights", self._session.model.model_folder
         )
         if folder:
             self._session.setup.use_folder(folder)
@@ -170,7 +205,7 @@ class ModelFolderField(QWidget):
         self._download.setToolTip(
             "What has arrived stays; the next download goes on there"
             if going
-            else "Fetch SAM 3 from Hugging Face with your own account. Nothing is fetched unasked."
+            else "Fetch SAM 3 or an open model from Hugging Face. Nothing is fetched unasked."
         )
 
 
@@ -224,27 +259,36 @@ def _button(model: SessionModel, text: str, name: str, verb: Callable[[], object
     return made
 
 
-_ABOUT = (
+_ABOUT_GATED = (
     "The weights of SAM 3 (3.4 GB) are Meta's, under Meta's licence. Ask for access on "
     '<a href="https://huggingface.co/facebook/sam3">huggingface.co/facebook/sam3</a> first, and '
     "make a token that may read gated repositories on "
     '<a href="https://huggingface.co/settings/tokens">huggingface.co/settings/tokens</a>.'
 )
+_ABOUT_OPEN = (
+    "An open model: no account is needed. It takes clicks, boxes and painted masks, no phrases and "
+    'no examples. Licence: {licence}. <a href="https://huggingface.co/{repository}">'
+    "huggingface.co/{repository}</a>"
+)
 
 
 class DownloadDialog(QDialog):
-    """Folder, token and kind of weights; the download starts when it is accepted."""
+    """Model, folder, token and kind of weights; the download starts when it is accepted."""
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
         self._session = session
+        self._models = session.setup.models
         self.setObjectName("download_dialog")
-        self.setWindowTitle("Download the weights of SAM 3")
+        self.setWindowTitle("Download the weights of a model")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        about = QLabel(_ABOUT)
-        about.setWordWrap(True)
-        about.setOpenExternalLinks(True)
-        self._folder = QLineEdit(session.model.model_folder or str(Path.home() / "models" / "sam3"))
+        self._model = QComboBox()
+        self._model.setObjectName("download_model")
+        self._model.addItems([model.summary for model in self._models])
+        self._about = QLabel()
+        self._about.setWordWrap(True)
+        self._about.setOpenExternalLinks(True)
+        self._folder = QLineEdit()
         self._folder.setObjectName("download_folder")
         browse = QPushButton("Browse …")
         browse.clicked.connect(self._browse)
@@ -258,21 +302,39 @@ class DownloadDialog(QDialog):
         row = QHBoxLayout()
         row.addWidget(self._folder, 1)
         row.addWidget(browse)
-        kinds = QDialogButtonBox.StandardButton
-        buttons = QDialogButtonBox(kinds.Cancel)
+        self._model.currentIndexChanged.connect(self._show)
+        self.accepted.connect(show_errors(session.model, self._start))
+        form = QFormLayout(self)
+        form.addRow("Model", self._model)
+        form.addRow(self._about)
+        form.addRow("Folder", row)
+        form.addRow("Token", self._token)
+        form.addRow("Weights", self._meta)
+        form.addRow(self._make_buttons())
+        # The last one: who opens this knows the open ones from the button that fetches one.
+        self._model.setCurrentIndex(len(self._models) - 1)
+        if session.model.model_folder:
+            self._folder.setText(session.model.model_folder)
+
+    def _make_buttons(self) -> QDialogButtonBox:
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         start = QPushButton("Download")
         start.setObjectName("start_download")
         buttons.addButton(start, QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         self._folder.textChanged.connect(lambda text: start.setEnabled(bool(text.strip())))
-        self.accepted.connect(show_errors(session.model, self._start))
-        form = QFormLayout(self)
-        form.addRow(about)
-        form.addRow("Folder", row)
-        form.addRow("Token", self._token)
-        form.addRow("Weights", self._meta)
-        form.addRow(buttons)
+        return buttons
+
+    def _show(self, number: int) -> None:
+        model = self._models[number]
+        about = _ABOUT_GATED if model.gated else _ABOUT_OPEN
+        self._about.setText(about.format(licence=model.licence, repository=model.repository))
+        self._folder.setText(str(model.folder))
+        self._token.setEnabled(model.gated)
+        self._meta.setEnabled(model.gated)
+        if not model.gated:
+            self._meta.setChecked(False)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(
@@ -283,5 +345,8 @@ class DownloadDialog(QDialog):
 
     def _start(self) -> None:
         self._session.setup.download(
-            self._folder.text(), token=self._token.text().strip(), meta=self._meta.isChecked()
+            self._folder.text(),
+            model=self._models[self._model.currentIndex()],
+            token=self._token.text().strip(),
+            meta=self._meta.isChecked(),
         )
