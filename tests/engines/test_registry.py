@@ -70,7 +70,7 @@ def test_a_broken_engine_costs_itself(killed, packages, tmp_path, monkeypatch):
     known = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(packages), known])))
 
-    said, status = killed.run_python(LOOK, tmp_path / "image.png", tmp_path / "labels.tif")
+    said, status = killed.run_new_python(LOOK, tmp_path / "image.png", tmp_path / "labels.tif")
 
     assert status == 0, said
     assert "Traceback" not in said

@@ -40,7 +40,7 @@ def folder(tiny_checkpoint, tmp_path):
 
 
 def test_loaded_weights_do_not_change_with_their_file(folder, killed):
-    said, status = killed.run_python(CODE, folder)
+    said, status = killed.run_new_python(CODE, folder)
     assert status == 0, said
     assert "written over True True" in said
     assert "cut short True" in said
