@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.api.segment import make_prompts, read_input, use_engine
 from napari_sam3_assistant.core.axes import make_axes
@@ -16,11 +16,12 @@ from napari_sam3_assistant.workflows.scan import scan as _scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 def scan(
-    image: Any,  # noqa: ANN401 (any array: NumPy, dask, zarr, a list of them, or a path)
+    image: AnyArray | Path | str,
     *,
     output: str | Path,
     text: str | None = None,

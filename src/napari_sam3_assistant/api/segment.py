@@ -6,7 +6,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -196,7 +196,7 @@ class ImageInput:
 
 
 def read_input(
-    image: Any,  # noqa: ANN401 (any array, or a path)
+    image: AnyArray | Path | str,
     axis_labels: Sequence[str] | None = None,
     *,
     rgb: bool | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import TerminalReporter, add_output, parse_path, print_line
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from napari_sam3_assistant.core.masks.operations import MaskOperation
+
 # What each step is called, what makes it of its number, and which number it has by itself.
-_STEPS: dict[str, tuple[Callable[..., Any], type | None, str]] = {
+_STEPS: dict[str, tuple[Callable[..., MaskOperation], type | None, str]] = {
     "remove-small": (api.RemoveSmall, int, "components of fewer pixels (64) go"),
     "fill-holes": (api.FillHoles, int, "holes of at most so many pixels (256; 0: all) are filled"),
     "smooth": (api.Smooth, float, "spikes and gaps narrower than a ball of this radius (1) go"),
@@ -118,7 +120,7 @@ def export(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_step(text: str) -> Any:  # noqa: ANN401 - any of the operations
+def _parse_step(text: str) -> MaskOperation:
     name, equals, typed = text.partition("=")
     make, number, _ = _STEPS.get(name, (None, None, ""))
     if make is None:

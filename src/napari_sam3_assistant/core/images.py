@@ -32,6 +32,9 @@ _tokens = itertools.count(1)
 AnyArray: TypeAlias = Any
 """An array of NumPy, dask, zarr or others, which is indexed and written as NumPy's are."""
 
+Untyped: TypeAlias = Any
+"""What packages without types give: transformers, sam3, zarr's groups, pandas, pint."""
+
 
 class LazyArray(Protocol):
     """What NumPy, dask, zarr, h5py and xarray arrays have in common."""

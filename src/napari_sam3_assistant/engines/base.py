@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from napari_sam3_assistant.errors import PromptError
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptKind, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
+
+
+Encoding: TypeAlias = Any
+"""What an engine makes of an image. Nobody but the engine that made it looks inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class ImageEngine(Protocol):
             If the user stopped the work.
         """
 
-    def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
+    def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Encoding:
         """Compute once what all prompts on an image need.
 
         Parameters
@@ -203,7 +207,7 @@ class ImageEngine(Protocol):
 
     def predict(
         self,
-        embedding: Any,  # noqa: ANN401
+        embedding: Encoding,
         prompts: PromptSet,
         options: PredictOptions,
         reporter: Reporter,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
     from napari_sam3_assistant.engines.base import (
+        Encoding,
         EngineSpec,
         ImageEngine,
         Prediction,
@@ -100,7 +101,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
     def embedding(
         self, view: ImageView, region: Region, reporter: Reporter, key: Hashable = None
-    ) -> Any:  # noqa: ANN401
+    ) -> Encoding:
         """Return the encoding of a region of a view; its pixels are read only if it is new.
 
         Parameters
@@ -142,7 +143,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         with self._lock.hold(reporter, urgent=False) as stoppable:
             self._get_or_make(view, region, stoppable)
 
-    def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Any:  # noqa: ANN401
+    def encode(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> Encoding:
         """Return the encoding of a picture that is needed once; it is not kept.
 
         Parameters
@@ -157,7 +158,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
     def predict(
         self,
-        embedding: Any,  # noqa: ANN401
+        embedding: Encoding,
         prompts: PromptSet,
         options: PredictOptions,
         reporter: Reporter,
@@ -217,14 +218,14 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         engine = self._engine
         return (pixels, region, engine.encoding_id if isinstance(engine, Unpacker) else "")
 
-    def _find_kept(self, view: ImageView, region: Region) -> Any:  # noqa: ANN401
+    def _find_kept(self, view: ImageView, region: Region) -> Encoding:
         """Return the encoding of a region of a view if it is kept, within a track's turn."""
         key = self._key(view.key, region)
         return self._retry_with_room(lambda: self._store.find(key, self._engine.device))
 
     def _get_or_make(
         self, view: ImageView, region: Region, reporter: Reporter, pixels: Hashable = None
-    ) -> Any:  # noqa: ANN401
+    ) -> Encoding:
         sources = [channel.source for channel in view.channels] if pixels is None else []
         made = self._retry_with_room(
             lambda: self._store.get_or_make(
@@ -238,7 +239,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
             source.add_cache(self._store)
         return made
 
-    def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Any:  # noqa: ANN401
+    def _make(self, view: ImageView, region: Region, reporter: Reporter) -> Encoding:
         image = view.rgb(region)
         engine, folder = self._engine, self._folder
         if folder is None or not isinstance(engine, Unpacker):
@@ -252,7 +253,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
             folder.save(name, made.shape, made.tensors())
         return made
 
-    def _retry_with_room(self, work: Callable[[], T], in_use: Any = None) -> T:  # noqa: ANN401
+    def _retry_with_room(self, work: Callable[[], T], in_use: Encoding = None) -> T:
         """Do work; where memory runs out, let the encodings go and try once more."""
         try:
             with map_engine_errors():

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import DownloadError, EngineNotInstalled
@@ -24,6 +24,7 @@ from napari_sam3_assistant.errors import DownloadError, EngineNotInstalled
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -401,7 +402,7 @@ def map_hub_errors(repository: str, endpoint: str, *, given: bool) -> Iterator[N
 def _explain_refusal(
     repository: str,
     endpoint: str,
-    exc: Any,  # noqa: ANN401 (of either HTTP client)
+    exc: Untyped,
     *,
     given: bool,
 ) -> DownloadError:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from napari_sam3_assistant.engines.base import Encoding
+
 
 ON_DEVICE = 2
 RAM_BYTES = 2 * 2**30
@@ -73,7 +75,7 @@ class EmbeddingStore:
         make: Callable[[], Any],
         device: str,
         images: Iterable[int] = (),
-    ) -> Any:  # noqa: ANN401 - only the engine knows what its encodings are
+    ) -> Encoding:
         """Return the encoding of a key on the device; it is made if it is not there.
 
         Parameters
@@ -94,12 +96,12 @@ class EmbeddingStore:
                 self._images[key] = frozenset(images)
             return self._find(key, device)
 
-    def find(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
+    def find(self, key: Hashable, device: str) -> Encoding:
         """Return the encoding of a key on the device, or None where it is not kept."""
         with self._working():
             return self._find(key, device)
 
-    def _find(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
+    def _find(self, key: Hashable, device: str) -> Encoding:
         if key not in self:
             return None
         if key in self._far:
@@ -110,7 +112,7 @@ class EmbeddingStore:
         self._demote(self._on_device)
         return self._near[key]
 
-    def free(self, device: str, keep: Any = None) -> bool:  # noqa: ANN401 - see get_or_make
+    def free(self, device: str, keep: Encoding = None) -> bool:
         """Let go of the memory of a device that ran full; returns whether there was any.
 
         Parameters
@@ -173,7 +175,7 @@ class EmbeddingStore:
             finally:
                 self._at_work.release()
 
-    def _fetch(self, key: Hashable, device: str) -> Any:  # noqa: ANN401 - see get_or_make
+    def _fetch(self, key: Hashable, device: str) -> Encoding:
         embedding = self._far[key]
         return embedding.to(device) if isinstance(embedding, Packable) else embedding
 

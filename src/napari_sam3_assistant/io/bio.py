@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
@@ -13,6 +13,8 @@ from napari_sam3_assistant.io.series import Series, choose_series
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_sam3_assistant.core.images import Untyped
 
 
 def read_bio(
@@ -75,11 +77,11 @@ def read_bio(
     )
 
 
-def _kept(image: Any) -> list[int]:  # noqa: ANN401 - bioio's own
+def _kept(image: Untyped) -> list[int]:
     """Return the axes that the file has: bioio gives all of T, C, Z, Y, X."""
     lengths = enumerate(zip(image.dims.order, image.shape, strict=True))
     return [at for at, (name, length) in lengths if name in "YXS" or length > 1]
 
 
-def _seconds(interval: Any) -> float | None:  # noqa: ANN401 - a number or a duration
+def _seconds(interval: Untyped) -> float | None:
     return interval.total_seconds() if isinstance(interval, timedelta) else interval

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.images import AnyArray, Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -49,7 +49,7 @@ def create_ome_zarr(
     dtype: str = "uint32",
     *,
     called: Path | None = None,
-) -> Any:  # noqa: ANN401 - zarr is untyped here
+) -> Untyped:
     """Make an OME-Zarr image of zeros with one level, and return that level to write to.
 
     Parameters
@@ -160,8 +160,8 @@ def open_levels(path: Path, *, writable: bool = False) -> tuple[Any, ...]:
 
 
 def _add_levels(
-    group: Any,  # noqa: ANN401 - zarr is untyped here
-    level: Any,  # noqa: ANN401
+    group: Untyped,
+    level: Untyped,
     axes: Axes,
     reporter: Reporter,
 ) -> None:
@@ -273,14 +273,14 @@ def is_zarr(path: Path) -> bool:
 
 
 def _add_level(
-    group: Any,  # noqa: ANN401 - zarr is untyped here
+    group: Untyped,
     number: int,
     shape: tuple[int, ...],
     axes: Axes,
     dtype: str,
     *,
     empty_chunks: bool = False,
-) -> Any:  # noqa: ANN401
+) -> Untyped:
     chunks = (*(1 for _ in shape[:-2]), *(min(CHUNK, max(1, size)) for size in shape[-2:]))
     return group.create_array(
         str(number),
@@ -310,7 +310,7 @@ def _split_blocks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[t
         )
 
 
-def _write_metadata(group: Any, axes: Axes, levels: int) -> None:  # noqa: ANN401
+def _write_metadata(group: Untyped, axes: Axes, levels: int) -> None:
     named, note = [], explain_place(axes, backwards=True)
     for axis in axes:
         told = {"name": axis.name, "type": _KINDS.get(axis.name, "space")}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import Untyped
 
 
 MOST_AXES = 5
@@ -226,7 +227,7 @@ def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
     return convert_unit(place, said, unit) or 0.0
 
 
-def _imagej_axes(told: Mapping[str, Any], tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own
+def _imagej_axes(told: Mapping[str, Any], tags: Untyped) -> _Told:
     space = told.get("unit") or ""
     units = {"x": space, "y": told.get("yunit") or space, "z": told.get("zunit") or space}
     sizes = {
@@ -271,7 +272,7 @@ def _in_unit(sizes: Mapping[str, object], said: str) -> _Told:
     return {name: (size * factor, unit, 0.0) for name, size in known.items() if size > 0}
 
 
-def _resolution_axes(tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own
+def _resolution_axes(tags: Untyped) -> _Told:
     found: _Told = {}
     micrometers = _RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", 1)))
     for name, tag in (("x", "XResolution"), ("y", "YResolution")):
@@ -281,7 +282,7 @@ def _resolution_axes(tags: Any) -> _Told:  # noqa: ANN401 - tifffile's own
     return found
 
 
-def _read_resolution(tags: Any, name: str) -> float | None:  # noqa: ANN401 - tifffile's own
+def _read_resolution(tags: Untyped, name: str) -> float | None:
     """Return the length of a pixel, of a tag that holds the pixels in a length."""
     pixels, length = tags.valueof(name, (0, 1))
     return _parse_number(length / pixels) if pixels else None

@@ -6,7 +6,7 @@ import math
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import dask.array as da
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.images import AnyArray, Untyped
 
 
 _JPEG = (6, 7, 34892, 33007)
@@ -161,7 +161,7 @@ def _colour_mode(keyframe: tifffile.TiffPage) -> str:
     return ""
 
 
-def _to_rgb(data: Any, mode: str) -> Any:  # noqa: ANN401 - NumPy, zarr or dask
+def _to_rgb(data: Untyped, mode: str) -> Untyped:
     """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
     if isinstance(data, np.ndarray):
         return _convert_colours(data, mode)

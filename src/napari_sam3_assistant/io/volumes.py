@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.images import Untyped
+
 
 GZIP = b"\x1f\x8b"
 
@@ -161,7 +163,7 @@ def read_dicom(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     return only_image(data, axes, series, rgb=samples > 1)
 
 
-def _dicom_spacing(head: Any) -> Sequence[float] | None:  # noqa: ANN401 - pydicom's own
+def _dicom_spacing(head: Untyped) -> Sequence[float] | None:
     """Return height and width of a pixel in mm; None where the file does not say."""
     for place in (_measures(head), head):
         for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -171,14 +173,14 @@ def _dicom_spacing(head: Any) -> Sequence[float] | None:  # noqa: ANN401 - pydic
     return None
 
 
-def _measures(head: Any) -> Any:  # noqa: ANN401 - pydicom's own
+def _measures(head: Untyped) -> Untyped:
     """Return what files of several frames say of all of them; None where they don't."""
     shared = head.get("SharedFunctionalGroupsSequence")
     found = shared[0].get("PixelMeasuresSequence") if shared else None
     return found[0] if found else None
 
 
-def _frame_axis(head: Any) -> tuple[str, float, str]:  # noqa: ANN401 - pydicom's own
+def _frame_axis(head: Untyped) -> tuple[str, float, str]:
     """Return name, distance and unit of what the frames of a file lie along."""
     if head.get("FrameTime"):
         return ("t", float(head.FrameTime), "millisecond")

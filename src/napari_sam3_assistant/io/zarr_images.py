@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from napari_sam3_assistant.core.images import Untyped
+
 
 _AXES_BEFORE_0_3 = ("t", "c", "z", "y", "x")
 _DEEPEST = 4
@@ -76,7 +78,7 @@ def list_fields(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _open_node(place: str | Path) -> Any:  # noqa: ANN401 - zarr is untyped here
+def _open_node(place: str | Path) -> Untyped:
     options = None
     if isinstance(place, str):
         scheme = place.partition("://")[0].lower()
@@ -97,7 +99,7 @@ def _open_node(place: str | Path) -> Any:  # noqa: ANN401 - zarr is untyped here
         ) from exc
 
 
-def _fields_of(node: Any) -> tuple[str, ...]:  # noqa: ANN401 - zarr is untyped here
+def _fields_of(node: Untyped) -> tuple[str, ...]:
     """Return the images of a plate or a well, by their paths in it."""
     attributes = {} if isinstance(node, zarr.Array) else _ome_attributes(node)
     if "plate" in attributes:
@@ -114,7 +116,7 @@ def _path_in(told: Mapping[str, Any]) -> str:
     return path
 
 
-def _images_of(node: Any, depth: int = 0) -> Iterator[LoadedImage]:  # noqa: ANN401 - as above
+def _images_of(node: Untyped, depth: int = 0) -> Iterator[LoadedImage]:
     """Yield the images of an array or a group, and of the groups in it."""
     if isinstance(node, zarr.Array):
         yield _read_array(node)
@@ -132,7 +134,7 @@ def _images_of(node: Any, depth: int = 0) -> Iterator[LoadedImage]:  # noqa: ANN
             yield image if image.name else replace(image, name=name)
 
 
-def _converted_names(group: Any) -> list[str]:  # noqa: ANN401 - zarr is untyped here
+def _converted_names(group: Untyped) -> list[str]:
     """Return the groups that bioformats2raw puts the images of a file into: "0", "1", ..."""
     told = _ome_attributes(group["OME"]).get("series") if "OME" in group else None
     if told:
@@ -140,13 +142,13 @@ def _converted_names(group: Any) -> list[str]:  # noqa: ANN401 - zarr is untyped
     return sorted((name for name in group.keys() if name.isdecimal()), key=int)  # noqa: SIM118
 
 
-def _ome_attributes(group: Any) -> Mapping[str, Any]:  # noqa: ANN401 - zarr is untyped here
+def _ome_attributes(group: Untyped) -> Mapping[str, Any]:
     """Return the OME metadata; since version 0.5 they have their own key."""
     attributes = dict(group.attrs)
     return {**attributes, **attributes.get("ome", {})}
 
 
-def _read_multiscale(group: Any, image: Mapping[str, Any]) -> LoadedImage:  # noqa: ANN401
+def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
     level = image["datasets"][0]
     array = group[level["path"]]
     told = [
@@ -194,7 +196,7 @@ def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped here
+def _read_array(array: Untyped) -> LoadedImage:
     """Return an array with the names of its axes: zarr format 3, or xarray's attribute."""
     names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
     if names is None:
@@ -203,5 +205,5 @@ def _read_array(array: Any) -> LoadedImage:  # noqa: ANN401 - zarr is untyped he
     return LoadedImage(array, make_axes(array.shape, names=told))
 
 
-def _is_format_3(array: Any) -> bool:  # noqa: ANN401 - zarr is untyped here
+def _is_format_3(array: Untyped) -> bool:
     return getattr(getattr(array, "metadata", None), "zarr_format", 2) == 3

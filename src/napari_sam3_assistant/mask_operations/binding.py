@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.utils.events import Event
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Deliver
 
 
@@ -176,7 +177,7 @@ class MaskBinding(RefCounted):
 
     # -- the mouse ------------------------------------------------------------------------
 
-    def _on_mouse(self, viewer: ViewerModel, event: Any) -> None:  # noqa: ANN401 - napari's event
+    def _on_mouse(self, viewer: ViewerModel, event: Untyped) -> None:
         if viewer.dims.ndisplay != 2:
             return
         right = event.button == _RIGHT and self.model.right_click is not RightClick.OFF
@@ -194,7 +195,7 @@ class MaskBinding(RefCounted):
         cleanup = self.session.cleanup
         self._show_errors(lambda: (cleanup.delete_at if right else cleanup.select_at)(pixel))
 
-    def _on_stroke(self, viewer: ViewerModel, event: Any) -> Iterator[None]:  # noqa: ANN401
+    def _on_stroke(self, viewer: ViewerModel, event: Untyped) -> Iterator[None]:
         """Note how long the user draws on labels: nothing else is written to them meanwhile."""
         layer = viewer.layers.selection.active
         if layer not in mask_layers(viewer) or str(layer.mode) in _POINTING:

@@ -326,7 +326,7 @@ class MaskCleanup:
         if key == self.model.target and self.model.components is not None:
             self.model.components_stale = True
 
-    def _on_target(self, *_: Any) -> None:  # noqa: ANN401 - the new and the old key
+    def _on_target(self, *_: object) -> None:
         self._jobs.cancel()
         self.hide_preview()
         self.model.selected = ()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import MaskModel
     from napari_sam3_assistant.session.model import DiskModel, SessionModel
 
@@ -72,7 +73,7 @@ def follow(
     show(shown)
 
 
-def _connect(emitter: Any, widget: QWidget, slot: Callable[[], None]) -> None:  # noqa: ANN401
+def _connect(emitter: Untyped, widget: QWidget, slot: Callable[[], None]) -> None:
     def call() -> None:
         slot()
 
@@ -88,7 +89,7 @@ def bind_value(
     model: State,
     field: str,
     widget: QWidget,
-    changed: Any,  # noqa: ANN401 (a bound Qt signal)
+    changed: Untyped,
     get: Callable[[], Any],
     set_: Callable[[Any], None],
 ) -> None:

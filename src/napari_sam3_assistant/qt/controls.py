@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QAbstractItemModel
     from qtpy.QtGui import QPaintEvent, QResizeEvent, QShowEvent
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
     from napari_sam3_assistant.session.model import DiskModel, SessionModel
 
@@ -184,7 +185,7 @@ class TickList(QListWidget):
             if (self.key(at) in chosen) != self.is_ticked(at):
                 self._row(at).setCheckState(_check_state(is_on=self.key(at) in chosen))
 
-    def _row(self, row: int) -> Any:  # noqa: ANN401 - Qt's stubs say that it may be missing
+    def _row(self, row: int) -> Untyped:
         return self.item(row)
 
     def key(self, row: int) -> str:
@@ -372,7 +373,7 @@ class ChoiceButtons(QWidget):
             layout.addWidget(button, place // columns, place % columns)
             self._buttons[value] = button
 
-            def choose(*_: object, value: Any = value) -> None:  # noqa: ANN401
+            def choose(*_: object, value: object = value) -> None:
                 setattr(model, field, value)
                 if chosen is not None:
                     chosen(value)

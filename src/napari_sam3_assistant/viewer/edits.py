@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
-    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.images import AnyArray, Untyped
 
 
 class Edits:
@@ -72,7 +72,7 @@ def edit_of_strokes(strokes: Sequence[Any], labels: AnyArray) -> LabelEdit:
 
 
 def _stroke_pixels(
-    stroke: Any,  # noqa: ANN401
+    stroke: Untyped,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> tuple[npt.NDArray[Any], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FILE = "sam3_file"
 _ROLES = {FileBackedKind.SCAN: Role.SCAN, FileBackedKind.MERGED: Role.MERGED}
 _MOST_OFTEN = 0.1  # seconds between two looks into the file; tiles of an earlier start come faster
+
+# Whatever NumPy takes between brackets.
+_Index: TypeAlias = Any
 
 
 class FileBackedLayers:
@@ -190,7 +193,7 @@ class LazyPlane:
         stretches = Changes.of_pixels(flat[order], before, after, width)
         return LabelEdit.pack(edit.action, (height, width), stretches, edit.dtype)
 
-    def __getitem__(self, key: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - any NumPy index
+    def __getitem__(self, key: _Index) -> npt.NDArray[Any]:
         """Return the part under an index of integers and slices, or of one array an axis."""
         full = self._full(key)
         rows, columns = (full[axis] for axis in self._axes)
@@ -206,7 +209,7 @@ class LazyPlane:
         part: npt.NDArray[Any] = np.expand_dims(upright, others)[tuple(kept)]
         return part
 
-    def __setitem__(self, key: Any, value: npt.ArrayLike) -> None:  # noqa: ANN401
+    def __setitem__(self, key: _Index, value: npt.ArrayLike) -> None:
         """Write the part under an index of slices, or of one array an axis."""
         full = self._full(key)
         rows, columns = (full[axis] for axis in self._axes)
@@ -227,7 +230,7 @@ class LazyPlane:
         del copy
         return np.asarray(self[()], dtype)
 
-    def _full(self, key: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def _full(self, key: _Index) -> tuple[Any, ...]:
         """Return an index with an entry for each axis."""
         parts = list(key) if isinstance(key, tuple) else [key]
         if Ellipsis in [part for part in parts if not isinstance(part, np.ndarray)]:
@@ -237,5 +240,5 @@ class LazyPlane:
         return (*parts, *[slice(None)] * (self.ndim - len(parts)))
 
 
-def _as_slice(part: Any) -> slice:  # noqa: ANN401
+def _as_slice(part: _Index) -> slice:
     return part if isinstance(part, slice) else slice(part, part + 1 or None)

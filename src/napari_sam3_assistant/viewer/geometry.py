@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.axes import Axes, ImageAxes
-    from napari_sam3_assistant.core.images import PlaneRef
+    from napari_sam3_assistant.core.images import PlaneRef, Untyped
     from napari_sam3_assistant.core.regions import Region
 
 
@@ -150,7 +150,7 @@ def _ratios(units: Sequence[Any], others: Sequence[Any]) -> Vectors:
     )
 
 
-def _to_base_units(unit: Any) -> float:  # noqa: ANN401 - pint is napari's, and has no types
+def _to_base_units(unit: Untyped) -> float:
     return float((1 * unit).to_base_units().magnitude)
 
 
@@ -449,7 +449,7 @@ def _pixel_steps(layer: Layer, axes: Sequence[int]) -> Vectors:
     return np.asarray(steps[moves] * np.array(lengths)[:, None], np.float64)
 
 
-def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - pint carries no types here
+def _convert_unit(unit: Untyped, other: Untyped) -> float:
     """Return how long one of a unit is in another.
 
     Raises

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
 
 
@@ -65,7 +66,7 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
     for a region of 8192 x 8192 pixels. The texture is the same.
     """
 
-    def _data_to_texture(self, values: Any) -> Any:  # noqa: ANN401 (an array or one number)
+    def _data_to_texture(self, values: AnyArray) -> AnyArray:
         texture = super()._data_to_texture
         if not isinstance(values, np.ndarray) or values.size <= _STRIP_PIXELS or values.ndim == 1:
             return texture(values)
@@ -87,7 +88,7 @@ def default_colours() -> LeanColormap:
     )
 
 
-def _map_by_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
+def _map_by_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> AnyArray:
     """Return the texture of label values, of so many at once as take little memory."""
     out = np.empty(values.shape, texture(values[:1]).dtype)
     step = max(1, _STRIP_PIXELS * len(values) // max(1, values.size))
@@ -97,7 +98,7 @@ def _map_by_strips(texture: Callable[[Any], Any], values: npt.NDArray[np.integer
     return out
 
 
-def _map_colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> Any:  # noqa: ANN401 (an array)
+def _map_colours(texture: Callable[[Any], Any], values: npt.NDArray[np.integer[Any]]) -> AnyArray:
     """Return the texture of label values.
 
     napari takes them modulo the number of its colours, pixel by pixel. Where the labels are few,

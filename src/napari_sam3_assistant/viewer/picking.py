@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
     from napari.utils.events import Event
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, SessionModel
@@ -157,10 +158,10 @@ def raw_plane(image: Image, target: PlaneTarget) -> RawPlane:
 
 
 def add_columns(
-    features: Any,  # noqa: ANN401 - pandas is untyped here
+    features: Untyped,
     ids: Sequence[int],
     columns: Mapping[str, Sequence[object]],
-) -> Any:  # noqa: ANN401
+) -> Untyped:
     """Return a layer's features with more columns; those that it has are kept.
 
     Parameters
@@ -180,10 +181,10 @@ def add_columns(
 
 
 def keep_columns(
-    features: Any,  # noqa: ANN401 - pandas is untyped here
-    before: Any,  # noqa: ANN401
+    features: Untyped,
+    before: Untyped,
     same: Collection[int],
-) -> Any:  # noqa: ANN401
+) -> Untyped:
     """Return new features with the columns that others have added to the ones before.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari.layers import Points
+
+    from napari_sam3_assistant.core.images import Untyped
 
 
 POLARITY = "polarity"
@@ -82,7 +84,7 @@ def set_polarity(layer: Points, chosen: Iterable[int], positive: dict[int, bool]
     set_features(layer, features)
 
 
-def set_features(layer: Points, features: Any) -> None:  # noqa: ANN401 (pandas has no types)
+def set_features(layer: Points, features: Untyped) -> None:
     """Set the features of the points that are there, and leave those of the next one.
 
     napari takes the last point's for the next one, and none where there is no point.

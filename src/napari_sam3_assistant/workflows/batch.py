@@ -438,8 +438,9 @@ class _FolderRun:
         )
 
 
-def _through_json(identity: dict[str, Any]) -> Any:  # noqa: ANN401 - as JSON gives it back
-    return json.loads(json.dumps(identity))
+def _through_json(identity: dict[str, Any]) -> dict[str, Any]:
+    through: dict[str, Any] = json.loads(json.dumps(identity))
+    return through
 
 
 def _labels_axes(loaded: LoadedImage, view: ImageView) -> Axes:

@@ -99,7 +99,7 @@ def split_touching(
 class _ComponentMasks:
     """Cuts single components out of labels."""
 
-    def __init__(self, labels: Any, found: Any, structure: npt.NDArray[np.bool_]) -> None:  # noqa: ANN401
+    def __init__(self, labels: AnyArray, found: AnyArray, structure: npt.NDArray[np.bool_]) -> None:
         self._labels = labels
         self._found = found
         self._structure = structure

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
+
 
 _EDT = "sam3.model.edt"
 
 
-def import_model_builder(patches: Patches) -> Any:  # noqa: ANN401
+def import_model_builder(patches: Patches) -> Untyped:
     """Import ``sam3.model_builder`` and return it.
 
     The import warns (``torch.jit.script`` at ``box_ops.py:145``, autocast without CUDA at
@@ -80,7 +82,7 @@ def silence_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def restore_attribute(owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401
+def restore_attribute(owner: Untyped, name: str) -> Iterator[None]:
     """Put an attribute back to what it was when the block ends."""
     before = getattr(owner, name)
     try:
@@ -133,7 +135,7 @@ def _resource_filename(package: str, name: str) -> str:
 
 
 @cache
-def _redirect_class() -> Any:  # noqa: ANN401
+def _redirect_class() -> Untyped:
     """Make the mode's class, once; torch is imported only here."""
     from torch.overrides import TorchFunctionMode
 
@@ -157,7 +159,7 @@ def _redirect_class() -> Any:  # noqa: ANN401
             types: object,
             args: tuple[Any, ...] = (),
             kwargs: dict[str, Any] | None = None,
-        ) -> Any:  # noqa: ANN401
+        ) -> Untyped:
             return _call_on(self._target, self._bfloat16, func, args, dict(kwargs or {}))
 
     return RedirectCuda
@@ -169,7 +171,7 @@ def _call_on(
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Any:  # noqa: ANN401
+) -> Untyped:
     """Call a function of torch, on ``target`` where it asks for CUDA or, if it can, bfloat16."""
     import torch
 
@@ -180,7 +182,7 @@ def _call_on(
         # Pinned memory is memory of the CUDA driver.
         return args[0]
 
-    def swapped(value: Any) -> Any:  # noqa: ANN401
+    def swapped(value: Untyped) -> Untyped:
         if isinstance(value, str | torch.device) and str(value).startswith("cuda"):
             return target
         # Later code (perflib/fused.py:15) casts to bfloat16 whatever the other operand is: beside
@@ -196,7 +198,7 @@ def _call_on(
     return func(*args, **kwargs)
 
 
-def redirect_cuda(device: str) -> Any:  # noqa: ANN401
+def redirect_cuda(device: str) -> Untyped:
     """Return a context in which sam3's "cuda" means ``device``.
 
     The package names CUDA itself: ``position_encoding.py:47``, ``decoder.py:281`` when it is
@@ -227,7 +229,7 @@ def call_context(device: str) -> Iterator[None]:
         yield
 
 
-def build_image_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa: ANN401
+def build_image_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
     """Build the image model with the click head, without weights, on the CPU.
 
     Parameters
@@ -266,7 +268,7 @@ def build_image_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa
     return model
 
 
-def leave_constructor_autocast(model: Any) -> None:  # noqa: ANN401
+def leave_constructor_autocast(model: Untyped) -> None:
     """Leave the CUDA autocast that ``sam3_tracking_predictor.py:50`` enters and never leaves.
 
     It would hold for everything else that this thread does with torch.
@@ -274,12 +276,12 @@ def leave_constructor_autocast(model: Any) -> None:  # noqa: ANN401
     click_model(model).bf16_context.__exit__(None, None, None)
 
 
-def click_model(model: Any) -> Any:  # noqa: ANN401
+def click_model(model: Untyped) -> Untyped:
     """Return the part of the model that answers clicks, boxes and masks."""
     return model.inst_interactive_predictor.model
 
 
-def make_processor(model: Any, device: str) -> Any:  # noqa: ANN401
+def make_processor(model: Untyped, device: str) -> Untyped:
     """Return the package's image processor at the size that the model is built for."""
     from sam3.model.sam3_image_processor import Sam3Processor
 
@@ -289,7 +291,7 @@ def make_processor(model: Any, device: str) -> Any:  # noqa: ANN401
 def geometric_prompt(
     boxes: torch.Tensor,
     labels: torch.Tensor,
-) -> Any:  # noqa: ANN401
+) -> Untyped:
     """Return the package's prompt of example boxes.
 
     ``Sam3Processor.add_geometric_prompt`` takes one box a call and runs the model each time;
@@ -314,18 +316,18 @@ def geometric_prompt(
     return prompt
 
 
-def vision_blocks(model: Any) -> list[Any]:  # noqa: ANN401
+def vision_blocks(model: Untyped) -> list[Any]:
     """Return the blocks of the image encoder, in the order in which they run."""
     return list(model.backbone.vision_backbone.trunk.blocks)
 
 
-def position_encodings(model: Any, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:  # noqa: ANN401
+def position_encodings(model: Untyped, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the position encodings of feature maps, as ``necks.py:116`` makes them."""
     encode = model.backbone.vision_backbone.position_encoding
     return [encode(one).to(one.dtype) for one in maps]
 
 
-def prompt_stages(model: Any) -> list[Any]:  # noqa: ANN401
+def prompt_stages(model: Untyped) -> list[Any]:
     """Return the parts that run for a phrase or examples, in the order in which they run."""
     transformer = model.transformer
     return [
@@ -405,7 +407,7 @@ def apply_patches(patches: Patches) -> Iterator[None]:
 
 
 @contextmanager
-def replace_attribute(module: Any, name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+def replace_attribute(module: Untyped, name: str, value: Untyped) -> Iterator[None]:
     """Replace a name in a module of the package while in the block."""
     before = getattr(module, name)
     setattr(module, name, value)
@@ -416,7 +418,7 @@ def replace_attribute(module: Any, name: str, value: Any) -> Iterator[None]:  # 
 
 
 @contextmanager
-def _replace_everywhere(name: str, value: Any) -> Iterator[None]:  # noqa: ANN401
+def _replace_everywhere(name: str, value: Untyped) -> Iterator[None]:
     """Replace a name in every loaded module of sam3 that has it."""
     with ExitStack() as stack:
         for key, module in list(sys.modules.items()):
@@ -440,7 +442,7 @@ def _any_attention_kernel() -> Iterator[None]:
         SDPBackend.MATH,
     ]
 
-    def any_kernel(*_named: Any, **_options: Any) -> Any:  # noqa: ANN401
+    def any_kernel(*_named: object, **_options: object) -> Untyped:
         return sdpa_kernel(kernels)
 
     with _replace_everywhere("sdpa_kernel", any_kernel):
@@ -482,7 +484,7 @@ def _no_components_of_nothing() -> Iterator[None]:
     module = importlib.import_module("sam3.perflib.connected_components")
     label = module.connected_components
 
-    def components(masks: torch.Tensor) -> Any:  # noqa: ANN401
+    def components(masks: torch.Tensor) -> Untyped:
         return label(masks) if len(masks) else (masks.int(), masks.int())
 
     with replace_attribute(module, "connected_components", components):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.core.display import FrameSource
+    from napari_sam3_assistant.core.images import Untyped
 
 
 Features = dict[Any, Any]
@@ -74,7 +75,7 @@ class Pictures:
         return prepared
 
 
-def make_tracker(model: Any) -> Any:  # noqa: ANN401 - sam3 ships no types
+def make_tracker(model: Untyped) -> Untyped:
     """Return the tracker with the modules of the loaded click model.
 
     ``model_builder.py:593`` builds both by the same function; only the tracker of videos chooses
@@ -85,7 +86,7 @@ def make_tracker(model: Any) -> Any:  # noqa: ANN401 - sam3 ships no types
     return tracker
 
 
-def make_video_model(model: Any, tracker: Any, device: str) -> Any:  # noqa: ANN401
+def make_video_model(model: Untyped, tracker: Untyped, device: str) -> Untyped:
     """Return the package's video model for phrases, made of the modules that are loaded.
 
     ``build_sam3_video_model`` (``model_builder.py:638``) is called for its thresholds, while the
@@ -111,14 +112,14 @@ def make_video_model(model: Any, tracker: Any, device: str) -> Any:  # noqa: ANN
     return video.eval()
 
 
-def _return_part(part: Any) -> Any:  # noqa: ANN401
-    def give(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
+def _return_part(part: Untyped) -> Untyped:
+    def give(*_arguments: object, **_options: object) -> Untyped:
         return part
 
     return give
 
 
-def encode(model: Any, tracker: Any, picture: torch.Tensor, device: str) -> Any:  # noqa: ANN401
+def encode(model: Untyped, tracker: Untyped, picture: torch.Tensor, device: str) -> Untyped:
     """Return a frame's features as ``feature_cache`` holds them.
 
     What ``sam3_video_base.py:379`` makes for the tracker, without the detector, which is not asked
@@ -141,7 +142,7 @@ def encode(model: Any, tracker: Any, picture: torch.Tensor, device: str) -> Any:
 
 
 def new_tracker_state(
-    tracker: Any,  # noqa: ANN401
+    tracker: Untyped,
     features: Features,
     shape: tuple[int, int],
     count: int,
@@ -174,7 +175,7 @@ def new_tracker_state(
 
 
 @contextmanager
-def _low_resolution(tracker: Any, state: dict[str, Any]) -> Iterator[None]:  # noqa: ANN401
+def _low_resolution(tracker: Untyped, state: dict[str, Any]) -> Iterator[None]:
     """Keep the tracker from making masks of the frame's size that nobody looks at.
 
     ``sam3_tracking_predictor.py:862`` enlarges each mask in float32 for its own answer.
@@ -188,7 +189,7 @@ def _low_resolution(tracker: Any, state: dict[str, Any]) -> Iterator[None]:  # n
 
 
 def add_points(
-    tracker: Any,  # noqa: ANN401
+    tracker: Untyped,
     state: dict[str, Any],
     frame: int,
     points: torch.Tensor,
@@ -230,7 +231,7 @@ def add_points(
 
 
 def add_mask(
-    tracker: Any,  # noqa: ANN401
+    tracker: Untyped,
     state: dict[str, Any],
     frame: int,
     mask: torch.Tensor,
@@ -252,14 +253,14 @@ def forget_masks(state: dict[str, Any]) -> None:
             by_frame[frame] = None
 
 
-def forget_prompt(tracker: Any, state: dict[str, Any], frame: int) -> None:  # noqa: ANN401
+def forget_prompt(tracker: Untyped, state: dict[str, Any], frame: int) -> None:
     """Take a prompted frame out of a state, for all of its objects."""
     for name in tuple(state["obj_id_to_idx"]):
         tracker.clear_all_points_in_frame(state, frame, name, need_output=False)
 
 
 def follow(
-    tracker: Any,  # noqa: ANN401
+    tracker: Untyped,
     state: dict[str, Any],
     frame: int,
     *,
@@ -289,7 +290,7 @@ def follow(
 
 
 def new_phrase_state(
-    video: Any,  # noqa: ANN401
+    video: Untyped,
     pictures: Pictures,
     shape: tuple[int, int],
 ) -> dict[str, Any]:
@@ -300,7 +301,7 @@ def new_phrase_state(
     """
     module = importlib.import_module("sam3.model.sam3_video_inference")
 
-    def load(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
+    def load(*_arguments: object, **_options: object) -> Untyped:
         return pictures, *shape
 
     with replace_attribute(module, "load_resource_as_video_frames", load):
@@ -309,7 +310,7 @@ def new_phrase_state(
     return state
 
 
-def run_frame(video: Any, state: dict[str, Any], frame: int, *, reverse: bool) -> Any:  # noqa: ANN401
+def run_frame(video: Untyped, state: dict[str, Any], frame: int, *, reverse: bool) -> Untyped:
     """Find and follow the objects of a phrase on one frame.
 
     One step of ``propagate_in_video`` (``sam3_video_inference.py:239``), of which a run may be
@@ -319,7 +320,7 @@ def run_frame(video: Any, state: dict[str, Any], frame: int, *, reverse: bool) -
     return video._run_single_frame_inference(state, frame, reverse)  # noqa: SLF001
 
 
-def finish_frame(video: Any, state: dict[str, Any], out: Any) -> Any:  # noqa: ANN401
+def finish_frame(video: Untyped, state: dict[str, Any], out: Untyped) -> Untyped:
     """Return the answer of :func:`run_frame` as the user sees it, without removed objects."""
     removed = state["tracker_metadata"]["rank0_metadata"]["removed_obj_ids"]
     return video._postprocess_output(  # noqa: SLF001
@@ -327,7 +328,7 @@ def finish_frame(video: Any, state: dict[str, Any], out: Any) -> Any:  # noqa: A
     )
 
 
-def forget_frames(video: Any, state: dict[str, Any], frame: int) -> None:  # noqa: ANN401
+def forget_frames(video: Untyped, state: dict[str, Any], frame: int) -> None:
     """Let go of what a session of a phrase has kept of all frames but one.
 
     ``cached_frame_outputs`` are masks of the frame's size, of which the predictor answers a second

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, MaskPrompt
     from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
@@ -272,7 +273,7 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
         encoded: dict[str, Any] = backbone.forward_text([phrase], device=self._loaded.device)
         return encoded
 
-    def _examples(self, exemplars: tuple[ExemplarPrompt, ...], shape: tuple[int, int]) -> Any:  # noqa: ANN401
+    def _examples(self, exemplars: tuple[ExemplarPrompt, ...], shape: tuple[int, int]) -> Untyped:
         """Return the examples as the model takes them, all at once."""
         import torch
 

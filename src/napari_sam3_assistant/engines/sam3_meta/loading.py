@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -89,12 +90,12 @@ class LoadedModel:
         return self._positions.get_or_make("all", make)
 
     @property
-    def tracker(self) -> Any:  # noqa: ANN401 - sam3 ships no types
+    def tracker(self) -> Untyped:
         """The tracker for stacks, of the same weights."""
         return self._video.get_or_make("tracker", lambda: compat_video.make_tracker(self.model))
 
     @property
-    def video(self) -> Any:  # noqa: ANN401
+    def video(self) -> Untyped:
         """The model that follows phrases through stacks, of the same weights."""
         return self._video.get_or_make(
             "video", lambda: compat_video.make_video_model(self.model, self.tracker, self.device)
@@ -328,7 +329,7 @@ def _image_model_name(key: str) -> str:
     return key
 
 
-def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa: ANN401
+def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
     """Copy weights into the model, all of them and nothing else.
 
     The package's own loader goes on with random numbers where a weight is missing, and says so

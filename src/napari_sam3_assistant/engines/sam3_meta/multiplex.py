@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sam3_assistant.core.display import FrameSource
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackSeed
@@ -197,11 +198,11 @@ def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
 class _Session:
     """A session of the package, with what it may remember."""
 
-    def __init__(self, model: Any, pictures: Pictures, shape: tuple[int, int]) -> None:  # noqa: ANN401
+    def __init__(self, model: Untyped, pictures: Pictures, shape: tuple[int, int]) -> None:
         self.state = new_state(model, pictures, shape)
         self._memories: dict[int, Memory] = {}
 
-    def forget(self, model: Any, frame: int, *, reverse: bool) -> None:  # noqa: ANN401
+    def forget(self, model: Untyped, frame: int, *, reverse: bool) -> None:
         """Let go of what no pass can need, behind a frame that was answered."""
         forget_frames(self.state, frame)
         tracked = {id(state): state for state in self.state["sam2_inference_states"]}
@@ -424,7 +425,7 @@ MOST_OBJECTS = 128
 """Objects of a session; the builder's own 16 would leave most cells of a stack out."""
 
 
-def import_builder(patches: Patches) -> Any:  # noqa: ANN401 - sam3 ships no types
+def import_builder(patches: Patches) -> Untyped:
     """Import ``sam3.model_builder`` with SAM 3.1 and return it.
 
     ``sam3_multiplex_base.py:36`` asks the first GPU what it is, at import.
@@ -454,11 +455,11 @@ def import_builder(patches: Patches) -> Any:  # noqa: ANN401 - sam3 ships no typ
     return builder
 
 
-def _no_gpu(*_device: Any) -> Any:  # noqa: ANN401
+def _no_gpu(*_device: object) -> Untyped:
     return types.SimpleNamespace(major=0, minor=0)
 
 
-def build_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa: ANN401
+def build_model(builder: Untyped, bpe_path: Path, device: str) -> Untyped:
     """Build the model without weights.
 
     Without a file the builder downloads one, so it is given one without weights; what it prints
@@ -493,7 +494,7 @@ def build_model(builder: Any, bpe_path: Path, device: str) -> Any:  # noqa: ANN4
     return model
 
 
-def put_into(model: Any, weights: Mapping[str, Any], name: str) -> None:  # noqa: ANN401
+def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
     """Copy weights into the model; each parameter must be there.
 
     The builder goes on with random numbers where one is missing (``model_builder.py:1221``). Tables
@@ -530,28 +531,28 @@ def hide_progress_bars() -> Iterator[None]:
     """Keep the progress bars of ``propagate_in_video`` out of the terminal."""
     module = importlib.import_module(_TRACKING)
 
-    def plain(frames: Any, **_options: Any) -> Any:  # noqa: ANN401
+    def plain(frames: Untyped, **_options: object) -> Untyped:
         return frames
 
     with replace_attribute(module, "tqdm", plain):
         yield
 
 
-def vision_blocks(model: Any) -> list[Any]:  # noqa: ANN401
+def vision_blocks(model: Untyped) -> list[Any]:
     """Return the blocks of the image encoder, in the order in which they run."""
     return list(model.detector.backbone.vision_backbone.trunk.blocks)
 
 
-def text_encoder(model: Any) -> Any:  # noqa: ANN401
+def text_encoder(model: Untyped) -> Untyped:
     """Return the part that encodes phrases."""
     return model.detector.backbone.language_backbone
 
 
-def new_state(model: Any, pictures: Pictures, shape: tuple[int, int]) -> dict[str, Any]:  # noqa: ANN401
+def new_state(model: Untyped, pictures: Pictures, shape: tuple[int, int]) -> dict[str, Any]:
     """Return a session on frames that are read one at a time; see ``compat_video``."""
     module = importlib.import_module(_TRACKING)
 
-    def load(*_arguments: Any, **_options: Any) -> Any:  # noqa: ANN401
+    def load(*_arguments: object, **_options: object) -> Untyped:
         return pictures, *shape
 
     with replace_attribute(module, "load_resource_as_video_frames", load):
@@ -567,13 +568,13 @@ class _Unbounded(dict[Any, Any]):
     frame of a forward pass gets the detections of the frame before, and a backward one fails.
     """
 
-    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+    def __setitem__(self, key: Untyped, value: Untyped) -> None:
         if key != "tracking_bounds":
             super().__setitem__(key, value)
 
 
 def add_points(
-    model: Any,  # noqa: ANN401
+    model: Untyped,
     state: dict[str, Any],
     frame: int,
     object_id: int,
@@ -609,18 +610,18 @@ def add_points(
     model.add_prompt(state, frame, points=points, point_labels=labels, obj_id=object_id)
 
 
-def add_phrase(model: Any, state: dict[str, Any], frame: int, text: str) -> None:  # noqa: ANN401
+def add_phrase(model: Untyped, state: dict[str, Any], frame: int, text: str) -> None:
     """Look for a phrase on a frame, the first step of a session with a phrase."""
     model.add_prompt(state, frame, text_str=text)
 
 
-def remove(model: Any, state: dict[str, Any], object_id: int) -> None:  # noqa: ANN401
+def remove(model: Untyped, state: dict[str, Any], object_id: int) -> None:
     """Take an object out of a session."""
     model.remove_object(state, object_id, None)
 
 
 def propagate(
-    model: Any,  # noqa: ANN401
+    model: Untyped,
     state: dict[str, Any],
     order: range,
     object_ids: list[int] | None,

@@ -24,6 +24,7 @@ from napari_sam3_assistant.engines.sam3_meta.video_objects import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackSeed
 
@@ -231,7 +232,7 @@ class FollowedPhrase:
 
     def begin(
         self,
-        video: Any,  # noqa: ANN401 - sam3 ships no types
+        video: Untyped,
         pictures: compat_video.Pictures,
         shape: tuple[int, int],
         frame: int,
@@ -248,7 +249,7 @@ class FollowedPhrase:
         for tracked in self.state["tracker_inference_states"]:
             self._memory(video, tracked).begin(tracked, frame, reverse=reverse)
 
-    def follow(self, video: Any, frame: int, *, reverse: bool) -> Any:  # noqa: ANN401
+    def follow(self, video: Untyped, frame: int, *, reverse: bool) -> Untyped:
         """Return the package's answer on a frame, for :meth:`records`."""
         state = self._state
         answer = compat_video.run_frame(video, state, frame, reverse=reverse)
@@ -260,11 +261,11 @@ class FollowedPhrase:
             compat_video.forget_masks(tracked)
         return answer
 
-    def features(self, frame: int) -> Any:  # noqa: ANN401
+    def features(self, frame: int) -> Untyped:
         """Return the features of the frame that was gone through last."""
         return self._state["feature_cache"][frame]
 
-    def records(self, video: Any, answer: Any) -> list[ObjectRecord]:  # noqa: ANN401
+    def records(self, video: Untyped, answer: Untyped) -> list[ObjectRecord]:
         """Return the objects of an answer; asked some frames later, without the false ones."""
         found = compat_video.finish_frame(video, self._state, answer)
         records = []
@@ -288,10 +289,10 @@ class FollowedPhrase:
             raise RuntimeError("begin comes first")
         return self.state
 
-    def _memory(self, video: Any, tracked: dict[str, Any]) -> Memory:  # noqa: ANN401
+    def _memory(self, video: Untyped, tracked: dict[str, Any]) -> Memory:
         return self._memories.setdefault(id(tracked), Memory(video.tracker))
 
-    def _forget(self, video: Any, state: dict[str, Any], frame: int) -> None:  # noqa: ANN401
+    def _forget(self, video: Untyped, state: dict[str, Any], frame: int) -> None:
         compat_video.forget_frames(video, state, frame)
         alive = {id(tracked) for tracked in state["tracker_inference_states"]}
         self._memories = {name: own for name, own in self._memories.items() if name in alive}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.tracks import TrackSeed
 
 
@@ -74,7 +75,7 @@ class FollowedObject(TrackedPrompts):
 
     def __init__(
         self,
-        tracker: Any,  # noqa: ANN401 - sam3 ships no types
+        tracker: Untyped,
         features: compat_video.Features,
         shape: tuple[int, int],
         count: int,
@@ -96,7 +97,7 @@ class FollowedObject(TrackedPrompts):
         """Make ready for a pass."""
         self._memory.begin(self.state, frame, reverse=reverse)
 
-    def prompt(self, tracker: Any, frame: int) -> None:  # noqa: ANN401
+    def prompt(self, tracker: Untyped, frame: int) -> None:
         """Segment the object on a frame by its prompts there; the features are there."""
         import torch
 
@@ -114,7 +115,7 @@ class FollowedObject(TrackedPrompts):
 
     def follow(
         self,
-        tracker: Any,  # noqa: ANN401
+        tracker: Untyped,
         frame: int,
         *,
         reverse: bool,
@@ -171,7 +172,7 @@ class Memory:
         Whether frames are kept whole or not at all.
     """
 
-    def __init__(self, tracker: Any, *, whole: bool = False) -> None:  # noqa: ANN401
+    def __init__(self, tracker: Untyped, *, whole: bool = False) -> None:
         # Not the tracker itself: an open track would keep the weights of a closed engine.
         # With the frame just before, which is always looked at.
         self._memories = int(tracker.num_maskmem)
@@ -229,7 +230,7 @@ class Memory:
         return {frame for frame, good in zip(scored, above, strict=True) if good}
 
 
-def forget_conditions(tracker: Any, state: dict[str, Any]) -> None:  # noqa: ANN401
+def forget_conditions(tracker: Untyped, state: dict[str, Any]) -> None:
     """Forget frames that the model has set as prompts by itself, all but the first and last."""
     prompted = sorted(state["output_dict"]["cond_frame_outputs"])
     for frame in prompted[1 : len(prompted) - MOST_CONDITIONS + 1]:

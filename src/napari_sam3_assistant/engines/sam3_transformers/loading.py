@@ -20,6 +20,7 @@ from napari_sam3_assistant.engines.sam_transformers.loading import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -39,7 +40,7 @@ class LoadedSam3(LoadedModel):
     find_processor: Any = None
 
     @property
-    def detector(self) -> Any:  # noqa: ANN401 - transformers ships no types for its models
+    def detector(self) -> Untyped:
         """The ``Sam3Model`` that finds all instances of a concept."""
         return self.video.detector_model
 
@@ -92,7 +93,7 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedSam3:
     )
 
 
-def _restore_positions(video: Any) -> None:  # noqa: ANN401 - see LoadedSam3
+def _restore_positions(video: Untyped) -> None:
     """Let the image encoder's layers know their positions in float32, whatever its number format.
 
     transformers before 5.24 makes them in that of the weights, and the global layers, which
@@ -104,7 +105,7 @@ def _restore_positions(video: Any) -> None:  # noqa: ANN401 - see LoadedSam3
             layer.position_ids = layer.precompute_positions(layer.config, layer.window_size)
 
 
-def build_click_model(video: Any) -> Any:  # noqa: ANN401 - see LoadedSam3
+def build_click_model(video: Untyped) -> Untyped:
     """Return a ``Sam3TrackerModel`` made of the modules of a ``Sam3VideoModel``.
 
     ``Sam3TrackerModel.from_pretrained`` leaves 147 weights random for a ``sam3_video`` folder

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.sam3.track import TrackContext
     from napari_sam3_assistant.engines.sam3_transformers.image import Sam3Embedding
@@ -96,7 +97,7 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
         *,
         reverse: bool,
         reporter: Reporter,
-        features: Any = None,  # noqa: ANN401
+        features: Untyped = None,
     ) -> TrackedFrame:
         if self._phrases is None:
             return super()._frame(model, frame, reverse=reverse, reporter=reporter)
@@ -111,29 +112,29 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
         tracked = prompted.tracked | (self._phrases.ids - self._hidden)
         return TrackedFrame(frame, tuple(objects), tracked)
 
-    def _encode(self, model: LoadedSam3, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
+    def _encode(self, model: LoadedSam3, frame: int, reporter: Reporter) -> Untyped:
         pixels = to_pixels(model, model.find_processor, self._frames.read(frame))
         with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
             # Without the detector's own feature maps, which the tracker does not look at.
             hidden = model.detector.vision_encoder.backbone(pixels)
         return self._hidden_features(model, hidden, frame)
 
-    def _features(self, model: LoadedSam3, encoding: Sam3Embedding, frame: int) -> Any:  # noqa: ANN401
+    def _features(self, model: LoadedSam3, encoding: Sam3Embedding, frame: int) -> Untyped:
         return self._hidden_features(model, encoding.vision, frame)
 
-    def _hidden_features(self, model: LoadedSam3, encoded: Any, frame: int) -> Any:  # noqa: ANN401
+    def _hidden_features(self, model: LoadedSam3, encoded: Untyped, frame: int) -> Untyped:
         """Return what the tracker looks at of the image encoder's own output."""
         maps, positions = model.video.get_vision_features_for_tracker(encoded)
         return as_features(model, maps, positions, frame)
 
-    def _make_prompter(self, model: LoadedSam3) -> Any:  # noqa: ANN401
+    def _make_prompter(self, model: LoadedSam3) -> Untyped:
         from transformers import Sam3TrackerVideoProcessor
 
         del model
         return read_processor(Sam3TrackerVideoProcessor, self._folder)
 
 
-def _layers(model: LoadedSam3) -> Any:  # noqa: ANN401 - transformers ships no types
+def _layers(model: LoadedSam3) -> Untyped:
     return model.detector.vision_encoder.backbone.layers
 
 
@@ -179,11 +180,11 @@ class FollowedPhrases:
         return list(self._session.output_dict_per_obj.values())
 
     @property
-    def features(self) -> Any:  # noqa: ANN401 - transformers ships no types
+    def features(self) -> Untyped:
         """The features of the last frame, as the tracker takes them."""
         return self._session.cache
 
-    def add(self, processor: Any, text: str) -> None:  # noqa: ANN401
+    def add(self, processor: Untyped, text: str) -> None:
         """Look for a phrase from the next frame on.
 
         Parameters
@@ -233,7 +234,7 @@ class FollowedPhrases:
         self._forget()
         return records
 
-    def _records(self, answer: Any) -> list[ObjectRecord]:  # noqa: ANN401
+    def _records(self, answer: Untyped) -> list[ObjectRecord]:
         """Return the objects of an answer, none over another one of its phrase.
 
         As ``Sam3VideoProcessor.postprocess_outputs``, which makes all masks large at once.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.results import ObjectRecord
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def to_pixels(
     model: LoadedModel,
-    processor: Any,  # noqa: ANN401 - transformers ships no types
+    processor: Untyped,
     image: npt.NDArray[np.uint8],
 ) -> torch.Tensor:
     """Return an image as a model takes it.
@@ -110,7 +111,7 @@ def encode(
     return SamEmbedding((image.shape[0], image.shape[1]), maps)
 
 
-def encoder_layers(network: Any) -> Sequence[Any]:  # noqa: ANN401 - transformers ships no types
+def encoder_layers(network: Untyped) -> Sequence[Any]:
     """Return the layers of the image encoder, which run one after the other."""
     encoder = network.vision_encoder
     backbone = getattr(encoder, "backbone", encoder)
@@ -122,7 +123,7 @@ def encoder_layers(network: Any) -> Sequence[Any]:  # noqa: ANN401 - transformer
     return list(backbone.timm_model.children())
 
 
-def click_features(model: LoadedModel, embedding: SamEmbedding) -> Any:  # noqa: ANN401 - see above
+def click_features(model: LoadedModel, embedding: SamEmbedding) -> Untyped:
     """Return the feature maps as the mask decoder takes them.
 
     As ``get_image_embeddings`` of the library, from what its trackers take.
@@ -145,7 +146,7 @@ _PAINTED, _UNPAINTED = 10.0, -10.0
 
 def decode_objects(
     model: LoadedModel,
-    features: Any,  # noqa: ANN401 - a tensor, or a list of them
+    features: Untyped,
     shape: tuple[int, int],
     reporter: Reporter,
     target: DecoderPrompt,

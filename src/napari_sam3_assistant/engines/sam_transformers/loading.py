@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
 
@@ -207,7 +208,7 @@ def read_folder(
         return network.to(device).eval(), ready, dtype
 
 
-def read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see LoadedModel
+def read_processor(kind: Untyped, folder: Path) -> Untyped:
     """Return a processor of a model folder; nothing is fetched, and no code in the folder is run.
 
     Parameters
@@ -229,12 +230,12 @@ def read_processor(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - see Loaded
         return kind.from_pretrained(folder, **_OFFLINE)
 
 
-def _read_config(folder: Path, network_class: Any) -> Any:  # noqa: ANN401 - see LoadedModel
+def _read_config(folder: Path, network_class: Untyped) -> Untyped:
     """Return the settings, made anew: models change those that they get."""
     return network_class.config_class.from_pretrained(folder, **_OFFLINE)
 
 
-def _check_size(folder: Path, network_class: Any) -> Any:  # noqa: ANN401 - see LoadedModel
+def _check_size(folder: Path, network_class: Untyped) -> Untyped:
     """Return the settings, if these and the weights are of one size; none of it is made yet."""
     import torch
 
@@ -254,7 +255,7 @@ def _check_size(folder: Path, network_class: Any) -> Any:  # noqa: ANN401 - see 
     return config
 
 
-def _check_settings(settings: Any, tensors: int, name: str = "") -> None:  # noqa: ANN401 - any JSON
+def _check_settings(settings: Untyped, tensors: int, name: str = "") -> None:
     """Raise if a setting would keep the computer busy, or have something fetched."""
     if isinstance(settings, dict):
         for key, value in settings.items():
@@ -272,7 +273,7 @@ def _check_settings(settings: Any, tensors: int, name: str = "") -> None:  # noq
         raise CheckpointInvalid(f"In config.json, {name} is {settings!r:.40}.", AGAIN)
 
 
-def _check_processor(processor: Any, config: Any) -> None:  # noqa: ANN401 - see LoadedModel
+def _check_processor(processor: Untyped, config: Untyped) -> None:
     """Raise unless images and prompts are prepared at the size that the model takes."""
     image_processor = processor.image_processor
     size = image_processor.pad_size if pads(processor) else image_processor.size
@@ -286,7 +287,7 @@ def _check_processor(processor: Any, config: Any) -> None:  # noqa: ANN401 - see
         )
 
 
-def pads(processor: Any) -> bool:  # noqa: ANN401 - see LoadedModel
+def pads(processor: Untyped) -> bool:
     """Return whether images keep their aspect and are padded, as for SAM 1, or are stretched."""
     return bool(getattr(processor.image_processor.size, "longest_edge", None))
 
@@ -338,7 +339,7 @@ def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
             )
 
 
-def share_modules(tracker: Any, kind: str, parts: Any, encoder: Any) -> Any:  # noqa: ANN401
+def share_modules(tracker: Untyped, kind: str, parts: Untyped, encoder: Untyped) -> Untyped:
     """Return a model for clicks that is made of the modules of a tracker: no second copy.
 
     Parameters
@@ -370,7 +371,7 @@ def share_modules(tracker: Any, kind: str, parts: Any, encoder: Any) -> Any:  # 
     return model
 
 
-def _plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - see LoadedModel
+def _plain(config: Untyped) -> dict[str, Any]:
     """Return a part's settings without the name of the video model's part."""
     settings: dict[str, Any] = config.to_dict()
     settings.pop("model_type", None)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.sam_transformers.image import SamEmbedding
 
@@ -108,7 +109,7 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         *,
         reverse: bool,
         reporter: Reporter,
-        features: Any = None,  # noqa: ANN401
+        features: Untyped = None,
     ) -> TrackedFrame:
         """Return the prompted objects on a frame; it is encoded if no features are given."""
         sought = self._objects_to_find(frame, reverse=reverse)
@@ -120,21 +121,21 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         return TrackedFrame(frame, tuple(records), frozenset(sought))
 
     @abstractmethod
-    def _encode(self, model: M, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
+    def _encode(self, model: M, frame: int, reporter: Reporter) -> Untyped:
         """Return the features of a frame, as the sessions of all objects take them."""
 
     @abstractmethod
-    def _features(self, model: M, encoding: Any, frame: int) -> Any:  # noqa: ANN401
+    def _features(self, model: M, encoding: Untyped, frame: int) -> Untyped:
         """Return the same of what the image heads have encoded."""
 
     @abstractmethod
-    def _make_prompter(self, model: M) -> Any:  # noqa: ANN401
+    def _make_prompter(self, model: M) -> Untyped:
         """Return the processor that prepares prompts."""
 
 
 def as_features(
     model: LoadedModel, maps: Sequence[torch.Tensor], positions: Sequence[torch.Tensor], frame: int
-) -> Any:  # noqa: ANN401 - transformers ships no types
+) -> Untyped:
     """Return an encoded frame as the sessions of a tracker take it.
 
     Parameters
@@ -156,12 +157,12 @@ def as_features(
 class SamTrack(TrackerTrack[LoadedModel]):
     """Follows prompted objects by SAM 2 or EdgeTAM."""
 
-    def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Any:  # noqa: ANN401
+    def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> Untyped:
         quiet = CancelOnlyReporter(reporter)
         encoding = encode(model, self._frames.read(frame), "", quiet)
         return self._features(model, encoding, frame)
 
-    def _features(self, model: LoadedModel, encoding: SamEmbedding, frame: int) -> Any:  # noqa: ANN401
+    def _features(self, model: LoadedModel, encoding: SamEmbedding, frame: int) -> Untyped:
         tracker, coarse = model.tracker, encoding.maps[-1]
         shape = (1, coarse.shape[-1], *tracker.backbone_feature_sizes[-1])
         # As the neck makes it for each image; those of the finer maps are not looked at.
@@ -169,7 +170,7 @@ class SamTrack(TrackerTrack[LoadedModel]):
         positions = make(shape, coarse.device, coarse.dtype).flatten(2).permute(2, 0, 1)
         return as_features(model, encoding.maps, [positions], frame)
 
-    def _make_prompter(self, model: LoadedModel) -> Any:  # noqa: ANN401
+    def _make_prompter(self, model: LoadedModel) -> Untyped:
         from transformers import Sam2VideoProcessor, Sam2VideoVideoProcessor
 
         own = model.click_processor

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.sam3.track import MemoryFile, Slot
     from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel
@@ -83,7 +84,7 @@ class FollowedObject(TrackedPrompts):
         """Give back the place in the file; the object is not used any more."""
         self._memory.forget()
 
-    def prompt(self, model: LoadedModel, processor: Any, features: Any, frame: int) -> None:  # noqa: ANN401
+    def prompt(self, model: LoadedModel, processor: Untyped, features: Untyped, frame: int) -> None:
         """Segment the object on a frame by the prompts that wait for it.
 
         Where the object was looked for before, clicks are read with what the tracker remembers
@@ -121,7 +122,7 @@ class FollowedObject(TrackedPrompts):
     def follow(
         self,
         model: LoadedModel,
-        features: Any,  # noqa: ANN401 - transformers ships no types
+        features: Untyped,
         frame: int,
         *,
         reverse: bool,
@@ -137,7 +138,7 @@ class FollowedObject(TrackedPrompts):
     def _run(
         self,
         model: LoadedModel,
-        features: Any,  # noqa: ANN401
+        features: Untyped,
         frame: int,
         *,
         reverse: bool,
@@ -195,7 +196,7 @@ class Frames(dict[int, Any]):
         return self._count
 
 
-def partner(model: Any, part: str) -> Callable[..., Any]:  # noqa: ANN401 - no types
+def partner(model: Untyped, part: str) -> Callable[..., Any]:
     """Return the library's class of a part that goes with a model of videos.
 
     Parameters
@@ -213,11 +214,11 @@ def partner(model: Any, part: str) -> Callable[..., Any]:  # noqa: ANN401 - no t
 
 def open_session(
     model: LoadedModel,
-    network: Any,  # noqa: ANN401 - transformers ships no types
+    network: Untyped,
     shape: tuple[int, int],
     count: int,
     state_device: str,
-) -> Any:  # noqa: ANN401 - transformers ships no types
+) -> Untyped:
     """Return a session of the library that keeps no frames.
 
     Parameters
@@ -261,7 +262,7 @@ class Memory:
 
     def __init__(
         self,
-        config: Any,  # noqa: ANN401 - transformers ships no types
+        config: Untyped,
         device: str,
         file: MemoryFile | None = None,
     ) -> None:

@@ -365,7 +365,7 @@ class ResultRows(QAbstractTableModel):
         """Return how many columns there are."""
         return 0 if parent.isValid() else len(self._titles)
 
-    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> Any:  # noqa: ANN401 (Qt's)
+    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> object:
         """Return what a cell shows."""
         # The tooltip has the whole of what a narrow column cuts.
         if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
@@ -377,7 +377,7 @@ class ResultRows(QAbstractTableModel):
         section: int,
         orientation: Qt.Orientation,
         role: int = _ROLE.DisplayRole,
-    ) -> Any:  # noqa: ANN401 (Qt's)
+    ) -> object:
         """Return the name of a column."""
         if (
             role in (_ROLE.DisplayRole, _ROLE.ToolTipRole)
