@@ -303,14 +303,15 @@ class OperationsGroup(QGroupBox):
         self._add(
             Operation.REMOVE_SMALL,
             "Remove Small Objects",
-            spin_box(model, "remove_small.minimum", "Components with fewer pixels go", 1, " px"),
+            spin_box(
+                model, "remove_small.minimum", "Components with fewer pixels go", 1, suffix=" px"
+            ),
         )
         holes = spin_box(
             model,
             "fill_holes.hole_size",
             "Larger holes stay; other labels in a hole stay too",
-            0,
-            " px",
+            suffix=" px",
         )
         holes.setSpecialValueText("any size")
         self._add(Operation.FILL_HOLES, "Fill Holes", holes)

@@ -94,11 +94,13 @@ def line_edit(model: Model, field: str, placeholder: str, tooltip: str) -> QLine
     return made
 
 
-def spin_box(model: Model, field: str, tooltip: str, low: int = 0, suffix: str = "") -> QSpinBox:
+def spin_box(
+    model: Model, field: str, tooltip: str, low: int = 0, high: int = _HIGHEST, suffix: str = ""
+) -> QSpinBox:
     """Return a spin box that is bound to a whole number of the model."""
     made = QSpinBox()
     made.setObjectName(field.rpartition(".")[2])
-    made.setRange(low, _HIGHEST)
+    made.setRange(low, high)
     made.setMinimumWidth(_NUMBER_WIDTH)
     made.setToolTip(tooltip)
     made.setSuffix(suffix)

@@ -17,7 +17,13 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.tiling import ROI_SIZES
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, set_enabled
-from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, WrappedLabel, check_box
+from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
+    ElidedCombo,
+    WrappedLabel,
+    check_box,
+    spin_box,
+)
 from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.runs import explain_large_image
 
@@ -62,15 +68,14 @@ class ImageField(QWidget):
 
 def channel_axis_box(model: SessionModel) -> QSpinBox:
     """Return the number of the channel axis, or -1."""
-    made = QSpinBox()
-    made.setObjectName("channel_axis")
-    made.setRange(-1, 8)
-    made.setToolTip(
+    return spin_box(
+        model,
+        "channel_axis",
         "Leave -1 unless your image has an explicit channel dimension: "
-        "C,H,W is 0; Z,C,H,W and T,C,H,W are 1; Z,H,W,C is 3."
+        "C,H,W is 0; Z,C,H,W and T,C,H,W are 1; Z,H,W,C is 3.",
+        -1,
+        8,
     )
-    bind_value(model, "channel_axis", made, made.valueChanged, made.value, made.setValue)
-    return made
 
 
 _TOOLTIP = (

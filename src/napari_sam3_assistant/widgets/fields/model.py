@@ -29,13 +29,10 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box
+from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box, push_button
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
 
 
@@ -154,12 +151,8 @@ class ModelFolderField(QWidget):
         super().__init__()
         self._session = session
         model = session.model
-        self._validate = QPushButton("Validate")
-        self._validate.setObjectName("validate")
-        self._validate.clicked.connect(show_errors(model, session.setup.validate))
-        self._download = QPushButton()
-        self._download.setObjectName("download")
-        self._download.clicked.connect(show_errors(model, self._start_or_stop))
+        self._validate = push_button(model, "Validate", "validate", session.setup.validate, "")
+        self._download = push_button(model, "", "download", self._start_or_stop, "")
         self._findings = QLabel()
         self._findings.setObjectName("findings")
         self._going = QLabel()
@@ -219,11 +212,10 @@ class ModelActions(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         model, loading = session.model, session.loading
-        load = _button(model, "Load 2D Model", "load_model", loading.load)
-        load.setToolTip(_NOW)
-        load_video = _button(model, "Load 3D/Video Model", "load_video_model", loading.load)
-        unload = _button(model, "Unload", "unload_model", loading.unload)
-        unload.setToolTip("Unload the model from memory; a run that is going is stopped")
+        load = push_button(model, "Load 2D Model", "load_model", loading.load, _NOW)
+        load_video = push_button(model, "Load 3D/Video Model", "load_video_model", loading.load, "")
+        tip = "Unload the model from memory; a run that is going is stopped"
+        unload = push_button(model, "Unload", "unload_model", loading.unload, tip)
         by_itself = check_box(
             model,
             "load_when_running",
@@ -250,13 +242,6 @@ class ModelActions(QWidget):
             lambda read: set_enabled(load_video, *read),
             model,
         )
-
-
-def _button(model: SessionModel, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
-    made = QPushButton(text)
-    made.setObjectName(name)
-    made.clicked.connect(show_errors(model, verb))
-    return made
 
 
 _ABOUT_GATED = (

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -23,7 +24,7 @@ from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
-from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box
+from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import (
     AREA,
     COLUMNS,
@@ -61,10 +62,10 @@ class FilterField(QWidget):
         self._session = session
         self._count = QLabel()
         self._count.setObjectName("shown_count")
-        self._all = QPushButton("Show All")
-        self._all.setObjectName("show_all")
-        self._all.setToolTip("Bring back the objects that the sliders have hidden")
-        self._all.clicked.connect(show_errors(session.model, session.filtering.show_all))
+        tip = "Bring back the objects that the sliders have hidden"
+        show_all = session.filtering.show_all
+        self._all = push_button(session.model, "Show All", "show_all", show_all, tip)
+        self._all.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(1, 1)
@@ -178,12 +179,13 @@ class ResultsTable(QWidget):
         self._filter.setClearButtonEnabled(True)
         self._filter.textChanged.connect(self._rows.filter)
         self._table = self._make_table()
-        clear = self._button("Clear Results", "clear_results", binding.session.results.clear)
-        clear.setToolTip("Empty the table; the previews stay")
-        copy = self._button("Copy Clipboard", "copy_results", self._copy_rows)
-        copy.setToolTip("Copy the rows on show, with a header, for a spreadsheet")
-        export = self._button("Export CSV", "export_results", self._export_rows)
-        export.setToolTip("Write the rows on show to a CSV file")
+        model, results = binding.model, binding.session.results
+        tip = "Empty the table; the previews stay"
+        clear = push_button(model, "Clear Results", "clear_results", results.clear, tip)
+        tip = "Copy the rows on show, with a header, for a spreadsheet"
+        copy = push_button(model, "Copy Clipboard", "copy_results", self._copy_rows, tip)
+        tip = "Write the rows on show to a CSV file"
+        export = push_button(model, "Export CSV", "export_results", self._export_rows, tip)
         buttons = QGridLayout()
         buttons.setSpacing(4)
         buttons.addWidget(clear, 0, 0)
@@ -218,12 +220,6 @@ class ResultsTable(QWidget):
         table.clicked.connect(self._reveal)
         table.activated.connect(self._reveal)  # by Enter
         return table
-
-    def _button(self, text: str, name: str, verb: Callable[[], object]) -> QPushButton:
-        button = QPushButton(text)
-        button.setObjectName(name)
-        button.clicked.connect(show_errors(self._model, verb))
-        return button
 
     def _reveal(self, index: QModelIndex) -> None:
         row = self._rows.shown[index.row()]
@@ -401,11 +397,8 @@ _MEASURE_TIP = (
 
 def measure_button(session: Session) -> QPushButton:
     """Return the button that measures."""
-    made, model = QPushButton("Measure"), session.model
-    made.setObjectName("measure")
-    made.setToolTip(_MEASURE_TIP)
-    made.clicked.connect(show_errors(model, session.measuring.measure))
-
+    model = session.model
+    made = push_button(model, "Measure", "measure", session.measuring.measure, _MEASURE_TIP)
     bind_enabled(model, "measure", made)
     return made
 

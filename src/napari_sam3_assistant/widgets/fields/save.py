@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
 
-from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, WrappedLabel
+from napari_sam3_assistant.qt.bind import bind_enabled, follow, watch
+from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
+    FolderField,
+    WrappedLabel,
+    line_edit,
+    push_button,
+)
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -38,27 +44,25 @@ class SaveCleanField(QWidget):
         folder = FolderField(
             model, "output_folder", "Choose the folder for saved masks", "Where masks are saved"
         )
-        name = QLineEdit()
-        name.setObjectName("output_name")
-        name.setPlaceholderText("made of the image's name")
-        name.setToolTip(
+        name = line_edit(
+            model,
+            "output_name",
+            "made of the image's name",
             "The ending comes from the format. What you type stays; a name that exists gets a "
-            "number, nothing is overwritten."
+            "number, nothing is overwritten.",
         )
-        bind_value(model, "output_name", name, name.textChanged, name.text, name.setText)
-        self._save = QPushButton("Save && Clean")
-        self._save.setObjectName("save_clean")
-        self._save.setToolTip(
+        save = push_button(
+            model,
+            "Save && Clean",
+            "save_clean",
+            session.cleaning.save,
             "Save every preview as a layer and a file, and what you accepted as a file, remove the "
-            "previews and unload the model, which the next run loads again"
+            "previews and unload the model, which the next run loads again",
         )
-        self._save.clicked.connect(show_errors(model, session.cleaning.save))
-        bind_enabled(model, "save_and_clean", self._save)
+        bind_enabled(model, "save_and_clean", save)
         self._saved = WrappedLabel()
         self._saved.setObjectName("saved")
-        self._open = QPushButton("Open Folder")
-        self._open.setObjectName("open_folder")
-        self._open.clicked.connect(self._open_folder)
+        self._open = push_button(model, "Open Folder", "open_folder", self._open_folder, "")
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -69,7 +73,7 @@ class SaveCleanField(QWidget):
         self._note.setObjectName("format_note")
         form.addRow(self._note)
         form.addRow("Filename", name)
-        form.addRow(self._save)
+        form.addRow(save)
         form.addRow(self._saved)
         form.addRow(self._open)
         # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
@@ -134,21 +138,24 @@ def open_mask_operations(viewer: Viewer) -> MaskOperationsWidget:
 
 def mask_operations_button(binding: Binding) -> QPushButton:
     """Return the button that opens the window, on its clean-up tab."""
-    made = QPushButton(f"Open {TITLE}")
-    made.setObjectName("open_mask_operations")
-    made.setToolTip("Accept, merge, clean and export masks in a window of its own")
-    made.clicked.connect(show_errors(binding.model, lambda: open_mask_operations(binding.viewer)))
-    return made
+    return push_button(
+        binding.model,
+        f"Open {TITLE}",
+        "open_mask_operations",
+        lambda: open_mask_operations(binding.viewer),
+        "Accept, merge, clean and export masks in a window of its own",
+    )
 
 
 def merge_regions_button(session: Session) -> QPushButton:
     """Return the button Merge ROIs."""
-    made = QPushButton("Merge ROIs")
-    made.setObjectName("merge_rois")
-    made.setToolTip(
+    made = push_button(
+        session.model,
+        "Merge ROIs",
+        "merge_rois",
+        session.merging.run,
         "Write the previews of all regions into one layer over a zarr file, in the folder "
-        "of the scans. The previews stay."
+        "of the scans. The previews stay.",
     )
-    made.clicked.connect(show_errors(session.model, session.merging.run))
     bind_enabled(session.model, "merge_rois", made)
     return made

@@ -9,10 +9,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
-    QLineEdit,
-    QPushButton,
     QSizePolicy,
-    QSpinBox,
     QTextEdit,
     QVBoxLayout,
     QWidget,
@@ -24,10 +21,16 @@ from napari_sam3_assistant.qt.bind import (
     bind_value,
     follow,
     set_enabled,
-    show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box
+from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
+    FolderField,
+    check_box,
+    line_edit,
+    push_button,
+    spin_box,
+)
 from napari_sam3_assistant.session.availability import is_worth_a_scan
 
 if TYPE_CHECKING:
@@ -53,26 +56,21 @@ class ScanField(QWidget):
         super().__init__()
         self._session = session
         disk = session.disk
-        tile = _spin_box("scan_tile", *TILE_SIZES, " px")
+        tip = "Side of a tile. 1024 suits SAM 3; objects should be smaller than a tile."
+        tile = spin_box(disk, "scan_tile", tip, *TILE_SIZES, " px")
         tile.setSingleStep(_STEP)
-        tile.setToolTip("Side of a tile. 1024 suits SAM 3; objects should be smaller than a tile.")
-        bind_value(disk, "scan_tile", tile, tile.valueChanged, tile.value, tile.setValue)
-        overlap = _spin_box("scan_overlap", 0, round(MOST_OVERLAP * 100), " %")
-        overlap.setToolTip(
-            "What two tiles both see. Objects that are smaller than this band are found whole."
-        )
-        bind_value(
-            disk, "scan_overlap", overlap, overlap.valueChanged, overlap.value, overlap.setValue
-        )
+        tip = "What two tiles both see. Objects that are smaller than this band are found whole."
+        overlap = spin_box(disk, "scan_overlap", tip, 0, round(MOST_OVERLAP * 100), " %")
+        for box in (tile, overlap):
+            # A number that is typed counts when it is complete.
+            box.setKeyboardTracking(False)
         self._folder = FolderField(
             disk,
             "scan_folder",
             "Choose the folder for scans",
             "Where the labels of scans and of merged ROIs are written, as OME-Zarr",
         )
-        self._button = QPushButton()
-        self._button.setObjectName("scan")
-        self._button.clicked.connect(show_errors(session.model, session.scanning.run))
+        self._button = push_button(session.model, "", "scan", session.scanning.run, "")
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -104,16 +102,6 @@ class ScanField(QWidget):
             tip = f"Go on where the scan was stopped: {done}"
         self._button.setText("Scan whole image" if stopped is None else "Continue scan")
         set_enabled(self._button, why_not, tip)
-
-
-def _spin_box(name: str, least: int, most: int, unit: str) -> QSpinBox:
-    box = QSpinBox()
-    box.setObjectName(name)
-    box.setRange(least, most)
-    box.setSuffix(unit)
-    # A number that is typed counts when it is complete.
-    box.setKeyboardTracking(False)
-    return box
 
 
 class SimpleScan(QWidget):
@@ -152,31 +140,28 @@ class BatchFolderField(QWidget):
             "Where the labels go, with a note beside each and sam3_summary.csv. Files are never "
             "overwritten.",
         )
-        pattern = QLineEdit()
-        pattern.setObjectName("folder_pattern")
-        pattern.setToolTip("Which files, as *.tif; **/* takes the folders below as well")
-        bind_value(
-            disk, "folder_pattern", pattern, pattern.textChanged, pattern.text, pattern.setText
-        )
+        tip = "Which files, as *.tif; **/* takes the folders below as well"
+        pattern = line_edit(disk, "folder_pattern", "", tip)
         self._series = ChoiceCombo(disk, "folder_series")
         self._series.setAccessibleName("Series")
-        skips = QCheckBox("Skip finished")
-        skips.setObjectName("folder_skips")
-        skips.setToolTip(
+        skips = check_box(
+            disk,
+            "folder_skips",
+            "Skip finished",
             "Leave out images that were finished with the same prompts, threshold and engine. "
-            "Else they are run again and get another name."
+            "Else they are run again and get another name.",
         )
-        bind_value(disk, "folder_skips", skips, skips.toggled, skips.isChecked, skips.setChecked)
-        self._run = QPushButton("Batch folder")
-        self._run.setObjectName("batch_folder")
-        self._run.setToolTip(
+        run = push_button(
+            session.model,
+            "Batch folder",
+            "batch_folder",
+            session.folder_batch.run,
             "Run the phrases, or the prompts on the image on show at the same pixels, on every "
-            "image of the folder"
+            "image of the folder",
         )
-        self._run.clicked.connect(show_errors(session.model, session.folder_batch.run))
-        self._open = QPushButton("Open Folder")
-        self._open.setObjectName("open_batch_folder")
-        self._open.clicked.connect(self._open_folder)
+        self._open = push_button(
+            session.model, "Open Folder", "open_batch_folder", self._open_folder, ""
+        )
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -186,9 +171,9 @@ class BatchFolderField(QWidget):
         form.addRow("Series", self._series)
         form.addRow("Format", ChoiceCombo(disk, "folder_format", _FORMATS))
         form.addRow(skips)
-        form.addRow(self._run)
+        form.addRow(run)
         form.addRow(self._open)
-        bind_enabled(session.model, "batch_folder", self._run)
+        bind_enabled(session.model, "batch_folder", run)
         choice = session.series_choice
         follow(self, lambda: (choice.choices, choice.reason), self._show_series, disk)
         watch(disk, "folder_done", self, self._show_done)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QCheckBox,
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QSpinBox,
     QWidget,
@@ -18,8 +16,15 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
-from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
-from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, ask_where
+from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, watch
+from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
+    ElidedCombo,
+    ask_where,
+    check_box,
+    push_button,
+    spin_box,
+)
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import FrameAxis, SessionModel
@@ -92,13 +97,9 @@ class FrameEndField(QSpinBox):
 
 def stop_after_lost_box(model: SessionModel) -> QSpinBox:
     """Return the number of frames without any object after which a direction ends."""
-    made = QSpinBox()
-    made.setObjectName("stop_after_lost")
-    made.setRange(0, _MOST_FRAMES)
+    tip = "A direction ends when all objects have been gone for so many frames"
+    made = spin_box(model, "stop_after_lost", tip, 0, _MOST_FRAMES, " frames")
     made.setSpecialValueText("never")
-    made.setSuffix(" frames")
-    made.setToolTip("A direction ends when all objects have been gone for so many frames")
-    bind_value(model, "stop_after_lost", made, made.valueChanged, made.value, made.setValue)
     return made
 
 
@@ -144,18 +145,17 @@ class ObjectField(QWidget):
     def __init__(self, binding: Binding) -> None:
         super().__init__()
         model = binding.model
-        number = QSpinBox()
-        number.setObjectName("object_id")
-        number.setRange(1, _MOST_OBJECTS)
-        number.setToolTip(
+        number = spin_box(
+            model,
+            "object_id",
             "The object that the next click is on: its value in the labels. A click on an object "
-            "that was found corrects that one, whatever the number is."
+            "that was found corrects that one, whatever the number is.",
+            1,
+            _MOST_OBJECTS,
         )
-        bind_value(model, "object_id", number, number.valueChanged, number.value, number.setValue)
-        new = QPushButton("New Object")
-        new.setObjectName("new_object")
-        new.setToolTip("Let the next click be on a new object, also in the pixels of another")
-        new.clicked.connect(show_errors(model, binding.new_object))
+        tip = "Let the next click be on a new object, also in the pixels of another"
+        new = push_button(model, "New Object", "new_object", binding.new_object, tip)
+        new.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel("Object"))
@@ -176,22 +176,20 @@ class PropagationControls(QWidget):
         super().__init__()
         self._session = session
         model = session.model
-        go_on = QPushButton("Propagate Existing Session")
-        go_on.setObjectName("propagate_existing")
-        go_on.setToolTip(
+        go_on = push_button(
+            model,
+            "Propagate Existing Session",
+            "propagate_existing",
+            session.propagation.go_on,
             "Go on with the objects that are known. Prompts that you added or changed on any "
             "slice correct them from there, away from where you began; without any it goes on "
-            "where it was stopped, or from the frame on show."
+            "where it was stopped, or from the frame on show.",
         )
-        go_on.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        go_on.clicked.connect(show_errors(model, session.propagation.go_on))
         self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
-        remove = QPushButton("Remove Object")
-        remove.setObjectName("remove_object")
-        remove.setToolTip("Take the object out of all frames, and follow it no more")
-        remove.clicked.connect(show_errors(model, self._remove_chosen))
+        tip = "Take the object out of all frames, and follow it no more"
+        remove = push_button(model, "Remove Object", "remove_object", self._remove_chosen, tip)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -217,20 +215,21 @@ class TracksField(QWidget):
         super().__init__()
         self._model, self._tracks, self._saving = session.model, session.tracks, session.saving
         model = self._model
-        box = QCheckBox("Tracks layer")
-        box.setObjectName("tracks_layer")
-        box.setToolTip(
+        box = check_box(
+            model,
+            "tracks_layer",
+            "Tracks layer",
             "Show the way of each object through its centroids, for time series. It is brought up "
-            "to date at the end of each propagation."
+            "to date at the end of each propagation.",
         )
-        bind_value(model, "tracks_layer", box, box.toggled, box.isChecked, box.setChecked)
-        export = QPushButton("Export Tracks")
-        export.setObjectName("export_tracks")
-        export.setToolTip(
+        export = push_button(
+            model,
+            "Export Tracks",
+            "export_tracks",
+            self._choose_file,
             "Write a CSV file with one row for each frame and object: area and centroid in "
-            "pixels and in the units of the image, score"
+            "pixels and in the units of the image, score",
         )
-        export.clicked.connect(show_errors(model, self._choose_file))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(box)
