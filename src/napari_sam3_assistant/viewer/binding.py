@@ -22,8 +22,8 @@ from napari_sam3_assistant.session.model import (
     SessionModel,
 )
 from napari_sam3_assistant.session.session import Session
-from napari_sam3_assistant.viewer import points, prompts
 from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer import prompts
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
@@ -31,7 +31,6 @@ from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers, view_s
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
 from napari_sam3_assistant.viewer.placing import follow_units, is_ours
-from napari_sam3_assistant.viewer.points import is_positive, read_polarity
 from napari_sam3_assistant.viewer.previews import follow_zoom
 from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
 
@@ -577,7 +576,7 @@ class StackBinding:
     def list_axes(self) -> None:
         """Take note of the axes that the chosen image can be gone through along."""
         model = self._model
-        axes = self._adapter.stacks.frame_axes(model.image)
+        axes = self._adapter.frame_axes(model.image)
         model.frame_axes = axes
         numbers = [axis.number for axis in axes]
         if model.frame_axis not in numbers:
@@ -630,12 +629,12 @@ class StackBinding:
         if model.task is not Task.VIDEO or stack is None or not chosen:
             return
         under = self._adapter.stacks.objects_under(stack, layer, chosen)
-        words = read_polarity(layer)
+        words = point_features.read_polarity(layer)
         objects = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
                 continue
-            starts = wants_new and is_positive(words[point])
+            starts = wants_new and point_features.is_positive(words[point])
             objects[point] = here if here and not starts else model.object_id
             known = objects[point] in model.tracked or not model.can_continue
             said = _explain_object(objects[point], here, known=known)
@@ -643,12 +642,12 @@ class StackBinding:
             model.message = Message(f"{said}{hint}")
         if objects:
             with self._adapter.mark_changes():
-                points.set_ids(layer, objects)
+                point_features.set_ids(layer, objects)
             model.object_id = objects[max(objects)]
 
     def on_next_object(self, layer: Points) -> None:
         """Take note of the object of the next click."""
-        next_id = points.next_id(layer)
+        next_id = point_features.next_id(layer)
         if next_id is not None and self._model.task is Task.VIDEO:
             self._model.object_id = next_id
 

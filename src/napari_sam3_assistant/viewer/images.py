@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, guess_axes
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, choose_contrast
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
-from napari_sam3_assistant.session.model import ImageChoice, PlaneTarget
+from napari_sam3_assistant.session.model import FrameAxis, ImageChoice, PlaneTarget
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -285,6 +285,21 @@ class ViewerImages:
             If the viewer displays no plane of it.
         """
         return displayed_axes(self.viewer, layer, self.channel_axis)
+
+    def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
+        """Return the axes of an image that objects can be followed along."""
+        try:
+            layer = self.image(image)
+            axes = self.axes(layer)
+        except Sam3AssistantError:
+            # No image, or no plane of it: a run says why.
+            return ()
+        shape = shape_of(layer)
+        return tuple(
+            FrameAxis(axis, axis_name(layer, axis), shape[axis])
+            for axis in axes.leading
+            if shape[axis] > 1
+        )
 
     def _visible_images(self) -> list[Image]:
         images = [layer for layer in image_layers(self.viewer) if layer.visible]

@@ -12,9 +12,9 @@ from napari.layers import Labels, Tracks
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
-from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
-from napari_sam3_assistant.session.model import FrameAxis, StackTarget
+from napari_sam3_assistant.session.model import StackTarget
 from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.geometry import (
@@ -26,7 +26,7 @@ from napari_sam3_assistant.viewer.geometry import (
     result_shape,
     transform_of,
 )
-from napari_sam3_assistant.viewer.images import axis_name, shape_of
+from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
 from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
@@ -240,23 +240,6 @@ class StacksAdapter:
         self._adapter = adapter
         self._viewer = adapter.viewer
         self._written: set[int] = set()
-
-    # -- what there is ----------------------------------------------------------------------
-
-    def frame_axes(self, image: str) -> tuple[FrameAxis, ...]:
-        """Return the axes of an image that objects can be followed along."""
-        try:
-            layer = self._adapter.image(image)
-            axes = self._adapter.axes(layer)
-        except Sam3AssistantError:
-            # No image, or no plane of it: a run says why.
-            return ()
-        shape = shape_of(layer)
-        return tuple(
-            FrameAxis(axis, axis_name(layer, axis), shape[axis])
-            for axis in axes.leading
-            if shape[axis] > 1
-        )
 
     def take_snapshot(self, image: str, kind: PromptKind, axis: int) -> StackSnapshot:
         """Freeze a stack and the prompts of one kind on all of its slices."""
