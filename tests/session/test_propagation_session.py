@@ -65,6 +65,21 @@ def test_what_was_stopped_goes_on_to_the_same_result(open_bench):
     assert len(bench.model.results) == len(whole.model.results)
 
 
+def test_a_run_that_takes_its_place_has_the_last_word(bench):
+    bench.click(6, 20, 20)
+    bench.viewer.dims.set_current_step(0, 6)
+    propagation = bench.session.run()
+    arrived = []
+    propagation.yielded.connect(arrived.append)
+    bench.desk.until(lambda: len(arrived) == 3)
+    bench.model.task = Task.SEGMENT
+
+    bench.finish(bench.session.run())
+
+    assert propagation.state is JobState.CANCELLED
+    assert bench.message.startswith("Preview ready")
+
+
 def test_a_correction_spreads_from_its_slice_and_leaves_the_others(bench):
     bench.click(6, 20, 20)
     bench.start()

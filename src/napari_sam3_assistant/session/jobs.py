@@ -41,6 +41,8 @@ class Running:
 
     Attributes
     ----------
+    current : Job or None
+        The job that is going.
     runner : JobRunner
         The session's worker, for work that nobody waits for.
     idle : Signal
@@ -62,7 +64,7 @@ class Running:
         self._model = model
         self._clock = clock
         self._began = clock()
-        self._job: Job | None = None
+        self.current: Job | None = None
 
     def start(self, job: Job, behind: Job | None = None) -> Job:
         """Start a job in the place of the one that is going, which is cancelled.
@@ -79,7 +81,7 @@ class Running:
             if told is not None:
                 told.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job))
-        self._job, before = job, self._job
+        self.current, before = job, self.current
         if before is not None:
             before.cancel()
         self._model.progress = None
@@ -92,9 +94,9 @@ class Running:
 
     def cancel(self) -> bool:
         """Stop the job; returns whether one was going."""
-        if self._job is None:
+        if self.current is None:
             return False
-        self._job.cancel()
+        self.current.cancel()
         return True
 
     def close(self, farewell: Callable[[], None]) -> None:
@@ -113,9 +115,9 @@ class Running:
         self._model.message = Message(f"{progress.step.message} …")
 
     def _on_finished(self, job: Job, state: JobState) -> None:
-        if job is not self._job:
+        if job is not self.current:
             return
-        self._job = None
+        self.current = None
         self._model.running = False
         self._model.progress = None
         if state is JobState.CANCELLED:

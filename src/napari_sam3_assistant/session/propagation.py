@@ -294,6 +294,9 @@ class Propagation:
         def end(state: JobState) -> None:
             self._job = None
             self._finish(opened, state, time.monotonic() - began, notes)
+            if self._jobs.current is not job:
+                # A run that took the place of this one has the last word.
+                self._last_words = None
 
         job = self._engine.make_job("The propagation", tracking.engine, work, show)
         job.finished.connect(end)
