@@ -34,8 +34,7 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
 from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
-from napari_sam3_assistant.viewer.placing import preserve_choices
-from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, role_of
+from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

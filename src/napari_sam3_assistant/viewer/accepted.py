@@ -31,10 +31,10 @@ from napari_sam3_assistant.viewer.geometry import (
 from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours
 from napari_sam3_assistant.viewer.label_places import locate_labels
-from napari_sam3_assistant.viewer.placing import add_below_prompts
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
     Role,
+    add_below_prompts,
     key_of,
     role_metadata,
     topmost,

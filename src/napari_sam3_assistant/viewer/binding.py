@@ -30,9 +30,17 @@ from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers, view_state
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
-from napari_sam3_assistant.viewer.placing import follow_units, is_ours
 from napari_sam3_assistant.viewer.previews import follow_zoom
-from napari_sam3_assistant.viewer.roles import PROMPT_ROLES, Role, disown, key_of, role_of, slot_of
+from napari_sam3_assistant.viewer.roles import (
+    PROMPT_ROLES,
+    Role,
+    disown,
+    follow_units,
+    is_ours,
+    key_of,
+    role_of,
+    slot_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,8 +16,14 @@ from napari_sam3_assistant.core.masks.labels import is_writable
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.model import FileBackedKind
 from napari_sam3_assistant.viewer.geometry import World, result_axes, result_transform
-from napari_sam3_assistant.viewer.placing import add_below_prompts, preserve_choices
-from napari_sam3_assistant.viewer.roles import Role, name_of, role_metadata, with_role
+from napari_sam3_assistant.viewer.roles import (
+    Role,
+    add_below_prompts,
+    name_of,
+    preserve_choices,
+    role_metadata,
+    with_role,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,18 +27,16 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.picking import keep_columns
-from napari_sam3_assistant.viewer.placing import (
-    add_below_prompts,
-    make_metadata,
-    move_to,
-    preserve_choices,
-)
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
     ROLE,
     Role,
+    add_below_prompts,
     in_slot,
+    make_metadata,
+    move_to,
     name_of,
+    preserve_choices,
     role_metadata,
     role_of,
     slot_of,

@@ -42,7 +42,6 @@ from napari_sam3_assistant.viewer.images import (
     plane_position,
     shape_of,
 )
-from napari_sam3_assistant.viewer.placing import preserve_choices
 from napari_sam3_assistant.viewer.points import (
     COLOURS,
     OBJECT_ID,
@@ -57,6 +56,7 @@ from napari_sam3_assistant.viewer.roles import (
     NAMES,
     Role,
     key_of,
+    preserve_choices,
     role_metadata,
     role_of,
     topmost,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
-    from napari_sam3_assistant.viewer.placing import Choices
+    from napari_sam3_assistant.viewer.roles import Choices
 
     Prompt = PointPrompt | BoxPrompt | ExemplarPrompt | MaskPrompt
     # Of each prompt its frame, -1 elsewhere; None for one beside the image.
@@ -753,7 +753,7 @@ class ViewerPrompts(ViewerImages):
 
     @contextmanager
     def mark_changes(self) -> Iterator[Choices]:
-        """Mark the changes that follow as ours; see :func:`.placing.preserve_choices`.
+        """Mark the changes that follow as ours; see :func:`.roles.preserve_choices`.
 
         ``deselected`` tells that the active layer went with them.
         """

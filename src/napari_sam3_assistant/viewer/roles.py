@@ -1,14 +1,25 @@
-"""Which layer is what: a role in the layer's metadata, so that renaming a layer changes nothing."""
+"""Our layers: which is what, by a role in the metadata, and where they stand among the user's."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_sam3_assistant.viewer.geometry import convert_units, inner_transform, transform_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import numpy.typing as npt
+    from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from napari_sam3_assistant.session.model import Preview
 
 
 ROLE = "sam3_role"
@@ -144,3 +155,144 @@ def with_role(layers: Iterable[Layer], role: Role, image: str | None = None) -> 
 def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
     """Return the topmost layer of a role for an image, or None."""
     return next(reversed(list(with_role(layers, role, image))), None)
+
+
+ENGINE = "sam3_engine"
+_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI}
+
+
+def make_metadata(role: Role, preview: Preview) -> dict[str, Any]:
+    """Return what a layer of a preview says of itself: its role, and what made it."""
+    segmentation = preview.segmentation
+    return {
+        **role_metadata(role, *preview.slot),
+        ENGINE: asdict(segmentation.engine),
+        "source_image_layer": preview.target.name,
+    }
+
+
+def move_to(layer: Layer, place_: dict[str, Any]) -> None:
+    """Give a layer its place in the world, if it is another one than it has."""
+    counted = layer.units != place_["units"]
+    if counted:
+        layer.units = place_["units"]
+    if not _is_close(layer.affine.affine_matrix, place_["affine"]):
+        layer.affine = place_["affine"]
+    for name in ("scale", "translate", "rotate", "shear"):
+        # napari slices by the units that a layer had when this was last set.
+        if counted or not _is_close(getattr(layer, name), place_[name]):
+            setattr(layer, name, place_[name])
+    if layer.axis_labels != place_["axis_labels"]:
+        layer.axis_labels = place_["axis_labels"]
+    inner = (
+        inner_transform(transform_of(layer)).affine_matrix,
+        inner_transform(place_).affine_matrix,
+    )
+    if not np.allclose(*inner, rtol=1e-9, atol=1e-9 * np.abs(inner[1]).max()):
+        # Set one after the other napari can mistake a flipped axis for a turned one.
+        layer.rotate, layer.shear = np.eye(layer.ndim), np.zeros_like(place_["shear"])
+        inner = inner_transform(transform_of(layer)).affine_matrix, inner[1]
+        layer.affine = place_["affine"] @ inner[1] @ np.linalg.inv(inner[0])
+
+
+def follow_units(viewer: ViewerModel) -> None:
+    """Have our layers count in what the user's layers make the viewer count in.
+
+    napari takes the mouse for a position in the units of the layer that is drawn on.
+    """
+    users = [layer for layer in viewer.layers if role_of(layer) is None]
+    if getattr(viewer.dims, "units", None) is None or not users:
+        return  # before napari 0.7, or units that can't be converted
+    units = viewer.layers.get_extent(users).units or ()
+    for layer in [one for one in viewer.layers if role_of(one) is not None]:
+        wanted = tuple(units[len(units) - layer.ndim :]) if len(units) >= layer.ndim else ()
+        pairs = zip(layer.units, wanted, strict=False)
+        if wanted not in ((), layer.units) and all(one.is_compatible_with(to) for one, to in pairs):
+            with preserve_choices(viewer):
+                move_to(layer, convert_units(transform_of(layer), wanted))
+
+
+def _is_close(one: npt.ArrayLike, other: npt.ArrayLike) -> bool:
+    # But for rounding: a pixel may be a millionth of the coordinates.
+    return np.allclose(one, other, rtol=1e-12, atol=0)
+
+
+def add_below_prompts(viewer: ViewerModel, layer: Layer) -> None:
+    """Add a layer under the prompts and the boxes, so that these stay visible.
+
+    What the user has chosen stays as it is.
+    """
+    index = len(viewer.layers)
+    while index and role_of(viewer.layers[index - 1]) in _ON_TOP:
+        index -= 1
+    with preserve_choices(viewer):
+        viewer.layers.insert(index, layer)
+
+
+class Choices:
+    """What the user has chosen in a viewer: the selected layers, and the point of the sliders.
+
+    Attributes
+    ----------
+    lost : bool
+        Whether the active layer went, and no other took its place.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.lost = False
+        self._viewer = viewer
+        self._selected = set(viewer.layers.selection)
+        self._point = viewer.dims.point
+
+    def replace(self, before: Layer, after: Layer) -> None:
+        """Take note that a layer has taken the place of another one."""
+        if before in self._selected:
+            self._selected = {*self._selected - {before}, after}
+
+    def select(self, layer: Layer) -> None:
+        """Choose a layer for the user, who has asked for it."""
+        self._selected = {layer}
+
+    def put_back(self) -> None:
+        """Have the viewer as the user chose it, but for layers that are gone."""
+        selection, dims, point = self._viewer.layers.selection, self._viewer.dims, self._point
+        if dims.point != point and len(point) == dims.ndim:
+            # A layer that moves between units stretches the sliders for a moment; stay on the
+            # slice.
+            dims.set_point(range(len(point)), point)
+        kept = {layer for layer in self._selected if layer in self._viewer.layers}
+        self.lost = bool(self._selected) and not kept
+        if len(kept) == 1:
+            selection.active = next(iter(kept))
+        elif set(selection) != kept:
+            selection.clear()
+            selection.update(kept)
+
+
+_KEPT: WeakKeyDictionary[ViewerModel, Choices] = WeakKeyDictionary()
+
+
+@contextmanager
+def preserve_choices(viewer: ViewerModel) -> Iterator[Choices]:
+    """Mark what happens to the layers as ours, and leave what the user has chosen as it is.
+
+    Whatever we insert, remove, move or write is done inside: napari makes a new layer the active
+    one, which is nobody's choice. Of several, one in the other, the outermost puts things back.
+    """
+    outer = _KEPT.get(viewer)
+    if outer is not None:
+        yield outer
+        return
+    _KEPT[viewer] = kept = Choices(viewer)
+    try:
+        yield kept
+    finally:
+        try:
+            kept.put_back()
+        finally:
+            del _KEPT[viewer]
+
+
+def is_ours(viewer: ViewerModel) -> bool:
+    """Return whether what happens to the layers now is done by us and not by the user."""
+    return viewer in _KEPT

@@ -28,11 +28,12 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
-from napari_sam3_assistant.viewer.placing import ENGINE, add_below_prompts
 from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
 from napari_sam3_assistant.viewer.roles import (
+    ENGINE,
     NAMES,
     Role,
+    add_below_prompts,
     key_of,
     role_metadata,
     role_of,
