@@ -56,6 +56,19 @@ def write_bigtiff(path):
     tifffile.imwrite(path, DEEP, bigtiff=True, photometric="minisblack")
 
 
+def write_qptiff(path):
+    """Write what Akoya's scanner does: a page a channel, a thumbnail, and the same smaller."""
+    with tifffile.TiffWriter(path) as writer:
+        options = {"metadata": None, "software": "PerkinElmer-QPI", "description": "<x/>"}
+        tiled = {"photometric": "minisblack", "tile": (16, 16), **options}
+        size = {"resolution": (20000, 40000), "resolutionunit": "CENTIMETER"}
+        for plane in DEEP:
+            writer.write(plane, **tiled, **size)
+        writer.write(RGB[::4, ::4], photometric="rgb", **options)
+        for plane in DEEP:
+            writer.write(plane[::2, ::2], **tiled)
+
+
 def write_lsm(path):
     """Write what Zeiss' LSM does: a thumbnail behind each plane, and its own structure in a tag."""
     kinds = np.dtype(tifffile.TIFF.CZ_LSMINFO)
@@ -191,6 +204,7 @@ FILES = {
         DEEP[0], plain("yx"),
     ),
     "a.svs": (write_svs, RGB, (("y", 0.499, MICRO), ("x", 0.499, MICRO), ("s", 1.0, ""))),
+    "a.qptiff": (write_qptiff, DEEP, (("c", 1.0, ""), ("y", 0.25, MICRO), ("x", 0.5, MICRO))),
     "a.lsm": (
         write_lsm, DEEP, (("z", 2.0, MICRO), ("y", 0.5, MICRO), ("x", 0.25, MICRO))
     ),
@@ -312,11 +326,15 @@ def test_a_movie_that_loses_is_nearly_the_same(tmp_path):
             assert abs(np.median(frame) - np.median(FRAMES[number])) < 8
 
 
-def test_levels_are_there_and_lazy(folder):
-    loaded = read_image(made(folder, "a.svs"))
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("a.svs", (RGB, RGB[::2, ::2])), ("a.qptiff", (DEEP, DEEP[:, ::2, ::2]))],
+)
+def test_levels_are_there_and_lazy(folder, name, levels):
+    loaded = read_image(made(folder, name))
 
-    assert [level.shape for level in loaded.levels] == [(24, 32, 3), (12, 16, 3)]
-    np.testing.assert_array_equal(np.asarray(loaded.levels[1][...]), RGB[::2, ::2])
+    for level, pixels in zip(loaded.levels, levels, strict=True):
+        np.testing.assert_array_equal(np.asarray(level[...]), pixels)
     assert not isinstance(loaded.levels[1], np.ndarray)
 
 
