@@ -4,7 +4,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QApplication,
@@ -21,6 +21,26 @@ from skimage.draw import disk
 Person = import_module("person").Person
 
 LEFT = Qt.MouseButton.LeftButton
+
+
+class Drag(QObject):
+    """Drops what is dragged from a list where it shall go, once the drag is on its way."""
+
+    def __init__(self, ticks, end):
+        super().__init__(ticks)
+        self._view, self._end = ticks.viewport(), end
+        self.dropped = False
+
+    def eventFilter(self, watched, event):
+        # The drag is a child of the list. It runs a loop of its own, out of which only a timer
+        # is called.
+        if event.type() == QEvent.Type.ChildAdded and watched is not self._view:
+            QTimer.singleShot(0, lambda: QTest.mouseMove(self._view, self._end))
+        elif event.type() == QEvent.Type.DragMove and event.position().toPoint() == self._end:
+            QTimer.singleShot(0, lambda: QTest.mouseRelease(self._view, LEFT, pos=self._end))
+        elif event.type() == QEvent.Type.Drop:
+            self.dropped = True
+        return False
 
 
 class Curator(Person):
@@ -107,20 +127,14 @@ class Curator(Person):
 
         begin, end = place(self.row_of(list_name, text)), place(self.row_of(list_name, onto))
         end -= QPoint(0, ticks.visualItemRect(ticks.item(0)).height() // 2 - 2)
-
-        def finish():
-            # The drag runs a loop of its own, out of which only a timer is called.
-            QTest.mouseMove(view, end)
-            QTest.qWait(50)
-            QTest.mouseRelease(view, LEFT, pos=end)
-
-        QTimer.singleShot(400, finish)
+        drag = Drag(ticks, end)
+        ticks.installEventFilter(drag)
+        view.installEventFilter(drag)
         QTest.mousePress(view, LEFT, pos=begin)
         step = 1 if end.y() > begin.y() else -1
         for distance in range(4, 2 * QApplication.startDragDistance(), 4):
             QTest.mouseMove(view, begin + QPoint(0, step * distance))
-            self.qtbot.wait(10)
-        self.qtbot.wait(600)
+        self.qtbot.waitUntil(lambda: drag.dropped, timeout=240_000)
 
     # -- the table ------------------------------------------------------------------------
 
