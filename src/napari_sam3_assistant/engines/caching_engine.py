@@ -388,13 +388,7 @@ class EngineLock:
             self._closing.clear()
 
     def check(self) -> None:
-        """Raise if the model is being closed.
-
-        Raises
-        ------
-        EngineError
-            If it is.
-        """
+        """Raise if the model is being closed."""
         if self._closing.is_set():
             raise EngineError(
                 f"{self._title} was closed while it worked.", "Load it and run again."

@@ -141,11 +141,6 @@ def read_devices(requested: str = "") -> Devices:
 
     To try a GPU takes some hundred MB of its memory until the process ends (its CUDA context),
     so only those are tried that a request may get.
-
-    Parameters
-    ----------
-    requested : str
-        As :func:`choose_device` takes it; empty to try all GPUs.
     """
     if find_spec("torch") is None:
         return Devices()
@@ -282,15 +277,7 @@ def working_devices(devices: Devices) -> tuple[str, ...]:
 
 
 def device_reason(requested: str, used: str) -> str:
-    """Return why a loaded engine runs where it runs.
-
-    Parameters
-    ----------
-    requested : str
-        What was asked for.
-    used : str
-        Where the engine runs.
-    """
+    """Return why a loaded engine runs where it runs."""
     # An engine that did without PyTorch knows no GPU, and asking PyTorch would take seconds.
     if "torch" in sys.modules:
         choice = choose_device(requested)
@@ -311,13 +298,7 @@ def supports_bfloat16(device: str) -> bool:
 
 
 def memory_device(device: str) -> str:
-    """Return where the memory of followed objects lies: beside the model where there is room.
-
-    Parameters
-    ----------
-    device : str
-        Where the model is.
-    """
+    """Return where the memory of followed objects lies: beside the model where there is room."""
     if not device.startswith("cuda"):
         return device
     import torch

@@ -145,11 +145,6 @@ class EmbeddingStore:
         """Forget what was made of an image; called from any thread, and at once.
 
         While somebody works with the store, he does it afterwards.
-
-        Parameters
-        ----------
-        image : int
-            Its token.
         """
         with self._marking:
             self._gone |= {image}
@@ -243,13 +238,7 @@ class EmbeddingFolder:
         return digest.hexdigest()
 
     def load(self, key: str) -> Packed | None:
-        """Return the shape and the tensors of an encoding, or None if it is not there.
-
-        Parameters
-        ----------
-        key : str
-            What :meth:`key` returned.
-        """
+        """Return the shape and the tensors of an encoding, or None if it is not there."""
         from safetensors import SafetensorError, safe_open
 
         file = self._file(key)

@@ -86,13 +86,7 @@ def _broken_status(point: EntryPoint, reason: str) -> EngineStatus:
 
 
 def find_entry(name: str) -> EngineEntry:
-    """Return an engine's entry.
-
-    Raises
-    ------
-    EngineError
-        If there is no engine of that name.
-    """
+    """Return an engine's entry."""
     known = entries()
     if name not in known:
         raise EngineError(f"There is no engine '{name}'.", f"Known engines: {', '.join(known)}.")
@@ -100,20 +94,7 @@ def find_entry(name: str) -> EngineEntry:
 
 
 def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
-    """Return the card of an engine on a model folder; nothing is loaded to tell.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    model_folder : Path, str or None
-        The folder of the weights; None or empty for none.
-
-    Raises
-    ------
-    EngineError
-        If there is no engine of that name.
-    """
+    """Return the card of an engine on a model folder; nothing is loaded to tell."""
     return find_entry(name).spec_for(Path(model_folder) if model_folder else None)
 
 

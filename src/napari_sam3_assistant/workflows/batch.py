@@ -130,27 +130,6 @@ def batch(
     """Run each phrase on each image; an image that fails is reported and the rest goes on.
 
     An image is encoded once for all of its phrases.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : BatchRequest
-        What to do.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    BatchResult
-        For each image, for each phrase.
-
-    Raises
-    ------
-    PromptError
-        If there is no image.
-    EngineError
-        If the engine can't be loaded.
     """
     if not request.items:
         raise PromptError("There is no image to run on.", "Open an image first.")
@@ -502,22 +481,7 @@ class FolderSeries:
 def find_series(
     source: Path, output: Path | None, pattern: str, reporter: Reporter
 ) -> Iterator[FolderSeries]:
-    """Yield which images the first files of a folder hold; reads no pixels and makes nothing.
-
-    Parameters
-    ----------
-    source, output, pattern
-        As of a folder batch; the output may not be known yet.
-    reporter : Reporter
-        Stops the work.
-
-    Raises
-    ------
-    ImageError
-        If the folder is missing or holds no image.
-    ExportError
-        If both folders are the same.
-    """
+    """Yield which images the first files of a folder hold; reads no pixels and makes nothing."""
     files = first_files(source, output, pattern, _in_time(reporter))
     looked_at: list[tuple[Series, ...]] = []
     go_on: Callable[[], bool] | None = None

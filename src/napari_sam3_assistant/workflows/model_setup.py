@@ -61,34 +61,13 @@ class FolderCheck:
 
 
 def check_folder(folder: Path, reporter: Reporter) -> Iterator[EngineChoice]:
-    """Yield the engine that can load a folder, and why; no weights are loaded.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    EngineError
-        If the folder has nothing that an engine can load.
-    """
+    """Yield the engine that can load a folder, and why; no weights are loaded."""
     reporter.report(Progress(0, 1, f"Checking {folder.name}"))
     yield _choose(inspect_folder(folder))
 
 
 def validate_folder(folder: str, reporter: Reporter) -> Iterator[FolderCheck]:
-    """Yield all findings on a folder; no weights are loaded.
-
-    Parameters
-    ----------
-    folder : str
-        The model folder; empty for none.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-    """
+    """Yield all findings on a folder; no weights are loaded."""
     reporter.report(Progress(0, 1, "Checking the model folder"))
     report = inspect_folder(folder)
     try:
@@ -151,20 +130,7 @@ class WeightsRequest:
 
 
 def get_weights(request: WeightsRequest, reporter: Reporter) -> Iterator[EngineChoice]:
-    """Fetch what is missing in a folder, then yield the engine that can load it.
-
-    Parameters
-    ----------
-    request : WeightsRequest
-        What to fetch.
-    reporter : Reporter
-        Is told of the progress in megabytes, and stops the work.
-
-    Raises
-    ------
-    EngineError
-        If it could not be done, or the folder can't be used.
-    """
+    """Fetch what is missing in a folder, then yield the engine that can load it."""
     download_model(
         request.folder,
         reporter,
@@ -343,13 +309,6 @@ def difference(
 
     Objects are put together by their overlap, the best pairs first, since two devices may
     number them in another order.
-
-    Parameters
-    ----------
-    device, prompt : str
-        Which device, and which prompt.
-    result, expected : Segmentation
-        What the device gave, and the reference.
     """
     pairs = _best_pairs(result.objects, expected.objects)
     larger = max(len(result.objects), len(expected.objects))

@@ -110,17 +110,7 @@ def rerun(
 def differences(
     record: ProvenanceRecord, now: Provenance, model_folder: Path | None
 ) -> tuple[str, ...]:
-    """Return what is not as it was, in sentences; the labels may differ then.
-
-    Parameters
-    ----------
-    record : ProvenanceRecord
-        What made the labels.
-    now : Provenance
-        What made them again.
-    model_folder : Path or None
-        Folder of the weights now.
-    """
+    """Return what is not as it was, in sentences; the labels may differ then."""
     sentences = []
     if now.version != record.engine.version:
         sentences.append(
@@ -214,24 +204,7 @@ def _parse_frame(told: str) -> int:
 def rerun_stack(
     engine: CachingEngine, record: ProvenanceRecord, view: ImageView, reporter: Reporter
 ) -> Iterator[PropagatedStack]:
-    """Yield the one result of a propagation that is made again, step by step.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine that the note names.
-    record : ProvenanceRecord
-        The note.
-    view : ImageView
-        The first prompted frame, as the model saw it.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    ExportError
-        If the note is damaged, or has a step that can't be made again.
-    """
+    """Yield the one result of a propagation that is made again, step by step."""
     try:
         told = as_dict(record.extra["propagation"])
         frames = FrameSource(view, as_whole(told["axis"]))

@@ -80,23 +80,6 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
 
     Nothing that exists is overwritten. Where one can't be written the rest is not tried; what
     was yielded is safe.
-
-    Parameters
-    ----------
-    requests : sequence of SaveRequest
-        What to save.
-    reporter : Reporter
-        Is told of the progress, and stops the work between two files.
-
-    Yields
-    ------
-    Path
-        A file that was written.
-
-    Raises
-    ------
-    ExportError
-        If a file can't be written.
     """
     for done, request in enumerate(requests):
         reporter.report(Progress(done, len(requests), f"Saving {request.path.name}"))
@@ -145,13 +128,7 @@ class StackSaveRequest:
 
 
 def check_stack_format(path: Path) -> None:
-    """Raise where a format can't hold a stack.
-
-    Raises
-    ------
-    ExportError
-        If it is PNG.
-    """
+    """Raise where a format can't hold a stack."""
     if path.suffix.lower() == ".png":
         raise ExportError(
             "PNG holds one plane, and propagated labels are a stack.",
@@ -253,23 +230,6 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
     """Write labels and yield the path.
 
     Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
-
-    Parameters
-    ----------
-    request : LabelsExport
-        What to write.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    Path
-        The file that was written.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written.
     """
     path, overwrite = request.path, request.overwrite
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
@@ -314,29 +274,7 @@ def _add_objects(
 def export_table(
     header: Sequence[str], rows: Iterable[Sequence[object]], path: Path, reporter: Reporter
 ) -> Iterator[Path]:
-    """Write a table as comma-separated values and yield the path.
-
-    Parameters
-    ----------
-    header : sequence of str
-        Names of the columns.
-    rows : iterable of sequence
-        The cells.
-    path : Path
-        The file; replaced if it exists.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    Path
-        The file that was written.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written; nothing is left behind then.
-    """
+    """Write a table as comma-separated values and yield the path."""
     reporter.report(Progress(0, 1, f"Saving {path.name}"))
     make_folder(path)
     write_table(path, header, rows)
@@ -375,25 +313,7 @@ class MaskExport:
 
 
 def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
-    """Write masks and yield the path.
-
-    Parameters
-    ----------
-    request : MaskExport
-        What to write.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    Path
-        The file that was written.
-
-    Raises
-    ------
-    ExportError
-        If it can't be written, or the format can't hold it.
-    """
+    """Write masks and yield the path."""
     reporter.report(Progress(0, 0, f"Saving {request.path.name}"))
     labels, path, classes = request.labels, request.path, request.classes
     make_folder(path)
@@ -465,20 +385,6 @@ def merge_regions(request: MergeRequest, reporter: Reporter) -> Iterator[Path]:
     Ids are numbered on from one region to the next. Where regions overlap, the later result is on
     top. Only the regions are written, so a plane of any size takes the memory of one region.
     Where somebody else takes the name meanwhile, it is ``name_02``, ``name_03``, ...
-
-    Parameters
-    ----------
-    request : MergeRequest
-        What to merge.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    MaskError
-        If there is nothing to merge.
-    ExportError
-        If the output exists or can't be written.
     """
     if not request.parts:
         raise MaskError("There are no results of regions to merge.", "Run a region first.")

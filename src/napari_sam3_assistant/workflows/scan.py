@@ -494,13 +494,6 @@ def read_ahead(read: Callable[[Key], Piece], keys: Sequence[Key]) -> Generator[P
     """Yield the piece of each key; a thread reads one piece further than what was yielded.
 
     Close it when no more pieces are wanted.
-
-    Parameters
-    ----------
-    read : callable
-        Reads one piece; called in another thread, one piece at a time.
-    keys : sequence
-        The pieces, in order.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         ahead = pool.submit(read, keys[0]) if keys else None

@@ -130,20 +130,7 @@ def first_view(
     channel: int | None = None,
     contrast: tuple[float, float] | None = None,
 ) -> ImageView:
-    """Return the view of the first plane of an image.
-
-    Parameters
-    ----------
-    image : LoadedImage
-        An image of any number of planes.
-    channel_axis, channel, contrast
-        See :func:`napari_sam3_assistant.core.display.view_of_array`.
-
-    Raises
-    ------
-    ImageError
-        If the image can't be used.
-    """
+    """Return the view of the first plane of an image."""
     axes = guess_axes(
         image.data.shape, channel_axis=channel_axis, rgb=image.rgb, axis_labels=image.axis_labels
     )
@@ -176,27 +163,7 @@ def view_of_plane(view: ImageView, leading: tuple[int, ...]) -> ImageView:
 def segment_planes(
     engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[StackResult]:
-    """Yield the one result of a request that is run on every plane of its image.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        The engine to run; it is loaded if it is not.
-    request : SegmentRequest
-        What to do on each plane.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Yields
-    ------
-    StackResult
-        Labels of all planes.
-
-    Raises
-    ------
-    ImageError
-        If no memory holds them; nothing is read or made by then.
-    """
+    """Yield the one result of a request that is run on every plane of its image."""
     shape = leading_shape(request.view)
     count, size = math.prod(shape), 4 * math.prod((*shape, *request.view.shape))
     if size > psutil.virtual_memory().total:
@@ -249,21 +216,6 @@ def load(engine: CachingEngine, reporter: Reporter) -> Iterator[str]:
 
 
 def prefetch(engine: CachingEngine, view: ImageView, reporter: Reporter) -> Iterator[None]:
-    """Encode a whole plane as a run would, and yield once when it is done.
-
-    Parameters
-    ----------
-    engine : CachingEngine
-        A loaded engine; it keeps the encoding.
-    view : ImageView
-        What the model shall see.
-    reporter : Reporter
-        Is told of the progress, and stops the work.
-
-    Raises
-    ------
-    JobCancelled
-        If somebody else wants the engine.
-    """
+    """Encode a whole plane as a run would, and yield once when it is done."""
     engine.prefetch(view, Region.whole(view.shape), reporter)
     yield

@@ -242,20 +242,6 @@ def check_prompts(
     """Return what the user should know about how the prompts will be used.
 
     Nothing is loaded or read to tell.
-
-    Parameters
-    ----------
-    spec : EngineSpec
-        The engine's card.
-    prompts : mapping
-        By frame.
-    frames : FrameSource
-        The stack.
-
-    Raises
-    ------
-    PromptError
-        If there are no prompts, they lie outside the stack, or the engine can't use them.
     """
     video = check_limits(spec)
     given = {frame: found for frame, found in prompts.items() if found.kinds}
@@ -281,24 +267,7 @@ def check_limits(
     points: int = 0,
     boxes: int = 0,
 ) -> TrackSpec:
-    """Return what an engine's video head takes, if it can use so much.
-
-    Parameters
-    ----------
-    spec : EngineSpec
-        The engine's card.
-    kinds : frozenset of PromptKind
-        The kinds of prompt.
-    points : int
-        Most clicks on one object and frame.
-    boxes : int
-        Boxes of the whole run.
-
-    Raises
-    ------
-    PromptError
-        If it works on single planes only, or takes no such prompts or not so many.
-    """
+    """Return what an engine's video head takes, if it can use so much."""
     video = spec.video
     if video is None:
         raise PromptError(

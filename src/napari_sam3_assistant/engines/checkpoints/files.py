@@ -66,18 +66,7 @@ _GET_FILES = "Download the files of facebook/sam3 from huggingface.co into one f
 
 
 def inspect_folder(path: Path | str | None) -> FolderReport:
-    """Look into a model folder without loading it.
-
-    Parameters
-    ----------
-    path : Path, str or None
-        The folder.
-
-    Returns
-    -------
-    FolderReport
-        Each thing that was looked at, and the weights that can be used.
-    """
+    """Look into a model folder without loading it."""
     try:
         wrong = _not_a_folder(path)
         if wrong is None:
@@ -122,13 +111,7 @@ def _inspect(folder: Path) -> FolderReport:
 
 
 def peek_sam(folder: Path) -> SamModel | None:
-    """Return the SAM 1, SAM 2 or EdgeTAM that a folder's config.json is of; None if of none.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder, which need not be there.
-    """
+    """Return the SAM 1, SAM 2 or EdgeTAM that a folder's config.json is of; None if of none."""
     file = folder / "config.json"
     try:
         about = file.stat()
@@ -302,13 +285,7 @@ def _check_json(file: Path) -> Finding:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Return what a JSON file of a model folder holds.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If it is larger than such files are, no JSON object, or has numbers that are none.
-    """
+    """Return what a JSON file of a model folder holds."""
     again = f"Download {file.name} of facebook/sam3 again."
     try:
         size = file.stat().st_size
@@ -440,18 +417,7 @@ def read_tensor_names(path: Path) -> tuple[str, ...]:
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
-    """Return where the tensors lie, once the size of the file agrees with its header.
-
-    Parameters
-    ----------
-    path : Path
-        A safetensors file.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If it is of another format, damaged, or shorter or longer than its header says.
-    """
+    """Return where the tensors lie, once the size of the file agrees with its header."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(_LENGTH_BYTES)
@@ -504,13 +470,7 @@ class FileIdentity:
         self._before = self._identify()
 
     def check(self) -> None:
-        """Raise if the file is not what it was.
-
-        Raises
-        ------
-        CheckpointInvalid
-            If somebody wrote to it, replaced it or took it away.
-        """
+        """Raise if the file is not what it was."""
         if self._identify() != self._before:
             raise CheckpointInvalid(
                 f"{self._file.name} changed on the disk while it was read.",

@@ -189,15 +189,7 @@ class FolderReport:
         return tuple(wrong) if of_weights else (_ABSENT[engine], *wrong)
 
     def require(self, engine: str) -> None:
-        """Raise unless an engine can load the folder for 2D tasks.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If the folder or a file is not there.
-        CheckpointInvalid
-            If a file can't be used.
-        """
+        """Raise unless an engine can load the folder for 2D tasks."""
         problems = self.problems(engine)
         if not problems:
             return
@@ -232,13 +224,7 @@ class EngineChoice:
         return not self.weights.layout.segments_planes
 
     def require_planes(self) -> None:
-        """Raise if it has no model for 2D tasks.
-
-        Raises
-        ------
-        CheckpointInvalid
-            If it is for 3D and video only.
-        """
+        """Raise if it has no model for 2D tasks."""
         if self.video_only:
             raise CheckpointInvalid(NO_PLANES.text, NO_PLANES.remedy)
 

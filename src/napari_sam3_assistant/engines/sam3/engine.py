@@ -107,34 +107,13 @@ class SamEngine(ABC, Generic[M, E]):
 
     @property
     def model(self) -> M:
-        """The loaded weights, for an engine that shares them.
-
-        Raises
-        ------
-        EngineError
-            If nothing is loaded.
-        """
+        """The loaded weights, for an engine that shares them."""
         if self._model is None:
             raise EngineError(f"{self.spec.model_name} is not loaded.", "Load the model first.")
         return self._model
 
     def load(self, reporter: Reporter) -> None:
-        """Load the weights; a second call does nothing.
-
-        Parameters
-        ----------
-        reporter : Reporter
-            Is told of each stage, and stops the work before the next one.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If there is no model folder or it holds no weights.
-        CheckpointInvalid
-            If the weights can't be used.
-        DeviceUnavailable
-            If the device does not work.
-        """
+        """Load the weights; a second call does nothing."""
         if self._model is not None:
             return
         folder = self._named_folder()
@@ -208,13 +187,7 @@ class SamEngine(ABC, Generic[M, E]):
             free_cache()
 
     def _named_folder(self) -> Path:
-        """Return the model folder.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If there is none.
-        """
+        """Return the model folder."""
         if self._folder is None:
             raise CheckpointNotFound(
                 f"{self.spec.model_name} needs a model folder.", self._which_folder()
@@ -284,17 +257,7 @@ class Sam3Engine(SamEngine[M, S], Generic[M, S]):
 
 @contextmanager
 def watch_layers(layers: Sequence[Any], message: str, reporter: Reporter) -> Iterator[None]:
-    """Report before each of some layers runs, while in the block.
-
-    Parameters
-    ----------
-    layers : sequence of torch.nn.Module
-        Layers that run once each, in this order.
-    message : str
-        What they do, for the status line.
-    reporter : Reporter
-        Is told before each layer; what it raises stops the model.
-    """
+    """Report before each of some layers runs, while in the block."""
 
     def before(number: int) -> Callable[..., None]:
         def hook(_module: object, _arguments: object) -> None:

@@ -70,22 +70,6 @@ class ConceptFinder(ABC, Generic[E, P]):
         """Return the objects that the phrase and the examples name.
 
         Another threshold on the same phrase and examples runs nothing of the model.
-
-        Parameters
-        ----------
-        encoding : object
-            The encoded image.
-        prompts : PromptSet
-            Its text and its examples are used.
-        threshold : float
-            Objects with a score above it are returned.
-        reporter : Reporter
-            Is told of the progress, and stops the work.
-
-        Raises
-        ------
-        PromptError
-            If the phrase is too long.
         """
         phrase = clean_phrase(prompts.text)
         exemplars = prompts.exemplars
@@ -130,13 +114,7 @@ class ConceptFinder(ABC, Generic[E, P]):
 
 
 def check_length(tokens: int, limit: int) -> None:
-    """Raise unless a phrase has no more tokens than the text encoder takes.
-
-    Raises
-    ------
-    PromptError
-        If it has more.
-    """
+    """Raise unless a phrase has no more tokens than the text encoder takes."""
     if tokens > limit:
         raise PromptError(
             f"The phrase has {tokens} tokens, SAM 3 takes up to {limit}.",

@@ -129,20 +129,7 @@ class MemoryFile:
 
 
 def check_says_where(seed: TrackSeed, how: str) -> None:
-    """Refuse a first prompt that says only what does not belong to its object.
-
-    Parameters
-    ----------
-    seed : TrackSeed
-        The prompt.
-    how : str
-        How to say where it is, for the user.
-
-    Raises
-    ------
-    PromptError
-        If all its points are negative, and there is nothing else.
-    """
+    """Refuse a first prompt that says only what does not belong to its object."""
     if not (seed.mask or seed.box or any(point.positive for point in seed.points)):
         raise PromptError(f"All points of object {seed.object_id} are negative.", how)
 
@@ -194,13 +181,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         self._objects: dict[int, F] = {}
 
     def add(self, seed: TrackSeed) -> None:
-        """Take what names an object on a frame; it is read when the frame is.
-
-        Raises
-        ------
-        PromptError
-            If it says only what does not belong to an object that the tracker does not know.
-        """
+        """Take what names an object on a frame; it is read when the frame is."""
         object_ = self._objects.get(seed.object_id)
         if object_ is None:
             check_says_where(seed, "Add a positive point on it, draw a box round it, or paint it.")
@@ -247,17 +228,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         follow: Callable[[F], tuple[torch.Tensor, float]],
         reporter: Reporter,
     ) -> list[ObjectRecord]:
-        """Return the objects that are found on a frame.
-
-        Parameters
-        ----------
-        sought : dict
-            The objects by id.
-        follow : callable
-            Returns an object's low-resolution mask logits, (h, w), and its score.
-        reporter : Reporter
-            Stops the work between two objects.
-        """
+        """Return the objects that are found on a frame."""
         records: list[ObjectRecord] = []
         for id_, object_ in sought.items():
             reporter.check()

@@ -45,11 +45,6 @@ def import_model_builder(patches: Patches) -> Untyped:
     ``sam3_video_inference.py:798``), turns TensorFloat-32 on for the whole process
     (``model_builder.py:50``), and needs Triton (``edt.py:6``); later code also needs
     ``pkg_resources``. None of that is left behind.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If it, or something that it imports, can't be imported.
     """
     import torch
 

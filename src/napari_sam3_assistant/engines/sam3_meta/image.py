@@ -108,15 +108,6 @@ def backbone_out(
     """Return feature maps as ``Sam3Processor.set_image`` keeps them.
 
     As ``SAM3VLBackbone._forward_image_no_act_ckpt``.
-
-    Parameters
-    ----------
-    maps : sequence of torch.Tensor
-        The detector's feature maps, fine to coarse.
-    click_maps : sequence of torch.Tensor
-        Those for clicks.
-    positions : sequence of torch.Tensor
-        The position encodings of each map.
     """
 
     def part(of: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -133,19 +124,7 @@ _LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
 def decode_objects(
     loaded: LoadedModel, encoding: MetaEncoding, reporter: Reporter, target: DecoderPrompt
 ) -> list[ObjectRecord]:
-    """Return the objects of one call of the mask decoder, numbered from 1.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The weights.
-    encoding : MetaEncoding
-        The encoded image.
-    reporter : Reporter
-        Stops the work between two objects.
-    target : DecoderPrompt
-        What names the objects.
-    """
+    """Return the objects of one call of the mask decoder, numbered from 1."""
     masks, scores, logits = _decode(loaded, encoding, target)
     if target.is_ambiguous:
         best = slice(scores.argmax(), scores.argmax() + 1)
@@ -293,20 +272,7 @@ class Grounder(ConceptFinder[MetaEncoding, dict[str, Any]]):
 
 
 def check_phrase(loaded: LoadedModel, phrase: str) -> None:
-    """Refuse a phrase that is too long; the package cuts it without a word.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The weights.
-    phrase : str
-        The phrase.
-
-    Raises
-    ------
-    PromptError
-        If it is too long.
-    """
+    """Refuse a phrase that is too long; the package cuts it without a word."""
     text = loaded.model.backbone.language_backbone
     # The begin and the end are tokens too.
     check_length(len(text.tokenizer.encode(phrase)) + 2, text.context_length)

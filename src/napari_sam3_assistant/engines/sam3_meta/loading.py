@@ -140,28 +140,7 @@ def choose_cpu_or_cuda(requested: str) -> str:
 
 
 def load_model(folder: Path | None, requested: str, reporter: Reporter) -> LoadedModel:
-    """Load the image model.
-
-    Parameters
-    ----------
-    folder : Path or None
-        The model folder.
-    requested : str
-        The device that was asked for.
-    reporter : Reporter
-        Is told of each step, and stops the work before the next one.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If there is no folder, or no weights or no tokenizer vocabulary in it.
-    CheckpointInvalid
-        If the weights can't be used.
-    DeviceUnavailable
-        If the device does not work.
-    EngineError
-        If the installed package can't be built for the device.
-    """
+    """Load the image model."""
     path = find_weights(folder)
     bpe = find_bpe(path.parent)
     device = choose_cpu_or_cuda(requested)
@@ -204,20 +183,7 @@ _USE_SAM30 = (
 
 
 def find_weights(folder: Path | None) -> Path:
-    """Return the weights file to load from a model folder.
-
-    Parameters
-    ----------
-    folder : Path or None
-        The model folder.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If there is no folder, or no weights file in it.
-    CheckpointInvalid
-        If the folder holds weights that this engine can't use for images.
-    """
+    """Return the weights file to load from a model folder."""
     if folder is None:
         raise CheckpointNotFound("No model folder is chosen.", _GET_WEIGHTS)
     if not folder.is_dir():
@@ -295,20 +261,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def to_image_model(weights: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the weights by the names of the image model.
-
-    Parameters
-    ----------
-    weights : mapping
-        Tensors by their names in the file.
-    name : str
-        The file's name, for the message.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If they are of SAM 3.1, of another layout, or of another model.
-    """
+    """Return the weights by the names of the image model."""
     if any(key.startswith(_MULTIPLEX_PREFIXES) for key in weights):
         raise multiplex_error(name)
     if any(key.startswith("detector_model.") for key in weights):
@@ -334,11 +287,6 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
 
     The package's own loader goes on with random numbers where a weight is missing, and says so
     in a printed line only (``model_builder.py:539``).
-
-    Raises
-    ------
-    CheckpointInvalid
-        If a weight is missing, unknown, or of another shape or type.
     """
     expected = model.state_dict()
     problems = (
@@ -374,13 +322,7 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
 
 
 def is_multiplex(folder: Path) -> bool:
-    """Return whether a folder has SAM 3.1 for this engine and not SAM 3.0.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder; nothing in it is read but the names in safetensors files.
-    """
+    """Return whether a folder has SAM 3.1 for this engine and not SAM 3.0."""
     if not (folder / MULTIPLEX_NAME).is_file() or len(list(folder.glob("*.pt"))) > 1:
         return False
     return not any(map(_may_be_meta, filter(Path.is_file, folder.glob("*.safetensors"))))
@@ -423,18 +365,6 @@ def find_bpe(folder: Path) -> Path:
     Looked for in this order: the gzip file in the model folder, the one that some copies of
     sam3 carry, and ``merges.txt`` of the model folder. What is not in the tokenizer's form is
     rewritten into the model folder, or into the user's cache where the folder can't be written.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If there is none of them.
-    CheckpointInvalid
-        If there are some, and none has the merges.
     """
     problems: list[str] = []
     for path in (folder / BPE_NAME, folder / f"{MERGES_NAME}.gz", *_find_packaged_bpe()):
@@ -461,20 +391,7 @@ def find_bpe(folder: Path) -> Path:
 
 
 def read_merges(lines: Sequence[str], name: str) -> list[str]:
-    """Return the merges of a vocabulary file, in order, without the header.
-
-    Parameters
-    ----------
-    lines : sequence of str
-        The file's lines. What follows the last merge that the tokenizer uses is left out.
-    name : str
-        The file's name, for the message.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If there are too few merges, or a line is not a pair of symbols.
-    """
+    """Return the merges of a vocabulary file, in order, without the header."""
     rows = [line.split() for line in lines if line.strip()]
     if lines and _is_header(lines[0]):
         rows = rows[1:]

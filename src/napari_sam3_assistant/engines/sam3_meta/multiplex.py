@@ -119,17 +119,7 @@ class Sam3MultiplexEngine:
         return "" if self._loaded is None else MULTIPLEX_NAME
 
     def load(self, reporter: Reporter) -> None:
-        """Load the weights; a second call does nothing.
-
-        Raises
-        ------
-        EngineNotInstalled
-            If the installed package has no SAM 3.1.
-        CheckpointInvalid
-            If the weights can't be used.
-        DeviceUnavailable
-            If the device does not work.
-        """
+        """Load the weights; a second call does nothing."""
         if self._loaded is None:
             self._loaded = _load(self._folder, self._requested, reporter)
 
@@ -242,14 +232,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         self._phrases: list[_Phrase] = []
 
     def add(self, seed: TrackSeed) -> None:
-        """Take what names an object on a frame; it is read when the frame is.
-
-        Raises
-        ------
-        PromptError
-            If it is a painted mask, says only what does not belong to an unknown object, or there
-            are too many points or objects.
-        """
+        """Take what names an object on a frame; it is read when the frame is."""
         check_seed(seed)
         if seed.mask is not None:
             raise PromptError(
@@ -270,13 +253,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         self._hidden.add(seed.object_id)
 
     def add_phrase(self, text: str, frame: int) -> None:
-        """Look for all objects of a phrase on every frame, beginning with one.
-
-        Raises
-        ------
-        PromptError
-            If it is too long.
-        """
+        """Look for all objects of a phrase on every frame, beginning with one."""
         with self._working() as loaded:
             encoder = text_encoder(loaded.model)
             # The begin and the end are tokens too.
@@ -429,11 +406,6 @@ def import_builder(patches: Patches) -> Untyped:
     """Import ``sam3.model_builder`` with SAM 3.1 and return it.
 
     ``sam3_multiplex_base.py:36`` asks the first GPU what it is, at import.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If the installed package has no SAM 3.1, or can't be imported.
     """
     import torch
 
@@ -499,11 +471,6 @@ def put_into(model: Untyped, weights: Mapping[str, Any], name: str) -> None:
 
     The builder goes on with random numbers where one is missing (``model_builder.py:1221``). Tables
     that it computes, such as ``freqs_cis_real``, need not be in the file.
-
-    Raises
-    ------
-    CheckpointInvalid
-        If a weight is missing or of another shape.
     """
     expected = dict(model.named_parameters())
     missing = sorted(expected.keys() - weights.keys())

@@ -56,26 +56,13 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         self._held_step = 0
 
     def add(self, seed: TrackSeed) -> None:
-        """Take what names an object on a frame; it is read when the frame is.
-
-        Raises
-        ------
-        PromptError
-            If it says only what does not belong to an object that the tracker does not know, or
-            has too many points.
-        """
+        """Take what names an object on a frame; it is read when the frame is."""
         check_seed(seed)
         super().add(seed)
         self._held.clear()
 
     def add_phrase(self, text: str, frame: int) -> None:
-        """Look for all objects of a phrase on every frame, beginning with one.
-
-        Raises
-        ------
-        PromptError
-            If it is too long.
-        """
+        """Look for all objects of a phrase on every frame, beginning with one."""
         with self._working() as model:
             check_phrase(model, text)
         if text not in [phrase.text for phrase in self._phrases]:

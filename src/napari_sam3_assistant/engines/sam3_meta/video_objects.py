@@ -39,13 +39,7 @@ _CORNERS = 2
 
 
 def check_seed(seed: TrackSeed) -> None:
-    """Refuse what the tracker would take only in part.
-
-    Raises
-    ------
-    PromptError
-        If there are too many points.
-    """
+    """Refuse what the tracker would take only in part."""
     corners = _CORNERS if seed.box is not None else 0
     if len(seed.points) + corners > MOST_POINTS:
         box = " beside a box" if corners else ""

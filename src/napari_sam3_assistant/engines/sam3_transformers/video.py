@@ -57,13 +57,7 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
         self._phrases: FollowedPhrases | None = None
 
     def add_phrase(self, text: str, frame: int) -> None:
-        """Look for all objects of a phrase on every frame.
-
-        Raises
-        ------
-        PromptError
-            If it is too long.
-        """
+        """Look for all objects of a phrase on every frame."""
         del frame
         from transformers import Sam3VideoProcessor
 
@@ -185,15 +179,7 @@ class FollowedPhrases:
         return self._session.cache
 
     def add(self, processor: Untyped, text: str) -> None:
-        """Look for a phrase from the next frame on.
-
-        Parameters
-        ----------
-        processor : Sam3VideoProcessor
-            Prepares phrases.
-        text : str
-            The phrase, no longer than the text encoder takes.
-        """
+        """Look for a phrase from the next frame on."""
         processor.add_text_prompt(self._session, text)
 
     def begin(self, frame: int, *, reverse: bool) -> None:

@@ -59,13 +59,7 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> SamTrack:
-        """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If there is no model folder.
-        """
+        """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
         return SamTrack(self._named_folder(), TrackContext(frames, self._working, new_id))
 

@@ -340,19 +340,7 @@ def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
 
 
 def share_modules(tracker: Untyped, kind: str, parts: Untyped, encoder: Untyped) -> Untyped:
-    """Return a model for clicks that is made of the modules of a tracker: no second copy.
-
-    Parameters
-    ----------
-    tracker : Sam2VideoModel, EdgeTamVideoModel or Sam3TrackerVideoModel
-        Has the modules.
-    kind : str
-        The class of the model for clicks in transformers.
-    parts : object
-        The settings of the parts, by the names that the tracker's settings have.
-    encoder : torch.nn.Module
-        What takes the place of its image encoder.
-    """
+    """Return a model for clicks that is made of the modules of a tracker: no second copy."""
     import torch
     import transformers
 

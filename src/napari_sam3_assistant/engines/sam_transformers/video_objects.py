@@ -89,17 +89,6 @@ class FollowedObject(TrackedPrompts):
 
         Where the object was looked for before, clicks are read with what the tracker remembers
         of it. The answer counts as prompted: later frames keep to it.
-
-        Parameters
-        ----------
-        model : LoadedModel
-            The weights.
-        processor : Sam2VideoProcessor
-            Prepares prompts.
-        features : Sam2VideoInferenceCache
-            Holds the features of this frame.
-        frame : int
-            The frame.
         """
         seed, session = self.pending[frame], self._session
         processor.add_inputs_to_inference_session(
