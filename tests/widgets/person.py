@@ -63,8 +63,12 @@ class Person:
         spots = [self._spot(layer, pixel) for pixel in pixels]
         self._move(spots[0], Qt.MouseButton.NoButton)
         QTest.mousePress(self.canvas, LEFT, pos=spots[0])
-        for spot in spots[1:]:
-            self._move(spot, LEFT)
+        self.drag_on(layer, *pixels[1:])
+
+    def drag_on(self, layer, *pixels):
+        """Move over pixels with the left button down."""
+        for pixel in pixels:
+            self._move(self._spot(layer, pixel), LEFT)
 
     def let_go(self, layer, pixel):
         QTest.mouseRelease(self.canvas, LEFT, pos=self._spot(layer, pixel))

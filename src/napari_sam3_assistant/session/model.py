@@ -307,6 +307,12 @@ class SessionModel:
         The devices that can be chosen, and their names for the user.
     encode_ahead : EncodeAhead
         Whether the plane on show is encoded while the user draws.
+    live : bool
+        Whether a run starts by itself when the prompts change, where the engine is quick.
+    why_not_live : str
+        Why the prompts that have changed last did not run by themselves; empty where they did.
+    each_click : bool
+        Whether each positive click on a plane is on an object of its own.
     load_when_running : bool
         Whether a run loads the model by itself.
     sound : bool
@@ -413,6 +419,9 @@ class SessionModel:
     device: str = "auto"
     device_options: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
     encode_ahead: EncodeAhead = EncodeAhead.AUTO
+    live: bool = True
+    why_not_live: str = ""
+    each_click: bool = False
     load_when_running: bool = True
     sound: bool = False
     device_in_use: DeviceInUse | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,13 @@ from napari_sam3_assistant.session.messages import format_outcome, format_prompt
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.provenance import RunProvenance
-from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+from napari_sam3_assistant.workflows.segment import SEGMENTING, SegmentRequest, segment
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
+    from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
@@ -48,6 +51,7 @@ class SegmentRun:
         self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
         self._roi = roi
         self._prefetch = prefetch
+        self._pace = Pace()
 
     def run(self, *, live: bool) -> Job:
         """Segment the plane on show with the prompts of the chosen task and tool.
@@ -67,7 +71,10 @@ class SegmentRun:
         snapshot = self._adapter.take_snapshot(model.image, kind)
         if kind is PromptKind.TEXT:
             snapshot = replace(snapshot, prompts=replace(snapshot.prompts, text=model.text.strip()))
-        seed, given = self._find_seed(snapshot), snapshot.prompts
+        seed = self._find_seed(snapshot)
+        points = number_points(snapshot.prompts.points, each=model.each_click and seed is None)
+        given = replace(snapshot.prompts, points=points)
+        snapshot = replace(snapshot, prompts=given)
         outside = model.prompts.outside
         if seed is not None:
             snapshot = replace(snapshot, prompts=seed.add_to(snapshot.prompts))
@@ -81,10 +88,11 @@ class SegmentRun:
         request = SegmentRequest(
             snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region
         )
-        began = time.monotonic()
+        timed = _Stopwatch()
 
         def show(result: Segmentation) -> None:
-            seconds = time.monotonic() - began
+            seconds = timed.elapsed
+            self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
             if seed is None:
                 beside = self._roi.find_beside(snapshot.target, result.region)
                 label = self._roi.choose_label(beside, result.region)
@@ -104,7 +112,31 @@ class SegmentRun:
         job = self._engine.make_job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
         )
+        job.progressed.connect(timed.note)
         return self._jobs.start(job, self._prefetch.find_job(engine, snapshot.view))
+
+    def why_not_live(self) -> str:
+        """Return why changed prompts don't run by themselves; empty where they do.
+
+        Raises
+        ------
+        ImageError
+            If the viewer shows no plane of the image.
+        """
+        model = self._model
+        if model.task is Task.LIVE_POINTS:
+            return ""
+        kind = prompt_kind(model.task, model.tool)
+        if not model.live or model.is_batch or model.task is Task.VIDEO or kind is PromptKind.TEXT:
+            return "Press Run Preview."
+        if any(one.edited or not is_of_kind(one, kind) for one in model.previews):
+            return "Press Run Preview: it takes the place of the preview on show."
+        view = self._adapter.take_view(model.image)
+        known, engine = self._pace.expect(self._engine.choice, view.key), self._engine
+        if known is None:
+            loaded = not engine.spec.needs_weights or engine.loaded is not None
+            return "" if loaded else "Press Run Preview: it loads the model."
+        return "" if known <= QUICK_S else f"Press Run Preview: it takes about {known:.0f} s."
 
     def _find_seed(self, snapshot: ImageSnapshot) -> RefineSeed | None:
         """Return the seed, if the run refines it."""
@@ -123,6 +155,63 @@ class SegmentRun:
             message = replace(message, text=f"{message.text} {_EDITS_GONE}")
         self._model.message = message
         self._model.previews = (*beside, preview)
+
+
+def is_of_kind(preview: Preview, kind: PromptKind) -> bool:
+    """Return whether prompts of a kind made a result."""
+    return preview.provenance is not None and kind in preview.provenance.prompts.kinds
+
+
+QUICK_S = 1.5
+"""An engine that answers a click within so many seconds answers it by itself."""
+
+
+class Pace:
+    """How long an engine takes from the prompts to a mask, by its last run."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, object, float, float] | None = None
+
+    def note(self, engine: object, view: object, ready: float, seconds: float) -> None:
+        """Take note of a run: when it had encoded the view, and how long it took in all."""
+        before, answer = self._last, seconds - ready
+        # An encoding that was there already says nothing of the next one.
+        if before is not None and before[:2] == (engine, view):
+            ready = before[2]
+        self._last = (engine, view, ready, answer)
+
+    def expect(self, engine: object, view: object) -> float | None:
+        """Return how many seconds the next run will take; None where that is not known."""
+        if self._last is None or self._last[0] != engine:
+            return None
+        _, seen, ready, answer = self._last
+        return answer if seen == view else ready + answer
+
+
+class _Stopwatch:
+    """Times a run, and when it had encoded the image, in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.ready = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """How long it has taken until now."""
+        return time.monotonic() - self._began
+
+    def note(self, progress: JobProgress) -> None:
+        """Take note of a step."""
+        if progress.step.message == SEGMENTING:
+            self.ready = self.elapsed
+
+
+def number_points(points: tuple[PointPrompt, ...], *, each: bool) -> tuple[PointPrompt, ...]:
+    """Return clicks on a plane as clicks on one object, or each positive one on its own."""
+    numbers = itertools.count(1)
+    return tuple(
+        replace(one, object_id=next(numbers) if each and one.positive else None) for one in points
+    )
 
 
 def make_provenance(

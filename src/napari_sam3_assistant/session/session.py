@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.availability import resolve, usable_tool
@@ -19,7 +19,7 @@ from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, L
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
-from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
+from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun, is_of_kind
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
@@ -112,7 +112,7 @@ class Session:
     ) -> None:
         self.model = model
         self._adapter = adapter
-        self._live_again = False
+        self._live_again = self._edited = False
         self._undo = Undo(model, adapter)
         restore(model, settings)
         if model.engine not in registry.entries():
@@ -147,6 +147,9 @@ class Session:
         self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.prompts_edited.connect(self.prefetch.start)
+        self.prompts_edited.connect(self._on_edited)
+        for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
+            event.connect(self._forget_wait, max_args=0)
         model.events.connect(self._on_change)
         self.disk.events.connect(self._on_change)
         self._resolve()
@@ -172,21 +175,33 @@ class Session:
         return self.batch.run() if self.model.is_batch else self._segment_run.run(live=False)
 
     def run_live(self) -> None:
-        """Run Live Points again if there is something to run.
+        """Run again by itself, if prompts have changed and the engine answers at once.
 
         While a run is going, it is run once more when that ends, so no click is lost and no
         encoding is thrown away.
         """
-        if self.model.task is not Task.LIVE_POINTS:
+        model = self.model
+        if not self._edited:
             return
         self.note_edits()
-        if self.model.running:
+        kind = prompt_kind(model.task, model.tool)
+        if model.running:
             self._live_again = True
-        elif not self.model.why_not.run:
-            self._segment_run.run(live=True)
-        elif self.model.preview is not None and not self.model.prompts.elsewhere:
-            self.model.previews = self.model.previews[:-1]
-            self._undo.record(self.model.previews, amend=True)
+        elif not model.why_not.run:
+            model.why_not_live = self._segment_run.why_not_live()
+            if not model.why_not_live:
+                self._segment_run.run(live=True)
+        elif self._is_without_prompts(kind):
+            model.previews = model.previews[:-1]
+            self._undo.record(model.previews, amend=True)
+
+    def _is_without_prompts(self, kind: PromptKind) -> bool:
+        """Return whether the latest preview was made of prompts that are gone now."""
+        model = self.model
+        if model.preview is None or model.prompts.elsewhere or kind is PromptKind.TEXT:
+            return False
+        live = model.live and is_of_kind(model.preview, kind) and model.task is not Task.VIDEO
+        return live or model.task is Task.LIVE_POINTS
 
     def cancel(self) -> None:
         """Stop the run; what has come out of it stays."""
@@ -350,7 +365,14 @@ class Session:
         self.model.why_not = resolve(self.model, self.disk, self.engine.spec)
 
     def _on_begun(self) -> None:
-        self._live_again = False
+        self._live_again = self._edited = False
+        self._forget_wait()
+
+    def _forget_wait(self) -> None:
+        self.model.why_not_live = ""
+
+    def _on_edited(self) -> None:
+        self._edited = True
 
     def _on_idle(self) -> None:
         if self._live_again:

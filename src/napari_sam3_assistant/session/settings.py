@@ -18,6 +18,8 @@ REMEMBERED = (
     "sam_version",
     "device",
     "encode_ahead",
+    "live",
+    "each_click",
     "load_when_running",
     "sound",
     "soft_masks",

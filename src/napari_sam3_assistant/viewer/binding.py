@@ -43,7 +43,7 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer, Points
@@ -112,13 +112,19 @@ class Binding(RefCounted):
     ----------
     opened : Signal
         Tells that the user has opened an image. napari may still be about to add it.
+    drawn : Signal
+        Tells that the user has let go of the mouse on a prompt layer.
+    drawing : bool
+        Whether the mouse is held down on one.
     """
 
     opened = Signal()
+    drawn = Signal()
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
         super().__init__()
         self.viewer = viewer
+        self.drawing = False
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
         self._deliver = deliver
@@ -297,6 +303,7 @@ class Binding(RefCounted):
             self._watch_other(layer)
             return
         layer.events.data.connect(self._on_prompts)
+        layer.mouse_drag_callbacks.append(self._on_drag)
         if role_of(layer) is Role.POINTS:
             layer.events.features.connect(self._on_prompts)
             layer.events.current_properties.connect(self._on_next_polarity)
@@ -318,6 +325,8 @@ class Binding(RefCounted):
         forget_pick(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
+        if self._on_drag in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._on_drag)
         if role_of(layer) is Role.MASK:
             for key in _UNDO_KEYS:
                 layer.bind_key(key, None, overwrite=True)
@@ -428,6 +437,17 @@ class Binding(RefCounted):
             self._count_prompts()
             self._begin_positive()
             self.session.note_prompts()
+
+    def _on_drag(self, layer: Layer, event: Event) -> Iterator[None]:
+        del layer
+        self.drawing = True
+        try:
+            yield
+            while event.type == "mouse_move":
+                yield
+        finally:
+            self.drawing = False
+            self.drawn.emit()
 
     def _on_other_prompts(self, event: Event) -> None:
         if key_of(event.source) not in self.adapter.chosen.values() or _is_early(event):

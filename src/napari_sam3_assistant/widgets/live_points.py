@@ -1,4 +1,4 @@
-"""What all widgets of one session share: Live Points, the chime, and a tool that is ready."""
+"""What all widgets of one session share: live runs, the chime, and a tool that is ready."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 DELAY_MS = 200
-"""Live Points run when the prompts have not changed for so many milliseconds."""
+"""Live runs start when the prompts have not changed for so many milliseconds."""
 
 _CHIME = Path(__file__).with_name("chime.wav")
 
@@ -25,7 +25,7 @@ _KNOWN: WeakKeyDictionary[Binding, ReferenceType[LivePoints]] = WeakKeyDictionar
 
 
 class LivePoints:
-    """Runs a session's Live Points when its prompts have not changed for a while, and chimes.
+    """Runs a session live when its prompts have not changed for a while, and chimes.
 
     A button that looks active is active: the chosen tool is made ready when an image is opened.
 
@@ -36,7 +36,7 @@ class LivePoints:
         self._binding = binding
         self._pause = QSignalDebouncer()
         self._pause.setTimeout(DELAY_MS)
-        self._pause.triggered.connect(show_errors(binding.model, binding.session.run_live))
+        self._pause.triggered.connect(show_errors(binding.model, self._run))
         self._sound: QObject | None = None
         # When napari has done with the image, and with all that are opened together.
         self._ready = QTimer()
@@ -45,6 +45,7 @@ class LivePoints:
         self._said = binding.model.message
         binding.opened.connect(self._on_opened)
         binding.session.prompts_edited.connect(self._on_edited)
+        binding.drawn.connect(self._on_edited)
         binding.session.chime.connect(self._play_chime)
 
     def acquire(self) -> None:
@@ -57,6 +58,7 @@ class LivePoints:
         if self._binding.closed:
             session = self._binding.session
             session.prompts_edited.disconnect(self._on_edited, missing_ok=True)
+            self._binding.drawn.disconnect(self._on_edited, missing_ok=True)
             session.chime.disconnect(self._play_chime, missing_ok=True)
             self._binding.opened.disconnect(self._on_opened, missing_ok=True)
             self._pause.deleteLater()
@@ -72,6 +74,11 @@ class LivePoints:
 
     def _on_edited(self) -> None:
         self._pause.throttle()
+
+    def _run(self) -> None:
+        # What is being drawn is done first; the end of that comes here again.
+        if not self._binding.drawing:
+            self._binding.session.run_live()
 
     def _play_chime(self) -> None:
         """Play the chime, or let the system beep where Qt can't play sounds."""

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.io.loaded import LoadedImage
 
 
+SEGMENTING = "Segmenting"
+"""What is reported when the image is encoded."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRequest:
     """All that a run needs, frozen before it starts.
@@ -87,17 +91,35 @@ def segment(
     engine.load(reporter)
     reporter.report(Progress(1, 3, "Encoding the image"))
     embedding = engine.embedding(request.view, region, reporter, request.pixels_key)
-    reporter.report(Progress(2, 3, "Segmenting"))
-    prediction = engine.predict(
-        embedding, request.prompts.localise(region), request.options, reporter
-    )
-    objects = tuple(record.shift(region.y0, region.x0) for record in prediction.objects)
+    reporter.report(Progress(2, 3, SEGMENTING))
+    predictions = [
+        engine.predict(embedding, prompts, request.options, reporter)
+        for prompts in split_objects(request.prompts.localise(region))
+    ]
+    found = [record for prediction in predictions for record in prediction.objects]
+    if len(predictions) > 1:
+        found = [replace(record, id=number) for number, record in enumerate(found, 1)]
+    objects = tuple(record.shift(region.y0, region.x0) for record in found)
     yield Segmentation(
         labels=paint_labels(objects, region),
         objects=objects,
         region=region,
-        engine=engine.provenance(prediction),
-        notes=prediction.notes,
+        engine=engine.provenance(predictions[0]),
+        notes=tuple(dict.fromkeys(note for one in predictions for note in one.notes)),
+    )
+
+
+def split_objects(prompts: PromptSet) -> tuple[PromptSet, ...]:
+    """Return the prompts of each object that positive points are on; those of none are of all."""
+    numbers = dict.fromkeys(point.object_id for point in prompts.points if point.positive)
+    if len(numbers) < 2:
+        return (prompts,)
+    return tuple(
+        replace(
+            prompts, points=tuple(one for one in prompts.points if one.object_id in (number, None))
+        )
+        for number in numbers
+        if number is not None
     )
 
 

@@ -15,11 +15,12 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
     follow,
@@ -70,6 +71,14 @@ _AT_ACCEPT = (
     "same new file, which grows. Files of others are left alone."
 )
 
+_LIVE = (
+    "Run by itself when you let go of the mouse, as long as the engine answers within a second or "
+    "so. Phrases, batches and 3D/video wait for Run Preview."
+)
+_EACH = (
+    "Each positive click is an object of its own; negative clicks count for all of them. Without, "
+    "all clicks together are one object."
+)
 _SEGMENTS = "Segment the plane on show with your prompts"
 _STARTS = (
     "Begin a new session: follow what your prompts name through the stack, from the slices with "
@@ -86,6 +95,8 @@ class RunControls(QWidget):
         model = session.model
         self._run = push_button(model, "Run Preview", "run_preview", session.run, "")
         line = RunButton(self._run, binding.viewer)
+        self._live = check_box(model, "live", "Live", _LIVE)
+        self._each_click = check_box(model, "each_click", "One object a click", _EACH)
         accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
         refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
         self._of_planes = (accept, refine)
@@ -104,16 +115,25 @@ class RunControls(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(line, 0, 0, 1, 2)
-        pairs = ((accept, refine), (cancel, clear), (undo, redo), (save_now, at_accept))
+        for box in (self._live, self._each_click, at_accept):
+            # As wide as its words: a click beside them does nothing.
+            box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        pairs = (
+            (self._live, self._each_click),
+            (accept, refine),
+            (cancel, clear),
+            (undo, redo),
+            (save_now, at_accept),
+        )
         for row, pair in enumerate((*pairs, (save, to_file)), 1):
             for column, widget in enumerate(pair):
                 layout.addWidget(widget, row, column)
-        layout.addWidget(mask_ops, 6, 0, 1, 2)
+        layout.addWidget(mask_ops, 7, 0, 1, 2)
         for button in (cancel, undo, redo, accept, refine, save):
             bind_enabled(model, button.objectName(), button)
         bind_enabled(model, "clear", clear)
         bind_enabled(model, "save_file", save_now, to_file)
-        follow(self, lambda: (model.task, model.is_batch), self._show_task, model)
+        follow(self, lambda: (model.task, model.is_batch, model.tool), self._show_task, model)
         follow(self, self._read_line, lambda read: line.set_enabled(*read), model)
 
     def _save_file(self) -> None:
@@ -129,11 +149,13 @@ class RunControls(QWidget):
             path = chosen.with_suffix("") if kept else chosen
             show_errors(session.model, lambda: saving.export(path, ending))()
 
-    def _show_task(self, chosen: tuple[Task, bool]) -> None:
-        task, is_batch = chosen
+    def _show_task(self, chosen: tuple[Task, bool, Tool]) -> None:
+        task, is_batch, tool = chosen
         video = task is Task.VIDEO
         plain = "Run Preview (batch)" if is_batch else "Run Preview"
         self._run.setText("Start 3D Propagation" if video else plain)
+        self._live.setVisible(not video and tool is not Tool.TEXT)
+        self._each_click.setVisible(not video and tool is Tool.POINTS)
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(not video)
@@ -143,6 +165,7 @@ class RunControls(QWidget):
         model = self._session.model
         video, image = model.task is Task.VIDEO, model.chosen_image
         note = image.note if image is not None and not video else ""
+        note = note or model.why_not_live
         return model.why_not.run, _STARTS if video else _SEGMENTS, note
 
 

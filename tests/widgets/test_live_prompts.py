@@ -1,0 +1,135 @@
+"""Prompts run by themselves when the mouse is let go, where the engine is quick."""
+
+import numpy as np
+from qtpy.QtCore import Qt
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.session import runs
+
+POINTS, BOXES, PREVIEW = "SAM3 points", "SAM3 boxes", "SAM3 preview labels"
+CLICK, OTHER = (30, 40), (85, 110)
+BOX = ((10, 20), (52, 62))
+
+
+def wait_for(user, expected):
+    def is_there():
+        return user.preview is not None and np.array_equal(user.preview, expected)
+
+    user.wait(lambda: is_there() and not user.is_running)
+
+
+def test_a_click_a_box_and_an_example_are_one_action_each(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    user.click_at(image, CLICK)
+    wait_for(user, api.segment(discs, points=[CLICK]).labels)
+    user.undo()  # the click and its mask are one step
+    assert not user.has(PREVIEW)
+    assert len(user.viewer.layers[POINTS].data) == 0
+
+    user.choose("2d_segmentation", "box")
+    user.drag(image, BOX[0], (30, 30), BOX[1])
+    (drawn,) = (np.asarray(one) for one in user.viewer.layers[BOXES].data)
+    (y0, x0), (y1, x1) = drawn.min(axis=0), drawn.max(axis=0)
+    wait_for(user, api.segment(discs, boxes=[(y0, x0, y1, x1)]).labels)
+    user.press(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+
+    user.choose("exemplar_segmentation")
+    user.drag(image, BOX[0], (30, 30), BOX[1])
+    user.wait(lambda: user.preview is not None and len(np.unique(user.preview)) == 5)
+
+
+def test_a_result_comes_while_a_box_is_drawn_and_no_run_starts_before_it_is_let_go(
+    open_window, discs, gate
+):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    user.choose("2d_segmentation", "box")
+    user.drag(image, BOX[0], (30, 30), BOX[1])
+    user.wait(lambda: gate.reached.acquire(blocking=False))
+
+    user.hold(image, (65, 90), (80, 100), (95, 120))
+    gate.opened.set()
+    user.wait(lambda: user.preview is not None and not user.is_running)
+    user.qtbot.wait(300)  # longer than the 200 ms after which a run starts
+    assert gate.runs == 1
+    user.drag_on(image, (100, 125), (107, 132))
+    user.let_go(image, (107, 132))
+
+    user.wait(lambda: gate.runs == 2 and not user.is_running)
+    boxes = [np.asarray(one) for one in user.viewer.layers[BOXES].data]
+    assert len(boxes) == 2
+    assert np.ptp(boxes[1], axis=0).min() > 35
+    assert sorted(np.unique(user.preview)) == [0, 1, 2]
+
+
+def test_run_preview_is_needed_where_live_is_off_and_that_is_remembered(open_window, discs, gate):
+    gate.opened.set()
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    user.click("live")
+    user.click_at(image, CLICK)
+    user.qtbot.wait(400)
+    assert gate.runs == 0
+    assert user.text_of("run_reason") == "Ready to run."
+    user.run()
+    assert gate.runs == 1
+
+    user.close_dock()
+    user.open()
+    assert not user.button("live").isChecked()
+
+
+def test_an_engine_that_is_slow_waits_for_run_preview_until_it_is_quick(
+    open_window, discs, gate, monkeypatch
+):
+    gate.opened.set()
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    # Whatever takes any time at all is slow.
+    monkeypatch.setattr(runs, "QUICK_S", -1)
+    user.click_at(image, CLICK)
+    user.wait(lambda: gate.runs == 1 and not user.is_running)  # how slow it is has to be seen
+
+    user.click_at(image, OTHER)
+    user.wait(lambda: user.text_of("run_reason").startswith("Press Run Preview: it takes"))
+    user.qtbot.wait(400)
+    assert gate.runs == 1
+    monkeypatch.undo()
+    user.run()
+    assert gate.runs == 2
+    user.press(Qt.Key.Key_T)
+    user.click_at(image, (30, 75))
+    user.wait(lambda: gate.runs == 3)
+
+
+def test_a_click_does_not_take_the_place_of_what_a_phrase_found(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait(lambda: user.preview is not None and not user.is_running)
+    found = user.preview.copy()
+
+    user.choose("2d_segmentation", "points")
+    user.click_at(image, CLICK)
+    user.qtbot.wait(400)
+
+    np.testing.assert_array_equal(user.preview, found)
+    assert "takes the place" in user.text_of("run_reason")
+    user.run()
+    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[CLICK]).labels)
+
+
+def test_each_click_can_be_an_object_of_its_own(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    user.click("each_click")
+    for pixel in (CLICK, OTHER, (30, 110)):
+        user.click_at(image, pixel)
+    singles = [api.segment(discs, points=[p]).labels > 0 for p in (CLICK, OTHER, (30, 110))]
+    expected = sum(number * one for number, one in enumerate(singles, 1))
+    wait_for(user, expected)
+
+    user.press(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert user.viewer.layers["SAM3 live accepted labels"].data.max() == 3
