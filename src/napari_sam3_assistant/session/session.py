@@ -146,6 +146,11 @@ class Session:
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Follow the changes of the models, and of the prompts."""
+        model = self.model
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
@@ -217,6 +222,24 @@ class Session:
         self.model.previews = ()
         self.propagation.clear()
         self._say("Preview cleared. Prompts and saved labels were kept.")
+
+    def discard(self) -> None:
+        """Drop the object on show, its prompts and its preview; with none, cancel the run.
+
+        A propagation is cancelled at once: what it followed is not brought back by undo.
+        """
+        model, before = self.model, self._undo.current
+        counts = model.prompts
+        drawn = counts.positive or counts.negative or counts.boxes or counts.painted
+        self.cancel()
+        if model.task is Task.VIDEO or not (drawn or model.previews):
+            return
+        self.note_edits()
+        for image in {model.image, *(shown.target.image for shown in model.previews)}:
+            self._adapter.clear_prompts(image)
+        model.previews = ()
+        self._undo.push(UndoStep(self._adapter.prompt_state(), accepted=before.accepted))
+        self._say("Discarded; Undo brings it back. Ready for the next object.")
 
     def _continue_cleaned(self, message: str) -> None:
         """Go on after all previews have been saved: without them, and without the model."""

@@ -29,7 +29,7 @@ from napari_sam3_assistant.viewer.geometry import (
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import shape_of
-from napari_sam3_assistant.viewer.label_pixels import default_colours
+from napari_sam3_assistant.viewer.label_pixels import kept_colours
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
@@ -220,7 +220,7 @@ def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labe
         multiscale=len(levels) > 1,
         name=NAMES[Role.ACCEPTED],
         metadata=role_metadata(Role.ACCEPTED, preview.target.image),
-        colormap=default_colours(),
+        colormap=kept_colours(),
         **layer_transform(image, axes, World.of(viewer)),
     )
     delete_with(layer, levels[0])

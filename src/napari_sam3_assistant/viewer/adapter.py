@@ -14,7 +14,7 @@ from napari_sam3_assistant.viewer.geometry import file_axes
 from napari_sam3_assistant.viewer.picking import add_columns, raw_plane, show_object
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
 from napari_sam3_assistant.viewer.prompts import ViewerPrompts
-from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of
+from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class ViewerAdapter(ViewerPrompts):
 
     Attributes
     ----------
+    outlines : bool
+        Whether objects are shown as outlines, and not filled.
     stacks : StacksAdapter
         The same of whole stacks, for 3D/video.
     tracks : TracksAdapter
@@ -56,6 +58,7 @@ class ViewerAdapter(ViewerPrompts):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
+        self.outlines = False
         self.stacks = StacksAdapter(self)
         self.tracks = TracksAdapter(self)
         self._stored = FileBackedLayers(viewer)
@@ -90,6 +93,18 @@ class ViewerAdapter(ViewerPrompts):
                     _SHOWN[layer] = one
         for one in found.values():
             self.image_of(one.target)
+
+    def set_outlines(self, *, shown: bool) -> None:
+        """Show objects as outlines, or filled, now and from now on."""
+        self.outlines = shown
+        with self.mark_changes():
+            for layer in self.viewer.layers:
+                self.outline(layer)
+
+    def outline(self, layer: Layer) -> None:
+        """Show a layer's objects as all are shown, if it has some."""
+        if role_of(layer) in preview_layers.OUTLINED and (self.outlines or layer.contour):
+            preview_layers.set_outline(self.viewer, layer, shown=self.outlines)
 
     def show_soft(self, images: Sequence[SoftImage], *, wanted: bool) -> None:
         """Show the soft masks of results.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image
+from napari.utils.key_bindings import coerce_keybinding
 from psygnal import Signal
 
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind
-from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind, tools_of
+from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.model import (
     CHOICE_FIELDS,
     FileBackedLabels,
@@ -28,6 +31,7 @@ from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers, view_state
+from napari_sam3_assistant.viewer.keys import HELD, SHORTCUTS
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
 from napari_sam3_assistant.viewer.previews import follow_zoom
@@ -62,7 +66,8 @@ _HINTS = {
     Tool.MASK: "Paint over the object",
     Tool.EXAMPLE: "Drag a box around an example",
 }
-_UNDO_KEYS = ("Control-Z", "Control-Shift-Z")
+_TASK_OF = {Tool.TEXT: Task.TEXT, Tool.EXAMPLE: Task.EXEMPLAR}
+_RESULTS = (Role.PREVIEW_LABELS, Role.PREVIEW_BOXES, Role.ACCEPTED, Role.PROPAGATED)
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
 _PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED, Role.SCAN)
 _EDITED = (Role.PREVIEW_LABELS, Role.PROPAGATED)
@@ -114,12 +119,15 @@ class Binding(RefCounted):
         Tells that the user has opened an image. napari may still be about to add it.
     drawn : Signal
         Tells that the user has let go of the mouse on a prompt layer.
+    phrase_wanted : Signal
+        Tells that the user is about to type a phrase.
     drawing : bool
         Whether the mouse is held down on one.
     """
 
     opened = Signal()
     drawn = Signal()
+    phrase_wanted = Signal()
 
     def __init__(self, viewer: ViewerModel, deliver: Deliver, settings: SettingsStore) -> None:
         super().__init__()
@@ -131,6 +139,7 @@ class Binding(RefCounted):
         self.adapter = ViewerAdapter(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.adapter, deliver, settings)
+        self._keys = Keys(self)
         self._stack = StackBinding(self.model, self.adapter, self.session)
         self._watch_viewer()
         self._watch_model()
@@ -149,7 +158,7 @@ class Binding(RefCounted):
             emitter.disconnect(self)
         for layer in self.viewer.layers:
             self._forget_layer(layer)
-        unbind_shortcuts(self.viewer)
+        self._keys.close()
         self.session.close()
 
     # -- what the views ask for -----------------------------------------------------------
@@ -164,6 +173,7 @@ class Binding(RefCounted):
         """
         tool = layer_tool(self.model.tool)
         if tool is Tool.TEXT:
+            self.phrase_wanted.emit()
             return "Type a phrase, then press Enter."
         setattr(self.model, CHOICE_FIELDS[tool], "")
         name = self.adapter.arm(self.model.image, tool)
@@ -209,13 +219,113 @@ class Binding(RefCounted):
         self.session.refine(object_id, preview)
         self.arm()
 
+    # -- the keys -------------------------------------------------------------------------
+
+    def call(self, name: str) -> None:
+        """Do what a shortcut stands for, and say why where it can't be done."""
+        try:
+            getattr(self, name)()
+        except Sam3AssistantError as error:
+            self.model.message = Message(str(error), Level.ERROR)
+
+    def choose_tool(self, tool: Tool) -> None:
+        """Choose a tool, and a task that offers it, and let the next click be a prompt."""
+        model = self.model
+        example = tool is Tool.EXAMPLE and model.task is not Task.VIDEO
+        # The boxes of an exemplar are examples.
+        if example or tool not in tools_of(model.task) or model.task is Task.EXEMPLAR:
+            model.task = _TASK_OF.get(tool, Task.SEGMENT)
+        if not example:
+            model.tool = tool
+        model.message = Message(self.arm())
+
+    def choose_points(self) -> None:
+        """Prompt with points."""
+        self.choose_tool(Tool.POINTS)
+
+    def choose_box(self) -> None:
+        """Prompt with boxes."""
+        self.choose_tool(Tool.BOX)
+
+    def choose_labels(self) -> None:
+        """Prompt with a painted mask."""
+        self.choose_tool(Tool.MASK)
+
+    def choose_text(self) -> None:
+        """Prompt with a phrase."""
+        self.choose_tool(Tool.TEXT)
+
+    def choose_example(self) -> None:
+        """Prompt with an example."""
+        self.choose_tool(Tool.EXAMPLE)
+
+    def run(self) -> None:
+        """Run Preview, or start the 3D propagation."""
+        self.session.run()
+
+    def accept(self) -> None:
+        """Accept the object and begin the next one."""
+        self.session.accept()
+
+    def discard(self) -> None:
+        """Discard the object on show, or cancel the run."""
+        self.session.discard()
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self.session.undo()
+
+    def redo(self) -> None:
+        """Take the step again that was taken back."""
+        self.session.redo()
+
+    def next_object(self, step: int = 1) -> None:
+        """Show the next object of the results, or the one so many steps away."""
+        rows, picked = self.model.results, self.model.picked
+        if not rows:
+            raise PromptError("There are no results yet.", "Press Run Preview first.")
+        before = rows.index(picked) if picked in rows else -min(step, 0) - 1
+        self.reveal(rows[(before + step) % len(rows)])
+
+    def previous_object(self) -> None:
+        """Show the previous object of the results."""
+        self.next_object(-1)
+
+    def toggle_results(self) -> None:
+        """Show or hide what was found and what was accepted."""
+        layers = [one for one in self.viewer.layers if role_of(one) in _RESULTS]
+        shown = any(layer.visible for layer in layers)
+        with self.adapter.mark_changes():
+            for layer in layers:
+                layer.visible = not shown
+
+    def toggle_outlines(self) -> None:
+        """Show objects as outlines, or filled."""
+        self.adapter.set_outlines(shown=not self.adapter.outlines)
+
+    @contextmanager
+    def bare_image(self) -> Iterator[None]:
+        """Hide all layers that are ours for as long as the block lasts."""
+        hidden = [one for one in self.viewer.layers if role_of(one) is not None and one.visible]
+        with self.adapter.mark_changes():
+            for layer in hidden:
+                layer.visible = False
+        try:
+            yield
+        finally:
+            with self.adapter.mark_changes():
+                for layer in hidden:
+                    layer.visible = True
+
     def toggle_next(self) -> None:
-        """Switch the next click between positive and negative."""
-        self.model.next_positive = not self.model.next_positive
+        """Switch the next click between positive and negative, where points are the tool."""
+        if self.model.tool is Tool.POINTS:
+            self.model.next_positive = not self.model.next_positive
 
     def flip(self) -> int:
-        """Flip the selected points, or the latest one; returns how many."""
-        return self.adapter.flip_points(self.model.image)
+        """Flip the selected points, or the latest one, where points are the tool; how many."""
+        is_points = self.model.tool is Tool.POINTS
+        return self.adapter.flip_points(self.model.image) if is_points else 0
 
     def new_object(self) -> None:
         """Let the next click on a stack be on an object that there is not yet."""
@@ -297,6 +407,7 @@ class Binding(RefCounted):
             layer.events.data.connect(self._on_replaced)
             layer.events.set_data.connect(self._on_labels_drawn)
         if role_of(layer) in _PICKED:
+            self._keys.watch(layer, only="discard")
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
         if role_of(layer) not in PROMPT_ROLES:
@@ -309,8 +420,7 @@ class Binding(RefCounted):
             layer.events.current_properties.connect(self._on_next_polarity)
         if role_of(layer) is Role.MASK:
             layer.events.paint.connect(self._on_prompts)
-            for key, verb in zip(_UNDO_KEYS, (self.session.undo, self.session.redo), strict=True):
-                layer.bind_key(key, lambda _, verb=verb: verb(), overwrite=True)
+        self._keys.watch(layer)
 
     def _watch_other(self, layer: Layer) -> None:
         """Listen to a layer that is not ours, but that the user may take prompts from."""
@@ -325,11 +435,10 @@ class Binding(RefCounted):
         forget_pick(layer)
         if select_on_click in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(select_on_click)
+            self._keys.forget(layer)
         if self._on_drag in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_drag)
-        if role_of(layer) is Role.MASK:
-            for key in _UNDO_KEYS:
-                layer.bind_key(key, None, overwrite=True)
+            self._keys.forget(layer)
         for name in _WATCHED:
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
@@ -348,6 +457,7 @@ class Binding(RefCounted):
             disown(event.value, self.viewer.layers)
             follow_units(self.viewer)
         self._watch_layer(event.value)
+        self.adapter.outline(event.value)
         self._list_images()
         self._list_prompt_layers()
         if event.value in image_layers(self.viewer):
@@ -743,44 +853,60 @@ def _explain_object(object_id: int, under: int, *, known: bool) -> str:
     return f"This click starts object {object_id}."
 
 
-_KEYS = ("T", "Shift-T", "Control-Z", "Control-Shift-Z", "Control-Enter")
+def find_binding(viewer: ViewerModel) -> Binding | None:
+    """Return the binding of a viewer, or of napari's proxy of it, if there is one."""
+    known = _BINDINGS.get(inspect.unwrap(viewer))
+    return None if known is None else known()
 
 
-def bind_shortcuts(binding: Binding, call: Callable[[Callable[[], object]], None]) -> None:
-    """Bind the keys on the binding's viewer, until the binding closes.
+class Keys:
+    """The keys of a binding, on its viewer and, before napari's own, on its prompt layers."""
 
-    Parameters
-    ----------
-    binding : Binding
-        The viewer and its session.
-    call : callable
-        Calls a verb and shows its error.
-    """
-    session, model = binding.session, binding.model
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._bind(binding.viewer, bound=True)
 
-    def with_points(verb: Callable[[], object]) -> None:
-        if model.tool is Tool.POINTS:
-            call(verb)
+    def close(self) -> None:
+        """Let the keys do again what they did before."""
+        self._bind(self._binding.viewer, bound=False)
 
-    actions: tuple[Callable[[], None], ...] = (
-        lambda: with_points(binding.toggle_next),
-        lambda: with_points(binding.flip),
-        lambda: call(session.undo),
-        lambda: call(session.redo),
-        lambda: call(session.accept),
-    )
-    for key, action in zip(_KEYS, actions, strict=True):
-        binding.viewer.bind_key(key, _make_handler(action), overwrite=True)
+    def watch(self, layer: Layer, *, only: str = "") -> None:
+        """Bind the keys on a layer, or those of one command."""
+        self._bind(layer, bound=True, only=only)
+
+    def forget(self, layer: Layer) -> None:
+        """Let the keys of a layer do again what they did before."""
+        self._bind(layer, bound=False)
+
+    def _bind(self, owner: ViewerModel | Layer, *, bound: bool, only: str = "") -> None:
+        for shortcut in SHORTCUTS:
+            if only not in ("", shortcut.name):
+                continue
+            handler = self._make_handler(shortcut.name) if bound else None
+            for key in shortcut.keys:
+                owner.bind_key(key, handler, overwrite=True)
+
+    def _make_handler(self, name: str) -> Callable[[object], object]:
+        if name == HELD:
+
+            def hold(_: object) -> Iterator[None]:
+                with self._binding.bare_image():
+                    yield
+
+            return hold
+
+        def handle(owner: object) -> None:
+            if name == "discard" and _is_corner_by_corner(owner):
+                # The key ends the drawing of it.
+                usual = getattr(type(owner), "class_keymap", {})
+                usual.get(coerce_keybinding("Escape"), lambda _: None)(owner)
+            else:
+                self._binding.call(name)
+
+        return handle
 
 
-def unbind_shortcuts(viewer: ViewerModel) -> None:
-    """Let the keys do again what they did before."""
-    for key in _KEYS:
-        viewer.bind_key(key, None, overwrite=True)
-
-
-def _make_handler(action: Callable[[], None]) -> Callable[[object], None]:
-    def handle(_: object) -> None:
-        action()
-
-    return handle
+def _is_corner_by_corner(owner: object) -> bool:
+    """Return whether shapes or masks are drawn that take several clicks."""
+    mode = str(getattr(owner, "mode", ""))
+    return "poly" in mode or "path" in mode or "line" in mode

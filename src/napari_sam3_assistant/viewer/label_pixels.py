@@ -75,12 +75,39 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
         return _map_by_strips(texture, values)
 
 
+CURRENT = (0.0, 0.9, 1.0, 1.0)
+"""The colour of the one object that is worked on."""
+_ALIKE = 0.35
+
+
 def default_colours() -> LeanColormap:
     """Return the colours that napari gives to a new labels layer."""
+    return _make_colours(lambda colours: colours)
+
+
+def current_colours() -> LeanColormap:
+    """Return one bright colour for all labels."""
+    return _make_colours(lambda colours: np.full_like(colours, CURRENT))
+
+
+def kept_colours() -> LeanColormap:
+    """Return napari's colours without those that look like the one of the current object."""
+
+    def replace(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        alike = np.linalg.norm(colours[:, :3] - CURRENT[:3], axis=1) < _ALIKE
+        return np.where(alike[:, None], colours[::-1], colours)
+
+    return _make_colours(replace)
+
+
+def _make_colours(
+    change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+) -> LeanColormap:
+    """Return napari's colours of labels, changed but for the background's."""
     usual = label_colormap(_COLOURS, _SEED, background_value=0)
     return LeanColormap(
         name=usual.name,
-        colors=usual.colors,
+        colors=np.concatenate([usual.colors[:1], change(usual.colors[1:])]),
         controls=usual.controls,
         interpolation=usual.interpolation,
         background_value=usual.background_value,

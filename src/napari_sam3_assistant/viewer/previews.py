@@ -25,7 +25,12 @@ from napari_sam3_assistant.viewer.geometry import (
     to_plane,
     transform_of,
 )
-from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
+from napari_sam3_assistant.viewer.label_pixels import (
+    LeanColormap,
+    current_colours,
+    default_colours,
+    redraw,
+)
 from napari_sam3_assistant.viewer.picking import keep_columns
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
@@ -103,13 +108,16 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
             _copy_labels(data),
             name=name_of(Role.PREVIEW_LABELS, preview.label),
             metadata=make_metadata(Role.PREVIEW_LABELS, preview),
-            colormap=default_colours(),
+            colormap=_choose_colours(preview),
             # Shown below: napari would colour it twice, here and where it is added.
             visible=False,
             **placed,
         )
         add_below_prompts(viewer, layer)
     else:
+        colours = _choose_colours(preview)
+        if not np.array_equal(colours.colors, layer.colormap.colors):
+            layer.colormap = colours
         _write(viewer, layer, data)
         move_to(layer, placed)
         layer.metadata.update(make_metadata(Role.PREVIEW_LABELS, preview))
@@ -117,6 +125,11 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
     if not layer.visible:
         layer.visible = True
     return layer
+
+
+def _choose_colours(preview: Preview) -> LeanColormap:
+    """Return the colours of a preview: of a single object, which is worked on, a bright one."""
+    return current_colours() if len(preview.segmentation.objects) == 1 else default_colours()
 
 
 def _copy_labels(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -327,9 +340,22 @@ def edge_width(viewer: ViewerModel, layer: Shapes) -> float:
     return float(_ON_SCREEN / (zoom * pixel))
 
 
+OUTLINED = frozenset({Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SAVED})
+"""Layers whose objects are shown filled or as outlines."""
+
+
+def set_outline(viewer: ViewerModel, layer: Labels, *, shown: bool) -> None:
+    """Show labels as outlines that are as wide at any zoom, or filled."""
+    width = max(1, round(edge_width(viewer, layer))) if shown else 0
+    if layer.contour != width:
+        layer.contour = width
+
+
 def follow_zoom(viewer: ViewerModel) -> None:
-    """Give boxes and frames their width on the screen again, if the zoom has changed it."""
+    """Give outlines, boxes and frames their width on the screen again after a zoom."""
     for layer in viewer.layers:
+        if role_of(layer) in OUTLINED and layer.contour:
+            set_outline(viewer, layer, shown=True)
         if role_of(layer) not in (Role.PREVIEW_BOXES, Role.ACTIVE_ROI) or not layer.nshapes:
             continue
         width = edge_width(viewer, layer)

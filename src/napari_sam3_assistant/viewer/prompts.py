@@ -133,6 +133,8 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
             np.empty((0, ndim)),
             ndim=ndim,
             size=_POINT_SIZE,
+            # As large on the screen at any zoom.
+            canvas_size_limits=(_POINT_SIZE, _POINT_SIZE),
             symbol="disc",
             features={POLARITY: np.empty(0, object)},
             feature_defaults={POLARITY: "positive"},

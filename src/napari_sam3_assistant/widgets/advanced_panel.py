@@ -135,7 +135,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             CreatePromptLayer(binding),
             PolarityField(binding),
             ObjectField(binding),
-            _form({"Text prompt": TextField(model, run)}),
+            _form({"Text prompt": TextField(binding)}),
             _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),

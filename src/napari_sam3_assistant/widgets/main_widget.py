@@ -15,11 +15,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
-from napari_sam3_assistant.viewer.binding import bind_shortcuts, binding_for
+from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
-from napari_sam3_assistant.widgets.fields.run import sound_box
+from napari_sam3_assistant.widgets.fields.run import help_button, sound_box
 from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
@@ -52,7 +51,6 @@ class MainWidget(Dock):
         self.binding = binding = binding_for(chosen, QtDispatcher(), store)
         shared = live_points_of(binding)
         shared.acquire()
-        bind_shortcuts(binding, lambda verb: show_errors(binding.model, verb)())
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -61,7 +59,7 @@ class MainWidget(Dock):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
-        layout.addWidget(Modes(panels, store, sound_box(binding.model)))
+        layout.addWidget(Modes(panels, store, sound_box(binding.model), help_button()))
         self.end_with(shared.release)
         binding.get_ready()
 

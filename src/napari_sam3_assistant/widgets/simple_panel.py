@@ -52,7 +52,7 @@ class SimplePanel(QWidget):
         session, model = binding.session, binding.model
 
         def begin(_: Task) -> None:
-            if model.tool is not Tool.TEXT and model.image:
+            if model.tool is Tool.TEXT or model.image:
                 show_errors(model, binding.arm)()
 
         layout = QVBoxLayout(self)

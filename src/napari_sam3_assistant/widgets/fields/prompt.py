@@ -10,21 +10,24 @@ from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
 from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
+from napari_sam3_assistant.viewer.keys import with_key
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.viewer.binding import Binding
 
 
 _SIMPLE_TOOLS = (
-    (Tool.POINTS, "Points", "Click on the object"),
-    (Tool.BOX, "Box", "Draw a box around the object"),
-    (Tool.MASK, "Labels", "Paint roughly over the object"),
-    (Tool.TEXT, "Text", "Name what to find"),
-    (Tool.EXAMPLE, "Example", "Draw a box around an example of what to find"),
+    (Tool.POINTS, "Points", with_key("Click on the object", "choose_points")),
+    (Tool.BOX, "Box", with_key("Draw a box around the object", "choose_box")),
+    (Tool.MASK, "Labels", with_key("Paint roughly over the object", "choose_labels")),
+    (Tool.TEXT, "Text", with_key("Name what to find", "choose_text")),
+    (
+        Tool.EXAMPLE,
+        "Example",
+        with_key("Draw a box around an example to find", "choose_example"),
+    ),
 )
 _HINTS = {
     (Task.SEGMENT, Tool.POINTS): "Click on one object. Negative points push the mask away.",
@@ -62,7 +65,7 @@ class PromptField(QWidget):
         self._tools = ChoiceButtons(
             model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
         )
-        self._text = TextField(model, show_errors(model, binding.session.run))
+        self._text = TextField(binding)
         self._polarity = polarity_buttons(model)
         self._hint = WrappedLabel()
         self._hint.setObjectName("hint")
@@ -148,8 +151,8 @@ class CreatePromptLayer(QPushButton):
 
 
 _POLARITY = (
-    (True, "Positive", "The next click is on the object (T switches)"),
-    (False, "Negative", "The next click is off the object (T switches)"),
+    (True, "Positive", with_key("The next click is on the object", "toggle_next")),
+    (False, "Negative", with_key("The next click is off the object", "toggle_next")),
 )
 
 
@@ -190,14 +193,13 @@ class TextField(QLineEdit):
 
     Parameters
     ----------
-    model : SessionModel
-        The state.
-    run : callable
-        Called when the user presses Enter.
+    binding : Binding
+        The viewer and its session.
     """
 
-    def __init__(self, model: SessionModel, run: Callable[[], None]) -> None:
+    def __init__(self, binding: Binding) -> None:
         super().__init__()
+        model = binding.model
         self.setObjectName("text")
         self.setToolTip(_TIP)
         self.setPlaceholderText("Type a phrase, then press Enter")
@@ -205,7 +207,16 @@ class TextField(QLineEdit):
         # napari's is too faint to be read.
         self.setStyleSheet("QLineEdit:disabled { placeholder-text-color: rgb(140, 140, 140); }")
         bind_value(model, "text", self, self.textChanged, self.text, self.setText)
-        self.returnPressed.connect(run)
+        self.returnPressed.connect(show_errors(model, binding.session.run))
+
+        def take_focus() -> None:
+            if self.isVisible():
+                self.setFocus()
+
+        binding.phrase_wanted.connect(take_focus)
+        self.destroyed.connect(
+            lambda *_: binding.phrase_wanted.disconnect(take_focus, missing_ok=True)
+        )
         bind_enabled(model, "text", self)
 
 

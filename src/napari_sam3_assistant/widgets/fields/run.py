@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QLabel,
+    QMessageBox,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
@@ -31,6 +32,7 @@ from napari_sam3_assistant.qt.bind import (
 from napari_sam3_assistant.qt.controls import WrappedLabel, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.viewer.keys import SHORTCUTS, with_key
 from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 
 if TYPE_CHECKING:
@@ -47,12 +49,12 @@ _FILTERS = {
     "PNG, values only (*.png)": ".png",
     "OME-Zarr (*.ome.zarr *.zarr)": ".ome.zarr",
 }
-_ACCEPTS = "Add the object to “SAM3 live accepted labels” and begin the next (Ctrl+Enter)"
+_ACCEPTS = with_key("Add the object to “SAM3 live accepted labels” and begin the next", "accept")
 _REFINES = "Click on one object of the preview, then correct it by clicks"
 _STOPS = "Stop the run. Your prompts stay."
 _CLEARS = "Remove the preview layers. Prompts and saved labels stay."
-_UNDOES = "Take back the last prompt, run or acceptance (Ctrl+Z)"
-_REDOES = "Do again what was taken back (Ctrl+Shift+Z)"
+_UNDOES = with_key("Take back the last prompt, run or acceptance", "undo")
+_REDOES = with_key("Do again what was taken back", "redo")
 _OPENS = "Clean, merge and export masks in a window of its own"
 _IN_NAPARI = (
     "Copy the preview into a layer “SAM3 saved labels”, which later runs leave alone. "
@@ -79,6 +81,7 @@ _EACH = (
     "Each positive click is an object of its own; negative clicks count for all of them. Without, "
     "all clicks together are one object."
 )
+_GUIDE = "https://github.com/wulinteousa2-hash/napari-sam3-assistant/blob/main/docs/user-guide.md"
 _SEGMENTS = "Segment the plane on show with your prompts"
 _STARTS = (
     "Begin a new session: follow what your prompts name through the stack, from the slices with "
@@ -166,7 +169,8 @@ class RunControls(QWidget):
         video, image = model.task is Task.VIDEO, model.chosen_image
         note = image.note if image is not None and not video else ""
         note = note or model.why_not_live
-        return model.why_not.run, _STARTS if video else _SEGMENTS, note
+        tip = with_key(_STARTS if video else _SEGMENTS, "run")
+        return model.why_not.run, tip, note
 
 
 _REASON_LINES = 2
@@ -340,3 +344,30 @@ def sound_box(model: SessionModel) -> QCheckBox:
         "Play a short, soft chime when a run is ready that took more than a minute. "
         "A run that you cancel makes no sound.",
     )
+
+
+def help_button() -> QPushButton:
+    """Return the button that shows the keys."""
+    made = QPushButton("Help")
+    made.setObjectName("help")
+    made.setToolTip("The keys, and where to read more")
+    rows = "".join(
+        f"<tr><td><b>{one.shown}</b>&nbsp;&nbsp;</td><td>{one.title}</td></tr>" for one in SHORTCUTS
+    )
+    text = (
+        f"<p>With the pointer on the image:</p><table>{rows}</table>"
+        f'<p>More: <a href="{_GUIDE}">the user guide</a>.</p>'
+    )
+
+    def show() -> None:
+        box = QMessageBox(made)
+        box.setObjectName("keys")
+        box.setWindowTitle("SAM3 Assistant: keys")
+        box.setTextFormat(Qt.TextFormat.RichText)
+        box.setText(text)
+        box.setModal(False)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.show()
+
+    made.clicked.connect(show)
+    return made

@@ -1,0 +1,167 @@
+"""The keys: by the keyboard over the canvas, in napari's command palette, and in what is read."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit, QMessageBox
+
+from napari_sam3_assistant.viewer.binding import Binding
+from napari_sam3_assistant.viewer.keys import SHORTCUTS
+from napari_sam3_assistant.widgets import commands
+
+Key, SHIFT = Qt.Key, Qt.KeyboardModifier.ShiftModifier
+PREVIEW, ACCEPTED, POINTS = "SAM3 preview labels", "SAM3 live accepted labels", "SAM3 points"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, discs, mode):
+    user = open_window(discs)
+    user.click(f"mode_{mode}")
+    image, model = user.viewer.layers["image"], user.widget.binding.model
+    layers = {Key.Key_B: "SAM3 boxes", Key.Key_L: "SAM3 mask prompt", Key.Key_P: POINTS}
+    for key, layer in layers.items():
+        user.press(key)
+        assert user.viewer.layers.selection.active.name == layer
+    user.press(Key.Key_E)
+    assert str(model.task) == "exemplar_segmentation"
+
+    user.press(Key.Key_X)
+    line = next(one for one in user.widget.findChildren(QLineEdit, "text") if one.isVisible())
+    assert user.window.focusWidget() is line
+    QTest.keyClicks(line, "bright objects")
+    QTest.keyClick(line, Key.Key_Return)
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    assert len(np.unique(user.preview)) == 5
+
+    user.press(Key.Key_N)
+    user.press(Key.Key_N)
+    assert model.picked.record.id == 2
+    user.press(Key.Key_N, SHIFT)
+    assert model.picked.record.id == 1
+    user.press(Key.Key_Escape)
+    assert not user.has(PREVIEW)
+
+    user.look_at_all()
+    user.press(Key.Key_P)
+    for number, pixel in enumerate([(30, 40), (85, 110)], 1):
+        user.click_at(image, pixel)
+        user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+        user.press(Key.Key_K)
+        assert user.viewer.layers[ACCEPTED].data.max() == number
+    assert len(user.viewer.layers[POINTS].data) == 0
+
+
+def test_escape_discards_and_undo_brings_it_back_and_a_second_one_cancels_the_run(
+    open_window, discs, gate
+):
+    user = open_window(discs)
+    gate.opened.set()
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    found = user.preview.copy()
+
+    user.press(Key.Key_Escape)
+    assert not user.has(PREVIEW)
+    assert len(user.viewer.layers[POINTS].data) == 0
+    user.undo()
+    np.testing.assert_array_equal(user.preview, found)
+    user.press(Key.Key_Escape)
+
+    gate.opened.clear()
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    assert user.is_running
+    user.press(Key.Key_Escape)
+    assert not user.is_running
+    gate.opened.set()
+
+
+def test_outlines_hiding_and_the_bare_image(open_window, discs):
+    user = open_window(discs)
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    user.press(Key.Key_K)
+    user.click_at(user.viewer.layers["image"], (85, 110))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    layers = [user.viewer.layers[name] for name in (PREVIEW, ACCEPTED)]
+
+    user.press(Key.Key_O)
+    assert all(layer.contour > 0 for layer in layers)
+    camera = getattr(user.viewer, "scene", user.viewer).camera  # moved in napari 0.9
+    camera.zoom /= 8
+    assert all(layer.contour >= 3 for layer in layers)
+    user.press(Key.Key_O)
+    assert all(layer.contour == 0 for layer in layers)
+
+    user.press(Key.Key_H, SHIFT)
+    assert not any(layer.visible for layer in layers)
+    user.press(Key.Key_H, SHIFT)
+    assert all(layer.visible for layer in layers)
+
+    user.canvas.setFocus()
+    QTest.keyPress(user.canvas, Key.Key_H)
+    shown = [layer.name for layer in user.viewer.layers if layer.visible]
+    assert shown == ["image"]
+    QTest.keyRelease(user.canvas, Key.Key_H)
+    assert all(layer.visible for layer in layers)
+
+
+def test_the_object_that_is_worked_on_has_a_colour_that_no_accepted_one_has(open_window, discs):
+    user = open_window(discs)
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    current = np.asarray(user.viewer.layers[PREVIEW].get_color(1))
+    user.press(Key.Key_K)
+    kept = user.viewer.layers[ACCEPTED]
+    colours = [np.asarray(kept.get_color(label)) for label in range(1, 200)]
+    assert min(np.linalg.norm(one[:3] - current[:3]) for one in colours) > 0.3
+    user.choose("text_segmentation")
+    user.type_phrase("bright objects")
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    several = {tuple(user.viewer.layers[PREVIEW].get_color(label)) for label in range(1, 5)}
+    assert len(several) == 4
+
+
+def test_points_are_as_large_on_the_screen_at_any_zoom(open_window, discs):
+    user = open_window(discs)
+    low, high = user.viewer.layers[POINTS].canvas_size_limits
+    assert 8 <= low <= high <= 16
+
+
+def test_the_table_of_keys_is_what_the_manifest_the_guide_and_help_say(open_window, discs):
+    manifest = PluginManifest.from_file(ROOT / "src/napari_sam3_assistant/napari.yaml")
+    ids = {one.id.partition(".")[2]: one for one in manifest.contributions.commands}
+    guide = (ROOT / "docs/user-guide.md").read_text(encoding="utf-8")
+    user = open_window(discs)
+    user.click("help")
+    (shown,) = user.widget.findChildren(QMessageBox, "keys")
+    for shortcut in SHORTCUTS:
+        assert hasattr(Binding, shortcut.name) or shortcut.name == "hold_bare_image"
+        keys = " or ".join(f"`{key}`" for key in shortcut.shown.split(" or "))
+        assert re.search(rf"^\| {re.escape(keys)} \| {re.escape(shortcut.title)} \|", guide, re.M)
+        assert f"<b>{shortcut.shown}</b>" in shown.text()
+        if shortcut in commands.COMMANDS:
+            assert ids[shortcut.name].title == shortcut.title
+    shown.close()
+
+
+def test_a_command_of_the_palette_does_what_its_key_does(open_window, discs):
+    user = open_window(discs)
+    commands.choose_box()
+    assert user.viewer.layers.selection.active.name == "SAM3 boxes"
+    with pytest.raises(AttributeError):
+        commands.no_such_command  # noqa: B018
+
+
+def test_the_keys_are_napari_s_own_again_when_the_dock_is_closed(open_window, discs):
+    user = open_window(discs)
+    points = user.viewer.layers[POINTS]
+    user.close_dock()
+    assert not user.viewer.keymap
+    assert not points.keymap
