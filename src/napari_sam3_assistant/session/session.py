@@ -196,6 +196,8 @@ class Session:
             model.why_not_live = self._segment_run.why_not_live()
             if not model.why_not_live:
                 self._segment_run.run(live=True)
+            else:
+                self._say(model.why_not_live)
         elif self._is_without_prompts(kind):
             model.previews = model.previews[:-1]
             self._undo.record(model.previews, amend=True)

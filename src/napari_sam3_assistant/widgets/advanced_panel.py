@@ -38,7 +38,7 @@ from napari_sam3_assistant.widgets.fields.results import (
     measure_button,
     soft_masks_box,
 )
-from napari_sam3_assistant.widgets.fields.run import LogField, RunControls, StatusField
+from napari_sam3_assistant.widgets.fields.run import LogField, RunControls
 from napari_sam3_assistant.widgets.fields.save import (
     SaveCleanField,
     mask_operations_button,
@@ -150,7 +150,6 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
             PropagationControls(session),
             TracksField(session),
             merge_regions_button(session),
-            StatusField(binding.model),
             SaveCleanField(session),
             Fold("Scan Whole Image", ScanField(session)),
             Fold("Batch Folder", BatchFolderField(session)),

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
-from napari_sam3_assistant.widgets.fields.run import help_button, sound_box
+from napari_sam3_assistant.widgets.fields.run import StatusField, help_button, sound_box
 from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
@@ -59,7 +59,10 @@ class MainWidget(Dock):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
-        layout.addWidget(Modes(panels, store, sound_box(binding.model), help_button()))
+        layout.setSpacing(0)
+        layout.addWidget(Modes(panels, store, sound_box(binding.model), help_button()), 1)
+        # Below what scrolls, so that it is always in sight.
+        layout.addWidget(StatusField(binding.session))
         self.end_with(shared.release)
         binding.get_ready()
 

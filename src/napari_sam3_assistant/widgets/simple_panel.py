@@ -23,7 +23,7 @@ from napari_sam3_assistant.widgets.fields.model import (
     ModelFolderField,
 )
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
-from napari_sam3_assistant.widgets.fields.run import RunControls, StatusField
+from napari_sam3_assistant.widgets.fields.run import RunControls
 from napari_sam3_assistant.widgets.fields.scan import SimpleScan
 from napari_sam3_assistant.widgets.fields.stack import (
     PropagationControls,
@@ -66,7 +66,6 @@ class SimplePanel(QWidget):
             RunControls(binding),
             PropagationControls(session),
             SimpleScan(session),
-            StatusField(model),
             TracksField(session),
         )
         layout.addWidget(_group("Run", *run))

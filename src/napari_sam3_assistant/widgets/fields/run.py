@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QResizeEvent
 
     from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
 
@@ -90,7 +91,7 @@ _STARTS = (
 
 
 class RunControls(QWidget):
-    """Run, cancel, clear, undo, redo, accept, refine, save."""
+    """Run, accept, refine, undo, redo, clear, save; at first only what can be used."""
 
     def __init__(self, binding: Binding) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class RunControls(QWidget):
         accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
         refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
         self._of_planes = (accept, refine)
-        cancel = push_button(model, "Cancel", "cancel", session.cancel, _STOPS)
+        self._begun = False
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
         undo = push_button(model, "Undo", "undo", session.undo, _UNDOES)
         redo = push_button(model, "Redo", "redo", session.redo, _REDOES)
@@ -124,19 +125,22 @@ class RunControls(QWidget):
         pairs = (
             (self._live, self._each_click),
             (accept, refine),
-            (cancel, clear),
             (undo, redo),
             (save_now, at_accept),
+            (save, to_file),
+            (clear, mask_ops),
         )
-        for row, pair in enumerate((*pairs, (save, to_file)), 1):
+        for row, pair in enumerate(pairs, 1):
             for column, widget in enumerate(pair):
                 layout.addWidget(widget, row, column)
-        layout.addWidget(mask_ops, 7, 0, 1, 2)
-        for button in (cancel, undo, redo, accept, refine, save):
+        # They take what was found or done; nine grey buttons are no start.
+        self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
+        for button in (undo, redo, accept, refine, save):
             bind_enabled(model, button.objectName(), button)
         bind_enabled(model, "clear", clear)
         bind_enabled(model, "save_file", save_now, to_file)
         follow(self, lambda: (model.task, model.is_batch, model.tool), self._show_task, model)
+        follow(self, lambda: (self._has_begun(), model.task), self._show_later, model)
         follow(self, self._read_line, lambda read: line.set_enabled(*read), model)
 
     def _save_file(self) -> None:
@@ -159,9 +163,21 @@ class RunControls(QWidget):
         self._run.setText("Start 3D Propagation" if video else plain)
         self._live.setVisible(not video and tool is not Tool.TEXT)
         self._each_click.setVisible(not video and tool is Tool.POINTS)
+
+    def _has_begun(self) -> bool:
+        """Return whether something was found or done, now or before."""
+        model = self._session.model
+        there = model.previews or model.kept or model.can_undo or model.can_redo
+        self._begun = self._begun or bool(there) or model.propagated is not None
+        return self._begun
+
+    def _show_later(self, state: tuple[bool, Task]) -> None:
+        begun, task = state
+        for widget in self._later:
+            widget.setVisible(begun)
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
-            button.setVisible(not video)
+            button.setVisible(begun and task is not Task.VIDEO)
 
     def _read_line(self) -> tuple[str, str, str]:
         """Return why it can't run, what a run does, and what to know before."""
@@ -241,11 +257,11 @@ _TICK_MS = 200
 
 
 class StatusField(QWidget):
-    """A progress bar with count and time, the status line, and the results line."""
+    """The status line, Cancel, a progress bar with count and time, and the results line."""
 
-    def __init__(self, model: SessionModel) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._model = model
+        self._model = model = session.model
         self._began = 0.0
         self._bar = QProgressBar()
         self._bar.setObjectName("progress")
@@ -257,11 +273,16 @@ class StatusField(QWidget):
         self._clock = QTimer(self)
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._show_progress)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._bar)
-        layout.addWidget(self._message)
-        layout.addWidget(self._results)
+        cancel = push_button(model, "Cancel", "cancel", session.cancel, _STOPS)
+        cancel.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        bind_enabled(model, "cancel", cancel)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(9, 4, 9, 4)
+        layout.setColumnStretch(0, 1)
+        layout.addWidget(self._message, 0, 0)
+        layout.addWidget(cancel, 0, 1, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._results, 1, 0, 1, 2)
+        layout.addWidget(self._bar, 2, 0, 1, 2)
         watch(model, "message", self, self._show_message)
         follow(self, self._read_results, self._results.setText, model)
         watch(model, "running", self, self._show_running)
