@@ -71,7 +71,7 @@ def test_run_preview_is_needed_where_live_is_off_and_that_is_remembered(open_win
     user.click_at(image, CLICK)
     user.qtbot.wait(400)
     assert gate.runs == 0
-    assert user.text_of("run_reason") == "Ready to run."
+    assert user.text_of("run_reason") == user.status == "Press Run Preview."
     user.run()
     assert gate.runs == 1
 

@@ -23,7 +23,7 @@ def test_why_it_is_grey_is_read_under_it(open_window, discs, mode):
     user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
     user.settle()
     button, line = user.button("run_preview"), user.widget.findChild(QLabel, "run_reason")
-    below = user.button("accept")
+    below = user.button("live")
     place = below.mapTo(user.widget, below.rect().topLeft())
 
     assert not button.isEnabled()
@@ -34,7 +34,7 @@ def test_why_it_is_grey_is_read_under_it(open_window, discs, mode):
 
     assert button.isEnabled()
     assert line.text() == "Ready to run."
-    assert button.accessibleDescription() == "Segment the plane on show with your prompts"
+    assert button.accessibleDescription() == "Segment the plane on show with your prompts (R)"
     assert below.mapTo(user.widget, below.rect().topLeft()) == place
 
 

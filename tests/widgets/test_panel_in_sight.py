@@ -1,0 +1,37 @@
+"""What the panel shows at the start, and what stays in sight on a small screen."""
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+
+LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate, mode):
+    user = open_window(discs)
+    user.click(f"mode_{mode}")
+    user.window.resize(1366, 768)
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: gate.reached.acquire(blocking=False))
+    user.settle()
+    status = user.widget.findChild(QLabel, "status")
+    for widget in (user.button("cancel"), user.progress_bar, status):
+        assert widget.isVisible()
+        assert widget.visibleRegion().boundingRect() == widget.rect()
+    user.click("cancel")
+    assert user.status == "Cancelled."
+    gate.opened.set()
+
+
+def test_only_what_can_be_used_is_on_show_at_the_start(open_window, discs):
+    user = open_window(discs)
+    assert [name for name in LATER if user.button(name).isVisible()] == []
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
+    assert [name for name in LATER if not user.button(name).isVisible()] == []
+    user.undo()
+    # They stay where they are.
+    assert [name for name in LATER if not user.button(name).isVisible()] == []
