@@ -58,7 +58,7 @@ def test_a_click_takes_a_cell_where_the_light_falls_off_steeply(sign, fall):
         rows, columns = np.nonzero(cell)
         for pick in (len(rows) // 5, len(rows) // 2):
             click = PointPrompt(int(rows[pick]), int(columns[pick]))
-            assert iou(mask_of(image, points=(click,)), cell) > 0.85
+            assert iou(mask_of(image, points=(click,)), cell) > 0.8
 
 
 def test_a_box_leaves_out_the_neighbour_that_touches_even_if_it_is_drawn_over_it():

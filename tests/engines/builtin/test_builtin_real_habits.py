@@ -215,3 +215,31 @@ def test_a_thin_painted_rod_stays_on_grainy_ground():
         image = rgb(110 + 8 * painted + 20 * grain / grain.std())
         (record,) = predict(image, masks=(MaskPrompt.from_plane(painted),))
         np.testing.assert_array_equal(plane(record, shape), painted)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("towards", [0.0, 1.6, 3.1, 4.6])
+def test_a_click_means_the_spot_in_whose_middle_it_is_and_else_the_cell(towards, sign):
+    shape = (120, 120)
+    cell, spot = disc(60, 60, 22, shape), disc(60, 60, 5, shape)
+    grey = 125.0 + sign * (40.0 * cell + 75.0 * spot)
+    grey = ndi.gaussian_filter(grey, 1.0) + np.random.default_rng(3).normal(0, 2, shape)
+    beside = (round(60 + 5 * np.sin(towards)), round(60 + 5 * np.cos(towards)))
+    for click, meant in [((60, 60), spot), (beside, cell)]:
+        (found,) = predict(rgb(grey), points=(PointPrompt(*click),))
+        assert iou(plane(found, shape), meant) > 0.8
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_loose_box_gives_a_bent_rod_and_not_what_it_bends_round(sign):
+    shape = (140, 140)
+    rows, columns = np.ogrid[:140, :140]
+    angle = np.arctan2(rows - 70, columns - 70)
+    rod = disc(70, 70, 30, shape) & ~disc(70, 70, 20, shape) & (np.abs(angle) < 1.5)
+    grey = ndi.gaussian_filter(125.0 + sign * 60.0 * rod, 1.5)
+    grey += np.random.default_rng(4).normal(0, 4, shape)
+    tight = Region.around(rod)
+    for size in (1.3, 1.6):
+        box = tight.grow(round((size - 1) / 2 * max(tight.shape)))
+        (found,) = predict(rgb(grey), boxes=(BoxPrompt(box),))
+        assert iou(plane(found, shape), rod) > 0.8

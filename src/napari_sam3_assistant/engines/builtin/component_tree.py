@@ -70,7 +70,7 @@ CHECK_EVERY = 200  # parts
 # -- proposals for a prompt -----------------------------------------------------------------------
 
 
-def rating(gradient: Value, convex: Value) -> Value:
+def rating(gradient: Value, convex: Value, power: float = CONVEX) -> Value:
     """Return how much something looks like an object: a steep outline round a convex shape.
 
     Neither its size nor that of the image counts.
@@ -81,8 +81,10 @@ def rating(gradient: Value, convex: Value) -> Value:
         Mean gradient along the outline, in grey levels per pixel of the plane.
     convex : float or ndarray
         Solidity, 0 to 1.
+    power : float
+        How much the solidity counts.
     """
-    rated: Value = gradient * convex**CONVEX
+    rated: Value = gradient * convex**power
     return rated
 
 
@@ -167,7 +169,7 @@ def along_outline(gradient: Floats, mask: Bools, region: Region) -> float:
     return float(gradient[frame.slices][beside].mean()) if beside.any() else 0.0
 
 
-def rated(image: Floats, patch: Patch) -> float:
+def rated(image: Floats, patch: Patch, power: float = CONVEX) -> float:
     """Return the rating of any mask, in grey levels per pixel of the image.
 
     Parameters
@@ -176,6 +178,8 @@ def rated(image: Floats, patch: Patch) -> float:
         Grey values.
     patch : Patch
         In pixels of the image; 0 is the answer if it has none.
+    power : float
+        See :func:`rating`.
     """
     if not patch.mask.any():
         return 0.0
@@ -183,7 +187,9 @@ def rated(image: Floats, patch: Patch) -> float:
     window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
     gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
     return rating(
-        along_outline(gradient, patch.mask, patch.region.localise(window)), solidity(patch.mask)
+        along_outline(gradient, patch.mask, patch.region.localise(window)),
+        solidity(patch.mask),
+        power,
     )
 
 
@@ -350,7 +356,8 @@ class _Window:
     def _proposal(
         self, mask: Bools, region: Region, gradient: Floats, polarity: int, convex: float
     ) -> Proposal:
-        strength = along_outline(gradient, mask, region)
+        # Where the image ends nothing shows that the part ends.
+        strength = along_outline(gradient, mask, region) * self._free_share(mask, region)
         return Proposal(
             mask,
             region.globalise(self.region),

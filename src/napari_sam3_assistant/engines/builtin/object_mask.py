@@ -420,11 +420,23 @@ class Proposal:
         """The part of the plane that its bounding box stands for."""
         return Region(*(value * 2**self.octave for value in self.region.box))
 
+    @property
+    def area(self) -> int:
+        """Pixels of the plane that it stands for."""
+        return int(np.count_nonzero(self.mask)) << 2 * self.octave
+
     def holds(self, point: tuple[int, int]) -> bool:
         """Return whether a pixel of the plane belongs to it."""
         y, x = (value // 2**self.octave for value in point)
-        inside = self.region.y0 <= y < self.region.y1 and self.region.x0 <= x < self.region.x1
-        return inside and bool(self.mask[y - self.region.y0, x - self.region.x0])
+        return self.region.holds(y, x) and bool(self.mask[y - self.region.y0, x - self.region.x0])
+
+    def depth(self, point: tuple[int, int]) -> float:
+        """Return how far inside a pixel of the plane lies: 1 in the middle, 0 outside."""
+        if not self.holds(point):
+            return 0.0
+        y, x = (value // 2**self.octave for value in point)
+        depth = ndi.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
+        return float(depth[y - self.region.y0, x - self.region.x0] / depth.max())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

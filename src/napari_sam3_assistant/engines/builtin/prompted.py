@@ -14,6 +14,7 @@ from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.builtin.component_tree import (
+    CONVEX,
     agreement,
     along_outline,
     at_point,
@@ -53,11 +54,16 @@ ROUNDS = 4
 
 REMEMBERED = 16  # clicks of a plane whose proposals are kept
 NOTHING = 2  # radius of the disc where nothing stands out, in pixels
+# Clicks are made in the middle of what they mean. Shares of the greatest depth: below the first a
+# click is as good as on the outline, from the second on it is in the middle.
+RIM, MIDDLE = 0.25, 0.75
+LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
 
 TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
 LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
+BENT = 1.0  # power of the solidity in a box, which shows already that it is one object
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -165,7 +171,7 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
         Stops the work.
     """
     first = next(click for click in clicks if click.positive)
-    best = max(proposed(features, first.pixel, reporter), key=_rating, default=None)
+    best = _aimed_at(proposed(features, first.pixel, reporter), [first.pixel])
     if best is None:
         patch = disc(first.pixel, NOTHING, features.region)
     else:
@@ -232,17 +238,14 @@ def _ways(
     """Yield what an object may become so that it obeys a click."""
     y, x = click.pixel
     proposals = [item for point in wanted for item in proposed(features, point, reporter)]
-    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
-    best = max(obeying, key=_rating, default=None)
+    best = _aimed_at([item for item in proposals if _obeys(item, wanted, unwanted)], wanted)
     if best is not None:
         yield enlarged(features, best)
     if click.positive:
-        here = (
-            item
-            for item in proposed(features, click.pixel, reporter)
-            if item.holds(click.pixel) and _obeys(item, (), unwanted)
+        here = proposed(features, click.pixel, reporter)
+        best = _aimed_at(
+            [item for item in here if _obeys(item, [click.pixel], unwanted)], [click.pixel]
         )
-        best = max(here, key=_rating, default=None)
         if best is not None:
             yield patch.union(enlarged(features, best))
         # No larger than the object, which may be far away.
@@ -267,8 +270,21 @@ def proposed(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> tuple
     return features.proposals[point]
 
 
-def _rating(proposal: Proposal) -> float:
-    return proposal.rating
+def _aimed_at(proposals: Sequence[Proposal], clicks: Sequence[Pixel]) -> Proposal | None:
+    """Return the proposal that clicks most likely mean: well rated, a click in its middle."""
+    best, most = None, 0.0
+    for item in sorted(proposals, key=_worth, reverse=True):
+        if _worth(item) <= most:
+            break  # a click in the middle takes nothing away
+        depth = max(item.depth(point) for point in clicks)
+        worth = _worth(item) * min(1.0, max(RIM, depth) / MIDDLE)
+        if worth > most:
+            best, most = item, worth
+    return best
+
+
+def _worth(proposal: Proposal) -> float:
+    return float(proposal.rating * proposal.area**LARGER)
 
 
 def _rated(features: PlaneFeatures, patch: Patch) -> float:
@@ -370,11 +386,16 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
         return Patch(np.ones(box.shape, bool), box)
     proposals = list(in_box(features, box, LEAST_AGREEMENT, reporter))
     chosen = _filling(features, box, proposals)
-    best = max(proposals, key=lambda item: item.rating * _fit(item.covers, box), default=None)
+    bent = BENT - CONVEX
+    best = max(
+        proposals,
+        key=lambda item: item.rating * item.convex**bent * _fit(item.covers, box),
+        default=None,
+    )
     if best is not None:
         image, own = features.octave(chosen.octave), chosen.region
-        found = rated(image, Patch(best.mask, best.region).clipped(own))
-        if found * _fit(best.covers, box) > LOOSE * rated(image, Patch(chosen.mask, own)):
+        found = rated(image, Patch(best.mask, best.region).clipped(own), BENT)
+        if found * _fit(best.covers, box) > LOOSE * rated(image, Patch(chosen.mask, own), BENT):
             chosen = best
     patch = enlarged(features, chosen).clipped(box)
     if not patch.area:
