@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.image_folder import find_images
 from napari_sam3_assistant.io.images import FORMATS, format_by_name, list_series, read_image
 from napari_sam3_assistant.workflows.segment import first_view
 
@@ -538,3 +539,27 @@ def test_pixels_of_other_files_are_not_read_from_hdf5(tmp_path):
 
     with pytest.raises(ImageError, match="holds no image"):
         read_image(tmp_path / "a.h5")
+
+
+def test_files_that_are_no_images_are_left_out_of_a_folder(tmp_path):
+    """Also those that begin as images do: documents are zips, as .npz is."""
+    source = tmp_path / "in"
+    source.mkdir()
+    with zipfile.ZipFile(source / "table.xlsx", "w") as file:
+        file.writestr("[Content_Types].xml", "<x/>")
+    (source / "notes.txt").write_text("no image")
+    (source / "run.py").write_text("print()")
+    (source / "letters").write_bytes(bytes(range(256)) * 3)
+    np.savez(source / "array", image=DEEP)
+    tifffile.imwrite(source / "no ending", DEEP[0])
+    os.link(source / "no ending", source / "slide.data")
+
+    content = find_images(source, tmp_path / "out", "*")
+
+    names = [(one.relative, one.stem) for one in content.images]
+    assert names == [
+        ("array.npz", "array"), ("no ending", "no ending"), ("slide.data", "slide")
+    ]  # fmt: skip
+    assert [name for name, _ in content.left_out] == [
+        "letters", "notes.txt", "run.py", "table.xlsx"
+    ]  # fmt: skip

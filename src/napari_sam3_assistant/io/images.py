@@ -71,6 +71,12 @@ def _riff(kind: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(b"RIFF") and head.startswith(kind, 8)
 
 
+def _is_npz(head: bytes) -> bool:
+    # Many other files are zips, too: the name of the first file in it tells.
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    return head.startswith(b"PK\3\4") and name.endswith(b".npy")
+
+
 def _is_hdf5(head: bytes) -> bool:
     return any(head.startswith(b"\x89HDF\r\n\x1a\n", at) for at in (0, 512, 1024, 2048))
 
@@ -90,9 +96,9 @@ def _picture(name: str, endings: tuple[str, ...], begins: Callable[[bytes], bool
     return Format(name, endings, begins, "PIL", "", read_picture, list_picture)
 
 
-def _bio(name: str, ending: str, magic: bytes) -> Format:
+def _bio(name: str, begins: Callable[[bytes], bool]) -> Format:
     module = f"bioio_{name.lower()}"
-    return Format(name, (ending,), _begins(magic), module, "bio", _read_by(module))
+    return Format(name, (f".{name.lower()}",), begins, module, "bio", _read_by(module))
 
 
 def _read_by(module: str) -> Callable[[Path, int | None, int], LoadedImage]:
@@ -118,7 +124,7 @@ FORMATS = (
         "Matroska", (".mkv", ".webm"), _begins(b"\x1a\x45\xdf\xa3"), "av", "formats", read_movie
     ),
     Format("NumPy", (".npy",), _begins(b"\x93NUMPY"), "numpy", "", read_npy),
-    Format("NumPy, several", (".npz",), _begins(b"PK\3\4"), "numpy", "", read_npz, list_npz),
+    Format("NumPy, several", (".npz",), _is_npz, "numpy", "", read_npz, list_npz),
     Format("HDF5", (".h5", ".hdf5", ".ims"), _is_hdf5, "h5py", "formats", read_hdf5),
     Format("NIfTI", (".nii.gz", ".nii"), _is_nifti, "nibabel", "formats", read_nifti),
     Format(
@@ -126,9 +132,9 @@ FORMATS = (
         _begins(b"MAP ", at=208), "mrcfile", "formats", read_mrc,
     ),
     Format("DICOM", (".dcm",), _begins(b"DICM", at=128), "pydicom", "formats", read_dicom),
-    _bio("CZI", ".czi", b"ZISRAWFILE"),
-    _bio("ND2", ".nd2", b"\xda\xce\xbe\x0a"),
-    _bio("LIF", ".lif", b"\x70\0\0\0"),
+    _bio("CZI", _begins(b"ZISRAWFILE")),
+    _bio("ND2", _begins(b"\xda\xce\xbe\x0a")),
+    _bio("LIF", lambda head: head.startswith(b"\x70\0\0\0") and head[8:9] == b"\x2a"),
 )  # fmt: skip
 """All formats of files, each once; folders and servers hold OME-Zarr."""
 NAMES = ", ".join(form.name for form in FORMATS if "," not in form.name)
