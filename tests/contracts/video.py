@@ -1,8 +1,8 @@
 """What every engine must do that follows objects through a stack.
 
-Subclass ``VideoEngineContract``, or ``Sam3VideoContract`` for an engine that runs SAM 3, and give
-it a loaded engine in the fixture ``video_engine``. Take ``start`` and ``movie`` along: a fixture is
-found in the module of the tests.
+Subclass ``VideoEngineContract``, ``TrackerContract`` for an engine with a memory, or
+``Sam3VideoContract`` for one that runs SAM 3, and give it a loaded engine in the fixture
+``video_engine``. Take ``start`` and ``movie`` along: a fixture is found in the module of the tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -218,24 +218,17 @@ class VideoEngineContract:
         assert all(not found.tracked for found in go(track, range(2)).values())
 
 
-class Sam3VideoContract(VideoEngineContract):
-    """What is true of an engine that runs SAM 3, also of one that finds phrases on each frame.
+class TrackerContract(VideoEngineContract):
+    """What is true of an engine that follows objects by the memory of a model.
 
-    Override what raises here; give it the fixtures ``not_loaded`` (an engine) and ``folder`` (its
-    model folder), and ``eager`` where the model finds nothing with random weights.
+    Override what raises here; give it the fixture ``not_loaded`` (an engine).
     """
-
-    name = ""
 
     def encoder_layers(self, engine):
         raise AssertionError("the subclass gives the layers of the image encoder")
 
     def weights(self, engine):
         raise AssertionError("the subclass gives the models of images and of the tracker")
-
-    @pytest.fixture
-    def eager(self):
-        """Let the video model take what random weights find."""
 
     def test_each_frame_is_read_once_a_direction(self, start, movie):
         track = start(
@@ -304,39 +297,9 @@ class Sam3VideoContract(VideoEngineContract):
         with pytest.raises(PromptError, match="All points of object 3 are negative"):
             start(movie, TrackSeed(0, 3, points=(PointPrompt(1, 1, positive=False),)))
 
-    def test_an_object_of_a_phrase_can_be_corrected_and_removed(self, start, movie, eager):
-        track = start(movie)
-        track.add_phrase("cell", 0)
-        track.add_phrase("cell", 0)
-        first = go(track, range(4))
-        seen = sorted({name for found in first.values() for name in found.tracked})
-        assert len(seen) >= 2
-        corrected, removed = seen[:2]
-
-        with pytest.raises(PromptError, match=f"All points of object {corrected} are negative"):
-            track.add(TrackSeed(4, corrected, points=(PointPrompt(1, 1, positive=False),)))
-        track.add(TrackSeed(4, corrected, mask=mask()))
-        track.remove(removed)
-        after = go(track, range(4, 6))
-
-        ids = [record.id for record in after[4].objects]
-        assert ids.count(corrected) == 1
-        assert removed not in ids
-        assert corrected in after[4].tracked
-        assert removed not in after[4].tracked
-        area = np.count_nonzero(pixels(after[4])[corrected])
-        assert area == pytest.approx(25 * 25, rel=0.1)
-
-    def test_a_long_phrase_is_refused_and_leaves_nothing_behind(self, start, movie):
-        track = start(movie, TrackSeed(0, 1, mask=mask()))
-        with pytest.raises(PromptError, match="SAM 3 takes up to 32"):
-            track.add_phrase("cell " * 40, 0)
-
-        assert [sorted(found.tracked) for found in go(track, range(2)).values()] == [[1], [1]]
-
     def test_a_closed_engine_is_said(self, not_loaded, movie):
         track = not_loaded.track(movie, PredictOptions(), lambda: 1)
-        with pytest.raises(EngineError, match="SAM 3 is not loaded"):
+        with pytest.raises(EngineError, match=f"{not_loaded.spec.model_name} is not loaded"):
             track.add(TrackSeed(0, 1, mask=mask()))
 
     def test_an_engine_that_is_closed_between_frames_is_said_and_frees_its_weights(
@@ -346,13 +309,14 @@ class Sam3VideoContract(VideoEngineContract):
         weights = [weakref.ref(part) for part in self.weights(not_loaded)]
         track = not_loaded.track(movie, PredictOptions(), itertools.count(100).__next__)
         track.add(TrackSeed(0, 1, mask=mask()))
-        track.add_phrase("cell", 0)
+        if PromptKind.TEXT in not_loaded.spec.video.prompts:
+            track.add_phrase("cell", 0)
         on_its_way = track.propagate(range(3), REPORTER)
         next(on_its_way)
 
         not_loaded.close()
 
-        with pytest.raises(EngineError, match="SAM 3 is not loaded"):
+        with pytest.raises(EngineError, match=f"{not_loaded.spec.model_name} is not loaded"):
             next(on_its_way)
         gc.collect()
         assert [part() for part in weights] == [None, None]
@@ -389,6 +353,50 @@ class Sam3VideoContract(VideoEngineContract):
         assert [error.split(". ")[0] for error in errors] == [stopped]
         assert movie.reads == [0, 1]
         track.close()
+
+
+class Sam3VideoContract(TrackerContract):
+    """What is true of an engine that runs SAM 3, which finds phrases on each frame, too.
+
+    Give it the fixture ``folder`` (its model folder), and ``eager`` where the model finds nothing
+    with random weights.
+    """
+
+    name = ""
+
+    @pytest.fixture
+    def eager(self):
+        """Let the video model take what random weights find."""
+
+    def test_an_object_of_a_phrase_can_be_corrected_and_removed(self, start, movie, eager):
+        track = start(movie)
+        track.add_phrase("cell", 0)
+        track.add_phrase("cell", 0)
+        first = go(track, range(4))
+        seen = sorted({name for found in first.values() for name in found.tracked})
+        assert len(seen) >= 2
+        corrected, removed = seen[:2]
+
+        with pytest.raises(PromptError, match=f"All points of object {corrected} are negative"):
+            track.add(TrackSeed(4, corrected, points=(PointPrompt(1, 1, positive=False),)))
+        track.add(TrackSeed(4, corrected, mask=mask()))
+        track.remove(removed)
+        after = go(track, range(4, 6))
+
+        ids = [record.id for record in after[4].objects]
+        assert ids.count(corrected) == 1
+        assert removed not in ids
+        assert corrected in after[4].tracked
+        assert removed not in after[4].tracked
+        area = np.count_nonzero(pixels(after[4])[corrected])
+        assert area == pytest.approx(25 * 25, rel=0.1)
+
+    def test_a_long_phrase_is_refused_and_leaves_nothing_behind(self, start, movie):
+        track = start(movie, TrackSeed(0, 1, mask=mask()))
+        with pytest.raises(PromptError, match="SAM 3 takes up to 32"):
+            track.add_phrase("cell " * 40, 0)
+
+        assert [sorted(found.tracked) for found in go(track, range(2)).values()] == [[1], [1]]
 
     def test_examples_are_found_on_the_slice_and_their_masks_are_followed(self, folder, movie):
         results = list(

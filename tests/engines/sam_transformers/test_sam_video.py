@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.tracks import Span, TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.sam_transformers import ENTRY
 from napari_sam3_assistant.engines.sam_transformers.image import encoder_layers
 from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
@@ -51,8 +52,18 @@ def video_engine(loaded_sam, kind):
     return loaded_sam(kind)
 
 
-class TestSamTrack(_CONTRACT.VideoEngineContract):
-    """What is true of every engine that follows objects."""
+class TestSamTrack(_CONTRACT.TrackerContract):
+    def encoder_layers(self, engine):
+        return encoder_layers(engine.model.clicks)
+
+    def weights(self, engine):
+        return engine.model.clicks, engine.model.tracker
+
+    @pytest.fixture
+    def not_loaded(self, sam_folder, kind):
+        engine = ENTRY.create(sam_folder(kind), "cpu")
+        yield engine
+        engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +227,17 @@ def test_a_preview_before_saves_the_encoding_of_its_frame(video_engine, frames):
 
     assert sorted(frames_done) == [0, 1, 2, 3]
     assert calls["encode"] == 4
+
+
+def test_prompts_on_one_image_encode_it_once(video_engine, frames):
+    calls = Counter()
+    hook = count_encodings(video_engine, calls)
+    encoding = video_engine.embed(frames[0], REPORTER)
+    for number in range(1, 4):
+        prompts = PromptSet(points=POINTS[:number])
+        video_engine.predict(encoding, prompts, PredictOptions(), REPORTER)
+    hook.remove()
+    assert calls["encode"] == 1
 
 
 def test_memory_stays_flat(start, video_engine, monkeypatch):
