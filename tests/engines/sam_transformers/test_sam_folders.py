@@ -15,8 +15,13 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.checkpoints import inspect_folder, peek_sam
 from napari_sam3_assistant.engines.checkpoints.sam_models import sam_model
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
-from napari_sam3_assistant.engines.sam_transformers import ENTRY
-from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, PromptError
+from napari_sam3_assistant.engines.sam_transformers import ENTRY, loading
+from napari_sam3_assistant.errors import (
+    CheckpointInvalid,
+    CheckpointNotFound,
+    EngineNotInstalled,
+    PromptError,
+)
 
 REPORTER = NullReporter()
 TITLES = {
@@ -128,6 +133,13 @@ def test_an_image_encoder_of_a_stranger_is_refused_before_anything_is_made(copie
     assert inspect_folder(folder).engines == ()
     with pytest.raises(CheckpointInvalid, match="asks for an image encoder that EdgeTAM has not"):
         load(folder)
+
+
+def test_a_missing_package_is_named(sam_folder, monkeypatch):
+    # That it is not there is pretended; nothing is loaded before it is asked for.
+    monkeypatch.setattr(loading, "find_spec", lambda _name: None)
+    with pytest.raises(EngineNotInstalled, match="EdgeTAM needs the package timm"):
+        load(sam_folder("edgetam_video"))
 
 
 def test_nothing_is_asked_of_a_hub(copied, hub):

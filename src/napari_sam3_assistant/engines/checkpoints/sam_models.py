@@ -19,6 +19,8 @@ class SamModel:
         What the weights are of.
     processor : str
         What prepares images and prompts.
+    package : str
+        What transformers needs beside itself for it; empty for nothing.
     clicks : str
         What segments single planes with the modules of a network that follows objects; empty
         where the network does.
@@ -27,6 +29,7 @@ class SamModel:
     name: str
     network: str
     processor: str = "Sam2Processor"
+    package: str = ""
     clicks: str = ""
 
     @property
@@ -39,8 +42,10 @@ SAM_MODELS = {
     "sam": SamModel("SAM 1", "SamModel", "SamProcessor"),
     "sam2": SamModel("SAM 2", "Sam2Model"),
     "sam2_video": SamModel("SAM 2", "Sam2VideoModel", clicks="Sam2Model"),
-    "edgetam": SamModel("EdgeTAM", "EdgeTamModel"),
-    "edgetam_video": SamModel("EdgeTAM", "EdgeTamVideoModel", clicks="EdgeTamModel"),
+    "edgetam": SamModel("EdgeTAM", "EdgeTamModel", package="timm"),
+    "edgetam_video": SamModel(
+        "EdgeTAM", "EdgeTamVideoModel", package="timm", clicks="EdgeTamModel"
+    ),
 }
 """By ``model_type``."""
 

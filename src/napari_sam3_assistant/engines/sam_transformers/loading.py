@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.progress import Progress
@@ -118,6 +119,10 @@ def load_sam(folder: Path, name: str, device: str, reporter: Reporter) -> Loaded
     reporter.report(Progress(0, STAGES, "Checking the model folder"))
     inspect_folder(folder).require("sam-transformers")
     kind = SAM_MODELS[read_settings(folder / "config.json")["model_type"]]
+    if kind.package and find_spec(kind.package) is None:
+        raise EngineNotInstalled(
+            f"{name} needs the package {kind.package}.", f"Run: pip install {kind.package}"
+        )
     network, (processor,), dtype = read_folder(
         folder, name, kind.network, (kind.processor,), device, reporter
     )
