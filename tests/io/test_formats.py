@@ -464,7 +464,16 @@ def claim_mrc(path):
     claim(path, write_mrc, 0, struct.pack("<3i", HUGE, HUGE, HUGE))
 
 
+def claim_czi(path):
+    """Write that a tile of the mosaic is the fifty-millionth."""
+    write_czi(path)
+    content = path.read_bytes()
+    at = content.rindex(b"M\0\0\0\0\0\0\0\1\0\0\0")
+    claim(path, lambda path: path.write_bytes(content), at + 4, struct.pack("<i", 50_000_000))
+
+
 HOSTILE = {
+    "claims.czi": (claim_czi, "too short for that"),
     "claims.npz": (claim_npz, "holds no image"),
     "bomb.npz": (bomb_npz, "GB of memory are free"),
     "claims.mrc": (claim_mrc, "shorter than it says|can't be read"),

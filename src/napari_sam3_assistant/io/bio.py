@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.axes import make_axes
-from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, check_length
 from napari_sam3_assistant.io.series import Series, choose_series
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def read_bio(
     """
     import bioio
 
+    if reader == "bioio_czi":
+        _check_planes(path)
     image = bioio.BioImage(path, reader=importlib.import_module(reader).Reader)
     choices = []
     for number, name in enumerate(image.scenes):
@@ -75,6 +77,17 @@ def read_bio(
         choices=tuple(choices),
         smaller=tuple(levels[1:]),
     )
+
+
+def _check_planes(path: Path) -> None:
+    """Raise unless a CZI is long enough for its planes, for each of which bioio makes an object."""
+    from aicspylibczi import CziFile
+
+    with path.open("rb") as file:
+        scenes = CziFile(file).get_dims_shape()
+    for scene in scenes:
+        lengths = (last - first for name, (first, last) in scene.items() if name not in "YXA")
+        check_length(path, math.prod(lengths))
 
 
 def _kept(image: Untyped) -> list[int]:
