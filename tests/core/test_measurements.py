@@ -4,9 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import regionprops
 
 from napari_sam3_assistant.core.images import PixelSize
-from napari_sam3_assistant.core.measurements import Measurement, group_neighbours, measure_object
+from napari_sam3_assistant.core.measurements import (
+    MORE,
+    Measurement,
+    group_neighbours,
+    measure_object,
+)
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 
@@ -51,6 +59,53 @@ def test_a_pixel_alone():
     assert measure_object(one, np.full((1, 1, 1), 9), PixelSize()) == Measurement(
         1.0, pytest.approx(math.sqrt(4 / math.pi)), (3.0, 4.0), (9.0,)
     )
+
+
+def test_more_of_one_channel_has_no_number():
+    told = measure_object(CORNER, GREY, PixelSize(), ("Deviation of intensity",)).values()
+    assert told["Deviation of intensity"] == pytest.approx(np.std([10, 20, 30, 40, 50, 60]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(1.0, 1.0, 1.0), (0.25, 0.25, 1.0), (2.0, 0.5, 1.0), (1.0, 1.0, 0.6)]),
+)
+def test_all_that_can_be_measured_is_what_scikit_image_says_in_the_unit(seed, size):
+    random = np.random.default_rng(seed)
+    mask = random.random(random.integers(1, 9, 2)) < 0.7
+    mask[0, 0] = True
+    record = ObjectRecord.from_mask(1, mask)
+    pixels = random.integers(0, 255, (*record.region.shape, 2), np.uint8)
+    pixel = PixelSize(size[0], size[1], "um", size[2])
+
+    found = measure_object(record, pixels, pixel, tuple(MORE)).values()
+
+    square, upright = size[0] == size[1], size[2] == 1.0
+    spaced = regionprops(record.mask.astype(int), pixels.astype(float), spacing=size[:2])[0]
+    plain = regionprops(record.mask.astype(int), pixels.astype(float))[0]
+    expected = {
+        "Solidity": plain.solidity,
+        "Extent": plain.extent,
+        "Euler number": plain.euler_number,
+        "Convex area": plain.area_convex * pixel.area,
+        "Filled area": plain.area_filled * pixel.area,
+    }
+    for channel in range(2):
+        inside = pixels[record.mask, channel]
+        expected[f"Lowest intensity {channel + 1}"] = inside.min()
+        expected[f"Highest intensity {channel + 1}"] = inside.max()
+        expected[f"Deviation of intensity {channel + 1}"] = inside.std()
+    if upright:
+        expected["Major axis"] = spaced.axis_major_length
+        expected["Minor axis"] = spaced.axis_minor_length
+        expected["Largest diameter"] = spaced.feret_diameter_max
+        expected["Eccentricity"] = spaced.eccentricity
+        expected["Orientation"] = spaced.orientation
+    if upright and square:
+        expected["Perimeter"] = spaced.perimeter
+    more = {title: value for title, value in found.items() if title.rstrip(" 012") in MORE}
+    assert more == pytest.approx(expected)
 
 
 def test_objects_that_lie_close_together_are_one_group():

@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -535,11 +535,14 @@ class RawPlane:
         Index on each leading axis.
     pixel : PixelSize
         How large a pixel is.
+    beside : tuple of RawPlane
+        Planes of other images, pixel on pixel, whose channels come after those of this one.
     """
 
     source: ImageSource
     leading: tuple[int, ...] = ()
     pixel: PixelSize = PixelSize()
+    beside: tuple[RawPlane, ...] = ()
 
     def read(self, region: Region) -> npt.NDArray[np.generic]:
         """Return the raw pixels of a region, shape (h, w, C); without alpha.
@@ -549,6 +552,9 @@ class RawPlane:
         ImageError
             If the image can't be read.
         """
+        if self.beside:
+            own = replace(self, beside=())
+            return np.concatenate([one.read(region) for one in (own, *self.beside)], -1)
         source = self.source
         if source.axes.rgb:
             return source.read(PlaneRef(self.leading), region)[..., :3]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from skimage.measure import regionprops_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -52,6 +53,9 @@ class Measurement:
         Mean of the raw pixels, one for each channel.
     unit : str
         What they count in; empty where that is not known.
+    more : mapping of str to float
+        What else was asked for, of :data:`MORE`, by title; NaN where there is no such number. Of
+        several channels the titles end with their numbers, from 1.
     """
 
     area: float
@@ -59,12 +63,67 @@ class Measurement:
     centroid: tuple[float, float]
     means: tuple[float, ...]
     unit: str = ""
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def values(self) -> dict[str, float]:
+        """Return all numbers by their titles."""
+        area, diameter, y, x, mean = BASIC
+        told = {area: self.area, diameter: self.diameter, y: self.centroid[0], x: self.centroid[1]}
+        told |= dict(zip(channel_titles(mean, len(self.means)), self.means, strict=True))
+        return told | {name: one for name, one in self.more.items() if not math.isnan(one)}
+
+
+BASIC = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
+"""What is always measured."""
+
+
+class Kind(Enum):
+    """What becomes of a number where pixels have a size, are no squares, or are sheared."""
+
+    NUMBER = "the same for all pixels"
+    AREA = "in squares of the unit"
+    LENGTH = "in the unit; none for sheared pixels"
+    SHAPE = "without a unit; none for sheared pixels"
+    OUTLINE = "in the unit, for square pixels only"
+    INTENSITY = "of each channel"
+
+
+MORE = {
+    "Perimeter": ("perimeter", Kind.OUTLINE),
+    "Major axis": ("axis_major_length", Kind.LENGTH),
+    "Minor axis": ("axis_minor_length", Kind.LENGTH),
+    "Largest diameter": ("feret_diameter_max", Kind.LENGTH),
+    "Eccentricity": ("eccentricity", Kind.SHAPE),
+    "Orientation": ("orientation", Kind.SHAPE),
+    "Solidity": ("solidity", Kind.NUMBER),
+    "Extent": ("extent", Kind.NUMBER),
+    "Euler number": ("euler_number", Kind.NUMBER),
+    "Convex area": ("area_convex", Kind.AREA),
+    "Filled area": ("area_filled", Kind.AREA),
+    "Lowest intensity": ("intensity_min", Kind.INTENSITY),
+    "Highest intensity": ("intensity_max", Kind.INTENSITY),
+    "Deviation of intensity": ("spread", Kind.INTENSITY),
+}
+"""What can be measured besides: title to name in scikit-image and kind."""
+
+
+def channel_titles(title: str, channels: int) -> tuple[str, ...]:
+    """Return the titles of a number that each channel has one of."""
+    if channels == 1:
+        return (title,)
+    return tuple(f"{title} {number + 1}" for number in range(channels))
+
+
+def spread(mask: npt.NDArray[np.bool_], pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the standard deviation of each channel; scikit-image has it from 0.24 on."""
+    return np.asarray(np.std(pixels[mask], axis=0))
 
 
 def measure_object(
     record: ObjectRecord,
     pixels: npt.NDArray[np.generic],
     pixel: PixelSize,
+    more: Collection[str] = (),
 ) -> Measurement:
     """Measure one object.
 
@@ -76,6 +135,8 @@ def measure_object(
         The raw pixels of its bounding box.
     pixel : PixelSize
         How large a pixel is.
+    more : collection of str
+        What to measure besides, of :data:`MORE`.
     """
     told: dict[str, Any] = regionprops_table(
         record.mask.astype(np.uint8),
@@ -93,7 +154,48 @@ def measure_object(
         ),
         tuple(float(told[f"intensity_mean-{channel}"][0]) for channel in range(channels)),
         pixel.unit,
+        _measure_more(record, pixels, pixel, more),
     )
+
+
+def _measure_more(
+    record: ObjectRecord,
+    pixels: npt.NDArray[np.generic],
+    pixel: PixelSize,
+    more: Collection[str],
+) -> dict[str, float]:
+    square, upright = math.isclose(pixel.height, pixel.width), math.isclose(pixel.sine, 1.0)
+    factors = {
+        Kind.NUMBER: 1.0,
+        Kind.AREA: pixel.area,
+        Kind.LENGTH: 1.0 if upright else math.nan,
+        Kind.SHAPE: 1.0 if upright else math.nan,
+        Kind.OUTLINE: 1.0 if upright and square else math.nan,
+    }
+    mask, grey = record.mask.astype(np.uint8), pixels.astype(np.float64)
+    answers: dict[str, float] = {}
+    for title in sorted(set(more) & MORE.keys(), key=list(MORE).index):
+        name, kind = MORE[title]
+        if kind is Kind.INTENSITY:
+            own = {"properties": (), "extra_properties": (spread,)}
+            asked = own if name == "spread" else {"properties": (name,)}
+            told = regionprops_table(mask, grey, **asked)
+            channels = pixels.shape[-1]
+            for number, each in enumerate(channel_titles(title, channels)):
+                answers[each] = float(told[f"{name}-{number}"][0])
+            continue
+        factor = factors[kind]
+        spacing = (
+            (pixel.height, pixel.width)
+            if kind in (Kind.LENGTH, Kind.SHAPE, Kind.OUTLINE)
+            else (1.0, 1.0)
+        )
+        value = math.nan
+        if not math.isnan(factor):
+            told = regionprops_table(mask, properties=(name,), spacing=spacing)
+            value = float(told[name][0]) * factor
+        answers[title] = value
+    return answers
 
 
 def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
@@ -105,8 +207,16 @@ def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
     y, x = share @ np.array([part.centroid for part in parts])
     means = share @ np.array([part.means for part in parts])
     diameter = math.sqrt(sum(part.diameter**2 for part in parts))
+    ends = {"Lowest": min, "Highest": max}
+
+    def whole(title: str) -> float:
+        # The shape of an object is not the sum of the shapes of its parts.
+        end = ends.get(title.partition(" ")[0])
+        return math.nan if end is None else end(part.more[title] for part in parts)
+
+    more = {title: whole(title) for title in parts[0].more}
     return Measurement(
-        area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit
+        area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit, more
     )
 
 

@@ -42,11 +42,14 @@ class MeasureRequest:
         The objects, in the plane's coordinates.
     labels : array-like of int, shape (H, W), or None
         The labels of the plane, for objects without masks of their own.
+    more : tuple of str
+        What to measure besides the basic numbers, see :data:`.measurements.MORE`.
     """
 
     plane: RawPlane
     objects: tuple[Measurable, ...]
     labels: LazyArray | None = None
+    more: tuple[str, ...] = ()
 
 
 def measure(
@@ -87,7 +90,7 @@ def measure(
                 if record is None:
                     continue
                 part = pixels[record.region.localise(region).slices]
-                told = measure_object(record, part, request.plane.pixel)
+                told = measure_object(record, part, request.plane.pixel, request.more)
                 found.setdefault(place, []).append(told)
             done = min(total, done + len(places))
         yield tuple(
