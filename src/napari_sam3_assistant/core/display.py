@@ -446,3 +446,28 @@ class FrameSource:
     def read(self, frame: int) -> npt.NDArray[np.uint8]:
         """Return a frame's picture, shape (H, W, 3), and read nothing else."""
         return self.view_at(frame).rgb()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figure:
+    """What is on a figure; positions are pixels of it, ``(x, y)``, the first one's corner at 0.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (h, w, 3), dtype uint8
+        The image as it is shown.
+    outlines : tuple of (int, ndarray)
+        For each closed line the number of its name, and its corners, shape (N, 2).
+    names : tuple of str
+        What the legend says.
+    bar : (float, str)
+        Length of the scale bar in pixels, and what it stands for.
+    aspect : float
+        Height of a pixel over its width.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    outlines: tuple[tuple[int, npt.NDArray[np.float64]], ...]
+    names: tuple[str, ...]
+    bar: tuple[float, str]
+    aspect: float
