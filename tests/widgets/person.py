@@ -74,9 +74,13 @@ class Person:
         QTest.mouseRelease(self.canvas, LEFT, pos=self._spot(layer, pixel))
         self.settle()
 
-    def _move(self, spot, held):
+    def drag_over(self, widget, spot):
+        """Move the pointer over a widget with the left button held."""
+        self._move(spot, LEFT, widget)
+
+    def _move(self, spot, held, widget=None):
         # QTest.mouseMove moves the pointer of the system, which holds no button.
-        canvas = self.canvas
+        canvas = self.canvas if widget is None else widget
         event = QMouseEvent(
             QEvent.Type.MouseMove,
             QPointF(spot),

@@ -44,6 +44,7 @@ def resolve(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> WhyNot:
         # Copying a stack is a job of its own.
         save_file=(wait if stack else "") if found or stack or model.kept else _NOTHING_TO_SAVE,
         save_and_clean=_why_not_save_and_clean(model) or wait,
+        figure=wait or ("" if found else "There is no preview yet"),
         go_on=go_on,
         remove_object=go_on or ("" if model.tracked else "No object is followed"),
         export_tracks=wait if stack else "There is nothing propagated yet",

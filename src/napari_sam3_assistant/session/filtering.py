@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.session.messages import SCORE, value_of
-from napari_sam3_assistant.session.model import ColumnRange
+from napari_sam3_assistant.session.model import ColumnRange, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,6 +96,21 @@ class Filtering:
     def show_all(self) -> None:
         """Show all objects again."""
         self._show("", None, self._model.previews)
+
+    def drop(self, preview: Preview, object_id: int) -> None:
+        """Take an object out of a result that is on show."""
+        self._undo.note_edits(self._adapter.edits())
+        now = self._model.find_preview(preview.slot)
+        if now is None:
+            return
+        found = now.segmentation
+        left = tuple(one for one in found.objects if one.id != object_id)
+        found = replace(found, objects=left, labels=paint_labels(left, found.region))
+        changed = replace(now, segmentation=found, edited=True)
+        after = tuple(changed if one is now else one for one in self._model.previews)
+        self._undo.record(after, amend=False)
+        self._model.previews = after
+        self._model.message = Message(f"Object {object_id} is taken out. Undo brings it back.")
 
     def _show(self, column: str, wanted: ColumnRange | None, which: tuple[Preview, ...]) -> None:
         model = self._model

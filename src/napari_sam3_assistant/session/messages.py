@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.measurements import BASIC, MORE, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.session.model import Level, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -125,42 +126,50 @@ def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
     return f"{folder}\nThe device {model.device} was asked for."
 
 
-COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
-SCORE, AREA = "Score", "Area"
+FRAME, SCORE, AREA = "Frame", "Score", "Area"
+COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
-_TITLES = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
 _UNIT = "Unit"
+COLUMN_CHOICES = (*BASIC, *MORE)
+"""The titles of what can be measured."""
 
 
-def count_channels(rows: Iterable[ResultRow]) -> int:
-    """Return how many channels were measured at most; 0 where nothing was."""
-    return max((len(row.measured.means) for row in rows if row.measured is not None), default=0)
+def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[str, ...]:
+    """Return the titles of what was measured of rows and is wanted; none where nothing was.
 
-
-def column_titles(channels: int) -> tuple[str, ...]:
-    """Return the titles of the columns for so many channels; none for 0."""
-    if channels == 0:
+    Parameters
+    ----------
+    rows : iterable of ResultRow
+        The rows.
+    chosen : collection of str
+        Of ``COLUMN_CHOICES``.
+    """
+    measured = (row.measured for row in rows if row.measured is not None)
+    # Mostly all rows have the same.
+    kinds = {(len(one.means), tuple(one.more)): one for one in measured}
+    there = {title for one in kinds.values() for title in (*one.values(), *one.more)}
+    if not there:
         return ()
-    *shape, mean = _TITLES
-    means = (mean,) if channels == 1 else (f"{mean} {number + 1}" for number in range(channels))
-    return (*shape, *means, _UNIT)
+    wanted = (title for title in COLUMN_CHOICES if title in chosen)
+    most = max(count for count, _ in kinds)
+    numbered = ((title, *channel_titles(title, most)) for title in wanted)
+    return (*(one for titles in numbered for one in dict.fromkeys(titles) if one in there), _UNIT)
 
 
 def is_measured(name: str) -> bool:
     """Return whether a column of :func:`measurement_features` has this name."""
-    known = {title.lower().replace(" ", "_") for title in (*_TITLES, _UNIT)}
+    known = {title.lower().replace(" ", "_") for title in (*COLUMN_CHOICES, _UNIT)}
     return name.rstrip("0123456789").rstrip("_") in known
 
 
-def column_values(measured: Measurement | None, channels: int) -> tuple[float | str | None, ...]:
-    """Return the cells of a row in the order of :func:`column_titles`; None for no value."""
-    if channels == 0:
-        return ()
+def column_values(
+    measured: Measurement | None, titles: Sequence[str]
+) -> tuple[float | str | None, ...]:
+    """Return the cells of a row below titles; None for no value."""
     if measured is None:
-        return (None,) * len(column_titles(channels))
-    missing = (None,) * (channels - len(measured.means))
-    shape = (measured.area, measured.diameter, *measured.centroid)
-    return (*shape, *measured.means, *missing, measured.unit or None)
+        return (None,) * len(titles)
+    told: dict[str, float | str | None] = {**measured.values(), _UNIT: measured.unit or None}
+    return tuple(told.get(title) for title in titles)
 
 
 def value_of(row: ResultRow, title: str) -> float | None:
@@ -170,19 +179,23 @@ def value_of(row: ResultRow, title: str) -> float | None:
     if title in COLUMNS:
         leading = row.preview.target.plane.leading
         frame = leading[-1] if leading else None
-        return {"Frame": frame, "Object ID": row.record.id, SCORE: row.record.score}.get(title)
-    channels = count_channels((row,))
-    told = dict(zip(column_titles(channels), column_values(row.measured, channels), strict=True))
-    value = told.get(title)
-    return None if isinstance(value, str) else value
+        return {FRAME: frame, "Object ID": row.record.id, SCORE: row.record.score}.get(title)
+    return None if row.measured is None else row.measured.values().get(title)
 
 
-def format_values(measured: Measurement | None, channels: int) -> tuple[str, ...]:
-    """Return the cells of a row as text, with up to eight digits."""
+def format_values(
+    measured: Measurement | None, titles: Sequence[str], digits: int
+) -> tuple[str, ...]:
+    """Return the cells of a row as text, with up to so many significant digits."""
     return tuple(
-        "-" if value is None else value if isinstance(value, str) else f"{value:.8g}"
-        for value in column_values(measured, channels)
+        "-" if value is None else value if isinstance(value, str) else format_number(value, digits)
+        for value in column_values(measured, titles)
     )
+
+
+def format_number(value: float, digits: int) -> str:
+    """Return a number with up to so many significant digits, and all of those before the point."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits or value >= 1e9 else f"{value:.0f}"
 
 
 def object_features(
@@ -209,7 +222,7 @@ def object_features(
 def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:
     """Return measurements as columns with names such as ``measured_area``."""
     measured = tuple(found)
-    channels = max((len(one.means) for one in measured), default=0)
-    names = [title.lower().replace(" ", "_") for title in column_titles(channels)]
-    rows = [column_values(one, channels) for one in measured]
+    titles = list(dict.fromkeys(title for one in measured for title in one.values()))
+    names = [title.lower().replace(" ", "_") for title in (*titles, _UNIT)]
+    rows = [column_values(one, (*titles, _UNIT)) for one in measured]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}

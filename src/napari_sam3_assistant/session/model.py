@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
+from napari_sam3_assistant.core.measurements import BASIC
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
@@ -245,6 +246,7 @@ class WhyNot:
     save: str = ""
     save_file: str = ""
     save_and_clean: str = ""
+    figure: str = ""
     go_on: str = ""
     remove_object: str = ""
     export_tracks: str = ""
@@ -375,6 +377,8 @@ class SessionModel:
         The object of the preview that clicks refine; 0 for none.
     results : tuple of ResultRow
         The rows of the results table.
+    columns : str
+        The measurements that are wanted, with ``", "`` between them.
     picked : ResultRow or None
         The object that is pointed at, in the table or in the image.
     can_undo, can_redo : bool
@@ -455,6 +459,7 @@ class SessionModel:
     soft_images: tuple[SoftImage, ...] = ()
     refining: int = 0
     results: tuple[ResultRow, ...] = ()
+    columns: str = ", ".join(BASIC)
     picked: ResultRow | None = None
     can_undo: bool = False
     can_redo: bool = False

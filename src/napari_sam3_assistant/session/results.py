@@ -6,16 +6,16 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import why_not_measure
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
     column_titles,
-    count_channels,
     format_values,
     measurement_features,
 )
@@ -31,7 +31,7 @@ from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
 from napari_sam3_assistant.workflows.save import export_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.masks.edits import Changes
@@ -43,17 +43,23 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import Preview, SessionModel
 
 
-def format_row(row: ResultRow, channels: int = 0) -> tuple[str, ...]:
+_SHOWN, _WRITTEN = 4, 8
+"""Significant digits of measurements in the table, and in files."""
+
+
+def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN) -> tuple[str, ...]:
     """Return a row as text, ``-`` where there is nothing to say.
 
     Parameters
     ----------
     row : ResultRow
         The row.
-    channels : int
-        Of how many channels there are columns of measurements; 0 for ``COLUMNS`` alone.
+    titles : sequence of str
+        The columns of measurements after ``COLUMNS``.
+    digits : int
+        Significant digits of the measurements.
     """
-    return (*describe_row(row), str(row.record.area), *format_values(row.measured, channels))
+    return (*describe_row(row), str(row.record.area), *format_values(row.measured, titles, digits))
 
 
 def describe_row(row: ResultRow) -> tuple[str, ...]:
@@ -233,8 +239,8 @@ class Results:
     def _format_all(self, rows: Sequence[ResultRow]) -> list[tuple[str, ...]]:
         if not rows:
             raise PromptError("There are no results yet.", "Press Run Preview first.")
-        channels = count_channels(rows)
-        return [(*COLUMNS, *column_titles(channels)), *(format_row(row, channels) for row in rows)]
+        titles = column_titles(rows, self._model.columns.split(", "))
+        return [(*COLUMNS, *titles), *(format_row(row, titles, _WRITTEN) for row in rows)]
 
     def _follow(self) -> None:
         kept = {id(row.record): row.measured for row in self.found}
@@ -302,13 +308,34 @@ class FrameRows:
         self._listed = 0.0
 
 
-class Measuring:
-    """The verb that measures. Called on the GUI thread."""
+_AT_ONCE = 1000
+"""So many objects are measured without being asked to, where"""
+_SMALL = 2048 * 2048
+"""the plane has no more pixels than this."""
 
-    def __init__(self, services: Services, results: Results) -> None:
+
+class Measuring:
+    """The verbs that measure. Called on the GUI thread.
+
+    Parameters
+    ----------
+    services : Services
+        The session's parts.
+    results : Results
+        The table.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self._model, self._adapter = services.model, services.adapter
         self._start = services.jobs.start
         self._results = results
+        self._quiet = JobRunner(deliver)
+
+    def close(self) -> None:
+        """Stop the work that nobody has asked for."""
+        self._quiet.close()
 
     def measure(self) -> Job:
         """Measure every object of the results table, into the table and the layers' features.
@@ -322,9 +349,40 @@ class Measuring:
         """
         if why_not := why_not_measure(self._model):
             raise PromptError(f"{why_not}.", "Press Run Preview first.")
+        # Of a propagation only the labels are kept.
+        rows = [row for row in self._model.results if not isinstance(row.preview, FramePlace)]
+        job = self._make_job(rows)
+
+        def end(state: JobState) -> None:
+            if state is JobState.DONE:
+                said = f"Measured {pluralize(len(rows), 'object')}."
+                self._model.message = Message(said, Level.SUCCESS)
+
+        job.finished.connect(end)
+        return self._start(job)
+
+    def measure_at_once(self) -> None:
+        """Measure what has not been measured yet of previews, beside a run, where that is little.
+
+        What can't be measured so is left to :meth:`measure`, which says why.
+        """
+        wanted = self._wanted()
+        rows = [row for row in self._results.found if _lacks(row, wanted)]
+        targets = {id(row.preview): row.preview.target for row in rows}
+        planes = [one.shape[one.axes.y] * one.shape[one.axes.x] for one in targets.values()]
+        if not rows or len(rows) > _AT_ONCE or max(planes) > _SMALL or self._model.running:
+            return
+        try:
+            self._quiet.start(self._make_job(rows))
+        except ImageError:
+            return
+
+    def _wanted(self) -> tuple[str, ...]:
+        return tuple(title for title in self._model.columns.split(", ") if title in MORE)
+
+    def _make_job(self, rows: Sequence[ResultRow]) -> Job:
         found: dict[Preview | FileBackedLabels, list[Measurable]] = {}
-        for row in self._model.results:
-            # Of a propagation only the labels are kept.
+        for row in rows:
             if not isinstance(row.preview, FramePlace):
                 found.setdefault(row.preview, []).append(row.record)
         requests = [
@@ -332,21 +390,14 @@ class Measuring:
                 self._adapter.raw_plane(preview),
                 tuple(objects),
                 preview.levels[0] if isinstance(preview, FileBackedLabels) else None,
+                self._wanted(),
             )
             for preview, objects in found.items()
         ]
         waiting = iter(found.items())
         job = Job("Measuring", lambda reporter: measure(requests, reporter))
         job.yielded.connect(lambda answer: self._show(*next(waiting), answer))
-
-        def end(state: JobState) -> None:
-            if state is JobState.DONE:
-                count = sum(map(len, found.values()))
-                said = f"Measured {pluralize(count, 'object')}."
-                self._model.message = Message(said, Level.SUCCESS)
-
-        job.finished.connect(end)
-        return self._start(job)
+        return job
 
     def _show(
         self,
@@ -361,6 +412,14 @@ class Measuring:
         self._adapter.add_features(
             preview, [record.id for record, _ in told], measurement_features(measured.values())
         )
+
+
+def _lacks(row: ResultRow, wanted: Iterable[str]) -> bool:
+    """Return whether something has still to be measured of an object."""
+    if row.measured is None:
+        return True
+    known = {title.rstrip(" 0123456789") for title in row.measured.more}
+    return not known.issuperset(wanted)
 
 
 class SoftMasks:

@@ -26,6 +26,7 @@ from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.label_storage import find_highest
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.workflows.figure import save_figure
 from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
 from napari_sam3_assistant.workflows.save import (
     LabelsExport,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.display import Figure
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
@@ -227,6 +229,33 @@ class Saving:
         if not (found or or_stack):
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return found
+
+    def save_figure(self, path: Path, draw: Callable[[Figure, str], bytes]) -> Job:
+        """Write a figure of the latest preview: image, outlines, scale bar and legend.
+
+        Parameters
+        ----------
+        path : Path
+            The file, ``.png`` or ``.svg``; replaced if it exists.
+        draw : callable
+            Returns a figure as a file with an ending; called on the worker.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview.
+        ImageError
+            If its image is gone.
+        """
+        found = [one for one in self._model.previews if one.segmentation.objects]
+        if not found:
+            raise PromptError("There is no preview yet.", "Press Run Preview first.")
+        preview = found[-1]
+        view = self._adapter.view_at(preview.target)
+        pixel = self._adapter.raw_plane(preview).pixel
+        job = Job("The figure", partial(save_figure, view, preview.segmentation, pixel, path, draw))
+        job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
+        return self._start(job)
 
     def _say(self, text: str, note: str = "") -> None:
         level = Level.WARNING if note else Level.SUCCESS

@@ -15,7 +15,14 @@ from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse,
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.messages import format_accepted
-from napari_sam3_assistant.session.model import REMEMBERED_ON_DISK, DiskModel, Level, Message
+from napari_sam3_assistant.session.model import (
+    REMEMBERED_ON_DISK,
+    DiskModel,
+    FileBackedLabels,
+    FramePlace,
+    Level,
+    Message,
+)
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
@@ -23,6 +30,7 @@ from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun, 
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.thumbnails import Thumbnails
 from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
@@ -99,6 +107,8 @@ class Session:
         Encodes the plane on show while the user draws.
     filtering : Filtering
         Shows and hides found objects by their values.
+    thumbnails : Thumbnails
+        Small pictures of the objects of the results table.
     propagation : Propagation
         Follows objects through a stack.
     tracks : TrackTables
@@ -141,9 +151,10 @@ class Session:
         self.merging = Merging(services)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = self._running.chime
-        self.measuring = Measuring(services, self.results)
+        self.measuring = Measuring(services, self.results, deliver)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        self.thumbnails = Thumbnails(adapter, deliver)
         self.filtering = Filtering(services, self.results, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self._watch()
@@ -277,6 +288,25 @@ class Session:
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
+    def drop(self, row: ResultRow) -> None:
+        """Take an object out of its result: a step that can be taken back.
+
+        Of a propagation it goes from all frames, which is no such step.
+
+        Raises
+        ------
+        PromptError
+            If it is an object of a scan.
+        """
+        if isinstance(row.preview, FramePlace):
+            self.propagation.remove(row.record.id)
+        elif isinstance(row.preview, FileBackedLabels):
+            raise PromptError(
+                "The objects of a scan are in a file.", "Delete it in Mask Operations."
+            )
+        else:
+            self.filtering.drop(row.preview, row.record.id)
+
     def accept(self) -> None:
         """Add the previewed objects to the accepted labels and clear the prompts.
 
@@ -330,6 +360,8 @@ class Session:
         self.soft_masks.close()
         self._save_at_accept.close()
         self.propagation.edited.close()
+        self.thumbnails.close()
+        self.measuring.close()
 
     # -- undo -------------------------------------------------------------------------------
 

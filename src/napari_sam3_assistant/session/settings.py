@@ -23,6 +23,7 @@ REMEMBERED = (
     "load_when_running",
     "sound",
     "soft_masks",
+    "columns",
     "output_folder",
     "output_format",
     "save_folder",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from napari_sam3_assistant.core.display import ImageView
+from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace
+from napari_sam3_assistant.session.thumbnails import PictureSource
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
-from napari_sam3_assistant.viewer.geometry import file_axes
+from napari_sam3_assistant.viewer.geometry import World, file_axes, is_aligned
+from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
 from napari_sam3_assistant.viewer.picking import add_columns, raw_plane, show_object
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
 from napari_sam3_assistant.viewer.prompts import ViewerPrompts
@@ -20,7 +27,6 @@ from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -154,6 +160,16 @@ class ViewerAdapter(ViewerPrompts):
         image = self.image_of(target)
         show_object(self.viewer, labels, target, row.record, image)
 
+    def mark(self, picked: ResultRow | None) -> None:
+        """Mark the box of the object that is pointed at, and its label, and no others."""
+        with self.mark_changes():
+            preview_layers.mark_box(self.viewer, picked)
+            if picked is None or isinstance(picked.preview, FramePlace | FileBackedLabels):
+                return
+            labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, picked.preview.slot)
+            if labels is not None and labels.selected_label != picked.record.id:
+                labels.selected_label = picked.record.id
+
     def accept(self, preview: Preview) -> Accepted:
         """Add the preview's objects to the accepted labels; returns what undoes it."""
         image = self.image_of(preview.target)
@@ -229,8 +245,53 @@ class ViewerAdapter(ViewerPrompts):
         return preview_layers.read_pixels(self.viewer, self.image_of(preview.target), preview)
 
     def raw_plane(self, preview: Preview | FileBackedLabels) -> RawPlane:
-        """Return the pixels below a result."""
-        return raw_plane(self.image_of(preview.target), preview.target)
+        """Return the pixels below a result, also those of other channels that are on show.
+
+        napari makes a layer of each channel of a file: those that are visible and lie pixel on
+        pixel on the image belong to it.
+        """
+        target = preview.target
+        image, world = self.image_of(target), World.of(self.viewer)
+        others = (
+            layer
+            for layer in image_layers(self.viewer)
+            if layer is not image
+            and layer.visible
+            and (shape_of(layer), layer.rgb) == (shape_of(image), image.rgb)
+            and is_aligned(image, layer, world)
+        )
+        beside = tuple(raw_plane(layer, target) for layer in others)
+        return replace(raw_plane(image, target), beside=beside)
+
+    def view_at(self, target: PlaneTarget) -> ImageView:
+        """Return a plane of an image as the user sees it, also while another one is on show.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone.
+        """
+        image = self.image_of(target)
+        source = self.sources.source(image, target.axes, target.plane)
+        return ImageView((view_channel(image, source, target.plane),))
+
+    def picture_source(self, row: ResultRow) -> PictureSource:
+        """Return where the picture of an object comes from: the plane as it is seen, and its mask.
+
+        Raises
+        ------
+        ImageError
+            If its image or its labels are gone.
+        """
+        target, record = row.preview.target, row.record
+        view = self.view_at(target)
+        box = record.region
+        if isinstance(record, ObjectRecord):
+            whole = record.mask
+            return PictureSource(view, box, lambda part: whole[part.localise(box).slices])
+        stored = row.preview if isinstance(row.preview, FileBackedLabels) else None
+        read = stored.levels[0].__getitem__ if stored else self.stacks.plane_reader(target)
+        return PictureSource(view, box, lambda part: np.asarray(read(part.slices)) == record.id)
 
     def add_features(
         self,

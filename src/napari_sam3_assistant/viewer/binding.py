@@ -33,7 +33,12 @@ from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers, view_state
 from napari_sam3_assistant.viewer.keys import HELD, SHORTCUTS
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
-from napari_sam3_assistant.viewer.picking import choose_object, forget_pick, select_on_click
+from napari_sam3_assistant.viewer.picking import (
+    box_under,
+    choose_object,
+    forget_pick,
+    select_on_click,
+)
 from napari_sam3_assistant.viewer.previews import follow_zoom
 from napari_sam3_assistant.viewer.roles import (
     PROMPT_ROLES,
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from napari.components import ViewerModel
-    from napari.layers import Labels, Layer, Points
+    from napari.layers import Labels, Layer, Points, Shapes
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.masks.edits import Changes
@@ -212,6 +217,22 @@ class Binding(RefCounted):
         """
         self.session.shown_preview()
         choose_object(self.viewer, self.model, self._refine)
+
+    def refine_row(self, row: ResultRow) -> None:
+        """Refine the object of a row of the results by clicks.
+
+        Raises
+        ------
+        PromptError
+            If it is not an object of a preview.
+        """
+        if isinstance(row.preview, FramePlace | FileBackedLabels):
+            raise PromptError(
+                "Clicks refine the objects of previews.",
+                "Correct a propagation by clicks on a slice, a scan in Mask Operations.",
+            )
+        self.reveal(row)
+        self._refine(row.preview, row.record.id)
 
     def _refine(self, preview: Preview, object_id: int) -> None:
         if self._image_key() != preview.target.image:
@@ -423,7 +444,9 @@ class Binding(RefCounted):
         self._keys.watch(layer)
 
     def _watch_other(self, layer: Layer) -> None:
-        """Listen to a layer that is not ours, but that the user may take prompts from."""
+        """Listen to a layer that is not ours, but that the user may take prompts from, or boxes."""
+        if role_of(layer) is Role.PREVIEW_BOXES:
+            layer.mouse_drag_callbacks.append(self._on_box)
         for name in ("data", "features", "paint"):
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
@@ -439,6 +462,8 @@ class Binding(RefCounted):
         if self._on_drag in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_drag)
             self._keys.forget(layer)
+        if self._on_box in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._on_box)
         for name in _WATCHED:
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
@@ -603,13 +628,20 @@ class Binding(RefCounted):
         if role is Role.PROPAGATED:
             self.model.picked = self._stack.find_row(event.source)
             return
-        slot, wanted = slot_of(event.source), event.source.selected_label
+        self._pick(slot_of(event.source), event.source.selected_label, stored=role is Role.SCAN)
+
+    def _on_box(self, layer: Shapes, event: Event) -> None:
+        """Point at the object of a clicked box; a mouse callback."""
+        if wanted := box_under(layer, event):
+            self._pick(slot_of(layer), wanted, stored=False)
+
+    def _pick(self, slot: tuple[str, str] | None, wanted: int, *, stored: bool) -> None:
         rows = (
             row
             for row in self.model.results
             if row.record.id == wanted
             and row.preview.slot == slot
-            and isinstance(row.preview, FileBackedLabels) == (role is Role.SCAN)
+            and isinstance(row.preview, FileBackedLabels) == stored
         )
         self.model.picked = next(rows, None)
 
@@ -642,6 +674,7 @@ class Binding(RefCounted):
     def _watch_model(self) -> None:
         events = self.model.events
         events.previews.connect(self._on_previews, max_args=0)
+        events.picked.connect(self.adapter.mark)
         events.active_rois.connect(self.adapter.show_rois)
         events.soft_images.connect(self._on_soft, max_args=0)
         events.soft_masks.connect(self._on_soft, max_args=0)
@@ -663,6 +696,7 @@ class Binding(RefCounted):
     def _on_previews(self) -> None:
         try:
             self.adapter.show(self.model.previews)
+            self.adapter.mark(self.model.picked)
         except ImageError as error:
             left = [one for one in self.model.previews if self.adapter.is_current(one.target)]
             self.model.previews = tuple(left)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Image, Labels, Layer, Shapes
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.images import Untyped
@@ -59,6 +59,18 @@ def select_on_click(layer: Labels, event: Event) -> None:
     """
     if layer.mode == "pan_zoom" and (value := _read_value(layer, event)):
         layer.selected_label = value
+
+
+def box_under(layer: Shapes, event: Event) -> int:
+    """Return the object of the box that was clicked; 0 for none."""
+    value = layer.get_value(
+        event.position,
+        view_direction=event.view_direction,
+        dims_displayed=event.dims_displayed,
+        world=True,
+    )
+    place = value[0] if isinstance(value, tuple) else None
+    return 0 if place is None else int(layer.features["object_id"].iloc[place])
 
 
 def show_object(

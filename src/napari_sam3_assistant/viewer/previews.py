@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Shapes
 from napari.layers.base import ActionType
+from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_sam3_assistant.core.regions import bounds_of
 from napari_sam3_assistant.core.results import apply_edit, has_soft_masks
@@ -56,7 +57,13 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam3_assistant.core.regions import Region
-    from napari_sam3_assistant.session.model import ActiveRoi, PlaneTarget, Preview, SoftImage
+    from napari_sam3_assistant.session.model import (
+        ActiveRoi,
+        PlaneTarget,
+        Preview,
+        ResultRow,
+        SoftImage,
+    )
 
 
 def show_preview(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
@@ -243,7 +250,7 @@ def keep_preview(viewer: ViewerModel, preview: Preview) -> str:
 
 MOST_BOXES = 500
 """Of more objects no boxes are shown: 2 000 take napari a second, and cover the image."""
-_BOX_EDGE = "#f2c744"
+_BOX_EDGE, _PICKED_EDGE = "#f2c744", "#00e5ff"
 _ON_SCREEN = 2.0  # pixels
 _NOTICED = 1.25
 
@@ -302,6 +309,20 @@ def show_boxes(viewer: ViewerModel, image: Layer, preview: Preview) -> None:
         )
     layer.features = features
     layer.metadata.update(make_metadata(Role.PREVIEW_BOXES, preview))
+
+
+def mark_box(viewer: ViewerModel, picked: ResultRow | None) -> None:
+    """Give the box of the object that is pointed at its colour, and all others theirs."""
+    for layer in with_role(viewer.layers, Role.PREVIEW_BOXES):
+        if not layer.nshapes:
+            continue
+        here = picked is not None and picked.preview.slot == slot_of(layer)
+        chosen = picked.record.id if here and picked is not None else None
+        wanted = [
+            _PICKED_EDGE if one == chosen else _BOX_EDGE for one in layer.features["object_id"]
+        ]
+        if not np.allclose(layer.edge_color, transform_color(wanted)):
+            layer.edge_color = wanted
 
 
 def reuse_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> Shapes:

@@ -43,7 +43,7 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
+    from napari_sam3_assistant.session.model import PlaneTarget
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
 
@@ -308,6 +309,19 @@ class StacksAdapter:
         layer = self._require_layer(stack)
         window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
+
+    def plane_reader(self, target: PlaneTarget) -> Callable[[tuple[slice, slice]], object]:
+        """Return what reads rows and columns of one frame of the propagated labels.
+
+        Raises
+        ------
+        ImageError
+            If they are gone.
+        """
+        stack = StackTarget(target, target.axes.leading[0])
+        layer, window = self._require_layer(stack), self._window(stack)
+        frame = target.plane.leading[0]
+        return lambda part: window.upright(np.asarray(layer.data[window.key(frame, part)]))
 
     def objects_under(
         self, stack: StackTarget, points: Points, chosen: Sequence[int]

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLa
 
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.widgets.fields.filters import FilterField, HistogramField
 from napari_sam3_assistant.widgets.fields.image import (
     EncodeAheadField,
     ImageField,
@@ -33,9 +34,8 @@ from napari_sam3_assistant.widgets.fields.prompt import (
     TextField,
 )
 from napari_sam3_assistant.widgets.fields.results import (
-    FilterField,
     ResultsTable,
-    measure_button,
+    measure_field,
     soft_masks_box,
 )
 from napari_sam3_assistant.widgets.fields.run import LogField, RunControls
@@ -157,7 +157,8 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
         "Step 5. Results": _step(
             FilterField(session),
             ResultsTable(binding),
-            measure_button(session),
+            Fold("Histogram", HistogramField(session)),
+            measure_field(session),
             soft_masks_box(session),
         ),
         "Step 6. Mask Operations": _step(mask_operations_button(binding)),

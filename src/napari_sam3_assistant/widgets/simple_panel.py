@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
+from napari_sam3_assistant.widgets.fields.filters import FilterField
+from napari_sam3_assistant.widgets.fields.gallery import lone_gallery
 from napari_sam3_assistant.widgets.fields.image import (
     EncodeAheadField,
     ImageField,
@@ -69,6 +71,7 @@ class SimplePanel(QWidget):
             TracksField(session),
         )
         layout.addWidget(_group("Run", *run))
+        layout.addWidget(Fold("Results", _look_at(binding)))
         options = QWidget()
         form = QFormLayout(options)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -80,6 +83,16 @@ class SimplePanel(QWidget):
         form.addRow(EncodeAheadField(session))
         layout.addWidget(Fold("More options", options))
         layout.addStretch(1)
+
+
+def _look_at(binding: Binding) -> QWidget:
+    """Return the objects as pictures, and sliders that hide some."""
+    content = QWidget()
+    layout = QVBoxLayout(content)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(FilterField(binding.session))
+    layout.addWidget(lone_gallery(binding))
+    return content
 
 
 def _group(title: str, *fields: QWidget) -> QGroupBox:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton
+from skimage.measure import regionprops
 
 PREVIEW = "SAM3 preview labels"
 COLUMNS = ("Layer", "Prompt", "Frame", "Object ID", "Score", "Area")
@@ -36,12 +37,18 @@ def found(advanced, discs):
     """Four discs that were found, in an image of 0.5 x 0.25 micrometres a pixel."""
     advanced.user.viewer.add_image(discs, name="cells", scale=(0.5, 0.25), units=("um", "um"))
     find(advanced.user)
+    wait_for_measurements(advanced)
     return advanced
+
+
+def wait_for_measurements(advanced):
+    """Small images are measured without a press, beside the run."""
+    advanced.user.wait(lambda: advanced.cells() and "-" not in advanced.cells()[-1][6:])
+    advanced.user.wait(lambda: len(titles(advanced)) > len(COLUMNS))
 
 
 def test_what_is_measured_stands_in_the_table(found, discs):
     user = found.user
-    assert titles(found) == COLUMNS
     before = found.cells()
     user.viewer.layers[PREVIEW].selected_label = 2
     chosen = found.chosen_row
@@ -54,7 +61,7 @@ def test_what_is_measured_stands_in_the_table(found, discs):
     assert titles(found) == (*COLUMNS, *MEASURED, "Mean intensity", "Unit")
     labels = np.asarray(user.viewer.layers[PREVIEW].data)
     for row, old in zip(found.cells(), before, strict=True):
-        assert row[:6] == old
+        assert row == old
         mask = labels == int(row[3])
         area = mask.sum() * 0.5 * 0.25
         rows, columns = np.nonzero(mask)
@@ -67,8 +74,9 @@ def test_what_is_measured_stands_in_the_table(found, discs):
                 columns.mean() * 0.25,
                 discs[mask].mean(),
             ],
-            rel=1e-6,
+            rel=5e-4,
         )
+        assert all(len(cell.replace(".", "").lstrip("0")) <= 4 for cell in row[6:11])
         assert row[11] == "micrometer"
 
 
@@ -94,14 +102,14 @@ def test_the_features_of_the_layer_keep_what_they_had(found):
     measure(user)
 
     features = layer.features
-    assert list(features.columns) == [
-        *before.columns, "mine", "measured_area", "diameter", "centroid_y", "centroid_x",
-        "mean_intensity", "unit",
-    ]  # fmt: skip
+    assert list(features.columns) == [*before.columns, "mine"]
+    assert {"measured_area", "diameter", "centroid_y", "centroid_x", "mean_intensity", "unit"} <= (
+        set(features.columns)
+    )
     assert list(features["mine"]) == ["a", "b", "c", "d"]
     shown = {int(row[3]): float(row[6]) for row in found.cells()}
     assert dict(zip(features["index"], features["measured_area"], strict=True)) == pytest.approx(
-        shown
+        shown, rel=5e-4
     )
 
 
@@ -116,7 +124,15 @@ def test_the_csv_file_holds_them(found, tmp_path, monkeypatch):
     with file.open(encoding="utf-8", newline="") as opened:
         header, *rows = csv.reader(opened)
     assert tuple(header) == titles(found)
-    assert [tuple(row) for row in rows] == found.cells()
+    for row, cells in zip(rows, found.cells(), strict=True):
+        assert tuple(row[:6]) == cells[:6]
+        assert row[11] == cells[11]
+        # A file has more digits than the table.
+        assert [float(cell) for cell in row[6:11]] == pytest.approx(
+            [float(cell) for cell in cells[6:11]], rel=5e-4
+        )
+    layer = found.user.viewer.layers[PREVIEW]
+    assert [float(row[6]) for row in rows] == pytest.approx(layer.features["measured_area"])
 
 
 def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
@@ -136,15 +152,57 @@ def test_every_channel_of_a_colour_image_on_its_slice(advanced, discs):
     for row in advanced.cells():
         mask = labels == int(row[3])
         expected = [stack[1][mask][:, channel].mean() for channel in range(3)]
-        assert [float(cell) for cell in row[10:13]] == pytest.approx(expected, rel=1e-6)
+        assert [float(cell) for cell in row[10:13]] == pytest.approx(expected, rel=5e-4)
         assert row[13] == "pixel"
 
 
-def test_a_new_run_is_not_measured_yet(found):
-    measure(found.user)
+def test_every_visible_channel_that_napari_made_a_layer_of(advanced, discs):
+    user = advanced.user
+    channels = np.stack([discs, 255 - discs, discs // 2])
+    user.viewer.add_image(channels, name=["a", "b", "c"], channel_axis=0)
+    user.viewer.add_image(discs, name="elsewhere", translate=(40, 0))
+    user.viewer.layers["c"].visible = False
+    user.viewer.layers.selection.active = user.viewer.layers["a"]
+    find(user)
+    wait_for_measurements(advanced)
+
+    assert titles(advanced) == (*COLUMNS, *MEASURED, "Mean intensity 1", "Mean intensity 2", "Unit")
+    labels = np.asarray(user.viewer.layers[PREVIEW].data)
+    for row in advanced.cells():
+        mask = labels == int(row[3])
+        expected = [discs[mask].mean(), (255 - discs)[mask].mean()]
+        assert [float(cell) for cell in row[10:12]] == pytest.approx(expected, rel=5e-4)
+
+
+def test_what_a_new_run_finds_is_measured_at_once(found):
+    before = found.user.viewer.layers[PREVIEW].features["index"].tolist()
     find(found.user, "bright cells")
-    assert titles(found) == COLUMNS
-    assert not set(found.user.viewer.layers[PREVIEW].features) & {"measured_area"}
+    wait_for_measurements(found)
+    features = found.user.viewer.layers[PREVIEW].features
+    assert features["measured_area"].notna().all()
+    assert features["index"].tolist() == before
+
+
+def test_columns_are_chosen_and_measured_in_the_units_of_the_image(found):
+    menu = found.user.widget.findChild(QPushButton, "columns").menu()
+    actions = {one.text(): one for one in menu.actions()}
+    for title in ("Major axis", "Solidity", "Highest intensity", "Centroid Y", "Centroid X"):
+        actions[title].trigger()
+
+    found.user.wait(lambda: "Major axis" in titles(found))
+
+    shown = titles(found)
+    assert shown == (
+        *COLUMNS, "Measured area", "Diameter", "Mean intensity", "Major axis", "Solidity",
+        "Highest intensity", "Unit",
+    )  # fmt: skip
+    labels = np.asarray(found.user.viewer.layers[PREVIEW].data)
+    pixels = found.user.viewer.layers["cells"].data
+    expected = regionprops(labels.astype(int), pixels, spacing=(0.5, 0.25))
+    for row, one in zip(found.cells(), expected, strict=True):
+        assert float(row[9]) == pytest.approx(one.axis_major_length, rel=5e-4)
+        assert float(row[10]) == pytest.approx(one.solidity, rel=5e-4)
+        assert float(row[11]) == one.intensity_max
 
 
 def test_when_it_can_not_measure_it_says_why(advanced, discs, gate):
@@ -183,14 +241,3 @@ def test_an_image_that_can_not_be_read_changes_nothing(found, monkeypatch):
     assert user.status.startswith("✕ The image could not be read: cells.tif.")
     assert found.cells() == before
     assert user.has(PREVIEW)
-
-
-def test_the_new_columns_come_into_view(open_advanced, discs):
-    opened = open_advanced(discs)
-    find(opened.user)
-    assert opened.table.columnViewportPosition(0) == 0
-
-    measure(opened.user)
-
-    left = opened.table.columnViewportPosition(titles(opened).index("Measured area"))
-    assert 0 <= left < opened.table.viewport().width()

@@ -2,167 +2,64 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer
+from qtpy.QtCore import QModelIndex, QSize, Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QCheckBox,
     QGridLayout,
+    QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
-    QSizePolicy,
+    QRadioButton,
+    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleRangeSlider
-from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box, push_button
-from napari_sam3_assistant.session.messages import (
-    AREA,
-    COLUMNS,
-    SCORE,
-    column_titles,
-    column_values,
-    count_channels,
-    value_of,
-)
-from napari_sam3_assistant.session.model import FramePlace
-from napari_sam3_assistant.session.results import (
-    describe_row,
-    format_row,
-)
+from napari_sam3_assistant.session.messages import COLUMN_CHOICES
+from napari_sam3_assistant.widgets.fields.figure import figure_button
+from napari_sam3_assistant.widgets.fields.gallery import Gallery, drop_by_key
+from napari_sam3_assistant.widgets.fields.result_rows import ResultRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
 
-class FilterField(QWidget):
-    """Sliders that show and hide what was found, by score and by area, and how many are shown.
+def _either(views: dict[str, QWidget]) -> QWidget:
+    """Return one place for several views, and a button for each above it."""
+    made, stack, switch = QWidget(), QStackedWidget(), QHBoxLayout()
+    for place, (title, view) in enumerate(views.items()):
+        stack.addWidget(view)
+        button = QRadioButton(title)
+        button.setObjectName(f"results_{title.lower()}_button")
+        button.setChecked(place == 0)
 
-    Parameters
-    ----------
-    session : Session
-        The verbs and the state.
-    """
+        def show(_: bool, view: QWidget = view) -> None:
+            stack.setCurrentWidget(view)
 
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-        self._count = QLabel()
-        self._count.setObjectName("shown_count")
-        tip = "Bring back the objects that the sliders have hidden"
-        show_all = session.filtering.show_all
-        self._all = push_button(session.model, "Show All", "show_all", show_all, tip)
-        self._all.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
-        layout = QGridLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setColumnStretch(1, 1)
-        self._rows = [RangeSlider(session, title) for title in (SCORE, AREA)]
-        for place, slider in enumerate(self._rows):
-            layout.addWidget(slider.title, place, 0)
-            layout.addWidget(slider, place, 1)
-            layout.addWidget(slider.ends, place, 2)
-        layout.addWidget(self._count, 2, 0, 1, 2)
-        layout.addWidget(self._all, 2, 2)
-        watch(session.model, "results", self, self._show)
-
-    def _show(self) -> None:
-        previews = self._session.model.previews
-        shown = sum(len(one.segmentation.objects) for one in previews)
-        found = shown + sum(len(one.hidden) for one in previews)
-        self._count.setText(f"{shown} of {found} shown" if found else "")
-        self.setVisible(found > 0)
-        self._all.setEnabled(any(one.ranges for one in previews))
-        for slider in self._rows:
-            slider.show_values()
+        button.clicked.connect(show)
+        switch.addWidget(button)
+    switch.addStretch(1)
+    layout = QVBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addLayout(switch)
+    layout.addWidget(stack)
+    return made
 
 
-_STEPS_A_SECOND = 20
-
-
-class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
-    """The range of one column that is on show; reaches over all values that were found.
-
-    Parameters
-    ----------
-    session : Session
-        The verbs and the state.
-    column : str
-        Title of the column.
-
-    Attributes
-    ----------
-    title, ends : QLabel
-        The name of the column, and the range in numbers.
-    """
-
-    def __init__(self, session: Session, column: str) -> None:
-        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
-        self._session, self._column = session, column
-        self._limits = (0.0, 0.0)
-        name = column.lower()
-        self.setObjectName(f"filter_{name}")
-        self.setToolTip(f"Show only objects whose {name} lies between the handles. Nothing is run.")
-        self.setAccessibleName(f"{column} range")
-        self.title, self.ends = QLabel(column), QLabel()
-        # A mouse moves more often than 10 000 objects are painted.
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(1000 // _STEPS_A_SECOND)
-        self._later.timeout.connect(show_errors(session.model, self._apply))
-        self.valueChanged.connect(self._take)
-
-    def show_values(self) -> None:
-        """Show the range that holds, unless the user is changing it."""
-        if self._later.isActive() or self.isSliderDown():
-            return
-        values = [value_of(row, self._column) for row in self._session.results.found]
-        known = [value for value in values if value is not None]
-        low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        self._limits = (low, high)
-        ranges = [one for preview in self._session.model.previews for one in preview.ranges]
-        chosen = next((one for one in ranges if one.column == self._column), None)
-        ends = (low, high) if chosen is None else (max(low, chosen.low), min(high, chosen.high))
-        with signals_blocked(self):
-            self.setRange(low, max(high, low + 1e-9))
-            self.setValue(ends)
-        self.setEnabled(high > low)
-        self._tell(ends)
-
-    def _take(self, ends: tuple[float, float]) -> None:
-        self._tell(ends)
-        if not self._later.isActive():
-            self._later.start()
-
-    def _tell(self, ends: tuple[float, float]) -> None:
-        self.ends.setText(" – ".join(f"{end:.3g}" if end < 1 else f"{end:.4g}" for end in ends))
-
-    def _apply(self) -> None:
-        low, high = map(float, self.value())
-        least, most = self._limits
-        # A handle at its end lets all through, also what a later edit makes larger.
-        self._session.filtering.show_range(
-            self._column,
-            -math.inf if low <= least else low,
-            math.inf if high >= most else high,
-        )
-
-
+_ICON = 28
 _HEIGHT = 180
 # In a narrow panel these give way to score and area: prompt, layer, object ID, frame.
-_LEAST = ((1, 62), (0, 52), (3, 36), (2, 32), (1, 44), (0, 44))
+_LEAST = ((1, 62), (0, 84), (3, 36), (2, 32), (1, 44), (0, 76))
 
 
 class ResultsTable(QWidget):
@@ -172,7 +69,7 @@ class ResultsTable(QWidget):
         super().__init__()
         self._binding = binding
         self._model = binding.model
-        self._rows = ResultRows()
+        self._rows = ResultRows(binding.session)
         self._filter = QLineEdit()
         self._filter.setObjectName("results_filter")
         self._filter.setPlaceholderText("Filter: part of a layer, a prompt or a number")
@@ -190,13 +87,15 @@ class ResultsTable(QWidget):
         buttons.setSpacing(4)
         buttons.addWidget(clear, 0, 0)
         buttons.addWidget(copy, 0, 1)
-        buttons.addWidget(export, 1, 0, 1, 2)
+        buttons.addWidget(export, 1, 0)
+        buttons.addWidget(figure_button(binding.session), 1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._filter)
-        layout.addWidget(self._table)
+        layout.addWidget(_either({"Table": self._table, "Gallery": Gallery(binding, self._rows)}))
         layout.addLayout(buttons)
-        watch(self._model, "results", self, self._show)
+        for field in ("results", "columns"):
+            watch(self._model, field, self, self._show)
         watch(self._model, "picked", self, self._show_picked)
         # Sorted or filtered anew, the table has forgotten which row was chosen.
         self._rows.modelReset.connect(self._show_picked)
@@ -217,8 +116,11 @@ class ResultsTable(QWidget):
         names.hide()
         table.setVerticalHeader(names)
         table.setSortingEnabled(True)
+        table.setIconSize(QSize(_ICON, _ICON))
+        names.setDefaultSectionSize(_ICON + 2)
         table.clicked.connect(self._reveal)
         table.activated.connect(self._reveal)  # by Enter
+        drop_by_key(table, self._binding, self._rows)
         return table
 
     def _reveal(self, index: QModelIndex) -> None:
@@ -241,12 +143,7 @@ class ResultsTable(QWidget):
             session.results.export(self._rows.shown, file)
 
     def _show(self) -> None:
-        before = self._rows.columnCount()
         self._rows.show(self._model.results)
-        if self._rows.columnCount() > before:
-            # What was measured stands behind the edge of a narrow panel.
-            self._table.scrollTo(self._rows.index(0, self._rows.columnCount() - 1))
-            self._table.scrollTo(self._rows.index(0, before))
 
     def _show_picked(self) -> None:
         place = self._rows.place_of(self._model.picked)
@@ -256,146 +153,52 @@ class ResultsTable(QWidget):
             self._table.selectRow(place)
 
 
-_ROLE = Qt.ItemDataRole
-_NOWHERE = QModelIndex()
-
-
-def _score_key(row: ResultRow) -> float:
-    return -math.inf if row.record.score is None else row.record.score
-
-
-_KEYS: tuple[Callable[[ResultRow], Any], ...] = (
-    lambda row: row.preview.target.name,
-    lambda row: row.record.text,
-    lambda row: row.preview.target.plane.leading,
-    lambda row: row.record.id,
-    _score_key,
-    lambda row: row.record.area,
-)
-
-
-class ResultRows(QAbstractTableModel):
-    """Rows in the order and with the filter that the user has chosen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._all: tuple[ResultRow, ...] = ()
-        self._shown: list[ResultRow] = []
-        self._wanted = ""
-        self._order: tuple[int, bool] | None = None
-        self._channels = 0
-        self._titles: tuple[str, ...] = COLUMNS
-
-    @property
-    def shown(self) -> Sequence[ResultRow]:
-        """The rows that are shown, from the top."""
-        return self._shown
-
-    def show(self, rows: tuple[ResultRow, ...]) -> None:
-        """Show other rows; where they only go on, the view stays where it is."""
-        before, self._all = self._all, rows
-        plain = before and not self._wanted and self._order is None
-        # The same rows, and not only equal ones: these may have been measured.
-        if plain and len(rows) > len(before) and all(map(operator.is_, before, rows)):
-            self._append(rows[len(before) :])
-            return
-        self._channels = count_channels(rows)
-        self._titles = (*COLUMNS, *column_titles(self._channels))
-        if self._order is not None and self._order[0] >= len(self._titles):
-            self._order = None
-        self._arrange()
-
-    def filter(self, text: str) -> None:
-        """Show only rows of which a cell holds the text; areas are not looked at."""
-        self._wanted = text.strip().lower()
-        self._arrange()
-
-    def place_of(self, row: ResultRow | None) -> int:
-        """Return where a row is shown, or -1."""
-        if row is None:
-            return -1
-        # Of many rows this is much quicker than to compare them; those of frames are made anew.
-        same = (place for place, one in enumerate(self._shown) if one is row)
-        found = next(same, -1)
-        if found < 0 and isinstance(row.preview, FramePlace) and row in self._shown:
-            return self._shown.index(row)
-        return found
-
-    def _append(self, rows: tuple[ResultRow, ...]) -> None:
-        if rows:
-            first = len(self._shown)
-            self.beginInsertRows(_NOWHERE, first, first + len(rows) - 1)
-            self._shown.extend(rows)
-            self.endInsertRows()
-
-    def _arrange(self) -> None:
-        self.beginResetModel()
-        self._shown = [row for row in self._all if not self._wanted or self._matches(row)]
-        if self._order is not None:
-            column, backwards = self._order
-            self._shown.sort(key=self._sort_key(column), reverse=backwards)
-        self.endResetModel()
-
-    def _sort_key(self, column: int) -> Callable[[ResultRow], Any]:
-        if column < len(COLUMNS):
-            return _KEYS[column]
-        # The last one is text; what is missing comes first in both.
-        nothing: float | str = "" if column == len(self._titles) - 1 else -math.inf
-
-        def key(row: ResultRow) -> float | str:
-            value = column_values(row.measured, self._channels)[column - len(COLUMNS)]
-            return nothing if value is None else value
-
-        return key
-
-    def _matches(self, row: ResultRow) -> bool:
-        return any(self._wanted in cell.lower() for cell in describe_row(row))
-
-    # -- what Qt asks for -------------------------------------------------------------------
-
-    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:
-        """Return how many rows are shown."""
-        return 0 if parent.isValid() else len(self._shown)
-
-    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:
-        """Return how many columns there are."""
-        return 0 if parent.isValid() else len(self._titles)
-
-    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> object:
-        """Return what a cell shows."""
-        # The tooltip has the whole of what a narrow column cuts.
-        if role in (_ROLE.DisplayRole, _ROLE.ToolTipRole):
-            return format_row(self._shown[index.row()], self._channels)[index.column()]
-        return Qt.AlignmentFlag.AlignCenter if role == _ROLE.TextAlignmentRole else None
-
-    def headerData(
-        self,
-        section: int,
-        orientation: Qt.Orientation,
-        role: int = _ROLE.DisplayRole,
-    ) -> object:
-        """Return the name of a column."""
-        if (
-            role in (_ROLE.DisplayRole, _ROLE.ToolTipRole)
-            and orientation == Qt.Orientation.Horizontal
-        ):
-            return self._titles[section]
-        return None
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column; -1 for the order in which the rows came."""
-        backwards = order == Qt.SortOrder.DescendingOrder
-        self._order = None if column < 0 else (column, backwards)
-        self._arrange()
-
-
 _MEASURE_TIP = (
     "Measure area, equivalent diameter, centroid and mean intensity of every object, in the "
     "image's units, into this table and the features of the preview labels"
 )
 
 
-def measure_button(session: Session) -> QPushButton:
+def measure_field(session: Session) -> QWidget:
+    """Return the button that measures, beside the one that chooses what.
+
+    Where it is little work, what is wanted is measured without a press.
+    """
+    made = QWidget()
+    layout = QHBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(_measure_button(session), 1)
+    layout.addWidget(_columns_button(session))
+    for field in ("results", "running", "columns"):
+        watch(session.model, field, made, session.measuring.measure_at_once)
+    return made
+
+
+def _columns_button(session: Session) -> QPushButton:
+    made, menu, model = QPushButton("Columns"), QMenu(), session.model
+    made.setObjectName("columns")
+    made.setToolTip("Choose what is measured")
+    made.setMenu(menu)
+    menu.setParent(made, menu.windowFlags())
+
+    def choose(_: bool) -> None:
+        chosen = [one.text() for one in menu.actions() if one.isChecked()]
+        model.columns = ", ".join(chosen)
+
+    def show() -> None:
+        for one in menu.actions():
+            one.setChecked(one.text() in model.columns.split(", "))
+
+    for title in COLUMN_CHOICES:
+        action = QAction(title, menu)
+        action.setCheckable(True)
+        action.triggered.connect(choose)
+        menu.addAction(action)
+    watch(model, "columns", made, show)
+    return made
+
+
+def _measure_button(session: Session) -> QPushButton:
     """Return the button that measures."""
     model = session.model
     made = push_button(model, "Measure", "measure", session.measuring.measure, _MEASURE_TIP)

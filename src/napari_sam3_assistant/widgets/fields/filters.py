@@ -1,0 +1,372 @@
+"""Fields: what is on show of what was found, by sliders and histograms."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QDoubleRangeSlider
+from superqt.utils import signals_blocked
+
+from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
+from napari_sam3_assistant.session.messages import (
+    AREA,
+    FRAME,
+    SCORE,
+    column_titles,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy.typing as npt
+    from qtpy.QtGui import QShowEvent
+
+    from napari_sam3_assistant.core.images import Untyped
+    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.session import Session
+
+
+class FilterField(QWidget):
+    """Sliders that show and hide what was found, by score and by area, and how many are shown.
+
+    Parameters
+    ----------
+    session : Session
+        The verbs and the state.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._count = QLabel()
+        self._count.setObjectName("shown_count")
+        tip = "Bring back the objects that the sliders have hidden"
+        show_all = session.filtering.show_all
+        self._all = push_button(session.model, "Show All", "show_all", show_all, tip)
+        self._all.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setColumnStretch(1, 1)
+        self._rows = [RangeSlider(session, title) for title in (SCORE, AREA)]
+        for place, slider in enumerate(self._rows):
+            layout.addWidget(slider.title, place, 0)
+            layout.addWidget(slider, place, 1)
+            layout.addWidget(slider.ends, place, 2)
+        layout.addWidget(self._count, 2, 0, 1, 2)
+        layout.addWidget(self._all, 2, 2)
+        watch(session.model, "results", self, self._show)
+
+    def _show(self) -> None:
+        previews = self._session.model.previews
+        shown = sum(len(one.segmentation.objects) for one in previews)
+        found = shown + sum(len(one.hidden) for one in previews)
+        self._count.setText(f"{shown} of {found} shown" if found else "")
+        self.setVisible(found > 0)
+        set_enabled(self._all, "" if any(one.ranges for one in previews) else "Nothing is hidden")
+        for slider in self._rows:
+            slider.show_values()
+
+
+class _Later(QTimer):
+    """Calls something soon after it is asked to: a mouse moves quicker than labels are painted."""
+
+    def __init__(self, parent: QWidget, call: Callable[[], object]) -> None:
+        super().__init__(parent)
+        self.setSingleShot(True)
+        self.setInterval(1000 // _STEPS_A_SECOND)
+        self.timeout.connect(call)
+
+    def ask(self) -> None:
+        """Ask for the call, unless it is on its way."""
+        if not self.isActive():
+            self.start()
+
+
+_STEPS_A_SECOND = 20
+
+
+class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
+    """The range of one column that is on show; reaches over all values that were found.
+
+    Parameters
+    ----------
+    session : Session
+        The verbs and the state.
+    column : str
+        Title of the column.
+
+    Attributes
+    ----------
+    title, ends : QLabel
+        The name of the column, and the range in numbers.
+    """
+
+    def __init__(self, session: Session, column: str) -> None:
+        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
+        self._session, self._column = session, column
+        self._limits = (0.0, 0.0)
+        name = column.lower()
+        self.setObjectName(f"filter_{name}")
+        self.setToolTip(f"Show only objects whose {name} lies between the handles. Nothing is run.")
+        self.setAccessibleName(f"{column} range")
+        self.title, self.ends = QLabel(column), QLabel()
+        self._later = _Later(self, show_errors(session.model, self._apply))
+        self.valueChanged.connect(self._take)
+
+    def show_values(self) -> None:
+        """Show the range that holds, unless the user is changing it."""
+        if self._later.isActive() or self.isSliderDown():
+            return
+        values = [value_of(row, self._column) for row in self._session.results.found]
+        known = [value for value in values if value is not None]
+        low, high = (min(known), max(known)) if known else (0.0, 0.0)
+        self._limits = (low, high)
+        least, most = range_on_show(self._session, self._column)
+        ends = (max(low, least), min(high, most))
+        with signals_blocked(self):
+            self.setRange(low, max(high, low + 1e-9))
+            self.setValue(ends)
+        self.setEnabled(high > low)
+        self._tell(ends)
+
+    def _take(self, ends: tuple[float, float]) -> None:
+        self._tell(ends)
+        self._later.ask()
+
+    def _tell(self, ends: tuple[float, float]) -> None:
+        self.ends.setText(" – ".join(f"{end:.3g}" if end < 1 else f"{end:.4g}" for end in ends))
+
+    def _apply(self) -> None:
+        show_between(self._session, self._column, self.value(), self._limits)
+
+
+def show_between(
+    session: Session, column: str, ends: Iterable[float], limits: tuple[float, float]
+) -> None:
+    """Show the objects with values between two handles.
+
+    A handle at its end lets all through, also what a later edit makes larger.
+    """
+    low, high = map(float, ends)
+    session.filtering.show_range(
+        column, -math.inf if low <= limits[0] else low, math.inf if high >= limits[1] else high
+    )
+
+
+def range_on_show(session: Session, column: str) -> tuple[float, float]:
+    """Return the ends of what is on show of a column; infinite where nothing is hidden by it."""
+    ranges = (one for preview in session.model.previews for one in preview.ranges)
+    found = next((one for one in ranges if one.column == column), None)
+    return (-math.inf, math.inf) if found is None else (found.low, found.high)
+
+
+_MOST_BINS = 60
+_MOST_LINES = 200
+_PLOT_HEIGHT = 150
+_BARS, _HANDLES, _BETWEEN = "#4c9fd6", "#e0a100", "#f2c74420"
+
+
+class HistogramField(QWidget):
+    """How the values of a column are spread, with handles that filter; or their course over frames.
+
+    Parameters
+    ----------
+    session : Session
+        The verbs and the state.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._plot: Untyped = None
+        self._region: Untyped = None
+        self._limits = (0.0, 0.0)
+        self._column = ElidedCombo()
+        self._column.setObjectName("histogram_column")
+        self._column.setToolTip("The column of the table that is drawn")
+        self._column.activated.connect(self._draw)
+        self._over = QCheckBox("Over frames")
+        self._over.setObjectName("histogram_over_frames")
+        self._over.setToolTip("Draw the value of each object from frame to frame")
+        self._over.toggled.connect(self._draw)
+        self._later = _Later(self, show_errors(session.model, self._apply))
+        above = QHBoxLayout()
+        above.addWidget(self._column, 1)
+        above.addWidget(self._over)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.addLayout(above)
+        for field in ("results", "picked"):
+            watch(session.model, field, self, self._follow)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Draw what has come in while nobody saw it."""
+        super().showEvent(event)
+        self._follow()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Draw in the colours of another theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._follow()
+
+    def _follow(self) -> None:
+        # Drawn anew, the handles would slip out of the user's hand.
+        if self.isVisible() and not self._later.isActive() and not self._is_held():
+            self._draw()
+
+    def _is_held(self) -> bool:
+        region = self._region
+        return region is not None and any(one.moving for one in (region, *region.lines))
+
+    def _rows(self) -> tuple[ResultRow, ...]:
+        # What the handles have hidden is drawn, too: it can come back.
+        return self._session.results.found or self._session.model.results
+
+    def _draw(self, *_: object) -> None:
+        rows = self._rows()
+        self._offer(numeric_titles(rows, self._session.model.columns.split(", ")))
+        column = self._column.currentText()
+        framed = [row for row in rows if row.preview.target.plane.leading]
+        self._over.setVisible(len({row.preview.target.plane for row in framed}) > 1)
+        if self._plot is None:
+            self._make_plot()
+        self._plot.clear()
+        if self._over.isChecked() and not self._over.isHidden():
+            self._draw_lines(column, framed)
+        elif column == FRAME:
+            at = frame_axis(framed)
+            self._draw_bars(column, [row.preview.target.plane.leading[at] for row in framed])
+        else:
+            self._draw_bars(column, [value_of(row, column) for row in rows])
+
+    def _offer(self, titles: tuple[str, ...]) -> None:
+        before = self._column.value if self._column.count() else AREA
+        self._column.offer([(title, title) for title in titles])
+        self._column.choose(before if before in titles else AREA)
+
+    def _make_plot(self) -> None:
+        import pyqtgraph  # a third of a second, for those who look at it
+
+        self._plot = plot = pyqtgraph.PlotWidget(background=None)
+        plot.setObjectName("histogram")
+        plot.setFixedHeight(_PLOT_HEIGHT)
+        plot.setMenuEnabled(False)
+        plot.hideButtons()
+        plot.setMouseEnabled(x=False, y=False)
+        self._layout.addWidget(plot)
+
+    def _draw_bars(self, column: str, values: list[float | None]) -> None:
+        import pyqtgraph
+
+        known = np.array([value for value in values if value is not None], float)
+        known = known[np.isfinite(known)]
+        self._region = None
+        if not known.size:
+            return
+        self._limits = (float(known.min()), float(known.max()))
+        counts, edges = count_values(known)
+        self._style(column, "Objects")
+        bars = pyqtgraph.BarGraphItem(
+            x0=edges[:-1], x1=edges[1:], height=counts, brush=_BARS, pen=None
+        )
+        self._plot.addItem(bars)
+        self._plot.setRange(xRange=(edges[0], edges[-1]), yRange=(0, counts.max()), padding=0.02)
+        can_filter = bool(self._session.results.found) and column != FRAME
+        if not can_filter or self._limits[0] == self._limits[1]:
+            return
+        low, high = range_on_show(self._session, column)
+        ends = (max(low, edges[0]), min(high, edges[-1]))
+        self._region = region = pyqtgraph.LinearRegionItem(
+            ends,
+            bounds=(edges[0], edges[-1]),
+            brush=_BETWEEN,
+            hoverBrush=_BETWEEN,
+            pen=pyqtgraph.mkPen(_HANDLES, width=2),
+        )
+        self._plot.addItem(region)
+        region.sigRegionChanged.connect(self._later.ask)
+
+    def _draw_lines(self, column: str, rows: list[ResultRow]) -> None:
+        import pyqtgraph
+
+        self._region = None
+        self._style(FRAME, column)
+        picked = self._session.model.picked
+        chosen = None if picked is None else picked.record.id
+        for number, course in list(courses(rows, column).items())[:_MOST_LINES]:
+            mine = number == chosen
+            pen = pyqtgraph.mkPen(_HANDLES if mine else _BARS, width=3 if mine else 1)
+            self._plot.plot(*course, pen=pen, symbol="o" if len(course[0]) == 1 else None)
+        self._plot.autoRange()
+
+    def _style(self, x: str, y: str) -> None:
+        colour = self.palette().color(QPalette.ColorRole.WindowText)
+        for name, title in (("bottom", x), ("left", y)):
+            axis = self._plot.getAxis(name)
+            axis.setPen(colour)
+            axis.setTextPen(colour)
+            axis.enableAutoSIPrefix(False)
+            axis.setLabel(title)
+
+    def _apply(self) -> None:
+        if self._region is not None:
+            column = self._column.currentText()
+            show_between(self._session, column, self._region.getRegion(), self._limits)
+
+
+def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that hold numbers worth counting, in the order of the table."""
+    titles = [FRAME] if any(row.preview.target.plane.leading for row in rows) else []
+    titles += [SCORE] if any(row.record.score is not None for row in rows) else []
+    return (*titles, AREA, *column_titles(rows, chosen)[:-1])
+
+
+def count_values(
+    values: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.floating[Any]]]:
+    """Return how many of some finite values lie between edges; whole numbers have a bar each."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= _MOST_BINS and (values == np.round(values)).all():
+        edges = np.arange(low - 0.5, high + 1)
+    else:
+        bins = int(np.clip(np.sqrt(values.size), 5, _MOST_BINS))
+        edges = np.linspace(low, high, bins + 1)
+    counts, edges = np.histogram(values, edges)
+    return counts, edges
+
+
+def frame_axis(rows: Sequence[ResultRow]) -> int:
+    """Return which of the leading axes the objects lie along: the one with the most indices."""
+    indices = list(zip(*(row.preview.target.plane.leading for row in rows), strict=True))
+    return max(range(len(indices)), key=lambda at: len(set(indices[at])))
+
+
+def courses(rows: Sequence[ResultRow], column: str) -> dict[int, tuple[list[int], list[float]]]:
+    """Return for each object its frames, and its values on them in a column."""
+    found: dict[int, list[tuple[int, float]]] = {}
+    at = frame_axis(rows)
+    for row in rows:
+        value = value_of(row, column)
+        if value is not None:
+            frame = row.preview.target.plane.leading[at]
+            found.setdefault(row.record.id, []).append((frame, value))
+    return {
+        number: ([frame for frame, _ in sorted(told)], [value for _, value in sorted(told)])
+        for number, told in found.items()
+    }

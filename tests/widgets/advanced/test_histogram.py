@@ -1,0 +1,127 @@
+"""The histogram of a column: its handles are the filter; frames and tracks of stacks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
+from skimage.draw import disk
+
+from napari_sam3_assistant.widgets.fields.filters import count_values
+
+SIZES = (6, 9, 12, 15)
+CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6) | st.integers(0, 40).map(float), min_size=1, max_size=80))
+def test_every_value_is_counted_once(values):
+    counts, edges = count_values(np.array(values))
+    assert counts.sum() == len(values)
+    assert edges[0] <= min(values) <= max(values) <= edges[-1]
+    assert len(counts) <= 61
+
+
+def open_histogram(user):
+    folds = user.widget.findChildren(QAbstractButton, "fold")
+    fold = next(one for one in folds if one.text() == "▸ Histogram")
+    QTest.mouseClick(fold, Qt.MouseButton.LeftButton)
+    user.settle()
+    return user.widget.findChild(QWidget, "histogram")
+
+
+def items(plot, kind):
+    return [one for one in plot.getPlotItem().items if type(one).__name__ == kind]
+
+
+def choose(user, title):
+    combo = user.widget.findChild(QComboBox, "histogram_column")
+    combo.setCurrentText(title)
+    combo.activated.emit(combo.currentIndex())
+
+
+@pytest.fixture
+def found(open_advanced):
+    image = np.random.default_rng(0).normal(50, 4, (120, 150))
+    for radius, centre in zip(SIZES, CENTRES, strict=True):
+        image[disk(centre, radius, shape=image.shape)] += 140
+    opened = open_advanced(image.clip(0, 255).astype(np.uint8))
+    opened.user.choose_in("task", "Text segmentation")
+    opened.user.type_phrase("bright discs")
+    opened.user.wait_for_end()
+    yield opened
+    vars(opened).clear()
+
+
+def test_the_handles_are_the_filter(found):
+    user = found.user
+    plot = open_histogram(user)
+    choose(user, "Area")
+    areas = sorted(int(row[5]) for row in found.cells())
+    (bars,) = items(plot, "BarGraphItem")
+    assert bars.opts["height"].sum() == len(SIZES)
+    (region,) = items(plot, "LinearRegionItem")
+    assert region.getRegion() == pytest.approx((areas[0], areas[-1]))
+
+    # The left handle is dragged by the mouse to between the second and the third area.
+    box = plot.getPlotItem().getViewBox()
+
+    def spot(value):
+        height = box.viewRect().center().y()
+        return plot.mapFromScene(box.mapViewToScene(QPointF(value, height)))
+
+    end = spot((areas[1] + areas[2]) / 2)
+    view = plot.viewport()
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=spot(areas[0]))
+    for share in (0.3, 0.7, 1.0):
+        at = spot(areas[0] + share * ((areas[1] + areas[2]) / 2 - areas[0]))
+        user.drag_over(view, at)
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end)
+    user.wait(lambda: len(found.cells()) == 2)
+
+    assert sorted(int(row[5]) for row in found.cells()) == areas[2:]
+    # What is hidden is still drawn, and comes back.
+    user.settle()
+    (bars,) = items(plot, "BarGraphItem")
+    assert bars.opts["height"].sum() == len(SIZES)
+    user.click("show_all")
+    (region,) = items(plot, "LinearRegionItem")
+    assert region.getRegion() == pytest.approx((areas[0], areas[-1]))
+
+
+def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advanced):
+    stack = np.full((4, 60, 80), 20, np.uint8)
+    for frame in range(4):
+        stack[frame][disk((30, 25), 8 + frame, shape=(60, 80))] = 200
+        if frame < 2:
+            stack[frame][disk((30, 60), 6, shape=(60, 80))] = 200
+    opened = open_advanced(stack)
+    user = opened.user
+    user.choose_in("task", "3D/video propagation")
+    user.choose_in("tool", "Points (positive/negative)")
+    user.click("create_prompt_layer")
+    image = user.viewer.layers["image"]
+    user.click_at(image, (0, 30, 25))
+    user.click("new_object")
+    user.click_at(image, (0, 30, 60))
+    user.run()
+    assert len(opened.cells()) >= 5
+    plot = open_histogram(user)
+
+    choose(user, "Frame")
+    (bars,) = items(plot, "BarGraphItem")
+    frames = [int(row[2]) for row in opened.cells()]
+    assert list(bars.opts["height"]) == [frames.count(frame) for frame in range(4)]
+    assert not items(plot, "LinearRegionItem")
+
+    choose(user, "Area")
+    user.click("histogram_over_frames")
+    lines = items(plot, "PlotDataItem")
+    assert len(lines) == len({row[3] for row in opened.cells()})
+    first = next(row[3] for row in opened.cells())
+    course = sorted((int(row[2]), int(row[5])) for row in opened.cells() if row[3] == first)
+    drawn = [list(zip(*line.getData(), strict=True)) for line in lines]
+    assert course in drawn
+    vars(opened).clear()
