@@ -62,3 +62,4 @@ screenshots: ## Drive napari and write the pictures of the documentation into do
 	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots.py docs/images
 	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots_masks.py docs/images
 	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots_stacks.py docs/images
+	@SCREEN=1600x1200 sh tools/with_display.sh .venv $(BIN)/python tools/screenshots_results.py docs/images
