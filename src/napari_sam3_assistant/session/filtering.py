@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import paint_labels
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
 from napari_sam3_assistant.session.messages import SCORE, value_of
-from napari_sam3_assistant.session.model import ColumnRange, Message
+from napari_sam3_assistant.session.model import ColumnRange, Level, Message, ResultRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,8 +124,11 @@ class Filtering:
                 return one
             others = tuple(kept for kept in one.ranges if kept.column != column)
             ranges = () if wanted is None else (*others, wanted)
+            # Clear Results has emptied the table, and not what it is about.
             return filter_preview(
-                one, ranges, lambda record, name: value_of(rows[id(record)], name)
+                one,
+                ranges,
+                lambda record, name: value_of(rows.get(id(record)) or ResultRow(one, record), name),
             )
 
         before, after = model.previews, tuple(map(changed, model.previews))
@@ -144,7 +148,10 @@ class Filtering:
         latest = grounded[-1]
         if threshold < latest.segmentation.engine.threshold and self._can_find_more(latest):
             # The encoding is kept, and SAM 3's answer with it: this is no long run.
-            self._run()
+            try:
+                self._run()
+            except Sam3AssistantError as error:
+                self._model.message = Message(str(error), Level.ERROR)
             return
         self._show(SCORE, ColumnRange(SCORE, threshold, math.inf), grounded)
 
@@ -157,7 +164,11 @@ class Filtering:
         if kind is PromptKind.TEXT:
             same = same and asked is not None and asked.prompts.text.strip() == model.text.strip()
         alone = len(model.previews) == 1 and not model.is_batch and not preview.edited
-        return same and alone and model.image == preview.target.image and not model.running
+        try:
+            here = self._adapter.displayed(model.image).target == preview.target
+        except ImageError:
+            return False
+        return same and alone and here and not model.running and not model.why_not.run
 
 
 def _is_grounded(preview: Preview) -> bool:

@@ -118,6 +118,35 @@ def test_the_threshold_hides_shows_and_finds_more_without_a_press(found):
     assert user.status.startswith("✓ Preview ready")
 
 
+def test_the_table_may_be_cleared_while_some_are_hidden(found):
+    user = found.user
+    areas = sorted(int(row[5]) for row in found.cells())
+    drag_low(found, "area", areas[2] - 0.5, 2)
+    user.click("clear_results")
+    user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.5)
+    user.settle()
+    assert not user.status.startswith("✕")
+    assert len(np.unique(user.preview)) == 3
+
+
+def test_on_another_slice_a_lower_threshold_runs_nothing(open_advanced):
+    stack = np.random.default_rng(0).normal(50, 4, (2, 120, 150))
+    stack[0][disk((60, 70), 15, shape=(120, 150))] += 140
+    opened = open_advanced(stack.clip(0, 255).astype(np.uint8))
+    user = opened.user
+    user.viewer.dims.set_point(0, 0)
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase("bright discs")
+    user.wait_for_end()
+    before = opened.cells()
+    user.viewer.dims.set_point(0, 1)
+    user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.05)
+    user.settle()
+    assert not user.is_running
+    assert [row[:6] for row in opened.cells()] == [row[:6] for row in before]
+    vars(opened).clear()
+
+
 def test_a_handle_is_dragged_by_the_mouse(found):
     user = found.user
     moved = slider(found, "area")
