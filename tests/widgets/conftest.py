@@ -50,10 +50,10 @@ class User(Person):
 
     @property
     def progress_bar(self):
-        return self.widget.findChild(QProgressBar, "progress")
+        return self.find(QProgressBar, "progress")
 
     def text_of(self, name):
-        return self.widget.findChild(QLabel, name).text()
+        return self.find(QLabel, name).text()
 
     @property
     def status(self):

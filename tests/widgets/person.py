@@ -19,8 +19,13 @@ class Person:
             QApplication.sendPostedEvents()
             QApplication.processEvents()
 
+    def find(self, kind, name):
+        """A part of the panel that is looked at, or of what stands beside all panels."""
+        found = self.widget.findChild(kind, name)
+        return self.window.findChild(kind, name) if found is None else found
+
     def button(self, name):
-        return self.widget.findChild(QAbstractButton, name)
+        return self.find(QAbstractButton, name)
 
     def click(self, name):
         button = self.button(name)
