@@ -85,3 +85,18 @@ def test_which_plane_is_segmented_in_3d_and_of_a_thick_slice(viewer, binding, di
     assert binding.model.chosen_image.summary == f"48 x 64, z = 7. {said}"
     viewer.dims.margin_left = viewer.dims.margin_right = (0, 0, 0)
     assert binding.model.chosen_image.note == ""
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        ({}, "axis 0"),
+        ({"units": ("um", "um", "um")}, "z"),
+        ({"units": ("s", "um", "um")}, "t"),
+        ({"units": ("s", "um", "um"), "axis_labels": ("plane", "y", "x")}, "plane"),
+    ],
+)
+def test_an_axis_without_a_name_is_called_by_what_it_counts_in(viewer, binding, layer, name):
+    viewer.add_image(np.zeros((5, 20, 30), np.uint8), **layer)
+    assert binding.model.frame_axes[0].name == name
+    assert f", {name} = 2" in binding.model.chosen_image.summary

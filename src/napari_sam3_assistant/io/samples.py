@@ -52,7 +52,12 @@ def cell_stack() -> list[LayerData]:
     return [
         (
             noisy.clip(0, 65535).astype(np.uint16),
-            {"name": "cells", "scale": _SPACING, "units": ("um",) * 3},
+            {
+                "name": "cells",
+                "scale": _SPACING,
+                "units": ("um",) * 3,
+                "axis_labels": ("z", "y", "x"),
+            },
             "image",
         )
     ]

@@ -184,11 +184,14 @@ def _summarise(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
 
 
 def axis_name(layer: Layer, axis: int) -> str:
-    """Return the label of an image's axis, or its number where it has none."""
+    """Return an axis's label; without one t or z by what it counts in, or its number."""
     # napari's own names count from the end: "-3", or "axis -3" before 0.9.
     label = str(layer.axis_labels[axis]).strip()
-    unnamed = label.removeprefix("axis").strip().lstrip("-").isdigit()
-    return f"axis {axis}" if unnamed or not label else label
+    if label and not label.removeprefix("axis").strip().lstrip("-").isdigit():
+        return label
+    kinds = (("t", "second"), ("z", "meter"))
+    unit = layer.units[axis]
+    return next((name for name, one in kinds if unit.is_compatible_with(one)), f"axis {axis}")
 
 
 ALL_IMAGES = "all visible images"
