@@ -79,25 +79,33 @@ class Job:
         What the user reads.
     workflow : callable
         Takes a Reporter and returns an iterator of results; it runs on the worker thread.
+    writes : bool
+        Whether it writes what nobody shall find half of: the next job waits for it, and cancelled
+        it ends when the workflow has taken back what it wrote.
     """
 
     progressed: ClassVar[Signal] = Signal(JobProgress)
     yielded: ClassVar[Signal] = Signal(object)
     finished: ClassVar[Signal] = Signal(JobState)
 
-    def __init__(self, title: str, workflow: Callable[[Reporter], Iterator[Any]]) -> None:
+    def __init__(
+        self, title: str, workflow: Callable[[Reporter], Iterator[Any]], *, writes: bool = False
+    ) -> None:
         self.title = title
+        self.writes = writes
         self.state = JobState.WAITING
         self.error: Sam3AssistantError | None = None
         self._workflow = workflow
         self._token = CancelToken()
         self._lock = threading.RLock()
+        self._begun = threading.Event()
         self._over = threading.Event()
 
     def cancel(self) -> None:
         """End the job now; what it has yielded stays, what it is doing is thrown away."""
         self._token.cancel()
-        self._end(JobState.CANCELLED)
+        if not (self.writes and self._begun.is_set()):
+            self._end(JobState.CANCELLED)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the job has ended; returns whether it has."""
@@ -105,7 +113,9 @@ class Job:
 
     def run(self, deliver: Deliver) -> None:
         """Do the work on this thread and hand every signal to ``deliver``."""
+        self._begun.set()
         if self._token.is_set:
+            deliver(partial(self._end, JobState.CANCELLED))
             return
         began = time.monotonic()
         deliver(self._set_running)
@@ -116,9 +126,9 @@ class Job:
 
         try:
             for result in self._workflow(_JobReporter(self._token, tell)):
-                self._token.check()
+                self._check()
                 deliver(partial(self._emit, self.yielded, result))
-            self._token.check()
+            self._check()
         except JobCancelled:
             deliver(partial(self._end, JobState.CANCELLED))
         except Sam3AssistantError as error:
@@ -132,6 +142,11 @@ class Job:
             deliver(partial(self._end, JobState.FAILED, told))
         else:
             deliver(partial(self._end, JobState.DONE))
+
+    def _check(self) -> None:
+        # One that writes takes back itself what it is too early for; what it has done is done.
+        if not self.writes:
+            self._token.check()
 
     def _set_running(self) -> None:
         with self._lock:
@@ -189,7 +204,7 @@ class JobRunner:
         self._farewell: Callable[[], None] = lambda: None
 
     def start(self, job: Job, behind: Job | None = None) -> None:
-        """Run a job; jobs that are waiting or running are cancelled first.
+        """Run a job; jobs that are waiting or running are cancelled first, but for writing ones.
 
         Parameters
         ----------
@@ -198,9 +213,7 @@ class JobRunner:
         behind : Job, optional
             One of the earlier jobs, which is not cancelled: the new one waits for it.
         """
-        for earlier in self._jobs:
-            if earlier is not behind:
-                earlier.cancel()
+        self._cancel_but(behind)
         # What a job has worked on goes with it, and not when the next one comes.
         job.finished.connect(partial(self._forget, job))
         self._jobs = (*self._jobs, job)
@@ -218,8 +231,7 @@ class JobRunner:
         farewell : callable, optional
             Called last, on the worker thread if there is one.
         """
-        for job in self._jobs:
-            job.cancel()
+        self._cancel_but(None)
         if self._thread is None:
             farewell()
         else:
@@ -234,6 +246,11 @@ class JobRunner:
             self._queue.put(None)
             self._thread = None
 
+    def _cancel_but(self, kept: Job | None) -> None:
+        for job in self._jobs:
+            if job is not kept and not job.writes:
+                job.cancel()
+
     def _forget(self, job: Job, *_: object) -> None:
         self._jobs = tuple(one for one in self._jobs if one is not job)
 
@@ -243,8 +260,7 @@ class JobRunner:
         A thread that comes back from an engine's compiled code after that ends the process by
         "terminate called without an active exception".
         """
-        for job in self._jobs:
-            job.cancel()
+        self._cancel_but(None)
         self._queue.put(None)
         thread.join(_EXIT_PATIENCE_S)
 

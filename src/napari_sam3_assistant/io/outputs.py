@@ -78,17 +78,17 @@ def propose_path(name: str, ending: str, image: Path | None, last: str = "") -> 
         The folder that was used last, for where there is none beside the image that can be
         written to; empty for the user's own.
     """
-    beside = image
-    for folder in () if image is None else image.parents:
-        if folder.suffix.lower() == ".zarr":  # an image within a larger one
-            beside = folder
-    folders = [Path.home()]
-    if last:
-        folders.insert(0, Path(last))
-    if beside is not None:
-        folders.insert(0, beside.parent)
-    folder = next((one for one in folders if os.access(one, os.W_OK)), folders[-1])
-    return free_name(folder / f"{safe_name(name)}{ending}")
+    folders = [folder_beside(image), Path(last) if last else None]
+    there = (one for one in folders if one is not None and os.access(one, os.W_OK))
+    return free_name(next(there, Path.home()) / f"{safe_name(name)}{ending}")
+
+
+def folder_beside(image: Path | None) -> Path | None:
+    """Return the folder that the file of an image lies in; None where there is none."""
+    if image is None:
+        return None
+    outer = [folder for folder in image.parents if folder.suffix.lower() == ".zarr"]
+    return (outer[-1] if outer else image).parent  # an image may lie within a larger one
 
 
 def check_apart(path: Path, *read: Path | str) -> None:

@@ -21,7 +21,7 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
-from napari_sam3_assistant.viewer.edits import edits_of
+from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
     World,
@@ -108,6 +108,8 @@ class LabelsAdapter:
         check_labels(array)
         if editable:
             _check_writable(array, layer.name)
+            if is_locked(layer):
+                raise MaskError(f"“{layer.name}” is still being written.", "Wait a moment.")
         smaller = tuple(layer.data)[1:] if layer.multiscale else ()
         image = image_of(self.viewer, layer)
         name = str(layer.metadata.get(SOURCE) or ("" if image is None else image.name))
@@ -180,16 +182,7 @@ class LabelsAdapter:
 
     def lock(self, key: str) -> Callable[[], None]:
         """Keep the user from painting on a layer until what is returned is called."""
-        layer = self.layer(key)
-        editable, mode = layer.editable, layer.mode
-        layer.editable = False
-
-        def unlock() -> None:
-            layer.editable = editable
-            if editable:
-                layer.mode = mode
-
-        return unlock
+        return lock(self.layer(key))
 
     def redraw(self, key: str, box: Box) -> Iterator[None]:
         """Show a part of a layer anew; yields where the event loop may have its turn."""

@@ -27,6 +27,9 @@ LONG_S = 60.0
 """A user may have turned away from a job that takes longer than this, in seconds."""
 
 
+_CANCELLED = Message("Cancelled.")
+
+
 class Running:
     """Starts jobs, and tells the model how they go. All methods are called on the GUI thread.
 
@@ -67,7 +70,7 @@ class Running:
         self.current: Job | None = None
 
     def start(self, job: Job, behind: Job | None = None) -> Job:
-        """Start a job in the place of the one that is going, which is cancelled.
+        """Start a job in the place of the one that is going, which is cancelled unless it writes.
 
         Parameters
         ----------
@@ -82,7 +85,7 @@ class Running:
                 told.progressed.connect(self._on_progress, unique=True)
         job.finished.connect(partial(self._on_finished, job))
         self.current, before = job, self.current
-        if before is not None:
+        if before is not None and not before.writes:
             before.cancel()
         self._model.progress = None
         self._model.running = True
@@ -92,9 +95,9 @@ class Running:
         self.runner.start(job, behind)
         return job
 
-    def cancel(self) -> bool:
-        """Stop the job; returns whether one was going."""
-        if self.current is None:
+    def cancel(self, *, writing: bool = False) -> bool:
+        """Stop the job, one that writes only if asked to; returns whether that was done."""
+        if self.current is None or (self.current.writes and not writing):
             return False
         self.current.cancel()
         return True
@@ -120,13 +123,13 @@ class Running:
         self.current = None
         self._model.running = False
         self._model.progress = None
-        if state is JobState.CANCELLED:
-            self._model.message = Message("Cancelled.")
-        elif job.error is not None:
-            self._model.message = Message(str(job.error), Level.ERROR)
         # Neither for a job that was cancelled, nor for one that failed: the sound says "ready".
-        elif self._model.sound and self._clock() - self._began > LONG_S:
-            self.chime.emit()
+        if state is JobState.DONE:
+            if self._model.sound and self._clock() - self._began > LONG_S:
+                self.chime.emit()
+        elif not job.writes:  # whoever starts one that does says himself what became of it
+            failed = job.error is not None
+            self._model.message = Message(str(job.error), Level.ERROR) if failed else _CANCELLED
         self.idle.emit()
 
 

@@ -1,4 +1,4 @@
-"""Room for labels as large as an image: in memory, or in a temporary folder."""
+"""Room for labels as large as an image: in memory, or in a folder on the disk."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from napari_sam3_assistant.core.masks.labels import write_smaller
 from napari_sam3_assistant.core.tiling import LARGE_PLANE
-from napari_sam3_assistant.io.atomic import draft_path, explain_os_errors
+from napari_sam3_assistant.io.atomic import (
+    draft_folder,
+    draft_path,
+    explain_os_errors,
+    give_name,
+)
+from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr, create_pyramid, open_levels
+from napari_sam3_assistant.io.outputs import save_under_free_name
+from napari_sam3_assistant.io.pixel_size import MOST_AXES, ome_zarr_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    import numpy.typing as npt
-
+    from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.labels import Box
 
 
 IN_MEMORY = 1 << 31
 """Up to so many bytes labels are in memory, beyond it in a temporary folder."""
 _CHUNK = 1024
-# Of each temporary folder the highest label of each chunk, and when that was written.
+_TEMPORARY: set[Path] = set()
+# Of each folder the highest label of each chunk, and when that was written.
 _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}
 
 
@@ -56,7 +62,13 @@ def empty_labels(shape: Sequence[int]) -> AnyArray:
     return _create_levels([tuple(shape)], (len(shape) - 2, len(shape) - 1))[0]
 
 
-def empty_levels(shape: Sequence[int], plane: tuple[int, int]) -> list[Any]:
+def empty_levels(
+    shape: Sequence[int],
+    plane: tuple[int, int],
+    lasting: tuple[Path, Axes] | None = None,
+    *,
+    in_memory: int = IN_MEMORY,
+) -> list[Any]:
     """Return labels as :func:`empty_labels`, of a large plane on disk in smaller sizes, too.
 
     Parameters
@@ -65,6 +77,11 @@ def empty_levels(shape: Sequence[int], plane: tuple[int, int]) -> list[Any]:
         Length of each axis.
     plane : tuple of int
         Which axes are rows and columns.
+    lasting : tuple of Path and Axes, optional
+        Where to make an OME-Zarr that stays, and its axes; another name is taken if that one is.
+        By default, and where the format can't hold them, the folder is a temporary one.
+    in_memory : int, bytes
+        So many bytes are in memory.
 
     Returns
     -------
@@ -74,18 +91,37 @@ def empty_levels(shape: Sequence[int], plane: tuple[int, int]) -> list[Any]:
     Raises
     ------
     ExportError
-        If there is no room for a temporary folder.
+        If there is no room for a folder.
     """
-    if 4 * np.prod(shape, dtype=float) <= IN_MEMORY:
+    if 4 * np.prod(shape, dtype=float) <= in_memory:
         return [np.zeros(tuple(shape), np.uint32)]
+    large = max(shape[axis] for axis in plane) > LARGE_PLANE
+    if lasting is not None and tuple(plane) == (len(shape) - 2, len(shape) - 1):
+        path, axes = lasting
+        if len(axes) <= MOST_AXES and ome_zarr_axes(axes)[1] == tuple(range(len(axes))):
+            return _create_lasting(path, axes, large=large)
     shapes = [tuple(shape)]
-    if max(shape[axis] for axis in plane) > LARGE_PLANE:
+    if large:
         while max(shapes[-1][axis] for axis in plane) > _CHUNK:
             halves = (
                 -(-size // 2) if axis in plane else size for axis, size in enumerate(shapes[-1])
             )
             shapes.append(tuple(halves))
     return _create_levels(shapes, plane)
+
+
+def _create_lasting(path: Path, axes: Axes, *, large: bool) -> list[Any]:
+    def make(name: Path) -> None:
+        with draft_folder(name) as draft, explain_os_errors(name):
+            if large:
+                create_pyramid(draft, axes, called=name)
+            else:
+                create_ome_zarr(draft, axes, called=name)
+            give_name(draft, name)
+
+    levels = list(open_levels(save_under_free_name(path, make), writable=True))
+    _HIGHEST[label_folder(levels[0])] = {}
+    return levels
 
 
 def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> list[Any]:
@@ -103,41 +139,36 @@ def _create_levels(shapes: list[tuple[int, ...]], plane: tuple[int, int]) -> lis
             made = group.create_array(name, shape=shape, chunks=chunks, dtype=kind, fill_value=0)
             levels.append(made)
     _HIGHEST[folder] = {}
+    _TEMPORARY.add(folder)
     return levels
 
 
-def write_box(levels: Sequence[Any], box: Box, pixels: npt.NDArray[np.integer[Any]]) -> None:
-    """Write a box of labels on disk, and bring their smaller levels up to date.
-
-    Parameters
-    ----------
-    levels : sequence of array-like of int
-        The labels, the largest size first.
-    box : tuple of slice
-        Which pixels of the largest.
-    pixels : ndarray of int
-        What they shall be.
-
-    Raises
-    ------
-    ExportError
-        If the disk does not take them.
-    """
-    largest, *smaller = levels
-    with explain_os_errors(label_folder(largest)):
-        largest[box] = pixels
-        write_smaller(largest, smaller, box)
-
-
 def delete_with(owner: object, labels: AnyArray) -> None:
-    """Delete the temporary folder of labels, if they have one, when their owner goes."""
+    """Delete the folder of labels when their owner goes, if it is temporary or empty."""
     if isinstance(labels, zarr.Array):
-        weakref.finalize(owner, _delete, label_folder(labels))
+        weakref.finalize(owner, _delete, label_folder(labels), labels.path)
 
 
-def _delete(folder: Path) -> None:
+def _delete(folder: Path, path: str) -> None:
     _HIGHEST.pop(folder, None)
-    shutil.rmtree(folder, ignore_errors=True)
+    temporary = folder in _TEMPORARY
+    _TEMPORARY.discard(folder)
+    if temporary or next(_iter_chunks(folder / path), None) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_temporary(labels: AnyArray) -> bool:
+    """Return whether labels on the disk go with their layer."""
+    return label_folder(labels) in _TEMPORARY
+
+
+def _iter_chunks(array: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
+    """Yield the place and the file of each chunk of a zarr array that was written."""
+    for file in array.rglob("*"):
+        parts = file.relative_to(array).parts
+        place = parts[1:] if parts[0] == "c" else parts  # of zarr format 3, or 2
+        if place and all(part.isdigit() for part in place) and file.is_file():
+            yield tuple(map(int, place)), file
 
 
 def label_folder(labels: AnyArray) -> Path:
@@ -160,15 +191,13 @@ def find_highest(labels: AnyArray) -> int:
         return int(da.from_array(labels).max().compute())
     before = _HIGHEST[folder]
     now: dict[tuple[int, ...], tuple[object, int]] = {}
-    chunks = folder / labels.path / "c"
-    for file in chunks.rglob("*"):
-        if file.is_file():
-            chunk, stat = tuple(map(int, file.relative_to(chunks).parts)), file.stat()
-            # A chunk is written as a new file.
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            known = before.get(chunk)
-            if known is None or known[0] != stamp:
-                known = (stamp, int(np.max(labels.blocks[chunk])))
-            now[chunk] = known
+    for chunk, file in _iter_chunks(folder / labels.path):
+        stat = file.stat()
+        # A chunk is written as a new file.
+        stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        known = before.get(chunk)
+        if known is None or known[0] != stamp:
+            known = (stamp, int(np.max(labels.blocks[chunk])))
+        now[chunk] = known
     _HIGHEST[folder] = now
     return max((highest for _, highest in now.values()), default=0)

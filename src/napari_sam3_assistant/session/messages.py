@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _MOST_LISTED = 10
 """More objects are counted, not listed."""
 
-_ON_DISK = (
-    "Labels of this size are in a temporary folder until their layer or napari is closed: export "
-    "them in Mask Operations to keep them."
+_TEMPORARY = (
+    "Labels of this size are in a temporary folder until their layer or napari is closed: press "
+    "Save to keep them."
 )
 
 
@@ -36,8 +36,12 @@ def format_accepted(accepted: Sequence[Accepted]) -> str:
     each = (f"object{'s' * (len(one.ids) > 1)} {', '.join(map(str, one.ids))}" for one in accepted)
     many = count > _MOST_LISTED
     said = f"Accepted {pluralize(count, 'object')}" if many else f"Accepted: {'; '.join(each)}"
-    note = f" {_ON_DISK}" if any(one.on_disk for one in accepted) else ""
-    return f"{said}. Ready for the next object.{note}"
+    notes = {
+        f" They are in {one.folder}, which stays." if one.lasts else f" {_TEMPORARY}"
+        for one in accepted
+        if one.folder is not None
+    }
+    return f"{said}. Ready for the next object.{''.join(sorted(notes))}"
 
 
 def format_prompts(prompts: PromptSet) -> str:

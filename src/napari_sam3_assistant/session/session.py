@@ -9,12 +9,12 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
-from napari_sam3_assistant.session.messages import format_accepted
 from napari_sam3_assistant.session.model import (
     REMEMBERED_ON_DISK,
     DiskModel,
@@ -31,7 +31,7 @@ from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Sav
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.thumbnails import Thumbnails
-from napari_sam3_assistant.session.undo import Undo, UndoStep, make_seed
+from napari_sam3_assistant.session.undo import Undo, make_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,17 +42,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
-    from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
 _ONLY_TOLD = frozenset({"message", "progress", "why_not"})
 """Fields that change often, and that nothing follows from."""
-
-_NOT_PUT_BACK = (
-    "The layer of the accepted labels was deleted, so these objects are not in it again. Press "
-    "Undo, then accept the preview once more."
-)
 
 
 class Session:
@@ -142,7 +136,7 @@ class Session:
         self.results = Results(model, self._running.start)
         self.propagation = Propagation(services, self.results, deliver)
         self.saving = Saving(services, self.propagation)
-        self._save_at_accept = SaveAtAccept(services, self.saving, deliver)
+        self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -222,14 +216,17 @@ class Session:
         return live or model.task is Task.LIVE_POINTS
 
     def cancel(self) -> None:
-        """Stop the run; what has come out of it stays."""
+        """Stop the run; what has come out of it stays. What is being accepted is taken back."""
+        self._stop(writing=True)
+
+    def _stop(self, *, writing: bool = False) -> None:
         self._live_again = False
-        if self._running.cancel():
+        if self._running.cancel(writing=writing):
             self.prefetch.cancel()
 
     def clear_preview(self) -> None:
         """Remove the preview; prompts and saved labels stay."""
-        self.cancel()
+        self._stop()
         self.note_edits()
         self._undo.push(replace(self._undo.current, previews=(), seed=None))
         self.model.previews = ()
@@ -244,14 +241,16 @@ class Session:
         model, before = self.model, self._undo.current
         counts = model.prompts
         drawn = counts.positive or counts.negative or counts.boxes or counts.painted
-        self.cancel()
-        if model.task is Task.VIDEO or not (drawn or model.previews):
+        nothing = model.task is Task.VIDEO or not (drawn or model.previews)
+        self._stop(writing=nothing)
+        if nothing:
             return
         self.note_edits()
         for image in {model.image, *(shown.target.image for shown in model.previews)}:
             self._adapter.clear_prompts(image)
         model.previews = ()
-        self._undo.push(UndoStep(self._adapter.prompt_state(), accepted=before.accepted))
+        prompts = self._adapter.prompt_state()
+        self._undo.push(replace(before, prompts=prompts, previews=(), seed=None))
         self._say("Discarded; Undo brings it back. Ready for the next object.")
 
     def _continue_cleaned(self, message: str) -> None:
@@ -312,34 +311,14 @@ class Session:
 
         Raises
         ------
-        PromptError
-            If there is no preview.
+        Sam3AssistantError
+            If there is no preview, or it can't be written.
         """
         self.note_edits()
         self.shown_preview()
         if not any(one.segmentation.objects for one in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-        accepted = self._accept_all()
-        before = self._undo.current
-        for image in {shown.target.image for shown in self.model.previews}:
-            self._adapter.clear_prompts(image)
-        self.model.previews = ()
-        prompts = self._adapter.prompt_state()
-        self._undo.push(UndoStep(prompts, accepted=(*before.accepted, *accepted)))
-        self._say(format_accepted(accepted), Level.SUCCESS)
-        self._save_at_accept.note(one.image for one in accepted)
-
-    def _accept_all(self) -> tuple[Accepted, ...]:
-        accepted: list[Accepted] = []
-        try:
-            for preview in self.model.previews:
-                if preview.segmentation.objects:
-                    accepted.append(self._adapter.accept(preview))
-        except Sam3AssistantError:
-            for one in reversed(accepted):
-                self._adapter.undo_accept(one)
-            raise
-        return tuple(accepted)
+        self._accepting.accept()
 
     def resume(self) -> None:
         """Know again the results that an earlier session has left on show."""
@@ -352,13 +331,13 @@ class Session:
 
     def close(self) -> None:
         """Stop the work and free the engine."""
-        self.cancel()
+        self._stop()
         self.engine.release()
         self._running.close(self.engine.close_unused)
         self.setup.close()
         self.series_choice.close()
         self.soft_masks.close()
-        self._save_at_accept.close()
+        self._accepting.close()
         self.propagation.edited.close()
         self.thumbnails.close()
         self.measuring.close()
@@ -376,15 +355,20 @@ class Session:
         self.results.forget_stored(image)
 
     def undo(self) -> None:
-        """Take the last step back: a prompt, a run, or an acceptance."""
-        self.cancel()
+        """Take the last step back: a prompt, a run, or an acceptance.
+
+        Raises
+        ------
+        PromptError
+            While accepted labels are being written.
+        """
+        self._accepting.check_idle()
+        self._stop()
         self.note_edits()
         if self.model.can_undo:
             self._say("The last step is taken back.")
-            before = self._undo.current.accepted
-            if not self._undo.undo():
+            if not self._accepting.write(self._undo.undo(), ()):
                 self._say("The step is taken back. Its accepted labels were deleted before.")
-            self._note_accepted(before)
 
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
         """Take note of what the user has changed in the pixels of previews.
@@ -397,20 +381,20 @@ class Session:
         self._undo.note_edits(self._adapter.edits() if edits is None else edits)
 
     def redo(self) -> None:
-        """Take the step again that was taken back."""
-        self.cancel()
+        """Take the step again that was taken back.
+
+        Raises
+        ------
+        PromptError
+            While accepted labels are being written.
+        """
+        self._accepting.check_idle()
+        self._stop()
         self.note_edits()
         if self.model.can_redo:
             self._say("The step is done again.")
-            before = self._undo.current.accepted
-            if not self._undo.redo():
-                self._say(_NOT_PUT_BACK, Level.WARNING)
-            self._note_accepted(before)
-
-    def _note_accepted(self, before: tuple[Accepted, ...]) -> None:
-        """Take note of what was accepted, or no longer is."""
-        changed = set(before) ^ set(self._undo.current.accepted)
-        self._save_at_accept.note({one.image for one in changed})
+            if not self._accepting.write((), self._undo.redo()):
+                self._say(NOT_PUT_BACK, Level.WARNING)
 
     # -- inside -----------------------------------------------------------------------------
 

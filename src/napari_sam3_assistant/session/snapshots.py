@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import FrameSource, ImageView
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
 
@@ -63,32 +64,35 @@ class Pixels:
     axes: Axes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Accepted:
     """What accepting a preview wrote, so that it can be taken back.
 
     Parameters
     ----------
-    ids : tuple of int
-        The objects' values in the accepted labels.
     image : str
         Key of the image.
     shape : tuple of int
         Shape of the accepted labels.
-    parts : tuple
-        For each object the slices and the pixels that it took, as a mask.
+    ids : tuple of int
+        The objects' values in them; none while they are being written.
+    edit : LabelEdit or None
+        The pixels that they took; None while they are being written.
     features : mapping of str to list
         What is known of the objects, by column: one row an object.
-    on_disk : bool
-        Whether the labels are in a temporary folder, which goes with their layer.
+    folder : Path or None
+        The folder that the labels are in; None where they are in memory.
+    lasts : bool
+        Whether that folder stays when their layer goes.
     """
 
-    ids: tuple[int, ...]
     image: str
     shape: tuple[int, ...]
-    parts: tuple[tuple[tuple[slice, ...], npt.NDArray[np.bool_]], ...]
-    features: Mapping[str, list[Any]]
-    on_disk: bool = False
+    ids: tuple[int, ...] = ()
+    edit: LabelEdit | None = None
+    features: Mapping[str, list[Any]] = field(default_factory=dict)
+    folder: Path | None = None
+    lasts: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

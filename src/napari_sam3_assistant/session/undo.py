@@ -109,24 +109,43 @@ class Undo:
         self._model.previews = tuple(later.get(one, one) for one in self._model.previews)
         self._tell()
 
-    def undo(self) -> bool:
-        """Take the last step back; returns whether its accepted labels were still there."""
+    def undo(self) -> tuple[Accepted, ...]:
+        """Take the last step back; returns what had been accepted and has to be taken out."""
         before = self.current
-        return self._go_to(before, self._history.undo())
+        after = self._go_to(self._history.undo())
+        return before.accepted[len(after.accepted) :]
 
-    def redo(self) -> bool:
-        """Take the step again that was taken back; returns whether its labels were there."""
+    def redo(self) -> tuple[Accepted, ...]:
+        """Take the step again that was taken back; returns what has to be put back."""
         before = self.current
-        return self._go_to(before, self._history.redo())
+        after = self._go_to(self._history.redo())
+        return after.accepted[len(before.accepted) :]
 
-    def _go_to(self, before: UndoStep, after: UndoStep) -> bool:
-        gone, come = before.accepted[len(after.accepted) :], after.accepted[len(before.accepted) :]
-        there = [self._adapter.undo_accept(accepted) for accepted in reversed(gone)]
-        there += [self._adapter.redo_accept(accepted) for accepted in come]
-        self._adapter.set_prompt_state(after.prompts)
-        self._model.previews = after.previews
+    def withdraw(self, accepted: Sequence[Accepted]) -> bool:
+        """Take acceptances out of all steps that came to nothing.
+
+        Returns whether that was the latest step: then what it began with is on show again.
+        """
+
+        def has_any(step: UndoStep) -> bool:
+            return any(one in accepted for one in step.accepted)
+
+        def without(step: UndoStep) -> UndoStep:
+            kept = tuple(one for one in step.accepted if one not in accepted)
+            return replace(step, accepted=kept) if has_any(step) else step
+
+        is_latest = self._history.can_undo and has_any(self.current)
+        is_latest = is_latest and not has_any(self._history.before)
+        if is_latest:
+            self._go_to(self._history.drop())
+        self._history.change(without)
+        return is_latest
+
+    def _go_to(self, step: UndoStep) -> UndoStep:
+        self._adapter.set_prompt_state(step.prompts)
+        self._model.previews = step.previews
         self._tell()
-        return all(there)
+        return step
 
     def _tell(self) -> None:
         seed = self.current.seed
@@ -304,6 +323,17 @@ class History(Generic[T]):
     def current(self) -> T:
         """The state that holds now."""
         return self._states[self._at]
+
+    @property
+    def before(self) -> T:
+        """The state before the one that holds now; that one, if it is the first."""
+        return self._states[max(0, self._at - 1)]
+
+    def drop(self) -> T:
+        """Forget the state that holds now, and what had been taken back; return the one before."""
+        del self._states[self._at :]
+        self._at -= 1
+        return self.current
 
     @property
     def can_undo(self) -> bool:

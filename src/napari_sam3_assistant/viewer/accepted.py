@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
 from napari.layers import Labels
 from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
-from napari_sam3_assistant.core.masks.labels import localise_box, union_box
+from napari_sam3_assistant.core.axes import axis_kind
+from napari_sam3_assistant.core.masks.accept import AcceptRequest
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.label_storage import (
     delete_with,
     empty_levels,
     find_highest,
-    write_box,
+    is_temporary,
+    label_folder,
 )
 from napari_sam3_assistant.session.messages import format_prompts
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
+from napari_sam3_assistant.viewer.edits import is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
+    file_axes,
     layer_transform,
     result_axes,
     result_shape,
@@ -43,26 +49,20 @@ from napari_sam3_assistant.viewer.roles import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_sam3_assistant.core.masks.accept import AcceptedObjects
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.session.model import Preview
 
 
-if TYPE_CHECKING:
-    LabelPixels = npt.NDArray[np.integer[Any]]
-
-
-def accept(
-    viewer: ViewerModel,
-    image: Layer,
-    preview: Preview,
-    shown: npt.NDArray[np.integer[Any]],
-) -> Accepted:
-    """Add a preview's objects to the accepted labels as the next ids, on empty pixels only.
+class Acceptance:
+    """A preview that is being accepted: what to write, and what to say of it in its layer then.
 
     Parameters
     ----------
@@ -74,59 +74,75 @@ def accept(
         The result.
     shown : ndarray of int, shape (h, w)
         Its labels as they are on show, with what the user has painted.
+    lasting : Path or None
+        Where to put labels that don't fit into memory so that they stay, if there is such a place.
+    in_memory : int, bytes
+        So much fits.
+
+    Attributes
+    ----------
+    request : AcceptRequest
+        What to write.
+    accepted : Accepted
+        What came of it; without ids until :meth:`finish`.
 
     Raises
     ------
     PromptError
-        If there is no empty pixel under them.
+        If there are no objects, or the labels are being written to.
     ExportError
         If there is no room on the disk for labels that don't fit into memory.
     """
-    layer = _accepted_layer(viewer, image, preview)
-    labels = array_of(layer)
-    found = _find_objects(preview, shown, labels.shape)
-    if not found:
-        raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-    box = union_box(where for where, _, _ in found)
-    before = np.asarray(labels[box])
-    free = [
-        (where, mask & (before[localise_box(where, box)] == 0), number)
-        for where, mask, number in found
-    ]
-    kept = [one for one in free if one[1].any()]
-    if not kept:
-        raise PromptError(
-            "All of these pixels are accepted already; nothing was added.",
-            "Erase the accepted object first, or click on another one.",
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Layer,
+        preview: Preview,
+        shown: npt.NDArray[np.integer[Any]],
+        lasting: Path | None,
+        in_memory: int,
+    ) -> None:
+        self._viewer, self._preview = viewer, preview
+        self._layer = _accepted_layer(viewer, image, preview, lasting, in_memory)
+        if is_locked(self._layer):
+            raise PromptError(f"“{self._layer.name}” is still being written.", "Wait a moment.")
+        labels = array_of(self._layer)
+        found = _find_objects(preview, shown, labels.shape)
+        if not found:
+            raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
+        self._numbers = [number for _, _, number in found]
+        self.request = AcceptRequest(
+            labels, _smaller(self._layer), tuple(one[:2] for one in found), find_highest
         )
-    first = find_highest(labels) + 1
-    ids = tuple(range(first, first + len(kept)))
-    accepted = Accepted(
-        ids,
-        preview.target.image,
-        labels.shape,
-        tuple((where, mask) for where, mask, _ in kept),
-        _describe(preview, ids, [(mask, number) for _, mask, number in kept]),
-        on_disk=not isinstance(labels, np.ndarray),
-    )
-    write_accepted(viewer, accepted)
-    return accepted
+        self.accepted = Accepted(preview.target.image, labels.shape)
+        if isinstance(labels, zarr.Array):
+            self.accepted.folder = label_folder(labels)
+            self.accepted.lasts = not is_temporary(labels)
+
+    def finish(self, found: AcceptedObjects) -> None:
+        """Take note of what was written, and show it."""
+        self.accepted.edit, self.accepted.ids = found.edit, found.ids
+        self.accepted.features = self._describe(found)
+        note_written(self._viewer, self.accepted, listed=True)
+
+    def _describe(self, added: AcceptedObjects) -> dict[str, list[Any]]:
+        """Return the features of accepted objects."""
+        provenance, segmentation = self._preview.provenance, self._preview.segmentation
+        made = "" if provenance is None else format_prompts(provenance.prompts)
+        found = {record.id: record for record in segmentation.objects}
+        known = [found.get(self._numbers[place]) for place in added.places]
+        return {
+            "index": list(added.ids),
+            "score": [math.nan if one is None or one.score is None else one.score for one in known],
+            "area": list(added.areas),
+            "prompt": [(one.text if one else "") or made or "-" for one in known],
+            "engine": [segmentation.engine.title] * len(known),
+        }
 
 
-def _describe(
-    preview: Preview, ids: Sequence[int], kept: Sequence[tuple[npt.NDArray[np.bool_], int]]
-) -> dict[str, list[Any]]:
-    """Return the features of accepted objects, given their masks and the ids that they had."""
-    made = "" if preview.provenance is None else format_prompts(preview.provenance.prompts)
-    found = {record.id: record for record in preview.segmentation.objects}
-    known = [found.get(number) for _, number in kept]
-    return {
-        "index": list(ids),
-        "score": [math.nan if one is None or one.score is None else one.score for one in known],
-        "area": [int(np.count_nonzero(mask)) for mask, _ in kept],
-        "prompt": [(one.text if one else "") or made or "-" for one in known],
-        "engine": [preview.segmentation.engine.title] * len(kept),
-    }
+def _smaller(layer: Labels) -> tuple[Any, ...]:
+    return tuple(layer.data)[1:] if layer.multiscale else ()
 
 
 def count_kept(viewer: ViewerModel, image: Layer) -> int:
@@ -208,13 +224,21 @@ def _iter_objects(
             yield part, numbers[place] == number, int(ids[number])
 
 
-def _accepted_layer(viewer: ViewerModel, image: Layer, preview: Preview) -> Labels:
+def _accepted_layer(
+    viewer: ViewerModel, image: Layer, preview: Preview, lasting: Path | None, in_memory: int
+) -> Labels:
     axes = preview.target.axes
     kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
     layer = _find(viewer, preview.target.image, shape)
     if layer is not None:
         return layer
-    levels = empty_levels(shape, (kept.index(axes.y), kept.index(axes.x)))
+    names = [axis_kind(image.axis_labels[axis]) for axis in kept]
+    found = zip(file_axes(image, kept, names), shape, strict=True)
+    # Of the channels of the image the labels are of none.
+    placed = tuple(replace(axis, length=length) for axis, length in found)
+    plane = (kept.index(axes.y), kept.index(axes.x))
+    stays = None if lasting is None else (lasting, placed)
+    levels = empty_levels(shape, plane, stays, in_memory=in_memory)
     layer = Labels(
         levels if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
@@ -234,51 +258,30 @@ def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...]) -> Labels | N
     return next((layer for layer in reversed(layers) if array_of(layer).shape == shape), None)
 
 
-def write_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
-    """Write accepted objects; returns whether their layer is still there."""
-
-    def write(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
-        part[mask] = value
-
-    return _change(viewer, accepted, write, listed=True)
-
-
-def erase_accepted(viewer: ViewerModel, accepted: Accepted) -> bool:
-    """Take accepted objects out again, where they have not been painted over.
-
-    Returns whether their layer is still there.
-    """
-
-    def erase(part: LabelPixels, mask: npt.NDArray[np.bool_], value: int) -> None:
-        part[mask & (part == value)] = 0
-
-    return _change(viewer, accepted, erase, listed=False)
-
-
-def _change(
-    viewer: ViewerModel,
-    accepted: Accepted,
-    change: Callable[[LabelPixels, npt.NDArray[np.bool_], int], None],
-    *,
-    listed: bool,
-) -> bool:
-    """Change the pixels of accepted objects; what is on disk is read and written once.
-
-    ``listed`` says whether the layer's features have a row for each of them then.
-    """
+def find_written(viewer: ViewerModel, accepted: Accepted) -> tuple[AcceptRequest, LabelEdit] | None:
+    """Return where accepted objects were written, and what; None if their layer is gone."""
     layer = _find(viewer, accepted.image, accepted.shape)
-    if layer is None:
-        return False
-    labels, box = array_of(layer), union_box(where for where, _ in accepted.parts)
-    in_memory = isinstance(labels, np.ndarray)
-    piece = labels[box] if in_memory else np.array(labels[box])
-    for value, (where, mask) in zip(accepted.ids, accepted.parts, strict=True):
-        change(piece[localise_box(where, box)], mask, value)
-    if not in_memory:
-        write_box(layer.data if layer.multiscale else [labels], box, piece)
-    layer.refresh(extent=False)
-    _list_objects(layer, accepted, listed=listed)
-    return True
+    if layer is None or accepted.edit is None:
+        return None
+    return AcceptRequest(array_of(layer), _smaller(layer), (), find_highest), accepted.edit
+
+
+def lock_written(viewer: ViewerModel, accepted: Accepted) -> Callable[[], None]:
+    """Keep all others from writing to accepted labels until what is returned is called."""
+    layer = _find(viewer, accepted.image, accepted.shape)
+    return _do_nothing if layer is None or is_locked(layer) else lock(layer)
+
+
+def _do_nothing() -> None:
+    """Do nothing more."""
+
+
+def note_written(viewer: ViewerModel, accepted: Accepted, *, listed: bool) -> None:
+    """Show accepted objects that were written, or taken out, with or without rows of features."""
+    layer = _find(viewer, accepted.image, accepted.shape)
+    if layer is not None:
+        layer.refresh(extent=False)
+        _list_objects(layer, accepted, listed=listed)
 
 
 def _list_objects(layer: Labels, accepted: Accepted, *, listed: bool) -> None:

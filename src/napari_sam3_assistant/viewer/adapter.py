@@ -11,10 +11,12 @@ import numpy as np
 from napari_sam3_assistant.core.display import ImageView
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.label_storage import IN_MEMORY
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace
 from napari_sam3_assistant.session.thumbnails import PictureSource
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
+from napari_sam3_assistant.viewer.accepted import Acceptance
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
 from napari_sam3_assistant.viewer.geometry import World, file_axes, is_aligned
 from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
@@ -25,7 +27,8 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import RawPlane
+    from napari_sam3_assistant.core.masks.accept import AcceptRequest
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import (
         ActiveRoi,
@@ -54,6 +59,8 @@ class ViewerAdapter(ViewerPrompts):
 
     Attributes
     ----------
+    in_memory : int, bytes
+        Accepted labels up to this size are in memory, larger ones on the disk.
     outlines : bool
         Whether objects are shown as outlines, and not filled.
     stacks : StacksAdapter
@@ -62,8 +69,9 @@ class ViewerAdapter(ViewerPrompts):
         The tracks of what was followed through a stack.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, in_memory: int = IN_MEMORY) -> None:
         super().__init__(viewer)
+        self.in_memory = in_memory
         self.outlines = False
         self.stacks = StacksAdapter(self)
         self.tracks = TracksAdapter(self)
@@ -170,11 +178,21 @@ class ViewerAdapter(ViewerPrompts):
             if labels is not None and labels.selected_label != picked.record.id:
                 labels.selected_label = picked.record.id
 
-    def accept(self, preview: Preview) -> Accepted:
-        """Add the preview's objects to the accepted labels; returns what undoes it."""
-        image = self.image_of(preview.target)
+    def begin_accept(self, preview: Preview, lasting: Path | None) -> Acceptance:
+        """Return what is to be written to add a preview's objects to the accepted labels."""
+        image, shown = self.image_of(preview.target), self._labels_on_show(preview)
         with self.mark_changes():
-            return accepted_layer.accept(self.viewer, image, preview, self._labels_on_show(preview))
+            return Acceptance(self.viewer, image, preview, shown, lasting, self.in_memory)
+
+    def lock_accepted(self, accepted: Iterable[Accepted]) -> Callable[[], None]:
+        """Keep all others from writing to accepted labels until what is returned is called."""
+        unlocks = [accepted_layer.lock_written(self.viewer, one) for one in accepted]
+
+        def unlock() -> None:
+            for one in unlocks:
+                one()
+
+        return unlock
 
     def _labels_on_show(self, preview: Preview) -> npt.NDArray[np.integer[Any]]:
         """Return the labels of a preview as its layer shows them, or as they were found."""
@@ -199,15 +217,18 @@ class ViewerAdapter(ViewerPrompts):
         shown = [(one, self._labels_on_show(one)) for one in mine]
         return accepted_layer.find_kept(self.viewer, found, shown)
 
-    def undo_accept(self, accepted: Accepted) -> bool:
-        """Take accepted objects out again; returns whether their layer is there."""
-        with self.mark_changes():
-            return accepted_layer.erase_accepted(self.viewer, accepted)
+    def find_written(
+        self, accepted: Iterable[Accepted]
+    ) -> list[tuple[Accepted, tuple[AcceptRequest, LabelEdit]]]:
+        """Return of accepted objects those whose layers are there, and what was written where."""
+        found = [(one, accepted_layer.find_written(self.viewer, one)) for one in accepted]
+        return [(one, written) for one, written in found if written is not None]
 
-    def redo_accept(self, accepted: Accepted) -> bool:
-        """Put accepted objects back; returns whether their layer is there."""
+    def note_written(self, accepted: Iterable[Accepted], *, listed: bool) -> None:
+        """Show accepted objects that were written, or taken out, with or without their rows."""
         with self.mark_changes():
-            return accepted_layer.write_accepted(self.viewer, accepted)
+            for one in accepted:
+                accepted_layer.note_written(self.viewer, one, listed=listed)
 
     def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left in the viewer, the latest last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from psygnal import Signal
@@ -11,10 +11,11 @@ from psygnal import Signal
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
+    from napari.layers import Labels
 
     from napari_sam3_assistant.core.images import AnyArray, Untyped
 
@@ -43,6 +44,29 @@ _KNOWN: WeakKeyDictionary[ViewerModel, Edits] = WeakKeyDictionary()
 def edits_of(viewer: ViewerModel) -> Edits:
     """Return the news of a viewer."""
     return _KNOWN.setdefault(viewer, Edits())
+
+
+_LOCKED: WeakSet[Labels] = WeakSet()
+
+
+def lock(layer: Labels) -> Callable[[], None]:
+    """Keep the user from painting on a layer until what is returned is called."""
+    editable, mode = layer.editable, layer.mode
+    layer.editable = False
+    _LOCKED.add(layer)
+
+    def unlock() -> None:
+        _LOCKED.discard(layer)
+        layer.editable = editable
+        if editable:
+            layer.mode = mode
+
+    return unlock
+
+
+def is_locked(layer: Labels) -> bool:
+    """Return whether something is written to a layer that has to be done first."""
+    return layer in _LOCKED
 
 
 _MASKED = 4  # fields of an atom of napari 0.8 and later: slices, mask, old values, new value

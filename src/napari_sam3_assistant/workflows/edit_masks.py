@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.masks.accept import find_free
 from napari_sam3_assistant.core.masks.components import Components, find_components
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between, classify_pixels
 from napari_sam3_assistant.core.masks.labels import (
@@ -18,7 +19,12 @@ from napari_sam3_assistant.core.masks.labels import (
     write_smaller,
 )
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.errors import ExportError, JobCancelled, MaskError
+from napari_sam3_assistant.errors import (
+    ExportError,
+    JobCancelled,
+    MaskError,
+    Sam3AssistantError,
+)
 from napari_sam3_assistant.io.atomic import process_mark
 from napari_sam3_assistant.io.edit_journal import array_folder, explain_unfinished, make_journal
 
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.accept import AcceptedObjects, AcceptRequest
     from napari_sam3_assistant.core.masks.labels import Box, Connectivity, LabelArray
     from napari_sam3_assistant.core.masks.operations import LabelsPart, MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
@@ -270,3 +277,67 @@ class _UncancellableReporter:
 
     def check(self) -> None:
         """Go on."""
+
+
+def accept(
+    requests: Sequence[AcceptRequest], reporter: Reporter
+) -> Iterator[tuple[AcceptedObjects, ...]]:
+    """Add objects to labels as the next ids, on empty pixels only, and yield what was added.
+
+    Parameters
+    ----------
+    requests : sequence of AcceptRequest
+        The objects.
+    reporter : Reporter
+        Is told of the progress. Stopped, or where anything fails, what was written is taken back.
+
+    Yields
+    ------
+    tuple of AcceptedObjects
+        One for each request.
+
+    Raises
+    ------
+    PromptError
+        If there is no empty pixel under the objects of a request.
+    ExportError
+        If labels can't be written.
+    """
+    done: list[tuple[AcceptRequest, AcceptedObjects]] = []
+    try:
+        for request in requests:
+            found = find_free(request, reporter)
+            _write_accepted(request, found.edit, reporter)
+            done.append((request, found))
+        reporter.check()
+    except Sam3AssistantError:
+        for request, found in reversed(done):
+            _write_accepted(request, found.edit, reporter, forward=False)
+        raise
+    yield tuple(found for _, found in done)
+
+
+def write_accepted(
+    steps: Sequence[tuple[AcceptRequest, LabelEdit]], reporter: Reporter, *, forward: bool
+) -> Iterator[None]:
+    """Take back what was added to labels, or add it again; yield when all of it is done.
+
+    Pixels that hold something else by now are left alone. It is not stopped half-way.
+
+    Raises
+    ------
+    ExportError
+        If labels can't be written.
+    """
+    for request, edit in steps:
+        _write_accepted(request, edit, reporter, forward=forward)
+    yield None
+
+
+def _write_accepted(
+    request: AcceptRequest, edit: LabelEdit, reporter: Reporter, *, forward: bool = True
+) -> None:
+    smaller: tuple[Any, ...] = request.smaller
+    for result in write_edit(edit, request.labels, smaller, reporter, forward=forward):
+        if result.problem:
+            raise ExportError(result.problem)

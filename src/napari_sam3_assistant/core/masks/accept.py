@@ -1,0 +1,136 @@
+"""Objects as the next labels of others, on empty pixels only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.labels import (
+    check_fits,
+    localise_box,
+    read,
+    split_blocks,
+    union_box,
+)
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box, LabelArray
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcceptRequest:
+    """Objects, and the labels that they are to be added to.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        The labels, in memory or in a zarr folder.
+    smaller : tuple of array-like of int
+        Smaller levels of them, which follow.
+    objects : tuple
+        For each object the slices of the labels that it lies in, and its pixels there as a mask.
+    find_highest : callable
+        Returns the highest label that there is.
+    """
+
+    labels: AnyArray
+    smaller: tuple[AnyArray, ...]
+    objects: tuple[tuple[Box, npt.NDArray[np.bool_]], ...]
+    find_highest: Callable[[AnyArray], int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcceptedObjects:
+    """What was added to labels.
+
+    Parameters
+    ----------
+    edit : LabelEdit
+        The pixels.
+    places : tuple of int
+        Which of the objects have any: those that lay on empty ones.
+    ids : tuple of int
+        Their values in the labels.
+    areas : tuple of int
+        How many pixels they have got.
+    """
+
+    edit: LabelEdit
+    places: tuple[int, ...]
+    ids: tuple[int, ...]
+    areas: tuple[int, ...]
+
+
+def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
+    """Return which pixels of objects are empty, and the edit that gives them the next labels.
+
+    Raises
+    ------
+    PromptError
+        If there is no empty pixel under them.
+    MaskError
+        If the type of the labels has no room for so many.
+    """
+    labels, objects = request.labels, request.objects
+    shape = tuple(int(size) for size in labels.shape)
+    starts, stops = (
+        np.array([[getattr(side, end) for side in where] for where, _ in objects])
+        for end in ("start", "stop")
+    )
+    blocks = split_blocks(labels, union_box(where for where, _ in objects))
+    free: set[int] = set()
+
+    def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
+        for done, block in enumerate(blocks):
+            low, high = ([getattr(side, end) for side in block] for end in ("start", "stop"))
+            inside = np.flatnonzero(((starts < high) & (stops > low)).all(axis=1))
+            if inside.size == 0:
+                continue
+            reporter.report(Progress(done, len(blocks), "Looking for empty pixels"))
+            empty = read(labels, block) == 0
+            added = np.zeros(empty.shape, np.int64)
+            for place in inside.tolist():
+                where, mask = objects[place]
+                both = _intersect(where, block)
+                there = localise_box(both, block)
+                pixels = mask[localise_box(both, where)] & empty[there]
+                if pixels.any():
+                    free.add(place)
+                    added[there][pixels] = place + 1
+            yield block, np.zeros_like(added), added
+
+    changes = changes_between(parts(), shape)
+    if not free:
+        raise PromptError(
+            "All of these pixels are accepted already; nothing was added.",
+            "Erase the accepted object first, or click on another one.",
+        )
+    places = sorted(free)
+    first = request.find_highest(labels) + 1
+    check_fits(first + len(places) - 1, labels.dtype)
+    ids = np.zeros(len(objects) + 1, np.int64)
+    ids[np.array(places) + 1] = np.arange(first, first + len(places))
+    areas = np.bincount(changes.after, weights=changes.lengths, minlength=ids.size).astype(int)
+    numbered = Changes(changes.starts, changes.lengths, changes.before, ids[changes.after])
+    edit = LabelEdit.pack("accept objects", shape, numbered, labels.dtype)
+    kept = [place + 1 for place in places]
+    return AcceptedObjects(
+        edit, tuple(places), tuple(ids[kept].tolist()), tuple(areas[kept].tolist())
+    )
+
+
+def _intersect(one: Box, other: Box) -> Box:
+    return tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )

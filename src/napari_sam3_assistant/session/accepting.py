@@ -1,0 +1,171 @@
+"""Accept what is on show: add it to the accepted labels, and take it out again."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.outputs import folder_beside, safe_name
+from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.messages import format_accepted
+from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.workflows.edit_masks import accept, write_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.masks.accept import AcceptedObjects
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.saving import SaveAtAccept
+    from napari_sam3_assistant.session.snapshots import Accepted
+    from napari_sam3_assistant.viewer.accepted import Acceptance
+
+
+NOT_PUT_BACK = (
+    "The layer of the accepted labels was deleted, so these objects are not in it again. Press "
+    "Undo, then accept the preview once more."
+)
+_WAIT = "Wait for its end, or press Cancel to take it back."
+
+
+class Accepting:
+    """Writes to accepted labels: at once in memory, by a job where they are on the disk.
+
+    All methods are called on the GUI thread.
+
+    Attributes
+    ----------
+    is_writing : bool
+        Whether a job is at it.
+    """
+
+    def __init__(self, services: Services, save_at_accept: SaveAtAccept) -> None:
+        self.is_writing = False
+        self._model, self._adapter = services.model, services.adapter
+        self._undo, self._jobs = services.undo, services.jobs
+        self._save_at_accept = save_at_accept
+
+    def close(self) -> None:
+        """Let what is being written and saved come to its end."""
+        self._save_at_accept.close()
+
+    def check_idle(self) -> None:
+        """Raise PromptError while accepted labels are being written."""
+        if self.is_writing:
+            raise PromptError("The accepted labels are still being written.", _WAIT)
+
+    def accept(self) -> None:
+        """Add the previewed objects to the accepted labels and clear the prompts.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done; nothing has changed then. Of labels on the disk that may turn
+            out later: then it is said, and the preview comes back.
+        """
+        self.check_idle()
+        previews = [one for one in self._model.previews if one.segmentation.objects]
+        begun = [self._adapter.begin_accept(one, self._place(one.target)) for one in previews]
+        requests = [one.request for one in begun]
+        if any(one.accepted.folder is not None for one in begun):
+            if self._model.running and self._model.task is not Task.LIVE_POINTS:
+                raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+            self._step(begun)
+            job = Job("Accepting", partial(accept, requests), writes=True)
+            job.yielded.connect(partial(self._finish, begun))
+            self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
+            return
+        (found,) = accept(requests, NullReporter())
+        self._step(begun)
+        self._finish(begun, found)
+
+    def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:
+        """Take accepted objects out again, or put them back, on the disk by a job.
+
+        Returns whether their layers are there.
+        """
+        forward = bool(come)
+        found = self._adapter.find_written(come or reversed(gone))
+        there = [one for one, _ in found]
+        steps = [written for _, written in found]
+
+        def show() -> None:
+            self._adapter.note_written(there, listed=forward)
+            self._save_at_accept.note(one.image for one in there)
+
+        work = partial(write_accepted, steps, forward=forward)
+        if any(one.folder is not None for one in there):
+            title = "Putting back what was accepted" if forward else "Taking back what was accepted"
+            said = self._model.message
+
+            def end(job: Job, state: JobState) -> None:
+                del state  # it is not stopped half-way, and has done what it could
+                show()
+                error = job.error
+                self._model.message = said if error is None else Message(str(error), Level.ERROR)
+
+            self._start(Job(title, work, writes=True), there, end)
+        elif there:
+            deque(work(NullReporter()), 0)
+            show()
+        return len(there) == len(gone) + len(come)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _place(self, target: PlaneTarget) -> Path | None:
+        """Return where labels stay that don't fit into memory: beside the file of their image."""
+        folder = folder_beside(self._adapter.file_of(target.image))
+        if folder is None or not os.access(folder, os.W_OK):
+            return None
+        return folder / f"{safe_name(target.name)}_accepted.ome.zarr"
+
+    def _step(self, begun: Sequence[Acceptance]) -> None:
+        """Make room for what comes next: a step without the previews and their prompts."""
+        before = self._undo.current
+        for image in {shown.target.image for shown in self._model.previews}:
+            self._adapter.clear_prompts(image)
+        self._model.previews = ()
+        accepted = (*before.accepted, *(one.accepted for one in begun))
+        prompts = self._adapter.prompt_state()
+        self._undo.push(replace(before, prompts=prompts, previews=(), accepted=accepted, seed=None))
+
+    def _finish(self, begun: Sequence[Acceptance], found: Sequence[AcceptedObjects]) -> None:
+        for one, written in zip(begun, found, strict=True):
+            one.finish(written)
+        accepted = [one.accepted for one in begun]
+        there = len(self._adapter.find_written(accepted)) == len(accepted)
+        said = Message(format_accepted(accepted), Level.SUCCESS)
+        self._model.message = said if there else Message(NOT_PUT_BACK, Level.WARNING)
+        self._save_at_accept.note(one.image for one in accepted)
+
+    def _start(
+        self, job: Job, accepted: Sequence[Accepted], ended: Callable[[Job, JobState], None]
+    ) -> None:
+        unlock = self._adapter.lock_accepted(accepted)
+
+        def end(state: JobState) -> None:
+            self.is_writing = False
+            unlock()
+            ended(job, state)
+
+        job.finished.connect(end)
+        self.is_writing = True
+        self._jobs.start(job)
+
+    def _withdraw(self, begun: Sequence[Acceptance], job: Job, state: JobState) -> None:
+        """Where nothing was accepted, say so, and show again what was to be."""
+        if state is JobState.DONE:
+            return
+        is_back = self._undo.withdraw([one.accepted for one in begun])
+        again = "" if is_back else "Press Undo to go back to the preview."
+        why = "Cancelled; nothing was accepted." if job.error is None else str(job.error)
+        level = Level.INFO if job.error is None else Level.ERROR
+        self._model.message = Message(f"{why} {again}".strip(), level)
