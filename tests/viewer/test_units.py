@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from napari_sam3_assistant.core.prompts import PromptKind, Tool
-from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
-from napari_sam3_assistant.mask_operations.model import Scope
 from napari_sam3_assistant.viewer.geometry import World
 from napari_sam3_assistant.viewer.images import ALL_IMAGES
 
@@ -110,15 +107,3 @@ def test_units_that_do_not_fit_are_taken_as_numbers_as_napari_does(viewer, bindi
     assert World.of(viewer).units is None
     assert binding.adapter.displayed(binding.model.image).plane.leading == (3,)
     assert clicked(viewer, binding, stack, 10, 20) == [(10, 20)]
-
-
-def test_a_region_in_view_that_napari_does_not_tell_is_not_worked_on(viewer, stack):
-    labels = viewer.add_labels(
-        np.ones((8, 40, 50), int), scale=(2, 0.5, 0.5), units=MICRO, name="cells"
-    )
-    adapter = LabelsAdapter(viewer)
-    assert adapter.box(str(labels.unique_id), Scope.VISIBLE)
-    beside(viewer)
-
-    with pytest.raises(MaskError, match="“cells” is in view is not known"):
-        adapter.box(str(labels.unique_id), Scope.VISIBLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 from pathlib import Path
@@ -368,30 +369,42 @@ def _same_place(layer: Labels, placed: dict[str, Any]) -> bool:
 def visible_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:
     """Return the pixels of a layer that the canvas shows, on the slice on show.
 
+    By the camera and the size of the canvas: ``corner_pixels`` are found without the units of the
+    layer (napari 0.9.2), so in a world of other units they are of another part.
+
     Raises
     ------
     MaskError
-        If it shows none, or napari does not tell what it shows.
+        If it shows none, or more than one slice.
     """
-    world = World.of(viewer)
-    if world.converts(layer):
-        # Its corner_pixels are found without the units (napari 0.9.2), so they are of another part.
+    dims, world = viewer.dims, World.of(viewer)
+    if dims.ndisplay != 2:
         raise MaskError(
-            f"Which part of “{layer.name}” is in view is not known, as the viewer counts in other "
-            "units than the layer.",
-            "Choose “Whole layer” or “Drawn region” to work on.",
+            "In 3-D no single slice is in view.", "Switch to 2-D, or choose “Whole layer”."
         )
-    factors = np.asarray(layer.downsample_factors[layer.data_level]) if layer.multiscale else 1
-    low, high = np.asarray(layer.corner_pixels) * factors
-    point = world.slice_of(layer, viewer.dims.ndisplay)
-    sides = []
-    for axis, size in enumerate(shape):
-        if np.isnan(point[axis]):
-            sides.append((max(int(low[axis]), 0), min(int(high[axis]) + 1, size)))
-        else:
-            at = int(np.round(point[axis]))
-            sides.append((at, at + 1) if 0 <= at < size else (0, 0))
-    return _box(sides, f"No pixel of “{layer.name}” is in view.", "Zoom or move to the masks.")
+    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    reach = np.asarray(_canvas_size(viewer)) / camera.zoom / 2
+    corners = []
+    for sides in itertools.product((-1, 1), repeat=2):
+        place = np.array(dims.point, float)
+        place[list(dims.displayed)] = np.asarray(camera.center)[-2:] + reach * sides
+        corners.append(world.drawn_at(layer, place))
+    # Of a pixel that is cut by the edge of the canvas a part is in view.
+    low, high = np.round(np.min(corners, axis=0)), np.round(np.max(corners, axis=0))
+    limits = zip(low.tolist(), high.tolist(), shape, strict=True)
+    box = [(max(int(start), 0), min(int(stop) + 1, size)) for start, stop, size in limits]
+    return _box(box, f"No pixel of “{layer.name}” is in view.", "Zoom or move to the masks.")
+
+
+def _canvas_size(viewer: ViewerModel) -> tuple[float, float]:
+    """Return height and width of what shows a layer, in pixels of the screen."""
+    canvas = getattr(viewer, "canvas", None)
+    if canvas is not None:
+        size: tuple[float, float] = canvas.viewbox_size(viewer.layers)
+        return size
+    if viewer.grid.enabled:
+        raise MaskError("In the grid it is not known what is in view.", "Leave the grid view.")
+    return viewer._canvas_size  # type: ignore[no-any-return]  # noqa: SLF001 - before napari 0.9
 
 
 def drawn_box(viewer: ViewerModel, layer: Labels, shape: Sequence[int]) -> Box:

@@ -76,10 +76,6 @@ class World:
         matrix[:-1] *= _ratios(layer.units, self.units_of(layer))[:, None]
         return matrix
 
-    def converts(self, layer: Layer) -> bool:
-        """Return whether napari draws a layer by other numbers than its own units have."""
-        return not np.allclose(_ratios(layer.units, self.units_of(layer)), 1)
-
     def shown_axes(self, layer: Layer, count: int = 2) -> list[int]:
         """Return the axes of a layer that napari shows, rows first, when it shows ``count``."""
         missing = len(self.point) - layer.ndim
