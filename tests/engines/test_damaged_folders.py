@@ -65,6 +65,20 @@ def test_a_damaged_folder_is_said(damage, folder):
     assert not (folder / "RAN").exists()
 
 
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_folder_of_sam_2_is_said(damage, folder, sam_folder):
+    # Into that of SAM 3, for the damages are to its files.
+    shutil.copytree(sam_folder("sam2_video"), folder, dirs_exist_ok=True)
+    damage(folder, random.Random(damage.__name__))
+    (check,) = validate_folder(str(folder), NullReporter())
+    assert check.verdict
+    registry.spec_for("sam-transformers", folder)
+    engine = api.open_engine("sam-transformers", model_folder=folder, device="cpu")
+    with suppress(Sam3AssistantError), engine:  # and nothing else
+        engine.load(NullReporter())
+    assert not (folder / "RAN").exists()
+
+
 def test_settings_that_can_be_built_and_not_run_are_said(folder, segment, capsys):
     """A model that loads, and fails in its first call."""
     file = folder / "config.json"

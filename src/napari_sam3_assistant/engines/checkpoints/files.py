@@ -21,6 +21,7 @@ import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.engines.checkpoints.report import (
@@ -56,6 +57,8 @@ _META_PREFIXES = ("detector.", "tracker.")
 _MULTIPLEX_PREFIX = "tracker.model."
 # Ten times the largest, tokenizer.json.
 _MAX_SETTINGS = 40 * 2**20
+# Ten times that of EdgeTAM, which names the classes of ImageNet.
+_MAX_CONFIG = 400_000
 _POINTER = b"version https://git-lfs"
 _FOR_TRANSFORMERS = frozenset({TRANSFORMERS})
 _FOR_META = frozenset({META})
@@ -115,6 +118,9 @@ def peek_sam(folder: Path) -> SamModel | None:
     file = folder / "config.json"
     try:
         about = file.stat()
+        # The window asks: whatever is no such file, such as a pipe, is not waited for.
+        if not S_ISREG(about.st_mode) or about.st_size > _MAX_CONFIG:
+            return None
         return _peek(file, about.st_size, about.st_mtime_ns)
     except (OSError, ValueError, CheckpointInvalid):
         # ValueError: of a path with a null in it.
