@@ -1,5 +1,8 @@
 """Who closes the dock and opens it again goes on with what is on show."""
 
+import gc
+import weakref
+
 import numpy as np
 
 from napari_sam3_assistant import api
@@ -87,3 +90,11 @@ def test_propagated_labels_are_known_again(user, discs):
     np.testing.assert_array_equal(kept.data, shown)
     user.click("clear_preview")
     assert not user.has("SAM3 propagated preview labels")
+
+
+def test_a_closed_dock_lets_go_of_its_session_and_of_what_it_found(user, discs):
+    found_and_opened_again(user, discs)
+    session = weakref.ref(user.widget.binding.session)
+    user.close_dock()
+    gc.collect()
+    assert session() is None

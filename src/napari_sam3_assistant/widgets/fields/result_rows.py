@@ -74,9 +74,7 @@ class ResultRows(QAbstractTableModel):
         self._order: tuple[int, bool] | None = None
         self._model = session.model
         self._titles: tuple[str, ...] = COLUMNS
-        made = self._pictures.made
-        made.connect(self._on_picture)
-        self.destroyed.connect(lambda: made.disconnect(self._on_picture, missing_ok=True))
+        self._pictures.made.connect(self._on_picture)
 
     @property
     def titles(self) -> tuple[str, ...]:
