@@ -2,7 +2,7 @@
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QScrollArea
 
 LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
 
@@ -32,6 +32,10 @@ def test_only_what_can_be_used_is_on_show_at_the_start(open_window, discs):
     user.click_at(user.viewer.layers["image"], (30, 40))
     user.wait(lambda: user.has("SAM3 preview labels") and not user.is_running)
     assert [name for name in LATER if not user.button(name).isVisible()] == []
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    scroll = user.widget.findChild(QScrollArea)
+    assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width()
     user.undo()
     # They stay where they are.
     assert [name for name in LATER if not user.button(name).isVisible()] == []

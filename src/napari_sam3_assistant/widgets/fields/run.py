@@ -109,7 +109,7 @@ class RunControls(QWidget):
         undo = push_button(model, "Undo", "undo", session.undo, _UNDOES)
         redo = push_button(model, "Redo", "redo", session.redo, _REDOES)
         save_now = push_button(model, "Save", "save_now", session.saving.save, _AT_ONCE)
-        at_accept = check_box(model, "save_at_accept", "Save at each Accept", _AT_ACCEPT)
+        at_accept = check_box(model, "save_at_accept", "Save at Accept", _AT_ACCEPT)
         save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)
         to_file = push_button(model, "Save to File …", "save_file", self._save_file, _ON_DISK)
         mask_ops = push_button(
