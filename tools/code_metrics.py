@@ -290,7 +290,7 @@ def scan(passed: FilesPassed) -> None:
 
     with tempfile.TemporaryDirectory() as folder, User(_discs(128, 320)) as user:
         user.model.task, user.model.text = Task.TEXT, "bright objects"
-        user.session.disk.scan_tile, user.session.disk.scan_folder = 256, folder
+        user.session.scan_model.scan_tile, user.session.scan_model.scan_folder = 256, folder
         with passed:
             user.session.scanning.run()
             user.settle()

@@ -7,9 +7,9 @@ from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.model import (
     DeviceInUse,
-    DiskModel,
     ImageChoice,
     PromptCounts,
+    ScanModel,
     SessionModel,
 )
 
@@ -65,13 +65,13 @@ def model(**fields):
     ],
 )
 def test_reason(fields, spec, reason):
-    why_not = resolve(model(**fields), DiskModel(), spec).run
+    why_not = resolve(model(**fields), ScanModel(), spec).run
     assert bool(why_not) == bool(reason)
     assert why_not.startswith(reason)
 
 
 def test_no_image():
-    assert resolve(SessionModel(), DiskModel(), ANY).run == "Open an image first."
+    assert resolve(SessionModel(), ScanModel(), ANY).run == "Open an image first."
 
 
 def test_tools_follow_the_task():

@@ -8,9 +8,9 @@ import tifffile
 
 from napari_sam3_assistant.session.model import (
     LARGEST,
-    REMEMBERED_ON_DISK,
-    DiskModel,
+    REMEMBERED_OF_SCANS,
     Level,
+    ScanModel,
     SessionModel,
 )
 from napari_sam3_assistant.session.scanning import SeriesChoice
@@ -39,15 +39,15 @@ def folder(tmp_path):
 
 class Bench:
     def __init__(self, desk):
-        self.model, self.disk, self.desk = SessionModel(), DiskModel(), desk
-        self.choice = SeriesChoice(self.model, self.disk, desk)
+        self.model, self.scan_model, self.desk = SessionModel(), ScanModel(), desk
+        self.choice = SeriesChoice(self.model, self.scan_model, desk)
 
     def look_at(self, folder):
-        self.disk.folder_source = str(folder)
+        self.scan_model.folder_source = str(folder)
         self.wait()
 
     def wait(self):
-        self.desk.until(lambda: self.disk.folder_series_found is not None)
+        self.desk.until(lambda: self.scan_model.folder_series_found is not None)
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def bench(desk):
 
 
 def test_it_names_what_is_there_and_in_how_many_files(bench, folder):
-    assert (bench.choice.choices, bench.disk.folder_series) == ((DEFAULT,), LARGEST)
+    assert (bench.choice.choices, bench.scan_model.folder_series) == ((DEFAULT,), LARGEST)
     assert bench.choice.reason == "Choose the folder of the images first."
 
-    bench.disk.folder_source = str(folder)
+    bench.scan_model.folder_source = str(folder)
     assert bench.choice.choices == (DEFAULT,)
     assert bench.choice.reason.startswith("Looking")
     bench.wait()
@@ -74,19 +74,19 @@ def test_it_names_what_is_there_and_in_how_many_files(bench, folder):
     )
     assert "Looked at: 3 files, the first by name. 1 file can't be read." in bench.choice.reason
     assert "will fail" not in bench.choice.reason
-    bench.disk.folder_series = 2
+    bench.scan_model.folder_series = 2
     assert "2 files of these have no image 2: they will fail" in bench.choice.reason
-    bench.disk.folder_series = 1
+    bench.scan_model.folder_series = 1
     assert "1 file of these has no image 1: they will fail" in bench.choice.reason
 
 
 def test_files_of_one_image_leave_nothing_to_choose(bench, folder):
-    bench.disk.folder_pattern = "c*"
+    bench.scan_model.folder_pattern = "c*"
     bench.look_at(folder)
 
     assert bench.choice.choices == (DEFAULT,)
     assert "each file holds one image. Looked at: 1 file" in bench.choice.reason
-    bench.disk.folder_pattern = "d*"
+    bench.scan_model.folder_pattern = "d*"
     bench.wait()
     assert bench.choice.reason == "1 file can't be read."
     assert bench.choice.choices == (DEFAULT,)
@@ -97,22 +97,22 @@ def test_files_of_one_image_leave_nothing_to_choose(bench, folder):
     [("missing", "There is no folder"), ("~nobody there", "nobody there. Check the path.")],
 )
 def test_a_folder_that_is_not_there_keeps_the_choice(bench, folder, source, said):
-    bench.disk.folder_series = 2
+    bench.scan_model.folder_series = 2
     bench.look_at(folder / source if source == "missing" else source)
 
     assert said in bench.choice.reason
     assert bench.choice.choices == (DEFAULT, (2, "2: not found yet"))
-    assert (bench.disk.folder_series, bench.model.message.level) == (2, Level.INFO)
+    assert (bench.scan_model.folder_series, bench.model.message.level) == (2, Level.INFO)
     bench.look_at(folder)
     assert dict(bench.choice.choices)[2] == "2: Pos 2, 64 x 80 (1 of 3 files)"
 
 
 def test_a_choice_that_no_file_has_is_given_up_and_told(bench, folder):
-    bench.disk.folder_series = 2
-    bench.disk.folder_pattern = "[bc]*"
+    bench.scan_model.folder_series = 2
+    bench.scan_model.folder_pattern = "[bc]*"
     bench.look_at(folder)
 
-    assert bench.disk.folder_series == LARGEST
+    assert bench.scan_model.folder_series == LARGEST
     assert bench.model.message.level is Level.WARNING
     assert bench.model.message.text.startswith("Series 2 is in none of the 2 files looked at in ")
 
@@ -120,7 +120,7 @@ def test_a_choice_that_no_file_has_is_given_up_and_told(bench, folder):
 def test_what_comes_late_of_another_folder_is_dropped(bench, folder, tmp_path, desk):
     (tmp_path / "other").mkdir()
     write(tmp_path / "other" / "x.ome.tif", ("P", (5, 6)), ("Q", (7, 8)))
-    bench.disk.folder_source = str(folder)
+    bench.scan_model.folder_source = str(folder)
     first = bench.choice.look()
     # That it began, what it found, and its end: all wait on the desk.
     patience = 24_000
@@ -135,36 +135,36 @@ def test_what_comes_late_of_another_folder_is_dropped(bench, folder, tmp_path, d
         "0: P, 5 x 6 (1 file)",
         "1: Q, 7 x 8 (1 file)",
     ]
-    bench.disk.folder_source = " "
-    assert bench.disk.folder_series_found is None
+    bench.scan_model.folder_source = " "
+    assert bench.scan_model.folder_series_found is None
 
 
 def test_files_that_came_meanwhile_are_seen_by_another_look(bench, folder):
     bench.look_at(folder)
     write(folder / "e.ome.tif", ("thumbnail", (16, 20)))
-    before = bench.disk.folder_series_found
+    before = bench.scan_model.folder_series_found
 
     bench.choice.look()
-    assert bench.disk.folder_series_found is before
-    bench.desk.until(lambda: bench.disk.folder_series_found is not before)
+    assert bench.scan_model.folder_series_found is before
+    bench.desk.until(lambda: bench.scan_model.folder_series_found is not before)
 
     assert dict(bench.choice.choices)[0] == "0: thumbnail, 16 x 20 (4 files)"
 
 
 def test_the_choice_is_remembered():
     store = MemorySettings()
-    disk = DiskModel()
-    restore(disk, store, REMEMBERED_ON_DISK)
-    disk.folder_series = 3
-    again = DiskModel()
-    restore(again, store, REMEMBERED_ON_DISK)
+    scan_model = ScanModel()
+    restore(scan_model, store, REMEMBERED_OF_SCANS)
+    scan_model.folder_series = 3
+    again = ScanModel()
+    restore(again, store, REMEMBERED_OF_SCANS)
 
     assert again.folder_series == 3
 
 
 def test_a_strangers_name_is_one_short_line(bench, folder):
     write(folder / "a.ome.tif", ("first\nline\t" + 500 * "x", (5, 6)), ("Q", (7, 8)))
-    bench.disk.folder_pattern = "a*"
+    bench.scan_model.folder_pattern = "a*"
     bench.look_at(folder)
 
     assert dict(bench.choice.choices)[0] == f"0: first line {'x' * 49}…, 5 x 6 (1 file)"

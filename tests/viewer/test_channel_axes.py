@@ -123,7 +123,7 @@ def open_desk(viewer, binding):
 @HOW
 def test_scans_and_merged_regions_lie_on_their_slice(open_desk, tmp_path, names, how):
     desk = open_desk(names, how)
-    desk.session.disk.scan_folder = str(tmp_path)
+    desk.session.scan_model.scan_folder = str(tmp_path)
     desk.model.task, desk.model.text = Task.TEXT, "bright discs"
     desk.wait(desk.session.scanning.run())
     desk.model.task = Task.SEGMENT

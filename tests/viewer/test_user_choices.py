@@ -38,7 +38,7 @@ class Bench:
         self.users = list(viewer.layers)
         self.binding = binding_for(viewer, deliver_inline, MemorySettings())
         self.model, self.session = self.binding.model, self.binding.session
-        self.binding.session.disk.scan_folder = str(folder)
+        self.binding.session.scan_model.scan_folder = str(folder)
 
     def image(self, name):
         return str(self.viewer.layers[name].unique_id)

@@ -146,10 +146,10 @@ def test_whatever_changes_each_control_says_what_follows_from_it(user, discs):
     chosen = random.Random(13)
     for _ in range(100):
         name = chosen.choice(sorted(VALUES))
-        state = session.disk if name.startswith("folder") else model
+        state = session.scan_model if name.startswith("folder") else model
         setattr(state, name, chosen.choice(VALUES[name]))
 
-        why_not = resolve(model, session.disk, session.engine.spec)
+        why_not = resolve(model, session.scan_model, session.engine.spec)
         for control, verb in VERBS.items():
             shown = {one.isEnabled() for one in controls[control]}
             assert shown == {not getattr(why_not, verb)}, (control, name)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
 
-    State = SessionModel | DiskModel | MaskModel
+    State = SessionModel | ScanModel | MaskModel
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -
 
     Parameters
     ----------
-    model : SessionModel, DiskModel or MaskModel
+    model : SessionModel, ScanModel or MaskModel
         The state.
     field : str
         Name of the field; ``fill_holes.hole_size`` for a part of one.
@@ -57,7 +57,7 @@ def follow(
         Returns the value, quickly.
     show : callable
         Takes the value and redraws the widget; must not change the models.
-    *models : SessionModel, DiskModel or MaskModel
+    *models : SessionModel, ScanModel or MaskModel
         The state that the value follows from.
     """
     shown = read()
@@ -97,7 +97,7 @@ def bind_value(
 
     Parameters
     ----------
-    model : SessionModel, DiskModel or MaskModel
+    model : SessionModel, ScanModel or MaskModel
         The state.
     field : str
         Name of the field; ``fill_holes.hole_size`` for a part of one, which is a frozen dataclass.

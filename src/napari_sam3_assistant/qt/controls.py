@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
-    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
 
-    Model = SessionModel | DiskModel | MaskModel
+    Model = SessionModel | ScanModel | MaskModel
 
 ListedLayers = tuple[list[tuple[str, str]], tuple[str, ...]]
 """Layers as (key, text), and the keys of those that are ticked."""
@@ -306,7 +306,7 @@ class ChoiceCombo(ElidedCombo):
 
     Parameters
     ----------
-    model : SessionModel, DiskModel or MaskModel
+    model : SessionModel, ScanModel or MaskModel
         The state.
     field : str
         The field that holds the chosen value, and the name of the widget.
@@ -403,7 +403,7 @@ class FolderField(QWidget):
 
     Parameters
     ----------
-    model : DiskModel or SessionModel
+    model : ScanModel or SessionModel
         The state.
     field : str
         The field that holds the folder, and the name of the line; the button is ``choose_`` and
@@ -414,7 +414,7 @@ class FolderField(QWidget):
         What the folder is for.
     """
 
-    def __init__(self, model: DiskModel | SessionModel, field: str, title: str, tip: str) -> None:
+    def __init__(self, model: ScanModel | SessionModel, field: str, title: str, tip: str) -> None:
         super().__init__()
         self._model = model
         self._field = field

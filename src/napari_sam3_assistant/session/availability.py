@@ -12,7 +12,7 @@ from napari_sam3_assistant.workflows.track_prompts import check_limits
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.session.model import DiskModel, Preview, PromptCounts, SessionModel
+    from napari_sam3_assistant.session.model import Preview, PromptCounts, ScanModel, SessionModel
 
 
 _MISSING = {
@@ -24,7 +24,7 @@ _MISSING = {
 }
 
 
-def resolve(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> WhyNot:
+def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> WhyNot:
     """Return why each thing that the user can ask for can't be done now."""
     run = _why_not_run(model, spec)
     wait = _WAIT if model.running else ""
@@ -48,8 +48,8 @@ def resolve(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> WhyNot:
         go_on=go_on,
         remove_object=go_on or ("" if model.tracked else "No object is followed"),
         export_tracks=wait if stack else "There is nothing propagated yet",
-        scan=_why_not_scan(model, disk, run),
-        batch_folder=_why_not_batch_folder(model, disk, spec),
+        scan=_why_not_scan(model, scan_model, run),
+        batch_folder=_why_not_batch_folder(model, scan_model, spec),
         merge_rois=_why_not_merge(model),
         batch_images=_NO_BATCH.get(model.task, ""),
         batch_text="" if model.task is Task.TEXT else "Choose the task Text segmentation first",
@@ -171,10 +171,10 @@ _IS_LAYER = (
 _NO_REGION = "3D/video follows objects on whole slices; choose a 2D task for a region"
 
 
-def is_worth_a_scan(model: SessionModel, disk: DiskModel) -> bool:
+def is_worth_a_scan(model: SessionModel, scan_model: ScanModel) -> bool:
     """Return whether a scan can find what was chosen, and would be of more than one tile."""
     image = model.chosen_image
-    return _takes_scans(model) and image is not None and max(image.shape) > disk.scan_tile
+    return _takes_scans(model) and image is not None and max(image.shape) > scan_model.scan_tile
 
 
 def _takes_scans(model: SessionModel) -> bool:
@@ -182,7 +182,7 @@ def _takes_scans(model: SessionModel) -> bool:
     return model.task is not Task.VIDEO and prompt_kind(model.task, model.tool) in _SCANS
 
 
-def _why_not_scan(model: SessionModel, disk: DiskModel, run: str) -> str:
+def _why_not_scan(model: SessionModel, scan_model: ScanModel, run: str) -> str:
     if model.chosen_image is None:
         return "Open an image first."
     if not _takes_scans(model):
@@ -195,13 +195,13 @@ def _why_not_scan(model: SessionModel, disk: DiskModel, run: str) -> str:
     if model.running:
         return _RUNNING
     try:
-        disk.tiles()
+        scan_model.tiles()
     except PromptError as error:
         return str(error)
     return run
 
 
-def _why_not_batch_folder(model: SessionModel, disk: DiskModel, spec: EngineSpec) -> str:
+def _why_not_batch_folder(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> str:
     if model.task is Task.LIVE_POINTS:
         return "Live Points correct one image. Choose another task for a folder."
     if model.task is Task.VIDEO:
@@ -220,9 +220,9 @@ def _why_not_batch_folder(model: SessionModel, disk: DiskModel, spec: EngineSpec
             else "Draw the prompt on the image on show first; it is used at the same pixels of "
             "every image."
         )
-    if not disk.folder_source.strip():
+    if not scan_model.folder_source.strip():
         return "Choose the folder of the images first."
-    if not disk.folder_output.strip():
+    if not scan_model.folder_output.strip():
         return "Choose the folder for the labels first."
     return _RUNNING if model.running else ""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job, JobProgress
     from napari_sam3_assistant.session.engine import EngineInUse
-    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
     from napari_sam3_assistant.session.undo import Undo
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
@@ -138,7 +138,7 @@ class Services:
     """The state, the viewer, the engine, the job that is going, and the steps of undo."""
 
     model: SessionModel
-    disk: DiskModel
+    scan_model: ScanModel
     adapter: ViewerAdapter
     engine: EngineInUse
     jobs: Running

@@ -633,7 +633,7 @@ class FramePlace:
 LARGEST = -1
 """The series that stands for the largest image of each file."""
 
-REMEMBERED_ON_DISK = (
+REMEMBERED_OF_SCANS = (
     "scan_folder",
     "scan_tile",
     "scan_overlap",
@@ -664,7 +664,7 @@ class StoppedScan:
 
 
 @dataclass
-class DiskModel:
+class ScanModel:
     """The state of scans, of merged regions and of folder batches.
 
     Every field tells its changes by ``events.<field>``.
@@ -771,7 +771,7 @@ class FileBackedLabels:
         return (self.target.image, self.label)
 
 
-def output_folder_for(model: SessionModel, disk: DiskModel) -> Path:
+def output_folder_for(model: SessionModel, scan_model: ScanModel) -> Path:
     """Return the folder that labels go to: the chosen one, or the one that is proposed."""
-    chosen = disk.scan_folder.strip() or model.output_folder.strip()
+    chosen = scan_model.scan_folder.strip() or model.output_folder.strip()
     return typed_folder(chosen) if chosen else Path.home() / DEFAULT_FOLDER

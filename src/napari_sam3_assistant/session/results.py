@@ -115,7 +115,7 @@ class Results:
         self._stored[stored.slot] = rows
         self._list()
 
-    def forget_stored(self, image: str, label: str | None = None) -> None:
+    def forget_file_backed(self, image: str, label: str | None = None) -> None:
         """Take the objects of an image's scans out of the table, or of the one with a label."""
         gone = [slot for slot in self._stored if slot == (image, label or slot[1])]
         for slot in gone:
@@ -128,7 +128,7 @@ class Results:
         """Return the scan whose objects are listed, by its place; None if they are not."""
         return self._scans.get(slot)
 
-    def update_stored(
+    def update_file_backed(
         self,
         slot: tuple[str, str],
         changes: Changes,

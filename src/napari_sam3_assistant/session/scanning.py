@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import DiskModel, PlaneTarget, SessionModel
+    from napari_sam3_assistant.session.model import PlaneTarget, ScanModel, SessionModel
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
@@ -107,7 +107,7 @@ class ScanProgress:
     ----------
     model : SessionModel
         The state.
-    disk : DiskModel
+    scan_model : ScanModel
         Takes note of a scan that was stopped.
     adapter : ViewerAdapter
         Shows the labels.
@@ -124,7 +124,7 @@ class ScanProgress:
     def __init__(
         self,
         model: SessionModel,
-        disk: DiskModel,
+        scan_model: ScanModel,
         adapter: ViewerAdapter,
         results: Results,
         target: PlaneTarget,
@@ -132,7 +132,7 @@ class ScanProgress:
         began: float,
     ) -> None:
         self._model = model
-        self._disk = disk
+        self._scan_model = scan_model
         self._adapter = adapter
         self._results = results
         self._target = target
@@ -151,29 +151,29 @@ class ScanProgress:
             self._stored = FileBackedLabels(
                 FileBackedKind.SCAN, self._target, news.output, news.levels, complete=False
             )
-            self._adapter.show_stored(self._stored)
+            self._adapter.show_file_backed(self._stored)
             if step.kept:
                 said = f"Going on with a scan: {step.kept} of {pluralize(step.total, 'tile')} "
                 said = f"{said}were finished before ({news.output.name})."
                 self._say(said, Level.SUCCESS)
         elif step.changed is not None:
-            self._adapter.refresh_stored(self._stored, step.changed)
+            self._adapter.refresh_file_backed(self._stored, step.changed)
         self._latest = step
 
     def end(self, state: JobState) -> None:
         """Say what stays of a scan that was stopped or failed."""
         if state is JobState.DONE:
-            self._disk.stopped_scan = None
+            self._scan_model.stopped_scan = None
             return
         stored, latest = self._stored, self._latest
         if stored is None or latest is None:
             return
         done = max(latest.done, latest.kept)
         if not done:
-            self._adapter.remove_stored(stored)
+            self._adapter.remove_file_backed(stored)
             return
-        self._disk.stopped_scan = StoppedScan(self._choices, done, latest.total)
-        self._adapter.refresh_stored(stored, None)
+        self._scan_model.stopped_scan = StoppedScan(self._choices, done, latest.total)
+        self._adapter.refresh_file_backed(stored, None)
         folder = scan_folder_path(stored.path)
         kept = f"{done} of {pluralize(latest.total, 'tile')} are kept in {folder}"
         if state is JobState.CANCELLED:
@@ -184,7 +184,7 @@ class ScanProgress:
 
     def _finish(self, news: ScanNews, result: ScanResult) -> None:
         stored = news.stored
-        if stored is not None and self._adapter.show_stored(stored):
+        if stored is not None and self._adapter.show_file_backed(stored):
             self._results.add_stored(stored, news.rows)
         self._stored = stored
         seconds = time.monotonic() - self._began
@@ -204,7 +204,7 @@ class Merging:
 
     def __init__(self, services: Services) -> None:
         self._model, self._adapter = services.model, services.adapter
-        self._disk, self._start = services.disk, services.jobs.start
+        self._scan_model, self._start = services.scan_model, services.jobs.start
 
     def run(self) -> Job:
         """Write the previews of regions, as they are on show, into one layer over a zarr file.
@@ -226,7 +226,7 @@ class Merging:
             (one.segmentation.region, np.asarray(self._adapter.pixels(one).labels, np.uint32))
             for one in previews
         )
-        folder = output_folder_for(self._model, self._disk)
+        folder = output_folder_for(self._model, self._scan_model)
         name = "_".join(map(safe_name, [target.name, *map(str, target.plane.leading)]))
 
         def work(reporter: Reporter) -> Iterator[tuple[Path, tuple[LazyArray, ...]]]:
@@ -238,7 +238,7 @@ class Merging:
 
         def show(answer: tuple[Path, tuple[LazyArray, ...]]) -> None:
             path, levels = answer
-            layer = self._adapter.show_stored(
+            layer = self._adapter.show_file_backed(
                 FileBackedLabels(FileBackedKind.MERGED, target, path, levels)
             )
             said = f"Merged {pluralize(len(parts), 'region')} into “{layer}”: {path}"
@@ -258,7 +258,7 @@ class FileRun:
 
     def __init__(self, services: Services) -> None:
         self._model, self._adapter = services.model, services.adapter
-        self._disk, self._engine = services.disk, services.engine
+        self._scan_model, self._engine = services.scan_model, services.engine
         self._start = services.jobs.start
 
     def _begin(
@@ -289,12 +289,12 @@ class Scanning(FileRun):
     @property
     def folder(self) -> Path:
         """Where the labels will be written."""
-        return output_folder_for(self._model, self._disk)
+        return output_folder_for(self._model, self._scan_model)
 
     @property
     def choices(self) -> tuple[object, ...]:
         """What would be scanned and how: the same choices go on with a scan that was stopped."""
-        model, disk = self._model, self._disk
+        model, scan_model = self._model, self._scan_model
         return (
             model.image,
             prompt_kind(model.task, model.tool),
@@ -302,13 +302,13 @@ class Scanning(FileRun):
             model.threshold,
             self._engine.choice,
             self.folder,
-            disk.scan_tile,
-            disk.scan_overlap,
+            scan_model.scan_tile,
+            scan_model.scan_overlap,
         )
 
     def find_stopped(self) -> StoppedScan | None:
         """Return the scan that a start would go on with, or None."""
-        stopped = self._disk.stopped_scan
+        stopped = self._scan_model.stopped_scan
         return stopped if stopped is not None and stopped.choices == self.choices else None
 
     def run(self) -> Job:
@@ -342,7 +342,7 @@ class Scanning(FileRun):
 
         on_show = ScanProgress(
             model,
-            self._disk,
+            self._scan_model,
             self._adapter,
             self._results,
             snapshot.target,
@@ -361,7 +361,7 @@ class Scanning(FileRun):
             prompts,
             self.folder / _make_file_name(snapshot, prompts.text),
             PredictOptions(model.threshold),
-            self._disk.tiles(),
+            self._scan_model.tiles(),
             self._adapter.plane_axes(snapshot.target),
             model_folder=Path(model.model_folder) if model.model_folder else None,
             paths=snapshot.paths,
@@ -388,14 +388,14 @@ class FolderBatch(FileRun):
         """
         if self._model.why_not.batch_folder:
             raise PromptError(self._model.why_not.batch_folder)
-        model, disk = self._model, self._disk
+        model, scan_model = self._model, self._scan_model
         request = self._request()
         engine = self._engine.take()
         rows: list[FolderRow] = []
 
         def end(state: JobState) -> None:
             if rows:
-                disk.folder_done = str(request.output)
+                scan_model.folder_done = str(request.output)
             if state is not JobState.FAILED:
                 model.message = _summarise(rows, request.output, state)
 
@@ -408,7 +408,7 @@ class FolderBatch(FileRun):
         )
 
     def _request(self) -> FolderRequest:
-        model, disk = self._model, self._disk
+        model, scan_model = self._model, self._scan_model
         kind = prompt_kind(model.task, model.tool)
         if kind is PromptKind.TEXT:
             prompts = PromptSet()
@@ -418,19 +418,19 @@ class FolderBatch(FileRun):
             phrases = ()
         chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
         return FolderRequest(
-            typed_folder(disk.folder_source),
-            typed_folder(disk.folder_output),
+            typed_folder(scan_model.folder_source),
+            typed_folder(scan_model.folder_output),
             prompts,
             PredictOptions(model.threshold),
             phrases,
-            disk.folder_pattern.strip() or "*",
-            disk.folder_format,
+            scan_model.folder_pattern.strip() or "*",
+            scan_model.folder_format,
             Path(model.model_folder)
             if model.model_folder and self._engine.spec.needs_weights
             else None,
             {"channel_axis": chosen},
-            disk.folder_skips,
-            None if disk.folder_series == LARGEST else disk.folder_series,
+            scan_model.folder_skips,
+            None if scan_model.folder_series == LARGEST else scan_model.folder_series,
         )
 
 
@@ -470,33 +470,35 @@ class SeriesChoice:
     ----------
     model : SessionModel
         The state, for the status line.
-    disk : DiskModel
+    scan_model : ScanModel
         The folders, the choice, and what was found.
     deliver : callable
         Runs what it is given on the thread that the session lives on.
     """
 
-    def __init__(self, model: SessionModel, disk: DiskModel, deliver: Deliver) -> None:
+    def __init__(self, model: SessionModel, scan_model: ScanModel, deliver: Deliver) -> None:
         self._model = model
-        self._disk = disk
+        self._scan_model = scan_model
         # A thread of its own: a far disk keeps no run waiting.
         self._searches = JobRunner(deliver)
         self._search: Job | None = None
         for name in _FIELDS:
-            getattr(disk.events, name).connect(self._look_anew, max_args=0)
+            getattr(scan_model.events, name).connect(self._look_anew, max_args=0)
 
     def look(self) -> Job | None:
         """Look at the files as they are now; returns None where no folder is chosen."""
-        disk = self._disk
+        scan_model = self._scan_model
         if self._search is not None:
             self._search.cancel()
             self._search = None
-        if not disk.folder_source.strip():
-            disk.folder_series_found = None
+        if not scan_model.folder_source.strip():
+            scan_model.folder_series_found = None
             return None
-        source = typed_folder(disk.folder_source)
-        output = typed_folder(disk.folder_output) if disk.folder_output.strip() else None
-        pattern = disk.folder_pattern.strip() or "*"
+        source = typed_folder(scan_model.folder_source)
+        output = (
+            typed_folder(scan_model.folder_output) if scan_model.folder_output.strip() else None
+        )
+        pattern = scan_model.folder_pattern.strip() or "*"
 
         over = threading.Event()
 
@@ -511,7 +513,7 @@ class SeriesChoice:
         def tell(state: JobState) -> None:
             over.set()
             if state is JobState.FAILED:
-                disk.folder_series_found = FolderSeries(problem=str(job.error))
+                scan_model.folder_series_found = FolderSeries(problem=str(job.error))
 
         job.finished.connect(tell)
         self._search = job
@@ -521,7 +523,7 @@ class SeriesChoice:
     @property
     def choices(self) -> tuple[tuple[int, str], ...]:
         """The numbers that can be chosen, each with its name for the user."""
-        found, chosen = self._disk.folder_series_found, self._disk.folder_series
+        found, chosen = self._scan_model.folder_series_found, self._scan_model.folder_series
         listed: dict[int, str] = {LARGEST: "Largest image (default)"}
         if found is not None and (len(found.series) > 1 or chosen != LARGEST):
             listed |= {one.number: _line(one, found) for one in found.series}
@@ -532,9 +534,9 @@ class SeriesChoice:
     @property
     def reason(self) -> str:
         """What the choices are, or why there are none."""
-        disk = self._disk
-        found = disk.folder_series_found
-        if not disk.folder_source.strip():
+        scan_model = self._scan_model
+        found = scan_model.folder_series_found
+        if not scan_model.folder_source.strip():
             return "Choose the folder of the images first."
         if found is None:
             return "Looking at what the files hold …"
@@ -556,12 +558,14 @@ class SeriesChoice:
             "or the one with this number, from 0. Looked at: "
             f"{pluralize(readable, 'file')}, the first by name.{spoilt}"
         )
-        lack = readable - sum(one.files for one in found.series if one.number == disk.folder_series)
-        if disk.folder_series == LARGEST or not lack:
+        lack = readable - sum(
+            one.files for one in found.series if one.number == scan_model.folder_series
+        )
+        if scan_model.folder_series == LARGEST or not lack:
             return said
         return (
             f"{said} {pluralize(lack, 'file')} of these {'has' if lack == 1 else 'have'} no image "
-            f"{disk.folder_series}: they will fail, the others are run."
+            f"{scan_model.folder_series}: they will fail, the others are run."
         )
 
     def close(self) -> None:
@@ -572,22 +576,22 @@ class SeriesChoice:
 
     def _look_anew(self) -> None:
         # What was found before is of another folder.
-        self._disk.folder_series_found = None
+        self._scan_model.folder_series_found = None
         self.look()
 
     def _take(self, found: FolderSeries) -> None:
-        disk = self._disk
-        chosen = disk.folder_series
+        scan_model = self._scan_model
+        chosen = scan_model.folder_series
         readable = found.files - found.unreadable
         there = chosen in {LARGEST, *(one.number for one in found.series)}
         if readable and not there:
-            disk.folder_series = LARGEST
+            scan_model.folder_series = LARGEST
             self._model.message = Message(
                 f"Series {chosen} is in none of the {pluralize(readable, 'file')} looked at in "
-                f"{disk.folder_source.strip()}; the largest image of each is taken now.",
+                f"{scan_model.folder_source.strip()}; the largest image of each is taken now.",
                 Level.WARNING,
             )
-        disk.folder_series_found = found
+        scan_model.folder_series_found = found
 
 
 def _line(one: FoundSeries, found: FolderSeries) -> str:

@@ -16,12 +16,12 @@ from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse,
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.model import (
-    REMEMBERED_ON_DISK,
-    DiskModel,
+    REMEMBERED_OF_SCANS,
     FileBackedLabels,
     FramePlace,
     Level,
     Message,
+    ScanModel,
 )
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
@@ -81,7 +81,7 @@ class Session:
         Chooses the region of a run on a large image.
     results : Results
         The verbs about the results table.
-    disk : DiskModel
+    scan_model : ScanModel
         The choices for scans, merged regions and folder batches.
     scanning : Scanning
         Scans the whole plane tile by tile.
@@ -123,13 +123,13 @@ class Session:
             model.engine = next(iter(registry.entries()))
         model.tool = usable_tool(model.task, model.tool)
         model.events.task.connect(self._on_task)
-        self.disk = DiskModel()
-        restore(self.disk, settings, REMEMBERED_ON_DISK)
+        self.scan_model = ScanModel()
+        restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
         self.engine = EngineInUse(model)
         self._running = Running(model, deliver)
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
-        services = Services(model, self.disk, adapter, self.engine, self._running, self._undo)
+        services = Services(model, self.scan_model, adapter, self.engine, self._running, self._undo)
         self.setup = ModelSetup(model, self._running.start, deliver)
         self.loading = ModelLoading(model, self.engine, self._running.start)
         self.roi_inference = RoiInference(model)
@@ -141,7 +141,7 @@ class Session:
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
         self.folder_batch = FolderBatch(services)
-        self.series_choice = SeriesChoice(model, self.disk, deliver)
+        self.series_choice = SeriesChoice(model, self.scan_model, deliver)
         self.merging = Merging(services)
         self.soft_masks = SoftMasks(model, deliver)
         self.chime = self._running.chime
@@ -161,7 +161,7 @@ class Session:
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
             event.connect(self._forget_wait, max_args=0)
         model.events.connect(self._on_change)
-        self.disk.events.connect(self._on_change)
+        self.scan_model.events.connect(self._on_change)
         self._resolve()
 
     # -- runs -----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class Session:
     def note_image_removed(self, image: str) -> None:
         """Take note that the user removed an image: no step goes back to what it showed."""
         self._undo.forget(image)
-        self.results.forget_stored(image)
+        self.results.forget_file_backed(image)
 
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance.
@@ -403,7 +403,7 @@ class Session:
             self._resolve()
 
     def _resolve(self) -> None:
-        self.model.why_not = resolve(self.model, self.disk, self.engine.spec)
+        self.model.why_not = resolve(self.model, self.scan_model, self.engine.spec)
 
     def _on_begun(self) -> None:
         self._live_again = self._edited = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.model import DiskModel, SessionModel
+    from napari_sam3_assistant.session.model import ScanModel, SessionModel
 
 
 REMEMBERED = (
@@ -61,7 +61,7 @@ class MemorySettings:
 
 
 def restore(
-    model: SessionModel | DiskModel, store: SettingsStore, names: tuple[str, ...] = REMEMBERED
+    model: SessionModel | ScanModel, store: SettingsStore, names: tuple[str, ...] = REMEMBERED
 ) -> None:
     """Set the remembered fields of a model, and remember them whenever they change.
 
@@ -77,7 +77,7 @@ def restore(
         _remember(model, name, store)
 
 
-def _remember(model: SessionModel | DiskModel, name: str, store: SettingsStore) -> None:
+def _remember(model: SessionModel | ScanModel, name: str, store: SettingsStore) -> None:
     def keep(value: object) -> None:
         store.set(name, str(value))
 

@@ -339,18 +339,18 @@ class ViewerAdapter(ViewerPrompts):
         """Return what a file can say of the place of a whole plane of an image."""
         return file_axes(self.image_of(target), (target.axes.y, target.axes.x), ("y", "x"))
 
-    def show_stored(self, stored: FileBackedLabels) -> str:
+    def show_file_backed(self, stored: FileBackedLabels) -> str:
         """Show labels that are in a file; returns the name of their layer, empty for none."""
         if not self.is_current(stored.target):
             return ""
         with self.mark_changes():
             return self._stored.show(self.image_of(stored.target), stored)
 
-    def refresh_stored(self, stored: FileBackedLabels, changed: Region | None) -> None:
+    def refresh_file_backed(self, stored: FileBackedLabels, changed: Region | None) -> None:
         """Take note that labels in a file changed in a region; None for anywhere."""
         self._stored.refresh(stored, changed)
 
-    def remove_stored(self, stored: FileBackedLabels) -> None:
+    def remove_file_backed(self, stored: FileBackedLabels) -> None:
         """Remove the layer of labels in a file; the file stays."""
         with self.mark_changes():
             self._stored.remove(stored)

@@ -501,7 +501,7 @@ class Binding(RefCounted):
         self._list_prompt_layers()
         self._stack.on_removed(layer)
         if role_of(layer) is Role.SCAN and not self.adapter.busy:
-            self.session.results.forget_stored(*slot_of(layer))
+            self.session.results.forget_file_backed(*slot_of(layer))
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
             self.model.previews = tuple(left)
@@ -609,7 +609,7 @@ class Binding(RefCounted):
         results, slot = self.session.results, slot_of(layer)
         scan = results.find_scan(slot) if role_of(layer) is Role.SCAN else None
         if scan is not None:
-            results.update_stored(slot, changes, shape, plane_axes(scan.target.axes))
+            results.update_file_backed(slot, changes, shape, plane_axes(scan.target.axes))
 
     def _on_labels_drawn(self, event: Event) -> None:
         if role_of(event.source) is Role.PROPAGATED:

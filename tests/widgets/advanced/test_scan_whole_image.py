@@ -204,9 +204,9 @@ calls = queue.SimpleQueue()
 viewer = ViewerModel()
 viewer.add_image(np.load(sys.argv[1]), name="slide")
 binding = binding_for(viewer, calls.put, MemorySettings())
-model, disk = binding.model, binding.session.disk
+model, scan_model = binding.model, binding.session.scan_model
 model.task, model.text = Task.TEXT, "bright spots"
-disk.scan_folder, disk.scan_tile, disk.scan_overlap = sys.argv[2], 256, 25
+scan_model.scan_folder, scan_model.scan_tile, scan_model.scan_overlap = sys.argv[2], 256, 25
 binding.session.scanning.run()
 while not model.message.text.startswith("Tile 4 of 12"):
     calls.get(timeout=240)()

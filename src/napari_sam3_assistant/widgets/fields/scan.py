@@ -55,17 +55,17 @@ class ScanField(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        disk = session.disk
+        scan_model = session.scan_model
         tip = "Side of a tile. 1024 suits SAM 3; objects should be smaller than a tile."
-        tile = spin_box(disk, "scan_tile", tip, *TILE_SIZES, " px")
+        tile = spin_box(scan_model, "scan_tile", tip, *TILE_SIZES, " px")
         tile.setSingleStep(_STEP)
         tip = "What two tiles both see. Objects that are smaller than this band are found whole."
-        overlap = spin_box(disk, "scan_overlap", tip, 0, round(MOST_OVERLAP * 100), " %")
+        overlap = spin_box(scan_model, "scan_overlap", tip, 0, round(MOST_OVERLAP * 100), " %")
         for box in (tile, overlap):
             # A number that is typed counts when it is complete.
             box.setKeyboardTracking(False)
         self._folder = FolderField(
-            disk,
+            scan_model,
             "scan_folder",
             "Choose the folder for scans",
             "Where the labels of scans and of merged ROIs are written, as OME-Zarr",
@@ -86,9 +86,9 @@ class ScanField(QWidget):
             lambda: str(session.scanning.folder),
             self._folder.line.setPlaceholderText,
             session.model,
-            disk,
+            scan_model,
         )
-        follow(self, self._read_button, self._show_button, session.model, disk)
+        follow(self, self._read_button, self._show_button, session.model, scan_model)
 
     def _read_button(self) -> tuple[str, StoppedScan | None]:
         session = self._session
@@ -109,12 +109,14 @@ class SimpleScan(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        model, disk = session.model, session.disk
+        model, scan_model = session.model, session.scan_model
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         field = ScanField(session)
         layout.addWidget(field)
-        follow(self, lambda: is_worth_a_scan(model, disk), field.setVisible, model, disk)
+        follow(
+            self, lambda: is_worth_a_scan(model, scan_model), field.setVisible, model, scan_model
+        )
 
 
 _FORMATS = ((".tif", "TIFF"), (".png", "PNG"), (".npy", "NumPy (.npy)"), (".zarr", "OME-Zarr"))
@@ -126,26 +128,26 @@ class BatchFolderField(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._disk = disk = session.disk
+        self._scan_model = scan_model = session.scan_model
         source = FolderField(
-            disk,
+            scan_model,
             "folder_source",
             "Choose the folder of the images",
             "Images of all formats, or an OME-Zarr plate. Of stacks every plane is run.",
         )
         output = FolderField(
-            disk,
+            scan_model,
             "folder_output",
             "Choose the folder for the labels",
             "Where the labels go, with a note beside each and sam3_summary.csv. Files are never "
             "overwritten.",
         )
         tip = "Which files, as *.tif; **/* takes the folders below as well"
-        pattern = line_edit(disk, "folder_pattern", "", tip)
-        self._series = ChoiceCombo(disk, "folder_series")
+        pattern = line_edit(scan_model, "folder_pattern", "", tip)
+        self._series = ChoiceCombo(scan_model, "folder_series")
         self._series.setAccessibleName("Series")
         skips = check_box(
-            disk,
+            scan_model,
             "folder_skips",
             "Skip finished",
             "Leave out images that were finished with the same prompts, threshold and engine. "
@@ -169,14 +171,14 @@ class BatchFolderField(QWidget):
         form.addRow("Labels", output)
         form.addRow("Pattern", pattern)
         form.addRow("Series", self._series)
-        form.addRow("Format", ChoiceCombo(disk, "folder_format", _FORMATS))
+        form.addRow("Format", ChoiceCombo(scan_model, "folder_format", _FORMATS))
         form.addRow(skips)
         form.addRow(run)
         form.addRow(self._open)
         bind_enabled(session.model, "batch_folder", run)
         choice = session.series_choice
-        follow(self, lambda: (choice.choices, choice.reason), self._show_series, disk)
-        watch(disk, "folder_done", self, self._show_done)
+        follow(self, lambda: (choice.choices, choice.reason), self._show_series, scan_model)
+        watch(scan_model, "folder_done", self, self._show_done)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Look at the folder when its choices come on show: files may have come and gone."""
@@ -184,7 +186,7 @@ class BatchFolderField(QWidget):
         self._session.series_choice.look()
 
     def _open_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(self._disk.folder_done))
+        QDesktopServices.openUrl(QUrl.fromLocalFile(self._scan_model.folder_done))
 
     def _show_series(self, read: tuple[Sequence[tuple[int, str]], str]) -> None:
         choices, reason = read
@@ -194,8 +196,8 @@ class BatchFolderField(QWidget):
         self._series.setAccessibleDescription(reason)
 
     def _show_done(self) -> None:
-        self._open.setVisible(bool(self._disk.folder_done))
-        self._open.setToolTip(self._disk.folder_done)
+        self._open.setVisible(bool(self._scan_model.folder_done))
+        self._open.setToolTip(self._scan_model.folder_done)
 
 
 _HEIGHT = 78

@@ -7,10 +7,10 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.base import EngineSpec
 from napari_sam3_assistant.session.availability import is_worth_a_scan, resolve
 from napari_sam3_assistant.session.model import (
-    REMEMBERED_ON_DISK,
-    DiskModel,
+    REMEMBERED_OF_SCANS,
     ImageChoice,
     PromptCounts,
+    ScanModel,
     SessionModel,
 )
 from napari_sam3_assistant.session.settings import MemorySettings, restore
@@ -33,17 +33,17 @@ def model():
 
 
 @pytest.fixture
-def disk():
-    return DiskModel(folder_source="in", folder_output="out")
+def scan_model():
+    return ScanModel(folder_source="in", folder_output="out")
 
 
-def test_all_is_well(model, disk, spec):
-    why_not = resolve(model, disk, spec)
+def test_all_is_well(model, scan_model, spec):
+    why_not = resolve(model, scan_model, spec)
 
     assert (why_not.scan, why_not.batch_folder) == ("", "")
-    assert is_worth_a_scan(model, disk)
-    disk.scan_tile = 4096
-    assert not is_worth_a_scan(model, disk)
+    assert is_worth_a_scan(model, scan_model)
+    scan_model.scan_tile = 4096
+    assert not is_worth_a_scan(model, scan_model)
 
 
 @pytest.mark.parametrize(
@@ -71,35 +71,35 @@ def test_all_is_well(model, disk, spec):
         ),
     ],
 )
-def test_what_keeps_them_from_starting(model, disk, spec, changes, engine, scan, folder):
+def test_what_keeps_them_from_starting(model, scan_model, spec, changes, engine, scan, folder):
     for name, value in changes.items():
         setattr(model, name, value)
 
-    why_not = resolve(model, disk, engine or spec)
+    why_not = resolve(model, scan_model, engine or spec)
 
     for found, expected in ((why_not.scan, scan), (why_not.batch_folder, folder)):
         assert expected in found
         assert bool(found) == bool(expected)
 
 
-def test_a_tile_size_that_is_remembered_wrongly_is_said(model, disk, spec):
+def test_a_tile_size_that_is_remembered_wrongly_is_said(model, scan_model, spec):
     store = MemorySettings()
     store.set("scan_tile", "7")
-    restore(disk, store, REMEMBERED_ON_DISK)
+    restore(scan_model, store, REMEMBERED_OF_SCANS)
 
-    assert "tile size of 7" in resolve(model, disk, spec).scan
+    assert "tile size of 7" in resolve(model, scan_model, spec).scan
 
 
-def test_choices_are_remembered(disk):
+def test_choices_are_remembered(scan_model):
     store = MemorySettings()
-    restore(disk, store, REMEMBERED_ON_DISK)
-    disk.scan_overlap, disk.folder_skips, disk.folder_format = 30, False, ".zarr"
-    fresh = DiskModel()
+    restore(scan_model, store, REMEMBERED_OF_SCANS)
+    scan_model.scan_overlap, scan_model.folder_skips, scan_model.folder_format = 30, False, ".zarr"
+    fresh = ScanModel()
 
-    restore(fresh, store, REMEMBERED_ON_DISK)
+    restore(fresh, store, REMEMBERED_OF_SCANS)
 
     assert (fresh.scan_overlap, fresh.folder_skips, fresh.folder_format) == (30, False, ".zarr")
 
 
-def test_nothing_to_merge(model, disk, spec):
-    assert "no result of a region yet" in resolve(model, disk, spec).merge_rois
+def test_nothing_to_merge(model, scan_model, spec):
+    assert "no result of a region yet" in resolve(model, scan_model, spec).merge_rois
