@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.model import ONLY_TOLD, Level, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from psygnal import EmissionInfo
     from qtpy.QtWidgets import QWidget
 
     from napari_sam3_assistant.core.images import Untyped
@@ -38,7 +38,11 @@ def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -
     show : callable
         Redraws the widget from the model; must not change the model.
     """
-    _connect(getattr(model.events, field.partition(".")[0]), widget, show)
+
+    def redraw() -> None:
+        show()
+
+    _connect(getattr(model.events, field.partition(".")[0]), widget, redraw)
     show()
 
 
@@ -47,7 +51,8 @@ def follow(
 ) -> None:
     """Show a value now and whenever it changes, as long as the widget lives.
 
-    It is read after every change of a model: nobody lists the fields that it follows from.
+    It is read after every change of a model: nobody lists the fields that it follows from. It must
+    not follow from what is only told, the message and the progress.
 
     Parameters
     ----------
@@ -62,8 +67,10 @@ def follow(
     """
     shown = read()
 
-    def look() -> None:
+    def look(change: EmissionInfo) -> None:
         nonlocal shown
+        if change.signal.name in ONLY_TOLD:
+            return
         before, shown = shown, read()
         if shown is not before and shown != before:
             show(shown)
@@ -73,15 +80,12 @@ def follow(
     show(shown)
 
 
-def _connect(emitter: Untyped, widget: QWidget, slot: Callable[[], None]) -> None:
-    def call() -> None:
-        slot()
-
+def _connect(emitter: Untyped, widget: QWidget, slot: Callable[..., None]) -> None:
     def disconnect(*_: object) -> None:
-        emitter.disconnect(call, missing_ok=True)
+        emitter.disconnect(slot, missing_ok=True)
 
     # psygnal holds a plain function strongly: let go of it with the widget.
-    emitter.connect(call)
+    emitter.connect(slot)
     widget.destroyed.connect(disconnect)
 
 
@@ -157,8 +161,16 @@ def bind_enabled(model: SessionModel, verb: str, *widgets: QWidget) -> None:
     *widgets : QWidget
         The controls, each with the tooltip that says what it does.
     """
-    for widget in widgets:
-        follow(widget, lambda: getattr(model.why_not, verb), partial(set_enabled, widget), model)
+    shown: str | None = None
+
+    def show() -> None:
+        nonlocal shown
+        before, shown = shown, getattr(model.why_not, verb)
+        if shown != before:
+            for widget in widgets:
+                set_enabled(widget, shown)
+
+    watch(model, "why_not", widgets[0], show)
 
 
 _SIGNS = {Level.INFO: "", Level.SUCCESS: "✓ ", Level.WARNING: "⚠ ", Level.ERROR: "✕ "}

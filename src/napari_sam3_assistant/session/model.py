@@ -278,6 +278,10 @@ CHOICE_FIELDS = {
 """The fields that say which layer the prompts of a tool are taken from."""
 
 
+ONLY_TOLD = frozenset({"message", "progress"})
+"""The fields that change often while work is going on, and that nothing follows from."""
+
+
 @dataclass
 class SessionModel:
     """What the user chose, what is there, and what came out.

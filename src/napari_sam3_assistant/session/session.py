@@ -16,6 +16,7 @@ from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse,
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.model import (
+    ONLY_TOLD,
     REMEMBERED_OF_SCANS,
     FileBackedLabels,
     FramePlace,
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
-
-
-_ONLY_TOLD = frozenset({"message", "progress", "why_not"})
-"""Fields that change often, and that nothing follows from."""
 
 
 class Session:
@@ -399,7 +396,7 @@ class Session:
     # -- inside -----------------------------------------------------------------------------
 
     def _on_change(self, change: EmissionInfo) -> None:
-        if change.signal.name not in _ONLY_TOLD:
+        if change.signal.name not in ONLY_TOLD:
             self._resolve()
 
     def _resolve(self) -> None:

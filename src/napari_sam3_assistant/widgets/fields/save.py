@@ -76,13 +76,13 @@ class SaveCleanField(QWidget):
         form.addRow(save)
         form.addRow(self._saved)
         form.addRow(self._open)
-        # Of what was propagated, PNG holds nothing; where it is chosen already, the button says so.
-        follow(
-            self,
-            lambda: [one for one in _FORMATS if one[0] in {*saving.endings, model.output_format}],
-            self._format.offer,
-            model,
-        )
+
+        def read_formats() -> list[tuple[str, str]]:
+            # Of stacks, PNG holds nothing; where it is chosen already, the button says so.
+            offered = {*saving.endings, model.output_format}
+            return [one for one in _FORMATS if one[0] in offered]
+
+        follow(self, read_formats, self._format.offer, model)
         follow(self, lambda: saving.explain_lost(model.output_format), self._show_note, model)
         watch(model, "saved", self, self._show_saved)
 
