@@ -3,7 +3,7 @@
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QLineEdit, QTextEdit
+from qtpy.QtWidgets import QLineEdit, QTextEdit
 from skimage.draw import disk
 
 from napari_sam3_assistant import api
@@ -154,7 +154,7 @@ def test_cancel_keeps_what_has_come(advanced, discs, gate):
     gate.passes.release()
     user.wait(lambda: len(previews(user)) == 1)
     user.wait(lambda: gate.reached.acquire(blocking=False))
-    user.widget.findChild(QAbstractButton, "cancel").click()
+    user.button("cancel").click()
     user.wait_for_end()
     gate.opened.set()
 
