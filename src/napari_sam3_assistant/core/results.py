@@ -139,6 +139,9 @@ class Segmentation:
         What made the result.
     notes : tuple of str
         What the user should know about how it came about.
+    candidates : tuple of ObjectRecord
+        What a single click may mean, a part, the object or a group, from the smallest to the
+        largest; in plane coordinates. Empty for other prompts, and where the engine does not tell.
     """
 
     labels: npt.NDArray[np.uint32]
@@ -146,6 +149,7 @@ class Segmentation:
     region: Region
     engine: Provenance
     notes: tuple[str, ...] = ()
+    candidates: tuple[ObjectRecord, ...] = ()
 
 
 def apply_edit(

@@ -148,12 +148,17 @@ class Prediction:
         The phrase that was used in the end; empty where there was none.
     notes : tuple of str
         What the user should know about how it came about.
+    candidates : tuple of ObjectRecord
+        Where a single click may mean a part, the object or a group: each of them, with ids 1 to N
+        from the smallest to the largest. Empty for other prompts, and where the engine does not
+        tell.
     """
 
     objects: tuple[ObjectRecord, ...]
     threshold: float
     phrase: str = ""
     notes: tuple[str, ...] = ()
+    candidates: tuple[ObjectRecord, ...] = ()
 
 
 class ImageEngine(Protocol):

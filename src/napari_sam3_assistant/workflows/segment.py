@@ -106,6 +106,10 @@ def segment(
         region=region,
         engine=engine.provenance(predictions[0]),
         notes=tuple(dict.fromkeys(note for one in predictions for note in one.notes)),
+        candidates=tuple(
+            record.shift(region.y0, region.x0)
+            for record in (predictions[0].candidates if len(predictions) == 1 else ())
+        ),
     )
 
 

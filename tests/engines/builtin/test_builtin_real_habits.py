@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
@@ -243,3 +244,33 @@ def test_a_loose_box_gives_a_bent_rod_and_not_what_it_bends_round(sign):
         box = tight.grow(round((size - 1) / 2 * max(tight.shape)))
         (found,) = predict(rgb(grey), boxes=(BoxPrompt(box),))
         assert iou(plane(found, shape), rod) > 0.8
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_click_offers_what_is_smaller_and_larger_than_its_object(sign):
+    shape = (160, 150)
+    nested = [disc(80, 70, radius, shape) for radius in (6, 18, 40)]
+    grey = 125.0 + sign * sum(35.0 * part for part in nested)
+    grey = ndi.gaussian_filter(grey, 1.0) + np.random.default_rng(5).normal(0, 2, shape)
+    result = api.segment(rgb(grey), points=[(80, 70)])
+    areas = [record.area for record in result.candidates]
+    assert areas == sorted(areas)
+    for part in nested:
+        assert max(iou(plane(record, shape), part) for record in result.candidates) > 0.8
+    (chosen,) = result.objects
+    assert any(np.array_equal(chosen.mask, record.mask) for record in result.candidates)
+    more = api.segment(rgb(grey), points=[(80, 70), (80, 95)])
+    assert not more.candidates
+
+
+def test_a_click_where_no_edge_runs_all_round_says_so_and_one_on_a_cell_does_not():
+    rng = np.random.default_rng(6)
+    shape = (150, 150)
+    texture = ndi.gaussian_filter(rng.normal(0, 1, shape), 1.5)
+    unclear = 0
+    for y in range(30, 130, 20):
+        result = api.segment(rgb(125 + 30 * texture / texture.std()), points=[(y, y)])
+        unclear += any("uncertain" in note for note in result.notes)
+    assert unclear >= 3
+    cell = ndi.gaussian_filter(100.0 * disc(70, 70, 18, shape), 1.2) + rng.normal(60, 3, shape)
+    assert not api.segment(rgb(cell), points=[(70, 70)]).notes

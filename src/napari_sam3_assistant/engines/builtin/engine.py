@@ -13,6 +13,8 @@ from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.engines.builtin.prompted import (
     Click,
+    candidates_at,
+    clearness,
     corrected,
     object_at,
     object_in,
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.builtin.object_mask import Detection
 
+# Of the clicks on real images whose outline is less clear, seven of ten miss their object.
+CLEAR = 0.6
+_UNCLEAR = (
+    "The outline is uncertain here: add a click, draw a box, or use an engine with SAM 3 weights."
+)
 _NAMES = {
     PromptKind.POINTS: "points",
     PromptKind.BOXES: "boxes",
@@ -127,7 +134,18 @@ class BuiltinEngine:
                     "All examples are negative.", "Draw a box round one thing to find as well."
                 )
             return _found(similar(embedding, prompts.exemplars, reporter), options, "")
-        return Prediction(_records(_named(embedding, prompts, reporter)), options.threshold)
+        patches = _named(embedding, prompts, reporter)
+        if len(prompts.points) > 1 or prompts.kinds != {PromptKind.POINTS}:
+            return Prediction(_records(patches), options.threshold)
+        # One click may mean a part, the object, or a group.
+        (click,) = _clicks(prompts.points, embedding.shape)
+        unclear = clearness(embedding, patches[0]) < CLEAR
+        return Prediction(
+            _records(patches),
+            options.threshold,
+            notes=(_UNCLEAR,) if unclear else (),
+            candidates=_records(candidates_at(embedding, click.pixel, reporter)),
+        )
 
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]

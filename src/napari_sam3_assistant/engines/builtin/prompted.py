@@ -30,6 +30,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     Proposal,
     disc,
     measured,
+    solidity,
 )
 from napari_sam3_assistant.errors import PromptError
 
@@ -58,6 +59,10 @@ NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 # click is as good as on the outline, from the second on it is in the middle.
 RIM, MIDDLE = 0.25, 0.75
 LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
+ANOTHER = 1.5  # times the area from which on something is another candidate
+CANDIDATES = 5
+CREST = 2  # pixels beside an outline in which the edge is looked for
+FAINTEST = 0.1  # of the best one's worth that a candidate needs
 
 TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
@@ -179,6 +184,60 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
     return corrected(features, patch, clicks, reporter, anchored=False)
 
 
+def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> list[Patch]:
+    """Return what a click may mean, a part, the object or a group, from the smallest on.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    pixel : (int, int)
+        Row and column of the click.
+    reporter : Reporter
+        Stops the work.
+
+    Returns
+    -------
+    list of Patch
+        ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
+    """
+    worths = [(_aim(item, [pixel]), item) for item in proposed(features, pixel, reporter)]
+    worths.sort(key=lambda pair: -pair[0])
+    kept: list[Proposal] = []
+    for worth, item in worths:
+        if len(kept) == CANDIDATES or worth < FAINTEST * worths[0][0]:
+            break
+        if all(abs(math.log(item.area / other.area)) > math.log(ANOTHER) for other in kept):
+            kept.append(item)
+    return [enlarged(features, item) for item in sorted(kept, key=lambda item: item.area)]
+
+
+def clearness(features: PlaneFeatures, patch: Patch) -> float:
+    """Return how far an outline runs along an edge all round, 0 to 1, times its solidity.
+
+    That is its mean gradient, as a share of the greatest gradients within ``CREST`` pixels.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    patch : Patch
+        An object of at least one pixel.
+    """
+    octave = octave_for(patch.region)
+    image, seen = features.octave(octave), patch.coarser(octave)
+    if not seen.mask.any():
+        return 0.0
+    seen = seen.cropped()
+    window = seen.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
+    crest = ndi.maximum_filter(gradient, 2 * CREST + 1)
+    own, best = (
+        along_outline(one, seen.mask, seen.region.localise(window)) for one in (gradient, crest)
+    )
+    return own / best * solidity(seen.mask) if best > 0 else 0.0
+
+
 def corrected(
     features: PlaneFeatures,
     patch: Patch,
@@ -276,11 +335,15 @@ def _aimed_at(proposals: Sequence[Proposal], clicks: Sequence[Pixel]) -> Proposa
     for item in sorted(proposals, key=_worth, reverse=True):
         if _worth(item) <= most:
             break  # a click in the middle takes nothing away
-        depth = max(item.depth(point) for point in clicks)
-        worth = _worth(item) * min(1.0, max(RIM, depth) / MIDDLE)
+        worth = _aim(item, clicks)
         if worth > most:
             best, most = item, worth
     return best
+
+
+def _aim(proposal: Proposal, clicks: Sequence[Pixel]) -> float:
+    depth = max(proposal.depth(point) for point in clicks)
+    return _worth(proposal) * min(1.0, max(RIM, depth) / MIDDLE)
 
 
 def _worth(proposal: Proposal) -> float:
