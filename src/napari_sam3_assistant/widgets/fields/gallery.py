@@ -134,7 +134,7 @@ class Gallery(QWidget):
         # All are of one size, so none but those in sight is asked for.
         view.setUniformItemSizes(True)
         view.setIconSize(QSize(SIDE, SIDE))
-        view.setGridSize(QSize(SIDE + 12, SIDE + 10 + view.fontMetrics().height()))
+        view.setGridSize(QSize(SIDE + 8, SIDE + 10 + view.fontMetrics().height()))
         view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         view.setMinimumHeight(_HEIGHT)
         view.setToolTip("A click goes to the object, Enter refines it, Del takes it out")
