@@ -14,15 +14,16 @@ from types import SimpleNamespace
 
 os.environ["NAPARI_CONFIG"] = ""  # napari's settings are neither read nor written
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="napari-sam3-benchmark-")  # nor ours
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/widgets"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import napari
 import tifffile
-from person import Person
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage.data import coins
+
+from person import Person
 
 COINS = ((54, 45), (47, 116), (45, 160))
 BOX = ((30, 18), (50, 40), (78, 74))

@@ -98,6 +98,21 @@ def load_beside(name):
     return module
 
 
+@pytest.fixture
+def napari_reads(plugin_manager):
+    """The reader that comes with napari: layers know the file that they are of."""
+    with plugin_manager.tmp_plugin(package="napari"):
+        yield
+
+
+@pytest.fixture
+def bench():
+    """A viewer without a window with the mask operations on it."""
+    made = load_beside("mask_bench.py").MaskBench()
+    yield made
+    made.binding.close()
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """Return the folder of a small real SAM 3 checkpoint; treat it as read-only."""

@@ -1,8 +1,5 @@
 """A viewer without a window, and its session with results delivered at once."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -63,14 +60,3 @@ def run(binding):
         return binding.model.preview
 
     return go
-
-
-@pytest.fixture
-def stage():
-    """A viewer without a window with the mask operations on it."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from mask_stage import MaskStage
-
-    made = MaskStage()
-    yield made
-    made.binding.close()

@@ -424,17 +424,17 @@ list(accept([request], Reporter()))
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signal")
 @pytest.mark.parametrize("forward", [True, False], ids=["finish", "take back"])
 def test_what_a_killed_process_has_begun_is_offered_when_it_is_opened(
-    stage, killed, tmp_path, forward
+    bench, killed, tmp_path, forward
 ):
     folder = tmp_path / "cells_accepted.ome.zarr"
     killed.run_and_kill(KILLED, folder)
     (labels,) = open_levels(folder, writable=True)
     assert 0 < np.count_nonzero(labels) < 1300 * 1300
-    layer = stage.viewer.add_labels(labels, name="kept")
-    stage.model.target = stage.key(layer)
-    assert stage.model.unfinished.startswith("“accept objects” was stopped half-way")
-    (stage.cleanup.finish if forward else stage.cleanup.take_back)()
-    stage.settle()
+    layer = bench.viewer.add_labels(labels, name="kept")
+    bench.model.target = bench.key(layer)
+    assert bench.model.unfinished.startswith("“accept objects” was stopped half-way")
+    (bench.cleanup.finish if forward else bench.cleanup.take_back)()
+    bench.settle()
     assert np.count_nonzero(labels) == (1300 * 1300 if forward else 0)
 
 

@@ -27,11 +27,11 @@ _IMAGES = {
 }
 
 
-def export(stage, layer, path, format_):
-    stage.model.output, stage.model.path = layer.name, str(path)
-    stage.model.export_format = format_
-    stage.collection.export()
-    said = stage.settle()
+def export(bench, layer, path, format_):
+    bench.model.output, bench.model.path = layer.name, str(path)
+    bench.model.export_format = format_
+    bench.collection.export()
+    said = bench.settle()
     assert said.startswith("Exported "), said
     return said
 
@@ -85,12 +85,12 @@ def pixels_of(image, layer):
 
 
 @given(case=cases(), kind=st.sampled_from(["geojson", "coco_rle", "coco_polygons", "yolo"]))
-def test_objects_are_where_napari_draws_them(stage, tmp_path_factory, case, kind):
+def test_objects_are_where_napari_draws_them(bench, tmp_path_factory, case, kind):
     names, placed, first, labels = case
-    stage.viewer.layers.clear()
+    bench.viewer.layers.clear()
     whole = _IMAGES[names]
-    image = stage.viewer.add_image(np.zeros(whole), name="cells", axis_labels=list(names), **placed)
-    layer = stage.add(
+    image = bench.viewer.add_image(np.zeros(whole), name="cells", axis_labels=list(names), **placed)
+    layer = bench.add(
         labels,
         name="part",
         metadata={"source_image_layer": "cells"},
@@ -101,7 +101,7 @@ def test_objects_are_where_napari_draws_them(stage, tmp_path_factory, case, kind
     path = tmp_path_factory.mktemp("files") / "a"
     expected = pixels_of(image, layer)
 
-    said = export(stage, layer, path, ExportFormat(kind))
+    said = export(bench, layer, path, ExportFormat(kind))
 
     assert said.endswith(path.with_suffix(ExportFormat(kind).suffix).name + ".")
     found = {"geojson": in_geojson, "yolo": in_yolo}.get(kind, in_coco)(path, names)
@@ -148,11 +148,11 @@ def in_yolo(path, _names):
     return found
 
 
-def test_a_region_of_a_large_image_has_the_coordinates_of_the_image(stage, tmp_path):
-    image = stage.viewer.add_image(np.zeros((1500, 1500), np.uint8), name="slide")
+def test_a_region_of_a_large_image_has_the_coordinates_of_the_image(bench, tmp_path):
+    image = bench.viewer.add_image(np.zeros((1500, 1500), np.uint8), name="slide")
     labels = np.zeros((512, 512), np.uint32)
     labels[10:20, 30:50] = 1
-    layer = stage.add(
+    layer = bench.add(
         labels,
         name="region",
         translate=(844, 944),
@@ -160,8 +160,8 @@ def test_a_region_of_a_large_image_has_the_coordinates_of_the_image(stage, tmp_p
     )
     image.name = "slide 1"
 
-    export(stage, layer, tmp_path / "a", ExportFormat.GEOJSON)
-    export(stage, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    export(bench, layer, tmp_path / "a", ExportFormat.GEOJSON)
+    export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     told = json.loads((tmp_path / "a.geojson").read_text())
     assert told["image"] == {"name": "slide 1", "height": 1500, "width": 1500}
@@ -172,24 +172,24 @@ def test_a_region_of_a_large_image_has_the_coordinates_of_the_image(stage, tmp_p
     assert told["annotations"][0]["bbox"] == [974, 854, 20, 10]
 
 
-def test_a_saved_and_merged_object_stays_on_its_slice_of_its_image(stage, tmp_path):
-    stage.viewer.add_image(np.zeros((10, 8, 8)), name="other")
-    image = stage.viewer.add_image(np.zeros((10, 40, 50)), name="cells")
+def test_a_saved_and_merged_object_stays_on_its_slice_of_its_image(bench, tmp_path):
+    bench.viewer.add_image(np.zeros((10, 8, 8)), name="other")
+    image = bench.viewer.add_image(np.zeros((10, 40, 50)), name="cells")
     labels = np.zeros((1, 6, 6), np.uint32)
     labels[0, 1:3, 1:3] = 1
     known = {"sam3_image": str(image.unique_id), "source_image_layer": "cells"}
-    layer = stage.add(labels, name="SAM3 preview labels", translate=(6, 20, 30), metadata=known)
-    stage.model.source = stage.key(layer)
-    stage.collection.save_accepted()
-    stage.settle()
-    saved = stage.viewer.layers[-1]
-    stage.model.final_chosen = (stage.key(saved),)
-    stage.collection.merge_final()
-    stage.settle()
+    layer = bench.add(labels, name="SAM3 preview labels", translate=(6, 20, 30), metadata=known)
+    bench.model.source = bench.key(layer)
+    bench.collection.save_accepted()
+    bench.settle()
+    saved = bench.viewer.layers[-1]
+    bench.model.final_chosen = (bench.key(saved),)
+    bench.collection.merge_final()
+    bench.settle()
     image.name = "renamed"
-    final = stage.viewer.layers["final_training_mask"]
+    final = bench.viewer.layers["final_training_mask"]
 
-    export(stage, final, tmp_path / "a", ExportFormat.GEOJSON)
+    export(bench, final, tmp_path / "a", ExportFormat.GEOJSON)
 
     told = json.loads((tmp_path / "a.geojson").read_text())
     assert told["image"] == {"name": "renamed", "height": 40, "width": 50}
@@ -200,20 +200,20 @@ def test_a_saved_and_merged_object_stays_on_its_slice_of_its_image(stage, tmp_pa
 
 @pytest.mark.parametrize("why", ["scale", "between pixels", "outside", "gone"])
 def test_labels_that_are_not_on_their_image_are_their_own_image_and_it_is_said(
-    stage, tmp_path, why
+    bench, tmp_path, why
 ):
-    image = stage.viewer.add_image(np.zeros((40, 50)), name="cells")
+    image = bench.viewer.add_image(np.zeros((40, 50)), name="cells")
     placed = {"scale": {"scale": (2, 2)}, "between pixels": {"translate": (0.5, 0)},
               "outside": {"translate": (30, 0)}, "gone": {}}[why]  # fmt: skip
     labels = np.zeros((20, 20), np.uint32)
     labels[3:5, 4:6] = 1
     known = {"sam3_image": str(image.unique_id), "source_image_layer": "cells"}
-    layer = stage.add(labels, name="mine", metadata=known, **placed)
+    layer = bench.add(labels, name="mine", metadata=known, **placed)
     if why == "gone":
-        stage.viewer.layers.remove(image)
-        stage.viewer.add_image(np.zeros((40, 50)), name="another")
+        bench.viewer.layers.remove(image)
+        bench.viewer.add_image(np.zeros((40, 50)), name="another")
 
-    said = export(stage, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    said = export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     assert "its coordinates count from its own first pixel" in said
     told = json.loads((tmp_path / "a.json").read_text())
@@ -222,13 +222,13 @@ def test_labels_that_are_not_on_their_image_are_their_own_image_and_it_is_said(
     assert told["info"]["description"] in said
 
 
-def test_labels_over_all_channels_are_of_no_channel(stage, tmp_path):
-    image = stage.viewer.add_image(
+def test_labels_over_all_channels_are_of_no_channel(bench, tmp_path):
+    image = bench.viewer.add_image(
         np.zeros((5, 3, 40, 50)), name="cells", axis_labels=["z", "c", "y", "x"]
     )
     labels = np.zeros((1, 1, 6, 6), np.uint32)
     labels[0, 0, 1:3, 1:3] = 1
-    layer = stage.add(
+    layer = bench.add(
         labels,
         name="part",
         scale=(1, 6, 1, 1),
@@ -237,8 +237,8 @@ def test_labels_over_all_channels_are_of_no_channel(stage, tmp_path):
         metadata={"source_image_layer": image.name},
     )
 
-    export(stage, layer, tmp_path / "a", ExportFormat.GEOJSON)
-    export(stage, layer, tmp_path / "a", ExportFormat.COCO_RLE)
+    export(bench, layer, tmp_path / "a", ExportFormat.GEOJSON)
+    export(bench, layer, tmp_path / "a", ExportFormat.COCO_RLE)
 
     (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert feature["geometry"]["plane"] == {"c": -1, "z": 2, "t": 0}

@@ -286,11 +286,11 @@ def test_save_and_clean_says_what_files_can_not_hold(binding, found, tmp_path):
 # -- exports of Mask Operations -----------------------------------------------------------
 
 
-def exported_mask(stage, layer, path, format_):
-    stage.model.output, stage.model.path = layer.name, str(path)
-    stage.model.export_format = format_
-    stage.collection.export()
-    said = stage.settle()
+def exported_mask(bench, layer, path, format_):
+    bench.model.output, bench.model.path = layer.name, str(path)
+    bench.model.export_format = format_
+    bench.collection.export()
+    said = bench.settle()
     assert said.startswith("Exported "), said
     return said
 
@@ -302,7 +302,7 @@ def exported_mask(stage, layer, path, format_):
     ours=st.sampled_from(["micrometer", "nanometer", "pixel"]),
 )
 def test_an_exported_part_is_in_the_file_where_its_image_lies(
-    stage, tmp_path_factory, names, data, format_, ours
+    bench, tmp_path_factory, names, data, format_, ours
 ):
     """Labels of a part of an image, which count in the units of the viewer or of the image.
 
@@ -313,17 +313,17 @@ def test_an_exported_part_is_in_the_file_where_its_image_lies(
     many = st.lists(st.sampled_from([0.25, 1.0, 3.0]), min_size=ndim, max_size=ndim)
     scale, translate = np.array(data.draw(many)), np.array(data.draw(many)) * 1000
     units = ["second" if name == "t" else "micrometer" for name in names]
-    stage.viewer.layers.clear()
+    bench.viewer.layers.clear()
     whole = (4, 40, 50)[-ndim:]
     placed = {"units": units, "axis_labels": list(names)}
-    image = stage.viewer.add_image(
+    image = bench.viewer.add_image(
         np.zeros(whole), name="cells", scale=scale, translate=translate, **placed
     )
     first = np.array([data.draw(st.integers(0, size - 3)) for size in whole])
-    converted = ours == "nanometer" and hasattr(stage.viewer.dims, "units")
+    converted = ours == "nanometer" and hasattr(bench.viewer.dims, "units")
     factor = np.array([1000 if converted and name != "t" else 1 for name in names])
     times = "pixel" if ours == "pixel" else "second"
-    layer = stage.add(
+    layer = bench.add(
         np.ones((1, 3, 3)[-ndim:], np.uint8),
         name="part",
         scale=scale * factor,
@@ -334,7 +334,7 @@ def test_an_exported_part_is_in_the_file_where_its_image_lies(
     ending = format_.suffix
     path = tmp_path_factory.mktemp("files") / f"a{ending}"
 
-    exported_mask(stage, layer, path, format_)
+    exported_mask(bench, layer, path, format_)
 
     size, told, begin, note = (of_tiff if ending == ".tif" else of_zarr)(path, names)
     assert note == ""
@@ -343,16 +343,16 @@ def test_an_exported_part_is_in_the_file_where_its_image_lies(
     np.testing.assert_allclose(begin, image.data_to_world(first))
 
 
-def test_labels_over_all_channels_have_no_channel_in_files(stage, tmp_path):
+def test_labels_over_all_channels_have_no_channel_in_files(bench, tmp_path):
     names = ["z", "c", "y", "x"]
-    image = stage.viewer.add_image(
+    image = bench.viewer.add_image(
         np.zeros((5, 3, 40, 50)), name="cells", axis_labels=names, scale=(2, 1, 0.5, 0.25),
         units=("um", "pixel", "um", "um"),
     )  # fmt: skip
     plane = zarr.create_array({}, shape=(6, 7), chunks=(4, 4), dtype="u4")
     plane[1:3, 1:3] = 9
     for number, labels in enumerate((np.asarray(plane)[None, None], LazyPlane(plane, 4, 2, 3))):
-        layer = stage.viewer.add_labels(
+        layer = bench.viewer.add_labels(
             labels,
             name=f"part {number}",
             scale=(2, 6, 0.5, 0.25),
@@ -362,8 +362,8 @@ def test_labels_over_all_channels_have_no_channel_in_files(stage, tmp_path):
             metadata={"source_image_layer": image.name},
         )
 
-        exported_mask(stage, layer, tmp_path / f"{number}.tif", ExportFormat.TIFF)
-        exported_mask(stage, layer, tmp_path / f"{number}.zarr", ExportFormat.OME_ZARR)
+        exported_mask(bench, layer, tmp_path / f"{number}.tif", ExportFormat.TIFF)
+        exported_mask(bench, layer, tmp_path / f"{number}.zarr", ExportFormat.OME_ZARR)
 
         expected = ([2, 0.5, 0.25], [4, 10, 5], "")
         size, units, begin, note = of_tiff(tmp_path / f"{number}.tif", "zyx")
@@ -376,58 +376,58 @@ def test_labels_over_all_channels_have_no_channel_in_files(stage, tmp_path):
         np.testing.assert_array_equal(tifffile.imread(tmp_path / f"{number}.tif"), plane)
 
 
-def test_axes_that_are_stored_in_another_order_keep_their_names(stage, tmp_path):
+def test_axes_that_are_stored_in_another_order_keep_their_names(bench, tmp_path):
     labels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    layer = stage.add(
+    layer = bench.add(
         labels, name="xyz", axis_labels=["x", "y", "z"], scale=(0.25, 0.5, 2), units=("um",) * 3
     )
 
-    exported_mask(stage, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+    exported_mask(bench, layer, tmp_path / "a.tif", ExportFormat.TIFF)
 
     size, units, _, _ = of_tiff(tmp_path / "a.tif", "zyx")
     assert (size, units) == ([2, 0.5, 0.25], ["µm"] * 3)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels.T)
 
 
-def test_what_a_format_can_not_hold_is_told_before(stage, tmp_path):
+def test_what_a_format_can_not_hold_is_told_before(bench, tmp_path):
     labels = np.zeros((2, 6, 6), np.uint8)
-    layer = stage.add(labels, name="turned", affine=[[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0],
+    layer = bench.add(labels, name="turned", affine=[[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0],
                                                      [0, 0, 0, 1]])  # fmt: skip
-    stage.model.output = "turned"
-    told = {one: stage.collection.explain_lost(one) for one in ExportFormat}
+    bench.model.output = "turned"
+    told = {one: bench.collection.explain_lost(one) for one in ExportFormat}
 
     assert "has its axes exchanged in napari (along y, x)" in told[ExportFormat.TIFF]
     assert told[ExportFormat.TIFF] == told[ExportFormat.OME_ZARR]
     assert told[ExportFormat.NPY].startswith("NumPy files hold the values alone")
     assert "is a stack" in told[ExportFormat.PNG]
-    assert not stage.collection.can_hold(ExportFormat.YOLO)
-    assert stage.collection.can_hold(ExportFormat.COCO_RLE)
-    said = exported_mask(stage, layer, tmp_path / "a.tif", ExportFormat.TIFF)
+    assert not bench.collection.can_hold(ExportFormat.YOLO)
+    assert bench.collection.can_hold(ExportFormat.COCO_RLE)
+    said = exported_mask(bench, layer, tmp_path / "a.tif", ExportFormat.TIFF)
     assert said.endswith(told[ExportFormat.TIFF])
     assert of_tiff(tmp_path / "a.tif", "zyx")[3] == told[ExportFormat.TIFF]
 
 
-def edited(stage, **placed):
+def edited(bench, **placed):
     """Expand a point by 1 unit; return how many pixels it takes along each axis."""
     labels = np.zeros((9, 9, 9), np.uint8)
     labels[4, 4, 4] = 1
-    layer = stage.add(labels, name="point", **placed)
-    stage.model.physical, stage.model.expand = True, Expand(1.0)
-    stage.cleanup.apply(Operation.EXPAND)
-    stage.settle()
+    layer = bench.add(labels, name="point", **placed)
+    bench.model.physical, bench.model.expand = True, Expand(1.0)
+    bench.cleanup.apply(Operation.EXPAND)
+    bench.settle()
     return tuple(np.ptp(np.argwhere(layer.data), axis=0) + 1)
 
 
-def test_distances_count_the_whole_transform(stage):
+def test_distances_count_the_whole_transform(bench):
     affine = np.diag([1, 0.5, 0.25, 1])
 
-    assert edited(stage, scale=(2, 1, 1), affine=affine) == (1, 5, 9)
+    assert edited(bench, scale=(2, 1, 1), affine=affine) == (1, 5, 9)
 
 
-def test_distances_count_in_one_unit(stage):
+def test_distances_count_in_one_unit(bench):
     units = ("nm", "um", "um")
 
-    assert edited(stage, scale=(500, 1, 0.25), units=units) == (5, 3, 9)
+    assert edited(bench, scale=(500, 1, 0.25), units=units) == (5, 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -437,9 +437,9 @@ def test_distances_count_in_one_unit(stage):
         ({"affine": [[1, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "is sheared"),
     ],
 )
-def test_distances_that_are_none_are_refused(stage, placed, why):
+def test_distances_that_are_none_are_refused(bench, placed, why):
     with pytest.raises(MaskError, match=why) as caught:
-        edited(stage, **placed)
+        edited(bench, **placed)
     assert "Untick Physical units" in caught.value.hint
 
 

@@ -13,7 +13,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QLineEdit, QProgressBar
 from skimage.draw import disk
 
-sys.path.insert(0, str(Path(__file__).parent))  # the tests are not a package
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 Person = import_module("person").Person
 
 PREVIEW = "SAM3 preview labels"
@@ -155,13 +155,6 @@ def open_window(plugin_manager, settings_file, make_napari_viewer, qtbot):
         return user
 
     return open_it
-
-
-@pytest.fixture
-def napari_reads(plugin_manager):
-    """The reader that comes with napari: layers know the file that they are of."""
-    with plugin_manager.tmp_plugin(package="napari"):
-        yield
 
 
 @dataclass

@@ -19,35 +19,35 @@ def labels():
     return made
 
 
-def smaller(stage):
-    stage.cleanup.apply(Operation.SHRINK)
+def smaller(bench):
+    bench.cleanup.apply(Operation.SHRINK)
 
 
 # -- painting ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at_once", [0, 100_000])
-def test_a_stroke_during_which_an_operation_ends_comes_before_it(stage, monkeypatch, at_once):
+def test_a_stroke_during_which_an_operation_ends_comes_before_it(bench, monkeypatch, at_once):
     monkeypatch.setattr(mask_edits, "_AT_ONCE", at_once)
     begin = labels()
-    layer = stage.add(begin)
+    layer = bench.add(begin)
     layer.brush_size = 6
-    stage.model.stroke = True
+    bench.model.stroke = True
     with layer.block_history():
         layer.paint((34, 30), 7)
-        smaller(stage)  # sees what is painted by now
-        stage.settle()
+        smaller(bench)  # sees what is painted by now
+        bench.settle()
         layer.paint((34, 40), 7)
         # As on the canvas: the viewer hears of the end first, and napari tells then what it was.
-        stage.model.stroke = False
-    stage.settle()
+        bench.model.stroke = False
+    bench.settle()
     assert np.count_nonzero(layer.data == 1) < np.count_nonzero(begin == 1)
 
-    stage.cleanup.undo()
-    assert "Undid: shrink labels" in stage.settle()
+    bench.cleanup.undo()
+    assert "Undid: shrink labels" in bench.settle()
     assert layer.data[34, 30] == 7
-    stage.cleanup.undo()
-    assert "Undid: painting" in stage.settle()
+    bench.cleanup.undo()
+    assert "Undid: painting" in bench.settle()
     np.testing.assert_array_equal(layer.data, begin)
 
 
@@ -75,62 +75,62 @@ class Gate:
 
 
 @pytest.fixture
-def gate(stage):
+def gate(bench):
     made = Gate(labels())
-    layer = stage.viewer.add_labels(made, name="slow")
-    stage.model.target = stage.key(layer)
+    layer = bench.viewer.add_labels(made, name="slow")
+    bench.model.target = bench.key(layer)
     yield made
     made.open.set()
 
 
-def test_what_was_asked_for_is_not_dropped_for_the_next_thing(stage, gate, tmp_path):
-    stage.model.output, stage.model.path = "slow", str(tmp_path / "out.tif")
-    stage.collection.export()
+def test_what_was_asked_for_is_not_dropped_for_the_next_thing(bench, gate, tmp_path):
+    bench.model.output, bench.model.path = "slow", str(tmp_path / "out.tif")
+    bench.collection.export()
 
     with pytest.raises(MaskError, match="The export is not finished"):
-        smaller(stage)
+        smaller(bench)
     with pytest.raises(MaskError, match="The export is not finished"):
-        stage.cleanup.show_preview(Operation.SHRINK)
-    assert stage.model.previewing is None
+        bench.cleanup.show_preview(Operation.SHRINK)
+    assert bench.model.previewing is None
     gate.open.set()
-    stage.settle()
+    bench.settle()
 
     assert (tmp_path / "out.tif").exists()
-    smaller(stage)
-    assert "changed" in stage.settle()
+    smaller(bench)
+    assert "changed" in bench.settle()
 
 
-def test_what_only_shows_something_makes_room(stage, gate):
-    stage.cleanup.analyze()
-    stage.cleanup.show_preview(Operation.SHRINK)
-    smaller(stage)
+def test_what_only_shows_something_makes_room(bench, gate):
+    bench.cleanup.analyze()
+    bench.cleanup.show_preview(Operation.SHRINK)
+    smaller(bench)
     gate.open.set()
 
-    assert "Shrink labels: changed" in stage.settle()
+    assert "Shrink labels: changed" in bench.settle()
 
 
-def test_cancel_makes_room_too(stage, gate):
-    smaller(stage)
-    stage.binding.session.cancel()
-    stage.cleanup.analyze()
+def test_cancel_makes_room_too(bench, gate):
+    smaller(bench)
+    bench.binding.session.cancel()
+    bench.cleanup.analyze()
     gate.open.set()
 
-    assert "3 connected components" in stage.settle()
+    assert "3 connected components" in bench.settle()
     np.testing.assert_array_equal(gate.array, labels())
 
 
 # -- the window is closed ------------------------------------------------------------------
 
 
-def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(stage, monkeypatch):
+def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(bench, monkeypatch):
     monkeypatch.setattr(mask_edits, "_AT_ONCE", 0)
-    layer = stage.add(labels())
-    smaller(stage)
+    layer = bench.add(labels())
+    smaller(bench)
     while layer.editable:
-        stage.deliver_one()
+        bench.deliver_one()
 
-    stage.binding.close()
-    stage.settle()
+    bench.binding.close()
+    bench.settle()
 
     assert layer.editable
     assert np.count_nonzero(layer.data == 1) == 23 * 13
@@ -142,47 +142,47 @@ def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(stage
 # -- other labels in the layer -------------------------------------------------------------
 
 
-def test_edits_are_forgotten_when_the_labels_get_another_type(stage):
-    layer = stage.add(labels().astype(np.int64) * 100)
-    stage.model.values_text, stage.model.new_value = "300", 0
-    stage.cleanup.apply(Operation.MERGE_VALUES)
-    stage.settle()
+def test_edits_are_forgotten_when_the_labels_get_another_type(bench):
+    layer = bench.add(labels().astype(np.int64) * 100)
+    bench.model.values_text, bench.model.new_value = "300", 0
+    bench.cleanup.apply(Operation.MERGE_VALUES)
+    bench.settle()
 
     layer.data = layer.data.astype(np.uint8)
 
-    assert not stage.model.can_undo
+    assert not bench.model.can_undo
     with pytest.raises(MaskError, match="nothing to undo"):
-        stage.cleanup.undo()
+        bench.cleanup.undo()
 
 
-def test_an_object_is_not_written_into_labels_that_came_meanwhile(stage):
-    preview = stage.add(labels(), name="preview")
-    stage.model.class_name = "cell"
-    stage.collection.save_accepted()
-    stage.settle()
-    accepted = stage.viewer.layers["cell_preview"]
+def test_an_object_is_not_written_into_labels_that_came_meanwhile(bench):
+    preview = bench.add(labels(), name="preview")
+    bench.model.class_name = "cell"
+    bench.collection.save_accepted()
+    bench.settle()
+    accepted = bench.viewer.layers["cell_preview"]
     preview.data[0, 0] = 9
-    stage.model.save_mode = SaveMode.REPLACE
-    stage.collection.save_accepted()
+    bench.model.save_mode = SaveMode.REPLACE
+    bench.collection.save_accepted()
     accepted.data = np.zeros((7, 9), np.uint16)
 
-    assert "has got other labels meanwhile" in stage.settle()
+    assert "has got other labels meanwhile" in bench.settle()
     assert not accepted.data.any()
 
 
-def test_an_edit_is_done_though_the_analysed_part_is_drawn_no_more(stage):
-    layer = stage.add(labels())
-    drawn = stage.viewer.add_shapes([np.array([[0, 0], [0, 59], [39, 59], [39, 0]])])
-    stage.model.scope = Scope.DRAWN
-    stage.cleanup.analyze()
-    stage.settle()
-    stage.model.selected = (0,)
-    stage.cleanup.delete_selected()
-    stage.settle()
-    stage.viewer.layers.remove(drawn)
+def test_an_edit_is_done_though_the_analysed_part_is_drawn_no_more(bench):
+    layer = bench.add(labels())
+    drawn = bench.viewer.add_shapes([np.array([[0, 0], [0, 59], [39, 59], [39, 0]])])
+    bench.model.scope = Scope.DRAWN
+    bench.cleanup.analyze()
+    bench.settle()
+    bench.model.selected = (0,)
+    bench.cleanup.delete_selected()
+    bench.settle()
+    bench.viewer.layers.remove(drawn)
 
-    stage.cleanup.undo()
+    bench.cleanup.undo()
 
-    assert "Undid: delete selected components" in stage.settle()
+    assert "Undid: delete selected components" in bench.settle()
     np.testing.assert_array_equal(layer.data, labels())
-    assert stage.model.components_stale
+    assert bench.model.components_stale

@@ -41,7 +41,7 @@ def pixels(stored):
     return [np.asarray(level) for level in open_levels(stored)]
 
 
-def opened(stage, stored, how):
+def opened(bench, stored, how):
     levels = open_levels(stored, writable=True)
     if how == "planes of a stack":
         levels = [LazyPlane(level, 3, 1, 2) for level in levels]
@@ -50,20 +50,20 @@ def opened(stage, stored, how):
         levels = [da.from_zarr(level) for level in levels]
     # As a reader of napari makes a layer.
     with layer_source(path=str(stored) if by_path else None):
-        layer = stage.viewer.add_labels(list(levels), multiscale=True, name="scan")
-    stage.model.target = stage.key(layer)
+        layer = bench.viewer.add_labels(list(levels), multiscale=True, name="scan")
+    bench.model.target = bench.key(layer)
     return layer
 
 
 @pytest.mark.parametrize("how", ["zarr", "planes of a stack", "dask, by its path"])
 @pytest.mark.parametrize("forward", [True, False], ids=["finish", "take back"])
-def test_it_is_offered_and_ended(stage, stored, how, forward):
-    opened(stage, stored, how)
-    assert stage.model.unfinished == SAID
-    (stage.cleanup.finish if forward else stage.cleanup.take_back)()
+def test_it_is_offered_and_ended(bench, stored, how, forward):
+    opened(bench, stored, how)
+    assert bench.model.unfinished == SAID
+    (bench.cleanup.finish if forward else bench.cleanup.take_back)()
     did = "Finished" if forward else "Took back"
-    assert stage.settle() == f"{did}: fill holes on “scan”."
-    assert stage.model.unfinished == ""
+    assert bench.settle() == f"{did}: fill holes on “scan”."
+    assert bench.model.unfinished == ""
     largest, *smaller = pixels(stored)
     right = np.zeros(SHAPE, np.uint32)
     for row in (20, 620):
@@ -76,17 +76,17 @@ def test_it_is_offered_and_ended(stage, stored, how, forward):
     assert not list(stored.rglob(NAME))
 
 
-def test_other_edits_wait_for_it(stage, stored):
-    opened(stage, stored, "zarr")
+def test_other_edits_wait_for_it(bench, stored):
+    opened(bench, stored, "zarr")
     before = pixels(stored)
-    stage.cleanup.apply(Operation.REMOVE_SMALL)
-    stage.settle()
-    stage.cleanup.apply(Operation.EXPAND)
-    assert stage.settle() == SAID
+    bench.cleanup.apply(Operation.REMOVE_SMALL)
+    bench.settle()
+    bench.cleanup.apply(Operation.EXPAND)
+    assert bench.settle() == SAID
     np.testing.assert_array_equal(pixels(stored)[0], before[0])
-    assert not stage.model.can_undo
+    assert not bench.model.can_undo
 
 
-def test_labels_that_nobody_edited_offer_nothing(stage):
-    stage.add(np.zeros((9, 9), np.uint8))
-    assert stage.model.unfinished == ""
+def test_labels_that_nobody_edited_offer_nothing(bench):
+    bench.add(np.zeros((9, 9), np.uint8))
+    assert bench.model.unfinished == ""

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 
 
-class MaskStage:
+class MaskBench:
     """A viewer, the mask session on it, and the thread's results, delivered by ``settle``."""
 
     def __init__(self):

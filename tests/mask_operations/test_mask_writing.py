@@ -32,10 +32,10 @@ def paint(layer, rng):
             layer.paint(tuple(rng.integers(0, SIDE, 2)), int(rng.integers(0, 8)))
 
 
-def choose(stage, rng):
-    stage.model.remove_small = RemoveSmall(int(rng.integers(2, 40)))
-    stage.model.values_text = f"{rng.integers(1, 7)}, {rng.integers(1, 7)}"
-    stage.model.new_value = int(rng.integers(0, 9))
+def choose(bench, rng):
+    bench.model.remove_small = RemoveSmall(int(rng.integers(2, 40)))
+    bench.model.values_text = f"{rng.integers(1, 7)}, {rng.integers(1, 7)}"
+    bench.model.new_value = int(rng.integers(0, 9))
     operations = (
         Operation.REMOVE_SMALL,
         Operation.MERGE_VALUES,
@@ -45,20 +45,20 @@ def choose(stage, rng):
     return operations[rng.integers(len(operations))]
 
 
-def act(stage, layer, rng):
+def act(bench, layer, rng):
     """Do one thing at random, without waiting for what is going on."""
     kind = rng.choice(["operation", "paint", "undo", "redo", "deliver", "settle"])
     try:
         if kind == "operation":
-            stage.cleanup.apply(choose(stage, rng))
+            bench.cleanup.apply(choose(bench, rng))
         elif kind == "paint" and layer.editable:
             paint(layer, rng)
         elif kind in {"undo", "redo"}:
-            getattr(stage.cleanup, kind)()
+            getattr(bench.cleanup, kind)()
         elif kind == "deliver":
-            stage.deliver_one()
+            bench.deliver_one()
         elif kind == "settle":
-            stage.settle()
+            bench.settle()
     except MaskError as error:
         refusals = ("nothing to", "being written", "is not finished")
         if not any(known in str(error) for known in refusals):
@@ -66,166 +66,166 @@ def act(stage, layer, rng):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_is_done_in_whatever_order_all_of_it_is_taken_back(stage, seed):
+def test_whatever_is_done_in_whatever_order_all_of_it_is_taken_back(bench, seed):
     rng = np.random.default_rng(seed)
     begin = random_labels(seed)
-    layer = stage.add(begin)
+    layer = bench.add(begin)
 
     for _ in range(40):
-        act(stage, layer, rng)
-    stage.settle()
-    while stage.model.can_redo:
-        stage.cleanup.redo()
-        stage.settle()
+        act(bench, layer, rng)
+    bench.settle()
+    while bench.model.can_redo:
+        bench.cleanup.redo()
+        bench.settle()
     end = layer.data.copy()
     assert (end != begin).any()
 
-    while stage.model.can_undo:
-        stage.cleanup.undo()
-        stage.settle()
+    while bench.model.can_undo:
+        bench.cleanup.undo()
+        bench.settle()
     np.testing.assert_array_equal(layer.data, begin)
-    while stage.model.can_redo:
-        stage.cleanup.redo()
-        stage.settle()
+    while bench.model.can_redo:
+        bench.cleanup.redo()
+        bench.settle()
     np.testing.assert_array_equal(layer.data, end)
     assert layer.editable
 
 
-def start_writing(stage):
+def start_writing(bench):
     """Apply an operation and deliver until its edit is being written."""
-    stage.cleanup.apply(Operation.SHRINK)
-    layer = stage.binding.adapter.layer(stage.model.target)
+    bench.cleanup.apply(Operation.SHRINK)
+    layer = bench.binding.adapter.layer(bench.model.target)
     while layer.editable:
-        assert stage.model.running, "it was written without a lock"
-        stage.deliver_one()
+        assert bench.model.running, "it was written without a lock"
+        bench.deliver_one()
     return layer
 
 
-def test_nobody_paints_while_an_edit_is_written_and_the_tool_comes_back(stage):
-    stage.add(random_labels(1)).mode = "paint"
+def test_nobody_paints_while_an_edit_is_written_and_the_tool_comes_back(bench):
+    bench.add(random_labels(1)).mode = "paint"
 
-    layer = start_writing(stage)
+    layer = start_writing(bench)
     assert str(layer.mode) == "pan_zoom"
-    stage.settle()
+    bench.settle()
 
     assert layer.editable
     assert str(layer.mode) == "paint"
 
 
-def test_a_script_that_changes_pixels_meanwhile_is_taken_back_first(stage):
+def test_a_script_that_changes_pixels_meanwhile_is_taken_back_first(bench):
     begin = random_labels(2)
-    stage.add(begin)
-    layer = start_writing(stage)
+    bench.add(begin)
+    layer = start_writing(bench)
     layer.data_setitem((np.array([0, 9]), np.array([0, 9])), [40, 41])
-    stage.settle()
+    bench.settle()
 
-    stage.cleanup.undo()
-    assert "Undid: painting" in stage.settle()
-    stage.cleanup.undo()
-    stage.settle()
+    bench.cleanup.undo()
+    assert "Undid: painting" in bench.settle()
+    bench.cleanup.undo()
+    bench.settle()
 
     np.testing.assert_array_equal(layer.data, begin)
-    assert not stage.model.can_undo
+    assert not bench.model.can_undo
 
 
-def test_what_the_user_erased_before_the_edit_was_written_is_not_of_the_edit(stage):
+def test_what_the_user_erased_before_the_edit_was_written_is_not_of_the_edit(bench):
     begin = np.zeros((SIDE, SIDE), np.uint16)
     begin[3, 3] = begin[9, 9] = 5
-    layer = stage.add(begin)
-    stage.model.remove_small = RemoveSmall(4)
-    stage.model.stroke = True
-    stage.cleanup.apply(Operation.REMOVE_SMALL)
-    stage.settle()
+    layer = bench.add(begin)
+    bench.model.remove_small = RemoveSmall(4)
+    bench.model.stroke = True
+    bench.cleanup.apply(Operation.REMOVE_SMALL)
+    bench.settle()
     layer.data_setitem((np.array([3]), np.array([3])), 0)
-    stage.model.stroke = False
-    stage.settle()
+    bench.model.stroke = False
+    bench.settle()
     assert not layer.data.any()
 
-    stage.cleanup.undo()
-    assert "remove small" in stage.settle()
+    bench.cleanup.undo()
+    assert "remove small" in bench.settle()
     assert np.argwhere(layer.data).tolist() == [[9, 9]]
-    stage.cleanup.undo()
-    stage.settle()
+    bench.cleanup.undo()
+    bench.settle()
 
     np.testing.assert_array_equal(layer.data, begin)
 
 
-def test_undo_asked_for_while_an_edit_is_written_is_done_after_it(stage):
+def test_undo_asked_for_while_an_edit_is_written_is_done_after_it(bench):
     begin = random_labels(3)
-    stage.add(begin)
-    stage.cleanup.apply(Operation.EXPAND)
-    stage.settle()
-    layer = start_writing(stage)
+    bench.add(begin)
+    bench.cleanup.apply(Operation.EXPAND)
+    bench.settle()
+    layer = start_writing(bench)
 
-    stage.cleanup.undo()
-    stage.cleanup.undo()
-    stage.settle()
+    bench.cleanup.undo()
+    bench.cleanup.undo()
+    bench.settle()
 
     np.testing.assert_array_equal(layer.data, begin)
 
 
-def test_another_operation_waits_with_a_sentence(stage):
-    stage.add(random_labels(3))
-    start_writing(stage)
+def test_another_operation_waits_with_a_sentence(bench):
+    bench.add(random_labels(3))
+    start_writing(bench)
 
     with pytest.raises(MaskError, match="still being written"):
-        stage.cleanup.apply(Operation.EXPAND)
-    stage.settle()
+        bench.cleanup.apply(Operation.EXPAND)
+    bench.settle()
 
 
-def test_an_edit_waits_for_the_end_of_a_stroke(stage):
+def test_an_edit_waits_for_the_end_of_a_stroke(bench):
     begin = random_labels(4)
-    layer = stage.add(begin)
-    stage.model.stroke = True
-    stage.cleanup.apply(Operation.SHRINK)
-    stage.settle()
+    layer = bench.add(begin)
+    bench.model.stroke = True
+    bench.cleanup.apply(Operation.SHRINK)
+    bench.settle()
     np.testing.assert_array_equal(layer.data, begin)
     with pytest.raises(MaskError, match="You are painting"):
-        stage.cleanup.undo()
+        bench.cleanup.undo()
 
-    stage.model.stroke = False
-    stage.settle()
+    bench.model.stroke = False
+    bench.settle()
 
     assert (layer.data != begin).any()
 
 
-def test_a_layer_that_is_removed_while_an_edit_is_written(stage):
-    stage.add(random_labels(5))
-    layer = start_writing(stage)
-    stage.viewer.layers.remove(layer)
-    stage.settle()
+def test_a_layer_that_is_removed_while_an_edit_is_written(bench):
+    bench.add(random_labels(5))
+    layer = start_writing(bench)
+    bench.viewer.layers.remove(layer)
+    bench.settle()
 
-    assert stage.model.target == ""
-    assert not stage.model.can_undo
-    other = stage.add(random_labels(6))
-    stage.cleanup.apply(Operation.SHRINK)
-    stage.settle()
-    assert stage.model.can_undo
+    assert bench.model.target == ""
+    assert not bench.model.can_undo
+    other = bench.add(random_labels(6))
+    bench.cleanup.apply(Operation.SHRINK)
+    bench.settle()
+    assert bench.model.can_undo
     assert other.editable
 
 
-def test_labels_that_are_replaced_while_an_edit_is_written(stage):
-    stage.add(random_labels(5))
-    layer = start_writing(stage)
+def test_labels_that_are_replaced_while_an_edit_is_written(bench):
+    bench.add(random_labels(5))
+    layer = start_writing(bench)
     fresh = random_labels(6)
     layer.data = fresh.copy()
-    stage.settle()
+    bench.settle()
 
     np.testing.assert_array_equal(layer.data, fresh)
-    assert not stage.model.can_undo
+    assert not bench.model.can_undo
     assert layer.editable
 
 
-def test_what_is_shown_is_what_was_written(stage, monkeypatch):
+def test_what_is_shown_is_what_was_written(bench, monkeypatch):
     from napari_sam3_assistant.viewer import label_pixels as mask_display
 
     monkeypatch.setattr(mask_display, "PART_PIXELS", 3 * SIDE)
-    layer = stage.add(random_labels(7).astype(np.uint32))
+    layer = bench.add(random_labels(7).astype(np.uint32))
     parts = []
     layer.events.labels_update.connect(lambda event: parts.append(event.data.shape))
 
-    stage.cleanup.apply(Operation.SHRINK)
-    stage.settle()
+    bench.cleanup.apply(Operation.SHRINK)
+    bench.settle()
 
     assert len(parts) > 4
     assert max(rows for rows, _ in parts) <= 4
@@ -234,17 +234,17 @@ def test_what_is_shown_is_what_was_written(stage, monkeypatch):
     np.testing.assert_array_equal(shown, layer._slice.image.view)  # noqa: SLF001
 
 
-def test_zarr_labels_are_locked_while_they_are_written(stage):
+def test_zarr_labels_are_locked_while_they_are_written(bench):
     lazy = zarr.create_array({}, shape=(SIDE, SIDE), chunks=(8, 8), dtype="uint16")
     begin = random_labels(8)
     lazy[:] = begin
-    layer = stage.viewer.add_labels(lazy)
-    stage.model.target = stage.key(layer)
+    layer = bench.viewer.add_labels(lazy)
+    bench.model.target = bench.key(layer)
 
-    start_writing(stage)
-    stage.settle()
+    start_writing(bench)
+    bench.settle()
     assert (lazy[:] != begin).any()
     assert layer.editable
-    stage.cleanup.undo()
-    stage.settle()
+    bench.cleanup.undo()
+    bench.settle()
     np.testing.assert_array_equal(lazy[:], begin)

@@ -1,6 +1,8 @@
 """A person who curates masks: sees the window, moves the mouse, types."""
 
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 from skimage.draw import disk
 
-# Pytest has read the conftest.py of the folder above, which says where it is.
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 Person = import_module("person").Person
 
 LEFT = Qt.MouseButton.LeftButton
