@@ -58,7 +58,8 @@ def test_the_box_is_what_the_canvas_shows(shown):
         )
         layer.blending, layer.opacity = "opaque", 1
         if fine:  # then the viewer counts in nanometers
-            middle = 1000 * np.asarray(layer.data_to_world(np.array(SHAPE) / 2))
+            middle = np.asarray(layer.data_to_world(np.array(SHAPE) / 2))
+            middle *= 1000 if hasattr(shown.dims, "units") else 1  # before 0.7 napari had none
             beside = np.zeros((3, 4, 4), np.uint8)
             shown.add_image(beside, units=("nm",) * 3, translate=middle, visible=False)
         shown.dims.order = order
