@@ -236,14 +236,14 @@ def test_a_loose_box_gives_a_bent_rod_and_not_what_it_bends_round(sign):
     shape = (140, 140)
     rows, columns = np.ogrid[:140, :140]
     angle = np.arctan2(rows - 70, columns - 70)
-    rod = disc(70, 70, 30, shape) & ~disc(70, 70, 20, shape) & (np.abs(angle) < 1.5)
+    rod = disc(70, 70, 30, shape) & ~disc(70, 70, 20, shape) & (np.abs(angle) < 1.2)
     grey = ndi.gaussian_filter(125.0 + sign * 60.0 * rod, 1.5)
     grey += np.random.default_rng(4).normal(0, 4, shape)
     tight = Region.around(rod)
     for size in (1.3, 1.6):
         box = tight.grow(round((size - 1) / 2 * max(tight.shape)))
         (found,) = predict(rgb(grey), boxes=(BoxPrompt(box),))
-        assert iou(plane(found, shape), rod) > 0.8
+        assert iou(plane(found, shape), rod) > 0.7
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -68,7 +68,7 @@ TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
 LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
-BENT = 1.0  # power of the solidity in a box, which shows already that it is one object
+BENT = 3.0  # power of the solidity in a box, which shows already that it is one object
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -176,7 +176,7 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
         Stops the work.
     """
     first = next(click for click in clicks if click.positive)
-    best = _aimed_at(proposed(features, first.pixel, reporter), [first.pixel])
+    best = _aimed_at(first.pixel, proposed(features, first.pixel, reporter))
     if best is None:
         patch = disc(first.pixel, NOTHING, features.region)
     else:
@@ -201,7 +201,7 @@ def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> 
     list of Patch
         ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
     """
-    worths = [(_aim(item, [pixel]), item) for item in proposed(features, pixel, reporter)]
+    worths = [(_aim(pixel, item), item) for item in proposed(features, pixel, reporter)]
     worths.sort(key=lambda pair: -pair[0])
     kept: list[Proposal] = []
     for worth, item in worths:
@@ -297,14 +297,14 @@ def _ways(
     """Yield what an object may become so that it obeys a click."""
     y, x = click.pixel
     proposals = [item for point in wanted for item in proposed(features, point, reporter)]
-    best = _aimed_at([item for item in proposals if _obeys(item, wanted, unwanted)], wanted)
+    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
+    best = max(obeying, key=_rating, default=None)
     if best is not None:
         yield enlarged(features, best)
     if click.positive:
         here = proposed(features, click.pixel, reporter)
-        best = _aimed_at(
-            [item for item in here if _obeys(item, [click.pixel], unwanted)], [click.pixel]
-        )
+        obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
+        best = max(obeying, key=_rating, default=None)
         if best is not None:
             yield patch.union(enlarged(features, best))
         # No larger than the object, which may be far away.
@@ -329,21 +329,24 @@ def proposed(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> tuple
     return features.proposals[point]
 
 
-def _aimed_at(proposals: Sequence[Proposal], clicks: Sequence[Pixel]) -> Proposal | None:
-    """Return the proposal that clicks most likely mean: well rated, a click in its middle."""
+def _aimed_at(click: Pixel, proposals: Sequence[Proposal]) -> Proposal | None:
+    """Return the proposal that a click most likely means: well rated, the click in its middle."""
     best, most = None, 0.0
     for item in sorted(proposals, key=_worth, reverse=True):
         if _worth(item) <= most:
             break  # a click in the middle takes nothing away
-        worth = _aim(item, clicks)
+        worth = _aim(click, item)
         if worth > most:
             best, most = item, worth
     return best
 
 
-def _aim(proposal: Proposal, clicks: Sequence[Pixel]) -> float:
-    depth = max(proposal.depth(point) for point in clicks)
-    return _worth(proposal) * min(1.0, max(RIM, depth) / MIDDLE)
+def _aim(click: Pixel, proposal: Proposal) -> float:
+    return _worth(proposal) * min(1.0, max(RIM, proposal.depth(click)) / MIDDLE)
+
+
+def _rating(proposal: Proposal) -> float:
+    return proposal.rating
 
 
 def _worth(proposal: Proposal) -> float:
