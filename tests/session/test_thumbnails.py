@@ -15,9 +15,9 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.model import FileBackedKind, FileBackedLabels, ResultRow
+from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.session.thumbnails import (
     SIDE,
-    PictureSource,
     Thumbnails,
     draw_thumbnail,
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
 
 
@@ -178,3 +179,22 @@ class StackCopy:
     frames: tuple[int, ...]
     copy: Callable[[int], None]
     add: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureSource:
+    """Where the picture of an object comes from; its parts are read when they are asked for.
+
+    Parameters
+    ----------
+    view : ImageView
+        The plane, as the user sees it.
+    region : Region
+        The object's bounding box.
+    mask : callable
+        Returns which pixels of a region within that box are the object's, shape (h, w).
+    """
+
+    view: ImageView
+    region: Region
+    mask: Callable[[Region], npt.NDArray[np.bool_]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +15,13 @@ from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.jobs import Job, JobRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.snapshots import PictureSource
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
 
@@ -37,25 +36,6 @@ _OUTLINE = (242, 199, 68)
 _KEPT = 2000
 _AT_ONCE = 48
 _EMPTY = np.zeros((SIDE, SIDE, 3), np.uint8)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PictureSource:
-    """Where the picture of an object comes from; its parts are read when they are asked for.
-
-    Parameters
-    ----------
-    view : ImageView
-        The plane, as the user sees it.
-    region : Region
-        The object's bounding box.
-    mask : callable
-        Returns which pixels of a region within that box are the object's, shape (h, w).
-    """
-
-    view: ImageView
-    region: Region
-    mask: Callable[[Region], npt.NDArray[np.bool_]]
 
 
 def draw_thumbnail(source: PictureSource) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY
 from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace
-from napari_sam3_assistant.session.thumbnails import PictureSource
+from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.accepted import Acceptance
