@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.errors import ExportError, PromptError
+from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 
 
 @pytest.fixture
@@ -32,6 +32,24 @@ def test_an_id_beyond_what_engines_count_to(disc):
             api.track(stack, **prompts)
     found = [result.objects[0].id for result in api.track(stack, points=[(30, 20, 1, 10**9)])]
     assert found == [10**9] * 2
+
+
+def test_a_home_that_nobody_has_is_a_sentence(disc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nobody = "~nobody-of-that-name/x"
+    for call in (
+        lambda: api.segment(disc, points=[(30, 20)], model_folder=nobody),
+        lambda: api.segment(nobody, points=[(30, 20)]),
+        lambda: api.segment_folder(nobody, tmp_path, texts=["bright objects"]),
+        lambda: api.rerun(nobody),
+        lambda: api.scan(disc, output=f"{nobody}.zarr", text="bright objects"),
+        lambda: api.clean(nobody, [api.Renumber()]),
+        lambda: api.export(disc, f"{nobody}.json"),
+        lambda: api.compare_devices(nobody),
+    ):
+        with pytest.raises(Sam3AssistantError, match="nobody-of-that-name"):
+            call()
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_phrase_for_a_folder_is_not_taken_letter_by_letter(disc, tmp_path):

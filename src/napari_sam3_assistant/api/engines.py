@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -103,7 +104,7 @@ def open_engine(
     >>> len(result.objects)
     1
     """
-    folder = None if model_folder is None else Path(model_folder).expanduser()
+    folder = None if model_folder is None else expand_user(model_folder)
     spec = registry.spec_for(name, folder)
     if folder is not None and not spec.needs_weights:
         # Its masks would be taken for those of the weights.
@@ -134,7 +135,7 @@ def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:
     """
     if model_folder is None:
         return next(iter(registry.entries()))
-    choice = next(check_folder(Path(model_folder).expanduser(), NullReporter()))
+    choice = next(check_folder(expand_user(model_folder), NullReporter()))
     if not video:
         choice.require_planes()
     if not choice.installed:
@@ -169,7 +170,7 @@ def compare_devices(
     EngineError
         If no engine can load the folder, or the reference device does not work.
     """
-    folder = Path(model_folder).expanduser()
+    folder = expand_user(model_folder)
     return next(_compare_devices(folder, reporter or NullReporter(), devices))
 
 
@@ -207,7 +208,7 @@ def download(
     EngineError
         If it could not be done, or no engine can load the folder.
     """
-    request = WeightsRequest(Path(folder).expanduser(), repository, meta, token)
+    request = WeightsRequest(expand_user(folder), repository, meta, token)
     return next(get_weights(request, reporter or NullReporter())).reason
 
 

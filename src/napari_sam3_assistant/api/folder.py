@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.api.segment import make_prompts, use_engine
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.errors import CheckpointNotFound
@@ -94,14 +95,14 @@ def segment_folder(
     """
     check_ending(Path(f"labels{ending}"))
     request = FolderRequest(
-        Path(source).expanduser(),
-        Path(output).expanduser(),
+        expand_user(source),
+        expand_user(output),
         make_prompts(points, boxes, exemplars, None, None, (0, 0)),
         PredictOptions(threshold),
         parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,
         ending,
-        None if model_folder is None else Path(model_folder).expanduser(),
+        None if model_folder is None else expand_user(model_folder),
         {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
         series=series,
     )
@@ -171,7 +172,7 @@ def rerun(
     EngineError
         If the engine can't do it.
     """
-    path = Path(sidecar).expanduser()
+    path = expand_user(sidecar)
     record = read_provenance(path)
     if model_folder is None and is_on_a_share(record.model_folder, path.parent):
         raise CheckpointNotFound(
@@ -180,11 +181,11 @@ def rerun(
             "If you trust it, give the model folder by its path.",
         )
     folder = model_folder or (record.model_folder if record.engine.weights else "")
-    weights = Path(folder).expanduser() if folder else None
+    weights = expand_user(folder) if folder else None
     old = path.with_name(path.name.removesuffix(".json"))
-    target = free_name(old) if output is None else Path(output).expanduser()
+    target = free_name(old) if output is None else expand_user(output)
     request = RerunRequest(
-        record, path.parent, None if image is None else Path(image).expanduser(), target
+        record, path.parent, None if image is None else expand_user(image), target
     )
     check_output(target, replaces=False)
     if record.tiles is None:

@@ -13,10 +13,11 @@ from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, 
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
 from napari_sam3_assistant.core.masks.place import ImagePlace
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
-from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.io.provenance import (
@@ -86,8 +87,9 @@ def clean(
     """
     told = reporter or NullReporter()
     if output is not None:
-        check_output(Path(output), *_files(labels), replaces=overwrite)
-        check_ending(Path(output))
+        output = expand_user(output)
+        check_output(output, *_files(labels), replaces=overwrite)
+        check_ending(output)
     array, axes = _read(labels)
     check_labels(array)
     result = np.array(read(array, whole_box(array.shape)))
@@ -149,7 +151,7 @@ def export(
     ExportError
         If the output exists or can't be written, or the format can't hold the labels.
     """
-    path = Path(output)
+    path = expand_user(output)
     chosen = _format_of(path) if format is None else _format_named(str(format))
     check_output(path, *_files(labels), replaces=overwrite)
     array, axes = _read(labels)
@@ -169,23 +171,24 @@ def export(
 
 
 def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:
-    return (Path(labels),) if isinstance(labels, str | Path) else ()
+    is_file = isinstance(labels, str | Path) and not is_address(labels)
+    return (expand_user(labels),) if is_file else ()
 
 
 def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
     """Return labels and what is known of their axes; large files are read where needed."""
     if isinstance(labels, str | Path):
-        loaded = read_image(labels)
+        loaded = read_image(labels if is_address(labels) else expand_user(labels))
         return loaded.data, loaded.axes
     return labels, make_axes(labels.shape)
 
 
 def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> ImagePlace | None:
     """Return where labels lie in their image, as the note beside their file says it."""
-    if not isinstance(labels, str | Path):
-        return None
-    note = provenance_path(Path(labels))
-    return find_place(read_provenance(note), shape) if is_provenance(note) else None
+    notes = [provenance_path(file) for file in _files(labels)]
+    return next(
+        (find_place(read_provenance(note), shape) for note in notes if is_provenance(note)), None
+    )
 
 
 def _format_of(path: Path) -> ExportFormat:
@@ -215,7 +218,7 @@ def unfinished_edits(labels: str | Path) -> tuple[str, ...]:
         A zarr folder: an OME-Zarr, a group or an array in it.
     """
     return tuple(
-        " ".join(explain_unfinished(found)) for found in find_journals(Path(labels).expanduser())
+        " ".join(explain_unfinished(found)) for found in find_journals(expand_user(labels))
     )
 
 
@@ -246,7 +249,7 @@ def take_back_edits(labels: str | Path, *, reporter: Reporter | None = None) -> 
 
 def _end(labels: str | Path, reporter: Reporter | None, *, forward: bool) -> tuple[str, ...]:
     ended = []
-    for found in find_journals(Path(labels).expanduser()):
+    for found in find_journals(expand_user(labels)):
         written = next(end_edit(found, reporter or NullReporter(), forward=forward))
         if written.problem:
             raise MaskError(written.problem)

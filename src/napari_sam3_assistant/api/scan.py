@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.api.segment import make_prompts, read_input, use_engine
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -118,12 +119,12 @@ def scan(
     request = ScanRequest(
         view,
         make_prompts((), (), exemplars, None, text, view.shape),
-        Path(output).expanduser(),
+        expand_user(output),
         PredictOptions(threshold),
         TileOptions(tile, overlap),
         axes,
         overwrite,
-        None if model_folder is None else Path(model_folder).expanduser(),
+        None if model_folder is None else expand_user(model_folder),
         {} if source.path is None else dict.fromkeys(tokens, source.path),
         None if source.path is None else source.image.series,
         source.image.notes,

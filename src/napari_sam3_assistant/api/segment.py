@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
@@ -222,7 +223,7 @@ def read_input(
         If the file can't be read.
     """
     if isinstance(image, str | Path):
-        path = None if is_address(image) else Path(image).expanduser()
+        path = None if is_address(image) else expand_user(image)
         loaded = read_image(image if path is None else path, series)
     else:
         path, data = None, level_zero(image)

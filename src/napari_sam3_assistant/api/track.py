@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from napari_sam3_assistant.api.engines import engine_for
 from napari_sam3_assistant.api.segment import read_input, use_engine
 from napari_sam3_assistant.api.track_arguments import frame_source, prompts_by_frame
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.tracks import (
     COLUMNS,
@@ -32,6 +32,7 @@ from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
     from napari_sam3_assistant.core.axes import Axes
@@ -204,7 +205,7 @@ class TrackFrames(Iterator[FrameResult]):
             request.frames,
             {frame: own for frame, own in request.prompts.items() if own.kinds},
             request.options,
-            None if model_folder is None else Path(model_folder).expanduser(),
+            None if model_folder is None else expand_user(model_folder),
             {},
         )
         self._frames = self._run(request, engine, model_folder, device, reporter)
@@ -321,6 +322,6 @@ def save_tracks(
         table = TrackTable()
         for result in results:
             table.add(result)
-    file = Path(path).expanduser()
+    file = expand_user(path)
     write_table(file, COLUMNS, table.cells(scale))
     return file

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import is_address
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from napari_sam3_assistant.api import Segmentation
     from napari_sam3_assistant.core.progress import Progress
@@ -62,10 +63,7 @@ def parse_path(text: str) -> Path:
     """
     if not text or "\0" in text:
         raise Sam3AssistantError(f"'{text}' is no path.", "Give the name of a file or a folder.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise Sam3AssistantError(f"{text}: {error}", "Write the folder out.") from error
+    return expand_user(text)
 
 
 def parse_image(text: str) -> Path | str:

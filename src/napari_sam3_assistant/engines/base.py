@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ class EngineEntry:
         """Return the card of the engine on a model folder."""
         if self.choose_spec is None or model_folder is None:
             return self.spec
-        return self.choose_spec(model_folder.expanduser())
+        return self.choose_spec(expand_user(model_folder))
 
 
 class VideoTrack(Protocol):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.engines.base import Packable, encoding_nbytes
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class EmbeddingFolder:
     """
 
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
-        self._path = path.expanduser()
+        self._path = expand_user(path)
         self._limit = limit_bytes
 
     def key(self, image: npt.NDArray[np.uint8], encoding_id: str) -> str:

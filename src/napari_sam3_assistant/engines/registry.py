@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -214,7 +215,7 @@ def acquire(name: str, model_folder: Path | None = None, device: str = "auto") -
         If it can't run on this machine.
     """
     found = find_entry(name)
-    folder = None if model_folder is None else model_folder.expanduser().resolve()
+    folder = None if model_folder is None else expand_user(model_folder).resolve()
     key: Hashable = (found, folder) if found.spec.needs_weights else object()
     wanted = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
     with _lock:

@@ -17,6 +17,7 @@ import tifffile
 from numpy.lib import format as format_
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.errors import ExportError, NameTaken
 from napari_sam3_assistant.io.atomic import (
     atomic_write,
@@ -203,7 +204,7 @@ def check_stack_path(path: str | Path) -> Path:
     ExportError
         If its folder is missing, its ending unknown, or it is a folder that exists.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     if path.suffix.lower() not in _ENDINGS:
         raise ExportError(
             f"A stack of labels can't be saved as '{path.suffix}': {path}.",

@@ -26,8 +26,9 @@ from napari_sam3_assistant.core.masks.objects import (
     explain_lost_place,
     with_suffix,
 )
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.model import Level
@@ -302,8 +303,8 @@ class MaskCollection:
             )
         snapshot = self._adapter.take_snapshot(layer.key)
         try:
-            path = with_suffix(Path(model.path.strip()).expanduser(), model.export_format)
-        except (RuntimeError, ValueError) as error:  # nobody's home, or no name at all
+            path = with_suffix(expand_user(model.path.strip()), model.export_format)
+        except (Sam3AssistantError, ValueError) as error:  # nobody's home, or no name at all
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
         place, axes = self._adapter.place(layer.key)
         known = self._adapter.measured(layer.key)

@@ -20,10 +20,10 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.engines.checkpoints.report import (
     META,
     NO_PLANES,
@@ -38,10 +38,11 @@ from napari_sam3_assistant.engines.checkpoints.sam_models import (
     foreign_backbone,
     sam_model,
 )
-from napari_sam3_assistant.errors import CheckpointInvalid
+from napari_sam3_assistant.errors import CheckpointInvalid, Sam3AssistantError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from napari_sam3_assistant.engines.checkpoints.sam_models import SamModel
 
@@ -73,9 +74,8 @@ def inspect_folder(path: Path | str | None) -> FolderReport:
     try:
         wrong = _not_a_folder(path)
         if wrong is None:
-            return _inspect(Path(str(path)).expanduser())
-    except (OSError, RuntimeError) as exc:
-        # RuntimeError: of a home folder that nobody has.
+            return _inspect(expand_user(path or ""))
+    except (OSError, Sam3AssistantError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         wrong = Finding(
             False, f"{path} can't be looked into: {reason}.", "Choose another folder.", missing=True
@@ -136,7 +136,7 @@ def _peek(file: Path, _size: int, _time: int) -> SamModel | None:
 def _not_a_folder(path: Path | str | None) -> Finding | None:
     if path is None or not str(path).strip():
         return Finding(False, "Model directory is empty.", "Choose a folder.", missing=True)
-    folder = Path(str(path)).expanduser()
+    folder = expand_user(path)
     if not folder.exists():
         return Finding(
             False, f"Path does not exist: {folder}.", "Choose another folder.", missing=True

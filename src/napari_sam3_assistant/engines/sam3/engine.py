@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id
@@ -80,7 +81,7 @@ class SamEngine(ABC, Generic[M, E]):
 
     def __init__(self, spec: EngineSpec, model_folder: Path | None, device: str = "auto") -> None:
         self.spec = spec
-        self._folder = None if model_folder is None else model_folder.expanduser()
+        self._folder = None if model_folder is None else expand_user(model_folder)
         self._requested = device
         self._model: M | None = None
         self._encoding_id = ""

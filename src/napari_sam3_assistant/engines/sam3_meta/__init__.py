@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 from napari_sam3_assistant.engines.sam3_meta.loading import is_multiplex
@@ -87,7 +88,7 @@ def create(model_folder: Path | None, device: str) -> ImageEngine:
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
     from napari_sam3_assistant.engines.sam3_meta.multiplex import Sam3MultiplexEngine
 
-    if model_folder is not None and is_multiplex(model_folder.expanduser()):
+    if model_folder is not None and is_multiplex(expand_user(model_folder)):
         return Sam3MultiplexEngine(MULTIPLEX_SPEC, model_folder, device)
     return Sam3MetaEngine(SPEC, model_folder, device)
 

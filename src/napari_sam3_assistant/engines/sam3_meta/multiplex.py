@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
@@ -99,7 +100,7 @@ class Sam3MultiplexEngine:
 
     def __init__(self, spec: EngineSpec, model_folder: Path, device: str = "auto") -> None:
         self.spec = spec
-        self._folder = model_folder.expanduser()
+        self._folder = expand_user(model_folder)
         self._requested = device
         self._loaded: LoadedMultiplex | None = None
 
