@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from collections import Counter
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def pytest_collection_modifyitems(config, items):
         elif config.pluginmanager.hasplugin("xdist"):
             # Only one window of a display has the keyboard. It counts with --dist=loadgroup.
             item.add_marker(pytest.mark.xdist_group("windows"))
+
+
+class _TritonApart(MetaPathFinder):
+    """Lets any test import PyTorch, whose Triton would crash where one before it has drawn."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "triton":
+            sys.meta_path.remove(self)
+            from napari_sam3_assistant.engines.device import keep_triton_apart
+
+            keep_triton_apart()
+
+
+sys.meta_path.insert(0, _TritonApart())
 
 
 imported = 0
@@ -116,9 +131,6 @@ def bench():
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """Return the folder of a small real SAM 3 checkpoint; treat it as read-only."""
-    from napari_sam3_assistant.engines.device import keep_triton_apart
-
-    keep_triton_apart()  # the tests before may have drawn
     for package in ("torch", "torchvision", "transformers"):
         pytest.importorskip(package)
     builder = load_beside("engines/tiny_checkpoint.py")
@@ -132,9 +144,6 @@ def sam_folder(tmp_path_factory):
     made = {}
 
     def folder(kind) -> Path:
-        from napari_sam3_assistant.engines.device import keep_triton_apart
-
-        keep_triton_apart()  # the tests before may have drawn
         for package in ("torch", "torchvision", "transformers"):
             pytest.importorskip(package)
         if kind.startswith("edgetam"):

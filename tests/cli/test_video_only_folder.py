@@ -10,7 +10,6 @@ import tifffile
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.engines import sam3_meta
-from napari_sam3_assistant.engines.device import keep_triton_apart
 from napari_sam3_assistant.errors import CheckpointInvalid, PromptError
 
 NO_PLANES = (
@@ -24,7 +23,6 @@ def folder(tmp_path):
     """A file with names like those of SAM 3.1, and nothing else."""
     if not sam3_meta.status().available:
         pytest.skip(sam3_meta.status().reason)
-    keep_triton_apart()  # the tests before may have drawn
     torch = pytest.importorskip("torch")
     folder = tmp_path / "sam31"
     folder.mkdir()

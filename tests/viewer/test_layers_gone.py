@@ -70,7 +70,7 @@ def test_keys_of_a_painted_layer_are_napari_s_again_when_the_session_ends(viewer
     binding.arm()
     painted = viewer.layers["SAM3 mask prompt"]
     painted.paint((20, 30), 1)
-    assert len(painted.keymap) == 2
+    assert painted.keymap
 
     binding.close()
 

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
 from napari_sam3_assistant.core.prompts import PromptKind, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
@@ -18,6 +18,7 @@ from napari_sam3_assistant.session.model import ActiveRoi, Preview, StackTarget
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.roles import Role, role_of
+from napari_sam3_assistant.workflows.edit_masks import accept
 
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import (
@@ -213,7 +214,9 @@ def test_results_lie_on_their_pixels_on_every_channel_and_on_no_other_slice(layo
     wanted = the_plane(preview, scene.stage.shape)
     scene.scene.show([preview])
     scene.scene.show_rois([ActiveRoi(preview.target, preview.segmentation.region)])
-    scene.scene.accept(preview)
+    begun = scene.scene.begin_accept(preview, None)
+    ((found,),) = accept([begun.request], NullReporter())
+    begun.finish(found)
     scene.scene.keep(preview)
     np.testing.assert_array_equal(scene.scene.pixels(preview).labels, preview.segmentation.labels)
 

@@ -20,7 +20,6 @@ from napari_sam3_assistant.engines import sam3_meta
 from napari_sam3_assistant.engines.device import (
     CudaDevice,
     Devices,
-    keep_triton_apart,
     read_devices,
 )
 from napari_sam3_assistant.workflows import model_setup
@@ -120,7 +119,6 @@ needs_meta = pytest.mark.skipif(
 @pytest.fixture
 def video_only(tmp_path):
     """A folder with a file like that of SAM 3.1, and no other weights."""
-    keep_triton_apart()  # the tests before may have drawn
     import torch
 
     names = ("detector.backbone.weight", "tracker.model.mask_decoder.weight")

@@ -9,7 +9,6 @@ import tifffile
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.engines.device import keep_triton_apart
 
 PREVIEW = "SAM3 propagated preview labels"
 FIRST, SECOND = (30, 28), (40, 62)
@@ -31,7 +30,6 @@ weights, video_folder = _shared.weights, _shared.video_folder
 @pytest.fixture(scope="session", autouse=True)
 def triton_apart():
     """Keep what the tests before have drawn from what PyTorch brings."""
-    keep_triton_apart()
 
 
 @pytest.fixture(autouse=True)

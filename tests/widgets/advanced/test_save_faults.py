@@ -215,7 +215,7 @@ def test_the_two_ways_to_save_say_how_they_differ(advanced, discs):
     assert user.button("save").text() == "Save as Layer"
     assert "nothing is written to disk" in user.button("save").toolTip()
     assert user.button("save_file").text() == "Save to File …"
-    assert "Write the preview to disk" in user.button("save_file").toolTip()
+    assert "Write what you accepted, and the preview, to disk" in user.button("save_file").toolTip()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows takes no other home than its own")
