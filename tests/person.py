@@ -43,7 +43,7 @@ class Person:
         self.viewer.reset_view()
         self.settle()
 
-    def _spot(self, layer, pixel):
+    def spot(self, layer, pixel):
         """Where on the canvas a pixel of a layer is shown."""
         world = np.asarray(layer.data_to_world(pixel))[-2:]
         camera = getattr(self.viewer, "scene", self.viewer).camera  # moved in napari 0.9
@@ -54,7 +54,7 @@ class Person:
         return spot
 
     def click_at(self, layer, pixel, button=LEFT):
-        spot = self._spot(layer, pixel)
+        spot = self.spot(layer, pixel)
         self._move(spot, Qt.MouseButton.NoButton)
         QTest.mouseClick(self.canvas, button, pos=spot)
         self.settle()
@@ -65,7 +65,7 @@ class Person:
 
     def hold(self, layer, *pixels):
         """Press the left button at the first pixel, move over the others and keep it down."""
-        spots = [self._spot(layer, pixel) for pixel in pixels]
+        spots = [self.spot(layer, pixel) for pixel in pixels]
         self._move(spots[0], Qt.MouseButton.NoButton)
         QTest.mousePress(self.canvas, LEFT, pos=spots[0])
         self.drag_on(layer, *pixels[1:])
@@ -73,10 +73,10 @@ class Person:
     def drag_on(self, layer, *pixels):
         """Move over pixels with the left button down."""
         for pixel in pixels:
-            self._move(self._spot(layer, pixel), LEFT)
+            self._move(self.spot(layer, pixel), LEFT)
 
     def let_go(self, layer, pixel):
-        QTest.mouseRelease(self.canvas, LEFT, pos=self._spot(layer, pixel))
+        QTest.mouseRelease(self.canvas, LEFT, pos=self.spot(layer, pixel))
         self.settle()
 
     def drag_over(self, widget, spot):

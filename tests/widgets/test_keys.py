@@ -129,9 +129,29 @@ def test_the_object_that_is_worked_on_has_a_colour_that_no_accepted_one_has(open
 
 
 def test_points_are_as_large_on_the_screen_at_any_zoom(open_window, discs):
-    user = open_window(discs)
-    low, high = user.viewer.layers[POINTS].canvas_size_limits
+    user = open_window(np.stack([discs, discs]))
+    points = user.viewer.layers[POINTS]
+    assert not bright_pixels(user, (0, 0)), "napari's own invisible point is seen"
+
+    user.viewer.dims.set_current_step(0, 0)
+    user.click_at(user.viewer.layers["image"], (0, 60, 75))
+
+    low, high = points.canvas_size_limits
     assert 8 <= low <= high <= 16
+    user.viewer.dims.set_current_step(0, 1)
+    assert not bright_pixels(user, (0, 0)), "napari's own invisible point is seen"
+    assert points.canvas_size_limits[0] == 0
+
+
+def bright_pixels(user, pixel):
+    """Return how many white pixels are seen round a pixel of the image."""
+    user.settle()
+    spot = user.spot(user.viewer.layers["image"], pixel)
+    shown = user.viewer.screenshot(canvas_only=True, flash=False)
+    ratio = shown.shape[0] / user.canvas.height()
+    y, x = round(spot.y() * ratio), round(spot.x() * ratio)
+    near = shown[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9, :3]
+    return np.count_nonzero((near > 230).all(-1))
 
 
 def test_the_table_of_keys_is_what_the_manifest_the_guide_and_help_say(open_window, discs):

@@ -10,7 +10,7 @@ def tinted(user, layer, *pixels):
     """Whether a mask is drawn over the grey image at pixels of a layer."""
     user.settle()
     picture = user.viewer.screenshot(canvas_only=True, flash=False)
-    spots = [user._spot(layer, pixel) for pixel in pixels]  # noqa: SLF001 - where a person looks
+    spots = [user.spot(layer, pixel) for pixel in pixels]
     return [int(np.ptp(picture[spot.y(), spot.x(), :3].astype(int))) > 30 for spot in spots]
 
 

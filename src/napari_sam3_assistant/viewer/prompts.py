@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
+    from napari.utils.events import Event
 
     from napari_sam3_assistant.viewer.roles import Choices
 
@@ -129,12 +130,11 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
     common = {"name": NAMES[role], "metadata": role_metadata(role, key_of(displayed.layer))}
     ndim = len(transform["scale"])
     if role is Role.POINTS:
-        return Points(
+        points = Points(
             np.empty((0, ndim)),
             ndim=ndim,
             size=_POINT_SIZE,
-            # As large on the screen at any zoom.
-            canvas_size_limits=(_POINT_SIZE, _POINT_SIZE),
+            canvas_size_limits=(0, _POINT_SIZE),
             symbol="disc",
             features={POLARITY: np.empty(0, object)},
             feature_defaults={POLARITY: "positive"},
@@ -143,6 +143,8 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
             **common,
             **transform,
         )
+        points.events.set_data.connect(_keep_size_on_screen)
+        return points
     if role is Role.BOXES:
         return Shapes(
             ndim=ndim,
@@ -158,6 +160,13 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
         displayed.layer, displayed.axes, displayed.world, displayed.plane, region
     )
     return Labels(empty, **common, **whole)
+
+
+def _keep_size_on_screen(event: Event) -> None:
+    """Show points as large at any zoom; where there are none napari draws one, of size 0."""
+    points = event.source
+    on_show = len(points._view_data)  # noqa: SLF001 - an attribute that napari documents
+    points.canvas_size_limits = (_POINT_SIZE if on_show else 0, _POINT_SIZE)
 
 
 def _on_plane(layer: Layer, displayed: DisplayedPlane) -> bool:
