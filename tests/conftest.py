@@ -54,12 +54,15 @@ def pytest_collection_modifyitems(config, items):
 class _TritonApart(MetaPathFinder):
     """Lets any test import PyTorch, whose Triton would crash where one before it has drawn."""
 
+    is_asked = False
+
     def find_spec(self, name, path, target=None):
-        if name == "triton":
-            sys.meta_path.remove(self)
+        if name == "triton" and not self.is_asked:
             from napari_sam3_assistant.engines.device import keep_triton_apart
 
+            self.is_asked = True  # it looks for Triton itself
             keep_triton_apart()
+            self.is_asked = False
 
 
 sys.meta_path.insert(0, _TritonApart())

@@ -19,7 +19,8 @@ def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     user.click("create_prompt_layer")
     user.drag(user.viewer.layers["image"], (12, 22), (30, 40), (48, 58))
     user.run()
-    ((layer, prompt, frame, number, _, area),) = advanced.cells()
+    # Columns of what is measured follow a moment later.
+    ((layer, prompt, frame, number, _, area, *_measured),) = advanced.cells()
     assert (layer, prompt, frame, number) == ("image", "-", "-", "1")
     assert int(area) == np.count_nonzero(user.preview)
 
@@ -32,7 +33,7 @@ def test_results(open_advanced, discs, engine, qapp, tmp_path, monkeypatch):
     assert tuple(titles) == HEADER
     rows = advanced.cells()
     assert len(rows) >= 4
-    for layer, prompt, frame, _, score, area in rows:
+    for layer, prompt, frame, _, score, area, *_measured in rows:
         assert (layer, prompt, frame) == ("image", "bright objects", "-")
         assert 0 <= float(score) <= 1
         assert int(area) > 0
