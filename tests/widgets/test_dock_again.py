@@ -4,6 +4,8 @@ import gc
 import weakref
 
 import numpy as np
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_sam3_assistant import api
 
@@ -98,3 +100,15 @@ def test_a_closed_dock_lets_go_of_its_session_and_of_what_it_found(user, discs):
     user.close_dock()
     gc.collect()
     assert session() is None
+
+
+def test_python_may_forget_a_closed_dock_before_qt_destroys_it(user):
+    user.dock.destroyOnClose()
+    user.dock = user.widget = user.window = None
+
+    gc.collect()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+    user.settle()
+    user.open()
+    assert user.button("run_preview") is not None

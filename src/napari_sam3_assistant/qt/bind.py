@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,7 +43,8 @@ def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -
     def redraw() -> None:
         show()
 
-    _connect(getattr(model.events, field.partition(".")[0]), widget, redraw)
+    emitter = attrgetter(f"events.{field.partition('.')[0]}")
+    _connect(emitter, model, widget, redraw)
     show()
 
 
@@ -76,17 +78,66 @@ def follow(
             show(shown)
 
     for model in models:
-        _connect(model.events, widget, look)
+        _connect(attrgetter("events"), model, widget, look)
     show(shown)
 
 
-def _connect(emitter: Untyped, widget: QWidget, slot: Callable[..., None]) -> None:
-    def disconnect(*_: object) -> None:
-        emitter.disconnect(slot, missing_ok=True)
-
+def _connect(
+    emitter: Callable[[Untyped], Untyped],
+    holder: object,
+    widget: QWidget,
+    slot: Callable[..., None],
+) -> None:
     # psygnal holds a plain function strongly: let go of it with the widget.
-    emitter.connect(slot)
-    widget.destroyed.connect(disconnect)
+    emitter(holder).connect(slot)
+    disconnect_with(widget, holder, slot, lambda known: emitter(known).disconnect)
+
+
+def disconnect_with(
+    widget: QWidget,
+    holder: object,
+    slot: Callable[..., None],
+    disconnect: Callable[[Untyped], Callable[[Callable[..., None]], object]],
+) -> None:
+    """Disconnect a function when Qt destroys a widget.
+
+    Parameters
+    ----------
+    widget : QWidget
+        The widget that the function serves.
+    holder : object
+        Who has the signal; neither it nor the function is kept alive.
+    slot : callable
+        The function.
+    disconnect : callable
+        Returns, of the holder, what disconnects a function.
+    """
+    known, held = weakref.ref(holder), weakref.ref(slot)
+
+    def release() -> None:
+        source, function = known(), held()
+        if source is not None and function is not None:
+            disconnect(source)(function)
+
+    call_when_destroyed(widget, release)
+
+
+_waiting: set[Callable[..., None]] = set()
+
+
+def call_when_destroyed(widget: QWidget, release: Callable[[], object]) -> None:
+    """Call a function when Qt destroys a widget; it must not keep the widget alive.
+
+    Qt alone would hold it: once nobody holds the widget, Python's garbage collector may take the
+    function apart before Qt calls it, and the process ends with a segmentation fault.
+    """
+
+    def call(*_: object) -> None:
+        _waiting.discard(call)
+        release()
+
+    _waiting.add(call)
+    widget.destroyed.connect(call)
 
 
 def bind_value(

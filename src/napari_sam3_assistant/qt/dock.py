@@ -9,6 +9,8 @@ from napari import current_viewer  # noqa: TID251 (the one place that may ask, s
 from qtpy.QtCore import QEvent, QObject, QSettings, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_sam3_assistant.qt.bind import call_when_destroyed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,7 +43,7 @@ class Dock(QWidget):
         """
         self._leave = leave = weakref.finalize(self, release)
         leave.atexit = False
-        self.destroyed.connect(lambda *_: leave())
+        call_when_destroyed(self, leave)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Close for good when napari takes the widget out of its dock.

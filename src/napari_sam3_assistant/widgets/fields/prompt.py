@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
-from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
+from napari_sam3_assistant.qt.bind import (
+    bind_enabled,
+    bind_value,
+    disconnect_with,
+    follow,
+    show_errors,
+    watch,
+)
 from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.viewer.keys import with_key
@@ -214,9 +221,7 @@ class TextField(QLineEdit):
                 self.setFocus()
 
         binding.phrase_wanted.connect(take_focus)
-        self.destroyed.connect(
-            lambda *_: binding.phrase_wanted.disconnect(take_focus, missing_ok=True)
-        )
+        disconnect_with(self, binding, take_focus, lambda known: known.phrase_wanted.disconnect)
         bind_enabled(model, "text", self)
 
 

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
+    disconnect_with,
     follow,
     format_message,
     show_errors,
@@ -221,12 +222,9 @@ class RunButton(QWidget):
                 f"QPushButton:enabled:!hover {{ background-color: {accent}; }}"
             )
 
-        def leave(*_: object) -> None:
-            viewer.events.theme.disconnect(colour)
-
         colour()
         viewer.events.theme.connect(colour)
-        self.destroyed.connect(leave)
+        disconnect_with(self, viewer, colour, lambda known: known.events.theme.disconnect)
 
     def set_enabled(self, reason: str, tip: str, note: str = "") -> None:
         """Let the button be pressed, or say why not.
