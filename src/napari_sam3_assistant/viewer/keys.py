@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari.utils.key_bindings import coerce_keybinding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +69,73 @@ _SHOWN = {one.name: one.shown for one in SHORTCUTS}
 def with_key(text: str, name: str) -> str:
     """Return a text with the key of a command behind it."""
     return f"{text} ({_SHOWN[name]})"
+
+
+class Keys:
+    """The keys on a viewer and, before napari's own, on our prompt layers.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself.
+    call : callable
+        Does what the shortcut of a name stands for.
+    bare_image : callable
+        Shows the bare image for as long as its context lasts.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        call: Callable[[str], None],
+        bare_image: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._viewer = viewer
+        self._call = call
+        self._bare_image = bare_image
+        self._bind(viewer, bound=True)
+
+    def close(self) -> None:
+        """Let the keys do again what they did before."""
+        self._bind(self._viewer, bound=False)
+
+    def watch(self, layer: Layer, *, only: str = "") -> None:
+        """Bind the keys on a layer, or those of one command."""
+        self._bind(layer, bound=True, only=only)
+
+    def forget(self, layer: Layer) -> None:
+        """Let the keys of a layer do again what they did before."""
+        self._bind(layer, bound=False)
+
+    def _bind(self, owner: ViewerModel | Layer, *, bound: bool, only: str = "") -> None:
+        for shortcut in SHORTCUTS:
+            if only not in ("", shortcut.name):
+                continue
+            handler = self._make_handler(shortcut.name) if bound else None
+            for key in shortcut.keys:
+                owner.bind_key(key, handler, overwrite=True)
+
+    def _make_handler(self, name: str) -> Callable[[object], object]:
+        if name == HELD:
+
+            def hold(_: object) -> Iterator[None]:
+                with self._bare_image():
+                    yield
+
+            return hold
+
+        def handle(owner: object) -> None:
+            if name == "discard" and _is_corner_by_corner(owner):
+                # The key ends the drawing of it.
+                usual = getattr(type(owner), "class_keymap", {})
+                usual.get(coerce_keybinding("Escape"), lambda _: None)(owner)
+            else:
+                self._call(name)
+
+        return handle
+
+
+def _is_corner_by_corner(owner: object) -> bool:
+    """Return whether shapes or masks are drawn that take several clicks."""
+    mode = str(getattr(owner, "mode", ""))
+    return "poly" in mode or "path" in mode or "line" in mode

@@ -1,0 +1,182 @@
+"""What the user does to a stack: its axis, clicks on objects, strokes on propagated labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from napari_sam3_assistant.core.masks.labels import whole_box
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.session.model import FramePlace, Message
+from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer.images import view_state
+from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, slot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.layers import Labels, Layer, Points
+
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.session.model import ResultRow, SessionModel
+    from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+
+
+class StackBinding:
+    """Keeps the axes, the objects of clicks, and the propagated labels in step with the model."""
+
+    def __init__(self, model: SessionModel, adapter: ViewerAdapter, session: Session) -> None:
+        self._model = model
+        self._adapter = adapter
+        self._session = session
+        self._wants_new = False
+        # Of labels on which frames the user has painted, and in which view they were drawn last.
+        self._painted: WeakKeyDictionary[Labels, set[int]] = WeakKeyDictionary()
+        self._views: WeakKeyDictionary[Labels, tuple[object, ...]] = WeakKeyDictionary()
+        model.events.object_id.connect(self._on_object_id, max_args=0)
+        model.events.task.connect(self.arm_points, max_args=0)
+        model.events.tool.connect(self.arm_points, max_args=0)
+        model.events.image.connect(self._on_image, max_args=0)
+
+    def list_axes(self) -> None:
+        """Take note of the axes that the chosen image can be gone through along."""
+        model = self._model
+        axes = self._adapter.frame_axes(model.image)
+        model.frame_axes = axes
+        numbers = [axis.number for axis in axes]
+        if model.frame_axis not in numbers:
+            # The slices of a volume, rather than its times.
+            model.frame_axis = numbers[-1] if numbers else -1
+        length = next((axis.length for axis in axes if axis.number == model.frame_axis), 0)
+        for name in ("first_frame", "last_frame"):
+            chosen = getattr(model, name)
+            if chosen is not None and chosen >= length:
+                setattr(model, name, None)
+
+    def _on_image(self) -> None:
+        self._model.first_frame = self._model.last_frame = None
+        self.list_axes()
+
+    def arm_points(self) -> None:
+        """Let the next click be on the chosen object, and number the clicks."""
+        if self._model.task is not Task.VIDEO:
+            self._adapter.stacks.hide_numbers(self._model.image)
+        elif self._model.tool is Tool.POINTS:
+            self._adapter.stacks.arm_points(self._model.image, self._model.object_id)
+
+    def new_object(self) -> None:
+        """Choose a number for the next click that no object has, wherever it is."""
+        model = self._model
+        clicked = self._adapter.stacks.clicked_objects(model.image)
+        model.object_id = max([0, *model.tracked, *clicked]) + 1
+        self._wants_new = True
+
+    def _on_object_id(self) -> None:
+        self._wants_new = False
+        self.arm_points()
+
+    def on_points_added(self, layer: Points, indices: Iterable[int]) -> None:
+        """Put clicks on the propagated labels on the objects under them, and say so.
+
+        On the background a click is on the chosen object. After New Object the next positive
+        click is on a new one, also where there is another: so one is split.
+
+        Parameters
+        ----------
+        layer : Points
+            Our points layer.
+        indices : iterable of int
+            Which points are new; negative ones count from the end.
+        """
+        model, stack = self._model, self._model.propagated
+        wants_new, self._wants_new = self._wants_new, False
+        chosen = [int(index) % len(layer.data) for index in indices if len(layer.data)]
+        if model.task is not Task.VIDEO or stack is None or not chosen:
+            return
+        under = self._adapter.stacks.objects_under(stack, layer, chosen)
+        words = point_features.read_polarity(layer)
+        objects = {}
+        for point, here in zip(chosen, under, strict=True):
+            if here is None:
+                continue
+            starts = wants_new and point_features.is_positive(words[point])
+            objects[point] = here if here and not starts else model.object_id
+            known = objects[point] in model.tracked or not model.can_continue
+            said = _explain_object(objects[point], here, known=known)
+            hint = " Press Propagate Existing Session to apply it." if model.can_continue else ""
+            model.message = Message(f"{said}{hint}")
+        if objects:
+            with self._adapter.mark_changes():
+                point_features.set_ids(layer, objects)
+            model.object_id = objects[max(objects)]
+
+    def on_next_object(self, layer: Points) -> None:
+        """Take note of the object of the next click."""
+        next_id = point_features.next_id(layer)
+        if next_id is not None and self._model.task is Task.VIDEO:
+            self._model.object_id = next_id
+
+    def on_removed(self, layer: Layer) -> None:
+        """Take note that a layer has gone."""
+        stack = self._model.propagated
+        if self._adapter.busy or stack is None:
+            return
+        if role_of(layer) is Role.PROPAGATED:
+            self._session.propagation.note_labels_removed(layer.name)
+        elif key_of(layer) == stack.target.image:
+            self._session.propagation.note_image_removed(layer.name)
+
+    def on_edited(self, layer: Labels, box: Box) -> None:
+        """Take note that pixels of the propagated labels were changed by the user."""
+        self._session.propagation.note_edited(self._frames_in(layer, box))
+
+    def on_painted(self, layer: Labels, box: Box) -> None:
+        """Take note on which frames the user may take back by napari's own undo what is painted."""
+        self._painted.setdefault(layer, set()).update(self._frames_in(layer, box))
+        self._views[layer] = view_state(self._adapter.viewer, layer)
+
+    def on_drawn(self, layer: Labels) -> None:
+        """Take note that napari has drawn the labels: of its own undo it tells nothing else."""
+        view = view_state(self._adapter.viewer, layer)
+        before, self._views[layer] = self._views.get(layer), view
+        if view == before and not self._adapter.busy:
+            there = self._frames_in(layer, whole_box(layer.data.shape))
+            painted = self._painted.get(layer, ())
+            self._session.propagation.note_edited([one for one in there if one in painted])
+
+    def _frames_in(self, layer: Labels, box: Box) -> range:
+        stack = self._model.propagated
+        return range(0) if stack is None else self._adapter.stacks.frames_in(stack, layer, box)
+
+    def find_row(self, layer: Labels) -> ResultRow | None:
+        """Return the row of the selected object on the frame on show, or on its first frame."""
+        slot, wanted = slot_of(layer), layer.selected_label
+        rows = [
+            row
+            for row in self._model.results
+            if row.record.id == wanted
+            and row.preview.slot == slot
+            and isinstance(row.preview, FramePlace)
+        ]
+        try:
+            on_show = self._adapter.displayed(self._model.image).plane.leading
+        except ImageError:
+            on_show = None
+        here = (row for row in rows if row.preview.target.plane.leading == on_show)
+        return next(here, rows[0] if rows else None)
+
+
+def _explain_object(object_id: int, under: int, *, known: bool) -> str:
+    """Return the sentence on which object a click is on, given the one under it."""
+    if object_id == under:
+        return f"This click corrects object {object_id}."
+    if under:
+        return f"This click starts object {object_id} in the pixels of object {under}."
+    if known:
+        return (
+            f"No object is under this click: it is on object {object_id}, as chosen in Object. "
+            "For another object press New Object before the click."
+        )
+    return f"This click starts object {object_id}."
