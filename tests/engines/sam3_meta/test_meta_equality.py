@@ -61,11 +61,14 @@ class _Pair:
             state["masks_logits"][:, 0].numpy(),
         )
 
-    def clicks(self, *, multimask=False, **prompts):
+    def clicks(self, *, multimask=False, every=False, **prompts):
         masks, scores, _ = self.documented.model.predict_inst(
             self._base, multimask_output=multimask, **prompts
         )
-        if multimask:
+        if every:
+            order = np.argsort(masks.sum((1, 2)), kind="stable")
+            masks, scores = masks[order], scores[order]
+        elif multimask:
             best = scores.argmax()
             masks, scores = masks[best], scores[best]
         return masks.reshape(-1, *self.shape) > 0, scores.reshape(-1)
@@ -86,7 +89,7 @@ def pair(request, loaded_engine, documented, make_picture):
     return _Pair(loaded_engine, documented, pixels)
 
 
-def _assert_equal(answer, masks, scores, probabilities=None):
+def _assert_equal(objects, masks, scores, probabilities=None):
     """Fail unless the objects are those.
 
     The package cuts the sigmoid at 0.5, the engine the logit at 0. A float32 sigmoid of a logit
@@ -102,10 +105,8 @@ def _assert_equal(answer, masks, scores, probabilities=None):
         for mask, score, open_ in zip(masks, scores, undecided, strict=True)
         if mask.any()
     ]
-    assert len(answer.objects) == len(expected) > 0
-    for number, (record, (mask, score, open_)) in enumerate(
-        zip(answer.objects, expected, strict=True), 1
-    ):
+    assert len(objects) == len(expected) > 0
+    for number, (record, (mask, score, open_)) in enumerate(zip(objects, expected, strict=True), 1):
         whole = np.zeros(mask.shape, bool)
         whole[record.region.slices] = record.mask
         whole |= open_
@@ -122,7 +123,7 @@ def _box(shape, top, left, bottom, right):
 
 
 def test_text(pair):
-    _assert_equal(pair.answer(text="cell"), *pair.grounding("cell"))
+    _assert_equal(pair.answer(text="cell").objects, *pair.grounding("cell"))
 
 
 def test_two_phrases_differ(pair):
@@ -139,14 +140,14 @@ def test_exemplars_positive_and_negative(pair):
     )
     exemplars = tuple(ExemplarPrompt(Region(*box), positive) for box, positive in boxes)
 
-    _assert_equal(pair.answer(exemplars=exemplars), *pair.grounding(boxes=boxes))
+    _assert_equal(pair.answer(exemplars=exemplars).objects, *pair.grounding(boxes=boxes))
 
 
 def test_text_with_an_exemplar(pair):
     box = _box(pair.shape, 0.2, 0.2, 0.5, 0.7)
     answer = pair.answer(text="cell", exemplars=(ExemplarPrompt(Region(*box)),))
 
-    _assert_equal(answer, *pair.grounding("cell", [(box, True)]))
+    _assert_equal(answer.objects, *pair.grounding("cell", [(box, True)]))
 
 
 def test_points(pair):
@@ -159,7 +160,7 @@ def test_points(pair):
         point_coords=np.array([[x, y] for y, x, _ in points], float),
         point_labels=np.array([positive for *_, positive in points], int),
     )
-    _assert_equal(answer, *expected)
+    _assert_equal(answer.objects, *expected)
 
 
 def test_a_single_click_takes_the_best_of_three_masks(pair):
@@ -167,8 +168,9 @@ def test_a_single_click_takes_the_best_of_three_masks(pair):
     answer = pair.answer(points=(PointPrompt(0.3 * height, 0.6 * width),))
 
     point = np.array([[0.6 * width, 0.3 * height]])
-    expected = pair.clicks(multimask=True, point_coords=point, point_labels=np.array([1]))
-    _assert_equal(answer, *expected)
+    asked = {"multimask": True, "point_coords": point, "point_labels": np.array([1])}
+    _assert_equal(answer.objects, *pair.clicks(**asked))
+    _assert_equal(answer.candidates, *pair.clicks(every=True, **asked))
 
 
 def test_boxes_are_clipped_and_one_object_each(pair):
@@ -184,7 +186,7 @@ def test_boxes_are_clipped_and_one_object_each(pair):
         inside = np.zeros_like(mask)
         inside[y0:y1, x0:x1] = True
         mask &= inside
-    _assert_equal(answer, masks, scores)
+    _assert_equal(answer.objects, masks, scores)
 
 
 def test_boxes_and_examples_keep_their_fractions(pair):
@@ -196,10 +198,10 @@ def test_boxes_and_examples_keep_their_fractions(pair):
     outside[box.region.slices] = False
     masks[0][outside] = False
 
-    _assert_equal(pair.answer(boxes=(box,)), masks, scores)
+    _assert_equal(pair.answer(boxes=(box,)).objects, masks, scores)
     example = ExemplarPrompt.from_box((y0, x0, y1, x1))
     _assert_equal(
-        pair.answer(exemplars=(example,)), *pair.grounding(boxes=[((y0, x0, y1, x1), True)])
+        pair.answer(exemplars=(example,)).objects, *pair.grounding(boxes=[((y0, x0, y1, x1), True)])
     )
 
 
@@ -207,7 +209,7 @@ def test_a_mask_is_given_as_logits(pair):
     mask = _painted(pair.shape)
     answer = pair.answer(masks=(mask,))
 
-    _assert_equal(answer, *pair.clicks(mask_input=mask_logits(mask, pair.shape, 64)))
+    _assert_equal(answer.objects, *pair.clicks(mask_input=mask_logits(mask, pair.shape, 64)))
 
 
 def test_a_click_refines_a_mask(pair):
@@ -220,7 +222,7 @@ def test_a_click_refines_a_mask(pair):
         point_labels=np.array([1]),
         mask_input=mask_logits(mask, pair.shape, 64),
     )
-    _assert_equal(answer, *expected)
+    _assert_equal(answer.objects, *expected)
     assert not np.array_equal(
         pair.answer(points=(PointPrompt(height // 2, width // 3),)).objects[0].score,
         answer.objects[0].score,
@@ -238,7 +240,7 @@ def test_a_click_corrects_a_box_beyond_it(pair):
         point_labels=np.array([1]),
         box=np.array([x0, y0, x1, y1], float),
     )
-    _assert_equal(answer, *expected)
+    _assert_equal(answer.objects, *expected)
 
 
 def _painted(shape):

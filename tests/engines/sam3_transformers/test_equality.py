@@ -74,7 +74,7 @@ class Reference:
             target_sizes=inputs["original_sizes"].tolist(),
         )[0]
 
-    def click(self, image, masks=None, *, multimask=False, **prompts):
+    def click(self, image, masks=None, *, multimask=False, every=False, **prompts):
         import torch
 
         inputs = self.click_processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
@@ -90,10 +90,14 @@ class Reference:
         large = self.click_processor.post_process_masks(
             outputs.pred_masks, inputs["original_sizes"]
         )[0]
+        if every:
+            # Of the only object, from the smallest to the largest.
+            order = large[0].sum((1, 2)).argsort(stable=True)
+            return large[0, order].numpy(), outputs.iou_scores[0, 0, order].tolist()
         # As the library's page says: of several masks the one with the best score.
         best = outputs.iou_scores[0].argmax(1)
-        every = range(len(best))
-        return large[every, best].numpy(), outputs.iou_scores[0, every, best].tolist()
+        objects = range(len(best))
+        return large[objects, best].numpy(), outputs.iou_scores[0, objects, best].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +197,23 @@ def test_points(engine, reference, image):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_single_click_takes_the_best_of_three_masks(engine, reference, image, number):
     points = some_points(image.shape[:2])[number : number + 1]
-    masks, scores = reference.click(image, multimask=True, **as_library_points(points))
-    objects = run(engine, image, PromptSet(points=points)).objects
-    assert_same(objects, masks, scores, image.shape[:2])
+    asked = as_library_points(points)
+    answer = run(engine, image, PromptSet(points=points))
+    assert_same(answer.objects, *reference.click(image, multimask=True, **asked), image.shape[:2])
+    every = reference.click(image, multimask=True, every=True, **asked)
+    assert_same(answer.candidates, *every, image.shape[:2])
+
+
+def test_only_a_single_click_has_candidates(engine, image):
+    shape = image.shape[:2]
+    click, box = some_points(shape)[:1], (BoxPrompt(part(shape, 0.1, 0.1, 0.6, 0.7)),)
+    for prompts in (
+        PromptSet(points=some_points(shape)),
+        PromptSet(points=click, boxes=box),
+        PromptSet(points=click, text="cell"),
+        PromptSet(boxes=box),
+    ):
+        assert not run(engine, image, prompts).candidates
 
 
 def test_boxes_are_one_object_each_and_end_at_the_box(engine, reference, image):

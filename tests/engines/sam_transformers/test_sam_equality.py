@@ -34,7 +34,7 @@ class Reference:
         self.processor = getattr(transformers, processor).from_pretrained(folder)
         self.pads = kind == "sam"
 
-    def __call__(self, image, painted=None, *, multimask=False, **prompts):
+    def __call__(self, image, painted=None, *, multimask=False, every=False, **prompts):
         import torch
 
         inputs = self.processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
@@ -46,10 +46,14 @@ class Reference:
         with torch.no_grad():
             outputs = self.network(**inputs, multimask_output=multimask)
         large = self.processor.post_process_masks(outputs.pred_masks, **sizes)[0]
+        if every:
+            # Of the only object, from the smallest to the largest.
+            order = large[0].sum((1, 2)).argsort(stable=True)
+            return large[0, order].numpy(), outputs.iou_scores[0, 0, order].tolist()
         # As the library's page says: of several masks the one with the best score.
         best = outputs.iou_scores[0].argmax(1)
-        every = range(len(best))
-        return large[every, best].numpy(), outputs.iou_scores[0, every, best].tolist()
+        objects = range(len(best))
+        return large[objects, best].numpy(), outputs.iou_scores[0, objects, best].tolist()
 
     def as_logits(self, painted, sizes):
         """A painted mask goes the way of the image; SAM 1 takes it as small as its own masks."""
@@ -185,8 +189,10 @@ def test_every_prompt(loaded_sam, reference, make_image, kind, shape):
     for case in CASES:
         prompts, given, clips = case(image.shape[:2])
         masks, scores = reference(kind)(image, **given)
-        found = engine.predict(encoding, prompts, PredictOptions(), REPORTER).objects
-        assert_same(found, clip(masks, clips), scores)
+        answer = engine.predict(encoding, prompts, PredictOptions(), REPORTER)
+        assert_same(answer.objects, clip(masks, clips), scores)
+        every = reference(kind)(image, every=True, **given) if "multimask" in given else ((), ())
+        assert_same(answer.candidates, *every)
         seen += sum(0 < np.count_nonzero(mask) < mask.size for mask in masks)
     # A mask of nothing, or of everything, would be equal to any other.
     assert seen > len(CASES) / 2

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id
 from napari_sam3_assistant.engines.device import free_cache
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
-from napari_sam3_assistant.engines.sam3.mask_decoder import renumber, segment_prompts
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, renumber, segment_prompts
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
 
@@ -168,15 +167,15 @@ class SamEngine(ABC, Generic[M, E]):
         self.spec.check_kinds(prompts.kinds)
         prompts.check(embedding.shape)
         found = Prediction((), options.threshold)
-        named: list[ObjectRecord] = []
+        named = Decoded(())
         with self._working(prompts.kinds) as model:
             if prompts.kinds & _GROUNDED:
                 found = self._find(model, embedding, prompts, options.threshold, reporter)
             if prompts.kinds - _GROUNDED:
                 decode = self._decoder(model, embedding, reporter)
                 named = segment_prompts(prompts, embedding.shape, decode, reporter)
-        objects = (*found.objects, *renumber(named, first=len(found.objects) + 1))
-        return replace(found, objects=objects)
+        objects = (*found.objects, *renumber(named.objects, first=len(found.objects) + 1))
+        return replace(found, objects=objects, candidates=tuple(named.candidates))
 
     def close(self) -> None:
         """Free memory and device."""
@@ -227,7 +226,7 @@ class SamEngine(ABC, Generic[M, E]):
     @abstractmethod
     def _decoder(
         self, model: M, embedding: E, reporter: Reporter
-    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
+    ) -> Callable[[DecoderPrompt], Decoded]:
         """Return what runs one call of the mask decoder on an image."""
 
 

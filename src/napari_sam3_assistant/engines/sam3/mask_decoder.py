@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
 
@@ -213,6 +214,39 @@ class DecoderPrompt:
         return len(self.points) == 1 and not self.boxes and self.mask is None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What one call of the mask decoder answers, without empty masks.
+
+    Parameters
+    ----------
+    objects : sequence of ObjectRecord
+        The objects that were named.
+    candidates : sequence of ObjectRecord
+        Of an ambiguous prompt all that it may mean, numbered from the smallest to the largest.
+    """
+
+    objects: Sequence[ObjectRecord]
+    candidates: Sequence[ObjectRecord] = ()
+
+    @classmethod
+    def best_of(
+        cls, scores: Sequence[float], record_of: Callable[[int], Iterable[ObjectRecord]]
+    ) -> Decoded:
+        """Return the best of some masks as the object, and all of them as candidates.
+
+        Parameters
+        ----------
+        scores : sequence of float
+            Of the masks; of equal ones the first is the best.
+        record_of : callable
+            Makes the record of a mask with a given number; none of an empty one.
+        """
+        made = [list(record_of(number)) for number in range(len(scores))]
+        every = sorted((one for records in made for one in records), key=lambda one: one.area)
+        return cls(made[int(np.argmax(scores))], renumber(every, first=1))
+
+
 def xyxy(box: BoxPrompt | ExemplarPrompt) -> list[float]:
     """Return a box as SAM 3 takes it, x first, with its fractions."""
     y0, x0, y1, x1 = box.corners
@@ -246,10 +280,12 @@ def decoder_prompts(prompts: PromptSet, shape: tuple[int, int]) -> Iterator[Deco
 def segment_prompts(
     prompts: PromptSet,
     shape: tuple[int, int],
-    segment: Callable[[DecoderPrompt], Iterable[ObjectRecord]],
+    segment: Callable[[DecoderPrompt], Decoded],
     reporter: Reporter,
-) -> list[ObjectRecord]:
+) -> Decoded:
     """Return one object for each thing that is named, numbered from 1.
+
+    Of a click and nothing else, also what it may mean.
 
     Parameters
     ----------
@@ -258,15 +294,20 @@ def segment_prompts(
     shape : tuple of int
         Height and width of the image.
     segment : callable
-        Runs one call of the decoder and returns its objects.
+        Runs one call of the decoder.
     reporter : Reporter
         Is told of the progress, and stops the work.
     """
     records: list[ObjectRecord] = []
+    candidates: Sequence[ObjectRecord] = ()
     for number, target in enumerate(decoder_prompts(prompts, shape)):
         reporter.report(Progress(number, 0, "Segmenting the prompted objects"))
-        records += renumber(segment(target), first=len(records) + 1)
-    return records
+        answer = segment(target)
+        records += renumber(answer.objects, first=len(records) + 1)
+        if prompts.kinds == {PromptKind.POINTS}:
+            # One call, on one object.
+            candidates = answer.candidates
+    return Decoded(records, candidates)
 
 
 def renumber(records: Iterable[ObjectRecord], first: int) -> list[ObjectRecord]:

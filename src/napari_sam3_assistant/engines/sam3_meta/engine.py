@@ -20,7 +20,7 @@ from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel, load_mo
 from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt
 
 
 class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
@@ -103,5 +102,5 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
 
     def _decoder(
         self, model: LoadedModel, embedding: MetaEncoding, reporter: Reporter
-    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
+    ) -> Callable[[DecoderPrompt], Decoded]:
         return partial(decode_objects, model, embedding, reporter)

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Detections, check_length
-from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, xyxy
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
@@ -123,27 +123,26 @@ _LOGIT_SCALE, _LOGIT_BIAS = 20.0, -10.0
 
 def decode_objects(
     loaded: LoadedModel, encoding: MetaEncoding, reporter: Reporter, target: DecoderPrompt
-) -> list[ObjectRecord]:
-    """Return the objects of one call of the mask decoder, numbered from 1."""
+) -> Decoded:
+    """Run one call of the mask decoder."""
     masks, scores, logits = _decode(loaded, encoding, target)
-    if target.is_ambiguous:
-        best = slice(scores.argmax(), scores.argmax() + 1)
-        masks, scores, logits = masks[best], scores[best], logits[best]
-    records: list[ObjectRecord] = []
     clips, whole = target.clips, Region.whole(encoding.shape)
-    for index, (mask, score) in enumerate(zip(masks, scores, strict=True)):
+
+    def record_of(number: int) -> list[ObjectRecord]:
         reporter.check()
-        clip = clips[index] if clips else whole
+        clip = clips[number] if clips else whole
         record = ObjectRecord.from_mask(
-            len(records) + 1,
-            mask[clip.slices] > 0,
+            1,
+            masks[number][clip.slices] > 0,
             offset=(clip.y0, clip.x0),
-            score=float(score),
-            soft=SoftMask.crop(logits[index], whole, logits=True, clip=clip),
+            score=float(scores[number]),
+            soft=SoftMask.crop(logits[number], whole, logits=True, clip=clip),
         )
-        if record is not None:
-            records.append(record)
-    return records
+        return [] if record is None else [record]
+
+    if target.is_ambiguous:
+        return Decoded.best_of(scores.tolist(), record_of)
+    return Decoded([record for number in range(len(scores)) for record in record_of(number)])
 
 
 def _decode(

@@ -19,7 +19,7 @@ from napari_sam3_assistant.engines.sam3_transformers.video import TransformersTr
 from napari_sam3_assistant.engines.sam_transformers.image import decode_objects, to_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt
 
 
 class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
@@ -86,6 +85,6 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
 
     def _decoder(
         self, model: LoadedSam3, embedding: Sam3Embedding, reporter: Reporter
-    ) -> Callable[[DecoderPrompt], Sequence[ObjectRecord]]:
+    ) -> Callable[[DecoderPrompt], Decoded]:
         features = click_features(model, embedding)
         return partial(decode_objects, model, features, embedding.shape, reporter)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
-from napari_sam3_assistant.engines.sam3.mask_decoder import to_records, xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, to_records, xyxy
 from napari_sam3_assistant.engines.sam_transformers.loading import pads
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def decode_objects(
     shape: tuple[int, int],
     reporter: Reporter,
     target: DecoderPrompt,
-) -> list[ObjectRecord]:
-    """Return the objects of one call of the mask decoder.
+) -> Decoded:
+    """Run one call of the mask decoder.
 
     Parameters
     ----------
@@ -171,22 +171,25 @@ def decode_objects(
         multimask_output=target.is_ambiguous,
         **_encode(model, target, shape),
     )
-    masks, scores = answer.pred_masks[0].float(), answer.iou_scores[0].float()
-    # Of each object the best mask; of all but a single click there is only one.
-    best = scores.argmax(1)
-    records: list[ObjectRecord] = []
+    # Several masks of the object of a single click, one of each object of all other prompts.
+    masks = answer.pred_masks[0].float().flatten(0, 1)
+    scores = answer.iou_scores[0].float().flatten().tolist()
     clips = target.clips
-    for number, choice in enumerate(best.tolist()):
-        records += to_records(
-            _unpad(model, masks[number, choice][None], shape),
+
+    def record_of(number: int) -> list[ObjectRecord]:
+        return to_records(
+            _unpad(model, masks[number][None], shape),
             # SAM 1 guesses the overlap without a limit.
-            [min(max(float(scores[number, choice]), 0.0), 1.0)],
+            [min(max(scores[number], 0.0), 1.0)],
             shape,
             cutoff=MASK_CUTOFF,
             reporter=reporter,
             clips=None if clips is None else clips[number : number + 1],
         )
-    return records
+
+    if target.is_ambiguous:
+        return Decoded.best_of(scores, record_of)
+    return Decoded([record for number in range(len(scores)) for record in record_of(number)])
 
 
 def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -> dict[str, Any]:
