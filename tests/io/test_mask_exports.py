@@ -6,6 +6,7 @@ import geojson
 import numpy as np
 import pytest
 import shapely
+import yaml
 import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
@@ -118,8 +119,8 @@ def test_yolo_outlines_cover_the_same_pixels(labels, tmp_path):
     expected = labels != 0
     expected[disk((25, 45), 8)] = True  # the format has no holes
     np.testing.assert_array_equal(covered, expected)
-    names = path.with_suffix(".yaml").read_text().splitlines()
-    assert names == ["names:", '  0: "cell"', '  1: "a \\"ring\\""']
+    names = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    assert names == {"names": {0: "cell", 1: 'a "ring"'}}
 
 
 def test_yolo_numbers_hold_over_files_and_the_list_of_classes_is_not_replaced(labels, tmp_path):

@@ -18,12 +18,14 @@ from napari_sam3_assistant.api.labels import (
     clean,
     export,
     finish_edits,
+    read_classes,
     take_back_edits,
     unfinished_edits,
 )
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.masks.labels import Connectivity
 from napari_sam3_assistant.core.masks.objects import ExportFormat
@@ -62,6 +64,7 @@ from napari_sam3_assistant.workflows.track import Tracking
 __all__ = [
     "HUB_MODELS",
     "BoxPrompt",
+    "ClassList",
     "Connectivity",
     "DeviceComparison",
     "Direction",
@@ -79,6 +82,7 @@ __all__ = [
     "MaskPrompt",
     "MergeValues",
     "NullReporter",
+    "ObjectClass",
     "ObjectRecord",
     "PointPrompt",
     "PredictOptions",
@@ -112,6 +116,7 @@ __all__ = [
     "finish_edits",
     "imread",
     "open_engine",
+    "read_classes",
     "rerun",
     "save_tracks",
     "scan",

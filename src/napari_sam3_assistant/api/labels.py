@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
@@ -16,6 +17,7 @@ from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError
+from napari_sam3_assistant.io.class_list import read_classes as _read_classes
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
@@ -108,8 +110,10 @@ def export(
     *,
     format: ExportFormat | str | None = None,
     image: str = "",
+    classes: ClassList | str | Path | None = None,
     class_names: Mapping[int, str] | None = None,
     object_classes: Mapping[int, int] | None = None,
+    object_class: str = "",
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
@@ -127,11 +131,17 @@ def export(
         Such as ``"coco_rle"``; by default what the ending of ``output`` says.
     image : str
         Name of the image's file; by default what the note beside the labels says, or their own.
+    classes : ClassList, str or Path, optional
+        The classes of the project or their file, see :func:`read_classes`: each has the same
+        number in every export. Classes are found in it by ``class_names``; without these, the
+        values of labels or ``object_classes`` are those of the list.
     class_names : mapping of int to str, optional
         Names of the classes. Without ``object_classes``, values of the labels are classes, and
         their components the objects.
     object_classes : mapping of int to int, optional
-        The class of each label. Without both, labels are objects of one class.
+        The class of each label. Without all of these, labels are objects of one class.
+    object_class : str
+        The class of all labels, which are objects.
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
@@ -145,7 +155,7 @@ def export(
     Raises
     ------
     MaskError
-        If these are no labels.
+        If these are no labels, or the list is none, or has not their class.
     ImageError
         If their file can't be read.
     ExportError
@@ -154,6 +164,15 @@ def export(
     path = expand_user(output)
     chosen = _format_of(path) if format is None else _format_named(str(format))
     check_output(path, *_files(labels), replaces=overwrite)
+    listed = classes if isinstance(classes, ClassList) else ClassList()
+    if isinstance(classes, str | Path):
+        listed = read_classes(classes)
+    if object_class:
+        value = listed.value(object_class) if listed else 1
+        meaning = Classes({value: object_class}, every=value)
+    else:
+        meaning = Classes(dict(class_names or {}), dict(object_classes or {}))
+    meaning = meaning.number_by(listed, by_value=True)
     array, axes = _read(labels)
     check_labels(array)
     place = _place_in_image(labels, array.shape)
@@ -164,10 +183,26 @@ def export(
         array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
     if image:
         place = replace(place, file=image)
-    classes = Classes(dict(class_names or {}), dict(object_classes or {}))
-    request = MaskExport(array, path, chosen, place, axes, classes)
+    request = MaskExport(array, path, chosen, place, axes, meaning)
     (made,) = export_masks(request, reporter or NullReporter())
     return made
+
+
+def read_classes(path: str | Path) -> ClassList:
+    """Read the classes of a project: names, numbers and colours.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV (``id,name,color``), a text file with a name a line, YOLO's ``data.yaml``, COCO, or
+        QuPath's ``classes.json``.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is no list of classes.
+    """
+    return _read_classes(expand_user(path))
 
 
 def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:

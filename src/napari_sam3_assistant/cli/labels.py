@@ -60,7 +60,10 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "Write labels for other programs. Where the note of the labels lies beside them, "
             "coordinates are those of the whole image."
         ),
-        epilog="Example: napari-sam3 export cells.tif -o cells.geojson",
+        epilog=(
+            "Examples: napari-sam3 export cells.tif -o cells.geojson; "
+            "napari-sam3 export cells.tif -o cells.txt --classes data.yaml --object-class nucleus"
+        ),
     )
     _add_labels(parser)
     add_output(parser, "FILE", "its ending chooses the format")
@@ -77,6 +80,18 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         metavar="VALUE=NAME",
         help="values of the labels are classes, and this is one of them; may be repeated",
+    )
+    parser.add_argument(
+        "--classes",
+        dest="class_list",
+        type=parse_path,
+        metavar="FILE",
+        help="the classes of the project, which have the same numbers in every file: CSV with id, "
+        "name and color, names one a line, YOLO's data.yaml or COCO; values of the labels are "
+        "its numbers, or what --class calls them",
+    )
+    parser.add_argument(
+        "--object-class", default="", metavar="NAME", help="labels are objects, all of this class"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
     parser.set_defaults(command=export)
@@ -112,6 +127,8 @@ def export(chosen: argparse.Namespace) -> int:
             chosen.output,
             format=chosen.format,
             image=chosen.image,
+            classes=chosen.class_list,
+            object_class=chosen.object_class,
             class_names=dict(_parse_class(text) for text in chosen.classes),
             overwrite=chosen.overwrite,
             reporter=reporter,

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -23,15 +22,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import imageio.v3 as iio
 import numpy as np
-import yaml
 from roifile import ROI_TYPE, ImagejRoi
 from skimage.color import label2rgb
 from skimage.segmentation import find_boundaries
 
+from napari_sam3_assistant.core.classes import PALETTE
 from napari_sam3_assistant.core.masks.objects import iter_objects, iter_planes, trace_polygons
 from napari_sam3_assistant.errors import ExportError
-from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
-from napari_sam3_assistant.io.untrusted import as_dict, as_text, as_whole, open_regular
+from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.class_list import read_yolo_names, yolo_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.objects import Classes, PlaneObject
     from napari_sam3_assistant.core.masks.place import ImagePlace
-
-_LARGEST_LIST = 1 << 20  # bytes of a list of classes
 
 
 def save_coco(
@@ -65,7 +62,8 @@ def save_coco(
     path : str or Path
         The file; replaced if it exists.
     classes : Classes
-        What the labels stand for; class values become category ids.
+        What the labels stand for; class values become category ids, in a list that counts from 0
+        less 1.
     place : ImagePlace
         Where in which image they lie; in stacks the index of the plane is added to its name. An
         image is named as its file, where it has one.
@@ -82,6 +80,7 @@ def save_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     used: set[int] = set()
+    first = classes.listed.first
     for number, (index, plane) in enumerate(iter_planes(labels), 1):
         name = place.file_name(index)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
@@ -91,7 +90,7 @@ def save_coco(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": found.class_value,
+                    "category_id": found.class_value - first,
                     "segmentation": _segmentation(found, (height, width), as_polygons=as_polygons),
                     "area": found.area,
                     "bbox": [found.x, found.y, found.mask.shape[1], found.mask.shape[0]],
@@ -99,7 +98,7 @@ def save_coco(
                 }
             )
     categories = [
-        {"id": value, "name": classes.name(value), "supercategory": ""}
+        {"id": value - first, "name": classes.name(value), "supercategory": ""}
         for value in sorted(used | set(classes.names))
     ]
     content = {
@@ -212,7 +211,7 @@ def _feature(
             "name": str(one.label),
             "classification": {
                 "name": classes.name(one.class_value),
-                "color": _class_colour(one.class_value),
+                "color": list(classes.listed.colour(one.class_value)),
             },
             "measurements": {"Area px^2": one.area, **measured},
         },
@@ -229,7 +228,8 @@ def save_yolo(
 
     The format has no holes: they are filled. An object in several parts has a line a part. The
     names of the classes are written next to it, as ``<name>.yaml``, numbered from 0 in the order
-    of their values; where that file exists, it stays and its numbers hold. It does not name the
+    of their values, or as their list has them; where that file exists, it stays and its numbers
+    hold. It does not name the
     image, and has no size of it, no plane, no size of a pixel, no unit and no place in the world.
 
     Parameters
@@ -246,8 +246,8 @@ def save_yolo(
     Raises
     ------
     ExportError
-        If there are several planes, a class is not listed in the file of names that exists, or a
-        file can't be written.
+        If there are several planes, a class is not listed in the file of names that exists, or has
+        another number there than in the list, or a file can't be written.
     """
     if labels.ndim > 2 and np.prod(labels.shape[:-2]) > 1:
         raise ExportError(
@@ -260,8 +260,8 @@ def save_yolo(
         for one in iter_objects(plane, classes, place.y, place.x)
     ]
     path = Path(path)
-    names = {value: classes.name(value) for value in {one.class_value for one in found}}
-    numbers = _number_classes(path.with_suffix(".yaml"), classes.names | names)
+    used = {one.class_value for one in found}
+    numbers = _number_classes(path.with_suffix(".yaml"), classes, used)
     size = np.array(place.shape)
     lines = []
     for one in found:
@@ -274,38 +274,29 @@ def save_yolo(
     return path
 
 
-def _number_classes(path: Path, names: Mapping[int, str]) -> dict[int, int]:
-    """Return YOLO's number of each class, as a file lists them; where there is none, write it."""
-    if not os.path.lexists(path):
-        numbers = {value: number for number, value in enumerate(sorted(names))}
-        # A JSON string is a YAML string too, whatever is in the name.
-        rows = [f"  {number}: {json.dumps(names[value])}\n" for value, number in numbers.items()]
+def _number_classes(path: Path, classes: Classes, used: Iterable[int]) -> dict[int, int]:
+    """Return YOLO's number of each class, as a list or a file has them; write the file if none."""
+    names = classes.names | {value: classes.name(value) for value in used}
+    fixed, known = classes.listed.yolo_numbers, read_yolo_names(path)
+    numbers = fixed or {value: number for number, value in enumerate(sorted(names))}
+    if known is None:
+        listed = {numbers[value]: name for value, name in names.items()}
         with atomic_write(path, replace=False) as draft:
-            draft.write_text("names:\n" + "".join(rows), encoding="utf-8")
+            draft.write_text(yolo_names(listed), encoding="utf-8")
         return numbers
-    listed = _read_names(path)
-    missing = [name for name in names.values() if name not in listed]
-    if missing:
-        raise ExportError(
-            f"{path} exists and lists no class “{missing[0]}”.",
-            "Add it to the names there, or export under another name.",
-        )
-    return {value: listed[name] for value, name in names.items()}
-
-
-def _read_names(path: Path) -> dict[str, int]:
-    """Return the numbers of the classes in a YOLO data file, by their names."""
-    try:
-        with explain_os_errors(path), open_regular(path) as file:
-            told = yaml.safe_load(file.read(_LARGEST_LIST))
-        names = told["names"]
-        pairs = enumerate(names) if isinstance(names, list) else as_dict(names).items()
-        return {as_text(name): as_whole(number) for number, name in pairs}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise ExportError(
-            f"{path} exists, and is no list of classes.",
-            "Rename it, or export under another name.",
-        ) from exc
+    for value, name in names.items():
+        if name not in known:
+            raise ExportError(
+                f"{path} exists and lists no class “{name}”.",
+                "Add it to the names there, or export under another name.",
+            )
+        if fixed and known[name] != fixed[value]:
+            raise ExportError(
+                f"{path} exists, and there “{name}” is number {known[name]}, which is "
+                f"{fixed[value]} by the class list.",
+                "Export under another name, or remove that file.",
+            )
+    return {value: known[name] for value, name in names.items()}
 
 
 def save_rois(
@@ -372,7 +363,7 @@ def _roi(one: PlaneObject, at: Mapping[str, int], classes: Classes) -> ImagejRoi
         (roi.position,) = (plane + 1 for plane in at.values())
     elif at:
         roi.z_position, roi.t_position, roi.c_position = (at.get(axis, -1) + 1 for axis in "ztc")
-    roi.stroke_color = bytes([255, *_class_colour(one.class_value)])
+    roi.stroke_color = bytes([255, *classes.listed.colour(one.class_value)])
     roi.group = min(one.class_value, 255) if classes.names else 0
     return roi
 
@@ -384,28 +375,8 @@ def _roi_path(ring: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     return np.append(steps.reshape(-1), np.float32(4))
 
 
-# Okabe & Ito, "Color Universal Design" (2008), without black: told apart by all eyes.
-_COLOURS = (
-    np.array(
-        [
-            (86, 180, 233),
-            (230, 159, 0),
-            (0, 158, 115),
-            (240, 228, 66),
-            (204, 121, 167),
-            (213, 94, 0),
-            (0, 114, 178),
-        ]
-    )
-    / 255.0
-)
+_COLOURS = np.array(PALETTE) / 255.0
 _FILL = 0.35
-
-
-def _class_colour(value: int) -> list[int]:
-    """Return red, green and blue of a class, 0 to 255."""
-    colour: list[int] = np.rint(_COLOURS[(value - 1) % len(_COLOURS)] * 255).astype(int).tolist()
-    return colour
 
 
 def save_overlay(

@@ -10,8 +10,10 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.axes import explain_place
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.components import find_components
 from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +41,17 @@ class Classes:
         The class of each object, where labels are objects. Empty: labels are classes.
     every : int or None
         The class of every label, where they all have the same one.
+    listed : ClassList
+        The classes of the project, whose names ``names`` holds; empty where no list is fixed.
+    of_value : dict of int to int
+        The class in that list of labels that are classes, where they have other values.
     """
 
     names: dict[int, str] = field(default_factory=dict)
     of_object: dict[int, int] = field(default_factory=dict)
     every: int | None = None
+    listed: ClassList = field(default_factory=ClassList)
+    of_value: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_semantic(self) -> bool:
@@ -51,16 +59,57 @@ class Classes:
         return bool(self.names) and not self.of_object and self.every is None
 
     def value(self, label: int) -> int:
-        """Return the class of a label."""
+        """Return the class of a label; raises MaskError if a fixed list has it not."""
         if self.is_semantic:
-            return label
-        if self.every is not None:
-            return self.every
-        return self.of_object.get(label, 1)
+            value = self.of_value.get(label, label)
+        elif self.every is not None:
+            value = self.every
+        else:
+            value = self.of_object.get(label, 1)
+        if self.listed:
+            self.listed.check_value(value)
+        return value
 
     def name(self, value: int) -> str:
         """Return the name of a class."""
         return self.names.get(value, f"class {value}" if self.names else ANY_CLASS)
+
+    def number_by(self, listed: ClassList, *, by_value: bool = False) -> Classes:
+        """Return the same classes with the numbers of a list; with an empty one as they are.
+
+        Parameters
+        ----------
+        listed : ClassList
+            The classes of the project.
+        by_value : bool
+            Whether labels of which nothing is known are the values of its classes, and not
+            objects.
+
+        Raises
+        ------
+        MaskError
+            If the list has not all of them, or has several and nothing is known of the labels.
+        """
+        if not listed:
+            return self
+        if self.names:
+            numbers = {value: listed.value(name) for value, name in self.names.items()}
+            return Classes(
+                listed.names,
+                {label: numbers.get(value, value) for label, value in self.of_object.items()},
+                None if self.every is None else numbers.get(self.every, self.every),
+                listed,
+                numbers if self.is_semantic else {},
+            )
+        every = self.every
+        if not self.of_object and every is None and not by_value:
+            if len(listed) > 1:
+                raise MaskError(
+                    "Of which class of the list these labels are is not known.",
+                    "Save them as an accepted object with a class first.",
+                )
+            (every,) = listed.names
+        return Classes(listed.names, self.of_object, every, listed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

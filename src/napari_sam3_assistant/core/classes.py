@@ -1,0 +1,158 @@
+"""The classes of a project: a name, a number and a colour each, the same in every file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam3_assistant.errors import MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+"""Okabe & Ito, "Color Universal Design" (2008), without black: told apart by all eyes."""
+
+LARGEST_ID = 65534
+"""A label of 16 bits holds it, also where classes count from 0 and labels from 1."""
+
+
+def default_colour(value: int) -> Colour:
+    """Return the colour of a class that has none of its own."""
+    return PALETTE[(value - 1) % len(PALETTE)]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectClass:
+    """A class.
+
+    Parameters
+    ----------
+    id : int
+        Its number in the project's files; from 0.
+    name : str
+        Its name.
+    colour : tuple of int or None
+        Red, green and blue, 0 to 255; None for a colour by its number.
+    """
+
+    id: int
+    name: str
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The classes of a project, in the order of their numbers. An empty list fixes nothing.
+
+    In labels 0 is background, so where the classes count from 0 (YOLO) the value of a class in
+    labels is its number plus 1.
+
+    Parameters
+    ----------
+    classes : tuple of ObjectClass
+        The classes; sorted here.
+
+    Raises
+    ------
+    MaskError
+        If two have the same name or number, or one has no name, or a number beyond the limit.
+    """
+
+    classes: tuple[ObjectClass, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one in self.classes:
+            if not one.name.strip():
+                raise MaskError(f"The class {one.id} has no name.", "Give it one.")
+            if not 0 <= one.id <= LARGEST_ID:
+                raise MaskError(
+                    f"The class “{one.name}” has the number {one.id}.",
+                    f"Numbers are from 0 to {LARGEST_ID}.",
+                )
+        for kind, values in (
+            ("name", [one.name for one in self.classes]),
+            ("number", [one.id for one in self.classes]),
+        ):
+            twice = next((value for value, many in Counter(values).items() if many > 1), None)
+            if twice is not None:
+                raise MaskError(
+                    f"Two classes of the list have the {kind} “{twice}”.",
+                    f"Give each class a {kind} of its own.",
+                )
+        ordered = tuple(sorted(self.classes, key=lambda one: one.id))
+        object.__setattr__(self, "classes", ordered)
+
+    @classmethod
+    def of_names(cls, names: Iterable[str], first: int = 1) -> ClassList:
+        """Return the list of names, which get the numbers from ``first`` on."""
+        return cls(tuple(ObjectClass(id_, name) for id_, name in enumerate(names, first)))
+
+    def __bool__(self) -> bool:
+        return bool(self.classes)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __iter__(self) -> Iterator[ObjectClass]:
+        return iter(self.classes)
+
+    @property
+    def first(self) -> int:
+        """What is added to a number to get the value in labels: 1 where they count from 0."""
+        return int(any(one.id == 0 for one in self.classes))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names, by values in labels."""
+        return {one.id + self.first: one.name for one in self.classes}
+
+    @property
+    def yolo_numbers(self) -> dict[int, int]:
+        """YOLO's numbers, by values in labels: those of a list from 0, else places in it."""
+        return {
+            one.id + self.first: one.id if self.first else place
+            for place, one in enumerate(self.classes)
+        }
+
+    def value(self, name: str) -> int:
+        """Return the value in labels of a class.
+
+        Raises
+        ------
+        MaskError
+            If the list has no class of that name.
+        """
+        found = next((value for value, known in self.names.items() if known == name.strip()), None)
+        if found is None:
+            listed = ", ".join(one.name for one in self.classes[:5])
+            more = ", ..." if len(self.classes) > 5 else ""
+            raise MaskError(
+                f"The class list has no “{name}”.", f"It has {listed}{more}: choose one, or add it."
+            )
+        return found
+
+    def check_value(self, value: int) -> None:
+        """Raise MaskError if the list has no class of a value in labels."""
+        if value not in self.names:
+            raise MaskError(
+                f"The class list has no class for the value {value}.",
+                f"It has {', '.join(map(str, list(self.names)[:9]))}: add it, or merge the label.",
+            )
+
+    def colour(self, value: int) -> Colour:
+        """Return the colour of a value in labels."""
+        one = next((one for one in self.classes if one.id + self.first == value), None)
+        return default_colour(value) if one is None or one.colour is None else one.colour

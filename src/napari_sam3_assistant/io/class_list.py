@@ -1,0 +1,199 @@
+"""Read and write lists of classes: CSV, plain names, YOLO's data.yaml, COCO, QuPath."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from PIL import ImageColor
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.errors import ExportError, MaskError
+from napari_sam3_assistant.io.atomic import atomic_write
+from napari_sam3_assistant.io.untrusted import as_text, as_whole, open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.classes import Colour
+
+
+LARGEST_LIST = 1 << 20  # bytes
+_LARGEST_COCO = 1 << 28  # a data set lists its classes beside all annotations
+_YAML = (".yaml", ".yml")
+
+
+def read_classes(path: Path) -> ClassList:
+    """Read a list of classes.
+
+    It is CSV with the columns ``id``, ``name`` and ``color`` (``name`` will do), a text file with
+    a name a line, YOLO's ``data.yaml`` (``names``), COCO (``categories``) or QuPath's
+    ``classes.json`` (``pathClasses``); in JSON and YAML also ``classes``, or a list by itself.
+    Names without numbers count from 1, those of YOLO from 0.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, is no list of classes, or two have the same name or number.
+    """
+    ending = path.suffix.lower()
+    most = _LARGEST_COCO if ending == ".json" else LARGEST_LIST
+    try:
+        with open_regular(path) as file:
+            content = file.read(most + 1)
+    except OSError as exc:
+        raise MaskError(
+            f"The class list {path} can't be read: {exc.strerror or exc}.", "Choose another file."
+        ) from exc
+    if len(content) > most:
+        raise MaskError(f"{path} is too large for a list of classes.", "Choose another file.")
+    try:
+        text = content.decode("utf-8-sig")
+        if ending == ".json":
+            found = tuple(_classes_in(json.loads(text)))
+        elif ending in _YAML:
+            found = tuple(_classes_in(yaml.safe_load(text)))
+        else:
+            found = tuple(_classes_of_rows(text, plain=ending != ".csv"))
+    except (TypeError, ValueError, KeyError, RecursionError, yaml.YAMLError, csv.Error) as exc:
+        raise MaskError(
+            f"{path} is no list of classes: {exc}.",
+            "Give a CSV file with the columns id, name and color, or a name a line.",
+        ) from exc
+    if not found:
+        raise MaskError(f"{path} lists no class.", "Write a name a line.")
+    return ClassList(found)
+
+
+def _classes_in(told: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever a stranger wrote
+    """Yield the classes of what JSON or YAML holds."""
+    first = 1
+    if isinstance(told, dict):
+        key = next(
+            (one for one in ("categories", "pathClasses", "classes", "names") if one in told), None
+        )
+        if key is None:
+            raise ValueError("it has none of categories, pathClasses, classes, names")
+        first, told = 0 if key == "names" else 1, told[key]  # YOLO counts from 0
+    if isinstance(told, dict):
+        for id_, name in told.items():
+            number = int(id_) if isinstance(id_, str) and id_.isdecimal() else as_whole(id_)
+            yield ObjectClass(number, as_text(name).strip())
+        return
+    if not isinstance(told, list):
+        raise TypeError("it holds no list")
+    for place, one in enumerate(told, first):
+        if not isinstance(one, dict):
+            yield ObjectClass(place, as_text(one).strip())
+            continue
+        id_ = as_whole(one.get("id", place))
+        colour = next((one[key] for key in ("color", "colour", "colorRGB") if key in one), None)
+        yield ObjectClass(id_, as_text(one["name"]).strip(), _read_colour(colour))
+
+
+def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
+    """Yield the classes of lines: with a header, as ``id,name,color``, or a name each."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    header = [part.strip().lower() for part in next(csv.reader(lines[:1]), [])]
+    if "name" in header:
+        for place, row in enumerate(csv.reader(lines[1:]), 1):
+            cells = dict(zip(header, row, strict=False))
+            number = cells.get("id", "").strip()
+            colour = cells.get("color", cells.get("colour", ""))
+            yield ObjectClass(
+                int(number) if number else place, cells["name"].strip(), _read_colour(colour)
+            )
+        return
+    rows = [[line] for line in lines] if plain else list(csv.reader(lines))
+    for place, row in enumerate(rows, 1):
+        if len(row) > 1 and row[0].strip().isdecimal():
+            yield ObjectClass(int(row[0]), row[1].strip(), _read_colour(",".join(row[2:3])))
+        else:
+            yield ObjectClass(place, row[0].strip())
+
+
+def _read_colour(told: object) -> Colour | None:
+    """Return a colour: ``#rrggbb``, a name, three numbers, also as text, or QuPath's one number."""
+    if told is None or told == "":
+        return None
+    if isinstance(told, int):
+        bits = as_whole(told) & 0xFFFFFF
+        return bits >> 16, bits >> 8 & 0xFF, bits & 0xFF
+    if isinstance(told, list):
+        red, green, blue = (as_whole(part) for part in told[:3])
+    else:
+        text = as_text(told).strip()
+        text = f"rgb({text})" if text[:1].isdigit() else text
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f"{told} is no colour")
+    return red, green, blue
+
+
+def write_classes(classes: ClassList, path: Path) -> Path:
+    """Write a list of classes by the ending of its name: CSV, YOLO's data.yaml, or JSON.
+
+    Parameters
+    ----------
+    classes : ClassList
+        The list.
+    path : Path
+        The file; replaced if it exists. YAML holds ``names`` with the numbers of YOLO, and no
+        colours.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    colours = {one.id: "#{:02x}{:02x}{:02x}".format(*classes.colour(value))
+               for value, one in zip(classes.names, classes, strict=True)}  # fmt: skip
+    with atomic_write(path) as draft:
+        ending = path.suffix.lower()
+        if ending in _YAML:
+            names = classes.names
+            numbered = {number: names[value] for value, number in classes.yolo_numbers.items()}
+            draft.write_text(yolo_names(numbered), encoding="utf-8")
+        elif ending == ".json":
+            listed = [{"id": one.id, "name": one.name, "color": colours[one.id]} for one in classes]
+            draft.write_text(json.dumps({"categories": listed}, indent=1), encoding="utf-8")
+        else:
+            with draft.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(("id", "name", "color"))
+                writer.writerows((one.id, one.name, colours[one.id]) for one in classes)
+    return path
+
+
+def yolo_names(names: Mapping[int, str]) -> str:
+    """Return what YOLO's data file says of names, by their numbers."""
+    text: str = yaml.safe_dump({"names": {one: names[one] for one in sorted(names)}}, width=9999)
+    return text
+
+
+def read_yolo_names(path: Path) -> dict[str, int] | None:
+    """Return YOLO's numbers of the classes in a data file, by names; None where there is none.
+
+    Raises
+    ------
+    ExportError
+        If it is no list of classes.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        listed = read_classes(path)
+    except MaskError as error:
+        raise ExportError(
+            f"{path} exists, and is no list of classes.", "Rename it, or export under another name."
+        ) from error
+    return {one.name: one.id for one in listed}
