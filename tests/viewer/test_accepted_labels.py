@@ -454,7 +454,8 @@ def test_random_objects_become_the_next_labels_on_empty_pixels_only(tmp_path_fac
     value = int(before.max())
     for where, mask in objects:
         free = mask & (before[where] == 0)
-        if free.any():
+        new = len(objects) == 1 or 2 * free.sum() >= mask.sum()
+        if new and free.any():
             value += 1
             wanted[where][free] = value
     labels = before.copy()
@@ -477,3 +478,25 @@ def test_random_objects_become_the_next_labels_on_empty_pixels_only(tmp_path_fac
     np.testing.assert_array_equal(labels[...], before)
     list(write_accepted(steps, NullReporter(), forward=True))
     np.testing.assert_array_equal(labels[...], wanted)
+
+
+def test_what_was_accepted_is_not_accepted_again_by_finding_all(viewer, binding):
+    viewer.add_image(np.zeros((60, 60), np.uint8), name="cells")
+    accept(binding, (10, 10, 20, 20))
+    # All that a phrase names: the first one once more, a little larger, a neighbour that touches
+    # it, and another one far away.
+    said = accept(binding, (9, 9, 21, 21), (18, 10, 30, 20), (40, 40, 50, 50))
+    labels = viewer.layers[ACCEPTED].data
+    assert np.bincount(labels.ravel())[1:].tolist() == [100, 100, 100]
+    assert said == (
+        "Accepted: objects 2, 3. 1 object left out: accepted before. Ready for the next object."
+    )
+    binding.session.undo()
+    assert np.unique(viewer.layers[ACCEPTED].data).tolist() == [0, 1]
+
+
+def test_a_single_object_is_accepted_wherever_it_is_free(viewer, binding):
+    viewer.add_image(np.zeros((60, 60), np.uint8), name="cells")
+    accept(binding, (10, 10, 20, 20))
+    assert accept(binding, (9, 9, 21, 21)).startswith("Accepted: object 2.")
+    assert np.bincount(viewer.layers[ACCEPTED].data.ravel())[1:].tolist() == [100, 44]

@@ -60,6 +60,25 @@ def test_accepted_objects_and_the_one_on_show_are_saved_together_by_one_press(op
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "discs_labels_02.tif"), saved)
 
 
+def test_what_is_found_again_is_saved_and_accepted_once(opened, tmp_path):
+    find(opened, FIRST)
+    accept(opened)
+    opened.choose("text_segmentation")
+    opened.type_phrase("bright objects")
+    opened.wait_for_end()
+    count = len(np.unique(opened.preview)) - 1
+    assert count > 1
+
+    opened.click("save_now")
+    opened.wait(lambda: f"Saved {count} objects in" in opened.status)
+    saved = tifffile.imread(tmp_path / "discs_labels.tif")
+    accept(opened)
+
+    assert "1 object left out: accepted before." in opened.status
+    np.testing.assert_array_equal(opened.viewer.layers[ACCEPTED].data, saved)
+    assert np.bincount(saved.ravel())[1:].min() > 100
+
+
 def test_accepted_labels_say_what_is_known_of_each_object(opened):
     areas, scores = [], []
     for pixel in (FIRST, SECOND):

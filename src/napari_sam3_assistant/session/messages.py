@@ -41,7 +41,9 @@ def format_accepted(accepted: Sequence[Accepted]) -> str:
         for one in accepted
         if one.folder is not None
     }
-    return f"{said}. Ready for the next object.{''.join(sorted(notes))}"
+    known = sum(one.known for one in accepted)
+    before = f" {pluralize(known, 'object')} left out: accepted before." if known else ""
+    return f"{said}.{before} Ready for the next object.{''.join(sorted(notes))}"
 
 
 def format_prompts(prompts: PromptSet) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam3_assistant.core.masks.accept import find_new
 from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_place, format_of
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
@@ -197,9 +198,9 @@ class Saving:
     def _export(self, path: Path, *, overwrite: bool) -> Job:
         kept = self._find_kept(on_show=True)
         if kept is not None:
-            objects = self._model.kept + len(kept.parts)
-            said = f"Saved {pluralize(objects, 'object')} in"
-            return self._write(partial(export_kept, kept, path, overwrite), kept.axes, said)
+            job = Job("Saving", partial(export_kept, kept, path, overwrite))
+            job.yielded.connect(partial(self._say_kept, self._model.kept, kept.axes))
+            return self._start(job)
         stack = self._model.propagated
         found = self._find_saved(or_stack=stack is not None)
         if stack is not None and (self._model.task is Task.VIDEO or not found):
@@ -211,14 +212,17 @@ class Saving:
         plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite)
         return self._write(partial(export_labels, plane), pixels.axes)
 
-    def _write(
-        self, work: Callable[[Reporter], Iterator[Path]], axes: Axes, said: str = "Saved"
-    ) -> Job:
+    def _write(self, work: Callable[[Reporter], Iterator[Path]], axes: Axes) -> Job:
         job = Job("Saving", work)
         job.yielded.connect(
-            lambda saved: self._say(f"{said} {saved}.", _explain_lost_place(saved, axes))
+            lambda saved: self._say(f"Saved {saved}.", _explain_lost_place(saved, axes))
         )
         return self._start(job)
+
+    def _say_kept(self, kept: int, axes: Axes, saved: tuple[Path, int]) -> None:
+        path, added = saved
+        said = f"Saved {pluralize(kept + added, 'object')} in {path}."
+        self._say(said, _explain_lost_place(path, axes))
 
     def _check_idle(self) -> None:
         if self._model.running:
@@ -451,11 +455,13 @@ class SaveAndClean:
 
 def export_kept(
     kept: KeptPixels, path: Path, overwrite: bool, reporter: Reporter
-) -> Iterator[Path]:
-    """Write accepted labels with the objects on show, and yield the path."""
-    next_id = find_highest(kept.labels) + 1 if kept.parts else 1
-    request = LabelsExport(kept.labels, path, kept.axes, kept.parts, next_id, overwrite)
-    yield from export_labels(request, reporter)
+) -> Iterator[tuple[Path, int]]:
+    """Write accepted labels with what is new on show; yield the path and how many were new."""
+    parts = tuple(kept.parts[place] for place in find_new(kept.labels, kept.parts, reporter))
+    next_id = find_highest(kept.labels) + 1 if parts else 1
+    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite)
+    for written in export_labels(request, reporter):
+        yield written, len(parts)
 
 
 def copy_stack(copy: StackCopy, reporter: Reporter) -> Iterator[StackCopy]:

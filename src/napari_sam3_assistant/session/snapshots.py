@@ -85,6 +85,8 @@ class Accepted:
         The folder that the labels are in; None where they are in memory.
     lasts : bool
         Whether that folder stays when their layer goes.
+    known : int
+        How many objects were left out, since they had been accepted already.
     """
 
     image: str
@@ -94,6 +96,7 @@ class Accepted:
     features: Mapping[str, list[Any]] = field(default_factory=dict)
     folder: Path | None = None
     lasts: bool = False
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -123,6 +123,7 @@ class Acceptance:
     def finish(self, found: AcceptedObjects) -> None:
         """Take note of what was written, and show it."""
         self.accepted.edit, self.accepted.ids = found.edit, found.ids
+        self.accepted.known = len(self._numbers) - len(found.places)
         self.accepted.features = self._describe(found)
         note_written(self._viewer, self.accepted, listed=True)
 

@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -59,7 +59,7 @@ class AcceptedObjects:
     edit : LabelEdit
         The pixels.
     places : tuple of int
-        Which of the objects have any: those that lay on empty ones.
+        Which of the objects have any: those that were not accepted already.
     ids : tuple of int
         Their values in the labels.
     areas : tuple of int
@@ -89,15 +89,17 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
         for end in ("start", "stop")
     )
     blocks = split_blocks(labels, union_box(where for where, _ in objects))
+    new = np.zeros(len(objects), bool)
+    new[find_new(labels, objects, reporter)] = True
     free: set[int] = set()
 
     def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
         for done, block in enumerate(blocks):
             low, high = ([getattr(side, end) for side in block] for end in ("start", "stop"))
-            inside = np.flatnonzero(((starts < high) & (stops > low)).all(axis=1))
+            inside = np.flatnonzero(((starts < high) & (stops > low)).all(axis=1) & new)
             if inside.size == 0:
                 continue
-            reporter.report(Progress(done, len(blocks), "Looking for empty pixels"))
+            reporter.report(Progress(done, len(blocks), "Adding objects"))
             empty = read(labels, block) == 0
             added = np.zeros(empty.shape, np.int64)
             for place in inside.tolist():
@@ -128,6 +130,28 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
     return AcceptedObjects(
         edit, tuple(places), tuple(ids[kept].tolist()), tuple(areas[kept].tolist())
     )
+
+
+def find_new(
+    labels: AnyArray,
+    objects: Sequence[tuple[Box, npt.NDArray[np.bool_]]],
+    reporter: Reporter,
+) -> list[int]:
+    """Return the places of the objects that labels don't hold already.
+
+    One object is as its user made it, and counts wherever it has an empty pixel. Of several, such
+    as all that a phrase names, one that lies on labels with more than half of its pixels is an
+    object that was accepted before: what looks out of it is no object of its own.
+    """
+    if len(objects) == 1:
+        return [0]
+    new = []
+    for place, (where, mask) in enumerate(objects):
+        reporter.report(Progress(place, len(objects), "Looking for what is new"))
+        empty = np.count_nonzero(mask & (read(labels, where) == 0))
+        if 2 * empty >= np.count_nonzero(mask):
+            new.append(place)
+    return new
 
 
 def _intersect(one: Box, other: Box) -> Box:
