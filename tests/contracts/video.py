@@ -217,6 +217,13 @@ class VideoEngineContract:
 
         assert all(not found.tracked for found in go(track, range(2)).values())
 
+    def test_a_phrase_is_refused_where_the_card_offers_none(self, video_engine, movie):
+        if PromptKind.TEXT in video_engine.spec.video.prompts:
+            pytest.skip("this engine follows phrases")
+        track = CachingEngine(video_engine).track(movie, PredictOptions(), lambda: 1)
+        with pytest.raises(PromptError, match="can't look for 'cell' on each slice from 2 on"):
+            track.add_phrase("cell", 2)
+
 
 class TrackerContract(VideoEngineContract):
     """What is true of an engine that follows objects by the memory of a model.

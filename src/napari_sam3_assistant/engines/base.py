@@ -289,9 +289,6 @@ class VideoTrack(Protocol):
             If the engine can't use it.
         """
 
-    def add_phrase(self, text: str, frame: int) -> None:
-        """Look for all objects of a phrase from a frame on; only where the spec says so."""
-
     def remove(self, object_id: int) -> None:
         """Forget an object; an unknown one is no error."""
 
@@ -317,6 +314,20 @@ class VideoTrack(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
+
+
+@runtime_checkable
+class FollowsPhrases(Protocol):
+    """A track that looks for phrases, too: of an engine whose spec says so of its videos."""
+
+    def add_phrase(self, text: str, frame: int) -> None:
+        """Look for all objects of a phrase from a frame on.
+
+        Raises
+        ------
+        PromptError
+            If the phrase is too long.
+        """
 
 
 @runtime_checkable

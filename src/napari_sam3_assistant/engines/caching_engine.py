@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.engines.base import Packable, ReusesEncodings, Unpacker
+from napari_sam3_assistant.engines.base import FollowsPhrases, Packable, ReusesEncodings, Unpacker
 from napari_sam3_assistant.engines.device import free_cache, give_back_memory
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore
 from napari_sam3_assistant.engines.errors import map_engine_errors
-from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
+from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory, PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -171,7 +171,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
 
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
-    ) -> VideoTrack:
+    ) -> LockedTrack:
         """Begin to follow objects through a stack; see :class:`VideoEngine`.
 
         The track may be used beside the engine: each frame waits for its turn.
@@ -190,7 +190,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         if isinstance(track, ReusesEncodings):
             whole = Region.whole(frames.shape)
             track.reuse(lambda frame: self._find_kept(frames.view_at(frame), whole))
-        return _LockedTrack(track, self._lock)
+        return LockedTrack(track, self._lock)
 
     def provenance(self, prediction: Prediction) -> Provenance:
         """Return what made a prediction."""
@@ -266,7 +266,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
             return work()
 
 
-class _LockedTrack:
+class LockedTrack:
     """A track of which every call, and every frame, is a turn with its engine."""
 
     def __init__(self, track: VideoTrack, lock: EngineLock) -> None:
@@ -274,18 +274,27 @@ class _LockedTrack:
         self._lock = lock
 
     def add(self, seed: TrackSeed) -> None:
+        """See :meth:`VideoTrack.add`."""
         with self._lock.hold(NullReporter()), map_engine_errors():
             self._track.add(seed)
 
     def add_phrase(self, text: str, frame: int) -> None:
+        """See :meth:`FollowsPhrases.add_phrase`; a track without phrases refuses."""
+        if not isinstance(self._track, FollowsPhrases):
+            raise PromptError(
+                f"This engine can't look for '{text}' on each slice from {frame} on.",
+                "Let it find the objects on one slice and follow their masks.",
+            )
         with self._lock.hold(NullReporter()), map_engine_errors():
             self._track.add_phrase(text, frame)
 
     def remove(self, object_id: int) -> None:
+        """See :meth:`VideoTrack.remove`."""
         with self._lock.hold(NullReporter()), map_engine_errors():
             self._track.remove(object_id)
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
+        """See :meth:`VideoTrack.propagate`."""
         frames = self._track.propagate(order, StoppableReporter(reporter, self._lock))
         while True:
             with self._lock.hold(reporter), map_engine_errors():
@@ -295,6 +304,7 @@ class _LockedTrack:
             yield found
 
     def close(self) -> None:
+        """See :meth:`VideoTrack.close`."""
         self._track.close()
 
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
     from napari_sam3_assistant.core.tracks import TrackedFrame
-    from napari_sam3_assistant.engines.base import VideoTrack
-    from napari_sam3_assistant.engines.caching_engine import CachingEngine
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine, LockedTrack
     from napari_sam3_assistant.workflows.provenance import StackProvenance
 
 
@@ -102,7 +101,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         self.engine = engine
         self._options = options or PredictOptions()
         self._ids = ObjectIds()
-        self._track: VideoTrack | None = None
+        self._track: LockedTrack | None = None
         self._prompted: dict[int, set[int]] = {}
         self._phrase_frames: list[int] = []
         self._notes: tuple[str, ...] = ()

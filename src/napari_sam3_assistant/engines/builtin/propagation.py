@@ -506,13 +506,6 @@ class BuiltinTrack:
             if frame <= seed.frame if reverse else frame >= seed.frame:
                 del known.reached[reverse]
 
-    def add_phrase(self, text: str, frame: int) -> None:
-        """Refuse: phrases are looked for on one slice, and the masks are followed."""
-        raise PromptError(
-            f"The built-in engine can't look for '{text}' on each slice from {frame} on.",
-            "Let it find the objects on one slice and follow their masks.",
-        )
-
     def remove(self, object_id: int) -> None:
         """Forget an object."""
         self._known.pop(object_id, None)
@@ -522,7 +515,7 @@ class BuiltinTrack:
         self._known.clear()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
-        """Yield what is on each frame; see :class:`.engines.video.VideoTrack`.
+        """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
 
         Where an object is not known on the frame before the first one, it is followed to there
         from the nearest frame on which it is, without yielding.

@@ -145,9 +145,6 @@ class SamEngine(ABC, Generic[M, E]):
     ) -> Prediction:
         """Segment an embedded image.
 
-        Objects that a phrase or examples find come first, then those that clicks, boxes and
-        masks name.
-
         Parameters
         ----------
         embedding : object
@@ -166,16 +163,8 @@ class SamEngine(ABC, Generic[M, E]):
         """
         self.spec.check_kinds(prompts.kinds)
         prompts.check(embedding.shape)
-        found = Prediction((), options.threshold)
-        named = Decoded(())
         with self._working(prompts.kinds) as model:
-            if prompts.kinds & _GROUNDED:
-                found = self._find(model, embedding, prompts, options.threshold, reporter)
-            if prompts.kinds - _GROUNDED:
-                decode = self._decoder(model, embedding, reporter)
-                named = segment_prompts(prompts, embedding.shape, decode, reporter)
-        objects = (*found.objects, *renumber(named.objects, first=len(found.objects) + 1))
-        return replace(found, objects=objects, candidates=tuple(named.candidates))
+            return self._predict(model, embedding, prompts, options.threshold, reporter)
 
     def close(self) -> None:
         """Free memory and device."""
@@ -209,11 +198,14 @@ class SamEngine(ABC, Generic[M, E]):
     def _load(self, folder: Path, reporter: Reporter) -> M:
         """Load the weights of a folder."""
 
-    def _find(
+    def _predict(
         self, model: M, embedding: E, prompts: PromptSet, threshold: float, reporter: Reporter
     ) -> Prediction:
-        """Return what a phrase or examples name; asked only where the card says so."""
-        raise NotImplementedError
+        """Return what clicks, boxes and masks name."""
+        decode = self._decoder(model, embedding, reporter)
+        named = segment_prompts(prompts, embedding.shape, decode, reporter)
+        objects, candidates = tuple(named.objects), tuple(named.candidates)
+        return Prediction(objects, threshold, candidates=candidates)
 
     @abstractmethod
     def _call_context(self, model: M, part: Hashable) -> AbstractContextManager[object]:
@@ -234,7 +226,7 @@ S = TypeVar("S", bound=SearchableEncoding)
 
 
 class Sam3Engine(SamEngine[M, S], Generic[M, S]):
-    """SAM 3: it finds concepts, too."""
+    """SAM 3: it finds concepts, too, whose objects come before those that prompts name."""
 
     _finder: ConceptFinder[S, Any] | None = None
 
@@ -243,12 +235,19 @@ class Sam3Engine(SamEngine[M, S], Generic[M, S]):
         self._finder = None
         super().close()
 
-    def _find(
+    def _predict(
         self, model: M, embedding: S, prompts: PromptSet, threshold: float, reporter: Reporter
     ) -> Prediction:
-        if self._finder is None:
-            self._finder = self._make_finder(model)
-        return self._finder.find(embedding, prompts, threshold, reporter)
+        found = Prediction((), threshold)
+        if prompts.kinds & _GROUNDED:
+            if self._finder is None:
+                self._finder = self._make_finder(model)
+            found = self._finder.find(embedding, prompts, threshold, reporter)
+        if not prompts.kinds - _GROUNDED:
+            return found
+        named = super()._predict(model, embedding, prompts, threshold, reporter)
+        objects = (*found.objects, *renumber(named.objects, first=len(found.objects) + 1))
+        return replace(found, objects=objects, candidates=named.candidates)
 
     @abstractmethod
     def _make_finder(self, model: M) -> ConceptFinder[S, Any]:

@@ -65,7 +65,7 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> MetaTrack:
-        """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
+        """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
         return MetaTrack(TrackContext(frames, self._working, new_id))
 

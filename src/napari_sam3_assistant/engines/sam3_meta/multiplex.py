@@ -139,7 +139,7 @@ class Sam3MultiplexEngine:
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> MultiplexTrack:
-        """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
+        """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
         return MultiplexTrack(TrackContext(frames, self._working, new_id))
 
@@ -281,7 +281,7 @@ class MultiplexTrack(Sam3Track["LoadedMultiplex"]):
         free_cache()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
-        """Yield what is on each frame; see :class:`.engines.video.VideoTrack`.
+        """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
 
         With a phrase the first frames come late: the model holds them back until it knows which
         objects are false. When such a pass is stopped, it computes them again.

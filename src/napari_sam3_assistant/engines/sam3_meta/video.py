@@ -83,7 +83,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         super().close()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
-        """Yield what is on each frame; see :class:`.engines.video.VideoTrack`.
+        """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
 
         Frames with phrases come late, as the package gives them: the video model knows only some
         frames on (``hotstart_delay``) which of its objects are false. What it holds back when the

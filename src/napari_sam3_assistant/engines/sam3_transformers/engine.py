@@ -58,7 +58,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
     def track(
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> TransformersTrack:
-        """Begin to follow objects through a stack; see :class:`.engines.video.VideoEngine`."""
+        """Begin to follow objects through a stack; see :class:`.engines.base.VideoEngine`."""
         del options
         return TransformersTrack(self._named_folder(), TrackContext(frames, self._working, new_id))
 

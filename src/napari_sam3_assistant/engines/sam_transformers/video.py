@@ -54,10 +54,6 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         """Take what the image heads have encoded; see :class:`.engines.base.ReusesEncodings`."""
         self._known = known
 
-    def add_phrase(self, text: str, frame: int) -> None:
-        """Look for all objects of a phrase; only where the card says so."""
-        raise NotImplementedError
-
     def remove(self, object_id: int) -> None:
         """Forget an object; one of a phrase is not shown any more."""
         if object_id in self._objects:
