@@ -100,3 +100,24 @@ def test_an_axis_without_a_name_is_called_by_what_it_counts_in(viewer, binding, 
     viewer.add_image(np.zeros((5, 20, 30), np.uint8), **layer)
     assert binding.model.frame_axes[0].name == name
     assert f", {name} = 2" in binding.model.chosen_image.summary
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "names"),
+    [
+        (None, None, ["t", "z"]),
+        (("time", "b", "y", "x"), None, ["time", "b"]),
+        (("-4", "z", "y", "x"), None, ["t", "z"]),
+        (("frame", "-3", "y", "x"), None, ["frame", "z"]),
+        (None, ("um", "s", "um", "um"), ["z", "t"]),
+        (None, ("um", "um", "um", "um"), ["z", "z"]),
+        (("plate", "-3", "y", "x"), None, ["plate", "axis 1"]),
+    ],
+)
+def test_of_two_axes_before_the_plane_the_one_without_a_name_is_t_or_z(
+    viewer, binding, labels, units, names
+):
+    given = {"axis_labels": labels, "units": units}
+    layer = {name: value for name, value in given.items() if value is not None}
+    viewer.add_image(np.zeros((3, 5, 20, 30), np.uint8), **layer)
+    assert [axis.name for axis in binding.model.frame_axes] == names

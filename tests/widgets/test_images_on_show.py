@@ -57,7 +57,7 @@ def test_a_plane_of_a_four_dimensional_stack(open_window, discs):
     dims.set_current_step(0, 1)
     dims.set_current_step(1, 2)
     user.settle()
-    assert user.text_of("image_summary") == "120 x 150, axis 0 = 1, axis 1 = 2"
+    assert user.text_of("image_summary") == "120 x 150, t = 1, z = 2"
 
     user.choose("2d_segmentation", "points")
     user.click_at(image, (1, 2, *CLICK))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Layer
 
-from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, guess_axes
+from napari_sam3_assistant.core.axes import FIND_OUT, ImageAxes, axis_kind, guess_axes
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel, choose_contrast
 from napari_sam3_assistant.core.images import ImageSource, PlaneRef, level_zero
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
@@ -101,7 +101,7 @@ def displayed_plane(viewer: ViewerModel, layer: Layer, axes: ImageAxes) -> Plane
         at = round(float(position[axis]))
         if not 0 <= at < shape[axis]:
             raise ImageError(
-                f"The sliders are beyond the image, at {axis_name(layer, axis)} = {at}.",
+                f"The sliders are beyond the image, at {axis_name(layer, axes, axis)} = {at}.",
                 f"Go to 0 to {shape[axis] - 1}.",
             )
         return at
@@ -155,7 +155,7 @@ def make_choice(viewer: ViewerModel, layer: Image, channel_axis: int = FIND_OUT)
 def _describe_plane(layer: Layer, axes: ImageAxes, plane: PlaneRef) -> list[str]:
     """Return where a plane lies, axis by axis."""
     return [
-        f"{axis_name(layer, axis)} = {index}"
+        f"{axis_name(layer, axes, axis)} = {index}"
         for axis, index in zip(axes.leading, plane.leading, strict=True)
     ]
 
@@ -183,15 +183,32 @@ def _summarise(layer: Image, axes: ImageAxes, plane: PlaneRef) -> str:
     return ", ".join(parts)
 
 
-def axis_name(layer: Layer, axis: int) -> str:
-    """Return an axis's label; without one t or z by what it counts in, or its number."""
+def axis_name(layer: Layer, axes: ImageAxes, axis: int) -> str:
+    """Return an axis's label; without one t or z where that can be told, or its number.
+
+    It can be told by what the axis counts in, and where a plane has two leading axes: of files with
+    both, time is the first one, and whatever one of them is, the other is not.
+    """
+    known = {one: own_axis_name(layer, one) for one in axes.leading}
+    free = [one for one, name in known.items() if not name]
+    left = [name for name in _STACKED if name not in map(axis_kind, known.values())]
+    if len(known) == len(_STACKED) and len(free) == len(left):
+        known |= dict(zip(free, left, strict=True))
+    return known.get(axis) or own_axis_name(layer, axis) or f"axis {axis}"
+
+
+_STACKED = ("t", "z")
+
+
+def own_axis_name(layer: Layer, axis: int) -> str:
+    """Return an axis's label, or t or z by what it counts in; empty where neither tells."""
     # napari's own names count from the end: "-3", or "axis -3" before 0.9.
     label = str(layer.axis_labels[axis]).strip()
     if label and not label.removeprefix("axis").strip().lstrip("-").isdigit():
         return label
-    kinds = (("t", "second"), ("z", "meter"))
+    kinds = zip(_STACKED, ("second", "meter"), strict=True)
     unit = layer.units[axis]
-    return next((name for name, one in kinds if unit.is_compatible_with(one)), f"axis {axis}")
+    return next((name for name, one in kinds if unit.is_compatible_with(one)), "")
 
 
 ALL_IMAGES = "all visible images"
@@ -299,7 +316,7 @@ class ViewerImages:
             return ()
         shape = shape_of(layer)
         return tuple(
-            FrameAxis(axis, axis_name(layer, axis), shape[axis])
+            FrameAxis(axis, axis_name(layer, axes, axis), shape[axis])
             for axis in axes.leading
             if shape[axis] > 1
         )

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from napari.layers import Labels, Tracks
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
@@ -26,7 +27,7 @@ from napari_sam3_assistant.viewer.geometry import (
     result_shape,
     transform_of,
 )
-from napari_sam3_assistant.viewer.images import shape_of
+from napari_sam3_assistant.viewer.images import axis_name, own_axis_name, shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw
 from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
 from napari_sam3_assistant.viewer.roles import (
@@ -232,7 +233,6 @@ def missing_error() -> ImageError:
 
 # What the propagated labels belong to: who closes the dock and opens it again finds them.
 _TARGETS: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
-_TIMES = {"t", "time", "frame", "frames"}
 
 
 class StacksAdapter:
@@ -401,12 +401,14 @@ class StacksAdapter:
         def read(frame: int) -> npt.NDArray[np.uint32]:
             return window.upright(np.asarray(data[window.key(frame)]))
 
-        named = str(layer.axis_labels[frames]).strip().lower()
         image, axes = self._adapter.find(stack.target.image), stack.target.axes
         units = image and [image.units[axis] for axis in (stack.axis, axes.y, axes.x)]
-        # napari's own names, -3 and so on, say nothing: then what the axis counts in does.
-        is_time = named in _TIMES or layer.units[frames].is_compatible_with("second")
-        names = ("t" if is_time else "z", "y", "x")
+        named = (
+            axis_name(image, axes, stack.axis)
+            if image is not None
+            else own_axis_name(layer, frames)
+        )
+        names = ("t" if axis_kind(named) == "t" else "z", "y", "x")
         placed = file_axes(layer, (frames, rows, columns), names, units)
         return StackPixels(
             (shape[frames], shape[rows], shape[columns]),

@@ -117,7 +117,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             ModelActions(session),
         ),
         "Step 2. Task Setup": _step(
-            _form({"Task": TaskField(model), "Target image": ImageField(binding)}),
+            _form({"Task": TaskField(binding), "Target image": ImageField(binding)}),
             _form(
                 {
                     "Channel axis": channel_axis_box(model),
@@ -131,7 +131,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             EncodeAheadField(session),
         ),
         "Step 3. Prompt Tools": _step(
-            _form({"Prompt type": PromptTypeField(model)}),
+            _form({"Prompt type": PromptTypeField(binding)}),
             CreatePromptLayer(binding),
             PolarityField(binding),
             ObjectField(binding),

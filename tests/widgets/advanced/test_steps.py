@@ -29,6 +29,37 @@ def test_the_prompt_types_follow_the_task(advanced):
     assert offered() == ["Box"]
 
 
+def test_choosing_a_task_or_a_prompt_type_makes_its_tool_ready(open_advanced, discs):
+    opened = open_advanced(discs)
+    user, layers = opened.user, opened.user.viewer.layers
+
+    def choose_by_keys(name, *keys):
+        combo = user.combo(name)
+        combo.setFocus()
+        for key in keys:
+            QTest.keyClick(combo, key)
+        user.settle()
+
+    choose_by_keys("tool", Qt.Key.Key_Down)
+    assert layers.selection.active.name == "SAM3 boxes"
+    assert user.status == "Drag a box around an object (layer “SAM3 boxes”)."
+    user.drag(layers["image"], (12, 22), (48, 58))
+    user.wait(lambda: user.preview is not None)
+    assert user.preview[30, 40] == 1
+
+    user.choose_in("task", "Live Points (positive/negative)")
+    assert layers.selection.active.name == "SAM3 points"
+    assert user.status.startswith("Live Points: ")
+    theirs = user.viewer.add_points([(85, 110)], name="my clicks")
+    user.choose_in("points_layer", "my clicks")
+    user.choose_in("task", "2D segmentation")
+    assert layers.selection.active is theirs, "a layer that was chosen stays chosen"
+
+    choose_by_keys("tool", Qt.Key.Key_End)
+    assert user.window.focusWidget().objectName() == "text"
+    vars(opened).clear()
+
+
 def test_the_mode_of_selected_points(advanced, discs):
     user = advanced.user
     user.viewer.add_image(discs, name="image")

@@ -150,7 +150,10 @@ class CreatePromptLayer(QPushButton):
         self.setObjectName("create_prompt_layer")
         self.arm = show_errors(model, self._arm)
         self.clicked.connect(self.arm)
-        self.setToolTip("Make the layer for your prompts, or go back to it")
+        self.setToolTip(
+            "Arm the chosen tool: make the layer for your prompts, or go back to it, so that the "
+            "next click or drag on the image is a prompt"
+        )
         bind_enabled(model, "prompt_layer", self)
 
     def _arm(self) -> None:
@@ -255,24 +258,35 @@ _GUIDANCE = {
 
 
 class TaskField(ChoiceCombo):
-    """The task; choosing one says what to do next."""
+    """The task; choosing one makes its tool ready, and says what to do next."""
 
-    def __init__(self, model: SessionModel) -> None:
-        super().__init__(model, "task", _TASKS)
-        self._model = model
+    def __init__(self, binding: Binding) -> None:
+        super().__init__(binding.model, "task", _TASKS)
+        self._binding = binding
         self.setToolTip("What the run does. It sets the prompt types that can be chosen.")
-        self.activated.connect(self._say)
+        self.activated.connect(self._begin)
 
-    def _say(self) -> None:
-        self._model.message = Message(_GUIDANCE[self._model.task])
+    def _begin(self) -> None:
+        _make_ready(self._binding, say=False)
+        model = self._binding.model
+        model.message = Message(_GUIDANCE[model.task])
+
+
+def _make_ready(binding: Binding, *, say: bool = True) -> None:
+    """Let the next click, or the next key in a text, be a prompt of the tool that was chosen."""
+    if binding.model.tool is Tool.TEXT:
+        binding.phrase_wanted.emit()
+    binding.get_ready(say=say)
 
 
 class PromptTypeField(ChoiceCombo):
     """The kind of prompt, of those that the task takes."""
 
-    def __init__(self, model: SessionModel) -> None:
+    def __init__(self, binding: Binding) -> None:
+        model = binding.model
         super().__init__(model, "tool")
         follow(self, lambda: tools_of(model.task), self._show, model)
+        self.activated.connect(lambda: _make_ready(binding))
 
     def _show(self, offered: tuple[Tool, ...]) -> None:
         self.offer([choice for choice in _ADVANCED_TOOLS if choice[0] in offered])

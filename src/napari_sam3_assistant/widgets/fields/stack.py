@@ -181,9 +181,9 @@ class PropagationControls(QWidget):
             "Propagate Existing Session",
             "propagate_existing",
             session.propagation.go_on,
-            "Go on with the objects that are known. Prompts that you added or changed on any "
-            "slice correct them from there, away from where you began; without any it goes on "
-            "where it was stopped, or from the frame on show.",
+            "Apply your corrections, and go on with the objects that are known. Prompts that you "
+            "added or changed on any slice correct them from there, away from where you began; "
+            "without any it goes on where it was stopped, or from the frame on show.",
         )
         self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
