@@ -33,14 +33,19 @@ class Dock(QWidget):
         self.setObjectName(name)
         self.setMinimumWidth(narrowest)
 
-    def end_with(self, release: Callable[[], None]) -> None:
-        """Call ``release`` once, whichever way the widget goes.
+    def end_with(self, *releases: Callable[[], None]) -> None:
+        """Call functions once, in order, whichever way the widget goes.
 
         Parameters
         ----------
-        release : callable
+        *releases : callable
             Called when it is taken out of its dock, destroyed by Qt, or forgotten.
         """
+
+        def release() -> None:
+            for one in releases:
+                one()
+
         self._leave = leave = weakref.finalize(self, release)
         leave.atexit = False
         call_when_destroyed(self, leave)

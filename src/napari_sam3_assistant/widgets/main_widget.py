@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
 from napari_sam3_assistant.viewer.binding import binding_for
+from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.run import StatusField, help_button, sound_box
 from napari_sam3_assistant.widgets.live_points import live_points_of
@@ -51,6 +52,9 @@ class MainWidget(Dock):
         self.binding = binding = binding_for(chosen, QtDispatcher(), store)
         shared = live_points_of(binding)
         shared.acquire()
+        session = binding.session
+        activity = activity_of(chosen, "SAM3 Assistant", session.model, session.cancel)
+        activity.acquire()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -63,7 +67,7 @@ class MainWidget(Dock):
         layout.addWidget(Modes(panels, store, sound_box(binding.model), help_button()), 1)
         # Below what scrolls, so that it is always in sight.
         layout.addWidget(StatusField(binding.session))
-        self.end_with(shared.release)
+        self.end_with(activity.release, shared.release)
         binding.get_ready()
 
 

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.mask_operations.panel import CLEANUP, MaskPanel
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
+from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,9 +31,8 @@ class MaskOperationsWidget(Dock):
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
     ) -> None:
         super().__init__("sam3_mask_operations", _NARROWEST)
-        self.binding = binding = mask_binding_for(
-            chosen_viewer(napari_viewer, viewer), QtDispatcher()
-        )
+        chosen = chosen_viewer(napari_viewer, viewer)
+        self.binding = binding = mask_binding_for(chosen, QtDispatcher())
         self.panel = MaskPanel(binding.session)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
@@ -40,7 +40,10 @@ class MaskOperationsWidget(Dock):
         # Without this napari puts an empty stretch below.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         binding.acquire()
-        self.end_with(binding.release)
+        session = binding.session
+        activity = activity_of(chosen, "SAM3 Mask Operations", session.model, session.cancel)
+        activity.acquire()
+        self.end_with(activity.release, binding.release)
 
     def show_cleanup(self) -> None:
         """Bring Mask Cleanup to the front."""

@@ -1,0 +1,68 @@
+"""Long work and errors, where napari tells its own."""
+
+import pytest
+from napari._qt.dialogs.qt_notification import NapariQtNotification
+from napari._qt.widgets.qt_progress_bar import QtLabeledProgressBar
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLabel, QPushButton
+
+from napari_sam3_assistant.widgets.activity import Status
+
+
+@pytest.fixture
+def working(open_window, discs, gate):
+    """A user whose run takes so long that napari is told."""
+    user = open_window(discs)
+    user.choose("2d_segmentation", "points")
+    user.click_at(user.viewer.layers["image"], (30, 110))
+    user.click("run_preview")
+    user.wait(lambda: len(bars(user)) == 1)
+    yield user
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
+def bars(user):
+    return user.window.findChildren(QtLabeledProgressBar)
+
+
+def asked_at_closing(user):
+    """What napari tells whoever closes its window; it closes without asking for an empty list.
+
+    The question itself comes when the window manager closes it, and there is none here.
+    """
+    return user.viewer.window._task_status_manager.get_status()  # noqa: SLF001
+
+
+def test_long_work_is_in_the_activity_dock_and_is_cancelled_there(working):
+    (bar,) = bars(working)
+    assert bar.description_label.text() == "SAM3 Assistant: Segmenting: "
+    assert (bar.qt_progress_bar.value(), bar.qt_progress_bar.maximum()) == (2, 3)
+    if Status is not None:  # older napari never asks for a plugin
+        said = "SAM3 Assistant: work is going on. Closing the window ends it."
+        assert asked_at_closing(working) == [said]
+
+    QTest.mouseClick(bar.findChild(QPushButton), Qt.MouseButton.LeftButton)
+
+    working.wait(lambda: len(bars(working)) == 0)
+    assert working.status == "Cancelled."
+    assert Status is None or asked_at_closing(working) == []
+
+
+def test_a_dock_that_is_closed_takes_its_bar_along(working, gate):
+    gate.opened.set()
+    working.close_dock()
+
+    working.wait(lambda: len(bars(working)) == 0)
+    working.open()
+
+
+def test_an_error_is_a_notification_too(open_window, discs):
+    user = open_window(discs)
+
+    user.press(Qt.Key.Key_N)
+
+    assert user.status == "✕ There are no results yet. Press Run Preview first."
+    (shown,) = user.window.findChildren(NapariQtNotification)
+    assert user.status[2:] in [one.text() for one in shown.findChildren(QLabel)]
+    assert shown.isVisible()
