@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines import sam3_transformers
+from napari_sam3_assistant.engines import sam3_transformers, sam_transformers
 
 
 def test_card():
@@ -34,9 +34,9 @@ def installed(monkeypatch):
 
     def say(packages, transformers="5.1.0"):
         monkeypatch.setattr(
-            sam3_transformers, "find_spec", lambda name: object() if name in packages else None
+            sam_transformers, "find_spec", lambda name: object() if name in packages else None
         )
-        monkeypatch.setattr(sam3_transformers, "version", lambda name: transformers)
+        monkeypatch.setattr(sam_transformers, "version", lambda name: transformers)
 
     return say
 

@@ -50,7 +50,6 @@ CONFIG_FILES = ("config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "sam3.pt", "sam3.1_multiplex.pt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 _SOUND_FILE = "audio_tokenizer_config.json"
-BPE_FILES = ("bpe_simple_vocab_16e6.txt.gz", "merges.txt.gz", "merges.txt")
 _MODEL_TYPE = "sam3_video"
 _TRANSFORMERS_PREFIXES = ("detector_model.", "tracker_model.", "tracker_neck.")
 _META_PREFIXES = ("detector.", "tracker.")

@@ -5,12 +5,11 @@ Importing this package imports neither PyTorch nor transformers.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
+from napari_sam3_assistant.engines.sam_transformers import status as transformers_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,25 +25,11 @@ SPEC = EngineSpec(
     video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}),
     soft_masks=True,
 )
-_PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
-_FIRST_WITH_SAM3 = 5
-_REMEDY = 'Run: pip install "napari-sam3-assistant[sam3]"'
 
 
 def status() -> EngineStatus:
     """Return whether the packages are there, without importing them."""
-    missing = [package for package in _PACKAGES if find_spec(package) is None]
-    if missing:
-        return EngineStatus(False, f"Not installed: {', '.join(missing)}. {_REMEDY}")
-    try:
-        installed = version("transformers")
-    except PackageNotFoundError:
-        return EngineStatus(False, f"The installed transformers has no version. {_REMEDY}")
-    if int(installed.split(".")[0]) < _FIRST_WITH_SAM3:
-        return EngineStatus(
-            False, f"transformers {installed} has no SAM 3; version 5 or later has. {_REMEDY}"
-        )
-    return EngineStatus(True)
+    return transformers_status("has no SAM 3; version 5 or later has")
 
 
 def create(model_folder: Path | None, device: str) -> ImageEngine:

@@ -30,11 +30,12 @@ SPEC = EngineSpec(
     soft_masks=True,
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
+_OLDEST_TRANSFORMERS = 5
 _REMEDY = 'Run: pip install "napari-sam3-assistant[sam3]"'
 
 
-def status() -> EngineStatus:
-    """Return whether the packages are there, without importing them."""
+def status(too_old: str = "is too old; version 5 or later will do") -> EngineStatus:
+    """Return whether the packages are there, without importing them; and what is wrong if not."""
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
         return EngineStatus(False, f"Not installed: {', '.join(missing)}. {_REMEDY}")
@@ -42,10 +43,8 @@ def status() -> EngineStatus:
         installed = version("transformers")
     except PackageNotFoundError:
         return EngineStatus(False, f"The installed transformers has no version. {_REMEDY}")
-    if int(installed.split(".")[0]) < 5:
-        return EngineStatus(
-            False, f"transformers {installed} is too old; version 5 or later will do. {_REMEDY}"
-        )
+    if int(installed.split(".")[0]) < _OLDEST_TRANSFORMERS:
+        return EngineStatus(False, f"transformers {installed} {too_old}. {_REMEDY}")
     return EngineStatus(True)
 
 
