@@ -199,6 +199,7 @@ class CleanupTab(QWidget):
         box.setToolTip("Right-click a label object in the target layer to remove it")
         what = ElidedCombo()
         what.setObjectName("right_click_what")
+        what.setAccessibleName("What a right-click removes")
         what.offer([(RightClick.LABEL, "label"), (RightClick.COMPONENT, "component")])
         what.setToolTip("Remove all pixels of the label value, or only the component")
 

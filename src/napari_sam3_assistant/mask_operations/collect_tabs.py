@@ -56,6 +56,7 @@ class AcceptedTab(QWidget):
         super().__init__()
         model, collection = session.model, session.collection
         label = spin_box(model, "label", "Save one label only; 0 saves all of them")
+        label.setAccessibleName("Label to save")
         label.setSpecialValueText("all labels")
         target = layer_box(
             model, "accepted_target", "The accepted layer to change", lambda one: one.accepted
@@ -123,6 +124,7 @@ class MergeTab(QWidget):
         super().__init__()
         self._model = session.model
         self._list = TickList("merge_layers", "The accepted layers to merge")
+        self._list.setAccessibleName("Layers to merge")
         self._overlap = QLabel()
         self._overlap.setObjectName("merge_overlap")
         self._overlap.setWordWrap(True)
@@ -243,7 +245,9 @@ class FinalTab(QWidget):
         browse.setObjectName("browse")
         browse.clicked.connect(self._browse)
         row = QHBoxLayout()
-        row.addWidget(line_edit(model, "path", "choose a file", "Its ending follows the format"))
+        path = line_edit(model, "path", "choose a file", "Its ending follows the format")
+        path.setAccessibleName("Export path")
+        row.addWidget(path)
         row.addWidget(browse)
         form.addRow("Export path", row)
         grid = QGridLayout()
@@ -312,6 +316,7 @@ class PriorityList(TickList):
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("final_layers", "The first one has the highest priority")
+        self.setAccessibleName("Layers by priority")
         self._model = model
         self._filling = False
         self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)

@@ -181,6 +181,7 @@ class ComponentTable(ArrayView):
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("component_table")
+        self.setAccessibleName("Components")
         self._model = model
         self.setToolTip("Double-click a row to go there. Right-click to delete the chosen ones.")
         watch(model, "components", self, self._show)
@@ -207,6 +208,7 @@ class ValueTable(ArrayView):
 
     def __init__(self, model: MaskModel) -> None:
         super().__init__("value_table")
+        self.setAccessibleName("Values")
         self._model = model
         self._values = np.zeros(0, np.int64)
         self.setToolTip("Choose values, then Change Selected To")

@@ -421,6 +421,7 @@ class FolderField(QWidget):
         self._title = title
         self.line = QLineEdit()
         self.line.setObjectName(field)
+        self.line.setAccessibleName(title.removeprefix("Choose the ").capitalize())
         self.line.setPlaceholderText("no folder chosen")
         self.line.setToolTip(tip)
         line = self.line

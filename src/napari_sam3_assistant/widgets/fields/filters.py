@@ -198,6 +198,7 @@ class HistogramField(QWidget):
         self._limits = (0.0, 0.0)
         self._column = ElidedCombo()
         self._column.setObjectName("histogram_column")
+        self._column.setAccessibleName("Column of the histogram")
         self._column.setToolTip("The column of the table that is drawn")
         self._column.activated.connect(self._draw)
         self._over = QCheckBox("Over frames")

@@ -43,6 +43,7 @@ class ImageField(QWidget):
         # napari tells images of one name apart at the end: “cells”, “cells [1]”.
         self._combo = ElidedCombo(Qt.TextElideMode.ElideMiddle)
         self._combo.setObjectName("image")
+        self._combo.setAccessibleName("Image")
         self._combo.setToolTip("The image to segment. Follows the selected layer.")
         self._summary = WrappedLabel()
         self._summary.setObjectName("image_summary")

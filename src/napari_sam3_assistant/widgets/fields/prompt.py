@@ -211,6 +211,7 @@ class TextField(QLineEdit):
         super().__init__()
         model = binding.model
         self.setObjectName("text")
+        self.setAccessibleName("Phrase")
         self.setToolTip(_TIP)
         self.setPlaceholderText("Type a phrase, then press Enter")
         self.setClearButtonEnabled(True)

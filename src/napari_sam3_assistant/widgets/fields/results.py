@@ -72,6 +72,7 @@ class ResultsTable(QWidget):
         self._rows = ResultRows(binding.session)
         self._filter = QLineEdit()
         self._filter.setObjectName("results_filter")
+        self._filter.setAccessibleName("Filter of the results")
         self._filter.setPlaceholderText("Filter: part of a layer, a prompt or a number")
         self._filter.setClearButtonEnabled(True)
         self._filter.textChanged.connect(self._rows.filter)
@@ -105,6 +106,7 @@ class ResultsTable(QWidget):
     def _make_table(self) -> FittedTable:
         table = FittedTable(self._rows, _LEAST)
         table.setObjectName("results_table")
+        table.setAccessibleName("Results")
         table.setMinimumHeight(_HEIGHT)
         table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

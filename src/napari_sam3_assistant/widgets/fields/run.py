@@ -333,6 +333,7 @@ class LogField(QWidget):
         self._model = model
         self._text = QPlainTextEdit()
         self._text.setObjectName("log")
+        self._text.setAccessibleName("Log")
         self._text.setReadOnly(True)
         self._text.setMaximumBlockCount(_LOG_LINES)
         self._text.setMinimumHeight(_HEIGHT)

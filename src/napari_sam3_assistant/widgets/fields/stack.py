@@ -158,7 +158,9 @@ class ObjectField(QWidget):
         new.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Object"))
+        title = QLabel("Object")
+        title.setBuddy(number)
+        layout.addWidget(title)
         layout.addWidget(number, 1)
         layout.addWidget(new)
         follow(
@@ -187,6 +189,7 @@ class PropagationControls(QWidget):
         )
         self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
+        self._objects.setAccessibleName("Objects that are followed")
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
         tip = "Take the object out of all frames, and follow it no more"
         remove = push_button(model, "Remove Object", "remove_object", self._remove_chosen, tip)
