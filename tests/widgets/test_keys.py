@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from npe2 import PluginManifest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLineEdit, QMessageBox
+from qtpy.QtWidgets import QApplication, QLineEdit, QMessageBox
 
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.keys import SHORTCUTS
@@ -55,6 +56,52 @@ def test_the_tools_and_an_object_after_the_other_by_single_keys(open_window, dis
         user.press(Key.Key_K)
         assert user.viewer.layers[ACCEPTED].data.max() == number
     assert len(user.viewer.layers[POINTS].data) == 0
+
+
+def test_other_masks_of_a_click_by_a_key_and_by_the_wheel(open_window):
+    y, x = np.ogrid[:120, :150]
+    image = np.random.default_rng(0).normal(30, 2, (120, 150))
+    away = (y - 60) ** 2 + (x - 75) ** 2
+    image[away < 36**2] += 70
+    image[away < 14**2] += 80
+    user = open_window(image.clip(0, 255).astype(np.uint8))
+    user.click_at(user.viewer.layers["image"], (60, 75))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    first = np.count_nonzero(user.preview)
+    assert user.text_of("run_reason").startswith("Other masks that the click may mean: smaller (,)")
+
+    key, other, way = Key.Key_Comma, Key.Key_Period, "smaller"
+    user.press(key)
+    if "there is no" in user.status:
+        key, other, way = other, key, "larger"
+        user.press(key)
+    assert re.match(rf"[1-4] of [2-4], {way}", user.status)
+    chosen = np.count_nonzero(user.preview)
+    assert (chosen > first) == (way == "larger")
+    user.press(other)
+    assert np.count_nonzero(user.preview) == first
+
+    camera = getattr(user.viewer, "scene", user.viewer).camera  # moved in napari 0.9
+    zoom = camera.zoom
+    turn(user, 120 if way == "larger" else -120, SHIFT)
+    assert np.count_nonzero(user.preview) == chosen
+    user.undo()
+    assert np.count_nonzero(user.preview) == first
+    assert camera.zoom == zoom
+    turn(user, 120)
+    assert camera.zoom > zoom
+    assert np.count_nonzero(user.preview) == first, "without Shift the wheel is napari's"
+
+
+def turn(user, angle, modifier=Qt.KeyboardModifier.NoModifier):
+    """Turn the wheel of the mouse over the middle of the canvas."""
+    middle = QPointF(user.canvas.rect().center())
+    buttons, phase = Qt.MouseButton.NoButton, Qt.ScrollPhase.NoScrollPhase
+    place = QPointF(user.canvas.mapToGlobal(middle.toPoint()))
+    turned = QPoint(0, angle)
+    event = QWheelEvent(middle, place, turned, turned, buttons, modifier, phase, False)
+    QApplication.sendEvent(user.canvas, event)
+    user.settle()
 
 
 def test_escape_discards_and_undo_brings_it_back_and_a_second_one_cancels_the_run(

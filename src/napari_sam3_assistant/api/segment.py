@@ -138,7 +138,8 @@ def segment(
     Segmentation
         ``labels`` (H, W) uint32, ``objects`` (id, score, area, bbox (y0, x0, y1, x1), text),
         ``engine`` (what made them), ``notes`` and, where a single click may mean a part, the
-        object or a group, ``candidates`` from the smallest to the largest.
+        object or a group, ``candidates`` from the smallest to the largest: objects with masks like
+        the one that was chosen, which any of them can take the place of.
 
     Raises
     ------

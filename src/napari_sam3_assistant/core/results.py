@@ -86,6 +86,10 @@ class ObjectRecord:
         """``(y0, x0, y1, x1)`` in pixels of the plane, ends exclusive."""
         return self.region.box
 
+    def covers_the_same(self, other: ObjectRecord) -> bool:
+        """Return whether it has the pixels of another one, and no others."""
+        return self.region == other.region and np.array_equal(self.mask, other.mask)
+
     def shift(self, dy: int, dx: int) -> ObjectRecord:
         """Return the object moved by whole pixels."""
         soft = None if self.soft is None else self.soft.shift(dy, dx)
@@ -150,6 +154,30 @@ class Segmentation:
     engine: Provenance
     notes: tuple[str, ...] = ()
     candidates: tuple[ObjectRecord, ...] = ()
+
+
+def list_candidates(found: Segmentation, id_: int) -> tuple[list[ObjectRecord], int]:
+    """Return what an object could be by its click, from the smallest on, and which of them it is.
+
+    The object is one of them, also where it was changed since. There are none for a result without
+    candidates, and for an object that is not in it.
+    """
+    current = next((record for record in found.objects if record.id == id_), None)
+    if current is None or not found.candidates:
+        return [], -1
+    others = [one for one in found.candidates if not one.covers_the_same(current)]
+    ordered = sorted([*others, current], key=lambda record: record.area)
+    return ordered, ordered.index(current)
+
+
+def replace_object(found: Segmentation, id_: int, chosen: ObjectRecord) -> Segmentation:
+    """Return a result with one of its candidates in the place of an object, which becomes one."""
+    ordered, _ = list_candidates(found, id_)
+    chosen_as = [
+        replace(chosen, id=id_, text=one.text) if one.id == id_ else one for one in found.objects
+    ]
+    labels = paint_labels(chosen_as, found.region)
+    return replace(found, objects=tuple(chosen_as), labels=labels, candidates=tuple(ordered))
 
 
 def apply_edit(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
@@ -283,6 +284,45 @@ class Session:
         )
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
+
+    def choose_candidate(self, step: int) -> None:
+        """Put another mask that the click may mean in the place of its object.
+
+        It is a step that can be taken back; clicks that follow correct the mask that was chosen.
+
+        Parameters
+        ----------
+        step : int
+            1 for the next larger one, -1 for the next smaller one.
+
+        Raises
+        ------
+        PromptError
+            If there is no preview, or its prompts have one meaning only.
+        """
+        self.note_edits()
+        preview, seed = self.shown_preview(), self._undo.current.seed
+        refined = seed is not None and seed.slot == preview.slot
+        id_ = seed.record.id if refined and seed is not None else 1
+        ordered, at = list_candidates(preview.segmentation, id_)
+        if not ordered:
+            raise PromptError(
+                "There is no smaller or larger mask to choose: only a single click has some.",
+                "Click once on an object.",
+            )
+        word, chosen = "smaller" if step < 0 else "larger", at + step
+        if not 0 <= chosen < len(ordered):
+            self._say(f"{at + 1} of {len(ordered)}: there is no {word} one.")
+            return
+        found = replace_object(preview.segmentation, id_, ordered[chosen])
+        after = replace(preview, segmentation=found)
+        previews = tuple(after if one is preview else one for one in self.model.previews)
+        # With an object a click, the next click is not about this one.
+        if refined or not self.model.each_click:
+            seed = make_seed(after, id_)
+        self._undo.push(replace(self._undo.current, previews=previews, seed=seed))
+        self.model.previews = previews
+        self._say(f"{chosen + 1} of {len(ordered)}, {word}: the masks that the click may mean.")
 
     def drop(self, row: ResultRow) -> None:
         """Take an object out of its result: a step that can be taken back.

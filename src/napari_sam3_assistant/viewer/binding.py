@@ -147,6 +147,7 @@ class Binding(RefCounted):
         # What napari selects by itself when the user has removed the selected layer.
         self._neighbour: Layer | None = None
         self._deliver = deliver
+        self._turned = 0.0
         self.adapter = ViewerAdapter(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.adapter, deliver, settings)
@@ -170,6 +171,7 @@ class Binding(RefCounted):
         for layer in self.viewer.layers:
             self._forget_layer(layer)
         self._keys.close()
+        self.viewer.mouse_wheel_callbacks.remove(self._on_wheel)
         self.session.close()
 
     # -- what the views ask for -----------------------------------------------------------
@@ -286,6 +288,14 @@ class Binding(RefCounted):
         """Prompt with an example."""
         self.choose_tool(Tool.EXAMPLE)
 
+    def smaller_candidate(self) -> None:
+        """Take the next smaller mask that the click may mean."""
+        self.session.choose_candidate(-1)
+
+    def larger_candidate(self) -> None:
+        """Take the next larger mask that the click may mean."""
+        self.session.choose_candidate(1)
+
     def run(self) -> None:
         """Run Preview, or start the 3D propagation."""
         self.session.run()
@@ -401,6 +411,7 @@ class Binding(RefCounted):
         ]
 
     def _watch_viewer(self) -> None:
+        self.viewer.mouse_wheel_callbacks.append(self._on_wheel)
         zoom, inserted, removed, reordered, active, *dims = self._viewer_emitters()
         zoom.connect(self._on_zoom)
         inserted.connect(self._on_inserted)
@@ -478,6 +489,17 @@ class Binding(RefCounted):
     def _image_key(self) -> str:
         image = self.adapter.find(self.model.image)
         return "" if image is None else key_of(image)
+
+    def _on_wheel(self, viewer: ViewerModel, event: Event) -> None:
+        """Go through the candidates of a click; a mouse callback. Shift and wheel are free."""
+        del viewer
+        found = self.model.preview
+        if tuple(event.modifiers) == ("Shift",) and found and found.segmentation.candidates:
+            # macOS turns the wheel with Shift sideways; a touchpad sends parts of a turn.
+            self._turned += sum(event.delta)
+            if abs(self._turned) >= 1:
+                self.call("larger_candidate" if self._turned > 0 else "smaller_candidate")
+                self._turned = 0.0
 
     def _on_zoom(self, event: Event) -> None:
         del event

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtGui import QResizeEvent
 
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import Preview, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
@@ -185,9 +185,17 @@ class RunControls(QWidget):
         model = self._session.model
         video, image = model.task is Task.VIDEO, model.chosen_image
         note = image.note if image is not None and not video else ""
-        note = note or model.why_not_live
+        note = note or model.why_not_live or _explain_candidates(model.preview)
         tip = with_key(_STARTS if video else _SEGMENTS, "run")
         return model.why_not.run, tip, note
+
+
+def _explain_candidates(preview: Preview | None) -> str:
+    """Return by which keys other masks of a click are chosen; empty where there are none."""
+    if preview is None or not preview.segmentation.candidates:
+        return ""
+    smaller = with_key("Other masks that the click may mean: smaller", "smaller_candidate")
+    return f"{smaller}, {with_key('larger', 'larger_candidate')}."
 
 
 _REASON_LINES = 2
