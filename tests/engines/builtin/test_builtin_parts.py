@@ -26,10 +26,11 @@ def test_filters_in_strips_equal_filters_of_the_whole(monkeypatch, sigma):
     monkeypatch.setattr(features, "PIXELS", 90 * 7)
     image = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     np.testing.assert_array_equal(
-        features.blurred(image, sigma, REPORTER), ndi.gaussian_filter(image, sigma, mode="nearest")
+        features.gaussian_blur(image, sigma, REPORTER),
+        ndi.gaussian_filter(image, sigma, mode="nearest"),
     )
     np.testing.assert_array_equal(
-        features.steepness(image, sigma, REPORTER),
+        features.gradient_magnitude(image, sigma, REPORTER),
         ndi.gaussian_gradient_magnitude(image, sigma, mode="nearest"),
     )
 
@@ -44,7 +45,7 @@ def test_measures_of_objects_of_several_sizes():
         rows, columns = np.nonzero(cell)
         region = Region(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
         patches.append(Patch(cell[region.slices], region))
-    seen = object_mask.measured(grey, patches, REPORTER)
+    seen = object_mask.measure(grey, patches, REPORTER)
     np.testing.assert_array_equal(seen.area, [cell.sum() for cell in cells])
     np.testing.assert_allclose(seen.mean, [50, 80, 30])
     np.testing.assert_allclose(seen.ground, [10, 10, 10])
@@ -60,9 +61,9 @@ def test_a_huge_object_is_measured_by_some_of_its_pixels(monkeypatch):
     cell = disc(30, 45, 25)
     grey = np.where(cell, 70, 20).astype(np.float32)
     patch = Patch(cell, Region.whole(SHAPE))
-    exact = object_mask.measured(grey, [patch], REPORTER)
+    exact = object_mask.measure(grey, [patch], REPORTER)
     monkeypatch.setattr(object_mask, "SAMPLED", 40)
-    rough = object_mask.measured(grey, [patch], REPORTER)
+    rough = object_mask.measure(grey, [patch], REPORTER)
     assert rough.area == exact.area == cell.sum()
     np.testing.assert_allclose(rough.mean, 70)
     np.testing.assert_allclose(rough.ground, 20)

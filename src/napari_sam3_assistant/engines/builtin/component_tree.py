@@ -183,7 +183,7 @@ def rated(image: Floats, patch: Patch, power: float = CONVEX) -> float:
     """
     if not patch.mask.any():
         return 0.0
-    patch = patch.cropped()
+    patch = patch.crop()
     window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
     gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
     return rating(
@@ -216,7 +216,7 @@ class _Click:
                 return
             touching = labels[ndi.binary_dilation(hole, _CROSS) & ~hole]
             name = np.bincount(touching).argmax()
-        yield _filled(labels == name, Region.whole((above.shape[0], above.shape[1])))
+        yield _fill_holes(labels == name, Region.whole((above.shape[0], above.shape[1])))
 
     def top(self, image: Floats) -> float:
         """Return a grey level above which nothing is of interest."""
@@ -249,7 +249,7 @@ class _Box:
         for name, place in enumerate(ndi.find_objects(labels), start=1):
             region = Region(place[0].start, place[1].start, place[0].stop, place[1].stop)
             if agreement(region, self.box) > self.least:
-                yield _filled(labels[place] == name, region)
+                yield _fill_holes(labels[place] == name, region)
 
     def top(self, image: Floats) -> float:
         """Return a grey level above which nothing is of interest."""
@@ -345,7 +345,7 @@ class _Window:
         if parts.max() < 2:
             return
         for name in wanted.chosen(parts, region):
-            part, where = _cropped(parts == name, region)
+            part, where = _crop(parts == name, region)
             if self._is_whole(part, where):
                 yield self._proposal(part, where, gradient, polarity, solidity(part))
 
@@ -387,15 +387,15 @@ class _Window:
         return max(0.0, 1 - bound / (2 * (region.height + region.width)))
 
 
-def _cropped(mask: Bools, region: Region) -> tuple[Bools, Region]:
+def _crop(mask: Bools, region: Region) -> tuple[Bools, Region]:
     """Return a mask cropped, and where the crop lies."""
     kept = Region.around(mask)
     return mask[kept.slices], kept.globalise(region)
 
 
-def _filled(mask: Bools, region: Region) -> tuple[Bools, Region]:
+def _fill_holes(mask: Bools, region: Region) -> tuple[Bools, Region]:
     """Return a mask without holes, cropped, and where the crop lies."""
-    crop, where = _cropped(mask, region)
+    crop, where = _crop(mask, region)
     return ndi.binary_fill_holes(crop), where
 
 
@@ -439,7 +439,7 @@ class _Parts:
         return _Parts(*(getattr(self, field.name)[which] for field in fields(self)))
 
     @classmethod
-    def joined(cls, every: Sequence[_Parts]) -> _Parts:
+    def join_parts(cls, every: Sequence[_Parts]) -> _Parts:
         """Return the parts of several as one."""
         return cls(
             *(
@@ -509,14 +509,18 @@ def best_parts(plane: Plane, levels: Sequence[float], reporter: Reporter) -> lis
         links.append((roots[grown], names[home[grown]]))
         found.append((new, level))
         count += len(new.areas)
-        tops = _Parts.joined([tops.some(child[same]), new])
+        tops = _Parts.join_parts([tops.some(child[same]), new])
         roots = np.concatenate([names[same], names[~same]])
     parents = np.full(count, -1, np.intp)
     for children, above in links:
         parents[children] = above
     levels_of = [level for parts, level in found for _ in range(len(parts.areas))]
     return _cut_out(
-        plane, _Parts.joined([NONE, *(parts for parts, _ in found)]), levels_of, parents, reporter
+        plane,
+        _Parts.join_parts([NONE, *(parts for parts, _ in found)]),
+        levels_of,
+        parents,
+        reporter,
     )
 
 
@@ -694,7 +698,7 @@ def _best(
     return chosen
 
 
-def enlarged(features: PlaneFeatures, proposal: Proposal) -> Patch:
+def upsample_proposal(features: PlaneFeatures, proposal: Proposal) -> Patch:
     """Return a proposal at full resolution."""
     size = 2**proposal.octave
     region = proposal.covers
@@ -708,4 +712,4 @@ def enlarged(features: PlaneFeatures, proposal: Proposal) -> Patch:
     )
     mask = bilinear(padded, rows, columns) >= 0.5
     region = region.grow(size)
-    return Patch(mask, region, proposal.polarity).clipped(features.region)
+    return Patch(mask, region, proposal.polarity).clip(features.region)

@@ -29,7 +29,7 @@ MAX_TURN = 3  # radius steps between neighbouring directions
 
 
 @lru_cache(maxsize=4)
-def bearings(count: int) -> tuple[Floats, Floats]:
+def unit_directions(count: int) -> tuple[Floats, Floats]:
     """Return the sines and cosines of directions evenly spread, shape (count,), dtype float32.
 
     Parameters
@@ -56,9 +56,9 @@ class Contours:
     centres: Floats
     radii: Floats
 
-    def recentred(self) -> Contours:
+    def recenter(self) -> Contours:
         """Return the same contours as seen from their centroids."""
-        sines, cosines = bearings(self.radii.shape[1])
+        sines, cosines = unit_directions(self.radii.shape[1])
         y = self.centres[:, :1] + self.radii * sines
         x = self.centres[:, 1:] + self.radii * cosines
         y_next, x_next = np.roll(y, -1, 1), np.roll(x, -1, 1)
@@ -108,7 +108,7 @@ def from_mask(
     The radius in a direction is the length of the mask along it, so dents count less and
     islands beyond a gap still count.
     """
-    sines, cosines = bearings(directions)
+    sines, cosines = unit_directions(directions)
     rows, columns = np.nonzero(mask)
     centre = np.array([rows.mean(), columns.mean()], np.float32)
     reach = float(np.hypot(rows - centre[0], columns - centre[1]).max()) + 1.5
@@ -170,7 +170,7 @@ def fit(
         columns = np.clip(np.rint(grid.x), 0, image.shape[1] - 1).astype(np.intp)
         found = owner[rows, columns]
         foreign = (found != 0) & (found != names[:, None, None])
-    values, middle, contrast = _levelled(values, foreign, grid, start.radii)
+    values, middle, contrast = _subtract_tilt(values, foreign, grid, start.radii)
     gain = np.clip((values - middle) / contrast, -1.0, 1.0)
     gain[foreign | grid.beyond] = -1.0
     # Samples further out stand for more pixels; radii count as shares of the typical one.
@@ -218,14 +218,14 @@ class _Grid:
         ring = ((np.arange(steps, dtype=np.float32) + 0.5) * step)[:, None, :]
         # Pixel i of a coarser image covers plane pixels from i * scale.
         shift = 0.5 / scale - 0.5
-        sines, cosines = bearings(start.radii.shape[1])
+        sines, cosines = unit_directions(start.radii.shape[1])
         y = (start.centres[:, :1, None] + sines[:, None] * ring) / scale + shift
         x = (start.centres[:, 1:, None] + cosines[:, None] * ring) / scale + shift
         beyond = (y < -0.5) | (y > shape[0] - 0.5) | (x < -0.5) | (x > shape[1] - 0.5)
         return cls(y, x, ring, step, low, high, typical, beyond)
 
 
-def _levelled(
+def _subtract_tilt(
     values: Floats, foreign: npt.NDArray[np.bool_], grid: _Grid, radii: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Return the samples without uneven light, the grey level of the edge, and its height.
@@ -250,7 +250,7 @@ def _levelled(
 
 def _slope(rest: Floats, known: npt.NDArray[np.bool_], ring: Floats) -> Floats:
     """Return the uneven light of each object: a plane through its centre, least squares."""
-    sines, cosines = bearings(rest.shape[1])
+    sines, cosines = unit_directions(rest.shape[1])
     y, x = sines[:, None] * ring, cosines[:, None] * ring
     ky, kx = known * y, known * x
     yy, xx, xy = (ky * y).sum((1, 2)), (kx * x).sum((1, 2)), (ky * x).sum((1, 2))

@@ -20,22 +20,22 @@ from napari_sam3_assistant.engines.builtin.component_tree import (
     SMALLEST_PART,
     Plane,
     best_parts,
-    enlarged,
     rating,
+    upsample_proposal,
 )
 from napari_sam3_assistant.engines.builtin.features import (
     PlaneFeatures,
-    blurred,
     each,
-    flattened,
+    gaussian_blur,
+    gradient_magnitude,
     noise,
-    steepness,
+    subtract_background,
 )
 from napari_sam3_assistant.engines.builtin.object_mask import (
     BLOB,
     Detection,
     Patch,
-    measured,
+    measure,
     split,
 )
 
@@ -95,7 +95,7 @@ def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[
 
 
 def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:
-    flat = flattened(features, polarity, reporter)
+    flat = subtract_background(features, polarity, reporter)
     ground = PlaneFeatures(flat)
     scales = []
     for octave, sigma in SCALES:
@@ -108,28 +108,28 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
         scales,
         reporter,
     )
-    owner = divided(features, [part for scale in parts for part in scale], reporter)
-    found = polished(flat, owner, polarity, reporter)
-    return _scored(features, flat, found, reporter)
+    owner = assign_pixels(features, [part for scale in parts for part in scale], reporter)
+    found = refine_contours(flat, owner, polarity, reporter)
+    return _score(features, flat, found, reporter)
 
 
 def _parts(
     plane: Floats, octave: int, sigma: float, polarity: int, reporter: Reporter
 ) -> list[Proposal]:
     """Return the best parts of one resolution; none lies in another."""
-    image = blurred(plane, sigma, reporter)
+    image = gaussian_blur(plane, sigma, reporter)
     sample = image.ravel()[:: max(1, image.size // SAMPLE)]
     top = float(np.percentile(sample, 99.9))
     if top < LEAST:
         return []
     # Where the ground varies more than what lies on it, the noise says nothing about levels.
     low = min(FLOOR * noise(image), 0.3 * top)
-    gradient = steepness(plane, max(1.0, sigma), reporter) / np.float32(2**octave)
+    gradient = gradient_magnitude(plane, max(1.0, sigma), reporter) / np.float32(2**octave)
     levels = np.geomspace(low, top * 0.9, LEVELS)[::-1].tolist()
     return best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
 
 
-def _scored(
+def _score(
     features: PlaneFeatures, flat: Floats, found: Sequence[Patch], reporter: Reporter
 ) -> tuple[Detection, ...]:
     """Return objects with their scores, the surest first.
@@ -151,11 +151,11 @@ def _scored(
     """
     if not found:
         return ()
-    seen = measured(flat, found, reporter)
+    seen = measure(flat, found, reporter)
     steps = np.maximum(0.05, np.nan_to_num(seen.mean - seen.ground))
     errors = (np.nan_to_num(seen.roughness) + FINEST) / np.sqrt(np.minimum(seen.area, MOST_AREA))
     sure = steps / errors
-    gradient = steepness(features.luminance, 1.0, reporter)
+    gradient = gradient_magnitude(features.luminance, 1.0, reporter)
     ratings = rating(_along_outlines(gradient, found, reporter), seen.solidity)
     weights = ratings**2 * np.sqrt(seen.area) * np.minimum(1.0, sure / 100) ** 2
     fainter = np.minimum(1.0, ratings / _weighted_median(ratings, weights))
@@ -189,7 +189,7 @@ def _weighted_median(values: npt.NDArray[np.float64], weights: npt.NDArray[np.fl
 # -- parts at a finer resolution ------------------------------------------------------------------
 
 
-def sharpened(features: PlaneFeatures, candidate: Proposal) -> tuple[Proposal, float]:
+def upsample_candidate(features: PlaneFeatures, candidate: Proposal) -> tuple[Proposal, float]:
     """Return a candidate at a finer octave, and how much of it was really there.
 
     Its outline follows the grey level half way between inside and outside. A group of
@@ -238,7 +238,7 @@ def sharpened(features: PlaneFeatures, candidate: Proposal) -> tuple[Proposal, f
 # -- the plane divided ----------------------------------------------------------------------------
 
 
-def divided(
+def assign_pixels(
     features: PlaneFeatures, found: Sequence[Proposal], reporter: Reporter
 ) -> npt.NDArray[np.int32]:
     """Return the plane divided among objects: the best first, what touches apart.
@@ -271,13 +271,13 @@ def divided(
         if _taken(owner, candidate) > TAKEN:
             continue
         if coarse:
-            sharp, coverage = sharpened(features, candidate)
+            sharp, coverage = upsample_candidate(features, candidate)
             rating = candidate.rating * coverage**2
             heapq.heappush(waiting, (-rating, index, False, sharp))
             continue
         parts = split(candidate.mask, candidate.convex)
         for name in range(1, int(parts.max()) + 1):
-            part = enlarged(features, replace(candidate, mask=parts == name))
+            part = upsample_proposal(features, replace(candidate, mask=parts == name))
             count += 1
             target = owner[part.region.slices]
             target[part.mask & (target == 0)] = count
@@ -308,7 +308,7 @@ class _Blob:
     radii: Floats
 
 
-def polished(
+def refine_contours(
     flat: Floats, owner: npt.NDArray[np.int32], polarity: int, reporter: Reporter
 ) -> list[Patch]:
     """Return the objects of a divided plane with their outlines on the edges near them.
@@ -325,7 +325,7 @@ def polished(
         Stops the work.
     """
     rough = _rough(owner, polarity)
-    solidity = measured(flat, list(rough.values()), reporter).solidity
+    solidity = measure(flat, list(rough.values()), reporter).solidity
     found: list[Patch] = []
     batches: list[list[_Blob]] = [[] for _ in SAMPLINGS]
     for (name, patch), convex in zip(rough.items(), solidity.tolist(), strict=True):
@@ -342,7 +342,9 @@ def polished(
         size = max(1, SAMPLES // (directions * steps))
         for first in range(0, len(blobs), size):
             pieces.append((blobs[first : first + size], steps))
-    for patches in each(lambda piece, stop: _fitted(flat, owner, *piece, stop), pieces, reporter):
+    for patches in each(
+        lambda piece, stop: _fit_blobs(flat, owner, *piece, stop), pieces, reporter
+    ):
         found += patches
     return found
 
@@ -358,7 +360,7 @@ def _rough(owner: npt.NDArray[np.int32], polarity: int) -> dict[int, Patch]:
     return rough
 
 
-def _fitted(
+def _fit_blobs(
     flat: Floats,
     owner: npt.NDArray[np.int32],
     blobs: Sequence[_Blob],
@@ -375,7 +377,7 @@ def _fitted(
         reporter.check()
         current = contours.fit(
             flat, current, signs, owner=owner, names=names, range_=range_, steps=steps
-        ).recentred()
+        ).recenter()
     found = []
     for index, blob in enumerate(blobs):
         mask, y0, x0 = current.mask(index, (flat.shape[0], flat.shape[1]))

@@ -15,12 +15,12 @@ from napari_sam3_assistant.engines.builtin.prompted import (
     Click,
     candidates_at,
     clearness,
-    corrected,
+    correct_by_clicks,
     object_at,
     object_in,
     polarity_named,
     similar,
-    snapped,
+    snap_to_edge,
 )
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import PromptError
@@ -179,13 +179,13 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
         region = painted.region.intersect(features.region)
         patch = Patch(painted.mask[region.localise(painted.region).slices], region)
         if patch.area:
-            patches.append(snapped(features, patch, reporter))
+            patches.append(snap_to_edge(features, patch, reporter))
     if not prompts.points:
         return patches
     reporter.check()
     marks = _clicks(prompts.points, features.shape)
     if patches:
-        patches[0] = corrected(features, patches[0], marks, reporter)
+        patches[0] = correct_by_clicks(features, patches[0], marks, reporter)
     elif any(mark.positive for mark in marks):
         patches = [object_at(features, marks, reporter)]
     else:

@@ -63,7 +63,7 @@ def strips(shape: tuple[int, ...], reporter: Reporter) -> Iterator[slice]:
         yield slice(first, min(shape[0], first + rows))
 
 
-def blurred(image: Floats, sigma: float, reporter: Reporter) -> Floats:
+def gaussian_blur(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     """Return an image blurred by a Gaussian, as :func:`scipy.ndimage.gaussian_filter` does.
 
     Parameters
@@ -75,12 +75,12 @@ def blurred(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     reporter : Reporter
         Stops the work.
     """
-    return _filtered(
+    return _filter_by_strips(
         image, lambda rows: ndi.gaussian_filter(rows, sigma, mode="nearest"), sigma, reporter
     )
 
 
-def steepness(image: Floats, sigma: float, reporter: Reporter) -> Floats:
+def gradient_magnitude(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     """Return the magnitude of the gradient of the image blurred by a Gaussian.
 
     Parameters
@@ -92,7 +92,7 @@ def steepness(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     reporter : Reporter
         Stops the work.
     """
-    return _filtered(
+    return _filter_by_strips(
         image,
         lambda rows: ndi.gaussian_gradient_magnitude(rows, sigma, mode="nearest"),
         sigma,
@@ -100,7 +100,7 @@ def steepness(image: Floats, sigma: float, reporter: Reporter) -> Floats:
     )
 
 
-def _filtered(
+def _filter_by_strips(
     image: Floats, work: Callable[[Floats], Floats], sigma: float, reporter: Reporter
 ) -> Floats:
     """Return what a filter gives, each strip with as many rows more as the filter sees."""
@@ -170,7 +170,7 @@ def each(
 # -- uneven light ---------------------------------------------------------------------------------
 
 
-def flattened(features: PlaneFeatures, polarity: int, reporter: Reporter) -> Floats:
+def subtract_background(features: PlaneFeatures, polarity: int, reporter: Reporter) -> Floats:
     """Return how much brighter (polarity +1) or darker (-1) each pixel is than the background.
 
     Parameters
@@ -313,7 +313,7 @@ class PlaneFeatures:
         :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
     proposals : dict
         What may be the object under a pixel, by row and column; filled by
-        :func:`napari_sam3_assistant.engines.builtin.prompted.proposed`.
+        :func:`napari_sam3_assistant.engines.builtin.prompted.find_proposals`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:

@@ -79,12 +79,12 @@ class Patch:
         """Return whether a pixel of the plane belongs to the object."""
         return self.region.holds(y, x) and bool(self.mask[y - self.region.y0, x - self.region.x0])
 
-    def clipped(self, region: Region) -> Patch:
+    def clip(self, region: Region) -> Patch:
         """Return what of the object lies in a region that it touches."""
         kept = self.region.intersect(region)
         return Patch(self.mask[kept.localise(self.region).slices], kept, self.polarity)
 
-    def cropped(self) -> Patch:
+    def crop(self) -> Patch:
         """Return the same object without empty rows and columns at its sides; it has a pixel."""
         kept = Region.around(self.mask)
         return Patch(self.mask[kept.slices], kept.globalise(self.region), self.polarity)
@@ -234,7 +234,7 @@ class Measures:
     elongation: Floats
 
 
-def measured(
+def measure(
     plane: npt.NDArray[np.float32], patches: Sequence[Patch], reporter: Reporter
 ) -> Measures:
     """Return the measures of objects.
@@ -252,7 +252,7 @@ def measured(
     huge = [index for index, patch in enumerate(patches) if max(patch.mask.shape) > SAMPLED]
     for index in huge:
         reporter.check()
-        result[:, index] = _sampled(plane, patches[index], reporter)
+        result[:, index] = _measure_sample(plane, patches[index], reporter)
     for chosen, side in _stacks(patches):
         reporter.check()
         masks = np.zeros((len(chosen), side, side), bool)
@@ -263,7 +263,7 @@ def measured(
             height, width = patch.mask.shape
             masks[row, margin : margin + height, margin : margin + width] = patch.mask
             corners[row] = patch.region.y0 - margin, patch.region.x0 - margin
-        result[:, chosen] = _measured(plane, masks, corners)
+        result[:, chosen] = _measure(plane, masks, corners)
     return Measures(*result)
 
 
@@ -280,7 +280,7 @@ def _stacks(patches: Sequence[Patch]) -> Iterator[tuple[list[int], int]]:
             yield members[first : first + count], side
 
 
-def _sampled(
+def _measure_sample(
     plane: npt.NDArray[np.float32], patch: Patch, reporter: Reporter
 ) -> npt.NDArray[np.float64]:
     """Return the measures of an object of many pixels by some of them, shape (7,)."""
@@ -288,15 +288,13 @@ def _sampled(
     y0, x0 = -(-patch.region.y0 // step), -(-patch.region.x0 // step)
     mask = patch.mask[y0 * step - patch.region.y0 :: step, x0 * step - patch.region.x0 :: step]
     region = Region(y0, x0, y0 + mask.shape[0], x0 + mask.shape[1])
-    seen = measured(plane[::step, ::step], [Patch(mask, region, patch.polarity)], reporter)
+    seen = measure(plane[::step, ::step], [Patch(mask, region, patch.polarity)], reporter)
     values = np.array([getattr(seen, field.name)[0] for field in fields(Measures)])
     values[0] = patch.area
     return values
 
 
-def _measured(
-    plane: npt.NDArray[np.float32], masks: Bools, corners: npt.NDArray[np.intp]
-) -> Floats:
+def _measure(plane: npt.NDArray[np.float32], masks: Bools, corners: npt.NDArray[np.intp]) -> Floats:
     """Return the fields of :class:`Measures` of a stack of crops, shape (7, N)."""
     side = masks.shape[1]
     rows = corners[:, :1] + np.arange(side)
@@ -309,10 +307,10 @@ def _measured(
     ]
     near = masks
     for _ in range(GAP):
-        near = _dilated(near)
+        near = _dilate(near)
     ring = near
     for _ in range(RING):
-        ring = _dilated(ring)
+        ring = _dilate(ring)
     ring &= ~near & known
     area, mean, deviation = _moments(values, masks)
     _, ground, roughness = _moments(values, ring)
@@ -321,7 +319,7 @@ def _measured(
     )
 
 
-def _dilated(masks: Bools) -> Bools:
+def _dilate(masks: Bools) -> Bools:
     """Return masks grown by their four neighbours."""
     grown = masks.copy()
     grown[:, 1:] |= masks[:, :-1]

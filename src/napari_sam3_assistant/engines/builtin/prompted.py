@@ -18,10 +18,10 @@ from napari_sam3_assistant.engines.builtin.component_tree import (
     agreement,
     along_outline,
     at_point,
-    enlarged,
     in_box,
     octave_for,
     rated,
+    upsample_proposal,
 )
 from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.object_mask import (
@@ -29,7 +29,7 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     Patch,
     Proposal,
     disc,
-    measured,
+    measure,
     solidity,
 )
 from napari_sam3_assistant.errors import PromptError
@@ -176,12 +176,12 @@ def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Report
         Stops the work.
     """
     first = next(click for click in clicks if click.positive)
-    best = _aimed_at(first.pixel, proposed(features, first.pixel, reporter))
+    best = _aimed_at(first.pixel, find_proposals(features, first.pixel, reporter))
     if best is None:
         patch = disc(first.pixel, NOTHING, features.region)
     else:
-        patch = enlarged(features, best)
-    return corrected(features, patch, clicks, reporter, anchored=False)
+        patch = upsample_proposal(features, best)
+    return correct_by_clicks(features, patch, clicks, reporter, anchored=False)
 
 
 def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> list[Patch]:
@@ -201,7 +201,7 @@ def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> 
     list of Patch
         ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
     """
-    worths = [(_aim(pixel, item), item) for item in proposed(features, pixel, reporter)]
+    worths = [(_aim(pixel, item), item) for item in find_proposals(features, pixel, reporter)]
     worths.sort(key=lambda pair: -pair[0])
     kept: list[Proposal] = []
     for worth, item in worths:
@@ -209,7 +209,7 @@ def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> 
             break
         if all(abs(math.log(item.area / other.area)) > math.log(ANOTHER) for other in kept):
             kept.append(item)
-    return [enlarged(features, item) for item in sorted(kept, key=lambda item: item.area)]
+    return [upsample_proposal(features, item) for item in sorted(kept, key=lambda item: item.area)]
 
 
 def clearness(features: PlaneFeatures, patch: Patch) -> float:
@@ -228,7 +228,7 @@ def clearness(features: PlaneFeatures, patch: Patch) -> float:
     image, seen = features.octave(octave), patch.coarser(octave)
     if not seen.mask.any():
         return 0.0
-    seen = seen.cropped()
+    seen = seen.crop()
     window = seen.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
     gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
     crest = ndi.maximum_filter(gradient, 2 * CREST + 1)
@@ -238,7 +238,7 @@ def clearness(features: PlaneFeatures, patch: Patch) -> float:
     return own / best * solidity(seen.mask) if best > 0 else 0.0
 
 
-def corrected(
+def correct_by_clicks(
     features: PlaneFeatures,
     patch: Patch,
     clicks: Sequence[Click],
@@ -276,14 +276,14 @@ def corrected(
         if not wanted:
             wanted = [other.pixel for other in clicks if other.positive][:1]
         ways = [
-            _pinned(features, way, wanted, unwanted, anchored=anchored)
+            _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
             for way in _ways(features, patch, click, wanted, unwanted, reporter)
         ]
         ratings = [_rated(features, way) * way.overlap(patch) for way in ways]
         patch = ways[int(np.argmax(ratings))]
     wanted = [click.pixel for click in clicks if click.positive]
     unwanted = [click.pixel for click in clicks if not click.positive]
-    return _pinned(features, patch, wanted, unwanted, anchored=anchored)
+    return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
 
 
 def _ways(
@@ -296,17 +296,17 @@ def _ways(
 ) -> Iterator[Patch]:
     """Yield what an object may become so that it obeys a click."""
     y, x = click.pixel
-    proposals = [item for point in wanted for item in proposed(features, point, reporter)]
+    proposals = [item for point in wanted for item in find_proposals(features, point, reporter)]
     obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
     best = max(obeying, key=_rating, default=None)
     if best is not None:
-        yield enlarged(features, best)
+        yield upsample_proposal(features, best)
     if click.positive:
-        here = proposed(features, click.pixel, reporter)
+        here = find_proposals(features, click.pixel, reporter)
         obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
         best = max(obeying, key=_rating, default=None)
         if best is not None:
-            yield patch.union(enlarged(features, best))
+            yield patch.union(upsample_proposal(features, best))
         # No larger than the object, which may be far away.
         rows, columns = np.nonzero(patch.mask)
         away = np.hypot(rows + patch.region.y0 - y, columns + patch.region.x0 - x)
@@ -320,7 +320,9 @@ def _ways(
     yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
 
 
-def proposed(features: PlaneFeatures, point: Pixel, reporter: Reporter) -> tuple[Proposal, ...]:
+def find_proposals(
+    features: PlaneFeatures, point: Pixel, reporter: Reporter
+) -> tuple[Proposal, ...]:
     """Return what may be the object under a point; the plane keeps the last answers."""
     if point not in features.proposals:
         while len(features.proposals) >= REMEMBERED:
@@ -396,7 +398,7 @@ def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], poi
     return Patch((patch.mask & ~island) | (flooded == 1), region, patch.polarity)
 
 
-def _pinned(
+def _obey_clicks(
     features: PlaneFeatures,
     patch: Patch,
     wanted: Sequence[Pixel],
@@ -460,10 +462,10 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     )
     if best is not None:
         image, own = features.octave(chosen.octave), chosen.region
-        found = rated(image, Patch(best.mask, best.region).clipped(own), BENT)
+        found = rated(image, Patch(best.mask, best.region).clip(own), BENT)
         if found * _fit(best.covers, box) > LOOSE * rated(image, Patch(chosen.mask, own), BENT):
             chosen = best
-    patch = enlarged(features, chosen).clipped(box)
+    patch = upsample_proposal(features, chosen).clip(box)
     if not patch.area:
         return Patch(_radii(box, box) <= 1, box)
     return replace(patch, polarity=polarity_of(features, patch))
@@ -523,7 +525,7 @@ def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
     return 1 if np.median(values[inside]) >= np.median(values[outer]) else -1
 
 
-def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
+def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
     """Return a painted object, its outline moved where the image clearly contradicts it.
 
     Among what the image proposes the clearest outline is taken if it is clearer than the painted
@@ -539,7 +541,7 @@ def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patc
     reporter : Reporter
         Stops the work.
     """
-    painted = replace(painted, polarity=polarity_of(features, painted)).cropped()
+    painted = replace(painted, polarity=polarity_of(features, painted)).crop()
     octave = octave_for(painted.region)
     window = painted.region.grow(max(painted.region.shape) + 2**octave).intersect(features.region)
     gradient = ndi.gaussian_gradient_magnitude(features.luminance[window.slices], 2.0**octave)
@@ -551,7 +553,7 @@ def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patc
     best, best_rating = None, 0.0
     votes, total = [], 0.0
     for proposal in in_box(features, painted.region, LEAST_OVERLAP - 0.1, reporter):
-        patch = enlarged(features, proposal).clipped(window)
+        patch = upsample_proposal(features, proposal).clip(window)
         overlap = patch.overlap(painted)
         if overlap < LEAST_OVERLAP:
             continue
@@ -566,10 +568,10 @@ def snapped(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patc
     if best is not None:
         return best
     votes = [(proposal, weight / total) for proposal, weight in votes]
-    return _retouched(features, painted, octave, votes)
+    return _refine_pixels(features, painted, octave, votes)
 
 
-def _retouched(
+def _refine_pixels(
     features: PlaneFeatures, painted: Patch, octave: int, votes: Sequence[tuple[Proposal, float]]
 ) -> Patch:
     """Return a painted object whose pixels near the outline changed sides where they likely do."""
@@ -588,11 +590,11 @@ def _retouched(
     if not after.any():
         return painted
     old, new = (
-        enlarged(features, Proposal(mask, window, octave, painted.polarity, 0.0))
+        upsample_proposal(features, Proposal(mask, window, octave, painted.polarity, 0.0))
         for mask in (before, _largest(after))
     )
     mask = painted.within(new.region) ^ old.within(new.region) ^ new.mask
-    return replace(new, mask=mask).cropped() if mask.any() else painted
+    return replace(new, mask=mask).crop() if mask.any() else painted
 
 
 # -- examples -------------------------------------------------------------------------------------
@@ -654,7 +656,7 @@ def _traits(
     features: PlaneFeatures, patches: Sequence[Patch], reporter: Reporter
 ) -> npt.NDArray[np.float64]:
     """Return what objects look like, shape (N, 5): size, contrast, convexity, length, texture."""
-    seen = measured(features.luminance, patches, reporter)
+    seen = measure(features.luminance, patches, reporter)
     contrast = np.abs(seen.mean - np.nan_to_num(seen.ground)) + 1
     return np.stack(
         [

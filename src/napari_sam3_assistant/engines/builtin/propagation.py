@@ -25,7 +25,7 @@ from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.detection import detect
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import BLOB, Patch, solidity
-from napari_sam3_assistant.engines.builtin.prompted import polarity_of, snapped
+from napari_sam3_assistant.engines.builtin.prompted import polarity_of, snap_to_edge
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def fitted_outlines(
             start = contours.Contours(centre[None], radii[None])
             blobs.setdefault(octave, {})[id_] = start
         else:
-            fitted[id_] = replace(snapped(now, patch, NullReporter()), polarity=patch.polarity)
+            fitted[id_] = replace(snap_to_edge(now, patch, NullReporter()), polarity=patch.polarity)
     for octave, starts in blobs.items():
         signs = np.array([moved[id_].polarity for id_ in starts], np.float32)
         wider = np.array([[beyond.get(id_, 0.0)] for id_ in starts], np.float32)
@@ -118,7 +118,7 @@ def _fitted_blobs(
         free = contours.fit(
             image, current, signs, owner=coarse, names=names, range_=(0.6, 1.3), scale=size
         )
-        current = _held(current, free).recentred()
+        current = _held(current, free).recenter()
     current = contours.Contours(current.centres, np.maximum(current.radii + wider, 0.5))
     fitted = {}
     for row, id_ in enumerate(starts):
@@ -145,7 +145,7 @@ def _held(start: contours.Contours, free: contours.Contours) -> contours.Contour
     gives outliers less weight (Holland & Welsch, Commun. Stat. A6:813, 1977).
     """
     directions = start.radii.shape[1]
-    shapes = np.stack([np.ones(directions, np.float32), *contours.bearings(directions)])
+    shapes = np.stack([np.ones(directions, np.float32), *contours.unit_directions(directions)])
     radii = np.empty_like(free.radii)
     for row, change in enumerate(free.radii - start.radii):
         limit = SLACK_PIXELS + SLACK * float(np.median(start.radii[row]))
@@ -220,7 +220,7 @@ class Outline:
     beyond: float = 0.0
 
 
-def outlined(features: PlaneFeatures, patch: Patch) -> Outline:
+def trace_outline(features: PlaneFeatures, patch: Patch) -> Outline:
     """Return the outline of a mask on the slice that it was made on."""
     patch = replace(patch, polarity=polarity_of(features, patch))
     contrast = contrast_of(features, patch, ())
@@ -252,18 +252,18 @@ def advance(
     """
     sought = {id_: item for id_, item in outlines.items() if item.missed <= PATIENCE}
     moved = {
-        id_: _shifted(item.patch, _motion(before, now, item.patch), now.region)
+        id_: _shift(item.patch, _motion(before, now, item.patch), now.region)
         for id_, item in sought.items()
     }
     moved = {id_: patch for id_, patch in moved.items() if patch.area >= LEAST_AREA}
     fitted = fitted_outlines(now, moved, {id_: item.beyond for id_, item in sought.items()})
     found = dict(outlines)
     for id_, old in sought.items():
-        found[id_] = _judged(now, old, id_, fitted)
+        found[id_] = _judge(now, old, id_, fitted)
     return found
 
 
-def _judged(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch]) -> Outline:
+def _judge(now: PlaneFeatures, old: Outline, id_: int, fitted: dict[int, Patch]) -> Outline:
     """Return an object's new outline, or the old one with one more slice missed."""
     patch = fitted.get(id_)
     if patch is None or patch.area < LEAST_AREA:
@@ -337,9 +337,9 @@ def _motion(before: PlaneFeatures, now: PlaneFeatures, patch: Patch) -> tuple[in
     return ((int(y) - reach) * size, (int(x) - reach) * size)
 
 
-def _shifted(patch: Patch, by: tuple[int, int], plane: Region) -> Patch:
+def _shift(patch: Patch, by: tuple[int, int], plane: Region) -> Patch:
     """Return a patch moved by whole pixels and cut to the plane."""
-    return replace(patch, region=patch.region.shift(*by)).clipped(plane)
+    return replace(patch, region=patch.region.shift(*by)).clip(plane)
 
 
 # -- neighbours -----------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def with_neighbours(
             free = _less(patch, known)
             if free.area >= LEAST_AREA:
                 known.append(free)
-                unseen[min([0, *unseen]) - 1] = outlined(features, free)
+                unseen[min([0, *unseen]) - 1] = trace_outline(features, free)
     return followed | unseen
 
 
@@ -500,7 +500,7 @@ class BuiltinTrack:
             )
         known = self._known.setdefault(seed.object_id, _Known())
         known.text = seed.text or known.text
-        known.seeds[seed.frame] = Patch(seed.mask.mask, seed.mask.region).clipped(whole)
+        known.seeds[seed.frame] = Patch(seed.mask.mask, seed.mask.region).clip(whole)
         # What lies behind a corrected frame was spread from the mask that was wrong.
         for reverse, (frame, _) in tuple(known.reached.items()):
             if frame <= seed.frame if reverse else frame >= seed.frame:
@@ -563,7 +563,7 @@ class BuiltinTrack:
     def _outline_at(self, id_: int, frame: int, reverse: bool, now: PlaneFeatures) -> Outline:
         known = self._known[id_]
         if frame in known.seeds:
-            return outlined(now, known.seeds[frame])
+            return trace_outline(now, known.seeds[frame])
         return known.reached[reverse][1]
 
     def _records(self, outlines: dict[int, Outline]) -> tuple[ObjectRecord, ...]:
