@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 # change those of the person who runs them. napari reads it when its settings are imported.
 os.environ["NAPARI_CONFIG"] = ""
 
+# What `auto` stands for, so that masks are the same on processors with and without bfloat16.
+os.environ["NAPARI_SAM3_PRECISION"] = "float32"
+
 # Few random examples, the same in every run; `make test-thorough` tries many, and others each time.
 # What fails is printed with a decorator that repeats it. Slow examples fail no test.
 settings.register_profile(

@@ -19,7 +19,6 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, EmbeddingStore
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
-from napari_sam3_assistant.engines.sam_transformers import loading
 from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -175,7 +174,8 @@ def test_a_folder_through_the_api(tiny_checkpoint, tmp_path, model_calls):
 
 def test_another_number_format_is_another_encoding(make_engine, tmp_path, monkeypatch, model_calls):
     run(make_engine(folder=EmbeddingFolder(tmp_path)), view_of_array(picture()), POINT)
-    monkeypatch.setattr(loading, "supports_bfloat16", lambda device: True)
+    # What is asked for is `auto`.
+    monkeypatch.setenv("NAPARI_SAM3_PRECISION", "bfloat16")
     for _ in range(2):
         run(make_engine(folder=EmbeddingFolder(tmp_path)), view_of_array(picture()), POINT)
     assert model_calls["encode"] == 2

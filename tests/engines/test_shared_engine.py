@@ -15,8 +15,8 @@ QUIET = NullReporter()
 def lend(tiny_checkpoint):
     loans = []
 
-    def lend(name="sam3-transformers", folder=tiny_checkpoint, device="cpu"):
-        loans.append(acquire(name, folder, device))
+    def lend(name="sam3-transformers", folder=tiny_checkpoint, device="cpu", precision="auto"):
+        loans.append(acquire(name, folder, device, precision))
         return loans[-1]
 
     yield lend
@@ -31,7 +31,7 @@ def test_the_same_choice_is_the_same_engine(lend, tiny_checkpoint):
     assert second.engine.is_loaded
 
 
-@pytest.mark.parametrize("other", [{"folder": None}, {"device": "mps"}])
+@pytest.mark.parametrize("other", [{"folder": None}, {"device": "mps"}, {"precision": "int8"}])
 def test_another_choice_is_another_engine(lend, other):
     assert lend().engine is not lend(**other).engine
 

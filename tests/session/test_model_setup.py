@@ -43,7 +43,7 @@ def test_a_remembered_device_counts_only_where_the_choice_is_free(
     assert setup.may_choose_device == (device == "mps")
 
 
-@pytest.mark.parametrize("field", ["engine", "model_folder", "device"])
+@pytest.mark.parametrize("field", ["engine", "model_folder", "device", "precision"])
 def test_where_it_runs_is_forgotten_when_the_choice_changes(model, field):
     setup = set_up(model)
     model.device_in_use = DeviceInUse("cpu", "There is no GPU that PyTorch can use.")

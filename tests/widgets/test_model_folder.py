@@ -78,7 +78,7 @@ def test_a_folder_is_chosen_and_runs(user, discs, tiny_checkpoint, choose_folder
 
     assert made_by(user)["engine"] == "sam3-transformers"
     used = made_by(user)["device"]
-    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: {used}"
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: {used}, float32"
     folder, reason = badge_tip(user).splitlines()
     assert folder == f"Its weights: {tiny_checkpoint}"
     assert "PyTorch" in reason
@@ -244,9 +244,10 @@ def items(combo: QComboBox):
     return [combo.itemText(index) for index in range(combo.count())]
 
 
-def test_a_device_can_be_chosen_where_the_environment_frees_it(
+def test_device_and_precision_can_be_chosen_where_the_environment_frees_the_device(
     two_gpus, user, discs, tiny_checkpoint, choose_folder
 ):
+    assert not user.combo("precision").isEnabled()
     field = user.combo("device")
     assert field.isEnabled()
     user.wait(lambda: field.count() == 5)
@@ -261,17 +262,21 @@ def test_a_device_can_be_chosen_where_the_environment_frees_it(
     choose_folder(user, tiny_checkpoint)
 
     user.choose_in("device", "CPU")
+    user.choose_in("precision", "bfloat16 (quick on recent processors)")
     assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: cpu"
     user.choose("2d_segmentation", "points")
     user.viewer.layers["SAM3 points"].add((30, 40))
     user.run()
 
     assert made_by(user)["device"] == "cpu"
+    assert made_by(user)["precision"] == "bfloat16"
+    assert badge(user) == f"{TRANSFORMERS}\nSAM 3.0, device: cpu, bfloat16"
     assert badge_tip(user).endswith("The CPU was asked for.")
 
     user.close_dock()
     user.open()
     assert user.combo("device").currentText() == "CPU"
+    assert user.combo("precision").currentText().startswith("bfloat16")
 
 
 def test_a_device_that_is_not_there_ends_a_run_with_a_sentence(

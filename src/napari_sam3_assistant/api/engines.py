@@ -16,8 +16,10 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.download import REPOSITORY
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
+from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.model_setup import WeightsRequest, check_folder, get_weights
 from napari_sam3_assistant.workflows.model_setup import compare_devices as _compare_devices
@@ -72,6 +74,7 @@ def open_engine(
     *,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str = AUTO,
     encodings_folder: str | Path | None = None,
 ) -> CachingEngine:
     """Return an engine that keeps its weights and encodings between calls of :func:`segment`.
@@ -86,6 +89,9 @@ def open_engine(
         The folder of the weights, for engines that need them.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        The number format of the image encoder of SAM: ``auto``, ``float32``, ``bfloat16``, or on
+        the CPU ``int8``.
     encodings_folder : str or Path, optional
         Where encodings of SAM 3 are kept on disk too, so that another process need not encode
         the same pixels again: up to 10 GB, the least recently used go first.
@@ -93,7 +99,8 @@ def open_engine(
     Raises
     ------
     EngineError
-        If there is no such engine, it can't run here, or it reads no weights and is given some.
+        If there is no such engine, it can't run here, it reads no weights and is given some, or
+        it has no choice of the precision.
 
     Examples
     --------
@@ -112,8 +119,10 @@ def open_engine(
             f"{spec.title} reads no weights, and was given the model folder {folder}.",
             "Leave out the folder, or the engine's name: the engine then follows from the folder.",
         )
+    if precision != AUTO and not spec.precisions:
+        raise EngineError(f"{spec.title} has no choice of the precision.", f"Leave it at '{AUTO}'.")
     kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
-    return CachingEngine(registry.create(name, folder, device), folder=kept)
+    return CachingEngine(registry.create(name, folder, device, precision), folder=kept)
 
 
 def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:
@@ -255,10 +264,12 @@ def _package(name: str, remedy: str) -> str:
 def _devices() -> list[str]:
     if find_spec("torch") is None:
         return ["  cpu (the built-in engine needs nothing else)"]
-    from napari_sam3_assistant.engines.device import choose_device
-
     choice = choose_device("auto")
-    return [f"  {choice.device}: {choice.reason}"]
+    precision = choose_precision(AUTO, choice.device)
+    return [
+        f"  {choice.device}: {choice.reason}",
+        f"  image encoder of SAM in {precision.precision}: {precision.reason}",
+    ]
 
 
 def _display() -> str:

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
+from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import CheckpointNotFound
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
@@ -40,6 +41,7 @@ def segment_folder(
     engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
     contrast: tuple[float, float] | None = None,
     channel_axis: int | None = None,
@@ -66,7 +68,7 @@ def segment_folder(
         Which files, as ``*.tif``; ``**/*`` for all folders below.
     ending : str
         Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
-    engine, model_folder, device, threshold, contrast, channel_axis, channel
+    engine, model_folder, device, precision, threshold, contrast, channel_axis, channel
         As :func:`segment` takes them.
     series : int, optional
         Which image of files that hold several, from 0. By default the largest; the message says
@@ -107,7 +109,7 @@ def segment_folder(
         series=series,
     )
     rows = []
-    with use_engine(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device, precision) as ready:
         for row in _segment_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -142,6 +144,7 @@ def rerun(
     engine: CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str | None = None,
     reporter: Reporter | None = None,
 ) -> Rerun:
     """Make labels again.
@@ -160,6 +163,8 @@ def rerun(
         Folder of the weights, where it is not at its old place.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str, optional
+        The number format of SAM's image encoder; by default the one that the note names.
     reporter : Reporter, optional
         Is told of the progress, and may stop the work.
 
@@ -190,7 +195,8 @@ def rerun(
     check_output(target, replaces=False)
     if record.tiles is None:
         check_ending(target)
-    with use_engine(engine or record.engine.engine, weights, device) as ready:
+    precision = precision or record.engine.precision or AUTO
+    with use_engine(engine or record.engine.engine, weights, device, precision) as ready:
         result = next(_rerun(ready, request, reporter or NullReporter()))
     if isinstance(result, ScanResult):
         target = result.path

@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
+from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
@@ -32,6 +33,7 @@ def scan(
     engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | None = None,
@@ -67,7 +69,7 @@ def scan(
     overlap : float
         Share of a tile that the next one sees as well, 0 to 0.5. Objects smaller than that
         band are found whole.
-    engine, model_folder, device, threshold
+    engine, model_folder, device, precision, threshold
         As :func:`segment` takes them.
     contrast, plane, channel_axis, channel, axis_labels, rgb
         As :func:`segment` takes them; of a file, its own axes are the default.
@@ -129,7 +131,7 @@ def scan(
         None if source.path is None else source.image.series,
         source.image.notes,
     )
-    with use_engine(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device, precision) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):
             if isinstance(step, ScanResult):
                 return step

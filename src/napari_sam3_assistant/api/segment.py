@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.prompts import (
     PromptSet,
 )
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.loaded import LoadedImage
@@ -77,6 +78,7 @@ def segment(
     engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | None = None,
@@ -112,6 +114,9 @@ def segment(
         The folder of the weights; only with an engine's name.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; only with an engine's name.
+    precision : str
+        The number format of SAM's image encoder, see :func:`open_engine`; only with an engine's
+        name.
     threshold : float
         Detection threshold, 0 to 1: found objects with a lower score are left out.
     contrast : (low, high), optional
@@ -165,7 +170,7 @@ def segment(
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
     request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
-    with use_engine(engine, model_folder, device) as ready:
+    with use_engine(engine, model_folder, device, precision) as ready:
         result = next(_segment(ready, request, reporter or NullReporter()))
     return replace(result, notes=(*source.notes, *result.notes))
 
@@ -246,7 +251,10 @@ def read_input(
 
 @contextmanager
 def use_engine(
-    engine: str | CachingEngine | None, model_folder: str | Path | None, device: str
+    engine: str | CachingEngine | None,
+    model_folder: str | Path | None,
+    device: str,
+    precision: str = AUTO,
 ) -> Iterator[CachingEngine]:
     """Give an engine that is closed at the end, or the one that the caller has opened.
 
@@ -256,7 +264,7 @@ def use_engine(
         yield engine
         return
     name = engine_for(model_folder) if engine is None else engine
-    with open_engine(name, model_folder=model_folder, device=device) as made:
+    with open_engine(name, model_folder=model_folder, device=device, precision=precision) as made:
         yield made
 
 

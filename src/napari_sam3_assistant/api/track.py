@@ -22,6 +22,7 @@ from napari_sam3_assistant.core.tracks import (
 )
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.provenance import write_provenance
@@ -55,6 +56,7 @@ def track(
     engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
+    precision: str = AUTO,
     threshold: float = DEFAULT_THRESHOLD,
     contrast: tuple[float, float] | None = None,
     plane: Sequence[int] | None = None,
@@ -105,6 +107,9 @@ def track(
         The folder of the weights; only with an engine's name.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; only with an engine's name.
+    precision : str
+        The number format of SAM's image encoder, see :func:`open_engine`; only with an engine's
+        name.
     threshold : float
         Detection threshold, 0 to 1, for what is found by a phrase or examples.
     contrast : (low, high), optional
@@ -173,7 +178,7 @@ def track(
         else registry.spec_for(chosen, model_folder)
     )
     check_prompts(spec, prompts, source)
-    return TrackFrames(request, chosen, model_folder, device, reporter or NullReporter())
+    return TrackFrames(request, chosen, model_folder, device, precision, reporter or NullReporter())
 
 
 class TrackFrames(Iterator[FrameResult]):
@@ -189,6 +194,8 @@ class TrackFrames(Iterator[FrameResult]):
         Folder of the weights.
     device : str
         Where to run it.
+    precision : str
+        The number format of its image encoder.
     reporter : Reporter
         Is told of each frame, and may stop the work.
     """
@@ -199,6 +206,7 @@ class TrackFrames(Iterator[FrameResult]):
         engine: str | CachingEngine,
         model_folder: str | Path | None,
         device: str,
+        precision: str,
         reporter: Reporter,
     ) -> None:
         self._provenance = StackProvenance(
@@ -208,7 +216,7 @@ class TrackFrames(Iterator[FrameResult]):
             None if model_folder is None else expand_user(model_folder),
             {},
         )
-        self._frames = self._run(request, engine, model_folder, device, reporter)
+        self._frames = self._run(request, engine, model_folder, device, precision, reporter)
 
     def _run(
         self,
@@ -216,9 +224,10 @@ class TrackFrames(Iterator[FrameResult]):
         engine: str | CachingEngine,
         model_folder: str | Path | None,
         device: str,
+        precision: str,
         reporter: Reporter,
     ) -> Generator[FrameResult]:
-        with use_engine(engine, model_folder, device) as ready:
+        with use_engine(engine, model_folder, device, precision) as ready:
             yield from run_track(ready, request, reporter, self._provenance)
 
     def __iter__(self) -> Self:

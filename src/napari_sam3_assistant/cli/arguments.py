@@ -11,6 +11,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import plural_of
+from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import is_address
 
@@ -144,11 +145,24 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--model-folder", type=parse_path, metavar="FOLDER", help="the SAM 3 weights"
     )
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_precision(engine, AUTO, "by the hardware")
     engine.add_argument(
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
         help="detection threshold, 0 to 1 (default: %(default)s)",
+    )
+
+
+def add_precision(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: str | None, what: str
+) -> None:
+    """Add what chooses the number format, and say what is the default."""
+    parser.add_argument(
+        "--precision",
+        default=default,
+        choices=PRECISIONS,
+        help=f"number format of SAM's image encoder (default: {what})",
     )
 
 
@@ -166,6 +180,7 @@ def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict
         "engine": chosen.engine or api.engine_for(chosen.model_folder, video=video),
         "model_folder": chosen.model_folder,
         "device": chosen.device,
+        "precision": chosen.precision,
         "threshold": chosen.threshold,
     }
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import TerminalReporter, add_output, parse_path, print_line
+from napari_sam3_assistant.cli.arguments import (
+    TerminalReporter,
+    add_output,
+    add_precision,
+    parse_path,
+    print_line,
+)
 from napari_sam3_assistant.core.plurals import plural_of
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--image", type=parse_path, help="the image, if it was moved")
     parser.add_argument("--model-folder", type=parse_path, metavar="FOLDER", help="if it was moved")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_precision(parser, None, "that of the note")
     parser.set_defaults(command=run)
 
 
@@ -39,6 +46,7 @@ def run(chosen: argparse.Namespace) -> int:
             image=chosen.image,
             model_folder=chosen.model_folder,
             device=chosen.device,
+            precision=chosen.precision,
             reporter=reporter,
         )
     print_line(f"{made.objects} {plural_of(made.objects, 'object')}")

@@ -116,6 +116,8 @@ class Provenance:
         File name of the weights; empty where there are none.
     phrase : str
         The phrase that was used in the end; empty where there was none.
+    precision : str
+        The number format of the image encoder, such as ``float32``; empty where it is not known.
     """
 
     engine: str
@@ -125,6 +127,7 @@ class Provenance:
     threshold: float
     weights: str = ""
     phrase: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

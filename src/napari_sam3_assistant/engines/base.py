@@ -71,6 +71,8 @@ class EngineSpec:
         What it takes for stacks and videos; None where it works on single planes only.
     soft_masks : bool
         Whether it says of each pixel how likely it belongs to an object.
+    precisions : tuple of str
+        The number formats that its image encoder can work in; empty where there is no choice.
     """
 
     name: str
@@ -80,6 +82,7 @@ class EngineSpec:
     phrases: str = ""
     video: TrackSpec | None = None
     soft_masks: bool = False
+    precisions: tuple[str, ...] = ()
 
     @property
     def model_name(self) -> str:
@@ -254,8 +257,9 @@ class EngineEntry:
     status : callable
         Returns whether it can run here; must not import a large package to tell.
     create : callable
-        Makes the engine from a model folder (or None) and a device (``auto``, ``cpu``,
-        ``cuda``, ``cuda:N``, ``mps``). Cheap: the work is done in ``load``.
+        Makes the engine from a model folder (or None), a device (``auto``, ``cpu``, ``cuda``,
+        ``cuda:N``, ``mps``) and, where its card names any, one of its ``precisions``. Cheap: the
+        work is done in ``load``.
     choose_spec : callable or None
         Returns the card for a model folder, where that differs from folder to folder. Cheap, and
         raises nothing: what is wrong with the folder is said by ``load``.
@@ -263,7 +267,7 @@ class EngineEntry:
 
     spec: EngineSpec
     status: Callable[[], EngineStatus]
-    create: Callable[[Path | None, str], ImageEngine]
+    create: Callable[..., ImageEngine]
     choose_spec: Callable[[Path], EngineSpec] | None = None
 
     def spec_for(self, model_folder: Path | None) -> EngineSpec:
@@ -408,7 +412,7 @@ def encoding_nbytes(embedding: object) -> int | None:
     return None if size is None else int(size)
 
 
-def encoding_id(engine: str, version: str, weights: Path, number_format: str) -> str:
+def encoding_id(engine: str, version: str, weights: Path, precision: str) -> str:
     """Return the identity of what makes encodings.
 
     Weights are told apart by path, size and time: reading 3 GB to tell would take seconds.
@@ -421,9 +425,9 @@ def encoding_id(engine: str, version: str, weights: Path, number_format: str) ->
         Version of the package that does the work.
     weights : Path
         The weights file.
-    number_format : str
-        Such as ``float32``.
+    precision : str
+        Number format of the image encoder, such as ``float32``.
     """
     about = weights.stat()
-    parts = (engine, version, weights.resolve(), about.st_size, about.st_mtime_ns, number_format)
+    parts = (engine, version, weights.resolve(), about.st_size, about.st_mtime_ns, precision)
     return "|".join(map(str, parts))

@@ -90,6 +90,11 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         """Where the loaded engine runs: ``cpu``, ``cuda:0``, ``mps``."""
         return self._engine.device
 
+    @property
+    def precision(self) -> str:
+        """The number format of the loaded engine's image encoder; empty where it has no choice."""
+        return str(getattr(self._engine, "precision", ""))
+
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -203,6 +208,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
             threshold=prediction.threshold,
             weights=engine.weights,
             phrase=prediction.phrase,
+            precision=self.precision,
         )
 
     def close(self) -> None:

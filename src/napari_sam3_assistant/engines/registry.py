@@ -18,6 +18,7 @@ from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import choose_device
+from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import DeviceUnavailable, EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def spec_for(name: str, model_folder: Path | str | None = None) -> EngineSpec:
     return find_entry(name).spec_for(Path(model_folder) if model_folder else None)
 
 
-def create(name: str, model_folder: Path | None = None, device: str = "auto") -> ImageEngine:
+def create(
+    name: str, model_folder: Path | None = None, device: str = "auto", precision: str = AUTO
+) -> ImageEngine:
     """Make an engine; nothing is loaded yet.
 
     Parameters
@@ -110,6 +113,9 @@ def create(name: str, model_folder: Path | None = None, device: str = "auto") ->
         The folder of the weights, for engines that need them.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto``, ``float32``, ``bfloat16`` or ``int8``; without a meaning for engines whose card
+        names none.
 
     Raises
     ------
@@ -122,7 +128,9 @@ def create(name: str, model_folder: Path | None = None, device: str = "auto") ->
     status = chosen.status()
     if not status.available:
         raise EngineNotInstalled(f"{chosen.spec.title} can't run here.", status.reason)
-    return chosen.create(model_folder, device)
+    if not chosen.spec_for(model_folder).precisions:
+        return chosen.create(model_folder, device)
+    return chosen.create(model_folder, device, precision)
 
 
 @dataclass(slots=True, eq=False)
@@ -191,7 +199,9 @@ class EngineLease:
             self._shared.engine.close()
 
 
-def acquire(name: str, model_folder: Path | None = None, device: str = "auto") -> EngineLease:
+def acquire(
+    name: str, model_folder: Path | None = None, device: str = "auto", precision: str = AUTO
+) -> EngineLease:
     """Return a share of the engine, which is made if nobody holds one.
 
     A loaded one serves all who would get its device: where ``auto`` is ``cuda:0``, both are the
@@ -206,6 +216,8 @@ def acquire(name: str, model_folder: Path | None = None, device: str = "auto") -
         The folder of the weights, for engines that need them.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto``, ``float32``, ``bfloat16`` or ``int8``, each with an engine of its own.
 
     Raises
     ------
@@ -216,14 +228,14 @@ def acquire(name: str, model_folder: Path | None = None, device: str = "auto") -
     """
     found = find_entry(name)
     folder = None if model_folder is None else expand_user(model_folder).resolve()
-    key: Hashable = (found, folder) if found.spec.needs_weights else object()
+    key: Hashable = (found, folder, precision) if found.spec.needs_weights else object()
     wanted = _FULL_NAMES.get(device.strip().lower(), device.strip().lower())
     with _lock:
         known = _engines.get(key, [])
         fitting = [one for one in known if one.runs_on(wanted)]
         shared = max(fitting, key=lambda one: one.engine.is_loaded, default=None)
         if shared is None:
-            made = CachingEngine(create(name, model_folder, device))
+            made = CachingEngine(create(name, model_folder, device, precision))
             shared = _SharedEngine(made, wanted)
             _engines[key] = [*known, shared]
         shared.holders += 1

@@ -48,14 +48,15 @@ class EngineInUse:
     def __init__(self, model: SessionModel) -> None:
         self._model = model
         self._lease: EngineLease | None = None
-        self._key: tuple[str, str, str] | None = None
+        self._key: tuple[str, str, str, str] | None = None
         self._unused: list[EngineLease] = []
         self._trackings: list[Tracking] = []
 
     @property
-    def choice(self) -> tuple[str, str, str]:
-        """The chosen engine, model folder and device."""
-        return self._model.engine, self._model.model_folder, self._model.device
+    def choice(self) -> tuple[str, str, str, str]:
+        """The chosen engine, model folder, device and precision."""
+        model = self._model
+        return model.engine, model.model_folder, model.device, model.precision
 
     @property
     def spec(self) -> EngineSpec:
@@ -84,10 +85,10 @@ class EngineInUse:
         EngineError
             If it can't run on this machine; nothing has changed then.
         """
-        name, folder, device = key = self.choice
+        name, folder, device, precision = key = self.choice
         lease = self._lease
         if lease is None or key != self._key or not lease.engine.is_loaded:
-            lease = acquire(name, Path(folder) if folder else None, device)
+            lease = acquire(name, Path(folder) if folder else None, device, precision)
             self.release()
             self._lease, self._key = lease, key
         return lease.engine
@@ -119,7 +120,9 @@ class EngineInUse:
             device = known
             for result in work(reporter):
                 # Asked for here and once, since it may start PyTorch's GPU.
-                device = device or DeviceInUse(engine.device, device_reason(asked, engine.device))
+                device = device or DeviceInUse(
+                    engine.device, device_reason(asked, engine.device), engine.precision
+                )
                 yield result, device
 
         def tell(answer: tuple[T, DeviceInUse]) -> None:

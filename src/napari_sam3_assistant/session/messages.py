@@ -115,7 +115,8 @@ def format_engine(model: SessionModel, spec: EngineSpec) -> str:
     used = model.device_in_use
     asked = "automatic" if model.device == "auto" else model.device
     version = "" if spec.model_name == model.sam_version else model.sam_version
-    parts = [version, f"device: {used.name if used else asked}"]
+    precision = used.precision if used else ""
+    parts = [version, f"device: {used.name if used else asked}", precision]
     return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
 
 

@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.measurements import BASIC
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
 
 if TYPE_CHECKING:
@@ -215,10 +216,13 @@ class DeviceInUse:
         ``cpu``, ``cuda:0``, ``mps``.
     reason : str
         Why there, for the user.
+    precision : str
+        The number format of its image encoder; empty where it has no choice.
     """
 
     name: str
     reason: str
+    precision: str = ""
 
 
 class EncodeAhead(StrEnum):
@@ -309,6 +313,8 @@ class SessionModel:
         Of the weights, such as ``SAM 3.0``; empty where it is not known.
     device : str
         The device that was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        The number format of SAM's image encoder: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
     device_options : tuple of (str, str)
         The devices that can be chosen, and their names for the user.
     encode_ahead : EncodeAhead
@@ -425,6 +431,7 @@ class SessionModel:
     model_folder: str = ""
     sam_version: str = ""
     device: str = "auto"
+    precision: Precision = Precision.AUTO
     device_options: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
     encode_ahead: EncodeAhead = EncodeAhead.AUTO
     live: bool = True

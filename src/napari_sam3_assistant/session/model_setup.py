@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.engines.device import is_override_enabled
 from napari_sam3_assistant.engines.download import HUB_MODELS
+from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.errors import DownloadError
 from napari_sam3_assistant.io.outputs import typed_folder
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.model_setup import FolderCheck, FoundDevices
 
 
-_DEVICE_FIELDS = ("engine", "model_folder", "device")
+_DEVICE_FIELDS = ("engine", "model_folder", "device", "precision")
+
+PRECISION_TITLES = {
+    Precision.AUTO: "Automatic",
+    Precision.FLOAT32: "float32",
+    Precision.BFLOAT16: "bfloat16 (quick on recent processors)",
+    Precision.INT8: "int8 (quick on any processor)",
+}
+"""The number formats of an image encoder, and their names for the user."""
 
 
 class ModelSetup:

@@ -77,7 +77,7 @@ class Propagation:
         self._last_words: Message | None = None
         self._engine.leaving.connect(self._forget)
         self._jobs.idle.connect(self._on_idle)
-        for name in ("engine", "model_folder", "device"):
+        for name in ("engine", "model_folder", "device", "precision"):
             getattr(self._model.events, name).connect(self._on_choice, max_args=0)
 
     # -- the verbs ------------------------------------------------------------------------
@@ -490,7 +490,7 @@ class OpenTracking:
     stack : StackSnapshot
         The stack and the prompts that it began with.
     choice : tuple of str
-        The engine, model folder and device that it runs on.
+        The engine, model folder, device and precision that it runs with.
     left : tuple of range
         The passes that the latest run has not done yet.
     done : set of int
@@ -499,7 +499,7 @@ class OpenTracking:
 
     tracking: Tracking
     stack: StackSnapshot
-    choice: tuple[str, str, str]
+    choice: tuple[str, str, str, str]
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
     _origin: tuple[int, ...] = ()

@@ -17,6 +17,7 @@ REMEMBERED = (
     "model_folder",
     "sam_version",
     "device",
+    "precision",
     "encode_ahead",
     "live",
     "each_click",

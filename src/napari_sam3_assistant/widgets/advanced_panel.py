@@ -24,6 +24,7 @@ from napari_sam3_assistant.widgets.fields.model import (
     EngineField,
     ModelActions,
     ModelFolderField,
+    PrecisionField,
 )
 from napari_sam3_assistant.widgets.fields.prompt import (
     CreatePromptLayer,
@@ -112,7 +113,13 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
     return {
         "Step 1. Model": _step(
             EngineBadge(session),
-            _form({"Engine": EngineField(session), "Device": DeviceField(session)}),
+            _form(
+                {
+                    "Engine": EngineField(session),
+                    "Device": DeviceField(session),
+                    "Precision": PrecisionField(session),
+                }
+            ),
             ModelFolderField(session),
             ModelActions(session),
         ),

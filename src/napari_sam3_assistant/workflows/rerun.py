@@ -125,6 +125,11 @@ def differences(
             f"It ran on {now.device}, and on {record.engine.device} before; outlines may differ by "
             "single pixels."
         )
+    if record.engine.precision and now.precision != record.engine.precision:
+        sentences.append(
+            f"Its image encoder worked in {now.precision}, and in {record.engine.precision} "
+            "before; outlines may differ by single pixels."
+        )
     return tuple(sentences)
 
 

@@ -234,7 +234,7 @@ def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]
         "threshold": request.options.threshold,
         "tile": request.tiles.size,
         "overlap": request.tiles.overlap,
-        "engine": [made_by.engine, made_by.version, made_by.weights],
+        "engine": [made_by.engine, made_by.version, made_by.weights, made_by.precision],
     }
 
 

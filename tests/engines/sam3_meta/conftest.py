@@ -175,8 +175,8 @@ def make_engine(builder, model_folder):
 
     made = []
 
-    def make(folder=model_folder, device="cpu"):
-        made.append(Sam3MetaEngine(SPEC, folder, device))
+    def make(folder=model_folder, device="cpu", precision="auto"):
+        made.append(Sam3MetaEngine(SPEC, folder, device, precision))
         return made[-1]
 
     yield make

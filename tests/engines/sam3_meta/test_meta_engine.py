@@ -384,3 +384,21 @@ class TestStatus:
         )
 
         assert "pip install iopath timm" in sam3_meta.status().reason
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_the_image_encoder_works_in_another_precision(
+    make_engine, loaded_engine, make_picture, precision
+):
+    engine, picture = make_engine(precision=precision), make_picture(60, 80)
+    engine.load(NullReporter())
+    assert engine.precision == precision
+    encoding = engine.embed(picture, NullReporter())
+    exact = loaded_engine.embed(picture, NullReporter())
+    for name, other in exact.tensors().items():
+        own = encoding.tensors()[name]
+        assert own.dtype == other.dtype
+        # Near, and not the same: another format was at work.
+        assert 0 < float((own - other).norm() / other.norm()) < 0.1
+    prompts = PromptSet(points=(PointPrompt(20, 30),), text="cell")
+    assert engine.predict(encoding, prompts, PredictOptions(0.0), NullReporter()).objects

@@ -112,17 +112,13 @@ def test_many_boxes_are_split_over_calls():
     assert [len(call.boxes) for call in calls] == [64, 36]
 
 
-def test_half_precision_gives_the_same_kinds_of_answer(tiny_checkpoint, monkeypatch, make_image):
-    """What a GPU runs: bfloat16 inside, ordinary numbers outside."""
-    import torch
-
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_another_precision_gives_the_same_kinds_of_answer(tiny_checkpoint, make_image, precision):
     from napari_sam3_assistant.engines.sam3_transformers import ENTRY
-    from napari_sam3_assistant.engines.sam_transformers import loading
 
-    monkeypatch.setattr(loading, "supports_bfloat16", lambda device: True)
-    engine = ENTRY.create(tiny_checkpoint, "cpu")
+    engine = ENTRY.create(tiny_checkpoint, "cpu", precision)
     engine.load(NullReporter())
-    assert engine.model.dtype is torch.bfloat16
+    assert engine.precision == precision
     embedding = engine.embed(make_image(60, 80), NullReporter())
     prompts = {
         "text": "cell",

@@ -107,7 +107,7 @@ def test_clicks_a_correction_and_the_same_again_from_the_note(
     assert set(np.unique(before)) == {0, 1, 2}
     np.testing.assert_array_equal(before, tracked(movie, video_folder, frame=1, points=points))
     assert user.viewer.layers[PREVIEW].metadata["sam3_engine"]["engine"] == "sam3-meta"
-    assert user.text_of("engine_badge").endswith("SAM 3.0, device: cpu")
+    assert user.text_of("engine_badge").endswith("SAM 3.0, device: cpu, float32")
 
     go_to(user, 2)
     click(user, 2, 10, 70)

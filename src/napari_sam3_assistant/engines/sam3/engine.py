@@ -11,7 +11,8 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Prediction, encoding_id
-from napari_sam3_assistant.engines.device import free_cache
+from napari_sam3_assistant.engines.device import choose_device, free_cache
+from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
 from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, renumber, segment_prompts
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
@@ -46,8 +47,8 @@ class LoadedWeights(Protocol):
         """File name of the weights."""
 
     @property
-    def number_format(self) -> str:
-        """The number format of the work, such as ``float32``."""
+    def precision(self) -> str:
+        """The number format of the image encoder, such as ``float32``."""
 
     def close(self) -> None:
         """Undo what loading did beside reading the weights."""
@@ -76,12 +77,21 @@ class SamEngine(ABC, Generic[M, E]):
         The folder of the weights.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto``, ``float32``, ``bfloat16`` or ``int8``: that of the image encoder.
     """
 
-    def __init__(self, spec: EngineSpec, model_folder: Path | None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        spec: EngineSpec,
+        model_folder: Path | None,
+        device: str = "auto",
+        precision: str = AUTO,
+    ) -> None:
         self.spec = spec
         self._folder = None if model_folder is None else expand_user(model_folder)
         self._requested = device
+        self._precision = precision
         self._model: M | None = None
         self._encoding_id = ""
 
@@ -94,6 +104,11 @@ class SamEngine(ABC, Generic[M, E]):
     def device(self) -> str:
         """Where the model runs; before loading, what was asked for."""
         return self._requested if self._model is None else self._model.device
+
+    @property
+    def precision(self) -> str:
+        """The number format of the image encoder; empty before loading."""
+        return "" if self._model is None else self._model.precision
 
     @property
     def weights(self) -> str:
@@ -119,7 +134,7 @@ class SamEngine(ABC, Generic[M, E]):
         folder = self._named_folder()
         model = self._load(folder, reporter)
         self._encoding_id = encoding_id(
-            self.spec.name, self.version, folder / model.weights, model.number_format
+            self.spec.name, self.version, folder / model.weights, model.precision
         )
         self._model = model
 
@@ -182,6 +197,11 @@ class SamEngine(ABC, Generic[M, E]):
                 f"{self.spec.model_name} needs a model folder.", self._which_folder()
             )
         return self._folder
+
+    def _choose(self) -> tuple[str, str]:
+        """Return the device to load on, and the number format of the image encoder."""
+        device = choose_device(self._requested).device
+        return device, choose_precision(self._precision, device).precision
 
     @contextmanager
     def _working(self, part: Hashable = "track") -> Iterator[M]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
+from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 from napari_sam3_assistant.engines.sam3_meta.loading import is_multiplex
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SPEC = EngineSpec(
     # them; its tracker, which is what we ask, takes all of them.
     video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}, max_points=16),
     soft_masks=True,
+    precisions=PRECISIONS,
 )
 
 MULTIPLEX_SPEC = replace(
@@ -39,6 +41,7 @@ MULTIPLEX_SPEC = replace(
         prompts=frozenset({PromptKind.POINTS, PromptKind.BOXES, PromptKind.TEXT}), max_points=16
     ),
     soft_masks=False,
+    precisions=(),
 )
 """The same engine on a folder with SAM 3.1, which is for stacks only."""
 
@@ -83,14 +86,14 @@ def choose_spec(model_folder: Path) -> EngineSpec:
     return MULTIPLEX_SPEC if is_multiplex(model_folder) else SPEC
 
 
-def create(model_folder: Path | None, device: str) -> ImageEngine:
+def create(model_folder: Path | None, device: str, precision: str = AUTO) -> ImageEngine:
     """Return the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam3_meta.engine import Sam3MetaEngine
     from napari_sam3_assistant.engines.sam3_meta.multiplex import Sam3MultiplexEngine
 
     if model_folder is not None and is_multiplex(expand_user(model_folder)):
         return Sam3MultiplexEngine(MULTIPLEX_SPEC, model_folder, device)
-    return Sam3MetaEngine(SPEC, model_folder, device)
+    return Sam3MetaEngine(SPEC, model_folder, device, precision)
 
 
 ENTRY = EngineEntry(SPEC, status, create, choose_spec)

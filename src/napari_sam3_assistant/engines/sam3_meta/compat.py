@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.engines.device import supports_bfloat16
+from napari_sam3_assistant.engines.precision import BFLOAT16, FLOAT32
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 
 if TYPE_CHECKING:
@@ -141,12 +141,14 @@ def _redirect_class() -> Untyped:
         ----------
         target : str
             The device to use.
+        bfloat16 : bool
+            Whether what asks for bfloat16 gets it, or float32.
         """
 
-        def __init__(self, target: str) -> None:
+        def __init__(self, target: str, *, bfloat16: bool) -> None:
             super().__init__()
             self._target = target
-            self._bfloat16 = supports_bfloat16(target)
+            self._bfloat16 = bfloat16
 
         def __torch_function__(
             self,
@@ -167,7 +169,7 @@ def _call_on(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Untyped:
-    """Call a function of torch, on ``target`` where it asks for CUDA or, if it can, bfloat16."""
+    """Call a function of torch, on ``target`` where it asks for CUDA."""
     import torch
 
     on_cuda = target.startswith("cuda")
@@ -193,21 +195,22 @@ def _call_on(
     return func(*args, **kwargs)
 
 
-def redirect_cuda(device: str) -> Untyped:
+def redirect_cuda(device: str, *, bfloat16: bool = False) -> Untyped:
     """Return a context in which sam3's "cuda" means ``device``.
 
     The package names CUDA itself: ``position_encoding.py:47``, ``decoder.py:281`` when it is
     built, ``geometry_encoders.py:659`` (pinned memory) at every call. PyTorch keeps such modes
     per thread, so no other thread sees it.
     """
-    return _redirect_class()(device)
+    return _redirect_class()(device, bfloat16=bfloat16)
 
 
 @contextmanager
-def call_context(device: str) -> Iterator[None]:
+def call_context(device: str, precision: str = FLOAT32) -> Iterator[None]:
     """Return the context of every call of the model: device, precision, no gradients.
 
-    On CUDA the published weights are used in bfloat16 autocast. ``sam3_tracking_predictor.py:49``
+    On CUDA the published weights are used in bfloat16 autocast; on the CPU the image encoder
+    itself is in another number format, and all else in float32. ``sam3_tracking_predictor.py:49``
     enters that once, in the thread that builds the model; here each call enters and leaves it,
     whatever thread it is in.
     """
@@ -215,11 +218,13 @@ def call_context(device: str) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(redirect_cuda(device))
+        # Beside weights in float32, what the package casts to bfloat16 would fit nothing.
+        autocast = device.startswith("cuda") and precision == BFLOAT16
+        stack.enter_context(redirect_cuda(device, bfloat16=autocast))
         if device.startswith("cuda"):
             # Triton starts the package's own kernels on the current device, wherever the data lie.
             stack.enter_context(torch.cuda.device(device))
-        if supports_bfloat16(device):
+        if autocast:
             stack.enter_context(torch.autocast("cuda", dtype=torch.bfloat16))
         yield
 

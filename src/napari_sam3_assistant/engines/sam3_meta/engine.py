@@ -73,14 +73,14 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         return "Choose the folder with sam3.pt of facebook/sam3."
 
     def _load(self, folder: Path, reporter: Reporter) -> LoadedModel:
-        return load_model(folder, self._requested, reporter)
+        return load_model(folder, self._requested, self._precision, reporter)
 
     def _make_finder(self, model: LoadedModel) -> Grounder:
         return Grounder(model)
 
     def _call_context(self, model: LoadedModel, part: Hashable) -> AbstractContextManager[object]:
         del part
-        return compat.call_context(model.device)
+        return compat.call_context(model.device, model.precision)
 
     def _embed(
         self, model: LoadedModel, image: npt.NDArray[np.uint8], reporter: Reporter

@@ -31,9 +31,10 @@ from napari_sam3_assistant.engines.checkpoints.files import (
     read_strings,
     read_tensor_names,
 )
-from napari_sam3_assistant.engines.device import choose_device, supports_bfloat16
+from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.precision import choose_precision, convert
 from napari_sam3_assistant.engines.sam3_meta import compat, compat_video
 from napari_sam3_assistant.errors import CheckpointInvalid, CheckpointNotFound, DeviceUnavailable
 
@@ -62,6 +63,9 @@ class LoadedModel:
         Prepares images, at the size that the model is built for.
     device : str
         ``cpu`` or ``cuda:N``.
+    precision : str
+        The number format of the image encoder; of bfloat16 on CUDA, that of all that autocast
+        takes.
     weights : str
         File name of the weights.
     patches : ExitStack
@@ -71,15 +75,11 @@ class LoadedModel:
     model: Any
     processor: Any
     device: str
+    precision: str
     weights: str
     patches: ExitStack
     _positions: LRUCache[Sequence[torch.Tensor]] = field(default_factory=lambda: LRUCache(1))
     _video: LRUCache[Any] = field(default_factory=lambda: LRUCache(2))
-
-    @property
-    def number_format(self) -> str:
-        """Name of the number format of the work."""
-        return "bfloat16" if supports_bfloat16(self.device) else "float32"
 
     def positions(self, make: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
         """Return the position encodings, one copy for all images; made at the first call.
@@ -139,11 +139,14 @@ def choose_cpu_or_cuda(requested: str) -> str:
     )
 
 
-def load_model(folder: Path | None, requested: str, reporter: Reporter) -> LoadedModel:
-    """Load the image model."""
+def load_model(
+    folder: Path | None, requested: str, precision: str, reporter: Reporter
+) -> LoadedModel:
+    """Load the image model on a device, with its image encoder in a precision."""
     path = find_weights(folder)
     bpe = find_bpe(path.parent)
     device = choose_cpu_or_cuda(requested)
+    precision = choose_precision(precision, device).precision
     reporter.report(Progress(0, _STEPS, "Importing sam3"))
     patches = compat.choose_patches()
     builder = compat.import_model_builder(patches)
@@ -161,10 +164,12 @@ def load_model(folder: Path | None, requested: str, reporter: Reporter) -> Loade
         unchanged.check()
         del weights
         reporter.report(Progress(3, _STEPS, f"Moving SAM 3 to {device}"))
+        if device == "cpu":
+            precision = convert(model.backbone.vision_backbone.trunk, precision)
         model = model.to(device).eval()
         processor = compat.make_processor(model, device)
         reporter.report(Progress(_STEPS, _STEPS, "SAM 3 is loaded"))
-        return LoadedModel(model, processor, device, path.name, stack.pop_all())
+        return LoadedModel(model, processor, device, precision, path.name, stack.pop_all())
 
 
 MULTIPLEX_NAME = "sam3.1_multiplex.pt"

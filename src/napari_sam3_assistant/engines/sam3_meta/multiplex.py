@@ -24,8 +24,9 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity
-from napari_sam3_assistant.engines.device import free_cache
+from napari_sam3_assistant.engines.device import free_cache, supports_bfloat16
 from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.precision import BFLOAT16, FLOAT32
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import check_length
 from napari_sam3_assistant.engines.sam3.track import Sam3Track, TrackContext, check_says_where
@@ -74,12 +75,15 @@ class LoadedMultiplex:
         The model.
     device : str
         ``cpu`` or ``cuda:N``.
+    precision : str
+        ``bfloat16``, that of all that autocast takes, on a GPU that has it; else ``float32``.
     patches : ExitStack
         Undoes the measures that were taken in the package.
     """
 
     model: Any
     device: str
+    precision: str
     patches: ExitStack
 
 
@@ -156,7 +160,7 @@ class Sam3MultiplexEngine:
         """Give the model, ready for calls."""
         if self._loaded is None:
             raise EngineError("SAM 3.1 is not loaded.", "Load the model first.")
-        with compat.call_context(self._loaded.device):
+        with compat.call_context(self._loaded.device, self._loaded.precision):
             yield self._loaded
 
 
@@ -183,7 +187,8 @@ def _load(folder: Path, requested: str, reporter: Reporter) -> LoadedMultiplex:
         reporter.report(Progress(3, _STEPS, f"Moving SAM 3.1 to {device}"))
         model = model.to(device).eval()
         reporter.report(Progress(_STEPS, _STEPS, "SAM 3.1 is loaded"))
-        return LoadedMultiplex(model, device, stack.pop_all())
+        precision = BFLOAT16 if supports_bfloat16(device) else FLOAT32
+        return LoadedMultiplex(model, device, precision, stack.pop_all())
 
 
 class _Session:

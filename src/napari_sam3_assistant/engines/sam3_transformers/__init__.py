@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
+from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 from napari_sam3_assistant.engines.sam_transformers import status as transformers_status
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ SPEC = EngineSpec(
     needs_weights=True,
     video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}),
     soft_masks=True,
+    precisions=PRECISIONS,
 )
 
 
@@ -32,11 +34,11 @@ def status() -> EngineStatus:
     return transformers_status("has no SAM 3; version 5 or later has")
 
 
-def create(model_folder: Path | None, device: str) -> ImageEngine:
+def create(model_folder: Path | None, device: str, precision: str = AUTO) -> ImageEngine:
     """Make the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam3_transformers.engine import Sam3TransformersEngine
 
-    return Sam3TransformersEngine(SPEC, model_folder, device)
+    return Sam3TransformersEngine(SPEC, model_folder, device, precision)
 
 
 ENTRY = EngineEntry(SPEC, status, create)

@@ -6,7 +6,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
@@ -66,7 +65,8 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
         return "Choose the folder with config.json and model.safetensors of facebook/sam3."
 
     def _load(self, folder: Path, reporter: Reporter) -> LoadedSam3:
-        return load_model(folder, choose_device(self._requested).device, reporter)
+        device, precision = self._choose()
+        return load_model(folder, device, precision, reporter)
 
     def _make_finder(self, model: LoadedSam3) -> Grounder:
         return Grounder(model)

@@ -211,5 +211,5 @@ class Grounder(ConceptFinder[Sam3Embedding, tuple[Any, Any]]):
             original_sizes=[list(shape)],
             return_tensors="pt",
         )
-        boxes = encoded["input_boxes"].to(self._model.device, self._model.dtype)
+        boxes = encoded["input_boxes"].to(self._model.device)
         return boxes, encoded["input_boxes_labels"].to(self._model.device)

@@ -45,7 +45,7 @@ class LoadedSam3(LoadedModel):
         return self.video.detector_model
 
 
-def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedSam3:
+def load_model(folder: Path, device: str, precision: str, reporter: Reporter) -> LoadedSam3:
     """Load the folder of ``facebook/sam3``, offline.
 
     Parameters
@@ -55,6 +55,8 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedSam3:
         of the tokenizer.
     device : str
         ``cpu``, ``cuda:N`` or ``mps``.
+    precision : str
+        The number format of the image encoder.
     reporter : Reporter
         Is told of each stage; the work stops before the next one.
 
@@ -76,33 +78,21 @@ def load_model(folder: Path, device: str, reporter: Reporter) -> LoadedSam3:
     """
     reporter.report(Progress(0, STAGES, "Checking the model folder"))
     inspect_folder(folder).require("sam3-transformers")
-    video, (find, click), dtype = read_folder(
+    video, (find, click), precision = read_folder(
         folder,
         "SAM 3",
         "Sam3VideoModel",
         ("Sam3Processor", "Sam3TrackerProcessor"),
         device,
+        precision,
         reporter,
-        prepare=_restore_positions,
     )
     with reading_files(f"{folder / 'config.json'} is not of SAM 3.", AGAIN):
         clicks = build_click_model(video)
     reporter.report(Progress(STAGES, STAGES, "SAM 3 is ready"))
     return LoadedSam3(
-        clicks, click, video.tracker_model, device, dtype, video=video, find_processor=find
+        clicks, click, video.tracker_model, device, precision, video=video, find_processor=find
     )
-
-
-def _restore_positions(video: Untyped) -> None:
-    """Let the image encoder's layers know their positions in float32, whatever its number format.
-
-    transformers before 5.24 makes them in that of the weights, and the global layers, which
-    count in thirds, are then off by some hundredths.
-    """
-    for layer in video.detector_model.vision_encoder.backbone.layers:
-        # Other versions have no such positions.
-        if hasattr(layer, "position_ids") and hasattr(layer, "precompute_positions"):
-            layer.position_ids = layer.precompute_positions(layer.config, layer.window_size)
 
 
 def build_click_model(video: Untyped) -> Untyped:

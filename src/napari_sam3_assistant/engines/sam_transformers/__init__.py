@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import EngineEntry, EngineSpec, EngineStatus, TrackSpec
 from napari_sam3_assistant.engines.checkpoints import peek_sam
+from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ SPEC = EngineSpec(
     needs_weights=True,
     video=TrackSpec(prompts=_KINDS),
     soft_masks=True,
+    precisions=PRECISIONS,
 )
 _PACKAGES = ("torch", "torchvision", "transformers", "safetensors")
 _OLDEST_TRANSFORMERS = 5
@@ -57,11 +59,11 @@ def choose_spec(model_folder: Path) -> EngineSpec:
     return replace(SPEC, title=f"{found.name} (transformers)", video=video)
 
 
-def create(model_folder: Path | None, device: str) -> ImageEngine:
+def create(model_folder: Path | None, device: str, precision: str = AUTO) -> ImageEngine:
     """Make the engine; nothing is loaded yet."""
     from napari_sam3_assistant.engines.sam_transformers.engine import SamTransformersEngine
 
-    return SamTransformersEngine(ENTRY.spec_for(model_folder), model_folder, device)
+    return SamTransformersEngine(ENTRY.spec_for(model_folder), model_folder, device, precision)
 
 
 ENTRY = EngineEntry(SPEC, status, create, choose_spec)

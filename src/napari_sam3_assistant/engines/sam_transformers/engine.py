@@ -6,7 +6,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.engines.device import choose_device
 from napari_sam3_assistant.engines.sam3.engine import SamEngine
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam_transformers.image import (
@@ -69,8 +68,8 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
         )
 
     def _load(self, folder: Path, reporter: Reporter) -> LoadedModel:
-        device = choose_device(self._requested).device
-        return load_sam(folder, self.spec.model_name, device, reporter)
+        device, precision = self._choose()
+        return load_sam(folder, self.spec.model_name, device, precision, reporter)
 
     def _call_context(self, model: LoadedModel, part: Hashable) -> AbstractContextManager[object]:
         return model.calling(part, self._folder)

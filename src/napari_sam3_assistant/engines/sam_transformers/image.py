@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, to_records, xyxy
-from napari_sam3_assistant.engines.sam_transformers.loading import pads
+from napari_sam3_assistant.engines.sam_transformers.loading import find_backbone, pads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +44,12 @@ def to_pixels(
     Returns
     -------
     torch.Tensor, shape (1, 3, S, S)
-        In the model's number format, on its device.
+        float32, on the model's device.
     """
     # A read-only or strided array would be refused, or warned of, by torch.
     picture = np.array(image, dtype=np.uint8, order="C")
     inputs = processor(images=picture, input_data_format="channels_last", return_tensors="pt")
-    pixels: torch.Tensor = inputs["pixel_values"].to(model.device, model.dtype)
+    pixels: torch.Tensor = inputs["pixel_values"].to(model.device)
     return pixels
 
 
@@ -113,8 +113,7 @@ def encode(
 
 def encoder_layers(network: Untyped) -> Sequence[Any]:
     """Return the layers of the image encoder, which run one after the other."""
-    encoder = network.vision_encoder
-    backbone = getattr(encoder, "backbone", encoder)
+    backbone = find_backbone(network)
     for name in ("blocks", "layers"):
         if hasattr(backbone, name):
             layers: Sequence[Any] = getattr(backbone, name)
@@ -204,7 +203,6 @@ def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -
     if prompts and pads(model.click_processor):
         encoded = _scale(model, prompts, shape)
     elif prompts:
-        # Coordinates stay in float32: bfloat16 would round them by up to two pixels.
         encoded = dict(
             model.click_processor(original_sizes=[list(shape)], return_tensors="pt", **prompts).to(
                 model.device
@@ -258,7 +256,7 @@ def _mask_logits(model: LoadedModel, prompt: MaskPrompt, shape: tuple[int, int])
         logits = interpolate(logits, (height, width), mode="bilinear", antialias=True)
         logits = pad(logits, (0, side - width, 0, side - height), value=_UNPAINTED)
         logits = interpolate(logits, (low, low), mode="bilinear", antialias=True)
-    return logits.to(model.device, model.dtype)
+    return logits.to(model.device)
 
 
 def _unpad(model: LoadedModel, low: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

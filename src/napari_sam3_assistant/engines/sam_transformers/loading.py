@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.engines.checkpoints import SAM_MODELS, inspect_folder
 from napari_sam3_assistant.engines.checkpoints.files import FileIdentity, read_header, read_settings
-from napari_sam3_assistant.engines.device import supports_bfloat16
 from napari_sam3_assistant.engines.errors import reading_files
+from napari_sam3_assistant.engines.precision import convert
 from napari_sam3_assistant.errors import CheckpointInvalid, EngineNotInstalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -50,8 +50,9 @@ class LoadedModel:
         are for planes only.
     device : str
         Where the weights lie.
-    dtype : torch.dtype
-        The number format of the weights and of the work.
+    precision : str
+        The number format of the image encoder: ``float32``, ``bfloat16`` or ``int8``. All else is
+        float32: its input and output, the heads, coordinates and phrases.
     weights : str
         File name of the weights.
     worked : set
@@ -62,14 +63,9 @@ class LoadedModel:
     click_processor: Any
     tracker: Any
     device: str
-    dtype: torch.dtype
+    precision: str
     weights: str = WEIGHTS
     worked: set[Hashable] = field(default_factory=set)
-
-    @property
-    def number_format(self) -> str:
-        """Name of the number format, such as ``float32``."""
-        return str(self.dtype).removeprefix("torch.")
 
     def close(self) -> None:
         """Do nothing: loading changed nothing but memory."""
@@ -93,7 +89,9 @@ class LoadedModel:
         self.worked.add(part)
 
 
-def load_sam(folder: Path, name: str, device: str, reporter: Reporter) -> LoadedModel:
+def load_sam(
+    folder: Path, name: str, device: str, precision: str, reporter: Reporter
+) -> LoadedModel:
     """Load the folder of a SAM 2, SAM 1 or EdgeTAM, offline.
 
     Parameters
@@ -104,6 +102,8 @@ def load_sam(folder: Path, name: str, device: str, reporter: Reporter) -> Loaded
         The model's name for the user.
     device : str
         ``cpu``, ``cuda:N`` or ``mps``.
+    precision : str
+        The number format of the image encoder.
     reporter : Reporter
         Is told of each stage; the work stops before the next one.
 
@@ -123,15 +123,15 @@ def load_sam(folder: Path, name: str, device: str, reporter: Reporter) -> Loaded
         raise EngineNotInstalled(
             f"{name} needs the package {kind.package}.", f"Run: pip install {kind.package}"
         )
-    network, (processor,), dtype = read_folder(
-        folder, name, kind.network, (kind.processor,), device, reporter
+    network, (processor,), precision = read_folder(
+        folder, name, kind.network, (kind.processor,), device, precision, reporter
     )
     tracker, clicks = (network, None) if kind.follows else (None, network)
     if tracker is not None:
         with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
             clicks = share_modules(tracker, kind.clicks, tracker.config, tracker.vision_encoder)
     reporter.report(Progress(STAGES, STAGES, f"{name} is ready"))
-    return LoadedModel(clicks, processor, tracker, device, dtype)
+    return LoadedModel(clicks, processor, tracker, device, precision)
 
 
 def read_folder(
@@ -140,11 +140,10 @@ def read_folder(
     kind: str,
     processors: Sequence[str],
     device: str,
+    precision: str,
     reporter: Reporter,
-    *,
-    prepare: Callable[[Any], None] = lambda network: None,
-) -> tuple[Any, list[Any], torch.dtype]:
-    """Return the network of a model folder on a device, its processors, and its number format.
+) -> tuple[Any, list[Any], str]:
+    """Return the network of a model folder on a device, its processors, and its precision.
 
     Parameters
     ----------
@@ -158,10 +157,10 @@ def read_folder(
         Classes of processors; images are prepared by the first.
     device : str
         ``cpu``, ``cuda:N`` or ``mps``.
+    precision : str
+        The number format of the image encoder.
     reporter : Reporter
         Is told of each stage; the work stops before the next one.
-    prepare : callable
-        Changes the network before it is moved to the device.
 
     Raises
     ------
@@ -185,8 +184,6 @@ def read_folder(
             "Install them anew, in versions that go together: "
             'pip install --upgrade --force-reinstall "napari-sam3-assistant[sam3]"',
         ) from exc
-    # Half the memory and several times the speed, where the hardware has it.
-    dtype = torch.bfloat16 if supports_bfloat16(device) else torch.float32
     file = folder / WEIGHTS
     with _quiet():
         with reading_files(f"{folder / 'config.json'} is not of {name}.", AGAIN):
@@ -200,8 +197,8 @@ def read_folder(
                 # No folder, in which it would look for other files than these.
                 None,
                 config=_read_config(folder, network_class),
-                state_dict=_read_weights(file, dtype),
-                dtype=dtype,
+                state_dict=_read_weights(file),
+                dtype=torch.float32,
                 output_loading_info=True,
                 # Told by `found`, and refused there in our words.
                 ignore_mismatched_sizes=True,
@@ -209,8 +206,17 @@ def read_folder(
             )
         _refuse_random(folder, found)
         reporter.report(Progress(3, STAGES, f"Moving the model to {device}"))
-        prepare(network)
-        return network.to(device).eval(), ready, dtype
+        precision = convert(find_backbone(network), precision)
+        return network.to(device).eval(), ready, precision
+
+
+def find_backbone(network: Untyped) -> Untyped:
+    """Return the part of a network that takes images, and nearly all of the time."""
+    # Sam3VideoModel has it in its detector.
+    seeing: Any = getattr(network, "detector_model", network)
+    encoder = seeing.vision_encoder
+    # SAM 1 has its neck within.
+    return getattr(encoder, "backbone", encoder)
 
 
 def read_processor(kind: Untyped, folder: Path) -> Untyped:
@@ -297,8 +303,8 @@ def pads(processor: Untyped) -> bool:
     return bool(getattr(processor.image_processor.size, "longest_edge", None))
 
 
-def _read_weights(file: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return the weights in memory of their own, in a number format.
+def _read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in memory of their own, in float32.
 
     Mapped from the file, as ``from_pretrained`` would have them, they would change with it: a file
     that is cut short would end the program, one that is written anew would change the answers.
@@ -326,7 +332,7 @@ def _read_weights(file: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
             if opened.readinto(memory.numpy().data) != stored.nbytes:
                 raise CheckpointInvalid(f"{file.name} ends within {name}.", AGAIN)
             tensor = memory.view(kind).reshape(stored.shape)
-            weights[name] = tensor.to(dtype) if kind.is_floating_point else tensor
+            weights[name] = tensor.float() if kind.is_floating_point else tensor
     unchanged.check()
     return weights
 

@@ -223,13 +223,15 @@ def open_session(
     state_device : str
         Where its memory lies.
     """
+    import torch
+
     session = partner(network, "InferenceSession")(
         video_height=shape[0],
         video_width=shape[1],
         inference_device=model.device,
         inference_state_device=state_device,
         video_storage_device="cpu",
-        dtype=model.dtype,
+        dtype=torch.float32,
     )
     session.processed_frames = Frames(count)
     return session

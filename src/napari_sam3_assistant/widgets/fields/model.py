@@ -31,6 +31,7 @@ from napari_sam3_assistant.qt.bind import (
 )
 from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box, push_button
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
+from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.session.session import Session
@@ -142,6 +143,27 @@ class DeviceField(ChoiceCombo):
         if used is not None:
             titles["auto"] = f"Automatic ({used.name})"
         return list(titles.items())
+
+
+_PRECISION = (
+    "The number format of SAM's image encoder. Automatic takes bfloat16 where the processor or the "
+    "GPU has units for it, else float32. Masks differ by single pixels. The model is loaded again "
+    "when you change it."
+)
+_NO_PRECISION = "This engine has no choice of the precision."
+
+
+class PrecisionField(ChoiceCombo):
+    """The number format of the image encoder."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.model, "precision", list(PRECISION_TITLES.items()))
+        follow(
+            self,
+            lambda: ("" if session.engine.spec.precisions else _NO_PRECISION, _PRECISION),
+            lambda read: set_enabled(self, *read),
+            session.model,
+        )
 
 
 class ModelFolderField(QWidget):
