@@ -41,6 +41,15 @@ _ENGINES = ("builtin", "sam3", "sam3_meta", "", "nobody", "\0", "../x", "builtin
 _STEPS = ("remove-small", "fill-holes", "smooth", "split", "expand", "shrink", "keep-largest")
 _STEPS += ("renumber", "smooth=2", "remove-small=5", "", "x")
 _FLAGS = ("--per-slice", "--corners", "--physical")
+_MORE = ("Perimeter", "Solidity,Extent", "Perimeter,", "Weight", "Highest intensity")
+_LISTS = {
+    "classes.csv": b"id,name,color\n1,axon,#f00\n2,myelin\n",
+    "data.yaml": b"names: [axon, myelin]\n",
+    "cut.csv": b"id,name\n1",
+    "odd.yaml": b"names: {a: b, 3: [1], ? [x] : y}\n",
+    "deep.json": b'{"categories":' + b"[" * 9999,
+    "odd.json": b'{"categories": [{"id": 1e400, "name": "a"}]}',
+}
 _FORMATS = ("coco_rle", "coco_polygons", "yolo", "geojson", "imagej_rois", "png", "ome_zarr")
 
 
@@ -114,6 +123,8 @@ def fill(folder):
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(folder / "socket.tif"))
         names.append("socket.tif")
+    for name, content in _LISTS.items():
+        (folder / name).write_bytes(content)
     (folder / "phrases.txt").write_text("bright objects\n# a comment\n")
     (folder / "latin.txt").write_bytes(b"caf\xe9\n")
     (folder / "model").mkdir()
@@ -248,6 +259,7 @@ class Lines:
     def segment(self):
         output = self._output("tif", "png", "npy", "zarr")
         return ["segment", self._image(), *output, *self._prompts(), *self._look(),
+                *self._maybe(0.3, "--table", self._place), *self._json(),
                 *self._engine(), *self._maybe(0.1, "--mask", self._image)]  # fmt: skip
 
     def track(self):
@@ -293,11 +305,28 @@ class Lines:
             steps = [self._step() for _ in range(self.random.randint(1, 3))]
             flags += [one for one in _FLAGS if self.random.random() < 0.2]
             return ["clean", labels, *steps, *self._output("tif", "npy", "zarr"), *flags]
+        if self.random.random() < 0.4:
+            return ["measure", labels, *self._maybe(0.5, "--image", self._image),
+                    *(self._output("csv") if self.random.random() < 0.5 else ()),
+                    *self._maybe(0.3, "--more", lambda: self._one((*_MORE, *TEXTS))),
+                    *self._maybe(self.odd, "--plane", lambda: self._numbers(1)),
+                    *self._maybe(self.odd, "--channel-axis", self._number),
+                    *self._maybe(self.odd, "--series", self._number),
+                    *self._json(), *flags]  # fmt: skip
         return ["export", labels, *self._output("json", "geojson", "txt", "zip", "tif", "zarr"),
                 *self._maybe(self.odd, "--format", lambda: self._one((*_FORMATS, "", "x"))),
                 *self._maybe(0.2, "--image", lambda: self._one(TEXTS)),
                 *self._maybe(0.2, "--class", lambda: f"{self._number()}={self._one(TEXTS)}"),
-                *flags]  # fmt: skip
+                *self._maybe(0.4, "--classes", self._classes),
+                *self._maybe(0.3, "--object-class", lambda: self._one(("axon", *TEXTS))),
+                *self._json(), *flags]  # fmt: skip
+
+    def _classes(self):
+        odd = self.random.random() < 2 * self.odd
+        return self._image() if odd else self.folder / self._one(tuple(_LISTS))
+
+    def _json(self):
+        return ["--json"] if self.random.random() < 0.3 else []
 
     def _step(self):
         name = self._one(_STEPS)

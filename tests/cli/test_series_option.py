@@ -101,7 +101,7 @@ def test_track(tmp_path, capsys):
     assert main(["rerun", f"{output}.json", "-o", str(tmp_path / "again.tif")]) == 0
     assert values(tmp_path / "again.tif") == [1, 2, 3]
     capsys.readouterr()
-    assert main([*arguments]) == 0
+    assert main([*arguments, "--overwrite"]) == 0
     assert "series 0 was taken" in capsys.readouterr().out
     assert values(output) == [1]
 

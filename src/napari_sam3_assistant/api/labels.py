@@ -1,24 +1,28 @@
-"""Clean up and export labels, and end edits that were stopped half-way, as Mask Operations does."""
+"""Clean up, measure and export labels, and end edits that were stopped half-way."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.api.segment import read_input
+from napari_sam3_assistant.core.axes import guess_axes, make_axes
 from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.core.images import ImageSource, PixelSize
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
-from napari_sam3_assistant.core.masks.place import ImagePlace
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
+from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
+from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output
@@ -29,6 +33,7 @@ from napari_sam3_assistant.io.provenance import (
     read_provenance,
 )
 from napari_sam3_assistant.workflows.edit_masks import end_edit
+from napari_sam3_assistant.workflows.measure import columns_of, measure_labels
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 if TYPE_CHECKING:
@@ -173,19 +178,127 @@ def export(
     else:
         meaning = Classes(dict(class_names or {}), dict(object_classes or {}))
     meaning = meaning.number_by(listed, by_value=True)
-    array, axes = _read(labels)
-    check_labels(array)
-    place = _place_in_image(labels, array.shape)
-    if place is None:
-        name = image or (Path(labels).name if isinstance(labels, str | Path) else path.stem)
-        place = ImagePlace.alone(name, array.shape)
-    while array.ndim < len(place.names) + 2:
-        array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
+    array, axes, place = _read_placed(labels, image or path.stem)
     if image:
         place = replace(place, file=image)
     request = MaskExport(array, path, chosen, place, axes, meaning)
     (made,) = export_masks(request, reporter or NullReporter())
     return made
+
+
+def measure(
+    labels: AnyArray | str | Path,
+    image: AnyArray | str | Path | None = None,
+    *,
+    more: Sequence[str] = (),
+    output: str | Path | None = None,
+    plane: Sequence[int] = (),
+    channel_axis: int | None = None,
+    series: int | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> tuple[dict[str, Any], ...]:
+    """Measure each object: area, diameter, centroid, and the mean of the image's raw pixels.
+
+    Where a note lies beside the file of the labels, they are found in the whole image.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W), or str or Path
+        Object ids, 0 for background; or their file. In a stack each plane counts for itself.
+    image : array-like, str or Path, optional
+        What they were made of. Without it no intensities are measured.
+    more : sequence of str
+        What to measure besides: Perimeter, Major axis, Minor axis, Largest diameter, Eccentricity,
+        Orientation, Solidity, Extent, Euler number, Convex area, Filled area, Lowest intensity,
+        Highest intensity, Deviation of intensity.
+    output : str or Path, optional
+        A CSV file for the rows.
+    plane : sequence of int
+        Which plane of the image labels of one plane are of, where no note says so: an index along
+        each axis that is neither y, x nor channel.
+    channel_axis : int, optional
+        The image's channel axis; by default it is found out.
+    series : int, optional
+        Which image of its file; by default the largest.
+    overwrite : bool
+        Whether ``output`` is replaced where it exists.
+    reporter : Reporter, optional
+        Is told of the progress, and can stop the work.
+
+    Returns
+    -------
+    tuple of dict
+        A row for each object and plane: ``id``, ``t``, ``c`` or ``z`` of a stack, what was
+        measured in the unit of a pixel's size (of the image if it has one, else of the labels),
+        and ``unit``; empty for pixels. Centroids count from the centre of the image's first pixel.
+
+    Raises
+    ------
+    MaskError
+        If these are no labels, don't fit the image, or there is no such measurement.
+    ImageError
+        If a file can't be read.
+    ExportError
+        If the output exists or can't be written.
+    """
+    unknown = [title for title in more if title not in MORE]
+    if unknown:
+        raise MaskError(f"There is no measurement “{unknown[0]}”.", f"Use {', '.join(MORE)}.")
+    path = None if output is None else expand_user(output)
+    if path is not None:
+        check_output(path, *_files(labels), replaces=overwrite)
+    array, axes, place = _read_placed(labels, "labels", tuple(plane))
+    pixel, source = _pixel_size(axes[-2:]), None
+    if image is not None:
+        given = read_input(image, series=series).image
+        layout = guess_axes(
+            given.data.shape,
+            channel_axis=channel_axis,
+            rgb=given.rgb,
+            axis_labels=given.axis_labels,
+        )
+        source = ImageSource(given.data, layout)
+        place = _fit_place(place, array.shape, source)
+        known = _pixel_size(given.along((layout.y, layout.x)))
+        pixel = known if known.unit or not pixel.unit else pixel
+    rows = tuple(
+        measure_labels(array, source, place, pixel, tuple(more), reporter or NullReporter())
+    )
+    if path is not None:
+        titles = columns_of(rows)
+        cells = ([row.get(title) for title in titles] for row in rows)
+        write_table(path, titles, cells)
+    return rows
+
+
+def _pixel_size(axes: Axes) -> PixelSize:
+    """Return the size of a pixel of rows and columns, as far as both count in one unit."""
+    rows, columns = axes
+    if rows.unit != columns.unit:
+        return PixelSize()
+    return PixelSize(rows.scale, columns.scale, rows.unit)
+
+
+def _fit_place(place: ImagePlace, shape: Sequence[int], source: ImageSource) -> ImagePlace:
+    """Return where labels lie in an image; raises MaskError if they don't fit it."""
+    planes = dict(zip(place.names, zip(place.leading, shape, strict=False), strict=True))
+    planes.pop("", None)
+    sizes = source.leading_shape
+    fits = place.shape == source.plane_shape
+    if not planes and all(size == 1 for size in sizes):
+        planes = dict.fromkeys(plane_names(len(sizes)), (0, 1))
+        place = replace(place, leading=(0,) * len(sizes), names=tuple(planes))
+    fits = fits and len(planes) == len(sizes)
+    if not fits or any(
+        first < 0 or first + length > size
+        for (first, length), size in zip(planes.values(), sizes, strict=True)
+    ):
+        raise MaskError(
+            f"Labels of the shape {tuple(shape)} don't fit an image of {source.shape}.",
+            "Give the image that they were made of, and of a stack the plane.",
+        )
+    return place
 
 
 def read_classes(path: str | Path) -> ClassList:
@@ -216,6 +329,24 @@ def _read(labels: AnyArray | str | Path) -> tuple[AnyArray, Axes]:
         loaded = read_image(labels if is_address(labels) else expand_user(labels))
         return loaded.data, loaded.axes
     return labels, make_axes(labels.shape)
+
+
+def _read_placed(
+    labels: AnyArray | str | Path, name: str, plane: tuple[int, ...] = ()
+) -> tuple[AnyArray, Axes, ImagePlace]:
+    """Return labels, their axes and their place in their image, which has all of these axes."""
+    array, axes = _read(labels)
+    check_labels(array)
+    place = _place_in_image(labels, array.shape)
+    if place is None and plane and array.ndim == 2:
+        height, width = array.shape
+        place = ImagePlace(name, (height, width), leading=plane, names=plane_names(len(plane)))
+    elif place is None:
+        file = Path(labels).name if isinstance(labels, str | Path) else name
+        place = ImagePlace.alone(file, array.shape)
+    while array.ndim < len(place.names) + 2:
+        array, axes = array[np.newaxis], (*make_axes((1, 1, 1))[:1], *axes)
+    return array, axes, place
 
 
 def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> ImagePlace | None:

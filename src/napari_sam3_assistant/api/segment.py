@@ -28,7 +28,11 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.images import is_address, read_image
+from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
+from napari_sam3_assistant.io.outputs import check_output
+from napari_sam3_assistant.workflows.provenance import RunProvenance
+from napari_sam3_assistant.workflows.save import save_segmentation
 from napari_sam3_assistant.workflows.segment import SegmentRequest
 from napari_sam3_assistant.workflows.segment import segment as _segment
 
@@ -68,8 +72,10 @@ def imread(path: str | Path, series: int | None = None) -> LoadedImage:
 
 
 def segment(
-    image: AnyArray,
+    image: AnyArray | str | Path,
     *,
+    output: str | Path | None = None,
+    overwrite: bool = False,
     points: Sequence[Sequence[float]] = (),
     boxes: Sequence[Sequence[float]] = (),
     exemplars: Sequence[Sequence[float]] = (),
@@ -96,6 +102,11 @@ def segment(
     image : array-like, shape (..., H, W) or (..., H, W, 3), str or Path
         NumPy, dask or zarr array, a list of them as a multiscale pyramid (the first is used), or
         a file, as :func:`imread` takes it. Only the plane is read.
+    output : str or Path, optional
+        Where the labels are saved, too; the ending chooses the format. The note beside them says
+        how to make them again.
+    overwrite : bool
+        Whether ``output`` is replaced where it exists.
     points : sequence of (y, x) or (y, x, positive)
         Clicks on one object in pixels; ``positive`` is True (the default) where the pixel
         belongs to the object.
@@ -154,8 +165,15 @@ def segment(
         If the image has no such plane.
     EngineError
         If the engine can't do it.
+    ExportError
+        If the output exists or can't be written.
     """
-    source = read_input(image, axis_labels, rgb=rgb, series=series).image
+    path = None if output is None else expand_user(output)
+    if path is not None:
+        check_output(path, *([image] if isinstance(image, str | Path) else ()), replaces=overwrite)
+        check_ending(path)
+    given = read_input(image, axis_labels, rgb=rgb, series=series)
+    source = given.image
     view = view_of_array(
         source.data,
         plane=plane,
@@ -172,7 +190,21 @@ def segment(
     request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
     with use_engine(engine, model_folder, device, precision) as ready:
         result = next(_segment(ready, request, reporter or NullReporter()))
-    return replace(result, notes=(*source.notes, *result.notes))
+    result = replace(result, notes=(*source.notes, *result.notes))
+    if path is not None:
+        run = RunProvenance(
+            view,
+            prompts,
+            request.options,
+            result.engine,
+            None if model_folder is None else expand_user(model_folder),
+            {} if given.path is None else {one.source.token: given.path for one in view.channels},
+            axes=given.plane_axes(view),
+            notes=result.notes,
+            series=source.series,
+        )
+        save_segmentation(result, path, run, overwrite=overwrite, reporter=reporter)
+    return result
 
 
 def _pixels_key(view: ImageView) -> Hashable:

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import __version__
@@ -54,10 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="napari-sam3",
         description="Segment images without opening a window.",
+        epilog="Each command has examples: napari-sam3 COMMAND --help.",
         parents=[version],
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_commands(commands)
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell that asks how a line goes on; without the package it has no answer.
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
     try:
         chosen = parser.parse_args(arguments)
         with _stop_on_sigterm():
@@ -90,6 +97,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     for command in (segment, scan, batch, rerun, track, info, demo, doctor, download):
         command.add(commands)
     labels.add_clean(commands)
+    labels.add_measure(commands)
     labels.add_export(commands)
 
 

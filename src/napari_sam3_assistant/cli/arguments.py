@@ -2,35 +2,137 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
+import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import plural_of
+from napari_sam3_assistant.core.progress import format_duration
 from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
-from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import (
+    ExportError,
+    NameTaken,
+    PromptError,
+    Sam3AssistantError,
+)
+from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from napari_sam3_assistant.api import Segmentation
+    from napari_sam3_assistant.api import ObjectRecord, StitchedObject
     from napari_sam3_assistant.core.progress import Progress
 
 
-def print_result(result: Segmentation, seconds: float, *paths: Path) -> None:
-    """Print what was found, in what time, and the files that were written."""
-    number = len(result.objects)
-    print_line(f"{number} {plural_of(number, 'object')} in {seconds:.2f} s ({result.engine.title})")
-    for note in result.notes:
-        print_line(note)
-    for path in paths:
-        print_line(str(path))
+class Answer(AbstractContextManager["Answer"]):
+    """What a command has to say: lines as they come, or with ``--json`` one object at the end.
+
+    As a context manager it prints that object, unless the work failed before a file was written.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        What was typed.
+    """
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._as_json = bool(chosen.json)
+        self._facts: dict[str, Any] = {"notes": [], "files": []}
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._as_json and (kind is None or self._facts["files"]):
+            print_line(json.dumps(self._facts))
+
+    def say(self, line: str, **facts: object) -> None:
+        """Print a line, or keep what it is about by names."""
+        self._facts |= facts
+        if not self._as_json:
+            print_line(line)
+
+    def note(self, line: str) -> None:
+        """Print what the user should know."""
+        self._facts["notes"].append(line)
+        self.say(line)
+
+    def file(self, path: Path) -> None:
+        """Print the name of a file that was written."""
+        self._facts["files"].append(str(path))
+        self.say(str(path))
+
+    def found(self, number: int, where: str, seconds: float, engine: str) -> None:
+        """Print how many objects were found, where (such as `` in 4 tiles``) and in what time."""
+        objects = f"{number} {plural_of(number, 'object')}{where}"
+        self.say(
+            f"{objects} {seconds:.2f} s ({engine})",
+            objects=number, seconds=round(seconds, 3), engine=engine,
+        )  # fmt: skip
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add the table of objects."""
+    parser.add_argument(
+        "--table", type=parse_path, metavar="FILE.csv", help="write the objects as CSV"
+    )
+
+
+def write_objects(
+    path: Path | None, objects: Iterable[ObjectRecord | StitchedObject], answer: Answer
+) -> None:
+    """Write a row for each object, where a table was asked for."""
+    if path is None:
+        return
+    write_table(
+        path,
+        ("id", "text", "score", "area", "y0", "x0", "y1", "x1"),
+        ((one.id, one.text, one.score, one.area, *one.region.box) for one in objects),
+    )
+    answer.file(path)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of who reads the answer."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the answer as one JSON object, for scripts"
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the choice to replace what is there."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that exist, without asking"
+    )
+
+
+def check_replaceable(chosen: argparse.Namespace, *paths: Path | None) -> None:
+    """Ask whether what exists may be replaced, where somebody can answer.
+
+    Raises
+    ------
+    NameTaken
+        If there is something of that name, and nobody said that it may go.
+    """
+    there = [str(path) for path in paths if path is not None and os.path.lexists(path)]
+    if not there or chosen.overwrite:
+        return
+    names = make_printable(", ".join(there))
+    said = f"{names} {'exists' if len(there) == 1 else 'exist'} already."
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"{said} Replace? [y/N] ")
+        sys.stderr.flush()
+        chosen.overwrite = sys.stdin.readline().strip().lower() in ("y", "yes")
+        if chosen.overwrite:
+            return
+    raise NameTaken(said, "Choose another name, or give --overwrite to replace.")
 
 
 def print_line(line: str) -> None:
@@ -41,6 +143,7 @@ def print_line(line: str) -> None:
     ExportError
         If it can't be printed, such as into a file on a full disk.
     """
+    TerminalReporter.wipe()
     try:
         sys.stdout.write(f"{make_printable(line)}\n")
         sys.stdout.flush()
@@ -293,25 +396,50 @@ def make_printable(text: str) -> str:
 
 
 class TerminalReporter(AbstractContextManager["TerminalReporter"]):
-    """Writes progress to standard error: one line that is written over, and nothing into a file.
+    """Writes progress to standard error: one line that is written over, or lines into a log.
 
-    As a context manager it ends the line.
+    In a file or a pipe, such as the log of a cluster's job, a line comes once in a while only, so
+    that short work has none. As a context manager it takes the line away.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds.
     """
 
-    def __init__(self) -> None:
-        self._width = 0
+    EVERY = 15.0
+    """Seconds between two lines of a log."""
+    _width: ClassVar[int] = 0  # there is one terminal
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = self._last = clock()
 
     def __exit__(self, *_: object) -> None:
-        if self._width:
-            sys.stderr.write("\n")
+        self.wipe()
+
+    @classmethod
+    def wipe(cls) -> None:
+        """Take the line away, for another one to be printed there."""
+        if cls._width:
+            sys.stderr.write(f"\r{' ' * cls._width}\r")
+            sys.stderr.flush()
+            TerminalReporter._width = 0
 
     def report(self, progress: Progress) -> None:
         """Show the progress, where somebody looks on."""
+        message = make_printable(progress.message)
         if sys.stderr.isatty():
-            message = make_printable(progress.message)
+            message = message[: max(1, shutil.get_terminal_size().columns - 1)]
             sys.stderr.write(f"\r{message.ljust(self._width)}")
             sys.stderr.flush()
-            self._width = len(message)
+            TerminalReporter._width = len(message)
+        elif self._clock() - self._last >= self.EVERY:
+            self._last = self._clock()
+            passed = format_duration(self._last - self._began)
+            share = f" ({progress.done} of {progress.total})" if progress.total else ""
+            sys.stderr.write(f"{passed}: {message}{share}\n")
+            sys.stderr.flush()
 
     def check(self) -> None:
         """Go on; Ctrl+C stops the work by itself."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
+    Answer,
     TerminalReporter,
     add_engine,
+    add_json,
     add_series,
     engine_arguments,
     parse_numbers,
     parse_path,
     parse_signed,
-    print_line,
 )
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "overwritten but sam3_summary.csv; what is finished is skipped when the command is "
             "given again."
         ),
+        epilog=("Example: napari-sam3 batch images labels --text 'bright cells' --pattern '*.tif'"),
     )
     parser.add_argument(
         "source", type=parse_path, metavar="IN", help="folder of the images, or a plate"
@@ -67,6 +71,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     look.add_argument("--channel", type=int, help="one channel (default: all together)")
     look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 
@@ -76,30 +81,36 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.contrast is not None:
         low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
         contrast = (low, high)
-    with TerminalReporter() as reporter:
-        rows = api.segment_folder(
-            chosen.source,
-            chosen.output,
-            texts=[*chosen.text, *_read_lines(chosen.texts)],
-            points=[parse_signed(text, 2, "--point") for text in chosen.point],
-            boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
-            exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
-            pattern=chosen.pattern,
-            ending=f".{chosen.format}",
-            contrast=contrast,
-            channel_axis=chosen.channel_axis,
-            channel=chosen.channel,
-            series=chosen.series,
-            reporter=reporter,
-            on_row=_print_row,
-            **engine_arguments(chosen),
-        )
-    counts = Counter(row.status for row in rows)
-    left_out = f", {counts['left out']} left out" if counts["left out"] else ""
-    print_line(
-        f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed{left_out}"
-    )
-    print_line(str(chosen.output / "sam3_summary.csv"))
+    with Answer(chosen) as answer:
+        told: list[dict[str, Any]] = []
+
+        def tell(row: FolderRow) -> None:
+            told.append(asdict(row))
+            answer.say(_explain(row), rows=told)
+
+        with TerminalReporter() as reporter:
+            rows = api.segment_folder(
+                chosen.source,
+                chosen.output,
+                texts=[*chosen.text, *_read_lines(chosen.texts)],
+                points=[parse_signed(text, 2, "--point") for text in chosen.point],
+                boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
+                exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
+                pattern=chosen.pattern,
+                ending=f".{chosen.format}",
+                contrast=contrast,
+                channel_axis=chosen.channel_axis,
+                channel=chosen.channel,
+                series=chosen.series,
+                reporter=reporter,
+                on_row=tell,
+                **engine_arguments(chosen),
+            )
+        counts = Counter(row.status for row in rows)
+        parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed")]
+        parts += [f"{counts['left out']} left out"] if counts["left out"] else []
+        answer.say(", ".join(parts), counts=dict(counts))
+        answer.file(chosen.output / "sam3_summary.csv")
     return 1 if counts["failed"] else 0
 
 
@@ -114,11 +125,9 @@ def _read_lines(path: Path | None) -> list[str]:
         ) from error
 
 
-def _print_row(row: FolderRow) -> None:
+def _explain(row: FolderRow) -> str:
     name = f"{row.image} - {row.phrase}" if row.phrase else row.image
     if row.status in ("failed", "left out"):
-        print_line(f"{name}: {row.status}. {row.message}")
-        return
-    print_line(f"{name}: {row.objects} objects, {row.status}: {row.labels}")
-    if row.message:
-        print_line(row.message)
+        return f"{name}: {row.status}. {row.message}"
+    objects = pluralize(row.objects or 0, "object")
+    return f"{name}: {objects}, {row.status}: {row.labels}{row.message and f' ({row.message})'}"

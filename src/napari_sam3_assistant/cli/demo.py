@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import parse_path, print_result
+from napari_sam3_assistant.cli.arguments import Answer, add_json, parse_path
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.exports import save_overlay
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("demo", help="segment scikit-image's coins as a first try")
+    parser = commands.add_parser(
+        "demo",
+        help="segment scikit-image's coins as a first try",
+        epilog="Example: napari-sam3 demo -o first-try",
+    )
     parser.add_argument(
         "-o",
         "--output-folder",
@@ -28,6 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FOLDER",
         help="where to write (default: %(default)s)",
     )
+    add_json(parser)
     parser.set_defaults(command=run)
 
 
@@ -49,5 +54,10 @@ def run(chosen: argparse.Namespace) -> int:
     labels, overlay = folder / "coins_labels.tif", folder / "coins_overlay.png"
     save_labels(result.labels, labels)
     save_overlay(view_of_array(image).rgb(), result.labels, overlay)
-    print_result(result, seconds, labels, overlay)
+    with Answer(chosen) as answer:
+        answer.found(len(result.objects), " in", seconds, result.engine.title)
+        for note in result.notes:
+            answer.note(note)
+        for path in (labels, overlay):
+            answer.file(path)
     return 0

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("doctor", help="say what is installed and what is missing")
+    parser = commands.add_parser(
+        "doctor",
+        help="say what is installed and what is missing",
+        epilog="Example: napari-sam3 doctor --compare-devices ~/models/sam3",
+    )
     parser.add_argument(
         "--compare-devices",
         type=parse_path,

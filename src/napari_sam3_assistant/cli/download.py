@@ -26,6 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "the one in HF_TOKEN, or the one that 'hf auth login' saved; open models need none. "
             "What was stopped can be started again, and goes on where it was."
         ),
+        epilog="Examples: napari-sam3 download sam2.1-tiny; napari-sam3 download sam3 ~/sam3",
     )
     parser.add_argument(
         "model",

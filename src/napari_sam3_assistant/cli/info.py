@@ -29,6 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "levels, how it is read, and what would be segmented. Of most formats no pixels are "
             "read."
         ),
+        epilog="Example: napari-sam3 info cells.czi --series 2",
     )
     add_image(parser)
     add_series(parser.add_argument_group("what to look at"))

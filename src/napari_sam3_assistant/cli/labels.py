@@ -1,12 +1,28 @@
-"""``napari-sam3 clean`` and ``export``: what Mask Operations does with labels."""
+"""``napari-sam3 clean``, ``measure`` and ``export``: what is done with labels."""
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
-from napari_sam3_assistant.cli.arguments import TerminalReporter, add_output, parse_path, print_line
+from napari_sam3_assistant.cli.arguments import (
+    Answer,
+    TerminalReporter,
+    add_json,
+    add_output,
+    add_overwrite,
+    add_series,
+    check_replaceable,
+    parse_image,
+    parse_path,
+    parse_whole_numbers,
+)
+from napari_sam3_assistant.core.measurements import MORE
+from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.workflows.measure import columns_of
 
 if TYPE_CHECKING:
     import argparse
@@ -42,13 +58,44 @@ def add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_labels(parser)
     parser.add_argument("steps", nargs="+", metavar="STEP", help="such as remove-small=64")
     add_output(parser, "FILE", "the new labels: .tif, .png, .npy or .zarr")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output")
+    add_overwrite(parser)
+    add_json(parser)
     parser.add_argument("--per-slice", action="store_true", help="each plane counts for itself")
     parser.add_argument("--corners", action="store_true", help="pixels that touch by a corner join")
     parser.add_argument(
         "--physical", action="store_true", help="distances in the unit of the pixel size"
     )
     parser.set_defaults(command=clean)
+
+
+def add_measure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``measure``."""
+    parser = commands.add_parser(
+        "measure",
+        help="measure the objects of labels: area, position, intensity",
+        description=(
+            "Print a row for each object as CSV, or write it. Where the note of the labels lies "
+            "beside them, they are found in the whole image. Besides the area, diameter, centroid "
+            f"and mean intensity there are {', '.join(MORE)}."
+        ),
+        epilog=(
+            "Example: napari-sam3 measure labels.tif --image cells.tif -o cells.csv "
+            "--more Perimeter,Solidity"
+        ),
+    )
+    _add_labels(parser)
+    parser.add_argument(
+        "--image", type=parse_image, metavar="IMAGE", help="for intensities: what they lie on"
+    )
+    add_output(parser, "FILE.csv", "the table (default: it is printed)", required=False)
+    parser.add_argument("--more", default="", metavar="NAME,NAME,...", help="what else to measure")
+    add_overwrite(parser)
+    add_json(parser)
+    look = parser.add_argument_group("what to look at in the image")
+    look.add_argument("--plane", metavar="I,J,...", help="where labels of one plane lie in a stack")
+    add_series(look)
+    look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
+    parser.set_defaults(command=measure)
 
 
 def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -93,7 +140,8 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--object-class", default="", metavar="NAME", help="labels are objects, all of this class"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output")
+    add_overwrite(parser)
+    add_json(parser)
     parser.set_defaults(command=export)
 
 
@@ -104,6 +152,7 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
 def clean(chosen: argparse.Namespace) -> int:
     """Clean up the labels that were named."""
     steps = [_parse_step(text) for text in chosen.steps]
+    check_replaceable(chosen, chosen.output)
     with TerminalReporter() as reporter:
         api.clean(
             chosen.labels,
@@ -115,12 +164,44 @@ def clean(chosen: argparse.Namespace) -> int:
             overwrite=chosen.overwrite,
             reporter=reporter,
         )
-    print_line(str(chosen.output))
+    with Answer(chosen) as answer:
+        answer.file(chosen.output)
+    return 0
+
+
+def measure(chosen: argparse.Namespace) -> int:
+    """Measure the labels that were named."""
+    check_replaceable(chosen, chosen.output)
+    plane = () if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
+    with Answer(chosen) as answer:
+        with TerminalReporter() as reporter:
+            rows = api.measure(
+                chosen.labels,
+                chosen.image,
+                more=[one.strip() for one in chosen.more.split(",") if one.strip()],
+                output=chosen.output,
+                plane=plane,
+                channel_axis=chosen.channel_axis,
+                series=chosen.series,
+                overwrite=chosen.overwrite,
+                reporter=reporter,
+            )
+        if chosen.output is None:
+            text = io.StringIO()
+            table = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            for line in text.getvalue().splitlines():
+                answer.say(line, rows=rows)
+        else:
+            answer.say(f"{len(rows)} {plural_of(len(rows), 'object')}", rows=rows)
+            answer.file(chosen.output)
     return 0
 
 
 def export(chosen: argparse.Namespace) -> int:
     """Export the labels that were named."""
+    check_replaceable(chosen, chosen.output)
     with TerminalReporter() as reporter:
         made = api.export(
             chosen.labels,
@@ -133,7 +214,8 @@ def export(chosen: argparse.Namespace) -> int:
             overwrite=chosen.overwrite,
             reporter=reporter,
         )
-    print_line(str(made))
+    with Answer(chosen) as answer:
+        answer.file(made)
     return 0
 
 

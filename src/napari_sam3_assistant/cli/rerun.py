@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
+    Answer,
     TerminalReporter,
+    add_json,
     add_output,
     add_precision,
     parse_path,
-    print_line,
 )
 from napari_sam3_assistant.core.plurals import plural_of
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("rerun", help="make labels again from the note beside them")
+    parser = commands.add_parser(
+        "rerun",
+        help="make labels again from the note beside them",
+        epilog="Example: napari-sam3 rerun labels.tif.json -o again.tif",
+    )
     parser.add_argument(
         "sidecar", type=parse_path, metavar="SIDECAR", help="the .json beside labels"
     )
@@ -34,6 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--model-folder", type=parse_path, metavar="FOLDER", help="if it was moved")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_precision(parser, None, "that of the note")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 
@@ -49,8 +55,10 @@ def run(chosen: argparse.Namespace) -> int:
             precision=chosen.precision,
             reporter=reporter,
         )
-    print_line(f"{made.objects} {plural_of(made.objects, 'object')}")
-    for note in made.notes:
-        print_line(note)
-    print_line(str(made.path))
+    with Answer(chosen) as answer:
+        objects = f"{made.objects} {plural_of(made.objects, 'object')}"
+        answer.say(objects, objects=made.objects)
+        for note in made.notes:
+            answer.note(note)
+        answer.file(made.path)
     return 0

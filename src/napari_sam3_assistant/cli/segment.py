@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli.arguments import (
+    Answer,
+    TerminalReporter,
     add_engine,
     add_image,
+    add_json,
     add_output,
+    add_overwrite,
     add_plane,
     add_repeated,
+    add_table,
     add_text,
+    check_replaceable,
     engine_arguments,
     parse_numbers,
     parse_path,
     parse_signed,
     plane_arguments,
-    print_line,
-    print_result,
+    write_objects,
 )
-from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.io.images import read_image
-from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.outputs import check_output
 
 if TYPE_CHECKING:
@@ -32,9 +36,24 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("segment", help="segment one plane of an image")
+    parser = commands.add_parser(
+        "segment",
+        help="segment one plane of an image",
+        description=(
+            "Segment one plane of an image. Beside the labels a note, LABELS.json, says how they "
+            "were made; 'napari-sam3 rerun' makes them again."
+        ),
+        epilog=(
+            "Examples: napari-sam3 segment cells.tif -o labels.tif --text 'bright cells' "
+            "--table cells.csv; napari-sam3 segment stack.tif --plane 12 -o labels.tif "
+            "--point 120,85,+ --point 130,85,-"
+        ),
+    )
     add_image(parser)
     add_output(parser, "LABELS", "file for the labels: .tif, .png or .npy")
+    add_table(parser)
+    add_overwrite(parser)
+    add_json(parser)
     prompts = parser.add_argument_group("prompts, in pixels, y before x")
     add_repeated(prompts, "--point", "Y,X,+|-", "a click: + on the object, - off it")
     add_repeated(prompts, "--box", "Y0,X0,Y1,X1", "a box around one object")
@@ -52,28 +71,33 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
-    check_output(chosen.output, chosen.image, *([chosen.mask] if chosen.mask else ()))
+    read = [chosen.image, *([chosen.mask] if chosen.mask else ())]
+    check_output(chosen.output, *read)
     check_ending(chosen.output)
-    image = read_image(chosen.image, chosen.series)
-    look: dict[str, Any] = {
-        **plane_arguments(chosen),
-        "axis_labels": image.axis_labels,
-        "rgb": image.rgb,
-    }
-    for note in image.notes:
-        print_line(note)
+    if chosen.table is not None:
+        check_output(chosen.table, chosen.output, *read)
+    check_replaceable(chosen, chosen.output, chosen.table)
     began = time.monotonic()
-    result = api.segment(
-        image.data,
-        points=[parse_signed(text, 2, "--point") for text in chosen.point],
-        boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
-        exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
-        mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
-        text=chosen.text,
-        **engine_arguments(chosen),
-        **look,
-    )
-    axes = view_of_array(image.data, **look).channels[0].source.axes
-    save_labels(result.labels, chosen.output, image.along((axes.y, axes.x)))
-    print_result(result, time.monotonic() - began, chosen.output)
+    with Answer(chosen) as answer:
+        with TerminalReporter() as reporter:
+            result = api.segment(
+                chosen.image,
+                output=chosen.output,
+                overwrite=chosen.overwrite,
+                points=[parse_signed(text, 2, "--point") for text in chosen.point],
+                boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
+                exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
+                mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
+                text=chosen.text,
+                series=chosen.series,
+                reporter=reporter,
+                **engine_arguments(chosen),
+                **plane_arguments(chosen),
+            )
+        seconds = time.monotonic() - began
+        answer.found(len(result.objects), " in", seconds, result.engine.title)
+        for note in result.notes:
+            answer.note(note)
+        answer.file(chosen.output)
+        write_objects(chosen.table, result.objects, answer)
     return 0

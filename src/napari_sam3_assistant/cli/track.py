@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant import api
 from napari_sam3_assistant.api.track_arguments import frame_source
 from napari_sam3_assistant.cli.arguments import (
+    Answer,
     TerminalReporter,
     add_engine,
+    add_json,
     add_output,
+    add_overwrite,
     add_plane,
     add_repeated,
     add_text,
+    check_replaceable,
     engine_arguments,
     parse_image,
     parse_numbers,
     parse_path,
     parse_whole_numbers,
     plane_arguments,
-    print_line,
 )
 from napari_sam3_assistant.core.plurals import plural_of
 from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
@@ -48,6 +51,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             "Spread prompts on one or more slices through a stack. Ctrl+C stops it; the slices "
             "that are done are kept, whatever ends the work."
         ),
+        epilog=(
+            "Example: napari-sam3 track stack.tif --frame 12 --point 40,52,+ -o labels.tif "
+            "--csv tracks.csv"
+        ),
     )
     parser.add_argument(
         "stack", type=parse_image, metavar="STACK", help="a file of any format, or a zarr folder"
@@ -59,6 +66,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="a table with one row for each frame and object: area, centroid, score",
     )
+    add_overwrite(parser)
+    add_json(parser)
     _add_prompts(parser)
     way = parser.add_argument_group("which frames")
     way.add_argument("--axis", default="0", help="number or name of their axis (default: 0)")
@@ -94,9 +103,15 @@ def run(chosen: argparse.Namespace) -> int:
     check_provenance_path(output)
     if chosen.csv is not None:
         check_output(chosen.csv, output, *read)
+    check_replaceable(chosen, output, chosen.csv)
+    with Answer(chosen) as answer:
+        return _run(chosen, output, answer)
+
+
+def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
     image = read_image(chosen.stack, chosen.series)
     for note in image.notes:
-        print_line(note)
+        answer.note(note)
     axis = int(chosen.axis) if re.fullmatch(r"-?\d{1,9}", chosen.axis, re.ASCII) else chosen.axis
     # What both calls are told of the stack.
     look: dict[str, Any] = {
@@ -125,7 +140,8 @@ def run(chosen: argparse.Namespace) -> int:
         )
         layout = source.view.channels[0].source.axes
         axes = image.along((source.axis, layout.y, layout.x))
-        _write(results, chosen, output, (len(source), *source.shape), axes, image.series)
+        shape = (len(source), *source.shape)
+        _write(results, chosen, output, shape, axes, image.series, answer)
     return 0
 
 
@@ -136,6 +152,7 @@ def _write(
     shape: tuple[int, int, int],
     axes: Axes,
     series: int,
+    answer: Answer,
 ) -> None:
     """Write each frame, note and table, and say what was done, whatever ends the work."""
     ids: set[int] = set()
@@ -153,7 +170,7 @@ def _write(
                     table.add(result)
                     ids |= {record.id for record in result.objects}
                     for note in result.notes:
-                        print_line(note)
+                        answer.note(note)
             except BaseException as error:
                 if not frames:
                     raise
@@ -161,12 +178,15 @@ def _write(
                 stopped = error
         stack = None if is_address(chosen.stack) else chosen.stack
         results.save_note(output, stack, axes, table, series)
+        seconds = time.monotonic() - began
         count = f"{len(ids)} {plural_of(len(ids), 'object')}"
-        print_line(f"{count} on {len(frames)} frames in {time.monotonic() - began:.2f} s")
-        print_line(str(output))
+        many = f"{len(frames)} {plural_of(len(frames), 'frame')}"
+        facts = {"objects": len(ids), "frames": len(frames), "seconds": round(seconds, 3)}
+        answer.say(f"{count} on {many} in {seconds:.2f} s", **facts)
+        answer.file(output)
     finally:
         if chosen.csv is not None and frames:
-            print_line(str(api.save_tracks(table, chosen.csv, TrackScale.of(axes))))
+            answer.file(api.save_tracks(table, chosen.csv, TrackScale.of(axes)))
     if stopped is not None:
         raise stopped
 

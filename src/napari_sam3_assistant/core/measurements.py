@@ -106,6 +106,9 @@ MORE = {
 }
 """What can be measured besides: title to name in scikit-image and kind."""
 
+INTENSITIES = (BASIC[-1], *(title for title, (_, kind) in MORE.items() if kind is Kind.INTENSITY))
+"""What is measured of the pixels of an image, and not of the shape."""
+
 
 def channel_titles(title: str, channels: int) -> tuple[str, ...]:
     """Return the titles of a number that each channel has one of."""

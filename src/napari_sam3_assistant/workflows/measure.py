@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import ImageSource, RawPlane
+from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
 from napari_sam3_assistant.core.measurements import (
+    INTENSITIES,
     combine_measurements,
     group_neighbours,
     measure_object,
 )
-from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.images import LazyArray, RawPlane
+    from napari_sam3_assistant.core.images import AnyArray, LazyArray, PixelSize
+    from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
 
@@ -97,6 +103,66 @@ def measure(
             combine_measurements(found[place]) if place in found else None
             for place in range(len(request.objects))
         )
+
+
+def measure_labels(
+    labels: AnyArray,
+    source: ImageSource | None,
+    place: ImagePlace,
+    pixel: PixelSize,
+    more: tuple[str, ...],
+    reporter: Reporter,
+) -> Iterator[dict[str, Any]]:
+    """Measure each label of each plane, and yield a row for it.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Object ids; read plane by plane.
+    source : ImageSource or None
+        The image below them; None for no intensities.
+    place : ImagePlace
+        Where in it they lie; one index for each of its leading axes.
+    pixel : PixelSize
+        How large a pixel is.
+    more : tuple of str
+        What to measure besides the basic numbers.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    dict
+        ``id``, the index on each leading axis by its name, what was measured, and ``unit``.
+    """
+    planes = math.prod(labels.shape[:-2])
+    nothing = ImageSource(np.broadcast_to(np.uint8(0), place.shape), guess_axes(place.shape))
+    for done, (index, plane) in enumerate(iter_planes(labels)):
+        reporter.report(Progress(done, planes, f"Measuring plane {done + 1} of {planes}"))
+        objects = tuple(
+            ObjectRecord(
+                one.label,
+                one.mask,
+                Region(one.y, one.x, one.y + one.mask.shape[0], one.x + one.mask.shape[1]),
+            )
+            for one in iter_objects(plane, Classes(), place.y, place.x)
+        )
+        at = zip(place.names, place.leading, index, strict=True)
+        leading = tuple(first + step for name, first, step in at if name)
+        below = RawPlane(source or nothing, () if source is None else leading, pixel)
+        (answers,) = measure(
+            [MeasureRequest(below, objects, more=more)], CancelOnlyReporter(reporter)
+        )
+        for one, answer in zip(objects, answers, strict=True):
+            told = {} if answer is None else answer.values()
+            if source is None:
+                told = {name: value for name, value in told.items() if name not in INTENSITIES}
+            yield {"id": one.id, **place.plane(index), **told, "unit": pixel.unit}
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of a table of rows, of which some may have more than others."""
+    return list(dict.fromkeys(name for row in rows for name in row)) or ["id"]
 
 
 def _split_pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:

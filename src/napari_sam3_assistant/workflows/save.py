@@ -30,7 +30,7 @@ from napari_sam3_assistant.io.provenance import (
     removing_provenance,
     write_provenance,
 )
-from napari_sam3_assistant.workflows.provenance import make_record
+from napari_sam3_assistant.workflows.provenance import make_record, object_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.provenance import RunProvenance
 
@@ -91,6 +92,29 @@ def save_results(requests: Sequence[SaveRequest], reporter: Reporter) -> Iterato
         if record is not None:
             write_provenance(path, record)
         yield path
+
+
+def save_segmentation(
+    result: Segmentation,
+    path: Path,
+    run: RunProvenance,
+    *,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Write the labels of a run to a file, and the note beside it.
+
+    Raises
+    ------
+    ExportError
+        If one of them can't be written, or exists and shall not be replaced.
+    EngineError
+        If the weights can't be read, of which the note holds the checksum.
+    """
+    check_provenance_path(path)
+    record = make_record(run, path.parent, [object_entry(one) for one in result.objects])
+    save_labels(result.labels, path, run.axes, overwrite=overwrite, reporter=reporter)
+    write_provenance(path, record)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
