@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QButtonGroup,
     QFrame,
     QHBoxLayout,
     QRadioButton,
@@ -102,9 +103,12 @@ class Modes(QWidget):
         kept = store.get(_KEPT)
         chosen = kept if kept is not None and kept in panels else next(iter(panels))
         switch = QHBoxLayout()
+        # By themselves radio buttons exclude those of the panels inside, too.
+        group = QButtonGroup(self)
         for name in panels:
             button = QRadioButton(name.capitalize())
             button.setObjectName(f"mode_{name}")
+            group.addButton(button)
             button.setToolTip(_TIPS[name])
             button.setChecked(name == chosen)
 

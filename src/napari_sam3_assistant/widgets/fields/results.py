@@ -9,6 +9,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
+    QButtonGroup,
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
 def _either(views: dict[str, QWidget]) -> QWidget:
     """Return one place for several views, and a button for each above it."""
     made, stack, switch = QWidget(), QStackedWidget(), QHBoxLayout()
+    group = QButtonGroup(made)
     for place, (title, view) in enumerate(views.items()):
         stack.addWidget(view)
         button = QRadioButton(title)
         button.setObjectName(f"results_{title.lower()}_button")
         button.setChecked(place == 0)
+        group.addButton(button)
 
         def show(_: bool, view: QWidget = view) -> None:
             stack.setCurrentWidget(view)
