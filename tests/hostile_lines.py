@@ -50,6 +50,11 @@ _LISTS = {
     "deep.json": b'{"categories":' + b"[" * 9999,
     "odd.json": b'{"categories": [{"id": 1e400, "name": "a"}]}',
 }
+_LISTS["coco.json"] = json.dumps({
+    "images": [{"id": 1, "file_name": "../a", "height": 40, "width": 60}],
+    "categories": [{"id": 0, "name": "axon"}],
+    "annotations": [{"image_id": 1, "category_id": 0, "segmentation": [[1, 1, 9, 1, 9, 9]]}],
+}).encode()  # fmt: skip
 _FORMATS = ("coco_rle", "coco_polygons", "yolo", "geojson", "imagej_rois", "png", "ome_zarr")
 
 
@@ -313,6 +318,15 @@ class Lines:
                     *self._maybe(self.odd, "--channel-axis", self._number),
                     *self._maybe(self.odd, "--series", self._number),
                     *self._json(), *flags]  # fmt: skip
+        if self.random.random() < 0.2:
+            return [
+                "import",
+                self.folder / self._one((*_LISTS, *["coco.json"] * 4)),
+                "-o",
+                self._place(),
+                *self._json(),
+                *flags,
+            ]
         return ["export", labels, *self._output("json", "geojson", "txt", "zip", "tif", "zarr"),
                 *self._maybe(self.odd, "--format", lambda: self._one((*_FORMATS, "", "x"))),
                 *self._maybe(0.2, "--image", lambda: self._one(TEXTS)),

@@ -22,7 +22,7 @@ from napari_sam3_assistant.errors import ImageError, MaskError
 CALL = "import sys; from napari_sam3_assistant.cli import main; sys.exit(main(sys.argv[1:]))"
 COMMANDS = (
     *("segment", "scan", "batch", "rerun", "track", "info", "demo", "doctor", "download"),
-    *("clean", "measure", "export"),
+    *("clean", "measure", "export", "import"),
 )
 
 

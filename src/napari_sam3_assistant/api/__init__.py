@@ -20,6 +20,7 @@ from napari_sam3_assistant.api.labels import (
     finish_edits,
     measure,
     read_classes,
+    read_coco,
     take_back_edits,
     unfinished_edits,
 )
@@ -56,6 +57,7 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span, TrackScale, TrackTable
 from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
+from napari_sam3_assistant.io.coco import CocoFile, CocoImage, ImportedLabels
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
@@ -66,6 +68,8 @@ __all__ = [
     "HUB_MODELS",
     "BoxPrompt",
     "ClassList",
+    "CocoFile",
+    "CocoImage",
     "Connectivity",
     "DeviceComparison",
     "Direction",
@@ -77,6 +81,7 @@ __all__ = [
     "FolderRow",
     "FrameResult",
     "FrameSource",
+    "ImportedLabels",
     "JobCancelled",
     "KeepLargest",
     "LoadedImage",
@@ -119,6 +124,7 @@ __all__ = [
     "measure",
     "open_engine",
     "read_classes",
+    "read_coco",
     "rerun",
     "save_tracks",
     "scan",

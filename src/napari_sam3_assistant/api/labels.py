@@ -21,6 +21,8 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
+from napari_sam3_assistant.io.class_list import read_object_classes
+from napari_sam3_assistant.io.coco import CocoFile
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address, read_image
@@ -117,7 +119,7 @@ def export(
     image: str = "",
     classes: ClassList | str | Path | None = None,
     class_names: Mapping[int, str] | None = None,
-    object_classes: Mapping[int, int] | None = None,
+    object_classes: Mapping[int, int] | str | Path | None = None,
     object_class: str = "",
     overwrite: bool = False,
     reporter: Reporter | None = None,
@@ -143,8 +145,9 @@ def export(
     class_names : mapping of int to str, optional
         Names of the classes. Without ``object_classes``, values of the labels are classes, and
         their components the objects.
-    object_classes : mapping of int to int, optional
-        The class of each label. Without all of these, labels are objects of one class.
+    object_classes : mapping of int to int, str or Path, optional
+        The class of each label; or a CSV file with the columns ``id`` and ``class``, by its name
+        in ``classes``. Without all of these, labels are objects of one class.
     object_class : str
         The class of all labels, which are objects.
     overwrite : bool
@@ -176,6 +179,8 @@ def export(
         value = listed.value(object_class) if listed else 1
         meaning = Classes({value: object_class}, every=value)
     else:
+        if isinstance(object_classes, str | Path):
+            object_classes = read_object_classes(expand_user(object_classes), listed)
         meaning = Classes(dict(class_names or {}), dict(object_classes or {}))
     meaning = meaning.number_by(listed, by_value=True)
     array, axes, place = _read_placed(labels, image or path.stem)
@@ -316,6 +321,29 @@ def read_classes(path: str | Path) -> ClassList:
         If it can't be read, or is no list of classes.
     """
     return _read_classes(expand_user(path))
+
+
+def read_coco(path: str | Path) -> CocoFile:
+    """Read a COCO file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    CocoFile
+        ``images``, ``classes``, ``find(name)``, and ``paint(image)`` for the labels of one: as
+        polygons or run lengths, compressed or not. ``labels``, ``classes`` and ``object_classes``
+        of these are what :func:`export` takes.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is no COCO file.
+    """
+    return CocoFile(expand_user(path))
 
 
 def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:

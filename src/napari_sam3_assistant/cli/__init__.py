@@ -99,6 +99,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     labels.add_clean(commands)
     labels.add_measure(commands)
     labels.add_export(commands)
+    labels.add_import(commands)
 
 
 def _print_error(sentence: str, status: int) -> int:

@@ -1,9 +1,12 @@
-"""``napari-sam3 clean``, ``measure`` and ``export``: what is done with labels."""
+"""``napari-sam3 clean``, ``measure``, ``export`` and ``import``: what is done with labels."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant import api
@@ -20,8 +23,13 @@ from napari_sam3_assistant.cli.arguments import (
     parse_whole_numbers,
 )
 from napari_sam3_assistant.core.measurements import MORE
-from napari_sam3_assistant.core.plurals import plural_of
+from napari_sam3_assistant.core.plurals import plural_of, pluralize
+from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.class_list import write_classes
+from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.outputs import make_folder, safe_name
 from napari_sam3_assistant.workflows.measure import columns_of
 
 if TYPE_CHECKING:
@@ -138,11 +146,72 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "its numbers, or what --class calls them",
     )
     parser.add_argument(
+        "--objects",
+        type=parse_path,
+        metavar="FILE.csv",
+        help="the class of each label, in the columns id and class; with --classes",
+    )
+    parser.add_argument(
         "--object-class", default="", metavar="NAME", help="labels are objects, all of this class"
     )
     add_overwrite(parser)
     add_json(parser)
     parser.set_defaults(command=export)
+
+
+def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``import``."""
+    parser = commands.add_parser(
+        "import",
+        help="make labels of the annotations of a COCO file",
+        description=(
+            "Make labels of the annotations of a COCO file. For each image there is "
+            "IMAGE_labels.tif and IMAGE_objects.csv, the class of each object; classes.csv is the "
+            "class list of all."
+        ),
+        epilog=(
+            "Example: napari-sam3 import coco.json -o labels; napari-sam3 export "
+            "labels/a_labels.tif -o a.txt --classes labels/classes.csv "
+            "--objects labels/a_objects.csv"
+        ),
+    )
+    parser.add_argument("coco", type=parse_path, metavar="FILE.json", help="the COCO file")
+    add_output(parser, "FOLDER", "where to; it is made")
+    parser.add_argument("--image", default="", metavar="NAME", help="one image only")
+    add_overwrite(parser)
+    add_json(parser)
+    parser.set_defaults(command=import_coco)
+
+
+def import_coco(chosen: argparse.Namespace) -> int:
+    """Make labels of the COCO file that was named."""
+    file = api.read_coco(chosen.coco)
+    images = (file.find(chosen.image),) if chosen.image else file.images
+    folder: Path = chosen.output
+    stems = [safe_name(Path(one.file_name).stem) for one in images]
+    twice = Counter(stems)
+    stems = [f"{stem}_{one.id}" if twice[stem] > 1 else stem
+             for stem, one in zip(stems, images, strict=True)]  # fmt: skip
+    listed = folder / "classes.csv"
+    paths = [(folder / f"{stem}_labels.tif", folder / f"{stem}_objects.csv") for stem in stems]
+    check_replaceable(chosen, listed, *itertools.chain(*paths))
+    make_folder(listed)
+    with Answer(chosen) as answer, TerminalReporter() as reporter:
+        for done, (image, (labels, table)) in enumerate(zip(images, paths, strict=True)):
+            reporter.report(Progress(done, len(images), f"Importing {image.file_name}"))
+            found = file.paint(image)
+            save_labels(found.labels, labels, overwrite=chosen.overwrite)
+            names = found.classes.names
+            rows = ((label, names[value]) for label, value in found.object_classes.items())
+            write_table(table, ("id", "class"), rows)
+            objects = pluralize(len(found.object_classes), "object")
+            answer.say(f"{image.file_name}: {objects}")
+            for note in found.notes:
+                answer.note(f"{image.file_name}: {note}")
+            answer.file(labels)
+            answer.file(table)
+        answer.file(write_classes(file.classes, listed))
+    return 0
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
@@ -209,6 +278,7 @@ def export(chosen: argparse.Namespace) -> int:
             format=chosen.format,
             image=chosen.image,
             classes=chosen.class_list,
+            object_classes=chosen.objects,
             object_class=chosen.object_class,
             class_names=dict(_parse_class(text) for text in chosen.classes),
             overwrite=chosen.overwrite,

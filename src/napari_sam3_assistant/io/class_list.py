@@ -74,6 +74,11 @@ def read_classes(path: Path) -> ClassList:
     return ClassList(found)
 
 
+def classes_in(told: Mapping[str, Any]) -> ClassList:
+    """Return the classes of a file that holds more; raises TypeError, ValueError or KeyError."""
+    return ClassList(tuple(_classes_in(told)))
+
+
 def _classes_in(told: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever a stranger wrote
     """Yield the classes of what JSON or YAML holds."""
     first = 1
@@ -137,6 +142,27 @@ def _read_colour(told: object) -> Colour | None:
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise ValueError(f"{told} is no colour")
     return red, green, blue
+
+
+def read_object_classes(path: Path, listed: ClassList) -> dict[int, int]:
+    """Return the class of each label, of a CSV file with the columns ``id`` and ``class``.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or names a class that the list has not.
+    """
+    try:
+        with open_regular(path) as file:
+            text = file.read(_LARGEST_COCO).decode("utf-8-sig")
+        rows = [(int(row["id"]), row["class"]) for row in csv.DictReader(text.splitlines())]
+    except (OSError, TypeError, ValueError, KeyError, csv.Error) as exc:
+        raise MaskError(
+            f"{path} does not say of which class each label is: {exc}.",
+            "Give a CSV file with the columns id and class.",
+        ) from exc
+    values = {name: listed.value(name) for name in {name for _, name in rows}}
+    return {label: values[name] for label, name in rows}
 
 
 def write_classes(classes: ClassList, path: Path) -> Path:

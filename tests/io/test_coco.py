@@ -1,0 +1,210 @@
+"""COCO files of others as labels: what pycocotools reads and writes, and what is damaged."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.core.masks.place import ImagePlace
+from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
+from napari_sam3_assistant.io.exports import save_coco
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+LABELS = arrays(np.uint16, st.tuples(*[st.integers(1, 24)] * 2), elements=st.integers(0, 4))
+
+
+def write(path, annotations, shape=(20, 30), categories=({"id": 1, "name": "cell"},), **image):
+    image = {"id": 1, "file_name": "a.png", "height": shape[0], "width": shape[1]} | image
+    told = {"images": [image], "categories": list(categories), "annotations": annotations}
+    path.write_text(json.dumps(told))
+    return path
+
+
+def paint_only(path):
+    file = api.read_coco(path)
+    return file.paint(file.find(""))
+
+
+def annotation(segmentation, **more):
+    return {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation} | more
+
+
+@settings(max_examples=50, deadline=None)
+@given(LABELS, st.booleans())
+def test_what_we_export_comes_back(tmp_path_factory, labels, as_polygons):
+    path = tmp_path_factory.mktemp("coco") / "a.json"
+    classes = Classes({1: "cell", 4: "dirt"}, {1: 1, 2: 4, 3: 1, 4: 4})
+    place = ImagePlace("x", (40, 50), 7, 9)
+
+    save_coco(labels, path, classes, place, as_polygons=as_polygons)
+    file = api.read_coco(path)
+    found = file.paint(file.find("x"))
+
+    part = found.labels[7 : 7 + labels.shape[0], 9 : 9 + labels.shape[1]]
+    assert np.count_nonzero(found.labels) == np.count_nonzero(part)
+    known = np.unique(labels[labels > 0])
+    for new, old in enumerate(known, 1):
+        np.testing.assert_array_equal(part == new, labels == old)
+    assert list(found.object_classes.values()) == [classes.value(old) for old in known]
+    assert (found.classes.names, found.notes) == ({1: "cell", 4: "dirt"}, ())
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 60), st.integers(1, 60)), fill=st.nothing()))
+def test_run_lengths_of_pycocotools_compressed_and_not(tmp_path_factory, mask):
+    packed = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    path = write(
+        tmp_path_factory.mktemp("coco") / "a.json",
+        [annotation({"size": list(mask.shape), "counts": packed["counts"].decode()})],
+        mask.shape,
+    )
+
+    file = api.read_coco(path)
+
+    np.testing.assert_array_equal(file.paint(file.images[0]).labels > 0, mask)
+
+
+def test_polygons_of_others_cover_nearly_what_pycocotools_paints(tmp_path):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
+        radii = rng.uniform(20, 40, 12)
+        corners = np.stack([50 + radii * np.cos(angles), 60 + radii * np.sin(angles)], 1)
+        path = write(tmp_path / "a.json", [annotation([corners.reshape(-1).tolist()])], (120, 100))
+        (one,) = COCO(str(path)).anns.values()
+        theirs = COCO(str(path)).annToMask(one) > 0
+
+        file = api.read_coco(path)
+        ours = file.paint(file.find("")).labels > 0
+
+        # They differ in pixels on the outline alone.
+        assert np.count_nonzero(ours ^ theirs) < 0.1 * np.count_nonzero(theirs)
+
+
+def test_what_is_left_out_is_said_and_later_ones_are_on_top(tmp_path):
+    square = [2, 2, 8, 2, 8, 8, 2, 8]
+    path = write(
+        tmp_path / "a.json",
+        [
+            annotation([square]),
+            annotation([square]),
+            annotation([], category_id=7),
+            annotation([[100, 100, 200, 100, 200, 200]]),
+            annotation({"size": [20, 30], "counts": [0, 600]}, iscrowd=1),
+            annotation([[4, 4, 6, 4, 6, 6, 4, 6], [20, 10, 22, 10, 22, 12, 20, 12]], category_id=7),
+        ],
+        categories=({"id": 7, "name": "dirt", "color": [1, 2, 3]}, {"id": 1, "name": "cell"}),
+        file_name="C:\\data\\..\\a.png",
+    )
+
+    file = api.read_coco(path)
+    found = file.paint(file.find("a.tif"))
+
+    assert found.image == "a.png"
+    assert np.bincount(found.labels.ravel()).tolist() == [560, 0, 32, 8]
+    assert found.object_classes == {1: 1, 2: 1, 3: 7}
+    assert found.classes.colour(7) == (1, 2, 3)
+    assert found.notes == (
+        "2 annotations without pixels left out.",
+        "1 annotation of crowds left out.",
+        "1 annotation wholly below others.",
+    )
+    with pytest.raises(MaskError, match=r"has no image “b\.png”.*a\.png"):
+        file.find("b.png")
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [20, 30], "counts": [1, 2]},
+        {"size": [20, 30], "counts": [-1, 601]},
+        {"size": [20, 30], "counts": [1e400]},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+        {"size": [20, 30], "counts": "x"},
+        {"size": [20, 30], "counts": "~~~~~~~~~~~~~~~~~~~~~~~~~~"},
+        {"size": [20, 30], "counts": "\udcff"},
+        {"size": [20, 30]},
+        {"counts": [600]},
+        [[1, 2, 3]],
+        [["a", "b"]],
+        [[1, float("nan"), 3, 4, 5, 6]],
+        [1, 2, 3, 4, 5, 6],
+        "x",
+        7,
+    ],
+)
+def test_damaged_masks_are_one_sentence(segmentation, tmp_path):
+    path = write(tmp_path / "a.json", [annotation(segmentation)])
+    file = api.read_coco(path)
+
+    with pytest.raises(MaskError, match=r"Annotation 1 of a\.png in a\.json can't be used"):
+        file.paint(file.images[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda told: told["images"][0].update(height=10**9, width=10**9), "of memory are free"),
+        (lambda told: told["images"][0].update(height=0), "0 x 30"),
+        (lambda told: told["images"][0].update(height=True), "no COCO file"),
+        (lambda told: told["images"][0].pop("file_name"), "no COCO file"),
+        (lambda told: told.update(images=3), "no COCO file"),
+        (lambda told: told.pop("categories"), "no COCO file"),
+        (lambda told: told["categories"].append(told["categories"][0]), "Two classes"),
+        (lambda told: told["annotations"][0].update(image_id=9), "no COCO file"),
+        (lambda told: told["annotations"][0].update(category_id=9), "can't be used"),
+        (lambda told: told["annotations"].append(None), "no COCO file"),
+        (lambda told: told["images"].clear(), "no COCO file"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(change, said, tmp_path):
+    path = write(tmp_path / "a.json", [annotation([[1, 1, 9, 1, 9, 9]])])
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told))
+
+    with pytest.raises(Sam3AssistantError, match=said):
+        paint_only(path)
+
+
+def test_corners_far_outside_take_no_memory(tmp_path):
+    far = [annotation([[-1e308, -1e308, 1e308, -1e308, 1e308, 1e308, -1e308, 1e308]])]
+    file = api.read_coco(write(tmp_path / "a.json", far))
+
+    assert file.paint(file.images[0]).labels.all()
+
+
+def test_import_and_export_on_the_command_line(tmp_path, capsys):
+    square, categories = (
+        [[2, 2, 8, 2, 8, 8, 2, 8]],
+        ({"id": 3, "name": "a, b"}, {"id": 1, "name": "c"}),
+    )
+    path = write(tmp_path / "a.json", [annotation(square, category_id=3)], categories=categories,
+                 file_name="../../x y.png")  # fmt: skip
+    out = tmp_path / "out"
+
+    assert main(["import", str(path), "-o", str(out)]) == 0
+
+    names = ["classes.csv", "x_y_labels.tif", "x_y_objects.csv"]
+    assert sorted(one.name for one in out.iterdir()) == names
+    assert np.count_nonzero(tifffile.imread(out / "x_y_labels.tif")) == 36
+    again = ["export", str(out / "x_y_labels.tif"), "-o", str(tmp_path / "b.json")]
+    again += ["--classes", str(out / "classes.csv"), "--objects", str(out / "x_y_objects.csv")]
+    assert main(again) == 0
+    told = json.loads((tmp_path / "b.json").read_text())
+    assert [one["category_id"] for one in told["annotations"]] == [3]
+    capsys.readouterr()
+    assert main(["import", str(path), "-o", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["import", str(path), "-o", str(out), "--overwrite", "--image", "none"]) == 2
+    assert main(["import", str(path), "-o", str(out), "--overwrite", "--json"]) == 0
