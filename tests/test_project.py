@@ -82,3 +82,17 @@ def test_a_tag_of_another_version_is_not_published():
     assert tagged.returncode == 1
     for file in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
         assert file in tagged.stderr
+
+
+WINDOW = {"napari", "psygnal", "pyqtgraph", "qtpy", "superqt"}
+
+
+def test_the_manual_lists_what_a_server_needs():
+    needed = {re.match(r"[\w-]+(\[\w+\])?", one)[0] for one in PROJECT["dependencies"]}
+    page = (ROOT / "docs/installation.md").read_text("utf8")
+    commands = page.partition("## Without a window")[2].partition("```bash\n")[2]
+    listed = commands.partition("```")[0].partition('pip install "dask')[2]
+
+    assert set(f"dask{listed.partition('napari-sam3')[0]}".replace('"', "").split()) - {"\\"} == (
+        needed - WINDOW
+    )

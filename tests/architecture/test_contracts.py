@@ -13,7 +13,18 @@ from npe2.manifest.utils import import_python_name
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "napari_sam3_assistant"
 PLUGIN = "napari-sam3-assistant"
-HEAVY = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "torch", "transformers"}
+WINDOW = {
+    "qtpy",
+    "PyQt5",
+    "PyQt6",
+    "PySide2",
+    "PySide6",
+    "napari",
+    "psygnal",
+    "pyqtgraph",
+    "superqt",
+}
+HEAVY = {*WINDOW, "dask", "torch", "transformers"}
 
 
 @pytest.fixture
@@ -79,6 +90,52 @@ def test_headless_import_loads_no_window_and_no_torch(module):
 
     assert loaded.returncode == 0, loaded.stderr
     assert HEAVY.intersection(loaded.stdout.split()) == set()
+
+
+WITHOUT_A_WINDOW = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {window}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import os
+import numpy as np
+import tifffile
+from napari_sam3_assistant.cli import main
+
+os.chdir({folder!r})
+image = np.full((60, 70), 40, np.uint8)
+image[15:30, 20:40] = 200
+os.mkdir("images")
+tifffile.imwrite("images/one.tif", image)
+tifffile.imwrite("stack.tif", np.stack([image] * 5))
+bright = ["--text", "bright objects"]
+for command in (
+    ["doctor"],
+    ["info", "stack.tif"],
+    ["segment", "images/one.tif", *bright, "-o", "labels.tif"],
+    ["batch", "images", "batched", *bright],
+    ["scan", "images/one.tif", *bright, "-o", "scan.zarr"],
+    ["track", "stack.tif", "--point", "20,30", "-o", "tracked.tif"],
+    ["rerun", "batched/one_bright_objects_mask.tif.json", "-o", "again.tif"],
+    ["export", "labels.tif", "-o", "labels.geojson"],
+    ["clean", "labels.tif", "-o", "clean.tif", "fill-holes"],
+):
+    if main(command):
+        sys.exit(f"{{command}} failed")
+"""
+
+
+def test_every_command_runs_without_napari_and_qt(tmp_path):
+    ran = run_python(WITHOUT_A_WINDOW.format(window=WINDOW, folder=str(tmp_path)))
+
+    assert ran.returncode == 0, ran.stderr
+    for made in ("labels.tif", "scan.zarr", "tracked.tif", "again.tif", "labels.geojson"):
+        assert (tmp_path / made).exists()
 
 
 def test_the_manual_shows_the_tree_as_it_is():

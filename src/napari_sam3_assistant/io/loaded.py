@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import AnyArray, LazyArray
+    from napari_sam3_assistant.core.images import AnyArray, LazyArray, Untyped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,4 +209,15 @@ def frames_of(
         return np.concatenate([block((number,)) for number in range(count)])
     chunks = ((1,) * count, *((length,) for length in shape))
     token = f"frames-{uuid.uuid4().hex}"
+    import dask.array as da  # half a second, which a picture need not wait for
+
     return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty(0, dtype), name=token)
+
+
+def as_lazy(data: Untyped) -> Untyped:
+    """Return an array that isn't in memory as dask's, which computes with it piece by piece."""
+    if isinstance(data, np.ndarray):
+        return data
+    import dask.array as da
+
+    return da.from_array(data)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import dask.array as da
 import numpy as np
 import tifffile
 import zarr
@@ -17,7 +16,7 @@ from PIL import Image
 
 from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, as_lazy
 from napari_sam3_assistant.io.pixel_size import axes_of_series
 from napari_sam3_assistant.io.series import Series, choose_series
 
@@ -142,9 +141,7 @@ def _open_lazily(path: Path, number: int) -> list[AnyArray]:
 def _colours_last(data: AnyArray, samples: int, mode: str) -> AnyArray:
     """Return colours as RGB on the last axis, also those stored plane by plane (SYX)."""
     if samples < len(data.shape) - 1:
-        lazy = not isinstance(data, np.ndarray)
-        move = da.moveaxis if lazy else np.moveaxis
-        data = move(da.from_array(data) if lazy else data, samples, -1)
+        data = np.moveaxis(as_lazy(data), samples, -1)
     return data if mode == "RGB" else _to_rgb(data, mode)
 
 
@@ -165,7 +162,7 @@ def _to_rgb(data: Untyped, mode: str) -> Untyped:
     """Return colours of another kind, shape (..., C), as RGB, shape (..., 3)."""
     if isinstance(data, np.ndarray):
         return _convert_colours(data, mode)
-    lazy = da.from_array(data).rechunk({data.ndim - 1: -1})
+    lazy = as_lazy(data).rechunk({data.ndim - 1: -1})
     chunks = (*lazy.chunks[:-1], (3,))
     return lazy.map_blocks(
         _convert_colours, mode, dtype=np.uint8, chunks=chunks, meta=np.empty(0, "u1")

@@ -8,7 +8,6 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from napari_sam3_assistant.core.axes import make_axes
@@ -80,6 +79,8 @@ def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     else:
         # Its scaling, where it has one, makes other numbers of those that are stored.
         dtype = pixels[(slice(0, 1),) * ndim].dtype
+        import dask.array as da
+
         chunks = (*pixels.shape[:2], *(1,) * (ndim - 2))
         data = da.from_array(pixels, chunks=chunks, meta=np.empty(0, dtype)).T
     axes = make_axes(data.shape, names=names, scale=scale[::-1], units=units[::-1])

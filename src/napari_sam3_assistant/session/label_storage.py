@@ -8,7 +8,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import zarr
 
@@ -19,6 +18,7 @@ from napari_sam3_assistant.io.atomic import (
     explain_os_errors,
     give_name,
 )
+from napari_sam3_assistant.io.loaded import as_lazy
 from napari_sam3_assistant.io.ome_zarr_labels import create_ome_zarr, create_pyramid, open_levels
 from napari_sam3_assistant.io.outputs import save_under_free_name
 from napari_sam3_assistant.io.pixel_size import MOST_AXES, ome_zarr_axes
@@ -188,7 +188,7 @@ def find_highest(labels: AnyArray) -> int:
         return int(labels.max())
     folder = label_folder(labels) if isinstance(labels, zarr.Array) else None
     if folder is None or folder not in _HIGHEST:
-        return int(da.from_array(labels).max().compute())
+        return int(as_lazy(labels).max().compute())
     before = _HIGHEST[folder]
     now: dict[tuple[int, ...], tuple[object, int]] = {}
     for chunk, file in _iter_chunks(folder / labels.path):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from napari_sam3_assistant.core.masks.labels import localise_box, read, union_box, whole_box
@@ -23,6 +22,7 @@ from napari_sam3_assistant.io.exports import (
     write_table,
 )
 from napari_sam3_assistant.io.labels import open_label_stack, save_labels
+from napari_sam3_assistant.io.loaded import as_lazy
 from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there, save_ome_zarr
 from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
 from napari_sam3_assistant.io.provenance import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.images import AnyArray, Untyped
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
@@ -279,12 +279,10 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
     yield path
 
 
-def _add_objects(
-    request: LabelsExport,
-) -> npt.NDArray[np.integer[Any]] | da.Array:
+def _add_objects(request: LabelsExport) -> Untyped:
     """Return a copy of labels with more objects, as the next ids and on empty pixels only."""
     labels, parts = request.labels, request.parts
-    whole = np.array(labels) if isinstance(labels, np.ndarray) else da.from_array(labels)
+    whole = np.array(labels) if isinstance(labels, np.ndarray) else as_lazy(labels)
     if parts:
         box = union_box(where for where, _ in parts)
         piece = np.array(whole[box])
@@ -370,8 +368,7 @@ def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:
     kept = tuple(axis for axis in axes if axis.name)
     if len(kept) == len(axes):
         return labels, axes
-    lazy = labels if isinstance(labels, np.ndarray) else da.from_array(labels)
-    return lazy[tuple(slice(None) if axis.name else 0 for axis in axes)], kept
+    return as_lazy(labels)[tuple(slice(None) if axis.name else 0 for axis in axes)], kept
 
 
 def _check_not_in(path: Path, labels: AnyArray) -> None:
