@@ -70,15 +70,17 @@ class Demo:
         return str(self.widget.findChild(QLabel, "status").text())
 
 
-def open_demo(image: npt.NDArray[np.generic], name: str, **layer: object) -> Demo:
+def open_demo(
+    image: npt.NDArray[np.generic] | Path, name: str | None = None, **layer: object
+) -> Demo:
     """Open a window with an image and the widget docked through the plugin's manifest.
 
     Parameters
     ----------
-    image : ndarray
-        The pixels.
-    name : str
-        The layer's name.
+    image : ndarray or Path
+        The pixels, or a file of them.
+    name : str, optional
+        The layer's name; by default the file's.
     **layer : object
         More for ``viewer.add_image``.
     """
@@ -90,7 +92,10 @@ def open_demo(image: npt.NDArray[np.generic], name: str, **layer: object) -> Dem
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(folder))
     viewer = napari.Viewer()
-    viewer.add_image(image, name=name, **layer)
+    if isinstance(image, Path):
+        viewer.open(image, plugin="napari", name=name, **layer)
+    else:
+        viewer.add_image(image, name=name, **layer)
     dock, widget = viewer.window.add_plugin_dock_widget("napari-sam3-assistant", "SAM3 Assistant")
     return Demo(viewer, dock, widget)
 

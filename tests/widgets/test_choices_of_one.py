@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QRadioButton
 PAIRS = (("mode_simple", "mode_advanced"), ("results_table_button", "results_gallery_button"))
 
 
-@pytest.mark.parametrize("again", ("mode_simple", "mode_advanced"))
+@pytest.mark.parametrize("again", ["mode_simple", "mode_advanced"])
 def test_the_mode_that_is_chosen_stays_chosen_when_it_is_clicked(open_window, again):
     user = open_window()
     user.widget.findChild(QRadioButton, "mode_advanced").click()
