@@ -7,7 +7,6 @@ import pytest
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations import edits as mask_edits
 from napari_sam3_assistant.mask_operations.model import SaveMode, Scope
 
 
@@ -27,8 +26,8 @@ def smaller(bench):
 
 
 @pytest.mark.parametrize("at_once", [0, 100_000])
-def test_a_stroke_during_which_an_operation_ends_comes_before_it(bench, monkeypatch, at_once):
-    monkeypatch.setattr(mask_edits, "_AT_ONCE", at_once)
+def test_a_stroke_during_which_an_operation_ends_comes_before_it(bench, at_once):
+    bench.binding.session.edits.at_once = at_once
     begin = labels()
     layer = bench.add(begin)
     layer.brush_size = 6
@@ -122,8 +121,8 @@ def test_cancel_makes_room_too(bench, gate):
 # -- the window is closed ------------------------------------------------------------------
 
 
-def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(bench, monkeypatch):
-    monkeypatch.setattr(mask_edits, "_AT_ONCE", 0)
+def test_what_is_being_written_when_the_window_closes_is_written_and_drawn(bench):
+    bench.binding.session.edits.at_once = 0
     layer = bench.add(labels())
     smaller(bench)
     while layer.editable:

@@ -6,15 +6,14 @@ import zarr
 
 from napari_sam3_assistant.core.masks.operations import Operation, RemoveSmall
 from napari_sam3_assistant.errors import MaskError
-from napari_sam3_assistant.mask_operations import edits as mask_edits
 
 SIDE = 24
 
 
 @pytest.fixture(autouse=True)
-def by_jobs(monkeypatch):
+def by_jobs(bench):
     """Have every edit written by a job, as large ones are."""
-    monkeypatch.setattr(mask_edits, "_AT_ONCE", 0)
+    bench.binding.session.edits.at_once = 0
 
 
 def random_labels(seed):

@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 
-from napari_sam3_assistant.mask_operations import edits as mask_edits
-
 
 @pytest.mark.parametrize("at_once", [0, 100_000], ids=["by a job", "at once"])
-def test_an_operation_waits_for_the_stroke_and_both_are_undone(
-    at_canvas, masks, monkeypatch, at_once
-):
-    monkeypatch.setattr(mask_edits, "_AT_ONCE", at_once)
+def test_an_operation_waits_for_the_stroke_and_both_are_undone(at_canvas, masks, at_once):
     curator = at_canvas
+    curator.widget.binding.session.edits.at_once = at_once
     (layer,) = curator.viewer.layers
     curator.viewer.layers.selection.active = layer
     layer.mode, layer.selected_label, layer.brush_size = "paint", 7, 8

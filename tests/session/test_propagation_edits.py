@@ -10,7 +10,6 @@ from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.tracks import FrameResult, TrackTable, measure_frame
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.session import label_storage
 from napari_sam3_assistant.viewer.roles import key_of
 
 IDS = (0, 1, 2, 3, 7, 4_000_000_000)
@@ -42,13 +41,14 @@ def open_masks():
         one.release()
 
 
-def propagate(open_bench, balls, layout):
+def propagate(open_bench, balls, layout, in_memory=1 << 31):
     """Return a bench with a propagation, and what gives its frames in the labels."""
     order, added, frame, spot = LAYOUTS[layout]
     stack = balls[4:9].transpose(order)
     if added is not None:
         stack = np.stack([stack, stack[::-1]], added)
     bench = open_bench(stack)
+    bench.binding.adapter.stacks.in_memory = in_memory
     along = order.index(0) + (added == 0)
     if order != (0, 1, 2):
         bench.viewer.dims.order = (1, 0, 2)
@@ -132,10 +132,8 @@ def change(bench, masks, rng):
 @pytest.mark.parametrize(
     ("layout", "on_disk"), [("zyx", True), ("yzx", False), ("tzyx", True), ("ztyx", False)]
 )
-def test_rows_boxes_tracks_and_count(open_bench, open_masks, balls, monkeypatch, layout, on_disk):
-    if on_disk:
-        monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
-    bench, frames = propagate(open_bench, balls, layout)
+def test_rows_boxes_tracks_and_count(open_bench, open_masks, balls, layout, on_disk):
+    bench, frames = propagate(open_bench, balls, layout, in_memory=1000 if on_disk else 1 << 31)
     assert isinstance(bench.labels.data, np.ndarray) is not on_disk
     masks = open_masks(bench)
 
@@ -164,9 +162,9 @@ def test_an_object_keeps_its_score_on_a_frame_and_its_phrase_on_all():
     assert told == [(0, 3, 0.7, "cells"), (3, 3, None, "cells")]
 
 
-def test_only_the_frames_that_were_changed_are_read(open_bench, monkeypatch):
-    monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
+def test_only_the_frames_that_were_changed_are_read(open_bench):
     bench = open_bench()
+    bench.binding.adapter.stacks.in_memory = 1000
     bench.click(6, 20, 20)
     bench.start()
     read = []

@@ -13,7 +13,6 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.jobs import JobState
-from napari_sam3_assistant.session import label_storage
 
 PREVIEW = "SAM3 propagated preview labels"
 SAVED = "SAM3 saved propagated labels"
@@ -81,8 +80,8 @@ def test_each_frame_of_a_lazy_stack_is_read_once_a_direction(open_bench, balls):
     assert reads.count(6) <= 3
 
 
-def test_a_large_stack_is_written_to_a_temporary_folder(bench, monkeypatch):
-    monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
+def test_a_large_stack_is_written_to_a_temporary_folder(bench):
+    bench.binding.adapter.stacks.in_memory = 1000
     bench.click(6, 20, 20)
 
     bench.start()
@@ -110,12 +109,12 @@ def test_kept_labels_stay_when_the_next_session_begins(bench):
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_save_and_clean_writes_a_stack_with_its_scale(open_bench, tmp_path, monkeypatch, on_disk):
-    if on_disk:
-        monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
+def test_save_and_clean_writes_a_stack_with_its_scale(open_bench, tmp_path, on_disk):
     bench = open_bench(
         scale=(0.5, 0.2, 0.2), units=("micrometer",) * 3, axis_labels=("z", "y", "x")
     )
+    if on_disk:
+        bench.binding.adapter.stacks.in_memory = 1000
     bench.click(6, 20, 20, on=3)
     bench.start()
     wanted = np.asarray(bench.labels.data)

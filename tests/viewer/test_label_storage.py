@@ -21,9 +21,8 @@ def test_small_ones_are_in_memory():
     assert (labels.dtype, labels.shape, labels.max()) == (np.uint32, (3, 4, 5), 0)
 
 
-def test_the_folder_of_large_ones_goes_with_their_layer(monkeypatch):
-    monkeypatch.setattr(label_storage, "IN_MEMORY", 100)
-    labels = label_storage.empty_labels((3, 4, 2000))
+def test_the_folder_of_large_ones_goes_with_their_layer():
+    labels = label_storage.empty_labels((3, 4, 2000), in_memory=100)
     assert isinstance(labels, zarr.Array)
     assert labels.chunks == (1, 4, 1024)
     layer = Labels(labels)
@@ -43,8 +42,7 @@ KILLED = """
 import os, signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from napari_sam3_assistant.session import label_storage
-label_storage.IN_MEMORY = 100
-labels = label_storage.empty_labels((3, 4, 2000))
+labels = label_storage.empty_labels((3, 4, 2000), in_memory=100)
 labels[1] = 5
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -52,11 +50,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
 def test_only_its_owner_can_read_the_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(label_storage, "IN_MEMORY", 100)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = os.umask(0)
     try:
-        labels = label_storage.empty_labels((3, 4, 2000))
+        labels = label_storage.empty_labels((3, 4, 2000), in_memory=100)
     finally:
         os.umask(before)
     labels[1] = 5
@@ -68,10 +65,9 @@ def test_only_its_owner_can_read_the_folder(monkeypatch, tmp_path):
 def test_what_a_killed_process_left_goes_with_the_next_one(monkeypatch, tmp_path, killed):
     killed.run_and_kill(KILLED, tmp_path)
     (left,) = tmp_path.iterdir()
-    monkeypatch.setattr(label_storage, "IN_MEMORY", 100)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    label_storage.empty_labels((3, 4, 2000))
+    label_storage.empty_labels((3, 4, 2000), in_memory=100)
 
     assert left not in tmp_path.iterdir()
     assert len(list(tmp_path.iterdir())) == 1

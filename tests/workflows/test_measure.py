@@ -12,7 +12,6 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import ImageError, JobCancelled
-from napari_sam3_assistant.workflows import measure as workflow
 from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
 
 
@@ -106,17 +105,16 @@ def test_a_file_that_is_gone_is_one_sentence():
     assert caught.value.hint
 
 
-def of_labels(image, labels, objects):
+def of_labels(image, labels, objects, side=2048):
     source = ImageSource(image, guess_axes(image.shape))
     request = MeasureRequest(
         RawPlane(source, (), PixelSize(0.5, 2.0, "um")), tuple(objects), labels
     )
-    (answers,) = measure([request], NullReporter())
+    (answers,) = measure([request], NullReporter(), side)
     return answers
 
 
-def test_objects_in_labels_are_measured_like_those_with_masks(monkeypatch):
-    monkeypatch.setattr(workflow, "_SIDE", 64)  # so that some are read in parts
+def test_objects_in_labels_are_measured_like_those_with_masks():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 60_000, (300, 400), np.uint16)
     labels = np.zeros(image.shape, np.uint32)
@@ -134,7 +132,7 @@ def test_objects_in_labels_are_measured_like_those_with_masks(monkeypatch):
         for one in records
     ]
 
-    answers = of_labels(image, stored, stitched)
+    answers = of_labels(image, stored, stitched, side=64)  # so that some are read in parts
 
     for one, other in zip(answers, of_labels(image, None, records), strict=True):
         assert one.area == pytest.approx(other.area)

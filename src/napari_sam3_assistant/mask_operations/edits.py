@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.edit_masks import WriteResult
 
 
-_AT_ONCE = 100_000  # pixels that are written within a few milliseconds
 _OVER = object()
 
 
@@ -45,7 +44,14 @@ class MaskEdits:
 
     An edit that takes longer is written by a job. The user can't paint on the layer meanwhile, so
     the steps of a layer stand in the order in which its pixels were changed.
+
+    Attributes
+    ----------
+    at_once : int, pixels
+        Edits up to this size take a few milliseconds and are written on the GUI thread.
     """
+
+    at_once = 100_000
 
     def __init__(
         self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, deliver: Deliver
@@ -318,7 +324,7 @@ class MaskEdits:
             self._after_stroke.append(call)
             return
         in_memory = isinstance(snapshot.array, np.ndarray) and not snapshot.smaller
-        if in_memory and edit.pixels <= _AT_ONCE:
+        if in_memory and edit.pixels <= self.at_once:
             written = edit.write(snapshot.array, forward=forward)
             self._show(key, edit.box)
             then(written)

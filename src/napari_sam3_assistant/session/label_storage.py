@@ -38,18 +38,20 @@ _TEMPORARY: set[Path] = set()
 _HIGHEST: dict[Path, dict[tuple[int, ...], tuple[object, int]]] = {}
 
 
-def empty_labels(shape: Sequence[int]) -> AnyArray:
+def empty_labels(shape: Sequence[int], in_memory: int = IN_MEMORY) -> AnyArray:
     """Return labels of zeros, dtype uint32, that take room only where they are written.
 
     Parameters
     ----------
     shape : sequence of int
         Length of each axis; of the last two, rows and columns, one chunk takes up to 1024.
+    in_memory : int, bytes
+        So many bytes are in memory.
 
     Returns
     -------
     numpy.ndarray or zarr.Array
-        NumPy up to ``IN_MEMORY`` bytes: the system maps zeros when they are first written.
+        NumPy up to ``in_memory`` bytes: the system maps zeros when they are first written.
         Beyond that zarr in a temporary folder, see :func:`delete_with`.
 
     Raises
@@ -57,7 +59,7 @@ def empty_labels(shape: Sequence[int]) -> AnyArray:
     ExportError
         If there is no room for a temporary folder.
     """
-    if 4 * np.prod(shape, dtype=float) <= IN_MEMORY:
+    if 4 * np.prod(shape, dtype=float) <= in_memory:
         return np.zeros(tuple(shape), np.uint32)
     return _create_levels([tuple(shape)], (len(shape) - 2, len(shape) - 1))[0]
 

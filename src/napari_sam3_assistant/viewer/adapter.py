@@ -73,7 +73,7 @@ class ViewerAdapter(ViewerPrompts):
         super().__init__(viewer)
         self.in_memory = in_memory
         self.outlines = False
-        self.stacks = StacksAdapter(self)
+        self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
         self._stored = FileBackedLayers(viewer)
 

@@ -65,7 +65,7 @@ _ALL = (slice(None), slice(None))
 
 
 def make_propagated(
-    viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult
+    viewer: ViewerModel, image: Image, stack: StackTarget, result: FrameResult, in_memory: int
 ) -> Labels:
     """Add empty labels with the image's axes, the channel left out, and its place in the world."""
     axes = stack.target.axes
@@ -80,15 +80,20 @@ def make_propagated(
             POSITION: list(stack.target.plane.leading),
         },
         layer_transform(image, axes, World.of(viewer)),
+        in_memory,
     )
     add_below_prompts(viewer, layer)
     return layer
 
 
 def _labels(
-    shape: tuple[int, ...], role: Role, metadata: dict[str, Any], transform: dict[str, Any]
+    shape: tuple[int, ...],
+    role: Role,
+    metadata: dict[str, Any],
+    transform: dict[str, Any],
+    in_memory: int,
 ) -> Labels:
-    data = empty_labels(shape)
+    data = empty_labels(shape, in_memory)
     layer = Labels(
         data, name=NAMES[role], metadata=metadata, colormap=default_colours(), **transform
     )
@@ -209,10 +214,14 @@ def erase_object(
     write_part(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
 
 
-def empty_copy(source: Labels) -> Labels:
+def empty_copy(source: Labels, in_memory: int) -> Labels:
     """Return an empty layer like the propagated labels, to be a saved one."""
     return _labels(
-        source.data.shape, Role.SAVED_PROPAGATED, _saved_metadata(source), transform_of(source)
+        source.data.shape,
+        Role.SAVED_PROPAGATED,
+        _saved_metadata(source),
+        transform_of(source),
+        in_memory,
     )
 
 
@@ -236,9 +245,16 @@ _TARGETS: WeakKeyDictionary[Labels, StackTarget] = WeakKeyDictionary()
 
 
 class StacksAdapter:
-    """The stacks of a viewer, prompts on all of their slices, and labels that fill up."""
+    """The stacks of a viewer, prompts on all of their slices, and labels that fill up.
 
-    def __init__(self, adapter: ViewerPrompts) -> None:
+    Attributes
+    ----------
+    in_memory : int, bytes
+        Labels up to this size are in memory, larger ones on the disk.
+    """
+
+    def __init__(self, adapter: ViewerPrompts, in_memory: int) -> None:
+        self.in_memory = in_memory
         self._adapter = adapter
         self._viewer = adapter.viewer
         self._written: set[int] = set()
@@ -298,7 +314,7 @@ class StacksAdapter:
             if layer is None:
                 if self._written:
                     raise missing_error()
-                layer = make_propagated(self._viewer, image, stack, result)
+                layer = make_propagated(self._viewer, image, stack, result, self.in_memory)
                 _TARGETS[layer] = stack
             fresh = result.frame not in self._written
             self._written.add(result.frame)
@@ -421,7 +437,7 @@ class StacksAdapter:
         """Begin to copy the propagated labels into a saved layer."""
         source = self._require_layer(stack)
         window = self._window(stack)
-        kept = empty_copy(source)
+        kept = empty_copy(source, self.in_memory)
 
         def copy(frame: int) -> None:
             key = window.key(frame)

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
 
 
-_SIDE = 2048
-"""Of larger objects that are in labels so many rows and columns are read at once."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasureRequest:
     """The objects of one result.
@@ -59,7 +55,7 @@ class MeasureRequest:
 
 
 def measure(
-    requests: Sequence[MeasureRequest], reporter: Reporter
+    requests: Sequence[MeasureRequest], reporter: Reporter, side: int = 2048
 ) -> Iterator[tuple[Measurement | None, ...]]:
     """Measure objects, and yield the answers to each request, in the order of its objects.
 
@@ -69,6 +65,8 @@ def measure(
         What to measure.
     reporter : Reporter
         Is told of the progress, and stops the work between groups of objects.
+    side : int, pixels
+        Of larger objects that are in labels so many rows and columns are read at once.
 
     Yields
     ------
@@ -84,7 +82,7 @@ def measure(
     done = 0
     for request in requests:
         found: dict[int, list[Measurement]] = {}
-        for region, places in _split_pieces(request):
+        for region, places in _split_pieces(request, side):
             reporter.report(Progress(done, total, f"Measuring object {done + 1} of {total}"))
             pixels = request.plane.read(region)
             labels = None
@@ -165,25 +163,25 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row)) or ["id"]
 
 
-def _split_pieces(request: MeasureRequest) -> Iterator[tuple[Region, list[int]]]:
+def _split_pieces(request: MeasureRequest, side: int) -> Iterator[tuple[Region, list[int]]]:
     """Yield what is read at once, and the places of the objects that are measured there."""
     large = {
         place
         for place, one in enumerate(request.objects)
-        if request.labels is not None and max(one.region.shape) > _SIDE
+        if request.labels is not None and max(one.region.shape) > side
     }
     small = [place for place in range(len(request.objects)) if place not in large]
     for region, places in group_neighbours([request.objects[place] for place in small]):
         yield region, [small[place] for place in places]
     for place in sorted(large):
-        for part in _split_tiles(request.objects[place].region):
+        for part in _split_tiles(request.objects[place].region, side):
             yield part, [place]
 
 
-def _split_tiles(region: Region) -> Iterator[Region]:
-    for y in range(region.y0, region.y1, _SIDE):
-        for x in range(region.x0, region.x1, _SIDE):
-            yield Region(y, x, min(y + _SIDE, region.y1), min(x + _SIDE, region.x1))
+def _split_tiles(region: Region, side: int) -> Iterator[Region]:
+    for y in range(region.y0, region.y1, side):
+        for x in range(region.x0, region.x1, side):
+            yield Region(y, x, min(y + side, region.y1), min(x + side, region.x1))
 
 
 def _make_record(

@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QTableView
 from skimage.measure import regionprops
 
-from napari_sam3_assistant.session import label_storage
+from napari_sam3_assistant.viewer.binding import find_binding
 from napari_sam3_assistant.widgets.fields.save import TITLE
 
 LABELS = "SAM3 propagated preview labels"
@@ -48,11 +48,11 @@ def truth(labels):
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_what_is_changed_in_mask_operations_or_painted(open_advanced, monkeypatch, on_disk):
-    if on_disk:
-        monkeypatch.setattr(label_storage, "IN_MEMORY", 1000)
+def test_what_is_changed_in_mask_operations_or_painted(open_advanced, on_disk):
     advanced = open_advanced(balls())
     user = advanced.user
+    if on_disk:
+        find_binding(user.viewer).adapter.stacks.in_memory = 1000
     propagate(user)
     user.click("tracks_layer")
     layer = user.viewer.layers[LABELS]
