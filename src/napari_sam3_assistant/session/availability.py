@@ -40,6 +40,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         redo="" if model.can_redo else "Nothing was taken back",
         accept="" if found else "There is no preview to accept yet",
         refine="" if found else "There is no preview to refine yet",
+        follow=_why_not_follow(model, spec, found=found),
         save=_why_not_save(model, found=found) or (wait if stack else ""),
         # Copying a stack is a job of its own.
         save_file=(wait if stack else "") if found or stack or model.kept else _NOTHING_TO_SAVE,
@@ -123,11 +124,25 @@ def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind)
     if model.task is not Task.VIDEO:
         return _why_not_planes(spec, kind)
     if not model.frame_axes:
-        return "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
+        return _NO_STACK
     counts = model.prompts
     boxes = counts.boxes if kind is PromptKind.BOXES else 0
     try:
         check_limits(spec, frozenset({kind}), points=counts.most_points, boxes=boxes)
+    except PromptError as error:
+        return str(error)
+    return ""
+
+
+def _why_not_follow(model: SessionModel, spec: EngineSpec, *, found: bool) -> str:
+    if not model.frame_axes:
+        return _NO_STACK
+    if missing := _why_no_model(model, spec):
+        return missing
+    if not (found or model.kept):
+        return "Find or accept an object on a slice first."
+    try:
+        check_limits(spec, frozenset({PromptKind.MASK}))
     except PromptError as error:
         return str(error)
     return ""
@@ -157,6 +172,7 @@ def usable_tool(task: Task, tool: Tool) -> Tool:
     return tool if tool in offered else offered[0]
 
 
+_NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
 _SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
 _RUNNING = "Wait for the run to end, or cancel it."
 _WAIT = "Wait for the run to end"

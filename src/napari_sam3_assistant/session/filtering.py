@@ -68,6 +68,14 @@ def _number_apart(records: Iterable[ObjectRecord]) -> list[ObjectRecord]:
     return list(kept.values())
 
 
+def without(preview: Preview, object_id: int) -> Preview:
+    """Return a result without one of its objects: the user has changed it."""
+    found = preview.segmentation
+    left = tuple(one for one in found.objects if one.id != object_id)
+    found = replace(found, objects=left, labels=paint_labels(left, found.region))
+    return replace(preview, segmentation=found, edited=True)
+
+
 def explain_hidden(preview: Preview) -> str:
     """Return which of the objects that were found are not on show; empty where all are."""
     if not preview.hidden:
@@ -104,10 +112,7 @@ class Filtering:
         now = self._model.find_preview(preview.slot)
         if now is None:
             return
-        found = now.segmentation
-        left = tuple(one for one in found.objects if one.id != object_id)
-        found = replace(found, objects=left, labels=paint_labels(left, found.region))
-        changed = replace(now, segmentation=found, edited=True)
+        changed = without(now, object_id)
         after = tuple(changed if one is now else one for one in self._model.previews)
         self._undo.record(after, amend=False)
         self._model.previews = after

@@ -247,6 +247,7 @@ class WhyNot:
     redo: str = ""
     accept: str = ""
     refine: str = ""
+    follow: str = ""
     save: str = ""
     save_file: str = ""
     save_and_clean: str = ""
@@ -621,6 +622,25 @@ class StackTarget:
         leading = list(plane.leading)
         leading[self.target.axes.leading.index(self.axis)] = frame
         return replace(self.target, plane=replace(plane, leading=tuple(leading)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackSeed:
+    """An object on one plane that is to be followed through its stack.
+
+    Parameters
+    ----------
+    target : PlaneTarget
+        The image and the plane.
+    record : ObjectRecord
+        The object.
+    preview : Preview or None
+        The result that it is of; None for an accepted one.
+    """
+
+    target: PlaneTarget
+    record: ObjectRecord
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,13 @@ from psygnal import Signal
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import (
+    MaskPrompt,
+    PromptKind,
+    PromptSet,
+    Task,
+    prompt_kind,
+)
 from napari_sam3_assistant.core.tracks import (
     COLUMNS,
     Direction,
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.prompts import PointPrompt
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import SessionModel, StackTarget
+    from napari_sam3_assistant.session.model import SessionModel, StackSeed, StackTarget
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import StackSnapshot
 
@@ -90,10 +96,26 @@ class Propagation:
         Sam3AssistantError
             If it can't start; nothing has changed then.
         """
+        if self._model.why_not.run:
+            raise PromptError(self._model.why_not.run)
+        return self._begin(self._take(self._model.frame_axis))
+
+    def follow(self, seed: StackSeed) -> Job:
+        """Follow an object of one slice through the stack on show, by its mask, as :meth:`start`.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        stack = self._take(self._model.frame_axis)
+        if stack.target.at(stack.frame) != seed.target:
+            raise PromptError("The object is on another slice than the one on show.", "Go there.")
+        mask = MaskPrompt(seed.record.mask, seed.record.region)
+        return self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=(mask,))}))
+
+    def _begin(self, stack: StackSnapshot) -> Job:
         model, spec = self._model, self._engine.spec
-        if model.why_not.run:
-            raise PromptError(model.why_not.run)
-        stack = self._take(model.frame_axis)
         span = self._span()
         span.within(len(stack.frames))
         check_prompts(spec, stack.prompts, stack.frames)

@@ -127,7 +127,7 @@ class SegmentRun:
         if model.task is Task.LIVE_POINTS:
             return ""
         kind = prompt_kind(model.task, model.tool)
-        if not model.live or model.is_batch or model.task is Task.VIDEO or kind is PromptKind.TEXT:
+        if not model.live or model.is_batch or kind is PromptKind.TEXT:
             return "Press Run Preview."
         if any(one.edited or not is_of_kind(one, kind) for one in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."

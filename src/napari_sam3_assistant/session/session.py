@@ -14,7 +14,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
-from napari_sam3_assistant.session.filtering import Filtering
+from napari_sam3_assistant.session.filtering import Filtering, without
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.model import (
     ONLY_TOLD,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel, StackSeed
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
@@ -189,7 +189,7 @@ class Session:
         encoding is thrown away.
         """
         model = self.model
-        if not self._edited:
+        if not self._edited or model.task is Task.VIDEO:
             return
         self.note_edits()
         kind = prompt_kind(model.task, model.tool)
@@ -210,7 +210,7 @@ class Session:
         model = self.model
         if model.preview is None or model.prompts.elsewhere or kind is PromptKind.TEXT:
             return False
-        live = model.live and is_of_kind(model.preview, kind) and model.task is not Task.VIDEO
+        live = model.live and is_of_kind(model.preview, kind)
         return live or model.task is Task.LIVE_POINTS
 
     def cancel(self) -> None:
@@ -323,6 +323,30 @@ class Session:
         self._undo.push(replace(self._undo.current, previews=previews, seed=seed))
         self.model.previews = previews
         self._say(f"{chosen + 1} of {len(ordered)}, {word}: the masks that the click may mean.")
+
+    def follow(self, seed: StackSeed) -> Job:
+        """Follow an object of one slice through its stack: the task is 3D/video then.
+
+        An object of a preview leaves it, and the prompts are cleared, in one step of undo.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        model = self.model
+        if model.why_not.follow:
+            raise PromptError(model.why_not.follow)
+        job = self.propagation.follow(seed)
+        id_ = seed.record.id
+        left = [without(one, id_) if one is seed.preview else one for one in model.previews]
+        previews = tuple(one for one in left if one.segmentation.objects or one.hidden)
+        self._adapter.clear_prompts(seed.target.image)
+        prompts = self._adapter.prompt_state()
+        self._undo.push(replace(self._undo.current, prompts=prompts, previews=previews, seed=None))
+        model.previews = previews
+        model.task = Task.VIDEO
+        return job
 
     def drop(self, row: ResultRow) -> None:
         """Take an object out of its result: a step that can be taken back.

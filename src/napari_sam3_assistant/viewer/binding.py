@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.session.model import Preview, ResultRow
+    from napari_sam3_assistant.session.model import Preview, ResultRow, StackSeed
     from napari_sam3_assistant.session.settings import SettingsStore
 
 
@@ -295,6 +295,26 @@ class Binding(RefCounted):
     def larger_candidate(self) -> None:
         """Take the next larger mask that the click may mean."""
         self.session.choose_candidate(1)
+
+    def follow(self) -> None:
+        """Go through the stack with a found or accepted object.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done.
+        """
+        self.session.note_edits()
+        self._stack.choose_seed(self._follow)
+
+    def _follow(self, seed: StackSeed) -> None:
+        try:
+            self.session.follow(seed)
+        except Sam3AssistantError as error:
+            # It may have been chosen by a click: napari would show a traceback.
+            self.model.message = Message(str(error), Level.ERROR)
+            return
+        self.get_ready(say=False)
 
     def run(self) -> None:
         """Run Preview, or start the 3D propagation."""

@@ -49,6 +49,7 @@ SHORTCUTS = (
     Shortcut("flip", ("Shift-T",), "Flip the selected points, or the latest one"),
     Shortcut("smaller_candidate", (",",), "Take the next smaller mask that the click may mean"),
     Shortcut("larger_candidate", (".",), "Take the next larger mask that the click may mean"),
+    Shortcut("follow", ("G",), "Go through the stack with a found or accepted object"),
     Shortcut("run", ("R",), "Run Preview, or start the 3D propagation"),
     Shortcut("accept", ("K", "Control-Enter"), "Accept the object and begin the next one"),
     Shortcut("discard", ("Escape",), "Discard the object; with none, cancel the run"),

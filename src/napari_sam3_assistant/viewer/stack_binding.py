@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.session.model import FramePlace, Message
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.session.model import FramePlace, Message, StackSeed
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.images import view_state
-from napari_sam3_assistant.viewer.roles import Role, key_of, role_of, slot_of
+from napari_sam3_assistant.viewer.picking import pick_once
+from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of, slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from napari.layers import Labels, Layer, Points
 
@@ -66,12 +70,64 @@ class StackBinding:
         elif self._model.tool is Tool.POINTS:
             self._adapter.stacks.arm_points(self._model.image, self._model.object_id)
 
+    def choose_seed(self, chosen: Callable[[StackSeed], None]) -> None:
+        """Call ``chosen`` with an object of the plane on show, of a preview or an accepted one.
+
+        That is the picked one, or the only one, or the next one that is clicked.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If there is none.
+        """
+        model, viewer = self._model, self._adapter.viewer
+        if model.why_not.follow:
+            raise PromptError(model.why_not.follow)
+        picked = model.picked
+        if picked is not None and isinstance(picked.record, ObjectRecord):
+            self._adapter.reveal(picked)
+            preview = model.find_preview(picked.preview.slot)
+            chosen(StackSeed(picked.preview.target, picked.record, preview))
+            return
+        found = self._objects_on_show()
+        if not found:
+            raise PromptError("No object lies on this slice.", "Go to a slice with one.")
+        if len(found) == 1:
+            chosen(*found.values())
+            return
+        layers = list(dict.fromkeys(layer for layer, _ in found))
+        viewer.layers.selection.active = layers[0]
+        pick_once(layers, lambda layer, number: chosen(found[layer, number]))
+        model.message = Message("Click on the object to follow through the stack.")
+
+    def _objects_on_show(self) -> dict[tuple[Labels, int], StackSeed]:
+        """Return the found and accepted objects of the plane on show, by layer and label."""
+        model, viewer = self._model, self._adapter.viewer
+        target = self._adapter.displayed(model.image).target
+        found: dict[tuple[Labels, int], StackSeed] = {}
+        for preview in model.previews:
+            layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
+            if layer is not None and preview.target == target:
+                for record in preview.segmentation.objects:
+                    found[layer, record.id] = StackSeed(target, record, preview)
+        accepted = self._adapter.stacks.accepted_plane(target)
+        if accepted is not None:
+            layer, pixels = accepted
+            for number in np.unique(pixels[pixels > 0]).tolist():
+                kept = ObjectRecord.from_mask(number, pixels == number)
+                if kept is not None:
+                    found[layer, number] = StackSeed(target, kept)
+        return found
+
     def new_object(self) -> None:
         """Choose a number for the next click that no object has, wherever it is."""
         model = self._model
         clicked = self._adapter.stacks.clicked_objects(model.image)
-        model.object_id = max([0, *model.tracked, *clicked]) + 1
+        model.object_id = self._free_after(clicked)
         self._wants_new = True
+
+    def _free_after(self, clicked: Iterable[int]) -> int:
+        return max([0, *self._model.tracked, *clicked]) + 1
 
     def _on_object_id(self) -> None:
         self._wants_new = False
@@ -80,8 +136,9 @@ class StackBinding:
     def on_points_added(self, layer: Points, indices: Iterable[int]) -> None:
         """Put clicks on the propagated labels on the objects under them, and say so.
 
-        On the background a click is on the chosen object. After New Object the next positive
-        click is on a new one, also where there is another: so one is split.
+        On the background a click is on the chosen object, or, where each positive click is on an
+        object of its own, on a new one. After New Object the next positive click is on a new one,
+        also where there is another: so one is split.
 
         Parameters
         ----------
@@ -93,16 +150,25 @@ class StackBinding:
         model, stack = self._model, self._model.propagated
         wants_new, self._wants_new = self._wants_new, False
         chosen = [int(index) % len(layer.data) for index in indices if len(layer.data)]
-        if model.task is not Task.VIDEO or stack is None or not chosen:
+        if model.task is not Task.VIDEO or not chosen or not (stack or model.each_click):
             return
-        under = self._adapter.stacks.objects_under(stack, layer, chosen)
-        words = point_features.read_polarity(layer)
-        objects = {}
+        under: list[int | None] = [0] * len(chosen)
+        if stack is not None:
+            under = self._adapter.stacks.objects_under(stack, layer, chosen)
+        words, ids = point_features.read_polarity(layer), point_features.read_ids(layer)
+        others = [one for point, one in enumerate(ids) if one and point not in chosen]
+        objects: dict[int, int] = {}
         for point, here in zip(chosen, under, strict=True):
             if here is None:
                 continue
-            starts = wants_new and point_features.is_positive(words[point])
-            objects[point] = here if here and not starts else model.object_id
+            positive = point_features.is_positive(words[point])
+            starts = wants_new and positive
+            on_new = positive and model.each_click and not starts
+            latest = objects[max(objects)] if objects else model.object_id
+            fresh = self._free_after([*others, *objects.values()]) if on_new else latest
+            objects[point] = here if here and not starts else fresh
+            if stack is None:
+                continue
             known = objects[point] in model.tracked or not model.can_continue
             said = _explain_object(objects[point], here, known=known)
             hint = " Press Propagate Existing Session to apply it." if model.can_continue else ""

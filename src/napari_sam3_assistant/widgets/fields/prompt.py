@@ -58,6 +58,8 @@ _HINTS = {
     (Task.EXEMPLAR, Tool.BOX): "Draw a box around one or more examples, then run.",
 }
 
+_CLICKS = (Task.VIDEO, Tool.POINTS)
+_EACH_OF_SLICE = "Click once on each object of this slice, then start. Each is followed by itself."
 _GO_ON = "Press Create Prompt Layer to go on with prompts."
 
 
@@ -110,7 +112,10 @@ class PromptField(QWidget):
                 return f"This engine understands {phrases}."
             return "Type a short phrase, such as “nucleus”."
         other = model.selected_instead
-        return f"“{other}” is selected. {_GO_ON}" if other else _HINTS[model.task, model.tool]
+        if other:
+            return f"“{other}” is selected. {_GO_ON}"
+        chosen = (model.task, model.tool)
+        return _EACH_OF_SLICE if chosen == _CLICKS and model.each_click else _HINTS[chosen]
 
 
 _TITLES = {Tool.POINTS: "Points", Tool.BOX: "Shapes", Tool.MASK: "Labels"}

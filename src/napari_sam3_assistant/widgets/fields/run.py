@@ -53,6 +53,11 @@ _FILTERS = {
 }
 _ACCEPTS = with_key("Add the object to “SAM3 live accepted labels” and begin the next", "accept")
 _REFINES = "Click on one object of the preview, then correct it by clicks"
+_FOLLOWS = with_key(
+    "Follow one object through the slices or frames, by its mask on this one: an object of the "
+    "preview or an accepted one",
+    "follow",
+)
 _STOPS = "Stop the run. Your prompts stay."
 _CLEARS = "Remove the preview layers. Prompts and saved labels stay."
 _UNDOES = with_key("Take back the last prompt, run or acceptance", "undo")
@@ -80,8 +85,9 @@ _LIVE = (
     "so. Phrases, batches and 3D/video wait for Run Preview."
 )
 _EACH = (
-    "Each positive click is an object of its own; negative clicks count for all of them. Without, "
-    "all clicks together are one object."
+    "Each positive click is an object of its own; negative clicks count for all of them, in "
+    "3D/video for the latest. Without, all clicks together are one object, in 3D/video the one in "
+    "Object."
 )
 _GUIDE = "https://github.com/wulinteousa2-hash/napari-sam3-assistant/blob/main/docs/user-guide.md"
 _SEGMENTS = "Segment the plane on show with your prompts"
@@ -104,6 +110,7 @@ class RunControls(QWidget):
         self._each_click = check_box(model, "each_click", "One object a click", _EACH)
         accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
         refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
+        self._follow = push_button(model, "Through the Stack", "follow", binding.follow, _FOLLOWS)
         self._of_planes = (accept, refine)
         self._begun = False
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
@@ -126,6 +133,7 @@ class RunControls(QWidget):
         pairs = (
             (self._live, self._each_click),
             (accept, refine),
+            (self._follow,),
             (undo, redo),
             (save_now, at_accept),
             (save, to_file),
@@ -133,15 +141,20 @@ class RunControls(QWidget):
         )
         for row, pair in enumerate(pairs, 1):
             for column, widget in enumerate(pair):
-                layout.addWidget(widget, row, column)
+                layout.addWidget(widget, row, column, 1, 2 // len(pair))
         # They take what was found or done; nine grey buttons are no start.
         self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
-        for button in (undo, redo, accept, refine, save):
+        for button in (undo, redo, accept, refine, self._follow, save):
             bind_enabled(model, button.objectName(), button)
         bind_enabled(model, "clear", clear)
         bind_enabled(model, "save_file", save_now, to_file)
         follow(self, lambda: (model.task, model.is_batch, model.tool), self._show_task, model)
-        follow(self, lambda: (self._has_begun(), model.task), self._show_later, model)
+        follow(
+            self,
+            lambda: (self._has_begun(), model.task, bool(model.frame_axes)),
+            self._show_later,
+            model,
+        )
         follow(self, self._read_line, lambda read: line.set_enabled(*read), model)
 
     def _save_file(self) -> None:
@@ -163,7 +176,7 @@ class RunControls(QWidget):
         plain = "Run Preview (batch)" if is_batch else "Run Preview"
         self._run.setText("Start 3D Propagation" if video else plain)
         self._live.setVisible(not video and tool is not Tool.TEXT)
-        self._each_click.setVisible(not video and tool is Tool.POINTS)
+        self._each_click.setVisible(tool is Tool.POINTS)
 
     def _has_begun(self) -> bool:
         """Return whether something was found or done, now or before."""
@@ -172,13 +185,14 @@ class RunControls(QWidget):
         self._begun = self._begun or bool(there) or model.propagated is not None
         return self._begun
 
-    def _show_later(self, state: tuple[bool, Task]) -> None:
-        begun, task = state
+    def _show_later(self, state: tuple[bool, Task, bool]) -> None:
+        begun, task, stack = state
         for widget in self._later:
             widget.setVisible(begun)
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(begun and task is not Task.VIDEO)
+        self._follow.setVisible(begun and stack and task is not Task.VIDEO)
 
     def _read_line(self) -> tuple[str, str, str]:
         """Return why it can't run, what a run does, and what to know before."""

@@ -1,0 +1,95 @@
+"""From an object on a slice through its stack: found or accepted, by its mask, without a window."""
+
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.jobs import JobState
+
+PREVIEW, PROPAGATED = "SAM3 preview labels", "SAM3 propagated preview labels"
+
+
+def find(bench, *pixel):
+    """Find the object under a pixel on its slice, as in the task 2D."""
+    bench.viewer.dims.set_current_step(0, pixel[0])
+    bench.model.task, bench.model.tool = Task.SEGMENT, Tool.POINTS
+    bench.arm()
+    bench.viewer.layers["SAM3 points"].add(pixel)
+    bench.finish(bench.session.run())
+    assert len(bench.model.preview.segmentation.objects) == 1
+
+
+def follow(bench):
+    bench.binding.call("follow")
+    bench.desk.until(lambda: not bench.model.running)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_object_of_a_slice_is_followed_by_its_mask(open_bench, kept):
+    bench = open_bench()
+    find(bench, 6, 20, 20)
+    mask = bench.model.preview.segmentation.labels == 1
+    if kept:
+        bench.session.accept()
+    follow(bench)
+
+    assert bench.values(bench.labels.data) == [[]] + [[1]] * 11
+    assert np.array_equal(bench.labels.data[6] == 1, mask)
+    assert bench.model.task is Task.VIDEO
+    assert "Propagated: 1 object" in bench.message
+    assert PREVIEW not in [layer.name for layer in bench.viewer.layers]
+    assert not len(bench.viewer.layers["SAM3 points"].data), "its clicks are no corrections"
+    (mask_prompt,) = bench.propagation.provenance.prompts[6].masks
+    assert np.array_equal(mask_prompt.to_plane(mask.shape), mask)
+    bench.go_on()
+    bench.session.undo()
+    assert (PREVIEW in [layer.name for layer in bench.viewer.layers]) is not kept
+
+
+def test_of_several_the_picked_one_or_the_next_that_is_clicked(open_bench):
+    bench = open_bench()
+    find(bench, 6, 20, 20)
+    bench.session.accept()
+    bench.model.task, bench.model.text = Task.TEXT, "bright"
+    bench.finish(bench.session.run())
+    rows = bench.model.results
+    bench.model.picked = rows[-1]
+    where = rows[-1].record.region
+    follow(bench)
+    centre = (6, (where.y0 + where.y1) // 2, (where.x0 + where.x1) // 2)
+    assert bench.labels.data[centre] == 1
+    assert np.unique(bench.labels.data).tolist() == [0, 1]
+
+    bench.session.undo()
+    bench.model.picked = None
+    bench.binding.call("follow")
+    assert bench.message == "Click on the object to follow through the stack."
+    assert not bench.model.running
+
+
+def test_it_is_cancelled_as_any_propagation(open_bench):
+    bench = open_bench()
+    find(bench, 6, 20, 20)
+    jobs = []
+    bench.model.events.propagated.connect(lambda stack: stack and jobs.append(stack))
+    bench.binding.call("follow")
+    bench.desk.until(lambda: jobs)
+    bench.session.cancel()
+    bench.desk.until(lambda: not bench.model.running)
+    assert "Propagate Existing Session does the" in bench.message
+    assert bench.go_on().state is JobState.DONE
+    assert bench.values(bench.labels.data) == [[]] + [[1]] * 11
+
+
+def test_where_there_is_no_stack_or_no_object_a_sentence_says_so(open_bench):
+    bench = open_bench()
+    bench.binding.call("follow")
+    assert bench.message == "Find or accept an object on a slice first."
+    find(bench, 6, 20, 20)
+    bench.session.accept()
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.binding.call("follow")
+    assert bench.message.startswith("No object lies on this slice.")
+    flat = open_bench(np.zeros((40, 50), np.uint8))
+    flat.binding.call("follow")
+    assert flat.message.startswith("This image has no z or time axis.")

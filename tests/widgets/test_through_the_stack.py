@@ -1,0 +1,103 @@
+"""From a slice to its stack: by a key from one object, or from several clicks, one each."""
+
+import os
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
+
+Key = Qt.Key
+PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
+PROPAGATED, POINTS = "SAM3 propagated preview labels", "SAM3 points"
+CENTRES = ((35, 40), (35, 110), (85, 75))
+
+
+@pytest.fixture
+def open_stack(open_window):
+    """Open a window with three balls through eight slices, on slice 4."""
+    z, y, x = np.ogrid[:8, :120, :150]
+    stack = np.random.default_rng(0).normal(40, 3, (8, 120, 150))
+    for cy, cx in CENTRES:
+        stack[((z - 4) * 4) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 400] += 140
+
+    def open_it(mode):
+        user = open_window(stack.clip(0, 255).astype(np.uint8))
+        user.click(f"mode_{mode}")
+        user.widget = user.widget.findChild(QWidget, f"{mode}_panel") or user.widget
+        user.viewer.dims.set_current_step(0, 4)
+        user.look_at_all()
+        return user
+
+    return open_it
+
+
+def look(user, name):
+    """Leave a picture of the window for who wants to look at it."""
+    folder = os.environ.get("SAM3_PICTURES")
+    if folder:
+        user.settle()
+        user.window.grab().save(f"{folder}/{name}.png")
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_one_press_from_a_found_and_from_an_accepted_object(open_stack, mode):
+    user = open_stack(mode)
+    image = user.viewer.layers["image"]
+    assert not user.button("follow").isVisible()
+    user.click_at(image, (4, *CENTRES[0]))
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    assert user.button("follow").isVisible()
+    mask = user.preview.squeeze() == 1
+    look(user, f"follow_{mode}_before")
+
+    user.press(Key.Key_G)
+    user.wait_for_end()
+
+    labels = np.asarray(user.viewer.layers[PROPAGATED].data)
+    np.testing.assert_array_equal(labels[4] == 1, mask)
+    assert [bool(plane.any()) for plane in labels] == [bool(abs(z - 4) < 5) for z in range(8)]
+    assert user.button("propagate_existing").isVisible()
+    assert user.button("propagate_existing").isEnabled()
+    look(user, f"follow_{mode}_after")
+
+    user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    user.wait(lambda: user.has(PREVIEW))
+    if mode == "simple":
+        user.choose("2d_segmentation")
+    else:
+        user.choose_in("task", "2D segmentation")
+    user.click("accept")
+    user.click("follow")
+    user.wait_for_end()
+    again = np.asarray(user.viewer.layers[PROPAGATED].data)
+    np.testing.assert_array_equal(again, labels)
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_each_positive_click_is_followed_by_itself(open_stack, mode):
+    user = open_stack(mode)
+    image = user.viewer.layers["image"]
+    if mode == "simple":
+        user.choose("3d_video_propagation")
+    else:
+        user.choose_in("task", "3D/video propagation")
+    user.click("each_click")
+    for centre in CENTRES:
+        user.click_at(image, (4, *centre))
+    points = user.viewer.layers[POINTS]
+    assert list(points.features["object_id"]) == [1, 2, 3]
+    user.press(Key.Key_T)
+    user.click_at(image, (4, 60, 75))
+    user.press(Key.Key_T)
+    assert list(points.features["object_id"]) == [1, 2, 3, 3], "off the latest object"
+
+    user.run()
+
+    labels = np.asarray(user.viewer.layers[PROPAGATED].data)
+    assert [labels[(4, *centre)] for centre in CENTRES] == [1, 2, 3]
+    assert "Propagated: 3 objects on 8 frames" in user.status
+    user.click_at(image, (4, 37, 42))
+    assert "This click corrects object 1." in user.status
+    assert list(points.features["object_id"])[-1] == 1
+    look(user, f"each_{mode}")
