@@ -159,20 +159,29 @@ def write_tiny_sam(folder: Path, kind: str) -> Path:
     return folder
 
 
-def write_full_size_sam2(folder: Path) -> Path:
-    """Write a checkpoint of the size of ``facebook/sam2.1-hiera-tiny`` (156 MB) into ``folder``."""
+def write_full_size_sam2(folder: Path, **backbone) -> Path:
+    """Write a checkpoint of the size of ``facebook/sam2.1-hiera-tiny`` (156 MB) into ``folder``.
+
+    Other settings of the backbone make it one of the others.
+    """
     import torch
     from transformers import (
+        Sam2HieraDetConfig,
         Sam2ImageProcessor,
         Sam2VideoConfig,
         Sam2VideoModel,
         Sam2VideoProcessor,
         Sam2VideoVideoProcessor,
+        Sam2VisionConfig,
     )
 
+    encoder = Sam2HieraDetConfig(**backbone)
+    vision = Sam2VisionConfig(
+        backbone_config=encoder, backbone_channel_list=encoder.embed_dim_per_stage[::-1]
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Sam2VideoModel(Sam2VideoConfig())
+        network = Sam2VideoModel(Sam2VideoConfig(vision_config=vision))
     network.save_pretrained(folder)
     Sam2VideoProcessor(Sam2ImageProcessor(), Sam2VideoVideoProcessor()).save_pretrained(folder)
     return folder

@@ -106,3 +106,29 @@ def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointInvalid):
         api.compare_devices(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sam3", "sam"])
+def test_the_number_formats_are_measured(tiny_checkpoint, sam_folder, kind):
+    folder = tiny_checkpoint if kind == "sam3" else sam_folder(kind)
+    measured = api.measure_precision(folder, device="cpu")
+
+    assert [one.works_in for one in measured.times] == ["float32", "bfloat16", "int8"]
+    prompts = ["click", "box", *(["phrase"] if kind == "sam3" else [])]
+    assert [row.prompt for row in measured.rows] == prompts * 2
+    title, head, *table, chosen = measured.lines()
+    assert title.endswith("on cpu. The CPU was asked for.")
+    assert head.split() == ["precision", "encode", "s", "processor", "s", "least", "mask", "IoU"]
+    assert [line.split()[0] for line in table] == ["float32", "bfloat16", "int8"]
+    # Here `auto` is float32, see conftest.py.
+    assert chosen == "auto is float32. NAPARI_SAM3_PRECISION is float32."
+
+
+def test_devices_are_compared_for_a_model_that_takes_no_phrases(sam_folder):
+    compared = api.compare_devices(sam_folder("sam"), devices=("cpu", "cpu"))
+    assert [row.prompt for row in compared.rows] == ["click", "box"]
+
+
+def test_an_engine_without_number_formats_is_not_measured(tmp_path):
+    with pytest.raises(CheckpointNotFound):
+        api.measure_precision(tmp_path / "gone")

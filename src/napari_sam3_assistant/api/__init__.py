@@ -11,6 +11,7 @@ from napari_sam3_assistant.api.engines import (
     download,
     engine_for,
     engines,
+    measure_precision,
     open_engine,
 )
 from napari_sam3_assistant.api.folder import Rerun, rerun, segment_folder
@@ -122,6 +123,7 @@ __all__ = [
     "finish_edits",
     "imread",
     "measure",
+    "measure_precision",
     "open_engine",
     "read_classes",
     "read_coco",

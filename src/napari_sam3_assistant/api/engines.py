@@ -23,12 +23,13 @@ from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.model_setup import WeightsRequest, check_folder, get_weights
 from napari_sam3_assistant.workflows.model_setup import compare_devices as _compare_devices
+from napari_sam3_assistant.workflows.model_setup import measure_precision as _measure_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.workflows.model_setup import DeviceComparison
+    from napari_sam3_assistant.workflows.model_setup import DeviceComparison, PrecisionMeasurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,35 @@ def compare_devices(
     """
     folder = expand_user(model_folder)
     return next(_compare_devices(folder, reporter or NullReporter(), devices))
+
+
+def measure_precision(
+    model_folder: str | Path, *, device: str = "auto", reporter: Reporter | None = None
+) -> PrecisionMeasurement:
+    """Encode an image in each number format: how long it takes here, and what it does to masks.
+
+    Parameters
+    ----------
+    model_folder : str or Path
+        The folder of the weights.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    reporter : Reporter, optional
+        Is told of the progress, and may stop the work.
+
+    Returns
+    -------
+    PrecisionMeasurement
+        ``times``, ``rows`` with the differences from float32, ``automatic`` (what ``auto`` takes,
+        and why), and ``lines()`` for reading.
+
+    Raises
+    ------
+    EngineError
+        If no engine can load the folder, its engine has no choice, or the device does not work.
+    """
+    folder = expand_user(model_folder)
+    return next(_measure_precision(folder, reporter or NullReporter(), device))
 
 
 def download(

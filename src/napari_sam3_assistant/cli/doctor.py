@@ -1,4 +1,4 @@
-"""``napari-sam3 doctor``: what is installed, what is missing, and whether the devices agree."""
+"""``napari-sam3 doctor``: what is installed, and how the devices and number formats compare."""
 
 from __future__ import annotations
 
@@ -18,24 +18,36 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="say what is installed and what is missing",
         epilog="Example: napari-sam3 doctor --compare-devices ~/models/sam3",
     )
-    parser.add_argument(
+    questions = parser.add_mutually_exclusive_group()
+    questions.add_argument(
         "--compare-devices",
         type=parse_path,
         metavar="MODEL_FOLDER",
         help="run the folder's model on every device that works, and compare the results with "
         "those of the CPU",
     )
+    questions.add_argument(
+        "--measure",
+        type=parse_path,
+        metavar="MODEL_FOLDER",
+        help="encode an image with the folder's model in each number format, and say how long "
+        "that takes here and what it does to masks",
+    )
     parser.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Print the report, or the comparison; return 1 where a device does not agree."""
-    if chosen.compare_devices is None:
-        for line in api.doctor():
-            print_line(line)
-        return 0
-    with TerminalReporter() as reporter:
-        compared = api.compare_devices(chosen.compare_devices, reporter=reporter)
-    for line in compared.lines():
+    """Print the report, or what was asked; return 1 where a device does not agree."""
+    agrees = True
+    if chosen.compare_devices is not None:
+        with TerminalReporter() as reporter:
+            compared = api.compare_devices(chosen.compare_devices, reporter=reporter)
+        lines, agrees = compared.lines(), compared.agrees
+    elif chosen.measure is not None:
+        with TerminalReporter() as reporter:
+            lines = api.measure_precision(chosen.measure, reporter=reporter).lines()
+    else:
+        lines = api.doctor()
+    for line in lines:
         print_line(line)
-    return 0 if compared.agrees else 1
+    return 0 if agrees else 1

@@ -1,7 +1,8 @@
-"""Look into model folders, fetch one, find devices, and compare them."""
+"""Look into model folders, fetch one, find devices, and compare them and the number formats."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from napari_sam3_assistant.engines.device import (
     working_devices,
 )
 from napari_sam3_assistant.engines.download import REPOSITORY, download_model
+from napari_sam3_assistant.engines.precision import AUTO, FLOAT32, PRECISIONS, choose_precision
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.engines.checkpoints import FolderReport
     from napari_sam3_assistant.engines.device import DeviceChoice
+    from napari_sam3_assistant.engines.precision import PrecisionChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,41 +268,169 @@ def compare_devices(
     EngineError
         If no engine can load the folder, or the reference device does not work.
     """
-    choice = next(check_folder(folder, reporter))
-    choice.require_planes()
-    if not choice.installed:
-        raise EngineNotInstalled(choice.reason)
-    title = registry.find_entry(choice.engine).spec.title
+    engine, title = _engine_of(folder, reporter)
     reference, *others = devices or working_devices(read_devices())
     if not others:
         yield DeviceComparison(title, reference)
         return
     reporter.report(Progress(0, len(others) + 1, f"Running on {reference}"))
-    expected = _run(choice.engine, folder, reference, reporter)
+    # Closed before the next one is opened: two full-size models may not fit into memory.
+    with CachingEngine(registry.create(engine, folder, reference)) as opened:
+        expected = _run(opened, reporter)
     rows: list[Difference] = []
     failures: list[str] = []
     for number, device in enumerate(others, 1):
         reporter.report(Progress(number, len(others) + 1, f"Running on {device}"))
         try:
-            results = _run(choice.engine, folder, device, reporter)
+            with CachingEngine(registry.create(engine, folder, device)) as opened:
+                results = _run(opened, reporter)
         except EngineError as error:
             failures.append(f"{device} could not run. {error}")
             continue
-        rows += [difference(device, name, results[name], expected[name]) for name in _PROMPTS]
+        rows += [difference(device, name, results[name], expected[name]) for name in results]
     yield DeviceComparison(title, reference, tuple(rows), tuple(failures))
 
 
-def _run(engine: str, folder: Path, device: str, reporter: Reporter) -> Mapping[str, Segmentation]:
+@dataclass(frozen=True, slots=True)
+class PrecisionTime:
+    """How long an image encoder took in a number format.
+
+    Parameters
+    ----------
+    precision : str
+        The number format that was asked for.
+    works_in : str
+        The one that it worked in.
+    seconds, processor_seconds : float
+        Wall time of one image, and what all processor cores worked in it.
+    """
+
+    precision: str
+    works_in: str
+    seconds: float
+    processor_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionMeasurement:
+    """What the number formats of an image encoder cost and change on a machine.
+
+    Parameters
+    ----------
+    engine : str
+        The engine's name for the user.
+    device : DeviceChoice
+        Where it ran, and why.
+    automatic : PrecisionChoice
+        The number format that ``auto`` takes there, and why.
+    times : tuple of PrecisionTime
+        How long each took, float32 first.
+    rows : tuple of Difference
+        How the results of the others differ from those of float32; ``device`` is the format.
+    failures : tuple of str
+        The number formats that could not run, and why.
+    """
+
+    engine: str
+    device: DeviceChoice
+    automatic: PrecisionChoice
+    times: tuple[PrecisionTime, ...]
+    rows: tuple[Difference, ...]
+    failures: tuple[str, ...] = ()
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the table, and what is chosen, for the user."""
+        title = f"{self.engine} on {self.device.device}. {self.device.reason}"
+        head = f"{'precision':<11}{'encode s':>10}{'processor s':>13}{'least mask IoU':>16}"
+        table = []
+        for one in self.times:
+            own = [row.iou for row in self.rows if row.device == one.precision]
+            told = f"{min(own):.4f}" if own else "reference"
+            note = "" if one.works_in == one.precision else f"  (works in {one.works_in})"
+            table.append(
+                f"{one.precision:<11}{one.seconds:>10.2f}{one.processor_seconds:>13.2f}"
+                f"{told:>16}{note}"
+            )
+        chosen = f"auto is {self.automatic.precision}. {self.automatic.reason}"
+        return (title, head, *table, *self.failures, chosen)
+
+
+def measure_precision(
+    folder: Path, reporter: Reporter, device: str = "auto"
+) -> Iterator[PrecisionMeasurement]:
+    """Yield how long the image encoder takes in each number format, and what that changes.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    device : str
+        Where to run.
+
+    Raises
+    ------
+    EngineError
+        If no engine can load the folder, its engine has no choice, or the device does not work.
+    """
+    engine, title = _engine_of(folder, reporter)
+    if not registry.spec_for(engine, folder).precisions:
+        raise EngineError(f"{title} has no choice of the precision.", "Measure another model.")
+    used = pick_device(device, read_devices(device))
+    formats = [one for one in PRECISIONS if one != AUTO]
+    expected: Mapping[str, Segmentation] = {}
+    times: list[PrecisionTime] = []
+    rows: list[Difference] = []
+    failures: list[str] = []
+    for number, precision in enumerate(formats):
+        reporter.report(Progress(number, len(formats), f"Running in {precision}"))
+        try:
+            with CachingEngine(registry.create(engine, folder, used.device, precision)) as opened:
+                results = _run(opened, reporter)
+                times.append(_time(opened, precision, reporter))
+        except EngineError as error:
+            if precision == FLOAT32:
+                raise
+            failures.append(f"{precision} could not run. {error}")
+            continue
+        if precision == FLOAT32:
+            expected = results
+        else:
+            rows += [difference(precision, name, results[name], expected[name]) for name in results]
+    automatic = choose_precision(AUTO, used.device)
+    yield PrecisionMeasurement(title, used, automatic, tuple(times), tuple(rows), tuple(failures))
+
+
+def _engine_of(folder: Path, reporter: Reporter) -> tuple[str, str]:
+    """Return name and title of the engine that reads a folder for 2D tasks."""
+    choice = next(check_folder(folder, reporter))
+    choice.require_planes()
+    if not choice.installed:
+        raise EngineNotInstalled(choice.reason)
+    return choice.engine, registry.spec_for(choice.engine, folder).title
+
+
+def _run(opened: CachingEngine, reporter: Reporter) -> dict[str, Segmentation]:
     from skimage.data import coins
 
     view = view_of_array(coins())
-    # Closed before the next device is opened: two full-size models may not fit into memory.
-    with CachingEngine(registry.create(engine, folder, device)) as opened:
-        return {
-            name: next(segment(opened, SegmentRequest(view, prompts, PredictOptions()), reporter))
-            for name, prompts in _PROMPTS.items()
-            if prompts.kinds <= opened.spec.accepts
-        }
+    return {
+        name: next(segment(opened, SegmentRequest(view, prompts, PredictOptions()), reporter))
+        for name, prompts in _PROMPTS.items()
+        if prompts.kinds <= opened.spec.accepts
+    }
+
+
+def _time(opened: CachingEngine, precision: str, reporter: Reporter) -> PrecisionTime:
+    """Return how long an encoding takes; the first one, which makes ready, was before."""
+    from skimage.data import coins
+
+    picture = view_of_array(coins()).rgb()
+    started, worked = time.perf_counter(), time.process_time()
+    opened.encode(picture, reporter)
+    seconds, processor_seconds = time.perf_counter() - started, time.process_time() - worked
+    return PrecisionTime(precision, opened.precision, seconds, processor_seconds)
 
 
 def difference(
