@@ -1,8 +1,13 @@
 """The sample images that napari offers."""
 
-import numpy as np
+import os
+import subprocess
+import sys
 
-from napari_sam3_assistant.io.samples import cell_stack, coins
+import numpy as np
+import pytest
+
+from napari_sam3_assistant.io.samples import cell_stack, coins, stained_tissue
 
 
 def test_coins():
@@ -20,3 +25,28 @@ def test_cell_stack_is_the_same_every_time_and_has_its_scale():
     assert options["axis_labels"] == ("z", "y", "x")
     # Cells stand out of the background of 300.
     assert np.percentile(first, 99) > 1500 > 400 > np.median(first)
+
+
+def test_stained_tissue():
+    ((data, options, kind),) = stained_tissue()
+
+    assert (data.shape, data.dtype, kind) == ((512, 512, 3), np.uint8, "image")
+    assert options["rgb"]
+
+
+@pytest.mark.parametrize("name", ["nuclei", "cells_3d", "skin"])
+def test_without_a_network_a_sample_that_is_fetched_says_which_are_there(name, tmp_path):
+    # A proxy that nobody runs is a network that does not answer.
+    code = f"from napari_sam3_assistant.io import samples; samples.{name}()"
+    nowhere = "http://127.0.0.1:9"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ, "SKIMAGE_DATADIR": str(tmp_path), "no_proxy": "",
+            "http_proxy": nowhere, "https_proxy": nowhere, "HTTPS_PROXY": nowhere,
+        },
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert "ImageError: The sample could not be downloaded" in ran.stderr
+    assert "coins, cells and stained tissue are there already" in ran.stderr

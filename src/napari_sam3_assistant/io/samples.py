@@ -1,4 +1,4 @@
-"""Sample images for a first try; nothing is downloaded."""
+"""Sample images for a first try: three that are there, three that are downloaded when chosen."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.errors import ImageError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-
-if TYPE_CHECKING:
     LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 _SHAPE = (24, 256, 256)
@@ -61,3 +61,55 @@ def cell_stack() -> list[LayerData]:
             "image",
         )
     ]
+
+
+def stained_tissue() -> list[LayerData]:
+    """Return scikit-image's colon tissue, IHC with DAB and hematoxylin, (512, 512, 3) uint8."""
+    from skimage.data import immunohistochemistry
+
+    return [(immunohistochemistry(), {"name": "stained tissue", "rgb": True}, "image")]
+
+
+def nuclei() -> list[LayerData]:
+    """Return scikit-image's fluorescent nuclei of human cells, (512, 512) uint8; it is fetched."""
+    return [(_fetch("human_mitosis"), {"name": "nuclei"}, "image")]
+
+
+def cells_3d() -> list[LayerData]:
+    """Return scikit-image's z-stack of cells: membranes and nuclei; it is fetched.
+
+    Returns
+    -------
+    list of (data, keyword arguments, layer type)
+        Two images, shape (60, 256, 256) (z, y, x), dtype uint16, voxels of 0.29 x 0.26 x 0.26 µm.
+    """
+    both = _fetch("cells3d")
+    place = {
+        "scale": (0.29, 0.26, 0.26),
+        "units": ("um",) * 3,
+        "axis_labels": ("z", "y", "x"),
+        "blending": "additive",
+    }
+    return [
+        (both[:, channel], {"name": name, "colormap": colormap, **place}, "image")
+        for channel, (name, colormap) in enumerate((("membranes", "magenta"), ("nuclei", "green")))
+    ]
+
+
+def skin() -> list[LayerData]:
+    """Return scikit-image's skin, stained with H&E, RGB uint8; it is fetched."""
+    return [(_fetch("skin"), {"name": "skin", "rgb": True}, "image")]
+
+
+def _fetch(name: str) -> npt.NDArray[Any]:
+    """Return a picture that scikit-image downloads, and keeps; raises ImageError if it can't."""
+    import skimage.data
+
+    try:
+        return np.asarray(getattr(skimage.data, name)())
+    except (OSError, ImportError, ValueError) as exc:  # no network, no pooch, another file
+        raise ImageError(
+            f"The sample could not be downloaded ({exc}).",
+            "Connect to the internet, or open another sample: coins, cells and stained tissue are "
+            "there already.",
+        ) from exc

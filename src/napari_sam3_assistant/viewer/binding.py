@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import Task, Tool, layer_tool, prompt_kind, tools_of
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.session.layer_files import saved_features
 from napari_sam3_assistant.session.model import (
     CHOICE_FIELDS,
     FileBackedLabels,
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari.components import ViewerModel
-    from napari.layers import Labels, Layer, Shapes
+    from napari.layers import Layer, Shapes
     from napari.utils.events import Event
 
     from napari_sam3_assistant.core.masks.edits import Changes
@@ -529,6 +531,7 @@ class Binding(RefCounted):
         if not self.adapter.busy:
             disown(event.value, self.viewer.layers)
             follow_units(self.viewer)
+            _restore_features(event.value)
         self._watch_layer(event.value)
         self.adapter.outline(event.value)
         self._list_images()
@@ -765,6 +768,14 @@ class Binding(RefCounted):
 
     def _on_next_positive(self, positive: bool) -> None:
         self.adapter.set_next_positive(self.model.image, positive=positive)
+
+
+def _restore_features(layer: Layer) -> None:
+    """Give labels that were opened from a file what the note beside it says of their objects."""
+    if isinstance(layer, Labels) and layer.source.path and layer.features.columns.empty:
+        told = saved_features(Path(layer.source.path))
+        if told:
+            layer.features = told
 
 
 def _is_early(event: Event) -> bool:

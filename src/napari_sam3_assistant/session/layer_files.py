@@ -1,0 +1,170 @@
+"""Labels in files for napari's own menus: notes opened as layers, and layers saved."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.errors import ExportError, Sam3AssistantError
+from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.io.labels import save_labels
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
+from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
+from napari_sam3_assistant.io.untrusted import as_number, as_text, as_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import Untyped
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
+
+    LayerData = tuple[Any, dict[str, Any], str]
+
+_MOST_AT_ONCE = 1 << 22
+"""Notes of more bytes are read only when they are opened: it takes a while."""
+
+
+def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+    """Return what reads the labels of a note; None for what is no note of ours.
+
+    Parameters
+    ----------
+    path : str or list of str
+        The note, such as ``cells_labels.tif.json``; a list is a stack for napari.
+    """
+    return read_note if isinstance(path, str) and is_provenance(Path(path)) else None
+
+
+def read_note(path: str) -> list[LayerData]:
+    """Return the labels that a note lies beside, as a layer with all that the note says of it.
+
+    Parameters
+    ----------
+    path : str
+        The note.
+
+    Returns
+    -------
+    list of (data, keyword arguments, layer type)
+        One labels layer, with the name of the file, place and size in the world, and a row of
+        features for each object.
+
+    Raises
+    ------
+    ExportError
+        If the note is damaged, or beside it are no labels.
+    ImageError
+        If the labels can't be read.
+    """
+    note = Path(path)
+    file = note.with_suffix("")
+    record = read_provenance(note)
+    image = read_image(file)
+    if np.dtype(image.data.dtype).kind not in "iu":
+        raise ExportError(f"{file} holds no labels.", "Choose the note beside labels.")
+    shape = tuple(image.data.shape)
+    noted = record.axes or ()
+    axes = noted if tuple(axis.length for axis in noted) == shape else image.axes
+    many = len(image.levels) > 1
+    return [
+        (
+            list(image.levels) if many else image.data,
+            {"name": image_name(file), "features": _features(record), **_placed(axes)}
+            | ({"multiscale": True} if many else {}),
+            "labels",
+        )
+    ]
+
+
+def _placed(axes: Axes) -> dict[str, Any]:
+    straight = all(axis.aligned for axis in axes)
+    names = tuple(axis.name for axis in axes)
+    return {
+        **({"axis_labels": names} if all(names) and len(set(names)) == len(names) else {}),
+        "units": tuple((axis.unit if straight else "") or "pixel" for axis in axes),
+        "scale": tuple(axis.scale if straight else 1.0 for axis in axes),
+        "translate": tuple(axis.origin if straight else 0.0 for axis in axes),
+    }
+
+
+def _features(record: ProvenanceRecord) -> dict[str, list[Any]]:
+    try:
+        rows = [
+            (
+                as_whole(told["id"]),
+                math.nan if told.get("score") is None else as_number(told["score"]),
+                math.nan if told.get("area") is None else as_whole(told["area"]),
+                as_text(told.get("text") or "") or "-",
+                record.engine.title,
+            )
+            for told in record.objects
+        ]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ExportError(
+            f"The note does not say what the objects are ({exc}).", "Open the labels alone."
+        ) from exc
+    names = ("index", "score", "area", "prompt", "engine")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+
+
+def saved_features(labels: Path) -> dict[str, list[Any]]:
+    """Return what the note beside labels says of each object, for their layer.
+
+    Nothing where there is none, where it is damaged, or where it is long: to read it takes a while.
+    """
+    note = provenance_path(labels)
+    try:
+        if not is_provenance(note) or note.stat().st_size > _MOST_AT_ONCE:
+            return {}
+        return _features(read_provenance(note))
+    except (OSError, Sam3AssistantError):
+        return {}
+
+
+def write_labels(path: str, data: Untyped, attributes: Mapping[str, Any]) -> list[str]:
+    """Save a labels layer by napari's menu, with size, unit and place of its pixels.
+
+    Parameters
+    ----------
+    path : str
+        File that ends in .npy or .png, or a new folder that ends in .zarr (OME-Zarr).
+    data : array-like of integers, shape (..., H, W)
+        The pixels, or the levels of a pyramid.
+    attributes : mapping
+        What napari says of the layer.
+
+    Returns
+    -------
+    list of str
+        The file.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+    labels = data[0] if attributes.get("multiscale") else data
+    names = tuple(attributes.get("axis_labels", ()))
+    turned = any(
+        attributes.get(name) is not None
+        and not np.allclose(attributes[name], np.eye(*np.shape(attributes[name])))
+        for name in ("rotate", "affine")
+    ) or np.any(attributes.get("shear", 0))
+    units = [str(unit) for unit in attributes.get("units", ("pixel",) * labels.ndim)]
+    axes = make_axes(
+        labels.shape,
+        names=None if any(one.startswith("axis ") or not one for one in names) else names or None,
+        scale=None if turned else attributes.get("scale"),
+        units=["" if turned or unit == "pixel" else unit for unit in units],
+        origin=None if turned else attributes.get("translate"),
+    )
+    if path.lower().endswith(".zarr"):
+        save_ome_zarr(labels, Path(path), axes)
+    else:
+        save_labels(np.asarray(labels), path, axes)
+    return [path]
