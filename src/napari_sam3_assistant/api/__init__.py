@@ -47,10 +47,12 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress, Reporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
     PromptSet,
+    Seeds,
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation
@@ -61,6 +63,7 @@ from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
 from napari_sam3_assistant.io.coco import CocoFile, CocoImage, ImportedLabels
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.batch import FolderRow
+from napari_sam3_assistant.workflows.everything import label_seeds
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 from napari_sam3_assistant.workflows.track import Tracking
@@ -75,6 +78,7 @@ __all__ = [
     "DeviceComparison",
     "Direction",
     "EngineInfo",
+    "Everything",
     "ExemplarPrompt",
     "Expand",
     "ExportFormat",
@@ -104,6 +108,7 @@ __all__ = [
     "Sam3AssistantError",
     "ScanResult",
     "ScanStep",
+    "Seeds",
     "Segmentation",
     "Shrink",
     "Smooth",
@@ -122,6 +127,7 @@ __all__ = [
     "export",
     "finish_edits",
     "imread",
+    "label_seeds",
     "measure",
     "measure_precision",
     "open_engine",

@@ -25,6 +25,7 @@ from napari_sam3_assistant.workflows.scan import ScanResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_sam3_assistant.core.prompts import Everything
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
@@ -36,6 +37,7 @@ def segment_folder(
     points: Sequence[Sequence[float]] = (),
     boxes: Sequence[Sequence[float]] = (),
     exemplars: Sequence[Sequence[float]] = (),
+    everything: bool | Everything = False,
     pattern: str = "*",
     ending: str = ".tif",
     engine: str | CachingEngine | None = None,
@@ -64,6 +66,8 @@ def segment_folder(
         Phrases; each runs on each image, which is encoded once for all of them.
     points, boxes, exemplars
         Prompts in pixels of each image, as :func:`segment` takes them.
+    everything : bool or Everything
+        Find all objects, without any other prompt; as :func:`segment` takes it.
     pattern : str
         Which files, as ``*.tif``; ``**/*`` for all folders below.
     ending : str
@@ -99,7 +103,7 @@ def segment_folder(
     request = FolderRequest(
         expand_user(source),
         expand_user(output),
-        make_prompts(points, boxes, exemplars, None, None, (0, 0)),
+        make_prompts(points, boxes, exemplars, None, None, (0, 0), everything),
         PredictOptions(threshold),
         parse_phrases(texts if isinstance(texts, str) else "\n".join(texts)),
         pattern,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.prompts import Everything
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
@@ -28,6 +29,7 @@ def scan(
     output: str | Path,
     text: str | None = None,
     exemplars: Sequence[Sequence[float]] = (),
+    everything: bool | Everything = False,
     tile: int = 1024,
     overlap: float = 0.15,
     engine: str | CachingEngine | None = None,
@@ -64,6 +66,8 @@ def scan(
         A short phrase.
     exemplars : sequence of (y0, x0, y1, x1) or (y0, x0, y1, x1, positive)
         Boxes around examples in pixels, which serve all tiles.
+    everything : bool or Everything
+        Find all objects, without any other prompt; as :func:`segment` takes it, of each tile.
     tile : int
         Side of a tile in pixels.
     overlap : float
@@ -120,7 +124,7 @@ def scan(
         axes = make_axes(view.shape, names=names, scale=scale, units=unit)
     request = ScanRequest(
         view,
-        make_prompts((), (), exemplars, None, text, view.shape),
+        make_prompts((), (), exemplars, None, text, view.shape, everything),
         expand_user(output),
         PredictOptions(threshold),
         TileOptions(tile, overlap),

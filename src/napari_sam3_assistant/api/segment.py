@@ -19,6 +19,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
@@ -81,6 +82,7 @@ def segment(
     exemplars: Sequence[Sequence[float]] = (),
     mask: npt.ArrayLike | None = None,
     text: str | None = None,
+    everything: bool | Everything = False,
     engine: str | CachingEngine | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
@@ -118,6 +120,8 @@ def segment(
         Rough mask of one object, non-zero where painted.
     text : str, optional
         A short phrase.
+    everything : bool or Everything
+        Find all objects, without any other prompt; an :class:`Everything` says how.
     engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
@@ -152,7 +156,8 @@ def segment(
     Returns
     -------
     Segmentation
-        ``labels`` (H, W) uint32, ``objects`` (id, score, area, bbox (y0, x0, y1, x1), text),
+        ``labels`` (H, W) uint32, ``objects`` (id, score, area, bbox (y0, x0, y1, x1), text,
+        stability), where they overlap the one with the higher score is on top of the labels,
         ``engine`` (what made them), ``notes`` and, where a single click may mean a part, the
         object or a group, ``candidates`` from the smallest to the largest: objects with masks like
         the one that was chosen, which any of them can take the place of.
@@ -183,7 +188,7 @@ def segment(
         axis_labels=source.axis_labels,
         rgb=source.rgb,
     )
-    prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape)
+    prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape, everything)
     prompts.check(view.shape)
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
@@ -307,6 +312,7 @@ def make_prompts(
     mask: npt.ArrayLike | None,
     text: str | None,
     shape: tuple[int, int],
+    everything: bool | Everything = False,
 ) -> PromptSet:
     """Return the prompts of a call.
 
@@ -324,6 +330,8 @@ def make_prompts(
         A phrase.
     shape : tuple of int
         Height and width of the plane.
+    everything : bool or Everything
+        Whether, or how, all objects are looked for.
 
     Raises
     ------
@@ -341,6 +349,11 @@ def make_prompts(
         ),
         masks=() if mask is None else (_mask(np.asarray(mask), shape),),
         text=(text or "").strip(),
+        everything=everything
+        if isinstance(everything, Everything)
+        else Everything()
+        if everything
+        else None,
     )
 
 

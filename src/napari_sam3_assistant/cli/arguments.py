@@ -18,12 +18,13 @@ from napari_sam3_assistant.core.progress import format_duration
 from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 from napari_sam3_assistant.errors import (
     ExportError,
+    ImageError,
     NameTaken,
     PromptError,
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.exports import write_table
-from napari_sam3_assistant.io.images import is_address
+from napari_sam3_assistant.io.images import is_address, read_image
 
 if TYPE_CHECKING:
     import argparse
@@ -317,6 +318,68 @@ def add_repeated(group: argparse._ArgumentGroup, option: str, metavar: str, mean
 def add_text(group: argparse._ArgumentGroup) -> None:
     """Add the phrase."""
     group.add_argument("--text", help="a short phrase, such as 'nucleus'")
+
+
+_NUMBERS = {
+    "points_per_side": ("N", "points along each side of the image"),
+    "pred_iou_thresh": ("X", "least predicted IoU of a mask, 0 to 1"),
+    "stability_score_thresh": ("X", "least stability of a mask, 0 to 1"),
+    "crop_n_layers": ("N", "layers of crops that are looked at as well, for small objects"),
+    "min_mask_region_area": ("PX", "holes and pieces with fewer pixels go"),
+}
+
+
+def add_everything(parser: argparse.ArgumentParser) -> None:
+    """Add the wish for all objects, and how models that take clicks find them."""
+    group = parser.add_argument_group("everything, without any other prompt")
+    group.add_argument(
+        "--everything",
+        action="store_true",
+        help="find all objects: at a grid of points by a SAM, by itself the built-in engine",
+    )
+    for name, (metavar, meaning) in _NUMBERS.items():
+        default = getattr(api.Everything(), name)
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=metavar,
+            help=f"{meaning} (default: %(default)s)",
+        )
+    group.add_argument(
+        "--seeds",
+        default="grid",
+        metavar="grid|builtin|FILE",
+        help="where a SAM is asked: at the grid, where the built-in engine finds objects, or in "
+        "the middle of each label of a file (default: %(default)s)",
+    )
+
+
+def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
+    """Return how everything is to be found, as the functions of the API take it.
+
+    Raises
+    ------
+    PromptError
+        If a number can't be used.
+    ImageError
+        If the file of labels can't be read, or holds more than one plane.
+    """
+    if not chosen.everything:
+        return False
+    named, points = chosen.seeds in set(api.Seeds), None
+    if not named:
+        labels = read_image(parse_path(chosen.seeds)).pixels()
+        if labels.ndim != 2 or labels.dtype.kind not in "iub":
+            raise ImageError(
+                f"{chosen.seeds} holds no plane of labels.", "Give a label image of rows, columns."
+            )
+        points = api.label_seeds(labels)
+    return api.Everything(
+        **{name: getattr(chosen, name) for name in _NUMBERS},
+        seeds=api.Seeds(chosen.seeds) if named else api.Seeds.GRID,
+        points=points,
+    )
 
 
 def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis") -> None:

@@ -11,9 +11,11 @@ from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
     add_engine,
+    add_everything,
     add_json,
     add_series,
     engine_arguments,
+    everything_argument,
     parse_numbers,
     parse_path,
     parse_signed,
@@ -65,6 +67,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompts.add_argument("--point", action="append", default=[], metavar="Y,X,+|-")
     prompts.add_argument("--box", action="append", default=[], metavar="Y0,X0,Y1,X1")
     prompts.add_argument("--exemplar", action="append", default=[], metavar="Y0,X0,Y1,X1[,+|-]")
+    add_everything(parser)
     add_engine(parser)
     look = parser.add_argument_group("what to look at")
     add_series(look)
@@ -96,6 +99,7 @@ def run(chosen: argparse.Namespace) -> int:
                 points=[parse_signed(text, 2, "--point") for text in chosen.point],
                 boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
+                everything=everything_argument(chosen),
                 pattern=chosen.pattern,
                 ending=f".{chosen.format}",
                 contrast=contrast,

@@ -10,6 +10,7 @@ from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
     add_engine,
+    add_everything,
     add_image,
     add_json,
     add_output,
@@ -21,6 +22,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_tiles,
     check_replaceable,
     engine_arguments,
+    everything_argument,
     parse_signed,
     plane_arguments,
     write_objects,
@@ -57,6 +59,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         prompts, "--exemplar", "Y0,X0,Y1,X1[,+|-]", "a box around an example of what to find"
     )
     add_tiles(parser)
+    add_everything(parser)
     add_engine(parser)
     add_plane(parser)
     parser.set_defaults(command=run)
@@ -76,6 +79,7 @@ def run(chosen: argparse.Namespace) -> int:
                 output=chosen.output,
                 text=chosen.text,
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
+                everything=everything_argument(chosen),
                 tile=chosen.tile,
                 overlap=chosen.overlap,
                 overwrite=chosen.overwrite,

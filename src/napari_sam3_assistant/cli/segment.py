@@ -10,6 +10,7 @@ from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
     add_engine,
+    add_everything,
     add_image,
     add_json,
     add_output,
@@ -20,6 +21,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_text,
     check_replaceable,
     engine_arguments,
+    everything_argument,
     parse_numbers,
     parse_path,
     parse_signed,
@@ -64,6 +66,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--mask", type=parse_path, metavar="FILE", help="image, non-zero where painted"
     )
     add_text(prompts)
+    add_everything(parser)
     add_engine(parser)
     add_plane(parser)
     parser.set_defaults(command=run)
@@ -87,6 +90,7 @@ def run(chosen: argparse.Namespace) -> int:
                 points=[parse_signed(text, 2, "--point") for text in chosen.point],
                 boxes=[parse_numbers(text, (4,), "--box") for text in chosen.box],
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
+                everything=everything_argument(chosen),
                 mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
                 text=chosen.text,
                 series=chosen.series,

@@ -35,6 +35,7 @@ class PromptKind(StrEnum):
     MASK = "mask"
     EXEMPLARS = "exemplars"
     TEXT = "text"
+    EVERYTHING = "everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,139 @@ class MaskPrompt:
         return plane
 
 
+class Seeds(StrEnum):
+    """Where the points come from at which everything is looked for."""
+
+    GRID = "grid"
+    BUILTIN = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """The wish for all objects, without words or examples.
+
+    Models that take clicks are asked at a grid of points, as SAM 1's automatic mask generator
+    does; names and defaults are its own. An engine that finds objects by itself is asked once and
+    reads none of this.
+
+    Parameters
+    ----------
+    points_per_side : int
+        Points along each side of the image.
+    pred_iou_thresh : float
+        Masks are kept whose predicted overlap with the truth is greater; 0 keeps all.
+    stability_score_thresh : float
+        Masks are kept that change less when the cutoff of their logits is moved: the share of
+        pixels that stay. 0 keeps all.
+    stability_score_offset : float
+        How far the cutoff is moved up and down.
+    box_nms_thresh : float
+        Of two masks whose boxes overlap by more (IoU) the better one is kept.
+    crop_n_layers : int
+        Layer i looks at 2**i crops along each side as well, for small objects.
+    crop_nms_thresh : float
+        The same as ``box_nms_thresh`` between crops; of two the one of the smaller crop is kept.
+    crop_overlap_ratio : float
+        Share of the shorter side that crops of the first layer have in common.
+    crop_n_points_downscale_factor : int
+        Points along the side of a crop are fewer by this factor with each layer.
+    min_mask_region_area : int
+        Holes and pieces of masks with fewer pixels are filled and removed.
+    seeds : Seeds
+        The grid, or the middles of what the built-in engine finds.
+    points : tuple of (y, x) or None
+        Points in pixels in the place of all others; None for none.
+
+    Raises
+    ------
+    PromptError
+        If a value can't be used.
+    """
+
+    points_per_side: int = 32
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    seeds: Seeds = Seeds.GRID
+    points: tuple[tuple[float, float], ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in EVERYTHING_LIMITS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise PromptError(
+                    f"{name} {value} can't be used to find everything.",
+                    f"Choose {least:g} to {most:g}.",
+                )
+
+    def points_on(self, shape: tuple[int, int], layer: int = 0) -> tuple[tuple[float, float], ...]:
+        """Return the points of an image or, from layer 1 on, of a crop.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width in pixels.
+        layer : int
+            0 for the whole image.
+
+        Returns
+        -------
+        tuple of (y, x)
+            Row by row.
+        """
+        if self.points is not None:
+            return self.points
+        count = max(1, self.points_per_side // self.crop_n_points_downscale_factor**layer)
+        shares = (np.arange(count) + 0.5) / count
+        return tuple((float(y), float(x)) for y in shares * shape[0] for x in shares * shape[1])
+
+    def crops(self, shape: tuple[int, int]) -> tuple[tuple[Region, int], ...]:
+        """Return the crops of an image and their layers, the whole image with layer 0 first."""
+        height, width = shape
+        found = [(Region.whole(shape), 0)]
+        for layer in range(1, self.crop_n_layers + 1):
+            sides = 2**layer
+            overlap = int(self.crop_overlap_ratio * min(shape) * (2 / sides))
+            tall, wide = (
+                math.ceil((overlap * (sides - 1) + length) / sides) for length in (height, width)
+            )
+            for column in range(sides):
+                for row in range(sides):
+                    y, x = (tall - overlap) * row, (wide - overlap) * column
+                    crop = Region(y, x, min(y + tall, height), min(x + wide, width))
+                    if not crop.is_empty:
+                        found.append((crop, layer))
+        return tuple(found)
+
+    def localise(self, region: Region) -> Everything:
+        """Return it as counted from the first pixel of ``region``, without points beside that."""
+        if self.points is None:
+            return self
+        kept = tuple((y - region.y0, x - region.x0) for y, x in self.points if region.holds(y, x))
+        return replace(self, points=kept)
+
+
+EVERYTHING_LIMITS = {
+    "points_per_side": (1, 256),
+    "pred_iou_thresh": (0.0, 1.0),
+    "stability_score_thresh": (0.0, 1.0),
+    "stability_score_offset": (0.0, 32.0),
+    "box_nms_thresh": (0.0, 1.0),
+    "crop_n_layers": (0, 4),
+    "crop_nms_thresh": (0.0, 1.0),
+    "crop_overlap_ratio": (0.0, 0.9),
+    "crop_n_points_downscale_factor": (1, 16),
+    "min_mask_region_area": (0, 10**9),
+}
+"""The least and the greatest value of each number of :class:`Everything`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptSet:
     """All prompts of one run.
@@ -232,6 +366,8 @@ class PromptSet:
         Examples of what to find in the whole plane.
     text : str
         A short phrase; empty for none.
+    everything : Everything or None
+        How to look for all objects; None where that is not asked for.
     """
 
     points: tuple[PointPrompt, ...] = ()
@@ -239,6 +375,7 @@ class PromptSet:
     masks: tuple[MaskPrompt, ...] = ()
     exemplars: tuple[ExemplarPrompt, ...] = ()
     text: str = ""
+    everything: Everything | None = None
 
     @property
     def kinds(self) -> frozenset[PromptKind]:
@@ -249,6 +386,7 @@ class PromptSet:
             PromptKind.MASK: self.masks,
             PromptKind.EXEMPLARS: self.exemplars,
             PromptKind.TEXT: self.text.strip(),
+            PromptKind.EVERYTHING: self.everything,
         }
         return frozenset(kind for kind, prompts in given.items() if prompts)
 
@@ -276,9 +414,15 @@ class PromptSet:
             raise PromptError(
                 "No prompts found.", "Add text, points, boxes, a painted mask or an example box."
             )
+        if self.everything is not None and len(self.kinds) > 1:
+            raise PromptError(
+                "Everything is looked for without other prompts.",
+                "Leave either out: everything, or the text, points, boxes and masks.",
+            )
         plane = Region.whole(shape)
         size = f"{shape[0]} x {shape[1]} (height x width)"
-        for point in self.points:
+        seeds = () if self.everything is None else self.everything.points or ()
+        for point in (*self.points, *(PointPrompt(y, x) for y, x in seeds)):
             if not (math.isfinite(point.y) and math.isfinite(point.x)):
                 raise PromptError(
                     f"The point ({point.y}, {point.x}) is not a finite position.",
@@ -336,6 +480,7 @@ class PromptSet:
                 if not example.region.is_empty
             ),
             masks=tuple(masks),
+            everything=self.everything and self.everything.localise(region),
         )
 
 

@@ -34,6 +34,9 @@ class ObjectRecord:
         The phrase that found it; empty for other prompts.
     soft : SoftMask or None
         How likely each pixel belongs to it, where the engine says.
+    stability : float or None
+        Share of its pixels that stay when the cutoff of its logits is moved, 0 to 1, where
+        everything was looked for.
     """
 
     id: int
@@ -42,6 +45,7 @@ class ObjectRecord:
     score: float | None = None
     text: str = ""
     soft: SoftMask | None = None
+    stability: float | None = None
 
     @classmethod
     def from_mask(
@@ -53,6 +57,7 @@ class ObjectRecord:
         score: float | None = None,
         text: str = "",
         soft: SoftMask | None = None,
+        stability: float | None = None,
     ) -> ObjectRecord | None:
         """Return a record of a mask, cropped to its bounding box, or None if it is empty.
 
@@ -70,11 +75,14 @@ class ObjectRecord:
             The phrase that found it.
         soft : SoftMask or None
             How likely each pixel belongs to it.
+        stability : float or None
+            Share of its pixels that stay when its cutoff is moved, 0 to 1.
         """
         crop = Region.around(mask)
         if crop.is_empty:
             return None
-        return cls(id_, mask[crop.slices].copy(), crop.shift(*offset), score, text, soft)
+        place = crop.shift(*offset)
+        return cls(id_, mask[crop.slices].copy(), place, score, text, soft, stability)
 
     @property
     def area(self) -> int:

@@ -73,6 +73,8 @@ class EngineSpec:
         Whether it says of each pixel how likely it belongs to an object.
     precisions : tuple of str
         The number formats that its image encoder can work in; empty where there is no choice.
+    proposes : bool
+        Whether it finds everything by itself; other engines that accept this are asked at points.
     """
 
     name: str
@@ -83,6 +85,7 @@ class EngineSpec:
     video: TrackSpec | None = None
     soft_masks: bool = False
     precisions: tuple[str, ...] = ()
+    proposes: bool = False
 
     @property
     def model_name(self) -> str:
@@ -240,6 +243,12 @@ class ImageEngine(Protocol):
             If the engine can't use the prompts.
         JobCancelled
             If the user stopped the work.
+
+        Notes
+        -----
+        For :class:`.core.prompts.Everything` it gives every mask at the points that passes the
+        filters: which of them are the same object is not its business but that of
+        :mod:`.workflows.everything`, which asks for some points at a time.
         """
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import os
 import platform
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,10 +28,12 @@ from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.options import TileOptions
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
     PromptSet,
+    Seeds,
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
@@ -374,6 +376,7 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
             for prompt in prompts.masks
         ],
         "text": prompts.text,
+        **({} if prompts.everything is None else {"everything": asdict(prompts.everything)}),
     }
 
 
@@ -412,7 +415,22 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             for mask, region in masks
         ),
         text=as_text(found["text"]),
+        everything=_everything(as_dict(found["everything"])) if "everything" in found else None,
     )
+
+
+def _everything(found: Mapping[str, Any]) -> Everything:
+    """Return how everything was looked for."""
+    numbers: dict[str, Any] = {
+        one.name: (as_whole if isinstance(one.default, int) else as_number)(found[one.name])
+        for one in fields(Everything)
+        if one.name not in ("seeds", "points")
+    }
+    points = found["points"]
+    if points is not None:
+        pairs = [as_list(point, 2) for point in as_list(points)]
+        points = tuple((as_number(y), as_number(x)) for y, x in pairs)
+    return Everything(**numbers, seeds=Seeds(as_text(found["seeds"])), points=points)
 
 
 def region_from_json(box: object) -> Region:

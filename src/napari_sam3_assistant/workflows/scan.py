@@ -31,6 +31,7 @@ from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
 from napari_sam3_assistant.io.provenance import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_path
+from napari_sam3_assistant.workflows.everything import predict
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
-_KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+_KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 _SAMPLES = 4  # pieces of the image along each side that tell it from another one
 _SAMPLE_SIDE = 64
 _MOST_NOTES = 5
@@ -163,7 +164,8 @@ def _check(engine: CachingEngine, request: ScanRequest) -> None:
     if not kinds <= _KINDS:
         raise PromptError(
             f"A scan can't use {' and '.join(sorted(kinds - _KINDS))}.",
-            "Give a phrase or example boxes; for points and boxes segment a region.",
+            "Give a phrase or example boxes, or ask for everything; for points and boxes segment a "
+            "region.",
         )
     engine.spec.check_kinds(kinds)
 
@@ -206,9 +208,17 @@ def _run(
 ) -> TileResult:
     shown = prompts.for_tile(picture, tile)
     embedding = engine.encode(shown.picture, reporter)
-    prediction = engine.predict(embedding, shown.prompts, options, reporter)
+    prediction = predict(
+        engine,
+        lambda part: shown.picture[part.slices],
+        embedding,
+        shown.prompts,
+        tile.shape,
+        options,
+        reporter,
+    )
     records = shown.crop_to_tile(prediction.objects)
-    if not whole:
+    if not whole and shown.prompts.everything is None:
         # In a tile without anything an engine may try lower thresholds, as it does for an image.
         records = tuple(
             record
@@ -279,7 +289,7 @@ class ScanRequest:
     view : ImageView
         What the model shall see.
     prompts : PromptSet
-        A phrase, or examples in pixels of the plane.
+        A phrase, examples in pixels of the plane, or the wish for everything.
     output : Path
         The zarr folder of the labels; while the scan runs they are in a folder beside it.
     options : PredictOptions
@@ -465,6 +475,8 @@ class TilePrompts:
         tile : Region
             Where it lies in the plane.
         """
+        if self._prompts.everything is not None:
+            return TilePicture(picture, self._prompts.localise(tile))
         inside: list[ExemplarPrompt] = []
         elsewhere: list[int] = []
         for number, example in enumerate(self._examples):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,17 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Segmentation, paint_labels
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.workflows.everything import find_everything
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+    from napari_sam3_assistant.engines.base import Prediction
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.loaded import LoadedImage
 
@@ -50,6 +53,8 @@ class SegmentRequest:
         The part of the plane to work on; None for all of it.
     pixels_key : hashable or None
         Identity of the pixels for the store of encodings; None for that of the view.
+    in_steps : bool
+        Whether what was found so far comes before the result, where everything is looked for.
     """
 
     view: ImageView
@@ -57,12 +62,13 @@ class SegmentRequest:
     options: PredictOptions = field(default_factory=PredictOptions)
     region: Region | None = None
     pixels_key: Hashable = None
+    in_steps: bool = False
 
 
 def segment(
     engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[Segmentation]:
-    """Yield the one result of a request.
+    """Yield the result of a request; with ``in_steps`` first what of it was found so far.
 
     Parameters
     ----------
@@ -92,15 +98,36 @@ def segment(
     reporter.report(Progress(1, 3, "Encoding the image"))
     embedding = engine.embedding(request.view, region, reporter, request.pixels_key)
     reporter.report(Progress(2, 3, SEGMENTING))
-    predictions = [
-        engine.predict(embedding, prompts, request.options, reporter)
-        for prompts in split_objects(request.prompts.localise(region))
-    ]
+    prompts = request.prompts.localise(region)
+    if prompts.everything is None:
+        answers = [
+            engine.predict(embedding, one, request.options, reporter)
+            for one in split_objects(prompts)
+        ]
+        yield _result(engine, answers, region)
+        return
+    found = find_everything(
+        engine,
+        lambda part: request.view.rgb(part.globalise(region)),
+        embedding,
+        prompts.everything,
+        region.shape,
+        request.options,
+        reporter,
+    )
+    for answer in found if request.in_steps else deque(found, maxlen=1):
+        yield _result(engine, [answer], region)
+
+
+def _result(
+    engine: CachingEngine, predictions: Sequence[Prediction], region: Region
+) -> Segmentation:
+    """Return what was found in a region, in the pixels of the plane."""
     found = [record for prediction in predictions for record in prediction.objects]
     if len(predictions) > 1:
         found = [replace(record, id=number) for number, record in enumerate(found, 1)]
     objects = tuple(record.shift(region.y0, region.x0) for record in found)
-    yield Segmentation(
+    return Segmentation(
         labels=paint_labels(objects, region),
         objects=objects,
         region=region,

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PromptKind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.everything import predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +145,9 @@ class PromptResolver:
         if text and not prompts.exemplars and PromptKind.TEXT in self._takes:
             phrases = ((text, frame),)
         elif prompts.kinds & FOUND:
-            looked = PromptSet(exemplars=prompts.exemplars, text=text)
+            looked = PromptSet(
+                exemplars=prompts.exemplars, text=text, everything=prompts.everything
+            )
             found, notes = self._find_object(frame, looked, reporter)
             seeds += [replace(seed, object_id=self._ids.take(None)) for seed in found]
         for id_, group in self._group_prompts(prompts):
@@ -204,8 +207,11 @@ class PromptResolver:
     ) -> tuple[list[TrackSeed], tuple[str, ...]]:
         """Return the objects that the image heads find on a frame, without ids."""
         whole = Region.whole(self._frames.shape)
-        embedding = self._engine.embedding(self._frames.view_at(frame), whole, reporter)
-        prediction = self._engine.predict(embedding, prompts, self._options, reporter)
+        view = self._frames.view_at(frame)
+        embedding = self._engine.embedding(view, whole, reporter)
+        prediction = predict(
+            self._engine, view.rgb, embedding, prompts, whole.shape, self._options, reporter
+        )
         if not prediction.objects:
             said = " ".join(prediction.notes)
             raise PromptError(
@@ -225,7 +231,7 @@ class PromptResolver:
         return seeds, prediction.notes
 
 
-FOUND = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+FOUND = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 """Kinds that look for objects; the others name one each."""
 _NAMES = {
     PromptKind.POINTS: "points",
@@ -233,6 +239,7 @@ _NAMES = {
     PromptKind.MASK: "painted masks",
     PromptKind.EXEMPLARS: "example boxes",
     PromptKind.TEXT: "a phrase",
+    PromptKind.EVERYTHING: "everything",
 }
 
 

@@ -8,8 +8,16 @@ from PIL import Image
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    Everything,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.workflows.everything import find_everything
 
 REPORTER = NullReporter()
 CLASSES = {
@@ -216,3 +224,64 @@ def assert_same(records, masks, scores):
         whole[record.region.slices] = record.mask
         np.testing.assert_array_equal(whole, mask)
         assert record.score == pytest.approx(np.clip(score, 0, 1), abs=1e-6)
+
+
+# Filters that random weights pass now and then.
+SOME = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "stability_score_offset": 0.05}
+# The masks of random weights lie all over the image, so none may suppress another by its box; what
+# suppression keeps is compared with torchvision in tests/workflows/test_everything.py.
+NMS = 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "crops"),
+    [
+        ("sam2", (120, 120), 0),
+        ("sam", (70, 140), 0),
+        ("sam2", (160, 160), 1),
+        ("sam", (150, 110), 1),
+    ],
+)
+def test_everything_is_what_the_pipeline_for_mask_generation_gives(
+    kind, shape, crops, loaded_sam, reference, make_image
+):
+    """Of SAM 2 on squares: on others the pipeline scales its points as if images were padded."""
+    from transformers import pipeline
+
+    image, known = make_image(*shape), reference(kind)
+    generator = pipeline(
+        "mask-generation", model=known.network, image_processor=known.processor.image_processor
+    )
+    expected = generator(
+        Image.fromarray(image),
+        points_per_crop=6,
+        points_per_batch=10,
+        crops_n_layers=crops,
+        crops_nms_thresh=NMS,
+        **SOME,
+    )
+    engine = CachingEngine(loaded_sam(kind))
+    asked = Everything(points_per_side=6, box_nms_thresh=NMS, crop_n_layers=crops, **SOME)
+    *_, found = find_everything(
+        engine,
+        lambda part: image[part.slices],
+        engine.encode(image, REPORTER),
+        asked,
+        shape,
+        PredictOptions(),
+        REPORTER,
+    )
+    assert len(found.objects) == len(expected["masks"]) > 5
+    planes = []
+    for record in found.objects:
+        planes.append(np.zeros(shape, bool))
+        planes[-1][record.region.slices] = record.mask
+    scores = [record.score for record in found.objects]
+    assert scores == sorted(scores)
+    for mask, score in zip(expected["masks"], expected["scores"].tolist(), strict=True):
+        differences = [np.count_nonzero(plane != mask.numpy()) for plane in planes]
+        place = int(np.argmin(differences))
+        # A pixel may lie on the cutoff itself.
+        assert differences[place] <= 2
+        assert scores.pop(place) == pytest.approx(min(score, 1), abs=1e-3)
+        planes.pop(place)

@@ -22,6 +22,7 @@ SPEC = EngineSpec(
     needs_weights=False,
     phrases="'bright ...' and 'dark ...', such as 'bright cells'",
     video=TrackSpec(prompts=frozenset({PromptKind.MASK})),
+    proposes=True,
 )
 
 

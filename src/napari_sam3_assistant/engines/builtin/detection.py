@@ -66,6 +66,7 @@ SHARP = 1024  # side in pixels of the finer octave; what is larger is sharp enou
 SIGMA = 1.2  # in pixels of the finer octave
 
 TAKEN = 0.3  # share of a part that better ones may have taken already
+SURE, BESIDE = 0.8, 0.05  # score and most overlap of bright objects among dark ones, or dark ones
 
 RANGES = ((0.75, 1.25), (0.85, 1.15))  # radii looked at in each round, as shares of the last
 # Radius up to which a sampling does, its directions and its radius steps.
@@ -92,6 +93,40 @@ def detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[
     if polarity not in features.detections:
         features.detections[polarity] = _detect(features, polarity, reporter)
     return features.detections[polarity]
+
+
+def detect_all(
+    features: PlaneFeatures, threshold: float, reporter: Reporter
+) -> tuple[Detection, ...]:
+    """Return all objects of a plane, the surest first: the bright or the dark ones.
+
+    Whichever are more, by their scores and areas: what lies between bright objects looks like dark
+    ones. Of the others those are added that are sure and lie beside them.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    threshold : float
+        Objects with a lower score are left out.
+    reporter : Reporter
+        Stops the work.
+    """
+    sides = [
+        [item for item in detect(features, polarity, reporter) if item.score >= threshold]
+        for polarity in (1, -1)
+    ]
+    weights = [sum(item.score * item.patch.area for item in found) for found in sides]
+    taken = np.zeros(features.shape, bool)
+    more, fewer = sides if weights[0] >= weights[1] else sides[::-1]
+    kept = list(more)
+    for item in more:
+        taken[item.patch.region.slices] |= item.patch.mask
+    for item in fewer:
+        under = taken[item.patch.region.slices] & item.patch.mask
+        if item.score >= SURE and np.count_nonzero(under) <= BESIDE * item.patch.area:
+            kept.append(item)
+    return tuple(sorted(kept, key=lambda item: -item.score))
 
 
 def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple[Detection, ...]:

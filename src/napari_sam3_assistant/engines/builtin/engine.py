@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.engines.builtin.detection import detect
+from napari_sam3_assistant.engines.builtin.detection import detect, detect_all
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.engines.builtin.prompted import (
@@ -49,6 +49,7 @@ _NAMES = {
     PromptKind.MASK: "painted masks",
     PromptKind.EXEMPLARS: "example boxes",
     PromptKind.TEXT: "text",
+    PromptKind.EVERYTHING: "everything",
 }
 
 
@@ -124,6 +125,8 @@ class BuiltinEngine:
         reporter.check()
         prompts.check(embedding.shape)
         _check_together(prompts)
+        if prompts.everything is not None:
+            return _found(detect_all(embedding, options.threshold, reporter), options, "")
         if PromptKind.TEXT in prompts.kinds:
             phrase = clean_phrase(prompts.text)
             found = detect(embedding, polarity_named(phrase), reporter)

@@ -14,7 +14,12 @@ from napari_sam3_assistant.engines.base import Prediction, encoding_id
 from napari_sam3_assistant.engines.device import choose_device, free_cache
 from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
-from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, renumber, segment_prompts
+from napari_sam3_assistant.engines.sam3.mask_decoder import (
+    Decoded,
+    objects_at_points,
+    renumber,
+    segment_prompts,
+)
 from napari_sam3_assistant.errors import CheckpointNotFound, EngineError
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import DecoderPrompt, PointDecoder
 
 
 _GROUNDED = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
@@ -179,6 +184,10 @@ class SamEngine(ABC, Generic[M, E]):
         self.spec.check_kinds(prompts.kinds)
         prompts.check(embedding.shape)
         with self._working(prompts.kinds) as model:
+            if prompts.everything is not None:
+                decode = self._point_decoder(model, embedding)
+                found = objects_at_points(prompts.everything, embedding.shape, decode, reporter)
+                return Prediction(tuple(found), options.threshold)
             return self._predict(model, embedding, prompts, options.threshold, reporter)
 
     def close(self) -> None:
@@ -240,6 +249,10 @@ class SamEngine(ABC, Generic[M, E]):
         self, model: M, embedding: E, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Decoded]:
         """Return what runs one call of the mask decoder on an image."""
+
+    @abstractmethod
+    def _point_decoder(self, model: M, embedding: E) -> PointDecoder:
+        """Return what asks the mask decoder at points, each of an object of its own."""
 
 
 S = TypeVar("S", bound=SearchableEncoding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import (
         BoxPrompt,
+        Everything,
         ExemplarPrompt,
         MaskPrompt,
         PointPrompt,
@@ -308,6 +309,73 @@ def segment_prompts(
             # One call, on one object.
             candidates = answer.candidates
     return Decoded(records, candidates)
+
+
+PointDecoder: TypeAlias = (
+    "Callable[[Sequence[tuple[float, float]], float], Iterator[tuple[torch.Tensor, float]]]"
+)
+"""Takes points (y, x) and the predicted IoU that a mask must exceed. Yields the low-resolution
+logits, shape (h, w), and the predicted IoU of three masks a point: part, object and group."""
+POINTS_PER_BATCH = 64
+
+
+def passes(value: float, least: float) -> bool:
+    """Return whether a value is greater than a threshold; all are where that is 0."""
+    return least <= 0 or value > least
+
+
+def objects_at_points(
+    asked: Everything, shape: tuple[int, int], decode: PointDecoder, reporter: Reporter
+) -> list[ObjectRecord]:
+    """Return every mask at points that passes the filters, numbered from 1.
+
+    As SAM 1's automatic mask generator, before it compares the masks with each other. Their scores
+    are the model's guesses as they are, which may be a little more than 1.
+
+    Parameters
+    ----------
+    asked : Everything
+        The points and the filters.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    decode : callable
+        Asks the mask decoder.
+    reporter : Reporter
+        Stops the work before each mask.
+    """
+    points = asked.points_on(shape)
+    records: list[ObjectRecord] = []
+    for first in range(0, len(points), POINTS_PER_BATCH):
+        batch = points[first : first + POINTS_PER_BATCH]
+        for low, score in decode(batch, asked.pred_iou_thresh):
+            reporter.check()
+            record = _stable_object(len(records) + 1, low, score, shape, asked)
+            if record is not None:
+                records.append(record)
+    return records
+
+
+def _stable_object(
+    id_: int, low: torch.Tensor, score: float, shape: tuple[int, int], asked: Everything
+) -> ObjectRecord | None:
+    """Return the object of logits, or None if it is empty or not stable enough."""
+    offset = asked.stability_score_offset
+    region = mask_extent((low > -offset).cpu().numpy(), shape)
+    if region.is_empty:
+        return None
+    values = upscale_part(low, shape, region)
+    most = int((values > -offset).sum())
+    stability = int((values > offset).sum()) / most if most else 0.0
+    if not passes(stability, asked.stability_score_thresh):
+        return None
+    return ObjectRecord.from_mask(
+        id_,
+        (values > 0).cpu().numpy(),
+        offset=(region.y0, region.x0),
+        score=score,
+        soft=SoftMask.crop(low.cpu().numpy(), Region.whole(shape), logits=True),
+        stability=stability,
+    )
 
 
 def renumber(records: Iterable[ObjectRecord], first: int) -> list[ObjectRecord]:

@@ -28,7 +28,9 @@ SPEC = EngineSpec(
     needs_weights=True,
     # The requests of Meta's video predictor take one box and no masks, and clicks not together with
     # them; its tracker, which is what we ask, takes all of them.
-    video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}, max_points=16),
+    video=TrackSpec(
+        prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS, PromptKind.EVERYTHING}, max_points=16
+    ),
     soft_masks=True,
     precisions=PRECISIONS,
 )

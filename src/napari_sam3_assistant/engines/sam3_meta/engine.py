@@ -15,6 +15,7 @@ from napari_sam3_assistant.engines.sam3_meta.image import (
     MetaEncoding,
     backbone_out,
     decode_objects,
+    decode_points,
 )
 from napari_sam3_assistant.engines.sam3_meta.loading import LoadedModel, load_model, sam3_version
 from napari_sam3_assistant.engines.sam3_meta.video import MetaTrack
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt, PointDecoder
 
 
 class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
@@ -104,3 +105,6 @@ class Sam3MetaEngine(Sam3Engine[LoadedModel, MetaEncoding]):
         self, model: LoadedModel, embedding: MetaEncoding, reporter: Reporter
     ) -> Callable[[DecoderPrompt], Decoded]:
         return partial(decode_objects, model, embedding, reporter)
+
+    def _point_decoder(self, model: LoadedModel, embedding: MetaEncoding) -> PointDecoder:
+        return partial(decode_points, model, embedding)

@@ -12,7 +12,7 @@ from napari_sam3_assistant.core.results import ObjectRecord, SoftMask
 from napari_sam3_assistant.engines.encoding_cache import LRUCache
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, Detections, check_length
-from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, passes, xyxy
 from napari_sam3_assistant.engines.sam3_meta import compat
 
 if TYPE_CHECKING:
@@ -145,6 +145,35 @@ def decode_objects(
     return Decoded([record for number in range(len(scores)) for record in record_of(number)])
 
 
+# Pixels of the masks that the package makes large in one call.
+_MOST_PIXELS = 1 << 26
+
+
+def decode_points(
+    loaded: LoadedModel,
+    encoding: MetaEncoding,
+    points: Sequence[tuple[float, float]],
+    least: float,
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """Yield the masks at points that may be good enough, see :data:`.mask_decoder.PointDecoder`."""
+    import torch
+
+    height, width = encoding.shape
+    size = max(1, _MOST_PIXELS // (3 * height * width))
+    for first in range(0, len(points), size):
+        coords = np.array([[(x, y)] for y, x in points[first : first + size]], np.float32)
+        _, scores, logits = _predict(
+            loaded,
+            encoding,
+            point_coords=coords,
+            point_labels=np.ones(coords.shape[:2], np.int32),
+            multimask_output=True,
+        )
+        for low, score in zip(logits, scores.tolist(), strict=True):
+            if passes(score, least):
+                yield torch.from_numpy(low), score
+
+
 def _decode(
     loaded: LoadedModel, encoding: MetaEncoding, target: DecoderPrompt
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -168,10 +197,15 @@ def _decode(
     if target.mask is not None:
         size = compat.click_model(loaded.model).low_res_mask_size
         prompts["mask_input"] = mask_logits(target.mask, encoding.shape, size)
+    return _predict(loaded, encoding, multimask_output=target.is_ambiguous, **prompts)
+
+
+def _predict(
+    loaded: LoadedModel, encoding: MetaEncoding, **prompts: object
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Run the mask decoder on prompts as the package takes them; see :func:`_decode`."""
     try:
-        masks, scores, low = loaded.model.predict_inst(
-            encoding.state(), multimask_output=target.is_ambiguous, **prompts
-        )
+        masks, scores, low = loaded.model.predict_inst(encoding.state(), **prompts)
     finally:
         # After an error the predictor would go on holding the image's features.
         loaded.model.inst_interactive_predictor.reset_predictor()

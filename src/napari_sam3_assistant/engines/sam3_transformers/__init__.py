@@ -23,7 +23,7 @@ SPEC = EngineSpec(
     title="SAM 3 (transformers)",
     accepts=frozenset(PromptKind),
     needs_weights=True,
-    video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS}),
+    video=TrackSpec(prompts=frozenset(PromptKind) - {PromptKind.EXEMPLARS, PromptKind.EVERYTHING}),
     soft_masks=True,
     precisions=PRECISIONS,
 )

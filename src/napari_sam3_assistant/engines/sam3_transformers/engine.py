@@ -15,7 +15,11 @@ from napari_sam3_assistant.engines.sam3_transformers.image import (
 )
 from napari_sam3_assistant.engines.sam3_transformers.loading import LoadedSam3, load_model
 from napari_sam3_assistant.engines.sam3_transformers.video import TransformersTrack
-from napari_sam3_assistant.engines.sam_transformers.image import decode_objects, to_pixels
+from napari_sam3_assistant.engines.sam_transformers.image import (
+    decode_objects,
+    decode_points,
+    to_pixels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt, PointDecoder
 
 
 class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
@@ -88,3 +92,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
     ) -> Callable[[DecoderPrompt], Decoded]:
         features = click_features(model, embedding)
         return partial(decode_objects, model, features, embedding.shape, reporter)
+
+    def _point_decoder(self, model: LoadedSam3, embedding: Sam3Embedding) -> PointDecoder:
+        features = click_features(model, embedding)
+        return partial(decode_points, model, features, embedding.shape)

@@ -25,7 +25,7 @@ _KINDS = frozenset({PromptKind.POINTS, PromptKind.BOXES, PromptKind.MASK})
 SPEC = EngineSpec(
     name="sam-transformers",
     title="SAM 2.1, SAM 1, EdgeTAM (transformers)",
-    accepts=_KINDS,
+    accepts=_KINDS | {PromptKind.EVERYTHING},
     needs_weights=True,
     video=TrackSpec(prompts=_KINDS),
     soft_masks=True,

@@ -12,6 +12,7 @@ from napari_sam3_assistant.engines.sam_transformers.image import (
     SamEmbedding,
     click_features,
     decode_objects,
+    decode_points,
     encode,
 )
 from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel, load_sam
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt
+    from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, DecoderPrompt, PointDecoder
 
 
 class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
@@ -84,3 +85,7 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
     ) -> Callable[[DecoderPrompt], Decoded]:
         features = click_features(model, embedding)
         return partial(decode_objects, model, features, embedding.shape, reporter)
+
+    def _point_decoder(self, model: LoadedModel, embedding: SamEmbedding) -> PointDecoder:
+        features = click_features(model, embedding)
+        return partial(decode_points, model, features, embedding.shape)

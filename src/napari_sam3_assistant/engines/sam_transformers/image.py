@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.engines.sam3.engine import watch_layers
-from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, to_records, xyxy
+from napari_sam3_assistant.engines.sam3.mask_decoder import Decoded, passes, to_records, xyxy
 from napari_sam3_assistant.engines.sam_transformers.loading import find_backbone, pads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     import torch
@@ -191,6 +191,43 @@ def decode_objects(
     return Decoded([record for number in range(len(scores)) for record in record_of(number)])
 
 
+def decode_points(
+    model: LoadedModel,
+    features: Untyped,
+    shape: tuple[int, int],
+    points: Sequence[tuple[float, float]],
+    least: float,
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """Yield the masks at points that may be good enough, see :data:`.mask_decoder.PointDecoder`.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        The weights.
+    features : torch.Tensor or list of torch.Tensor
+        The feature maps as the mask decoder takes them.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    points : sequence of (y, x)
+        In pixels; one call.
+    least : float
+        The predicted IoU that a mask must exceed.
+    """
+    prompts = {
+        "input_points": [[[[float(x), float(y)]] for y, x in points]],
+        "input_labels": [[[1] for _ in points]],
+    }
+    answer = model.clicks(
+        image_embeddings=features,
+        multimask_output=True,
+        **_to_tensors(model, prompts, shape),
+    )
+    masks = answer.pred_masks[0].flatten(0, 1)
+    for number, score in enumerate(answer.iou_scores[0].float().flatten().tolist()):
+        if passes(score, least):
+            yield _unpad(model, masks[number][None].float(), shape)[0], score
+
+
 def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -> dict[str, Any]:
     """Return a call's prompts as the model takes them."""
     prompts: dict[str, Any] = {}
@@ -199,18 +236,25 @@ def _encode(model: LoadedModel, target: DecoderPrompt, shape: tuple[int, int]) -
         prompts["input_labels"] = [[[int(p.positive) for p in target.points]]]
     if target.boxes:
         prompts["input_boxes"] = [[xyxy(box) for box in target.boxes]]
-    encoded: dict[str, Any] = {}
-    if prompts and pads(model.click_processor):
-        encoded = _scale(model, prompts, shape)
-    elif prompts:
-        encoded = dict(
-            model.click_processor(original_sizes=[list(shape)], return_tensors="pt", **prompts).to(
-                model.device
-            )
-        )
-        encoded.pop("original_sizes")
+    encoded = _to_tensors(model, prompts, shape) if prompts else {}
     if target.mask is not None:
         encoded["input_masks"] = _mask_logits(model, target.mask, shape)
+    return encoded
+
+
+def _to_tensors(
+    model: LoadedModel, prompts: dict[str, Any], shape: tuple[int, int]
+) -> dict[str, Any]:
+    """Return points and boxes in pixels as the model takes them."""
+    if pads(model.click_processor):
+        return _scale(model, prompts, shape)
+    # Coordinates stay in float32: bfloat16 would round them by up to two pixels.
+    encoded = dict(
+        model.click_processor(original_sizes=[list(shape)], return_tensors="pt", **prompts).to(
+            model.device
+        )
+    )
+    encoded.pop("original_sizes")
     return encoded
 
 

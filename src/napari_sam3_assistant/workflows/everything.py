@@ -1,0 +1,369 @@
+"""Find all objects of a plane without words or examples: points, filters, and which masks are one.
+
+As SAM 1's automatic mask generator and micro-sam do it. An engine that finds objects by itself is
+asked once.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.progress import (
+    CancelOnlyReporter,
+    Progress,
+    RemainingTime,
+    format_duration,
+)
+from napari_sam3_assistant.core.prompts import Everything, PromptSet, Seeds
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.engines.base import Prediction
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.registry import create
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.engines.base import Encoding
+
+
+_POINTS = 64
+"""Points of one call, as SAM 1's; fewer where the masks of so many would not fit in memory."""
+_MOST_PIXELS = 1 << 28
+_PARTIAL_S = 1.0
+"""Seconds after which what was found so far is given again."""
+_EDGE = 20.0
+"""Pixels from the edge of a crop within which an object is taken to be cut by it."""
+
+
+def find_everything(
+    engine: CachingEngine,
+    read: Callable[[Region], npt.NDArray[np.uint8]],
+    embedding: Encoding,
+    asked: Everything,
+    shape: tuple[int, int],
+    options: PredictOptions,
+    reporter: Reporter,
+) -> Iterator[Prediction]:
+    """Yield all objects of a picture, now and then those so far; the last answer is complete.
+
+    Parameters
+    ----------
+    engine : CachingEngine
+        The engine; it is loaded.
+    read : callable
+        Returns the pixels of a part of the picture, RGB.
+    embedding : object
+        The engine's encoding of the whole picture.
+    asked : Everything
+        How to look; points in pixels of the picture.
+    shape : tuple of int
+        Height and width of the picture in pixels.
+    options : PredictOptions
+        The choices of the run; the detection threshold is for engines that propose.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Prediction
+        Objects from the lowest score to the highest, the order in which they are painted.
+    """
+    if engine.spec.proposes:
+        found = engine.predict(embedding, PromptSet(everything=asked), options, reporter)
+        yield replace(found, objects=_in_order(found.objects))
+        return
+    whole = Region.whole(shape)
+    if asked.seeds is Seeds.BUILTIN and asked.points is None:
+        asked = replace(asked, points=builtin_seeds(read(whole), options, reporter))
+    crops = asked.crops(shape)
+    batches = [(crop, layer, _batches(asked, crop, layer)) for crop, layer in crops]
+    search = _Search(asked, shape, [len(one) for _, _, found in batches for one in found])
+    quiet = CancelOnlyReporter(reporter)
+    told = time.monotonic()
+    for crop, layer, of_crop in batches:
+        if layer and of_crop:
+            embedding = engine.encode(read(crop), reporter)
+        for batch in of_crop:
+            reporter.report(search.progress())
+            prompts = PromptSet(everything=replace(asked, points=batch))
+            answer = engine.predict(embedding, prompts, options, quiet)
+            search.add(answer.objects, crop, len(batch))
+            if search.done < search.total and time.monotonic() - told > _PARTIAL_S:
+                yield search.prediction(options.threshold)
+                told = time.monotonic()
+        search.end_crop()
+    yield search.prediction(options.threshold)
+
+
+def predict(
+    engine: CachingEngine,
+    read: Callable[[Region], npt.NDArray[np.uint8]],
+    embedding: Encoding,
+    prompts: PromptSet,
+    shape: tuple[int, int],
+    options: PredictOptions,
+    reporter: Reporter,
+) -> Prediction:
+    """Return what an engine answers to any prompts; parameters as of :func:`find_everything`."""
+    if prompts.everything is None:
+        return engine.predict(embedding, prompts, options, reporter)
+    found = find_everything(engine, read, embedding, prompts.everything, shape, options, reporter)
+    return deque(found, maxlen=1).pop()
+
+
+def builtin_seeds(
+    picture: npt.NDArray[np.uint8], options: PredictOptions, reporter: Reporter
+) -> tuple[tuple[float, float], ...]:
+    """Return the middles of what the built-in engine finds in a picture.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (H, W, 3), dtype uint8
+        RGB picture.
+    options : PredictOptions
+        The choices of the run.
+    reporter : Reporter
+        Stops the work.
+
+    Returns
+    -------
+    tuple of (y, x)
+        In pixels, one an object.
+    """
+    with CachingEngine(create("builtin")) as engine:
+        engine.load(reporter)
+        embedding = engine.encode(picture, reporter)
+        found = engine.predict(embedding, PromptSet(everything=Everything()), options, reporter)
+    return tuple(_middle(record.mask, record.region) for record in found.objects)
+
+
+def label_seeds(labels: npt.NDArray[Any]) -> tuple[tuple[float, float], ...]:
+    """Return the middle of each label, the pixel that is deepest in it, as (y, x).
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (H, W)
+        Another tool's labels; 0 is background.
+    """
+    values, numbered = np.unique(labels, return_inverse=True)
+    numbered = numbered.reshape(labels.shape) + (0 if values[:1] == 0 else 1)
+    return tuple(
+        _middle(
+            numbered[place] == number,
+            Region(place[0].start, place[1].start, place[0].stop, place[1].stop),
+        )
+        for number, place in enumerate(ndi.find_objects(numbered), 1)
+        if place is not None
+    )
+
+
+def _middle(mask: npt.NDArray[np.bool_], region: Region) -> tuple[float, float]:
+    depth = ndi.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), mask.shape)
+    return float(region.y0 + y), float(region.x0 + x)
+
+
+def _batches(asked: Everything, crop: Region, layer: int) -> list[tuple[tuple[float, float], ...]]:
+    """Return the points of a crop, counted from its first pixel, in as many as go into a call."""
+    points = asked.localise(crop).points_on(crop.shape, layer)
+    size = max(1, min(_POINTS, _MOST_PIXELS // (3 * crop.area)))
+    return [points[first : first + size] for first in range(0, len(points), size)]
+
+
+def _in_order(objects: Sequence[ObjectRecord]) -> tuple[ObjectRecord, ...]:
+    """Return objects from the lowest score to the highest, with the ids 1 to N."""
+    ranked = sorted(objects, key=lambda record: record.score or 0.0)
+    return tuple(replace(record, id=number) for number, record in enumerate(ranked, 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """An object with its mask packed: of one large thing there may be a mask a point."""
+
+    record: ObjectRecord
+    bits: bytes
+    crop: Region
+
+    @classmethod
+    def pack(cls, record: ObjectRecord, crop: Region) -> _Found:
+        bits = zlib.compress(np.packbits(record.mask).tobytes(), 1)
+        return cls(replace(record, mask=np.zeros((0, 0), bool)), bits, crop)
+
+    def unpack(self) -> ObjectRecord:
+        region = self.record.region
+        bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
+        mask = np.unpackbits(bits, count=region.area).reshape(region.shape).astype(bool)
+        return replace(self.record, mask=mask)
+
+
+class _Search:
+    """What was found so far at the points of all crops."""
+
+    def __init__(self, asked: Everything, shape: tuple[int, int], batches: Sequence[int]) -> None:
+        self._asked = asked
+        self._whole = Region.whole(shape)
+        self._found: list[_Found] = []
+        self._of_crop: list[_Found] = []
+        self._left = RemainingTime(len(batches))
+        self._seconds_left: float | None = None
+        self.total = sum(batches)
+        self.done = 0
+
+    def add(self, records: Sequence[ObjectRecord], crop: Region, points: int) -> None:
+        """Take the masks at a batch of points of a crop."""
+        for record in records:
+            placed = record.shift(crop.y0, crop.x0)
+            if not _is_cut(placed.region, crop, self._whole):
+                self._of_crop.append(_Found.pack(placed, crop))
+        self.done += points
+        self._seconds_left = self._left.step()
+
+    def end_crop(self) -> None:
+        """Compare the masks of a crop with each other."""
+        scores = np.array([one.record.score or 0.0 for one in self._of_crop])
+        kept = _suppress(self._of_crop, scores, self._asked.box_nms_thresh)
+        self._found += kept
+        self._of_crop = []
+
+    def progress(self) -> Progress:
+        """Return how far it is: points, objects so far, and the time left."""
+        left = self._seconds_left
+        objects = pluralize(len(self._kept()), "object")
+        said = f"{self.done} of {self.total} points, {objects} so far"
+        ahead = "" if left is None else f", {format_duration(left)} left"
+        return Progress(self.done, self.total, said + ahead, left)
+
+    def prediction(self, threshold: float) -> Prediction:
+        """Return the objects so far."""
+        records = [one.unpack() for one in self._kept()]
+        if self._asked.min_mask_region_area:
+            records = _mended(records, self._asked)
+        objects = _in_order([_limited(record) for record in records])
+        notes = []
+        if self.done < self.total:
+            notes.append(f"Only {self.done} of {self.total} points were looked at.")
+        elif not objects:
+            notes.append(
+                f"At {pluralize(self.total, 'point')} no mask had a predicted IoU above "
+                f"{self._asked.pred_iou_thresh:g} and a stability above "
+                f"{self._asked.stability_score_thresh:g}: lower these, or take more points."
+            )
+        return Prediction(objects, threshold, notes=tuple(notes))
+
+    def _kept(self) -> list[_Found]:
+        """Return those that are no second mask of a better one, the best first."""
+        scores = np.array([one.record.score or 0.0 for one in self._of_crop])
+        found = self._found + _suppress(self._of_crop, scores, self._asked.box_nms_thresh)
+        if len({one.crop for one in found}) < 2:
+            return found
+        # Smaller crops see more of the same object.
+        return _suppress(
+            found, np.array([1 / one.crop.area for one in found]), self._asked.crop_nms_thresh
+        )
+
+
+def _limited(record: ObjectRecord) -> ObjectRecord:
+    """Return an object with a score from 0 to 1: some models guess the overlap without a limit."""
+    return replace(record, score=min(max(record.score or 0.0, 0.0), 1.0))
+
+
+def _is_cut(region: Region, crop: Region, whole: Region) -> bool:
+    """Return whether an object reaches the edge of a crop where the image goes on."""
+    sides = (region.y0, region.x0, region.y1 - 1, region.x1 - 1)
+    return any(
+        abs(side - edge) <= _EDGE and abs(side - end) > _EDGE
+        for side, edge, end in zip(sides, crop.box, whole.box, strict=True)
+    )
+
+
+def _suppress(
+    found: Sequence[_Found], scores: npt.NDArray[np.float64], most: float
+) -> list[_Found]:
+    """Return the objects whose boxes overlap no better one's by more (IoU), the best first."""
+    boxes = np.array([one.record.region.box for one in found], np.float64).reshape(-1, 4)
+    return [found[index] for index in box_nms(boxes, scores, most)]
+
+
+def box_nms(
+    boxes: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], most: float
+) -> list[int]:
+    """Return which boxes non-maximum suppression keeps, the best first.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (N, 4), dtype float64
+        ``(y0, x0, y1, x1)`` in pixels, ends exclusive. As SAM's, they are taken from the first to
+        the last pixel's centre.
+    scores : ndarray, shape (N,), dtype float64
+        Which is better.
+    most : float
+        The IoU that a box may have with a better one that is kept.
+    """
+    corners = boxes - np.array([0, 0, 1, 1])
+    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    waiting = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while waiting.size:
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(int(best))
+        low = np.maximum(corners[best, :2], corners[waiting, :2])
+        high = np.minimum(corners[best, 2:], corners[waiting, 2:])
+        shared = np.maximum(high - low, 0).prod(1)
+        waiting = waiting[~(shared > most * (areas[best] + areas[waiting] - shared))]
+    return kept
+
+
+def _mended(records: Sequence[ObjectRecord], asked: Everything) -> list[ObjectRecord]:
+    """Return objects without small holes and pieces; of what is the same now the unchanged one."""
+    found: list[ObjectRecord] = []
+    changed: list[float] = []
+    for record in records:
+        mask = without_small(record.mask, asked.min_mask_region_area)
+        same = bool((mask == record.mask).all())
+        offset = (record.region.y0, record.region.x0)
+        mended = ObjectRecord.from_mask(
+            record.id,
+            mask,
+            offset=offset,
+            score=record.score,
+            soft=record.soft,
+            stability=record.stability,
+        )
+        if mended is not None:
+            found.append(record if same else mended)
+            changed.append(float(same))
+    boxes = np.array([record.region.box for record in found], np.float64).reshape(-1, 4)
+    most = max(asked.box_nms_thresh, asked.crop_nms_thresh)
+    return [found[index] for index in box_nms(boxes, np.array(changed), most)]
+
+
+def without_small(mask: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
+    """Return a mask without holes and pieces of fewer pixels; its largest piece stays."""
+    ground, sizes = _pieces(~np.pad(mask, 1))
+    # What is round the object is no hole.
+    sizes[ground[0, 0]] = least
+    filled = mask | ((ground > 0) & (sizes[ground] < least))[1:-1, 1:-1]
+    pieces, sizes = _pieces(filled)
+    sizes[sizes.argmax()] = least
+    return filled & (sizes[pieces] >= least)
+
+
+def _pieces(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+    """Return the numbered pieces of a mask, and by number their pixels; 0 counts none."""
+    pieces, count = ndi.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return pieces, sizes

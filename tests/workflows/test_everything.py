@@ -1,0 +1,232 @@
+"""Everything without words or examples: points, filters, which masks are one, crops, seeds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.prompts import Everything, PromptSet, Seeds
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.errors import JobCancelled, PromptError
+from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.workflows import everything
+from napari_sam3_assistant.workflows.everything import box_nms, label_seeds
+
+# What random weights pass.
+LOOSE = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_side": 4}
+
+
+def discs(shape=(96, 128), places=((24, 30, 12), (60, 80, 15), (30, 100, 9)), ground=40):
+    """Return a grey image of bright discs, and its truth."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    image, truth = np.full(shape, ground, np.uint8), np.zeros(shape, np.uint8)
+    for number, (y, x, radius) in enumerate(places, 1):
+        inside = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        image[inside], truth[inside] = 190, number
+    return image, truth
+
+
+def overlap(labels, truth):
+    """Return of each true object the best IoU of a label."""
+    best = []
+    for number in range(1, truth.max() + 1):
+        one = truth == number
+        there = np.unique(labels[one])
+        best.append(max(np.sum(one & (labels == n)) / np.sum(one | (labels == n)) for n in there))
+    return best
+
+
+class Told:
+    """A reporter that keeps what it is told, and stops the work at a number of messages."""
+
+    def __init__(self, stop=10**6):
+        self.steps, self.stop = [], stop
+
+    def report(self, progress):
+        self.steps.append(progress)
+        self.check()
+
+    def check(self):
+        if len(self.steps) >= self.stop:
+            raise JobCancelled
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_built_in_engine_finds_bright_objects_and_dark_ones(dark):
+    image, truth = discs()
+    found = api.segment(255 - image if dark else image, everything=True)
+    assert len(found.objects) == 3
+    assert min(overlap(found.labels, truth)) > 0.8
+
+
+def test_the_built_in_engine_finds_bright_and_dark_objects_of_one_image():
+    image, truth = discs(ground=110)
+    rows, columns = np.ogrid[:96, :128]
+    dark = (rows - 75) ** 2 + (columns - 25) ** 2 <= 12**2
+    image[dark], truth[dark] = 20, 4
+    found = api.segment(image, everything=True)
+    assert min(overlap(found.labels, truth)) > 0.8
+
+
+@pytest.fixture(scope="module")
+def sam(sam_folder):
+    with api.open_engine("sam-transformers", model_folder=sam_folder("sam2"), device="cpu") as one:
+        yield one
+
+
+def test_objects_are_painted_from_the_lowest_score_to_the_highest(sam):
+    image, _ = discs()
+    asked = Everything(**LOOSE, box_nms_thresh=1.0)
+    found = api.segment(image, everything=asked, engine=sam)
+    scores = [record.score for record in found.objects]
+    assert len(scores) > 1
+    assert scores == sorted(scores)
+    assert [record.id for record in found.objects] == list(range(1, len(scores) + 1))
+    top = found.objects[-1]
+    assert (found.labels[top.region.slices][top.mask] == top.id).all()
+    assert all(0 <= record.stability <= 1 for record in found.objects)
+
+
+def test_progress_tells_points_objects_and_the_time_left(sam, monkeypatch):
+    monkeypatch.setattr(everything, "_POINTS", 4)
+    told = Told()
+    api.segment(discs()[0], everything=Everything(**LOOSE), engine=sam, reporter=told)
+    said = [step for step in told.steps if "points" in step.message]
+    assert [(step.done, step.total) for step in said] == [(0, 16), (4, 16), (8, 16), (12, 16)]
+    assert said[-1].message.startswith("12 of 16 points, ")
+    assert said[-1].message.endswith(" left")
+
+
+def test_cancel_stops_between_two_batches(sam, monkeypatch):
+    monkeypatch.setattr(everything, "_POINTS", 4)
+    with pytest.raises(JobCancelled):
+        api.segment(discs()[0], everything=Everything(**LOOSE), engine=sam, reporter=Told(5))
+
+
+def test_what_passes_no_filter_is_said_with_a_remedy(sam):
+    asked = Everything(points_per_side=2, pred_iou_thresh=1.0)
+    found = api.segment(discs()[0], everything=asked, engine=sam)
+    assert not found.objects
+    assert "At 4 points no mask had a predicted IoU above 1" in found.notes[0]
+    assert "lower these, or take more points" in found.notes[0]
+
+
+def test_crops_find_nothing_that_their_edge_cuts(sam):
+    image, _ = discs((160, 200))
+    asked = Everything(**LOOSE, box_nms_thresh=1.0, crop_nms_thresh=1.0, crop_n_layers=1)
+    whole = api.segment(image, everything=Everything(**LOOSE, box_nms_thresh=1.0), engine=sam)
+    found = api.segment(image, everything=asked, engine=sam)
+    assert len(found.objects) >= len(whole.objects)
+    edges = [crop for crop, layer in asked.crops(image.shape) if layer]
+    assert len(edges) == 4
+    assert Region(0, 0, 160, 200) == edges[0].union(edges[-1])
+
+
+def test_an_engine_is_asked_at_the_middles_of_what_the_built_in_one_finds(sam):
+    image, _ = discs()
+    found = api.segment(image, everything=Everything(**LOOSE, seeds=Seeds.BUILTIN), engine=sam)
+    at = everything.builtin_seeds(np.repeat(image[..., None], 3, 2), PredictOptions(), Told())
+    assert sorted((round(y / 5), round(x / 5)) for y, x in at) == [(5, 6), (6, 20), (12, 16)]
+    given = api.segment(image, everything=Everything(**LOOSE, points=at), engine=sam)
+    np.testing.assert_array_equal(found.labels, given.labels)
+
+
+def test_labels_of_another_tool_give_the_point_deepest_in_each():
+    _, truth = discs()
+    truth[truth == 2] = 200
+    assert label_seeds(truth) == ((24, 30), (30, 100), (60, 80))
+    assert label_seeds(np.zeros((5, 5), int)) == ()
+    assert label_seeds(np.ones((3, 3), int)) == ((1, 1),)
+    with pytest.raises(PromptError, match="outside the image"):
+        api.segment(truth[:50], everything=Everything(points=((60, 80),)))
+
+
+def test_small_holes_and_pieces_go_and_the_largest_piece_stays():
+    mask = np.zeros((12, 14), bool)
+    mask[1:8, 1:9] = True
+    mask[3, 3] = mask[0, 13] = mask[5, 4:8] = False
+    mask[10, 12] = True
+    mended = everything.without_small(mask, 3)
+    assert mended[3, 3]
+    assert not mended[10, 12]
+    assert not mended[5, 5]
+    assert everything.without_small(mask, 10**6).sum() == 56
+    assert everything.without_small(np.ones((2, 2), bool), 9).all()
+
+
+def test_everything_goes_with_no_other_prompt_and_no_number_beyond_its_limits():
+    with pytest.raises(PromptError, match="without other prompts"):
+        api.segment(discs()[0], everything=True, text="bright")
+    for wrong in ({"points_per_side": 0}, {"pred_iou_thresh": 2}, {"box_nms_thresh": float("nan")}):
+        with pytest.raises(PromptError, match=f"{next(iter(wrong))} "):
+            Everything(**wrong)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 20)] * 2), max_size=25),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_suppression_keeps_what_torchvision_keeps(sides, most, seed):
+    torch = pytest.importorskip("torch")
+    nms = pytest.importorskip("torchvision.ops").nms
+    boxes = np.array([(y, x, y + h, x + w) for y, x, h, w in sides], float).reshape(-1, 4)
+    scores = np.random.default_rng(seed).permutation(len(boxes)) / max(1, len(boxes))
+    corners = torch.from_numpy(boxes[:, [1, 0, 3, 2]] - (0, 0, 1, 1))
+    assert box_nms(boxes, scores, most) == nms(corners, torch.from_numpy(scores), most).tolist()
+
+
+@given(
+    st.builds(
+        Everything,
+        points_per_side=st.integers(1, 256),
+        pred_iou_thresh=st.floats(0, 1),
+        crop_n_layers=st.integers(0, 4),
+        seeds=st.sampled_from(list(Seeds)),
+        points=st.none() | st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9))).map(tuple),
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_a_note_keeps_how_everything_was_looked_for(asked):
+    written = json.loads(json.dumps(prompts_to_json(PromptSet(everything=asked))))
+    assert prompts_from_json(written).everything == asked
+
+
+def test_folders_scans_and_their_notes_take_everything(tmp_path):
+    image, truth = discs((300, 420), [(y, x, 14) for y in (40, 150, 250) for x in (50, 210, 380)])
+    api_image = tmp_path / "in" / "a.npy"
+    api_image.parent.mkdir()
+    np.save(api_image, image)
+    scanned = api.scan(image, output=tmp_path / "l.zarr", everything=True, tile=256, overlap=0.2)
+    assert len(scanned.objects) == 9
+    (row,) = api.segment_folder(api_image.parent, tmp_path / "out", everything=True, ending=".npy")
+    assert (row.status, row.objects) == ("done", 9)
+    written = tmp_path / "out" / row.labels
+    labels = np.load(written)
+    assert min(overlap(labels, truth)) > 0.8
+    again = api.rerun(f"{written}.json")
+    np.testing.assert_array_equal(np.load(again.path), labels)
+
+
+def test_the_command_line_finds_everything_at_a_grid_and_at_labels(tmp_path, sam_folder, capsys):
+    image, truth = discs()
+    np.save(tmp_path / "a.npy", image)
+    np.save(tmp_path / "seeds.npy", truth)
+    few = ["--points-per-side", "4", "--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
+    paths = [str(tmp_path / "a.npy"), "-o", str(tmp_path / "labels.npy")]
+    assert main(["segment", *paths, "--everything"]) == 0
+    assert min(overlap(np.load(tmp_path / "labels.npy"), truth)) > 0.8
+    model = ["--model-folder", str(sam_folder("sam2")), "--device", "cpu", "--overwrite"]
+    seeds = ["--seeds", str(tmp_path / "seeds.npy")]
+    assert main(["segment", *paths, "--everything", *few, *seeds, *model]) == 0
+    assert np.load(tmp_path / "labels.npy").any()
+    assert main(["segment", *paths, "--everything", "--points-per-side", "0", *model]) == 2
+    assert "points_per_side 0 can't be used" in capsys.readouterr().err
