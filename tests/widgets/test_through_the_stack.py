@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QLabel, QWidget
+from superqt import QDoubleRangeSlider
 
 Key = Qt.Key
 PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
@@ -18,8 +19,8 @@ def open_stack(open_window):
     """Open a window with three balls through eight slices, on slice 4."""
     z, y, x = np.ogrid[:8, :120, :150]
     stack = np.random.default_rng(0).normal(40, 3, (8, 120, 150))
-    for cy, cx in CENTRES:
-        stack[((z - 4) * 4) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 400] += 140
+    for (cy, cx), size in zip(CENTRES, (400, 400, 300), strict=True):
+        stack[((z - 4) * 4) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < size] += 140
 
     def open_it(mode):
         user = open_window(stack.clip(0, 255).astype(np.uint8))
@@ -94,10 +95,21 @@ def test_each_positive_click_is_followed_by_itself(open_stack, mode):
 
     user.run()
 
-    labels = np.asarray(user.viewer.layers[PROPAGATED].data)
+    labels = np.array(user.viewer.layers[PROPAGATED].data)
     assert [labels[(4, *centre)] for centre in CENTRES] == [1, 2, 3]
     assert "Propagated: 3 objects on 8 frames" in user.status
     user.click_at(image, (4, 37, 42))
     assert "This click corrects object 1." in user.status
     assert list(points.features["object_id"])[-1] == 1
     look(user, f"each_{mode}")
+
+    slider = user.widget.findChild(QDoubleRangeSlider, "filter_area")
+    count = user.widget.findChild(QLabel, "shown_count")
+    assert count.text() == "3 of 3 shown"
+    slider.setValue((np.count_nonzero(labels == 3) + 1, slider.value()[1]))
+    user.wait(lambda: count.text() == "2 of 3 shown")
+    layer = user.viewer.layers[PROPAGATED]
+    assert np.array_equal(np.asarray(layer.data), np.where(labels == 3, 0, labels))
+    look(user, f"each_{mode}_filtered")
+    user.click("show_all")
+    assert np.array_equal(layer.data, labels)

@@ -298,10 +298,16 @@ class TrackTable:
 
     A frame that comes again replaces the rows of the objects that were looked for, and keeps
     the others: so the table always says what the labels show.
+
+    Attributes
+    ----------
+    hidden : frozenset of int
+        Objects that are known, and whose rows are left out.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[int, TrackRow]] = {}
+        self.hidden: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -351,7 +357,21 @@ class TrackTable:
 
     def on(self, frame: int) -> tuple[TrackRow, ...]:
         """Return the rows of a frame by object."""
-        return tuple(row for _, row in sorted(self._rows.get(frame, {}).items()))
+        known = sorted(self._rows.get(frame, {}).items())
+        return tuple(row for id_, row in known if id_ not in self.hidden)
+
+    def totals(self) -> dict[int, tuple[int, float | None]]:
+        """Return of each object, also a hidden one, all its pixels and its mean score."""
+        found: dict[int, list[TrackRow]] = {}
+        for objects in self._rows.values():
+            for id_, row in objects.items():
+                found.setdefault(id_, []).append(row)
+        totals: dict[int, tuple[int, float | None]] = {}
+        for id_, rows in found.items():
+            scores = [row.score for row in rows if row.score is not None]
+            mean = sum(scores) / len(scores) if scores else None
+            totals[id_] = (sum(row.area for row in rows), mean)
+        return totals
 
     def boxes_of(self, object_id: int) -> dict[int, Region]:
         """Return an object's bounding box on each frame that has it."""
@@ -365,11 +385,13 @@ class TrackTable:
         """Return a table that later frames do not change."""
         other = TrackTable()
         other._rows = {frame: dict(objects) for frame, objects in self._rows.items()}
+        other.hidden = self.hidden
         return other
 
     def clear(self) -> None:
         """Forget all frames."""
         self._rows.clear()
+        self.hidden = frozenset()
 
     def rows(self) -> Iterator[TrackRow]:
         """Yield the rows by frame, and on a frame by object."""

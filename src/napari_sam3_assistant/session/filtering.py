@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.errors import ImageError, Sam3AssistantError
-from napari_sam3_assistant.session.messages import SCORE, value_of
+from napari_sam3_assistant.session.messages import AREA, SCORE, value_of
 from napari_sam3_assistant.session.model import ColumnRange, Level, Message, ResultRow
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.model import FileBackedLabels, Preview, StackTarget
+    from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
 
 
@@ -88,23 +90,108 @@ def explain_hidden(preview: Preview) -> str:
 class Filtering:
     """The verbs that show and hide found objects by their values. Called on the GUI thread."""
 
-    def __init__(self, services: Services, results: Results, run: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        results: Results,
+        propagation: Propagation,
+        run: Callable[[], object],
+    ) -> None:
         self._model, self._adapter = services.model, services.adapter
         self._undo, self._results = services.undo, results
+        self._propagation = propagation
         self._run = run
         self._latest: tuple[str, tuple[Preview, ...]] | None = None
+        # Of scans, and of the propagation (None), of which nothing is painted anew.
+        self._beside: dict[FileBackedLabels | None, tuple[ColumnRange, ...]] = {}
         self._model.events.threshold.connect(self._follow_threshold)
+        self._model.events.propagated.connect(self._on_propagated)
+
+    def close(self) -> None:
+        """Show all objects of layers that nobody can filter any more."""
+        self._show_beside("", None, tuple(self._beside))
 
     def show_range(self, column: str, low: float, high: float) -> None:
         """Show the objects whose value in a column lies in a range, both ends included.
 
-        All changes of one column in a row are one step of undo.
+        All changes of one column in a row are one step of undo, but for scans and propagations,
+        which are no steps.
         """
-        self._show(column, ColumnRange(column, low, high), self._model.previews)
+        wanted = ColumnRange(column, low, high)
+        self._show(column, wanted, self._model.previews)
+        stack = (None,) if self._model.propagated is not None else ()
+        self._show_beside(column, wanted, (*self._results.scans, *stack))
 
     def show_all(self) -> None:
         """Show all objects again."""
         self._show("", None, self._model.previews)
+        self._show_beside("", None, tuple(self._beside))
+
+    @property
+    def ranges(self) -> tuple[ColumnRange, ...]:
+        """What hides objects now."""
+        found = (*(one.ranges for one in self._model.previews), *self._beside.values())
+        return tuple(itertools.chain.from_iterable(found))
+
+    def values(self, column: str) -> list[float | None]:
+        """Return the values of all that was found in a column, shown and hidden.
+
+        An object of a propagation is one, with all its pixels and its mean score.
+        """
+        rows = [value_of(row, column) for row in self._results.everything]
+        return [*rows, *(told.get(column) for told in self._followed().values())]
+
+    def count(self) -> tuple[int, int]:
+        """Return how many objects are on show, and how many were found."""
+        previews, scans = self._model.previews, self._results.scans
+        hidden = sum(len(one.hidden) for one in previews)
+        hidden += sum(len(self._results.left_out(one.slot)) for one in scans)
+        hidden += len(self._propagation.tracks.hidden)
+        found = sum(len(one.segmentation.objects) + len(one.hidden) for one in previews)
+        found += sum(map(len, scans.values())) + len(self._followed())
+        return found - hidden, found
+
+    def _followed(self) -> dict[int, dict[str, float | None]]:
+        """Return by object of the propagation its values by column."""
+        totals = self._propagation.tracks.totals()
+        return {id_: {AREA: area, SCORE: score} for id_, (area, score) in totals.items()}
+
+    def _on_propagated(self, stack: StackTarget | None) -> None:
+        if stack is None:
+            self._beside.pop(None, None)
+
+    def _show_beside(
+        self,
+        column: str,
+        wanted: ColumnRange | None,
+        which: Iterable[FileBackedLabels | None],
+    ) -> None:
+        """Show and hide objects of scans, and of the propagation, which is None."""
+        scans = self._results.scans
+        for one in which:
+            before = self._beside.get(one, ())
+            others = tuple(kept for kept in before if kept.column != column)
+            ranges = () if wanted is None else (*others, wanted)
+            if ranges == before:
+                continue
+            self._beside[one] = ranges
+            told = self._followed()
+            if one is not None:
+                rows = scans.get(one, ())
+                columns = {each.column for each in ranges}
+                told = {
+                    row.record.id: {name: value_of(row, name) for name in columns} for row in rows
+                }
+            hidden = frozenset(
+                id_
+                for id_, values in told.items()
+                if not all(each.holds(values.get(each.column)) for each in ranges)
+            )
+            if one is None:
+                self._propagation.hide(hidden)
+            else:
+                self._adapter.hide_file_backed(one, hidden)
+                self._results.hide_stored(one.slot, hidden)
 
     def drop(self, preview: Preview, object_id: int) -> None:
         """Take an object out of a result that is on show."""
@@ -147,6 +234,12 @@ class Filtering:
 
     def _follow_threshold(self, threshold: float) -> None:
         """Show what a run with the threshold would find, if the objects were found by a score."""
+        wanted = ColumnRange(SCORE, threshold, math.inf)
+        provenance = self._propagation.provenance
+        asked = () if provenance is None else provenance.prompts.values()
+        stack = (None,) if any(one.kinds & _GROUNDED for one in asked) else ()
+        # A scan looks for phrases and examples only.
+        self._show_beside(SCORE, wanted, (*self._results.scans, *stack))
         grounded = tuple(one for one in self._model.previews if _is_grounded(one))
         if not grounded:
             return
@@ -158,7 +251,7 @@ class Filtering:
             except Sam3AssistantError as error:
                 self._model.message = Message(str(error), Level.ERROR)
             return
-        self._show(SCORE, ColumnRange(SCORE, threshold, math.inf), grounded)
+        self._show(SCORE, wanted, grounded)
 
     def _can_find_more(self, preview: Preview) -> bool:
         """Return whether a run with the prompts of now gives the result with more objects."""

@@ -69,7 +69,11 @@ class Propagation:
         Brings ``tracks`` up to date where the user has changed the labels.
     provenance : StackProvenance or None
         What made the latest propagated labels.
+    filtered : Signal
+        Tells that other objects are on show.
     """
+
+    filtered = Signal()
 
     def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self.tracks = TrackTable()
@@ -203,6 +207,28 @@ class Propagation:
         job.yielded.connect(erase)
         return self._jobs.start(job)
 
+    def hide(self, hidden: frozenset[int]) -> None:
+        """Show all objects but some, in the labels, the table and the tracks."""
+        stack = self._model.propagated
+        if stack is None:
+            return
+        self.tracks.hidden = hidden
+        self._adapter.stacks.hide(stack, hidden)
+        for frame in self.tracks.frames:
+            self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
+        self._model.picked = None
+        self._results.list_frames()
+        self.filtered.emit()
+
+    def erase_hidden(self) -> None:
+        """Take the hidden objects out of the labels: these are about to be no preview any more."""
+        hidden, stack = self.tracks.hidden, self._model.propagated
+        if stack is None or not hidden:
+            return
+        self._adapter.stacks.hide(stack, ())
+        for object_id in hidden:
+            self._adapter.stacks.erase(stack, object_id, self.tracks.boxes_of(object_id))
+
     def end(self) -> None:
         """Forget the objects and free what the engine holds for them; the labels stay."""
         if self._open is None:
@@ -233,7 +259,7 @@ class Propagation:
         """Take note that the user changed pixels of the propagated labels on some frames."""
         stack, changed = self._model.propagated, tuple(frames)
         if stack is not None and changed:
-            self.edited.add(changed, self._adapter.stacks.pixels(stack).read)
+            self.edited.add(changed, self._adapter.stacks.reader(stack))
 
     def note_labels_removed(self, name: str) -> None:
         """Take note that the user removed the propagated labels; ``name`` was their name."""
@@ -685,6 +711,7 @@ class TrackTables:
         self._on_show = False
         services.jobs.idle.connect(self._update)
         self._edited.done.connect(self._update)
+        propagation.filtered.connect(self._update)
         self._model.events.tracks_layer.connect(self._update, max_args=0)
         self._model.events.propagated.connect(self._on_propagated)
 
@@ -708,7 +735,8 @@ class TrackTables:
             raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
         self._edited.check_done()
         scale, table = self._adapter.tracks.scale(stack), self._table.copy()
-        said = f"Exported {pluralize(len(table), 'row')} of tracks to {path}."
+        rows = sum(1 for _ in table.rows())
+        said = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
         job = Job(
             "The export",
             lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),

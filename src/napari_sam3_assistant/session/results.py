@@ -88,6 +88,7 @@ class Results:
         self._hidden: tuple[ResultRow, ...] = ()
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._scans: dict[tuple[str, str], FileBackedLabels] = {}
+        self._left_out: dict[tuple[str, str], frozenset[int]] = {}
         self._frames = FrameRows()
         model.events.previews.connect(self._follow, max_args=0)
 
@@ -95,6 +96,28 @@ class Results:
     def found(self) -> tuple[ResultRow, ...]:
         """The objects of previews, also those that are not on show."""
         return (*self._found, *self._hidden)
+
+    @property
+    def scans(self) -> dict[FileBackedLabels, tuple[ResultRow, ...]]:
+        """The objects of scans, also those that are not on show."""
+        return {self._scans[slot]: rows for slot, rows in self._stored.items()}
+
+    @property
+    def everything(self) -> tuple[ResultRow, ...]:
+        """The objects of previews and scans, also those that are not on show."""
+        return (*self.found, *itertools.chain.from_iterable(self._stored.values()))
+
+    def left_out(self, slot: tuple[str, str]) -> frozenset[int]:
+        """Return which objects of a scan are not on show."""
+        return self._left_out.get(slot, frozenset())
+
+    def hide_stored(self, slot: tuple[str, str], hidden: frozenset[int]) -> None:
+        """Take objects of a scan out of the table, and put all others in."""
+        self._left_out[slot] = hidden
+        picked, self._model.picked = self._model.picked, None
+        self._list()
+        if picked is not None:
+            self._pick_again(picked)
 
     def clear(self) -> None:
         """Empty the table; the previews and the labels of scans stay."""
@@ -113,6 +136,7 @@ class Results:
         """List the objects of a scan, in the place of those of an earlier one of the same name."""
         self._scans[stored.slot] = stored
         self._stored[stored.slot] = rows
+        self._left_out.pop(stored.slot, None)
         self._list()
 
     def forget_file_backed(self, image: str, label: str | None = None) -> None:
@@ -190,7 +214,12 @@ class Results:
 
     def _list(self) -> None:
         # What is added while the user looks on comes last.
-        stored = itertools.chain.from_iterable(self._stored.values())
+        stored = (
+            row
+            for slot, rows in self._stored.items()
+            for row in rows
+            if row.record.id not in self.left_out(slot)
+        )
         self._model.results = (*self._found, *stored, *self._frames.rows())
 
     def _pick_again(self, picked: ResultRow) -> None:

@@ -393,6 +393,7 @@ class SaveAndClean:
                 for preview in previews:
                     self._adapter.keep(preview)
                 if stack is not None:
+                    self._propagation.erase_hidden()
                     self._adapter.stacks.hand_over(stack)
                 names = ", ".join(Path(one).name for one in saved)
                 said = f"Saved {names}. The previews are removed, the model is unloaded."

@@ -147,7 +147,7 @@ class Session:
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
         self.thumbnails = Thumbnails(adapter, deliver)
-        self.filtering = Filtering(services, self.results, self.run)
+        self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self._watch()
 
@@ -393,6 +393,7 @@ class Session:
     def close(self) -> None:
         """Stop the work and free the engine."""
         self._stop()
+        self.filtering.close()
         self.engine.release()
         self._running.close(self.engine.close_unused)
         self.setup.close()

@@ -27,7 +27,7 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -345,6 +345,12 @@ class ViewerAdapter(ViewerPrompts):
             return ""
         with self.mark_changes():
             return self._stored.show(self.image_of(stored.target), stored)
+
+    def hide_file_backed(self, stored: FileBackedLabels, hidden: Collection[int]) -> None:
+        """Show labels in a file without some objects; the file stays as it is."""
+        if self.is_current(stored.target):
+            with self.mark_changes():
+                self._stored.hide(self.image_of(stored.target), stored, hidden)
 
     def refresh_file_backed(self, stored: FileBackedLabels, changed: Region | None) -> None:
         """Take note that labels in a file changed in a region; None for anywhere."""

@@ -12,7 +12,7 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.masks.components import expand_ranges
 from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
-from napari_sam3_assistant.core.masks.labels import is_writable
+from napari_sam3_assistant.core.masks.labels import FilteredLabels, is_writable
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.session.model import FileBackedKind
 from napari_sam3_assistant.viewer.geometry import World, result_axes, result_transform
@@ -26,6 +26,8 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -54,11 +56,31 @@ class FileBackedLayers:
 
     def show(self, image: Image, stored: FileBackedLabels) -> str:
         """Show labels in their layer, which is made where it is missing; returns its name."""
-        viewer = self._viewer
         before, layer = self.find(stored), self._new(image, stored)
         if before is None:
-            add_below_prompts(viewer, layer)
+            add_below_prompts(self._viewer, layer)
             return str(layer.name)
+        return self._replace(before, layer)
+
+    def hide(self, image: Image, stored: FileBackedLabels, hidden: Collection[int]) -> None:
+        """Show labels without some objects; nothing is written, and only what is in view is read.
+
+        They can't be changed meanwhile.
+        """
+        before = self.find(stored)
+        if before is None:
+            return
+        levels = list(before.data) if before.multiscale else [before.data]
+        known = [one for one in levels if isinstance(one, FilteredLabels)]
+        if hidden and known:
+            for level in known:
+                level.hide(hidden)
+            before.refresh(extent=False)
+        elif hidden or known:
+            self._replace(before, self._new(image, stored, hidden))
+
+    def _replace(self, before: Labels, layer: Labels) -> str:
+        viewer = self._viewer
         # Another layer and not other data: napari would go back to the coarsest size.
         layer.visible, layer.opacity = before.visible, before.opacity
         layer.name = before.name
@@ -98,7 +120,7 @@ class FileBackedLayers:
         found = [one for one in layers if one.metadata.get(FILE) == str(stored.path)]
         return found[-1] if found else None
 
-    def _new(self, image: Image, stored: FileBackedLabels) -> Labels:
+    def _new(self, image: Image, stored: FileBackedLabels, hidden: Collection[int] = ()) -> Labels:
         role, target = _ROLES[stored.kind], stored.target
         kept = result_axes(target.axes)
         rows, columns = kept.index(target.axes.y), kept.index(target.axes.x)
@@ -108,6 +130,8 @@ class FileBackedLayers:
             else LazyPlane(level, len(kept), rows, columns)
             for level in stored.levels
         ]
+        if hidden:
+            levels = [FilteredLabels(level, hidden) for level in levels]
         label = stored.label
         whole = Region.whole((stored.levels[0].shape[0], stored.levels[0].shape[1]))
         layer = Labels(
@@ -122,7 +146,7 @@ class FileBackedLayers:
             features={name: list(column) for name, column in stored.features.items()} or None,
             **result_transform(image, target.axes, World.of(self._viewer), target.plane, whole),
         )
-        layer.editable = layer.editable and stored.complete
+        layer.editable = layer.editable and stored.complete and not hidden
         return layer
 
 

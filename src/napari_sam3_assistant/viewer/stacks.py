@@ -11,6 +11,7 @@ from napari.layers import Labels, Tracks
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
+from napari_sam3_assistant.core.masks.labels import FilteredLabels
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
@@ -45,14 +46,14 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Image, Points
 
     from napari_sam3_assistant.core.axes import ImageAxes
-    from napari_sam3_assistant.core.images import PlaneRef
+    from napari_sam3_assistant.core.images import AnyArray, PlaneRef
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget
@@ -177,7 +178,7 @@ def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fres
     if fresh:
         _write_fresh(layer, window, result)
         return
-    before = window.upright(np.asarray(layer.data[window.key(result.frame)]))
+    before = window.upright(np.asarray(_stored(layer)[window.key(result.frame)]))
     wanted = result.over(before)
     part = Region.around(wanted != before)
     if not part.is_empty:
@@ -195,6 +196,11 @@ def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> Non
     write_part(layer, window, result.frame, part, result.labels[part])
 
 
+def _stored(layer: Labels) -> AnyArray:
+    """Return propagated labels with the objects that are hidden."""
+    return layer.data.stored if isinstance(layer.data, FilteredLabels) else layer.data
+
+
 def write_part(
     layer: Labels,
     window: FrameWindow,
@@ -203,7 +209,7 @@ def write_part(
     pixels: npt.NDArray[np.generic],
 ) -> None:
     """Write a part of a frame, rows first, and draw it if it is on show."""
-    layer.data[window.key(frame, part)] = window.upright(pixels)
+    _stored(layer)[window.key(frame, part)] = window.upright(pixels)
     redraw(layer, window.box(frame, part))
 
 
@@ -211,7 +217,7 @@ def erase_object(
     layer: Labels, window: FrameWindow, frame: int, region: Region, object_id: int
 ) -> None:
     """Take an object out of a frame, given its bounding box."""
-    before = window.upright(np.asarray(layer.data[window.key(frame, region.slices)]))
+    before = window.upright(np.asarray(_stored(layer)[window.key(frame, region.slices)]))
     write_part(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
 
 
@@ -386,6 +392,28 @@ class StacksAdapter:
 
         found = find_pixels(points, chosen, displayed, stack.axis)
         return [None if place is None else under(*place) for place in found]
+
+    def reader(self, stack: StackTarget) -> Callable[[int], npt.NDArray[np.uint32]]:
+        """Return what reads the labels of a frame, shape (H, W), hidden objects included."""
+        data, window = _stored(self._require_layer(stack)), self._window(stack)
+        return lambda frame: window.upright(np.asarray(data[window.key(frame)]))
+
+    def hide(self, stack: StackTarget, hidden: Collection[int]) -> None:
+        """Show the propagated labels without some objects; nothing is written, or read as a whole.
+
+        They can't be painted on meanwhile.
+        """
+        layer = self._layer(stack)
+        if layer is None:
+            return
+        with self._adapter.mark_changes():
+            if isinstance(layer.data, FilteredLabels) and hidden:
+                layer.data.hide(hidden)
+                layer.refresh(extent=False)
+            elif hidden or isinstance(layer.data, FilteredLabels):
+                stored = _stored(layer)
+                layer.data = FilteredLabels(stored, hidden) if hidden else stored
+                layer.editable = not hidden
 
     def erase(self, stack: StackTarget, object_id: int, where: Mapping[int, Region]) -> None:
         """Take an object out of the labels, given its bounding box on each frame."""

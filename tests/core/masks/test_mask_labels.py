@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_sam3_assistant.core.masks.components import find_components
-from napari_sam3_assistant.core.masks.labels import check_fits, parse_values
+from napari_sam3_assistant.core.masks.labels import (
+    FilteredLabels,
+    check_fits,
+    is_writable,
+    parse_values,
+)
 from napari_sam3_assistant.errors import MaskError
 
 
@@ -40,3 +49,32 @@ def test_a_line_of_pixels_is_no_labels():
 def test_a_value_that_does_not_fit_is_refused(value, dtype):
     with pytest.raises(MaskError, match="does not fit labels of type"):
         check_fits(value, dtype)
+
+
+@given(
+    arrays(np.uint32, (6, 7), elements=st.integers(0, 9)),
+    st.sets(st.integers(0, 12)),
+    st.tuples(st.slices(6) | st.integers(0, 5), st.slices(7) | st.just(...)),
+)
+def test_hidden_objects_are_background_wherever_labels_are_read(labels, hidden, key):
+    before = labels.copy()
+    shown = FilteredLabels(labels, hidden)
+    wanted = np.where(np.isin(labels, list(hidden)), 0, labels)
+    part = shown[key]
+    assert part.dtype == labels.dtype
+    assert np.array_equal(part, wanted[key])
+    assert np.array_equal(np.asarray(shown), wanted)
+    shown.hide(())
+    assert np.array_equal(shown[key], labels[key])
+    assert np.array_equal(labels, before)
+    assert not is_writable(shown)
+
+
+def test_of_filtered_labels_no_more_is_read_than_is_asked_for(tmp_path):
+    # All of them would take 160 GB.
+    side = 200_000
+    stored = zarr.create_array(tmp_path / "l.zarr", shape=(side, side), chunks=(64, 64), dtype="u4")
+    stored[100:164, 100:164] = 5
+    stored[100:132, 100:164] = 7
+    part = FilteredLabels(stored, {5})[120:140, 90:110]
+    assert np.unique(part, return_counts=True)[1].tolist() == [280, 120]

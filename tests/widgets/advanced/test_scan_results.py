@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLineEdit, QSpinBox
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QLineEdit, QSpinBox
 from skimage.draw import disk
+from superqt import QDoubleRangeSlider
 
 from napari_sam3_assistant.core.masks.operations import Operation
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
@@ -152,3 +153,46 @@ def test_what_mask_operations_change_in_a_scan_is_in_the_table(advanced, spots, 
         id_: (labels == id_).sum() for id_ in before
     }
     masks.release()
+
+
+def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_path):
+    user = advanced.user
+    image = spots.copy()
+    image[disk((250, 350), 20, shape=SHAPE)] = 190
+    user.viewer.add_image(image, name="slide")
+    whole = np.array(scan(advanced, tmp_path).data[0])
+    areas = dict(zip(*np.unique(whole[whole > 0], return_counts=True), strict=True))
+    least = sorted(areas.values())[-1] - 0.5
+    slider = user.widget.findChild(QDoubleRangeSlider, "filter_area")
+    count = user.widget.findChild(QLabel, "shown_count")
+    assert count.text() == f"{len(areas)} of {len(areas)} shown"
+
+    slider.setValue((least, slider.value()[1]))
+    user.wait(lambda: count.text() == f"1 of {len(areas)} shown")
+
+    (largest,) = [id_ for id_, area in areas.items() if area > least]
+    assert ids(advanced) == [largest]
+    (layer,) = with_role(user.viewer.layers, Role.SCAN)
+    for level in layer.data:
+        assert set(np.unique(level)) == {0, largest}
+    assert layer.get_value((250, 350), world=True)[1] == largest
+    assert not layer.editable
+    user.click("show_all")
+    user.settle()
+    (layer,) = with_role(user.viewer.layers, Role.SCAN)
+    assert np.array_equal(layer.data[0], whole)
+    assert len(ids(advanced)) == len(areas)
+
+    # The threshold of step 2 does the same with the scores.
+    scores = [float(row[4]) for row in advanced.cells()]
+    box = user.widget.findChild(QDoubleSpinBox, "threshold")
+    box.setValue(0.99)
+    user.settle()
+    left = sum(score >= 0.99 for score in scores)
+    assert count.text() == f"{left} of {len(areas)} shown"
+    assert not user.is_running
+    box.setValue(0.1)
+    user.settle()
+    assert count.text() == f"{len(areas)} of {len(areas)} shown"
+    user.viewer.layers.remove(next(with_role(user.viewer.layers, Role.SCAN)))
+    assert count.text() == ""

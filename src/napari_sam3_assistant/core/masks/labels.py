@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -102,6 +103,42 @@ def is_writable(labels: AnyArray) -> bool:
     if isinstance(labels, np.ndarray):
         return bool(labels.flags.writeable)
     return not getattr(labels, "read_only", True)
+
+
+class FilteredLabels:
+    """Labels without some objects; read as they are indexed, and never written.
+
+    Parameters
+    ----------
+    stored : array-like of int
+        All labels, in memory or lazy.
+    hidden : collection of int
+        The values that are read as background.
+    """
+
+    read_only = True
+
+    def __init__(self, stored: AnyArray, hidden: Collection[int]) -> None:
+        self.stored = stored
+        self.shape, self.dtype = stored.shape, stored.dtype
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+        self.chunks = getattr(stored, "chunks", None)
+        self.hide(hidden)
+
+    def hide(self, hidden: Collection[int]) -> None:
+        """Leave out these values from now on, and no others."""
+        self._hidden = np.array(sorted(hidden), np.int64)
+
+    def __getitem__(self, key: Any) -> LabelArray:  # noqa: ANN401 (as NumPy)
+        """Return a part without the hidden values."""
+        part = np.asarray(self.stored[key])
+        return np.where(np.isin(part, self._hidden), part.dtype.type(0), part)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> LabelArray:
+        """Return all of them."""
+        del copy
+        return np.asarray(self[()], dtype)
 
 
 def parse_values(text: str) -> tuple[int, ...]:

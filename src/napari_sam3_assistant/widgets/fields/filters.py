@@ -72,12 +72,11 @@ class FilterField(QWidget):
         watch(session.model, "results", self, self._show)
 
     def _show(self) -> None:
-        previews = self._session.model.previews
-        shown = sum(len(one.segmentation.objects) for one in previews)
-        found = shown + sum(len(one.hidden) for one in previews)
+        filtering = self._session.filtering
+        shown, found = filtering.count()
         self._count.setText(f"{shown} of {found} shown" if found else "")
         self.setVisible(found > 0)
-        set_enabled(self._all, "" if any(one.ranges for one in previews) else "Nothing is hidden")
+        set_enabled(self._all, "" if filtering.ranges else "Nothing is hidden")
         for slider in self._rows:
             slider.show_values()
 
@@ -132,7 +131,7 @@ class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
         """Show the range that holds, unless the user is changing it."""
         if self._later.isActive() or self.isSliderDown():
             return
-        values = [value_of(row, self._column) for row in self._session.results.found]
+        values = self._session.filtering.values(self._column)
         known = [value for value in values if value is not None]
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
         self._limits = (low, high)
@@ -170,8 +169,7 @@ def show_between(
 
 def range_on_show(session: Session, column: str) -> tuple[float, float]:
     """Return the ends of what is on show of a column; infinite where nothing is hidden by it."""
-    ranges = (one for preview in session.model.previews for one in preview.ranges)
-    found = next((one for one in ranges if one.column == column), None)
+    found = next((one for one in session.filtering.ranges if one.column == column), None)
     return (-math.inf, math.inf) if found is None else (found.low, found.high)
 
 
@@ -237,7 +235,7 @@ class HistogramField(QWidget):
 
     def _rows(self) -> tuple[ResultRow, ...]:
         # What the handles have hidden is drawn, too: it can come back.
-        return self._session.results.found or self._session.model.results
+        return self._session.results.everything or self._session.model.results
 
     def _draw(self, *_: object) -> None:
         rows = self._rows()
@@ -288,7 +286,7 @@ class HistogramField(QWidget):
         )
         self._plot.addItem(bars)
         self._plot.setRange(xRange=(edges[0], edges[-1]), yRange=(0, counts.max()), padding=0.02)
-        can_filter = bool(self._session.results.found) and column != FRAME
+        can_filter = bool(self._session.results.everything) and column != FRAME
         if not can_filter or self._limits[0] == self._limits[1]:
             return
         low, high = range_on_show(self._session, column)
