@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, note
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 
@@ -169,6 +169,7 @@ def choose(bench, wanted):
         bench.model.image = wish
 
 
+@settings(max_examples=settings.default.max_examples // 2)
 @given(steps=st.lists(st.tuples(user_states(), st.sampled_from(ACTIONS)), min_size=2, max_size=7))
 def test_our_actions_leave_the_users_choices(steps):
     with tempfile.TemporaryDirectory() as folder:

@@ -212,7 +212,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=settings.default.max_examples // 6,  # each takes seconds
+    max_examples=settings.default.max_examples // 12,  # each takes seconds
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

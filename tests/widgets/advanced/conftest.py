@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QTableView, QWidget
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
 class Advanced:
@@ -61,6 +62,8 @@ class Chosen:
     folder: Path | None = None
     # Random weights are sure of nothing: at 0 they find whatever they are asked for.
     threshold: float = 0.35
+    # Of the API, which loads it once for all tests of a file.
+    opened: CachingEngine | None = None
 
     def choose(self, user):
         """Choose the engine in step 1, and in step 2 a threshold that it reaches."""
@@ -72,7 +75,7 @@ class Chosen:
 
     def labels(self, image, **prompts):
         """What the API makes of the same."""
-        given = {"engine": self.name, "model_folder": self.folder, "threshold": self.threshold}
+        given = {"engine": self.opened or self.name, "threshold": self.threshold}
         contrast = None if image.dtype == np.uint8 else (image.min(), image.max())
         return api.segment(image, **prompts, **given, contrast=contrast).labels
 
@@ -85,6 +88,14 @@ class Chosen:
 NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="SAM 3 runs on torch")
 
 
+@pytest.fixture(scope="module")
+def opened_sam3(request):
+    """SAM 3 with small random weights, as the API opens it."""
+    folder = request.getfixturevalue("tiny_checkpoint")
+    with api.open_engine("sam3-transformers", model_folder=folder) as engine:
+        yield engine
+
+
 @pytest.fixture(params=["builtin", pytest.param("sam3-transformers", marks=NEEDS_TORCH)])
 def engine(request, monkeypatch):
     """The built-in engine, and SAM 3 with small random weights."""
@@ -92,4 +103,4 @@ def engine(request, monkeypatch):
         return Chosen("builtin")
     folder = request.getfixturevalue("tiny_checkpoint")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    return Chosen(request.param, folder, 0.0)
+    return Chosen(request.param, folder, 0.0, request.getfixturevalue("opened_sam3"))
