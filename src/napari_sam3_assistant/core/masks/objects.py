@@ -277,10 +277,11 @@ def _find_partners(order: Ring) -> Ring:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What the user reads of a format, its ending, and what its files can hold."""
+    """What the user reads of a format, its ending, and what its files can hold, and can't."""
 
     label: str
     suffix: str
+    not_held: str = ""
     has_image: bool = False
     has_one_plane: bool = False
 
@@ -320,19 +321,41 @@ class ExportFormat(StrEnum):
         return _ABOUT[self].has_one_plane
 
 
+_NO_PLACE = "no size of a pixel, no unit and no position in the world"
+_COCO = f"COCO counts the pixels of the image: {_NO_PLACE}."
+_GEOJSON = f"GeoJSON counts the pixels of the image: {_NO_PLACE}."
 _ABOUT = {
     ExportFormat.TIFF: _About("TIFF", ".tif"),
-    ExportFormat.PNG: _About("PNG (one plane)", ".png", has_one_plane=True),
-    ExportFormat.NPY: _About("NumPy (.npy)", ".npy"),
-    ExportFormat.OME_ZARR: _About("OME-Zarr", ".zarr"),
-    ExportFormat.COCO_RLE: _About("COCO JSON, run lengths", ".json", has_image=True),
-    ExportFormat.COCO_POLYGONS: _About("COCO JSON, polygons", ".json", has_image=True),
-    ExportFormat.YOLO: _About("YOLO segmentation", ".txt", has_image=True, has_one_plane=True),
-    ExportFormat.GEOJSON: _About("GeoJSON for QuPath", ".geojson", has_image=True),
-    ExportFormat.GEOJSON_DETECTIONS: _About(
-        "GeoJSON for QuPath, detections", ".geojson", has_image=True
+    ExportFormat.PNG: _About(
+        "PNG (one plane)",
+        ".png",
+        f"PNG holds one plane with values up to 65535: {_NO_PLACE}.",
+        has_one_plane=True,
     ),
-    ExportFormat.IMAGEJ_ROIS: _About("ImageJ regions (.zip)", ".zip", has_image=True),
+    ExportFormat.NPY: _About(
+        "NumPy (.npy)", ".npy", f"NumPy files hold the values alone: {_NO_PLACE}."
+    ),
+    ExportFormat.OME_ZARR: _About("OME-Zarr", ".zarr"),
+    ExportFormat.COCO_RLE: _About("COCO JSON, run lengths", ".json", _COCO, has_image=True),
+    ExportFormat.COCO_POLYGONS: _About("COCO JSON, polygons", ".json", _COCO, has_image=True),
+    ExportFormat.YOLO: _About(
+        "YOLO segmentation",
+        ".txt",
+        "YOLO holds outlines in one plane of the image: no holes, no name and size of the image, "
+        f"{_NO_PLACE}.",
+        has_image=True,
+        has_one_plane=True,
+    ),
+    ExportFormat.GEOJSON: _About("GeoJSON for QuPath", ".geojson", _GEOJSON, has_image=True),
+    ExportFormat.GEOJSON_DETECTIONS: _About(
+        "GeoJSON for QuPath, detections", ".geojson", _GEOJSON, has_image=True
+    ),
+    ExportFormat.IMAGEJ_ROIS: _About(
+        "ImageJ regions (.zip)",
+        ".zip",
+        f"ImageJ regions count the pixels of the image: {_NO_PLACE}.",
+        has_image=True,
+    ),
 }
 _ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
 
@@ -382,20 +405,4 @@ def explain_lost(format_: ExportFormat, axes: Axes) -> str:
     axes : tuple of Axis
         The axes of the labels.
     """
-    return _NOT_HELD.get(format_, "") or explain_lost_place(format_, axes)
-
-
-_NO_PLACE = "no size of a pixel, no unit and no position in the world"
-_NOT_HELD = {
-    ExportFormat.NPY: f"NumPy files hold the values alone: {_NO_PLACE}.",
-    ExportFormat.PNG: f"PNG holds one plane with values up to 65535: {_NO_PLACE}.",
-    ExportFormat.COCO_RLE: f"COCO counts the pixels of the image: {_NO_PLACE}.",
-    ExportFormat.COCO_POLYGONS: f"COCO counts the pixels of the image: {_NO_PLACE}.",
-    ExportFormat.YOLO: (
-        "YOLO holds outlines in one plane of the image: no holes, no name and size of the image, "
-        f"{_NO_PLACE}."
-    ),
-    ExportFormat.GEOJSON: f"GeoJSON counts the pixels of the image: {_NO_PLACE}.",
-    ExportFormat.GEOJSON_DETECTIONS: f"GeoJSON counts the pixels of the image: {_NO_PLACE}.",
-    ExportFormat.IMAGEJ_ROIS: f"ImageJ regions count the pixels of the image: {_NO_PLACE}.",
-}
+    return _ABOUT[format_].not_held or explain_lost_place(format_, axes)
