@@ -95,7 +95,7 @@ def test_a_stack_is_followed(open_window, sam_folder, discs, monkeypatch):
     assert layer.metadata["sam3_engine"]["title"] == "SAM 2.1 (transformers)"
 
 
-def test_the_dialog_offers_the_models_with_size_and_licence(user, hub):
+def test_the_dialog_offers_the_models_with_size_and_licence(hub, user):
     user.click("download")
     dialog = user.widget.findChild(QDialog, "download_dialog")
     models = dialog.findChild(QComboBox, "download_model")

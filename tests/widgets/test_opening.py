@@ -91,7 +91,8 @@ def test_nothing_is_cut_at_320_pixels(open_window, discs, task, theme):
     shown = [one for one in user.widget.findChildren(QAbstractButton) if one.isVisible()]
     shown += [one for one in user.widget.findChildren(QLabel) if one.isVisible()]
     assert len(shown) > 15
-    for one in user.widget.findChildren((QComboBox, QDoubleSpinBox)):
+    find = user.widget.findChildren  # PySide6 takes one type at a time
+    for one in [*find(QComboBox), *find(QDoubleSpinBox)]:
         assert one.height() >= one.minimumSizeHint().height() or not one.isVisible()
     for one in shown:
         if isinstance(one, QLabel) and one.wordWrap():
