@@ -1,13 +1,18 @@
-"""Every control says what it is to those who don't see where it stands."""
+"""What users without eyes, or without a mouse, have of the controls: their names, and the focus."""
 
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractScrollArea,
     QAbstractSpinBox,
+    QCheckBox,
     QComboBox,
     QGroupBox,
     QLabel,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
     QScrollArea,
     QScrollBar,
     QTabBar,
@@ -55,3 +60,28 @@ def test_every_control_has_a_name(user):
     )
 
     assert nameless(user.widget) + nameless(masks) == []
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_control_that_has_the_keyboard_looks_different(open_window, discs, theme):
+    user = open_window(discs)
+    user.viewer.theme = theme
+    user.window.activateWindow()
+    text = user.widget.findChild(QLineEdit, "text")
+    user.choose("text_segmentation")
+    user.settle()
+
+    for kind, name in (
+        (QPushButton, "task_2d_segmentation"),
+        (QRadioButton, "mode_simple"),
+        (QCheckBox, "sound"),
+        (QComboBox, "image"),
+        (QLineEdit, "text"),
+    ):
+        control = user.widget.findChild(kind, name)
+        other = text if control is not text else user.button("mode_simple")
+        other.setFocus(Qt.FocusReason.TabFocusReason)
+        before = control.grab().toImage()
+        control.setFocus(Qt.FocusReason.TabFocusReason)
+        user.settle()
+        assert control.grab().toImage() != before, f"{name} looks the same"

@@ -6,10 +6,11 @@ import weakref
 from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QSettings, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam3_assistant.qt.bind import call_when_destroyed
+from napari_sam3_assistant.qt.bind import call_when_destroyed, disconnect_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,21 +18,43 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
+# napari's themes don't show which control has the keyboard. An outline needs no room, but Qt draws
+# one round buttons only.
+_FOCUS = """
+QAbstractButton:focus {{ outline: 1px solid {colour}; }}
+QComboBox:focus, QLineEdit:focus, QAbstractSpinBox:focus, QAbstractItemView:focus,
+QPlainTextEdit:focus {{ border: 1px solid {colour}; }}
+"""
+
+
 class Dock(QWidget):
     """A widget that napari docks.
 
     Parameters
     ----------
+    viewer : ViewerModel
+        The viewer, or the proxy of it that napari hands to dock widgets.
     name : str
         Its object name.
     narrowest : int
         Its least width in pixels.
     """
 
-    def __init__(self, name: str, narrowest: int) -> None:
+    def __init__(self, viewer: ViewerModel, name: str, narrowest: int) -> None:
         super().__init__()
         self.setObjectName(name)
         self.setMinimumWidth(narrowest)
+
+        me = weakref.ref(self)
+
+        def show_focus(_: object = None) -> None:
+            dock = me()
+            if dock is not None:
+                dock.setStyleSheet(_FOCUS.format(colour=get_theme(viewer.theme).text.as_hex()))
+
+        show_focus()
+        viewer.events.theme.connect(show_focus)
+        disconnect_with(self, viewer, show_focus, lambda known: known.events.theme.disconnect)
 
     def end_with(self, *releases: Callable[[], None]) -> None:
         """Call functions once, in order, whichever way the widget goes.

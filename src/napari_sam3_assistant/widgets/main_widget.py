@@ -47,9 +47,9 @@ class MainWidget(Dock):
     def __init__(
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
     ) -> None:
-        super().__init__("sam3_assistant", _NARROWEST)
-        store = QtSettingsStore()
         chosen = chosen_viewer(napari_viewer, viewer)
+        super().__init__(chosen, "sam3_assistant", _NARROWEST)
+        store = QtSettingsStore()
         self.binding = binding = binding_for(chosen, QtDispatcher(), store)
         shared = live_points_of(binding)
         shared.acquire()

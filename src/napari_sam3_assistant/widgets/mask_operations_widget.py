@@ -30,8 +30,8 @@ class MaskOperationsWidget(Dock):
     def __init__(
         self, napari_viewer: ViewerModel | None = None, viewer: ViewerModel | None = None
     ) -> None:
-        super().__init__("sam3_mask_operations", _NARROWEST)
         chosen = chosen_viewer(napari_viewer, viewer)
+        super().__init__(chosen, "sam3_mask_operations", _NARROWEST)
         self.binding = binding = mask_binding_for(chosen, QtDispatcher())
         self.panel = MaskPanel(binding.session)
         layout = QVBoxLayout(self)
