@@ -28,7 +28,7 @@ from napari_sam3_assistant.io.untrusted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -152,6 +152,13 @@ class CocoFile:
             f"{self.path.name} has {many}{f' “{name}”' if name else ''}.",
             f"It has {listed}: give the name of one." if self.images else "Choose another file.",
         )
+
+    def find_any(self, names: Sequence[str]) -> CocoImage:
+        """Return the image of the first name that it has, or the only one; raises MaskError."""
+        if len(self.images) == 1:
+            return self.images[0]
+        stems = {_stem(one.file_name) for one in self.images}
+        return self.find(next((name for name in names if _stem(name) in stems), names[0]))
 
     def paint(self, image: CocoImage) -> ImportedLabels:
         """Return the annotations of an image as labels.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.core.masks.merge import (
     MergeMode,
@@ -28,7 +30,10 @@ from napari_sam3_assistant.core.masks.objects import (
 )
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
+from napari_sam3_assistant.io.class_list import read_classes, write_classes
+from napari_sam3_assistant.io.coco import CocoFile, check_fits
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.model import Level
@@ -36,15 +41,17 @@ from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.coco import ImportedLabels
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
     from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
-    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
+    from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel, PlaneChoice
 
 
 ACCEPTED = "accepted_object"
@@ -70,6 +77,7 @@ class MaskCollection:
         self._outputs = MaskOutputs(adapter, jobs, edits)
         for field in (model.events.merge_chosen, model.events.class_filter):
             field.connect(self._forget_overlap)
+        model.events.class_name.connect(self._follow_class)
 
     def undo(self) -> None:
         """Take the latest step back on a layer that was made or changed here.
@@ -81,6 +89,39 @@ class MaskCollection:
     def redo(self) -> None:
         """Do the step again that was taken back; raises MaskError if there is none."""
         self._edits.step_collected(forward=True)
+
+    # -- the classes of the project --------------------------------------------------------
+
+    def choose_classes(self, path: Path) -> None:
+        """Take the class list of a file, which fixes names, numbers and colours from now on.
+
+        Raises MaskError if it is none.
+        """
+        self._take_classes(read_classes(path), str(path))
+        many = pluralize(len(self.model.class_list), "class", "classes")
+        self._jobs.say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
+
+    def write_classes(self, classes: ClassList, path: Path) -> None:
+        """Write a class list to a file and take it; raises ExportError if it can't be written."""
+        write_classes(classes, path)
+        self.choose_classes(path)
+
+    def forget_classes(self) -> None:
+        """Let classes have the values that are typed."""
+        self._take_classes(ClassList(), "")
+        self._jobs.say("No class list is fixed.")
+
+    def _take_classes(self, classes: ClassList, file: str) -> None:
+        self.model.class_list, self.model.class_file = classes, file
+        self._follow_class()
+
+    def _follow_class(self) -> None:
+        """Set the class value to that of the class in the list."""
+        names = self.model.class_list.names
+        wanted = self.model.class_name.strip()
+        value = next((value for value, name in names.items() if name == wanted), None)
+        if value is not None:
+            self.model.class_value = value
 
     # -- accepted objects -----------------------------------------------------------------
 
@@ -119,6 +160,8 @@ class MaskCollection:
         snapshot, known = self._adapter.take_snapshot(key), self._adapter.metadata(key)
         object_name = model.object_name.strip() or snapshot.name
         class_name = model.class_name.strip() or DEFAULT_CLASS
+        if model.class_list:
+            model.class_value = model.class_list.value(class_name)
         metadata = {
             "object_name": object_name,
             "class_name": class_name,
@@ -153,6 +196,63 @@ class MaskCollection:
 
         self._jobs.start("Saving the object", copy, add)
 
+    def import_coco(self, path: Path) -> None:
+        """Make an accepted layer of each class of a COCO file's annotations of the plane on show.
+
+        Raises MaskError if no image is chosen. With a class list, classes have its numbers.
+        """
+        plane, listed = self._adapter.plane_on_show(), self.model.class_list
+
+        def work(reporter: Reporter) -> Iterator[ImportedLabels]:
+            reporter.report(Progress(0, 0, f"Reading {path.name}"))
+            file = CocoFile(path)
+            image = file.find_any(plane.files)
+            check_fits(image, plane.shape)
+            found = file.paint(image)
+            for value in sorted(set(found.object_classes.values())) if listed else ():
+                listed.value(found.classes.names[value])
+            yield found
+
+        def add(found: ImportedLabels) -> None:
+            fresh = [
+                self._make_imported(found, value, plane, path)
+                for value in sorted(set(found.object_classes.values()))
+            ]
+            objects = pluralize(len(found.object_classes), "object")
+            made = f"Imported {objects} of {pluralize(len(fresh), 'class', 'classes')}"
+            done = " ".join((f"{made} from {path.name}.", *found.notes))
+
+            def add_next(_: str = "") -> None:
+                if fresh:
+                    self._outputs.add(fresh.pop(0), "import", add_next)
+                else:
+                    self._jobs.say(done, Level.WARNING if found.notes else Level.SUCCESS)
+
+            add_next()
+
+        self._jobs.start("The import", work, add)
+
+    def _make_imported(
+        self, found: ImportedLabels, value: int, plane: PlaneChoice, path: Path
+    ) -> NewLabels:
+        """Return the objects of one class as a layer on the plane that they were imported for."""
+        mine = [label for label, of in found.object_classes.items() if of == value]
+        kept = np.zeros(len(found.object_classes) + 1, np.uint32)
+        kept[mine] = mine
+        name, listed = found.classes.names[value], self.model.class_list
+        metadata = {
+            "object_name": Path(found.image).stem,
+            "class_name": name,
+            "class_value": listed.value(name) if listed else value,
+            "instance_kind": "object",
+            "source_task": "import",
+            "created_from": path.name,
+        }
+        labels = kept[found.labels][(np.newaxis,) * len(plane.leading)]
+        first = (*plane.leading, 0, 0) if plane.leading else ()
+        title = f"{name}_{Path(found.image).stem}"
+        return NewLabels(title, ACCEPTED, labels, plane.key, metadata, first)
+
     # -- class merge ----------------------------------------------------------------------
 
     def count_overlap(self) -> None:
@@ -180,7 +280,7 @@ class MaskCollection:
         keys = self._merge_keys()
         if not keys:
             raise MaskError("Select at least one accepted-object layer.")
-        sources = self._sources(keys)
+        sources = self._number(self._sources(keys))
 
         def work(reporter: Reporter) -> Iterator[MergeResult]:
             yield merge_by_class(sources, reporter)
@@ -204,7 +304,8 @@ class MaskCollection:
                 )
                 self._say_merged(done, sources)
 
-            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata)
+            colours = self._colours(merged.classes)
+            fresh = NewLabels(name, WORKING, merged.labels, keys[0], metadata, colours=colours)
             self._outputs.add_or_fill(fresh, "class merge", tell)
 
         self._jobs.start("The merge", work, put)
@@ -228,8 +329,10 @@ class MaskCollection:
         keys = self._final_keys()
         if not keys:
             raise MaskError("Select at least one class mask layer.")
-        sources = self._sources(keys)
         mode, rule, connectivity = model.merge_mode, model.rule, model.connectivity
+        sources = self._sources(keys)
+        if mode is not MergeMode.BINARY:
+            sources = self._number(sources, by_value=mode is MergeMode.SEMANTIC)
         name = self._output()
 
         def work(reporter: Reporter) -> Iterator[MergeResult]:
@@ -256,7 +359,8 @@ class MaskCollection:
                 if then is not None:
                     then()
 
-            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata)
+            colours = self._colours(merged.classes) if mode is MergeMode.SEMANTIC else {}
+            fresh = NewLabels(name, FINAL, merged.labels, keys[0], metadata, colours=colours)
             self._outputs.add_or_fill(fresh, "final merge", tell)
 
         self._jobs.start("The merge", work, put)
@@ -308,9 +412,10 @@ class MaskCollection:
             raise MaskError(f"{model.path} is no name of a file.", "Press Browse.") from error
         place, axes = self._adapter.place(layer.key)
         known = self._adapter.measured(layer.key)
-        request = MaskExport(
-            snapshot.array, path, model.export_format, place, axes, snapshot.classes, known
-        )
+        classes = snapshot.classes
+        if model.export_format.has_image:
+            classes = classes.number_by(model.class_list)
+        request = MaskExport(snapshot.array, path, model.export_format, place, axes, classes, known)
 
         def tell(saved: Path) -> None:
             of_image = place.note if request.format.has_image else ""
@@ -403,6 +508,21 @@ class MaskCollection:
             snapshot = self._adapter.take_snapshot(key)
             sources.append(MergeSource(snapshot.name, snapshot.array, snapshot.classes))
         return sources
+
+    def _number(
+        self, sources: Sequence[MergeSource], *, by_value: bool = False
+    ) -> list[MergeSource]:
+        """Return sources with the numbers of the class list."""
+        listed = self.model.class_list
+        return [
+            replace(one, classes=one.classes.number_by(listed, by_value=by_value))
+            for one in sources
+        ]
+
+    def _colours(self, values: Iterable[int]) -> dict[int, Colour]:
+        """Return the colours of classes where a list fixes them."""
+        listed = self.model.class_list
+        return {value: listed.colour(value) for value in values} if listed else {}
 
 
 def _do_nothing() -> None:

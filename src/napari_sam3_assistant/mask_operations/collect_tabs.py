@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCompleter,
     QFileDialog,
     QFormLayout,
     QGridLayout,
@@ -81,14 +83,10 @@ class AcceptedTab(QWidget):
             "Object name",
             line_edit(model, "object_name", "object_001", "By default the source layer's name"),
         )
-        form.addRow(
-            "Class name",
-            line_edit(model, "class_name", "myelin", "What the object is; by default “class”"),
-        )
-        form.addRow(
-            "Class value",
-            spin_box(model, "class_value", "The class's value in merged masks"),
-        )
+        name = line_edit(model, "class_name", "myelin", "What the object is; by default “class”")
+        form.addRow("Class name", name)
+        value = spin_box(model, "class_value", "The class's value in merged masks")
+        form.addRow("Class value", value)
         form.addRow(
             "Save mode", ChoiceCombo(model, "save_mode", _SAVE_MODES, "Where the object goes")
         )
@@ -104,8 +102,28 @@ class AcceptedTab(QWidget):
                 "Keep the source, or one label of it, as an object with a class",
             )
         )
+        layout.addWidget(
+            push_button(
+                model,
+                "Import COCO",
+                "import_coco",
+                self._import,
+                "Make accepted objects of the annotations of a COCO file, for the image on show",
+            )
+        )
         layout.addWidget(UndoRow(session, "accepted"))
         layout.addStretch(1)
+        self._collection = collection
+
+        def show_classes() -> None:
+            names = list(model.class_list.names.values())
+            completer = QCompleter(names, name)
+            completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+            name.setCompleter(completer if names else None)
+            name.setPlaceholderText(names[0] if names else "myelin")
+            set_enabled(value, "The class list gives each class its value" if names else "")
+
+        watch(model, "class_list", self, show_classes)
         watch(
             model,
             "save_mode",
@@ -115,6 +133,11 @@ class AcceptedTab(QWidget):
                 "Choose to append or to replace first" if model.save_mode is SaveMode.NEW else "",
             ),
         )
+
+    def _import(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "COCO file", "", "COCO (*.json)")
+        if file:
+            self._collection.import_coco(Path(file))
 
 
 class MergeTab(QWidget):

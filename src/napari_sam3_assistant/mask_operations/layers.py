@@ -14,11 +14,13 @@ from napari.utils import DirectLabelColormap
 
 from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
 from napari_sam3_assistant.core.masks.objects import Classes
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.mask_operations.model import (
     LabelsChoice,
     LabelsSnapshot,
     NewLabels,
+    PlaneChoice,
     RemovedLayer,
     Scope,
 )
@@ -33,6 +35,7 @@ from napari_sam3_assistant.viewer.geometry import (
     spacing,
     transform_of,
 )
+from napari_sam3_assistant.viewer.images import image_layers, shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
 from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
 from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
@@ -44,10 +47,10 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.core.masks.place import ImagePlace
 
 
 CHANGES_NAME = "SAM3 mask changes"
@@ -235,16 +238,47 @@ class LabelsAdapter:
 
     def builder(self, fresh: NewLabels) -> Callable[[], Labels]:
         """Return what builds a layer, on whichever thread: that takes a while."""
-        like = self.layer(fresh.like)
-        metadata = {ROLE: fresh.role, **_image_key(like), **fresh.metadata}
+        images = (one for one in image_layers(self.viewer) if key_of(one) == fresh.like)
+        image = next(images, None)
+        like = self.layer(fresh.like) if image is None else image
+        made_of = _image_key(like) if image is None else {IMAGE: fresh.like, SOURCE: image.name}
+        placed = transform_of(like)
         return partial(
             Labels,
             fresh.labels,
             name=fresh.name,
-            metadata=metadata,
-            colormap=default_colours(),
-            **transform_of(like),
+            metadata={ROLE: fresh.role, **made_of, **fresh.metadata},
+            colormap=_colours_of(fresh.colours),
+            **(shift_transform(placed, fresh.first) if fresh.first else placed),
         )
+
+    def plane_on_show(self) -> PlaneChoice:
+        """Return the plane of the image that the user looks at.
+
+        Raises
+        ------
+        MaskError
+            If there is no image, or none of several is chosen.
+        """
+        images = image_layers(self.viewer)
+        active = self.viewer.layers.selection.active
+        image = active if active in images else images[0] if len(images) == 1 else None
+        if image is None:
+            raise MaskError(
+                "Of which image the annotations are is not known.",
+                "Select its layer in napari's list of layers." if images else "Open it first.",
+            )
+        *longs, height, width = shape_of(image)[: image.ndim]
+        steps = zip(World.of(self.viewer).slice_of(image), longs, strict=False)
+        leading = tuple(min(max(round(float(one)), 0), size - 1) for one, size in steps)
+        file = Path(image.source.path).name if image.source.path else ""
+        place = ImagePlace(
+            str(image.name), (height, width), 0, 0, leading, plane_names(len(leading)), file=file
+        )
+        numbered = place.file_name((0,) * len(leading))
+        names = dict.fromkeys((numbered, file, str(image.name)) if longs else (file, image.name))
+        files = tuple(str(one) for one in names if one)
+        return PlaneChoice(key_of(image), str(image.name), files, (height, width), leading)
 
     def add(self, built: Labels) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""
@@ -343,6 +377,15 @@ def _classes(layer: Labels) -> Classes:
     names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
     of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}
     return Classes(names, of_object)
+
+
+def _colours_of(colours: dict[int, Colour]) -> Any:  # noqa: ANN401 - one of napari's colormaps
+    """Return napari's colours, or those of a list; values that it has not are white."""
+    if not colours:
+        return default_colours()
+    told: dict[int | None, object] = {None: "white", 0: "transparent"}
+    told |= {value: np.array(colour) / 255 for value, colour in colours.items()}
+    return DirectLabelColormap(color_dict=told)
 
 
 def _check_writable(array: AnyArray, name: str) -> None:

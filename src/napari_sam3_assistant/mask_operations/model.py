@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import Connectivity, parse_values
 from napari_sam3_assistant.core.masks.merge import MergeMode, OverlapRule
 from napari_sam3_assistant.core.masks.objects import ExportFormat
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.components import Components
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.objects import Classes
@@ -119,6 +121,10 @@ class NewLabels:
         Key of the layer whose place in the world it takes.
     metadata : dict
         What else is known of it.
+    first : tuple of int
+        The pixel of ``like`` that its first pixel lies on; empty for the first one.
+    colours : dict of int to tuple of int
+        Red, green and blue of its values, 0 to 255; empty for those of napari.
     """
 
     name: str
@@ -126,6 +132,33 @@ class NewLabels:
     labels: npt.NDArray[np.integer[Any]]
     like: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    first: tuple[int, ...] = ()
+    colours: dict[int, Colour] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneChoice:
+    """The plane of an image that annotations of a file are for.
+
+    Parameters
+    ----------
+    key : str
+        Identity of the image's layer.
+    name : str
+        Its name.
+    files : tuple of str
+        What a file may call the plane, the likeliest first.
+    shape : tuple of int
+        Height and width.
+    leading : tuple of int
+        Index of the plane on each axis before rows and columns.
+    """
+
+    key: str
+    name: str
+    files: tuple[str, ...]
+    shape: tuple[int, int]
+    leading: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,6 +207,8 @@ class MaskModel:
     ----------
     layers : tuple of LabelsChoice
         The labels layers that are there.
+    class_list, class_file
+        The classes of the project, and the file that lists them; empty where none is chosen.
     source, object_name, class_name, class_value, label, save_mode, accepted_target
         Accepted Objects: the layer to save, as what, which label of it (0 for all), and where to.
     class_filter, merge_chosen, merge_output, merge_overlap
@@ -209,6 +244,9 @@ class MaskModel:
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     layers: tuple[LabelsChoice, ...] = ()
+    class_list: ClassList = field(default_factory=ClassList)
+    class_file: str = ""
+
     source: str = ""
     object_name: str = ""
     class_name: str = ""

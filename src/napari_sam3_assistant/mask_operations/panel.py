@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.mask_operations.class_list import ClassListRow
 from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
 from napari_sam3_assistant.qt.bind import format_message, watch
@@ -28,7 +29,7 @@ CLEANUP = 2
 
 
 class MaskPanel(QWidget):
-    """Four tabs, and what is going on."""
+    """The class list, four tabs, and what is going on."""
 
     def __init__(self, session: MaskSession) -> None:
         super().__init__()
@@ -44,6 +45,7 @@ class MaskPanel(QWidget):
             self.tabs.addTab(_make_scrollable(tab), title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(ClassListRow(session))
         layout.addWidget(self.tabs, 1)
         layout.addWidget(MaskStatus(session))
 
