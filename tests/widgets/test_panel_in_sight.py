@@ -1,5 +1,8 @@
 """What the panel shows at the start, and what stays in sight on a small screen."""
 
+import os
+
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QScrollArea
@@ -24,6 +27,30 @@ def test_status_progress_and_cancel_stay_in_sight(open_window, discs, gate, mode
     user.click("cancel")
     assert user.status == "Cancelled."
     gate.opened.set()
+
+
+def test_3d_in_simple_fits_a_small_screen(open_window, discs):
+    """To name an object, start, correct and save takes no scrolling on 1366 x 768 pixels."""
+    user = open_window(np.stack([discs] * 4))
+    user.window.resize(1366, 768)
+    user.choose("3d_video_propagation")
+    user.look_at_all()
+    image = user.viewer.layers["image"]
+    user.viewer.dims.set_current_step(0, 1)
+    user.settle()
+    user.click_at(image, (1, 30, 40))
+    user.click("new_object")
+    user.click_at(image, (1, 85, 110))
+    user.run()
+    assert user.status.startswith("✓ Propagated: 2 objects on 4 frames")
+    for width in (320, 360, 500):
+        user.window.resizeDocks([user.dock], [width], Qt.Orientation.Horizontal)
+        user.settle()
+        if folder := os.environ.get("SAM3_PICTURES"):
+            user.window.grab().save(f"{folder}/simple_3d_{width}.png")
+        for name in ("new_object", "run_preview", "propagate_existing", "save_now"):
+            button = user.button(name)
+            assert button.visibleRegion().boundingRect() == button.rect(), (name, width)
 
 
 def test_only_what_can_be_used_is_on_show_at_the_start(open_window, discs):

@@ -89,7 +89,7 @@ def test_removed_objects_and_later_propagations_are_followed(begin):
     user.click("tracks_layer")
     user.run()
 
-    user.choose_in("tracked_objects", "Object 1")
+    user.choose_in("tracked_objects", "Followed: 1")
     user.click("remove_object")
     user.wait_for_end()
     assert list(paths(user)) == [2]

@@ -53,7 +53,6 @@ from napari_sam3_assistant.widgets.fields.scan import (
 )
 from napari_sam3_assistant.widgets.fields.stack import (
     ObjectField,
-    PropagationControls,
     StackOptions,
     TracksField,
 )
@@ -154,7 +153,6 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
     return {
         "Step 4. Run and Save": _step(
             RunControls(binding),
-            PropagationControls(session),
             TracksField(session),
             merge_regions_button(session),
             SaveCleanField(session),

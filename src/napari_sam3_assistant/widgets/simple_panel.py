@@ -27,11 +27,7 @@ from napari_sam3_assistant.widgets.fields.model import (
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
 from napari_sam3_assistant.widgets.fields.run import RunControls
 from napari_sam3_assistant.widgets.fields.scan import SimpleScan
-from napari_sam3_assistant.widgets.fields.stack import (
-    PropagationControls,
-    StackOptions,
-    TracksField,
-)
+from napari_sam3_assistant.widgets.fields.stack import StackOptions, TracksField
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.viewer.binding import Binding
@@ -46,6 +42,9 @@ _TASKS = (
 )
 
 
+_INSIDE, _BETWEEN = (8, 3, 8, 5), 4
+
+
 class SimplePanel(QWidget):
     """Image, task, prompt, run, results, and a fold with the rest."""
 
@@ -58,15 +57,16 @@ class SimplePanel(QWidget):
                 show_errors(model, binding.arm)()
 
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(*_INSIDE)
+        layout.setSpacing(_BETWEEN)
         layout.addWidget(EngineBadge(session))
         layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model)))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         layout.addWidget(_group("Prompt", PromptField(binding)))
         run = (
-            StackOptions(model, all_rows=False),
             RunControls(binding),
-            PropagationControls(session),
+            StackOptions(model, all_rows=False),
             SimpleScan(session),
             TracksField(session),
         )
@@ -98,6 +98,9 @@ def _look_at(binding: Binding) -> QWidget:
 def _group(title: str, *fields: QWidget) -> QGroupBox:
     box = QGroupBox(title)
     layout = QVBoxLayout(box)
+    # What is done in 3D/video fits a screen of 1366 x 768 so.
+    layout.setContentsMargins(*_INSIDE)
+    layout.setSpacing(_BETWEEN)
     for field in fields:
         layout.addWidget(field)
     return box

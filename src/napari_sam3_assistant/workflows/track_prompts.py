@@ -322,7 +322,7 @@ def _bridge_notes(
         if bridged:
             notes.append(
                 f"{spec.title} follows masks: the objects of {_join(bridged)} are segmented on "
-                f"frame {frame} first, and their masks are followed."
+                f"frame {frame} first."
             )
     return tuple(notes)
 

@@ -265,7 +265,7 @@ def test_an_object_is_removed(open_advanced, balls):
     begin(user, 7)
     click_both(user, 7)
     user.run()
-    user.choose_in("tracked_objects", "Object 1")
+    user.choose_in("tracked_objects", "Followed: 1")
     user.click("remove_object")
     user.wait(lambda: user.status.startswith("✓ Object 1 is removed"))
     assert values_by_frame(user.viewer.layers[PREVIEW].data) == [[]] * 3 + [[2]] * 9 + [[]] * 3

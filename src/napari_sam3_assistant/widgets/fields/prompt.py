@@ -44,9 +44,7 @@ _HINTS = {
         "Click on an object: the mask follows each click. T switches to negative points, "
         "Shift+T flips the selected or latest point. Accept Object keeps it."
     ),
-    (Task.VIDEO, Tool.POINTS): (
-        "Click on objects of this slice; New Object before the clicks on another one. Then start."
-    ),
+    (Task.VIDEO, Tool.POINTS): "Click objects; New Object in between.",
     (Task.VIDEO, Tool.BOX): "Draw a box around each object of this slice, then start.",
     (Task.VIDEO, Tool.MASK): (
         "Paint the objects of this slice, each with its own label value, then start. On another "
@@ -59,7 +57,7 @@ _HINTS = {
 }
 
 _CLICKS = (Task.VIDEO, Tool.POINTS)
-_EACH_OF_SLICE = "Click once on each object of this slice, then start. Each is followed by itself."
+_EACH_OF_SLICE = "Click once on each object."
 _GO_ON = "Press Create Prompt Layer to go on with prompts."
 
 

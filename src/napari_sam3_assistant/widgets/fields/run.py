@@ -35,6 +35,7 @@ from napari_sam3_assistant.session.messages import format_propagation, format_re
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.viewer.keys import SHORTCUTS, with_key
 from napari_sam3_assistant.widgets.fields.save import open_mask_operations
+from napari_sam3_assistant.widgets.fields.stack import FollowedField, go_on_button
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -130,12 +131,15 @@ class RunControls(QWidget):
         for box in (self._live, self._each_click, at_accept):
             # As wide as its words: a click beside them does nothing.
             box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        pairs = (
-            (self._live, self._each_click),
+        # What 3D/video needs most stands first: it fits a screen of 1366 x 768.
+        pairs: tuple[tuple[QWidget, ...], ...] = (
+            (go_on_button(session),),
             (accept, refine),
             (self._follow,),
-            (undo, redo),
             (save_now, at_accept),
+            (self._live, self._each_click),
+            (FollowedField(session),),
+            (undo, redo),
             (save, to_file),
             (clear, mask_ops),
         )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QFormLayout,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QSpinBox,
     QWidget,
@@ -171,44 +171,49 @@ class ObjectField(QWidget):
         )
 
 
-class PropagationControls(QWidget):
-    """Propagate Existing Session, Remove Object; shown for the task 3D/video only."""
+def go_on_button(session: Session) -> QPushButton:
+    """Return Propagate Existing Session; shown for the task 3D/video only."""
+    model = session.model
+    made = push_button(
+        model,
+        "Propagate Existing Session",
+        "propagate_existing",
+        session.propagation.go_on,
+        "Apply your corrections, and go on with the objects that are known. Prompts that you "
+        "added or changed on any slice correct them from there, away from where you began; "
+        "without any it goes on where it was stopped, or from the frame on show.",
+    )
+    follow(made, lambda: model.task is Task.VIDEO, made.setVisible, model)
+    bind_enabled(model, "go_on", made)
+    return made
+
+
+class FollowedField(QWidget):
+    """The objects that are followed, and Remove Object; shown for the task 3D/video only."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
         model = session.model
-        go_on = push_button(
-            model,
-            "Propagate Existing Session",
-            "propagate_existing",
-            session.propagation.go_on,
-            "Apply your corrections, and go on with the objects that are known. Prompts that you "
-            "added or changed on any slice correct them from there, away from where you began; "
-            "without any it goes on where it was stopped, or from the frame on show.",
-        )
         self._objects = ElidedCombo()
         self._objects.setObjectName("tracked_objects")
         self._objects.setAccessibleName("Objects that are followed")
         self._objects.setToolTip("The objects that are followed, by their value in the labels")
         tip = "Take the object out of all frames, and follow it no more"
         remove = push_button(model, "Remove Object", "remove_object", self._remove_chosen, tip)
-        layout = QGridLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(go_on, 0, 0, 1, 2)
-        layout.addWidget(self._objects, 1, 0)
-        layout.addWidget(remove, 1, 1)
+        layout.addWidget(self._objects, 1)
+        layout.addWidget(remove)
         watch(model, "tracked", self, self._list)
         follow(self, lambda: model.task is Task.VIDEO, self.setVisible, model)
-        bind_enabled(model, "go_on", go_on)
         bind_enabled(model, "remove_object", self._objects, remove)
 
     def _remove_chosen(self) -> None:
         self._session.propagation.remove(self._objects.value)
 
     def _list(self) -> None:
-        self._objects.offer([(id_, f"Object {id_}") for id_ in self._session.model.tracked])
+        self._objects.offer([(id_, f"Followed: {id_}") for id_ in self._session.model.tracked])
 
 
 class TracksField(QWidget):
