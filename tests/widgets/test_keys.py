@@ -11,6 +11,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit, QMessageBox
 
+from napari_sam3_assistant.qt.controls import KeyedButton
 from napari_sam3_assistant.viewer.binding import Binding
 from napari_sam3_assistant.viewer.keys import SHORTCUTS
 from napari_sam3_assistant.widgets import commands
@@ -232,3 +233,21 @@ def test_the_keys_are_napari_s_own_again_when_the_dock_is_closed(open_window, di
     user.close_dock()
     assert not user.viewer.keymap
     assert not points.keymap
+
+
+def test_buttons_show_their_keys_where_there_is_room(user, qtbot):
+    keyed = [one for one in user.widget.findChildren(KeyedButton) if one.key]
+    shown = {one.objectName(): one.key for one in keyed}
+    assert shown["tool_points"] == "P"
+    assert shown["accept"] == "K"
+    assert shown["undo"] == "Ctrl+Z"
+    assert set(shown.values()) <= {one.shown.partition(" or ")[0] for one in SHORTCUTS}
+
+    button = KeyedButton("Accept Object")
+    qtbot.addWidget(button)
+    for width, differs in ((300, True), (button.fontMetrics().horizontalAdvance("Accept"), False)):
+        button.resize(width, 28)
+        button.key = ""
+        without = button.grab().toImage()
+        button.key = "K"
+        assert (button.grab().toImage() != without) is differs

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QHelpEvent
+from qtpy.QtGui import QHelpEvent, QPainter
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QSpinBox,
     QStyle,
+    QStyleOptionButton,
     QStyleOptionComboBox,
     QStylePainter,
     QTableView,
@@ -61,15 +62,52 @@ _HIGHEST = 2**31 - 1
 _NUMBER_WIDTH = 92  # Qt would make room for the highest number
 
 
+_KEY_SIZE = 0.75
+_KEY_MARGIN = 4
+
+
+class KeyedButton(QPushButton):
+    """A button that shows its key beside its text, where there is room for it.
+
+    Attributes
+    ----------
+    key : str
+        The key as the user reads it; empty for none.
+    """
+
+    key = ""
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the button, and the key at its right end, smaller and paler than the text."""
+        super().paintEvent(event)
+        if not self.key:
+            return
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        painter = QPainter(self)
+        font = self.font()
+        font.setPointSizeF(font.pointSizeF() * _KEY_SIZE)
+        free = (self.width() - self.fontMetrics().horizontalAdvance(self.text())) // 2
+        painter.setFont(font)
+        if painter.fontMetrics().horizontalAdvance(self.key) + 2 * _KEY_MARGIN - 1 <= free:
+            painter.setPen(option.palette.buttonText().color())
+            painter.setOpacity(0.7)
+            place = self.rect().adjusted(0, 0, -_KEY_MARGIN, 0)
+            painter.drawText(
+                place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self.key
+            )
+        painter.end()
+
+
 def push_button(
     model: SessionModel | MaskModel,
     text: str,
     name: str,
     verb: Callable[[], object],
     tooltip: str,
-) -> QPushButton:
+) -> KeyedButton:
     """Return a button that calls a verb and shows its error in the status line."""
-    made = QPushButton(text)
+    made = KeyedButton(text)
     made.setObjectName(name)
     made.setToolTip(tooltip)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -360,13 +398,13 @@ class ChoiceButtons(QWidget):
         chosen: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__()
-        self._buttons: dict[Any, QPushButton] = {}
+        self._buttons: dict[Any, KeyedButton] = {}
         group = QButtonGroup(self)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for place, (value, text, tooltip) in enumerate(choices):
-            button = QPushButton(text)
+            button = KeyedButton(text)
             button.setCheckable(True)
             button.setToolTip(tooltip)
             button.setObjectName(f"{field}_{value}")
@@ -388,7 +426,7 @@ class ChoiceButtons(QWidget):
         watch(model, field, self, show)
 
     @property
-    def buttons(self) -> Collection[QPushButton]:
+    def buttons(self) -> Collection[KeyedButton]:
         """The buttons, in the order of the choices."""
         return self._buttons.values()
 

@@ -69,6 +69,11 @@ HELD = "hold_bare_image"
 _SHOWN = {one.name: one.shown for one in SHORTCUTS}
 
 
+def first_key(name: str) -> str:
+    """Return the first key of a command, for its button."""
+    return _SHOWN[name].partition(" or ")[0]
+
+
 def with_key(text: str, name: str) -> str:
     """Return a text with the key of a command behind it."""
     return f"{text} ({_SHOWN[name]})"

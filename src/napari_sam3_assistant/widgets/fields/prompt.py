@@ -17,7 +17,7 @@ from napari_sam3_assistant.qt.bind import (
 )
 from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
-from napari_sam3_assistant.viewer.keys import with_key
+from napari_sam3_assistant.viewer.keys import first_key, with_key
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _SIMPLE_TOOLS = (
         with_key("Draw a box around an example to find", "choose_example"),
     ),
 )
+_TOOL_COMMANDS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
 _HINTS = {
     (Task.SEGMENT, Tool.POINTS): "Click on one object. Negative points push the mask away.",
     (Task.SEGMENT, Tool.BOX): "Draw a box around each object.",
@@ -72,6 +73,8 @@ class PromptField(QWidget):
         self._tools = ChoiceButtons(
             model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
         )
+        for button, name in zip(self._tools.buttons, _TOOL_COMMANDS, strict=True):
+            button.key = first_key(name)
         self._text = TextField(binding)
         self._polarity = polarity_buttons(model)
         self._hint = WrappedLabel()
@@ -173,6 +176,8 @@ def polarity_buttons(model: SessionModel) -> ChoiceButtons:
     """Return the polarity of the next click."""
     made = ChoiceButtons(model, "next_positive", _POLARITY, columns=2)
     bind_enabled(model, "polarity", *made.buttons)
+    for button in made.buttons:
+        button.key = first_key("toggle_next")
     return made
 
 

@@ -33,7 +33,7 @@ from napari_sam3_assistant.qt.bind import (
 from napari_sam3_assistant.qt.controls import WrappedLabel, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
-from napari_sam3_assistant.viewer.keys import SHORTCUTS, with_key
+from napari_sam3_assistant.viewer.keys import SHORTCUTS, first_key, with_key
 from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 from napari_sam3_assistant.widgets.fields.stack import FollowedField, go_on_button
 
@@ -124,6 +124,9 @@ class RunControls(QWidget):
         mask_ops = push_button(
             model, "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer), _OPENS
         )
+        self._run.key = first_key("run")
+        for button in (accept, self._follow, undo, redo):
+            button.key = first_key(button.objectName())
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
