@@ -3,6 +3,7 @@
 ND2 and LIF are not here: nothing that can be installed writes them.
 """
 
+import gc
 import gzip
 import io
 import logging
@@ -17,6 +18,7 @@ from contextlib import suppress
 import imagecodecs
 import imageio.v3 as iio
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from hypothesis import given
@@ -408,6 +410,28 @@ def test_a_damaged_file_is_read_or_told(folder, name, changes):
     with warnings.catch_warnings(), suppress(ImageError):
         warnings.simplefilter("ignore")  # libraries warn of what is odd, and read it all the same
         read_all(path)
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - SLOW))
+def test_a_file_that_can_t_be_opened_is_let_go_at_once(folder, name):
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    content = made(folder, name).read_bytes()
+    path = folder / f"half {name}"
+    gc.disable()  # which closes it sooner or later, and on Windows nobody can move it until then
+    try:
+        for kept in (len(content) // 2, 400, 300, 64):
+            path.write_bytes(content[:kept])
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read_image(path)
+            except ImageError:
+                pass
+            else:
+                continue
+            assert str(path) not in [one.path for one in psutil.Process().open_files()]
+    finally:
+        gc.enable()
 
 
 HUGE = 60_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,16 +124,15 @@ def _read_at_once(path: Path, series: tifffile.TiffPageSeries) -> npt.NDArray[np
 
 def _open_lazily(path: Path, number: int) -> list[AnyArray]:
     """Return all levels as zarr arrays on the file, which is closed when the last is let go."""
-    file = tifffile.TiffFile(path)
-    series = file.series[number]
-    try:
-        store = series.aszarr()
-        node = zarr.open(store, mode="r")
-    except (ImportError, ValueError):
-        # tifffile and zarr of versions that don't go together: all of it has to be read.
-        with file:
+    with ExitStack() as opened:
+        series = opened.enter_context(tifffile.TiffFile(path)).series[number]
+        try:
+            store = series.aszarr()
+            node = zarr.open(store, mode="r")
+        except (ImportError, ValueError):
+            # tifffile and zarr of versions that don't go together: all of it has to be read.
             return [series.asarray()]
-    weakref.finalize(store, file.close)
+        weakref.finalize(store, opened.pop_all().close)
     if isinstance(node, zarr.Array):
         return [node]
     return [node[str(level)] for level in range(len(series.levels))]

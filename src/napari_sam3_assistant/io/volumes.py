@@ -6,6 +6,7 @@ import gzip
 import math
 import warnings
 import weakref
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,13 +52,14 @@ def read_nifti(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYT
     import nibabel
 
     packed = _begins(path, GZIP)
-    file = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115 - open while it is read
-    version = nibabel.Nifti2Image if file.read(4) in _NIFTI_2 else nibabel.Nifti1Image
-    file.seek(0)
-    holder = nibabel.FileHolder(fileobj=file)
-    image = version.from_file_map({"header": holder, "image": holder})
-    pixels = image.dataobj
-    weakref.finalize(pixels, file.close)
+    with ExitStack() as opened:
+        file = opened.enter_context(gzip.open(path) if packed else path.open("rb"))  # noqa: SIM115
+        version = nibabel.Nifti2Image if file.read(4) in _NIFTI_2 else nibabel.Nifti1Image
+        file.seek(0)
+        holder = nibabel.FileHolder(fileobj=file)
+        image = version.from_file_map({"header": holder, "image": holder})
+        pixels = image.dataobj
+        weakref.finalize(pixels, opened.pop_all().close)
     size = math.prod(pixels.shape) * pixels.dtype.itemsize
     check_length(path, size, packed=packed)
     ndim = len(pixels.shape)
