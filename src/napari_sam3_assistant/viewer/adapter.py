@@ -18,9 +18,14 @@ from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.accepted import Acceptance
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
-from napari_sam3_assistant.viewer.geometry import World, file_axes, is_aligned
+from napari_sam3_assistant.viewer.geometry import World, file_axes, is_aligned, show_slice
 from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
-from napari_sam3_assistant.viewer.picking import add_columns, raw_plane, show_object
+from napari_sam3_assistant.viewer.picking import (
+    add_columns,
+    first_pixel,
+    raw_plane,
+    show_object,
+)
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
 from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
@@ -167,6 +172,12 @@ class ViewerAdapter(ViewerPrompts):
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image_of(target)
         show_object(self.viewer, labels, target, row.record, image)
+
+    def go_to(self, target: PlaneTarget) -> None:
+        """Move the sliders to a plane of an image; nothing happens where the image is gone."""
+        if self.is_current(target):
+            image = self.image_of(target)
+            show_slice(self.viewer, image, first_pixel(image, target))
 
     def mark(self, picked: ResultRow | None) -> None:
         """Mark the box of the object that is pointed at, and its label, and no others."""

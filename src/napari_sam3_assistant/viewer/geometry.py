@@ -199,7 +199,17 @@ def is_aligned(first: Layer, second: Layer, world: World) -> bool:
 
 
 def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
-    """Bring a position in a layer's data to the middle of the canvas, on its slice.
+    """Bring a position in a layer's data to the middle of the canvas, on its slice."""
+    show_slice(viewer, layer, position)
+    world, wanted = World.of(viewer), np.array(position, float)
+    matrix, shown = world.matrix(layer), world.shown_axes(layer, viewer.dims.ndisplay)
+    middle = matrix[np.ix_(shown, shown)] @ wanted[shown] + matrix[shown, -1]
+    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+    camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
+
+
+def show_slice(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
+    """Move the sliders to the slice of a position in a layer's data.
 
     A slider of which other positions show the same slice as well stays where it is, if it is on
     one of them.
@@ -219,9 +229,6 @@ def show_at(viewer: ViewerModel, layer: Layer, position: npt.ArrayLike) -> None:
         sliders = np.linalg.lstsq(inverse[np.ix_(hidden, hidden)], offset, rcond=None)[0]
         at = dict(zip(hidden, sliders.tolist(), strict=True))
         dims.set_point([axis + missing for axis in moved_], [at[axis] for axis in moved_])
-    middle = matrix[np.ix_(shown, shown)] @ wanted[shown] + matrix[shown, -1]
-    camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
-    camera.center = (*camera.center[: 3 - len(shown)], *middle.tolist())
 
 
 def array_of(layer: Layer) -> AnyArray:

@@ -15,6 +15,7 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, slot_of, with_role
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer, Shapes
     from napari.utils.events import Event
@@ -82,16 +83,23 @@ def show_object(
 ) -> None:
     """Bring an object to the middle of the canvas, on its slice, and select it."""
     axes, region = target.axes, record.region
-    position = np.zeros(image.ndim)
-    for axis, index in zip(axes.leading, target.plane.leading, strict=True):
-        position[axis] = index
-    if axes.channel is not None and target.plane.channel is not None:
-        position[axes.channel] = target.plane.channel
+    position = first_pixel(image, target)
     position[axes.y] = (region.y0 + region.y1 - 1) / 2
     position[axes.x] = (region.x0 + region.x1 - 1) / 2
     show_at(viewer, image, position)
     viewer.layers.selection.active = labels
     labels.selected_label = record.id
+
+
+def first_pixel(image: Layer, target: PlaneTarget) -> npt.NDArray[np.float64]:
+    """Return where the first pixel of a plane lies in its image."""
+    axes = target.axes
+    position = np.zeros(image.ndim)
+    for axis, index in zip(axes.leading, target.plane.leading, strict=True):
+        position[axis] = index
+    if axes.channel is not None and target.plane.channel is not None:
+        position[axes.channel] = target.plane.channel
+    return position
 
 
 def _read_value(layer: Labels, event: Event) -> int:

@@ -162,7 +162,7 @@ def _last_steps(binding: Binding) -> dict[str, QWidget]:
         "Step 5. Results": _step(
             FilterField(session),
             ResultsTable(binding),
-            Fold("Histogram", HistogramField(session)),
+            Fold("Histogram", HistogramField(binding)),
             measure_field(session),
             soft_masks_box(session),
         ),

@@ -1,5 +1,7 @@
 """The histogram of a column: its handles are the filter; frames and tracks of stacks."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,11 +112,38 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
     assert len(opened.cells()) >= 5
     plot = open_histogram(user)
 
+    dims, view = user.viewer.dims, plot.viewport()
+    box = plot.getPlotItem().getViewBox()
+
+    def spot(x, y):
+        return plot.mapFromScene(box.mapViewToScene(QPointF(x, y)))
+
+    def look(name):
+        if folder := os.environ.get("SAM3_PICTURES"):
+            user.settle()
+            plot.parentWidget().grab().save(f"{folder}/{name}.png")
+
     choose(user, "Frame")
     (bars,) = items(plot, "BarGraphItem")
     frames = [int(row[2]) for row in opened.cells()]
     assert list(bars.opts["height"]) == [frames.count(frame) for frame in range(4)]
     assert not items(plot, "LinearRegionItem")
+    (line,) = items(plot, "InfiniteLine")
+    assert line.value() == dims.current_step[0]
+    look("count_per_frame")
+    QTest.mouseClick(view, Qt.MouseButton.LeftButton, pos=spot(3, 0.5))
+    user.settle()
+    assert dims.current_step[0] == 3
+    assert items(plot, "InfiniteLine")[0].value() == 3
+    # The line is dragged to frame 1.
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=spot(3, 0.5))
+    for frame in (2.5, 1.8, 1.2, 1.0):
+        user.drag_over(view, spot(frame, 0.5))
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=spot(1, 0.5))
+    user.settle()
+    assert dims.current_step[0] == 1
+    dims.set_current_step(0, 2)
+    assert items(plot, "InfiniteLine")[0].value() == 2
 
     choose(user, "Area")
     user.click("histogram_over_frames")
@@ -124,4 +153,14 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
     course = sorted((int(row[2]), int(row[5])) for row in opened.cells() if row[3] == first)
     drawn = [list(zip(*line.getData(), strict=True)) for line in lines]
     assert course in drawn
+    # A click on a course goes to its object on that frame.
+    plot = user.widget.findChild(QWidget, "histogram")
+    user.settle()
+    frame, area = course[-1]
+    QTest.mouseClick(view, Qt.MouseButton.LeftButton, pos=spot(frame, area))
+    user.settle()
+    assert dims.current_step[0] == frame
+    assert opened.chosen_row is not None
+    assert opened.cells()[opened.chosen_row][2:4] == (str(frame), first)
+    look("value_over_frames")
     vars(opened).clear()

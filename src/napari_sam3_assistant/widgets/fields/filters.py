@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
 from napari_sam3_assistant.session.messages import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.session.model import ResultRow
     from napari_sam3_assistant.session.session import Session
+    from napari_sam3_assistant.viewer.binding import Binding
 
 
 class FilterField(QWidget):
@@ -176,21 +179,28 @@ def range_on_show(session: Session, column: str) -> tuple[float, float]:
 _MOST_BINS = 60
 _MOST_LINES = 200
 _PLOT_HEIGHT = 150
+_NEAR = 0.1  # of the plot's sides
 _BARS, _HANDLES, _BETWEEN = "#4c9fd6", "#e0a100", "#f2c74420"
 
 
 class HistogramField(QWidget):
     """How the values of a column are spread, with handles that filter; or their course over frames.
 
+    Where frames are drawn, a line marks the one on show: dragged, or by a click elsewhere, it goes
+    to another.
+
     Parameters
     ----------
-    session : Session
-        The verbs and the state.
+    binding : Binding
+        The viewer and its session.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, binding: Binding) -> None:
         super().__init__()
-        self._session = session
+        self._binding = binding
+        self._session = session = binding.session
+        self._here: Untyped = None
+        self._framed: list[ResultRow] = []
         self._plot: Untyped = None
         self._region: Untyped = None
         self._limits = (0.0, 0.0)
@@ -212,6 +222,8 @@ class HistogramField(QWidget):
         self._layout.addLayout(above)
         for field in ("results", "picked"):
             watch(session.model, field, self, self._follow)
+        # It says which plane is on show.
+        watch(session.model, "images", self, self._mark_frame)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Draw what has come in while nobody saw it."""
@@ -246,11 +258,14 @@ class HistogramField(QWidget):
         if self._plot is None:
             self._make_plot()
         self._plot.clear()
+        self._here, self._framed = None, framed
         if self._over.isChecked() and not self._over.isHidden():
             self._draw_lines(column, framed)
+            self._draw_frame()
         elif column == FRAME:
             at = frame_axis(framed)
             self._draw_bars(column, [row.preview.target.plane.leading[at] for row in framed])
+            self._draw_frame()
         else:
             self._draw_bars(column, [value_of(row, column) for row in rows])
 
@@ -268,6 +283,9 @@ class HistogramField(QWidget):
         plot.setMenuEnabled(False)
         plot.hideButtons()
         plot.setMouseEnabled(x=False, y=False)
+        plot.scene().sigMouseClicked.connect(
+            lambda click: show_errors(self._session.model, lambda: self._go_there(click))()
+        )
         self._layout.addWidget(plot)
 
     def _draw_bars(self, column: str, values: list[float | None]) -> None:
@@ -313,6 +331,58 @@ class HistogramField(QWidget):
             pen = pyqtgraph.mkPen(_HANDLES if mine else _BARS, width=3 if mine else 1)
             self._plot.plot(*course, pen=pen, symbol="o" if len(course[0]) == 1 else None)
         self._plot.autoRange()
+
+    def _draw_frame(self) -> None:
+        """Mark the frame on show by a line that can be dragged."""
+        import pyqtgraph
+
+        pen = pyqtgraph.mkPen(_HANDLES, width=2)
+        self._here = pyqtgraph.InfiniteLine(angle=90, movable=True, pen=pen)
+        self._here.sigDragged.connect(lambda line: self._go_to(line.value()))
+        self._plot.addItem(self._here, ignoreBounds=True)
+        self._mark_frame()
+
+    def _mark_frame(self) -> None:
+        if self._here is None or self._here.moving:
+            return
+        try:
+            shown = self._binding.adapter.displayed(self._session.model.image).target
+        except ImageError:
+            return
+        leading, at = shown.plane.leading, frame_axis(self._framed)
+        if at < len(leading):
+            self._here.setValue(leading[at])
+
+    def _go_to(self, frame: float) -> None:
+        """Show a frame."""
+        target, at = self._framed[0].preview.target, frame_axis(self._framed)
+        leading = list(target.plane.leading)
+        leading[at] = min(max(0, round(frame)), target.shape[target.axes.leading[at]] - 1)
+        plane = replace(target.plane, leading=tuple(leading))
+        self._binding.adapter.go_to(replace(target, plane=plane))
+
+    def _go_there(self, click: Untyped) -> None:
+        """Show the frame that was clicked on; of courses, the object whose value is nearest."""
+        if self._here is None:
+            return
+        box = self._plot.getPlotItem().getViewBox()
+        spot = box.mapSceneToView(click.scenePos())
+        column, at = self._column.currentText(), frame_axis(self._framed)
+        over = self._over.isChecked() and not self._over.isHidden()
+        values = ((value_of(row, column), row) for row in self._framed if over)
+        wide, high = box.viewRange()
+        reach = (wide[1] - wide[0], high[1] - high[0])
+
+        def distance(value: float, row: ResultRow) -> float:
+            frame = row.preview.target.plane.leading[at]
+            return math.hypot((frame - spot.x()) / reach[0], (value - spot.y()) / reach[1])
+
+        near = [(distance(value, row), row) for value, row in values if value is not None]
+        away, row = min(near, key=lambda pair: pair[0], default=(math.inf, None))
+        if row is not None and away < _NEAR:
+            self._binding.reveal(row)
+        else:
+            self._go_to(spot.x())
 
     def _style(self, x: str, y: str) -> None:
         colour = self.palette().color(QPalette.ColorRole.WindowText)
