@@ -1,22 +1,15 @@
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import skimage
 
+from contracts import engine as engine_contract
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines import registry
 
-# Test folders are no packages (import mode importlib), so the shared base is loaded by path.
-_PATH = Path(__file__).parents[2] / "contracts" / "engine.py"
-_SPEC = importlib.util.spec_from_file_location("engine_contract", _PATH)
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
 
-
-class TestBuiltinContract(_MODULE.ImageEngineContract):
+class TestBuiltinContract(engine_contract.ImageEngineContract):
     @pytest.fixture
     def engine(self):
         return registry.create("builtin")

@@ -1,12 +1,10 @@
 """The built-in engine follows masks through stacks with known truth."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from contracts import video as video_contract
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt
@@ -17,18 +15,13 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.builtin.propagation import BuiltinTrack
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
-)
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
-start, movie = _CONTRACT.start, _CONTRACT.movie
+start, movie = video_contract.start, video_contract.movie
 
 MIDDLE = 11
 SHAPE = (23, 72, 96)
 
 
-class TestBuiltinTrack(_CONTRACT.VideoEngineContract):
+class TestBuiltinTrack(video_contract.VideoEngineContract):
     @pytest.fixture
     def video_engine(self):
         return registry.create("builtin")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location(
-    "engine_contract", Path(__file__).parents[2] / "contracts" / "engine.py"
-)
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
+from contracts import engine as engine_contract
 
 
-class TestMetaContract(_MODULE.ImageEngineContract):
+class TestMetaContract(engine_contract.ImageEngineContract):
     fills_holes = True
 
     @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+from contracts import video as video_contract
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PointPrompt
 from napari_sam3_assistant.core.tracks import TrackSeed
@@ -17,19 +15,19 @@ from napari_sam3_assistant.engines.sam3_meta.video_objects import (
     stored_bytes,
 )
 
-_SPEC = importlib.util.spec_from_file_location(
-    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
+Movie, go, mask, pixels = (
+    video_contract.Movie,
+    video_contract.go,
+    video_contract.mask,
+    video_contract.pixels,
 )
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
-
-Movie, go, mask, pixels = _CONTRACT.Movie, _CONTRACT.go, _CONTRACT.mask, _CONTRACT.pixels
-start, movie = _CONTRACT.start, _CONTRACT.movie
+start = video_contract.start
+movie = video_contract.movie
 
 REPORTER = NullReporter()
 
 
-class TestMetaTrack(_CONTRACT.Sam3VideoContract):
+class TestMetaTrack(video_contract.Sam3VideoContract):
     name = "sam3-meta"
 
     def encoder_layers(self, engine):
@@ -147,12 +145,12 @@ def test_a_stopped_phrase_goes_on_with_what_it_holds_back(start, movie, eager, v
     whole = go(whole_track, range(6))
     track = start(movie)
     track.add_phrase("cell", 0)
-    done = _CONTRACT.stopped(track, range(6), lambda done: len(done) == 2)
+    done = video_contract.stopped(track, range(6), lambda done: len(done) == 2)
     movie.reads.clear()
 
     rest = go(track, range(2, 6))
 
-    _CONTRACT.assert_equal(done | rest, whole)
+    video_contract.assert_equal(done | rest, whole)
     assert max(len(found.objects) for found in whole.values()) == 2
     # Frames 2 and 3 were held back, 4 was looked at ahead.
     assert 2 not in movie.reads
@@ -164,7 +162,7 @@ def test_it_stops_while_it_hands_out_what_it_held_back(start, movie, eager):
     track.add_phrase("cell", 0)
 
     # Behind the third frame there is nothing left to look at: two are held back.
-    done = _CONTRACT.stopped(track, range(3), lambda done: len(done) == 1)
+    done = video_contract.stopped(track, range(3), lambda done: len(done) == 1)
 
     movie.reads.clear()
     assert list(done) == [0]

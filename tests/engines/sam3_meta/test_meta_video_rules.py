@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contracts import video as video_contract
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt, PromptSet
@@ -19,14 +18,8 @@ from napari_sam3_assistant.engines.sam3_meta import SPEC
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
-_SPEC = importlib.util.spec_from_file_location(
-    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
-)
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
-
-Movie, mask = _CONTRACT.Movie, _CONTRACT.mask
-start, movie = _CONTRACT.start, _CONTRACT.movie
+Movie, mask = video_contract.Movie, video_contract.mask
+start, movie = video_contract.start, video_contract.movie
 
 REPORTER = NullReporter()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 
+from contracts import documented_use
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 
@@ -54,18 +54,7 @@ def engine(shared_engine):
 @pytest.fixture(scope="session")
 def make_image():
     """Return a function that makes an RGB image of blobs on a ramp."""
-
-    def make(height: int, width: int, seed: int = 0):
-        random = np.random.default_rng(seed)
-        rows, columns = np.mgrid[:height, :width]
-        image = np.stack([rows * 200 // height, columns * 200 // width, rows * 0 + 90], -1)
-        for _ in range(6):
-            y, x = random.uniform(0, height), random.uniform(0, width)
-            radius = random.uniform(0.08, 0.25) * min(height, width)
-            image[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = random.integers(0, 256, 3)
-        return image.astype(np.uint8)
-
-    return make
+    return documented_use.make_image
 
 
 @pytest.fixture(params=list(SHAPES.values()), ids=list(SHAPES))

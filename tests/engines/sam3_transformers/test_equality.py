@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.documented_use import as_library_points, choose_masks, part, points_of, xyxy
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -90,14 +91,7 @@ class Reference:
         large = self.click_processor.post_process_masks(
             outputs.pred_masks, inputs["original_sizes"]
         )[0]
-        if every:
-            # Of the only object, from the smallest to the largest.
-            order = large[0].sum((1, 2)).argsort(stable=True)
-            return large[0, order].numpy(), outputs.iou_scores[0, 0, order].tolist()
-        # As the library's page says: of several masks the one with the best score.
-        best = outputs.iou_scores[0].argmax(1)
-        objects = range(len(best))
-        return large[objects, best].numpy(), outputs.iou_scores[0, objects, best].tolist()
+        return choose_masks(large, outputs.iou_scores[0], every=every)
 
 
 @pytest.fixture(scope="module")
@@ -132,32 +126,6 @@ def assert_same_found(objects, found, shape):
     assert_same(objects, found["masks"].numpy() > 0, found["scores"].tolist(), shape)
 
 
-def part(shape, y0, x0, y1, x1):
-    """A region given by fractions of the image."""
-    height, width = shape
-    return Region(int(y0 * height), int(x0 * width), int(y1 * height), int(x1 * width))
-
-
-def xyxy(region):
-    return [region.x0, region.y0, region.x1, region.y1]
-
-
-def some_points(shape):
-    height, width = shape
-    return (
-        PointPrompt(0.3 * height, 0.6 * width),
-        PointPrompt(0.5 * height, 0.5 * width),
-        PointPrompt(0.8 * height, 0.1 * width, positive=False),
-    )
-
-
-def as_library_points(points):
-    return {
-        "input_points": [[[[point.x, point.y] for point in points]]],
-        "input_labels": [[[int(point.positive) for point in points]]],
-    }
-
-
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_text(engine, reference, image, threshold):
     found = reference.find(image, threshold, text="red cell")
@@ -188,7 +156,7 @@ def test_text_with_an_example(engine, reference, image):
 
 
 def test_points(engine, reference, image):
-    points = some_points(image.shape[:2])
+    points = points_of(image.shape[:2])
     masks, scores = reference.click(image, **as_library_points(points))
     objects = run(engine, image, PromptSet(points=points)).objects
     assert_same(objects, masks, scores, image.shape[:2])
@@ -196,7 +164,7 @@ def test_points(engine, reference, image):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_single_click_takes_the_best_of_three_masks(engine, reference, image, number):
-    points = some_points(image.shape[:2])[number : number + 1]
+    points = points_of(image.shape[:2])[number : number + 1]
     asked = as_library_points(points)
     answer = run(engine, image, PromptSet(points=points))
     assert_same(answer.objects, *reference.click(image, multimask=True, **asked), image.shape[:2])
@@ -206,9 +174,9 @@ def test_a_single_click_takes_the_best_of_three_masks(engine, reference, image, 
 
 def test_only_a_single_click_has_candidates(engine, image):
     shape = image.shape[:2]
-    click, box = some_points(shape)[:1], (BoxPrompt(part(shape, 0.1, 0.1, 0.6, 0.7)),)
+    click, box = points_of(shape)[:1], (BoxPrompt(part(shape, 0.1, 0.1, 0.6, 0.7)),)
     for prompts in (
-        PromptSet(points=some_points(shape)),
+        PromptSet(points=points_of(shape)),
         PromptSet(points=click, boxes=box),
         PromptSet(points=click, text="cell"),
         PromptSet(boxes=box),
@@ -252,7 +220,7 @@ def test_examples_keep_their_fractions(engine, reference, image):
 
 def test_points_with_a_box(engine, reference, image):
     shape = image.shape[:2]
-    points, region = some_points(shape), part(shape, 0.1, 0.1, 0.7, 0.8)
+    points, region = points_of(shape), part(shape, 0.1, 0.1, 0.7, 0.8)
     masks, scores = reference.click(
         image, **as_library_points(points), input_boxes=[[xyxy(region)]]
     )
@@ -280,7 +248,7 @@ def test_painted_mask(engine, reference, image, painted):
 
 
 def test_refining_a_mask_by_clicks(engine, reference, image, painted):
-    points = some_points(painted.shape)
+    points = points_of(painted.shape)
     masks, scores = reference.click(
         image, masks=as_library_mask(painted), **as_library_points(points)
     )
@@ -291,7 +259,7 @@ def test_refining_a_mask_by_clicks(engine, reference, image, painted):
 
 def test_the_mask_changes_the_answer(engine, make_image):
     image = make_image(90, 160)
-    points = some_points((90, 160))
+    points = points_of((90, 160))
     left = np.zeros((90, 160), bool)
     left[10:40, 10:60] = True
     without = run(engine, image, PromptSet(points=points)).objects[0]
@@ -306,7 +274,7 @@ def test_found_object_is_refined_by_clicks(engine, reference, make_image):
     embedding = engine.embed(image, NullReporter())
     found = engine.predict(embedding, PromptSet(text="cell"), PredictOptions(0.0), NullReporter())
     picked = found.objects[3]
-    points = some_points((90, 160))
+    points = points_of((90, 160))
     prompts = PromptSet(points=points, masks=(MaskPrompt(picked.mask, picked.region),))
     refined = engine.predict(embedding, prompts, PredictOptions(), NullReporter())
     library = reference.find(image, 0.0, text="cell")
@@ -331,7 +299,7 @@ def test_a_16_bit_grey_image_from_the_api_on(tiny_checkpoint, reference, make_im
     low, high = 1000, 1000 + 255 * 40
     # Each step of 40 is one of 255 grey values.
     picture = np.stack([((grey - low) // 40).astype(np.uint8)] * 3, -1)
-    points = some_points((120, 90))
+    points = points_of((120, 90))
     found = reference.find(picture, 0.0, text="cell")
     masks, scores = reference.click(picture, **as_library_points(points))
 

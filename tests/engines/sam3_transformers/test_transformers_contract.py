@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location(
-    "engine_contract", Path(__file__).parents[2] / "contracts" / "engine.py"
-)
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
+from contracts import engine as engine_contract
 
 
-class TestTransformersContract(_CONTRACT.ImageEngineContract):
+class TestTransformersContract(engine_contract.ImageEngineContract):
     @pytest.fixture
     def engine(self, new_engine):
         return new_engine

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+from contracts import video as video_contract
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.tracks import TrackSeed
 from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_bytes
 
-_SPEC = importlib.util.spec_from_file_location(
-    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
+Movie, go, mask, pixels = (
+    video_contract.Movie,
+    video_contract.go,
+    video_contract.mask,
+    video_contract.pixels,
 )
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
-
-Movie, go, mask, pixels = _CONTRACT.Movie, _CONTRACT.go, _CONTRACT.mask, _CONTRACT.pixels
-start, movie = _CONTRACT.start, _CONTRACT.movie
+start = video_contract.start
+movie = video_contract.movie
 
 REPORTER = NullReporter()
 
 
-class TestTransformersTrack(_CONTRACT.Sam3VideoContract):
+class TestTransformersTrack(video_contract.Sam3VideoContract):
     name = "sam3-transformers"
 
     def encoder_layers(self, engine):

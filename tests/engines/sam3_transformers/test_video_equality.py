@@ -5,36 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contracts import documented_use
+from contracts.documented_use import POINTS, PROMPTS, assert_same, documented, ours, plane
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
-from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.tracks import TrackSeed
 
 REPORTER = NullReporter()
-COUNT = 18  # more than the 16 frames that the tracker looks back
 FEW = 8
-SHAPE = (60, 80)
-POINTS = (PointPrompt(30, 40), PointPrompt(10, 12), PointPrompt(5, 70, positive=False))
-BOX = BoxPrompt(Region(12, 20, 44, 61))
-FRACTIONS = BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))
-
-
-def painted():
-    mask = np.zeros(SHAPE, bool)
-    mask[15:40, 25:50] = True
-    return mask
-
-
-@pytest.fixture(scope="module")
-def frames():
-    """An RGB movie of a disc that moves over a ramp."""
-    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
-    for number in range(COUNT):
-        movie[number][(rows - 30) ** 2 + (columns - 20 - 2 * number) ** 2 < 120] = (220, 60, 150)
-    return movie.astype(np.uint8)
+frames = documented_use.frames
 
 
 @pytest.fixture(scope="module")
@@ -47,84 +28,6 @@ def tracker(video_checkpoint, _one_thread):
     return model.eval(), Sam3TrackerVideoProcessor.from_pretrained(video_checkpoint)
 
 
-def documented(tracker, frames, start, reverses, *prompts):
-    """Return the masks by frame and object, as the library's page on Sam3TrackerVideo does."""
-    import torch
-
-    model, processor = tracker
-    session = processor.init_video_session(video=frames, inference_device="cpu")
-    masks = {}
-    with torch.inference_mode():
-        for name, inputs in enumerate(prompts, 1):
-            processor.add_inputs_to_inference_session(session, start, name, **inputs)
-            # With each object, as those that come later have no inputs yet.
-            model(inference_session=session, frame_idx=start)
-        for reverse in reverses:
-            for answer in model.propagate_in_video_iterator(
-                session, start_frame_idx=start, reverse=reverse
-            ):
-                large = processor.post_process_masks(
-                    [answer.pred_masks], original_sizes=[SHAPE], binarize=False
-                )[0]
-                masks[answer.frame_idx] = (large[:, 0] > 0).numpy()
-    return masks
-
-
-def ours(engine, frames, start, reverses, *seeds):
-    source = FrameSource(view_of_array(frames, plane=0), 0)
-    track = engine.track(source, PredictOptions(), lambda: 99)
-    for seed in seeds:
-        track.add(seed)
-    found = {}
-    for reverse in reverses:
-        order = range(start, -1, -1) if reverse else range(start, len(frames))
-        for result in track.propagate(order, REPORTER):
-            found[result.frame] = result
-    track.close()
-    return found
-
-
-def plane(record):
-    mask = np.zeros(SHAPE, bool)
-    if record is not None:
-        mask[record.region.slices] = record.mask
-    return mask
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    seen = 0
-    for frame, result in found.items():
-        records = {record.id: record for record in result.objects}
-        for index, mask in enumerate(expected[frame]):
-            np.testing.assert_array_equal(plane(records.get(index + 1)), mask, f"frame {frame}")
-            seen += mask.any()
-    assert seen, "all masks are empty: nothing is shown"
-
-
-PROMPTS = {
-    "points": (
-        {
-            "input_points": [[[[40.0, 30.0], [12.0, 10.0], [70.0, 5.0]]]],
-            "input_labels": [[[1, 1, 0]]],
-        },
-        {"points": POINTS},
-    ),
-    "box": ({"input_boxes": [[[20.0, 12.0, 61.0, 44.0]]]}, {"box": BOX}),
-    "box with fractions": (
-        {"input_boxes": [[[19.75, 12.4, 61.2, 43.7]]]},
-        {"box": FRACTIONS},
-    ),
-    "box and point": (
-        {
-            "input_boxes": [[[20.0, 12.0, 61.0, 44.0]]],
-            "input_points": [[[[40.0, 30.0]]]],
-            "input_labels": [[[1]]],
-        },
-        {"box": BOX, "points": POINTS[:1]},
-    ),
-    "mask": ({"input_masks": painted()}, {"mask": MaskPrompt.from_plane(painted())}),
-}
 PASSES = {"forward": (False,), "backward": (True,), "both": (False, True)}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
+from contracts import documented_use
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.engines.sam_transformers import ENTRY
 
@@ -40,15 +40,4 @@ def kind(request):
 @pytest.fixture(scope="session")
 def make_image():
     """Return a function that makes an RGB image of blobs on a ramp."""
-
-    def make(height, width):
-        random = np.random.default_rng(0)
-        rows, columns = np.mgrid[:height, :width]
-        image = np.stack([rows * 200 // height, columns * 200 // width, rows * 0 + 90], -1)
-        for _ in range(6):
-            y, x = random.uniform(0, height), random.uniform(0, width)
-            radius = random.uniform(0.08, 0.25) * min(height, width)
-            image[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = random.integers(0, 256, 3)
-        return image.astype(np.uint8)
-
-    return make
+    return documented_use.make_image

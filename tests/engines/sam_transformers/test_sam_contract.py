@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+from contracts import engine as engine_contract
 from napari_sam3_assistant.engines.sam_transformers import ENTRY
 
-_SPEC = importlib.util.spec_from_file_location(
-    "engine_contract", Path(__file__).parents[2] / "contracts" / "engine.py"
-)
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
 
-
-class TestSam2Contract(_CONTRACT.ImageEngineContract):
+class TestSam2Contract(engine_contract.ImageEngineContract):
     """A model that stretches images."""
 
     model = "sam2_video"

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.documented_use import as_library_points, choose_masks, part, points_of, xyxy
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
     Everything,
     MaskPrompt,
-    PointPrompt,
     PromptSet,
 )
-from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.workflows.everything import find_everything
 
@@ -54,14 +53,7 @@ class Reference:
         with torch.no_grad():
             outputs = self.network(**inputs, multimask_output=multimask)
         large = self.processor.post_process_masks(outputs.pred_masks, **sizes)[0]
-        if every:
-            # Of the only object, from the smallest to the largest.
-            order = large[0].sum((1, 2)).argsort(stable=True)
-            return large[0, order].numpy(), outputs.iou_scores[0, 0, order].tolist()
-        # As the library's page says: of several masks the one with the best score.
-        best = outputs.iou_scores[0].argmax(1)
-        objects = range(len(best))
-        return large[objects, best].numpy(), outputs.iou_scores[0, objects, best].tolist()
+        return choose_masks(large, outputs.iou_scores[0], every=every)
 
     def as_logits(self, painted, sizes):
         """A painted mask goes the way of the image; SAM 1 takes it as small as its own masks."""
@@ -90,32 +82,6 @@ def reference(sam_folder):
         return made[kind]
 
     return of
-
-
-def part(shape, y0, x0, y1, x1):
-    """A region given by fractions of the image."""
-    height, width = shape
-    return Region(int(y0 * height), int(x0 * width), int(y1 * height), int(x1 * width))
-
-
-def xyxy(region):
-    return [region.x0, region.y0, region.x1, region.y1]
-
-
-def points_of(shape):
-    height, width = shape
-    return (
-        PointPrompt(0.3 * height, 0.6 * width),
-        PointPrompt(0.5 * height, 0.5 * width),
-        PointPrompt(0.8 * height, 0.1 * width, positive=False),
-    )
-
-
-def as_library_points(points):
-    return {
-        "input_points": [[[[point.x, point.y] for point in points]]],
-        "input_labels": [[[int(point.positive) for point in points]]],
-    }
 
 
 def painted_on(shape):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contracts import documented_use
+from contracts import video as video_contract
+from contracts.documented_use import POINTS, PROMPTS, assert_same, documented, ours, painted, plane
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
+from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.tracks import Span, TrackSeed
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.sam_transformers import ENTRY
@@ -21,25 +22,11 @@ from napari_sam3_assistant.engines.sam_transformers.video_objects import stored_
 from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
 from napari_sam3_assistant.workflows.track import Tracking
 
-_SPEC = importlib.util.spec_from_file_location(
-    "video_contract", Path(__file__).parents[2] / "contracts" / "video.py"
-)
-_CONTRACT = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_CONTRACT)
-Movie, start, movie = _CONTRACT.Movie, _CONTRACT.start, _CONTRACT.movie
+Movie, start, movie = video_contract.Movie, video_contract.start, video_contract.movie
 
 REPORTER = NullReporter()
-COUNT = 18  # more than the 16 frames that the tracker looks back
-SHAPE = (60, 80)
-POINTS = (PointPrompt(30, 40), PointPrompt(10, 12), PointPrompt(5, 70, positive=False))
-BOX = BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))
+frames = documented_use.frames
 VIDEO_KINDS = ("sam2_video", "edgetam_video")
-
-
-def painted():
-    mask = np.zeros(SHAPE, bool)
-    mask[15:40, 25:50] = True
-    return mask
 
 
 @pytest.fixture(params=VIDEO_KINDS)
@@ -52,7 +39,7 @@ def video_engine(loaded_sam, kind):
     return loaded_sam(kind)
 
 
-class TestSamTrack(_CONTRACT.TrackerContract):
+class TestSamTrack(video_contract.TrackerContract):
     def encoder_layers(self, engine):
         return encoder_layers(engine.model.clicks)
 
@@ -64,16 +51,6 @@ class TestSamTrack(_CONTRACT.TrackerContract):
         engine = ENTRY.create(sam_folder(kind), "cpu")
         yield engine
         engine.close()
-
-
-@pytest.fixture(scope="module")
-def frames():
-    """An RGB movie of a disc that moves over a ramp."""
-    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    movie = np.stack([rows * 3, columns * 2, rows * 0 + 90], -1)[None].repeat(COUNT, 0)
-    for number in range(COUNT):
-        movie[number][(rows - 30) ** 2 + (columns - 20 - 2 * number) ** 2 < 120] = (220, 60, 150)
-    return movie.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -95,87 +72,6 @@ def tracker(sam_folder):
         return made[kind]
 
     return of
-
-
-def documented(tracker, frames, start, reverses, *prompts):
-    """Return the masks by frame and object, as the library's page on Sam2Video does."""
-    import torch
-
-    model, processor = tracker
-    session = processor.init_video_session(video=frames, inference_device="cpu")
-    masks = {}
-    with torch.inference_mode():
-        for name, inputs in enumerate(prompts, 1):
-            processor.add_inputs_to_inference_session(session, start, name, **inputs)
-            # With each object, as those that come later have no inputs yet.
-            model(inference_session=session, frame_idx=start)
-        for reverse in reverses:
-            for answer in model.propagate_in_video_iterator(
-                session, start_frame_idx=start, reverse=reverse
-            ):
-                large = processor.post_process_masks(
-                    [answer.pred_masks], original_sizes=[SHAPE], binarize=False
-                )[0]
-                masks[answer.frame_idx] = (large[:, 0] > 0).numpy()
-    return masks
-
-
-def ours(engine, frames, start, reverses, *seeds):
-    track = engine.track(
-        FrameSource(view_of_array(frames, plane=0), 0), PredictOptions(), lambda: 99
-    )
-    for seed in seeds:
-        track.add(seed)
-    found = {}
-    for reverse in reverses:
-        order = range(start, -1, -1) if reverse else range(start, len(frames))
-        for result in track.propagate(order, REPORTER):
-            found[result.frame] = result
-    track.close()
-    return found
-
-
-def plane(record):
-    mask = np.zeros(SHAPE, bool)
-    if record is not None:
-        mask[record.region.slices] = record.mask
-    return mask
-
-
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    seen = 0
-    for frame, result in found.items():
-        records = {record.id: record for record in result.objects}
-        for index, mask in enumerate(expected[frame]):
-            np.testing.assert_array_equal(plane(records.get(index + 1)), mask, f"frame {frame}")
-            seen += 0 < np.count_nonzero(mask) < mask.size
-    assert seen, "all masks are empty, or all of the frame: nothing is shown"
-
-
-PROMPTS = {
-    "click": (
-        {"input_points": [[[[40.0, 30.0]]]], "input_labels": [[[1]]]},
-        {"points": POINTS[:1]},
-    ),
-    "points": (
-        {
-            "input_points": [[[[40.0, 30.0], [12.0, 10.0], [70.0, 5.0]]]],
-            "input_labels": [[[1, 1, 0]]],
-        },
-        {"points": POINTS},
-    ),
-    "box with fractions": ({"input_boxes": [[[19.75, 12.4, 61.2, 43.7]]]}, {"box": BOX}),
-    "box and point": (
-        {
-            "input_boxes": [[[19.75, 12.4, 61.2, 43.7]]],
-            "input_points": [[[[40.0, 30.0]]]],
-            "input_labels": [[[1]]],
-        },
-        {"box": BOX, "points": POINTS[:1]},
-    ),
-    "mask": ({"input_masks": painted()}, {"mask": MaskPrompt.from_plane(painted())}),
-}
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
