@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
-from napari_sam3_assistant.errors import ExportError, MaskError
+from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
 from napari_sam3_assistant.io.class_list import read_object_classes
 from napari_sam3_assistant.io.coco import CocoFile
@@ -27,6 +27,7 @@ from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journ
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending, save_labels
+from napari_sam3_assistant.io.ome_zarr_labels import find_image
 from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.io.provenance import (
     find_place,
@@ -135,7 +136,8 @@ def export(
     output : str or Path
         The file.
     format : ExportFormat or str, optional
-        Such as ``"coco_rle"``; by default what the ending of ``output`` says.
+        Such as ``"coco_rle"``; by default what the ending of ``output`` says. Of a path
+        ``IMAGE.zarr/labels/NAME`` it is OME-Zarr, in the version of that image.
     image : str
         Name of the image's file; by default what the note beside the labels says, or their own.
     classes : ClassList, str or Path, optional
@@ -171,7 +173,10 @@ def export(
     """
     path = expand_user(output)
     chosen = _format_of(path) if format is None else _format_named(str(format))
-    check_output(path, *_files(labels), replaces=overwrite)
+    if find_image(path) is None:
+        check_output(path, *_files(labels), replaces=overwrite)
+    elif path.exists() and not overwrite:
+        raise NameTaken(f"{path} exists already.", "Choose another name.")
     listed = classes if isinstance(classes, ClassList) else ClassList()
     if isinstance(classes, str | Path):
         listed = read_classes(classes)
@@ -387,6 +392,8 @@ def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> Imag
 
 def _format_of(path: Path) -> ExportFormat:
     """Return the format of an ending: the first one that has it."""
+    if find_image(path) is not None:
+        return ExportFormat.OME_ZARR
     ending = ".tif" if path.suffix.lower() == ".tiff" else path.suffix.lower()
     found = next((one for one in ExportFormat if one.suffix == ending), None)
     if found is None:

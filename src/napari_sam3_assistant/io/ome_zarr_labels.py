@@ -1,7 +1,7 @@
 """Write labels as OME-Zarr pyramids, whole or as they grow.
 
-OME-Zarr 0.4 in zarr format 2, which every reader of today knows.
-Specification: https://ngff.openmicroscopy.org/0.4
+OME-Zarr 0.4 in zarr format 2, which every reader of today knows, or 0.5 in zarr format 3.
+Specification: https://ngff.openmicroscopy.org/0.4 and /0.5
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
@@ -20,10 +21,11 @@ import zarr
 from napari_sam3_assistant.core.axes import explain_place
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.errors import ExportError, ImageError, NameTaken
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
 from napari_sam3_assistant.io.pixel_size import check_axes, ome_zarr_axes, ome_zarr_names
 from napari_sam3_assistant.io.provenance import removing_provenance
+from napari_sam3_assistant.io.zarr_images import read_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 CHUNK = 512
 SMALLEST_LEVEL = 64
 """Levels are added while the shorter side of the next one is at least this long."""
+_VERSIONS = {2: "0.4", 3: "0.5"}
 _KINDS = {"t": "time", "c": "channel"}
 
 
@@ -77,9 +80,9 @@ def create_ome_zarr(
         return _create(path, axes, dtype)[1]
 
 
-def _create(path: Path, axes: Axes, dtype: str) -> tuple[Any, Any]:
+def _create(path: Path, axes: Axes, dtype: str, zarr_format: Literal[2, 3] = 2) -> tuple[Any, Any]:
     """Make the folder with one level, and return its group and the level."""
-    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    group = zarr.open_group(str(path), mode="w", zarr_format=zarr_format)
     named = ome_zarr_names(axes)
     array = _add_level(group, 0, _shape_of_axes(named), named, dtype)
     _write_metadata(group, named, 1)
@@ -164,9 +167,10 @@ def _add_levels(
     level: Untyped,
     axes: Axes,
     reporter: Reporter,
+    count: int | None = None,
 ) -> None:
-    """Add the smaller levels to a group whose largest one is written."""
-    count = count_levels(level.shape)
+    """Add the smaller levels to a group whose largest one is written: so many, or as is usual."""
+    count = count or count_levels(level.shape)
     for number in range(1, count):
         reporter.report(Progress(number, count, f"Writing size {number + 1} of {count}"))
         shape = _halve_shape(level.shape)
@@ -192,8 +196,12 @@ def save_ome_zarr(
     reporter: Reporter | None = None,
     *,
     replace: bool = False,
+    zarr_format: Literal[2, 3] = 2,
 ) -> Path:
     """Write labels as an OME-Zarr image, completely or not at all.
+
+    A path ``IMAGE.zarr/labels/NAME`` puts them into the image of others, in its own version, where
+    readers of OME-Zarr find them.
 
     Parameters
     ----------
@@ -207,6 +215,8 @@ def save_ome_zarr(
         Is told of the progress, and stops the work.
     replace : bool
         Whether a zarr folder of that name is replaced, and the note beside it removed.
+    zarr_format : 2 or 3
+        2 for OME-Zarr 0.4, 3 for 0.5.
 
     Returns
     -------
@@ -216,11 +226,14 @@ def save_ome_zarr(
     Raises
     ------
     ExportError
-        If it can't be written, or the axes don't fit.
+        If it can't be written, or the axes don't fit, or not the image that they are put into.
     NameTaken
         If it exists and shall not be replaced.
     """
     told = reporter or NullReporter()
+    image, levels = find_image(path), None
+    if image is not None:
+        zarr_format, levels = _prepare_image(image, axes)
     if not path.parent.is_dir():
         raise ExportError(
             f"The folder {path.parent} does not exist.", "Make it first, or choose another."
@@ -237,18 +250,83 @@ def save_ome_zarr(
         dtype = np.dtype(labels.dtype)
         plain = "uint8" if dtype.kind == "b" else str(dtype)
         with explain_os_errors(path):
-            group, array = _create(draft, stored, plain)
+            group, array = _create(draft, stored, plain, zarr_format)
             keys = list(_split_blocks(array.shape, array.chunks))
             for done, key in enumerate(keys):
                 told.report(Progress(done, len(keys), f"Saving {path.name}"))
                 part = np.asarray(labels[tuple(key[place] for place in np.argsort(order))])
                 array[key] = part.transpose(order)
             check_there(draft)
-            _add_levels(group, array, stored, told)
+            _add_levels(group, array, stored, told, levels)
             check_there(draft)
+            if image is not None:
+                _tell_source(group)
             with removing_provenance(path):
                 give_name(draft, path, replace=replace)
+            if image is not None:
+                _list_labels(image, path.name)
     return path
+
+
+def find_image(path: Path) -> Path | None:
+    """Return the zarr folder whose labels a path would be one of; None for a path elsewhere."""
+    folder = path.parent
+    return folder.parent if folder.name == "labels" and is_zarr(folder.parent) else None
+
+
+def _prepare_image(image: Path, axes: Axes) -> tuple[Literal[2, 3], int]:
+    """Make the group of an image's labels; returns the image's zarr format and count of levels.
+
+    Labels must have as many levels as their image.
+
+    Raises
+    ------
+    ExportError
+        If it is no image, or of another height or width.
+    """
+    try:
+        found = read_zarr(image)
+        group = zarr.open_group(str(image), mode="r+")
+    except (ImageError, OSError, ValueError, zarr.errors.NodeTypeValidationError) as exc:
+        raise ExportError(f"{image} is no OME-Zarr image.", "Choose another name.") from exc
+    sizes = {axis.name: axis.length for axis in found.axes}
+    own = [axis.length for axis in axes[-2:]]
+    if own != [sizes.get("y"), sizes.get("x")]:
+        raise ExportError(
+            f"Labels of {own[0]} x {own[1]} pixels don't fit the image {image}.",
+            "Export labels of the whole image, or under a name of their own.",
+        )
+    format_: Literal[2, 3] = group.metadata.zarr_format
+    with explain_os_errors(image):
+        zarr.open_group(str(image / "labels"), mode="a", zarr_format=format_)
+    return format_, len(found.levels)
+
+
+def _tell_source(group: Untyped) -> None:
+    """Say of labels within an image that it is theirs."""
+    source: dict[str, Any] = {"source": {"image": "../../"}}
+    if group.metadata.zarr_format == 2:
+        group.attrs["image-label"] = {**group.attrs["image-label"], **source}
+    else:
+        group.attrs["ome"] = {**group.attrs["ome"], "image-label": source}
+
+
+def _list_labels(image: Path, name: str) -> None:
+    """Name labels among those of an image, also where all metadata are in one place."""
+    with explain_os_errors(image):
+        group = zarr.open_group(str(image / "labels"), mode="r+", use_consolidated=False)
+        told: dict[str, Any] = dict(group.attrs)
+        if group.metadata.zarr_format == 2:
+            group.attrs["labels"] = list(dict.fromkeys([*told.get("labels", ()), name]))
+        else:
+            ome = told.get("ome", {})
+            listed = list(dict.fromkeys([*ome.get("labels", ()), name]))
+            group.attrs["ome"] = {**ome, "version": _VERSIONS[3], "labels": listed}
+        outer = zarr.open_group(str(image), mode="r+")
+        if outer.metadata.consolidated_metadata is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that others may not read what was there before
+                zarr.consolidate_metadata(str(image))
 
 
 def check_there(draft: Path) -> None:
@@ -263,7 +341,7 @@ def check_there(draft: Path) -> None:
     FileNotFoundError
         If it is another one, or none.
     """
-    if not (draft / "0" / ".zarray").exists():
+    if not is_zarr(draft / "0"):
         raise FileNotFoundError(errno.ENOENT, "its folder vanished meanwhile")
 
 
@@ -282,14 +360,18 @@ def _add_level(
     empty_chunks: bool = False,
 ) -> Untyped:
     chunks = (*(1 for _ in shape[:-2]), *(min(CHUNK, max(1, size)) for size in shape[-2:]))
+    names = [axis.name for axis in axes]
+    told: dict[str, Any] = {"dimension_names": names}
+    if group.metadata.zarr_format == 2:
+        told = {"attributes": {"_ARRAY_DIMENSIONS": names}}
+        told["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
     return group.create_array(
         str(number),
         shape=shape,
         chunks=chunks,
         dtype=dtype,
         fill_value=0,
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-        attributes={"_ARRAY_DIMENSIONS": [axis.name for axis in axes]},
+        **told,
         config={"write_empty_chunks": empty_chunks},
         overwrite=True,
     )
@@ -324,10 +406,14 @@ def _write_metadata(group: Untyped, axes: Axes, levels: int) -> None:
             # The same at every size: the first pixel is one of those that are picked.
             moves.append({"type": "translation", "translation": [axis.origin for axis in axes]})
         datasets.append({"path": str(number), "coordinateTransformations": moves})
-    multiscale: dict[str, Any] = {"version": "0.4", "axes": named, "datasets": datasets}
+    multiscale: dict[str, Any] = {"axes": named, "datasets": datasets}
     if note:
         multiscale["metadata"] = {"description": note}
-    group.attrs.update({"multiscales": [multiscale], "image-label": {"version": "0.4"}})
+    version = {"version": _VERSIONS[group.metadata.zarr_format]}
+    if group.metadata.zarr_format == 2:
+        group.attrs.update({"multiscales": [multiscale | version], "image-label": version})
+    else:
+        group.attrs["ome"] = version | {"multiscales": [multiscale], "image-label": {}}
 
 
 class GrowingLabels(AbstractContextManager["GrowingLabels"]):

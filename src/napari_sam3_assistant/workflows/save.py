@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,12 @@ from napari_sam3_assistant.io.exports import (
 )
 from napari_sam3_assistant.io.labels import open_label_stack, save_labels
 from napari_sam3_assistant.io.loaded import as_lazy
-from napari_sam3_assistant.io.ome_zarr_labels import GrowingLabels, check_there, save_ome_zarr
+from napari_sam3_assistant.io.ome_zarr_labels import (
+    GrowingLabels,
+    check_there,
+    find_image,
+    save_ome_zarr,
+)
 from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
 from napari_sam3_assistant.io.provenance import (
     check_provenance_path,
@@ -338,12 +343,14 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
     """Write masks and yield the path."""
     reporter.report(Progress(0, 0, f"Saving {request.path.name}"))
     labels, path, classes = request.labels, request.path, request.classes
-    make_folder(path)
+    if find_image(path) is None:
+        make_folder(path)
     match request.format:
-        case ExportFormat.OME_ZARR:
+        case ExportFormat.OME_ZARR | ExportFormat.OME_ZARR_05:
             _check_not_in(path, labels)
             found, axes = _drop_unnamed(labels, request.axes)
-            save_ome_zarr(found, path, axes, reporter, replace=True)
+            format_: Literal[2, 3] = 3 if request.format is ExportFormat.OME_ZARR_05 else 2
+            save_ome_zarr(found, path, axes, reporter, replace=True, zarr_format=format_)
         case ExportFormat.COCO_RLE:
             save_coco(labels, path, classes, request.place)
         case ExportFormat.COCO_POLYGONS:

@@ -293,6 +293,7 @@ class ExportFormat(StrEnum):
     PNG = "png"
     NPY = "npy"
     OME_ZARR = "ome_zarr"
+    OME_ZARR_05 = "ome_zarr_0.5"
     COCO_RLE = "coco_rle"
     COCO_POLYGONS = "coco_polygons"
     YOLO = "yolo"
@@ -336,6 +337,7 @@ _ABOUT = {
         "NumPy (.npy)", ".npy", f"NumPy files hold the values alone: {_NO_PLACE}."
     ),
     ExportFormat.OME_ZARR: _About("OME-Zarr", ".zarr"),
+    ExportFormat.OME_ZARR_05: _About("OME-Zarr 0.5 (zarr 3)", ".zarr"),
     ExportFormat.COCO_RLE: _About("COCO JSON, run lengths", ".json", _COCO, has_image=True),
     ExportFormat.COCO_POLYGONS: _About("COCO JSON, polygons", ".json", _COCO, has_image=True),
     ExportFormat.YOLO: _About(
@@ -357,6 +359,7 @@ _ABOUT = {
         has_image=True,
     ),
 }
+OME_ZARRS = (ExportFormat.OME_ZARR, ExportFormat.OME_ZARR_05)
 _ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
 
 
@@ -390,8 +393,8 @@ def explain_lost_place(format_: ExportFormat, axes: Axes) -> str:
     axes : tuple of Axis
         The axes of the labels.
     """
-    if format_ in (ExportFormat.TIFF, ExportFormat.OME_ZARR):
-        return explain_place(axes, backwards=format_ is ExportFormat.OME_ZARR)
+    if format_ in (ExportFormat.TIFF, *OME_ZARRS):
+        return explain_place(axes, backwards=format_ in OME_ZARRS)
     return ""
 
 
