@@ -56,7 +56,7 @@ _LISTS["coco.json"] = json.dumps({
     "annotations": [{"image_id": 1, "category_id": 0, "segmentation": [[1, 1, 9, 1, 9, 9]]}],
 }).encode()  # fmt: skip
 _FORMATS = ("coco_rle", "coco_polygons", "yolo", "geojson", "imagej_rois", "png", "ome_zarr")
-_FORMATS += ("ome_zarr_0.5",)
+_FORMATS += ("ome_zarr_0.5", "ctc", "geff")
 
 
 def fill(folder):

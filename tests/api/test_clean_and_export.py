@@ -111,6 +111,18 @@ def test_coordinates_are_those_of_the_image_where_the_note_lies_beside(tmp_path)
     assert alone["images"][0] == {"id": 1, "file_name": "part.tif", "height": 10, "width": 30}
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.npy", "a.zarr"])
+@pytest.mark.parametrize("shape", [(3, 8, 9), (2, 3, 8, 9), (1, 2, 8, 9), (1, 8, 9)])
+def test_all_planes_of_a_stack_whose_axes_have_no_names_are_written(tmp_path, shape, name):
+    labels = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint16)
+    np.save(tmp_path / "in.npy", labels)
+
+    for folder, given in (("array", labels), ("file", tmp_path / "in.npy")):
+        (tmp_path / folder).mkdir()
+        made = api.imread(api.export(given, tmp_path / folder / name))
+        np.testing.assert_array_equal(np.squeeze(made.data[...]), np.squeeze(labels))
+
+
 def test_a_damaged_chunk_is_one_sentence(tmp_path):
     path = tmp_path / "labels.zarr"
     zarr.save_array(str(path), np.ones((4, 30, 30), np.uint8), zarr_format=2)

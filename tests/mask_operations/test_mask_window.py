@@ -389,7 +389,8 @@ def test_closing_lets_go_of_the_viewer(curator):
 def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curator, masks):
     curator.tab("Final Merge / Export")
     curator.type_in("output", PREVIEW)
-    assert len(curator.listed("export_format")) == 10
+    assert len(curator.listed("export_format")) == 11
+    assert "Tracks: GEFF" not in curator.listed("export_format")
     curator.choose("export_format", "YOLO segmentation")
     assert note(curator).startswith("YOLO holds outlines in one plane of the image")
 
@@ -401,6 +402,7 @@ def test_formats_that_will_work_are_offered_and_say_what_they_do_not_hold(curato
     assert "The layer is flipped in napari (along z)" in note(curator)
     offered = curator.listed("export_format")
     assert not {"YOLO segmentation", "PNG (one plane)"} & set(offered)
+    assert "Tracks: GEFF" in offered
     curator.choose("export_format", "OME-Zarr")
     assert note(curator) == ""
 

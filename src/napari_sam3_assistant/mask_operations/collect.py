@@ -428,7 +428,9 @@ class MaskCollection:
     def can_hold(self, format_: ExportFormat) -> bool:
         """Return whether a format can hold the layer that would be exported."""
         choice = self._find_exported()
-        return choice is None or choice.planes == 1 or not format_.has_one_plane
+        if choice is None:
+            return True
+        return not (format_.has_tracks if choice.planes == 1 else format_.has_one_plane)
 
     def explain_lost(self, format_: ExportFormat) -> str:
         """Return what a file of a format will not hold of what would be exported; or nothing."""
@@ -439,6 +441,10 @@ class MaskCollection:
             place, axes = self._adapter.place(choice.key)
         except MaskError:
             return ""  # just removed; exporting says so
+        if not self.can_hold(format_) and format_.has_tracks:
+            return (
+                f"Tracks go through frames; “{choice.name}” has one plane. Choose another format."
+            )
         if not self.can_hold(format_):
             return f"Its files hold one plane; “{choice.name}” is a stack. Choose another format."
         of_image = place.note if format_.has_image else ""

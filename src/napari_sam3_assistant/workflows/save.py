@@ -35,6 +35,7 @@ from napari_sam3_assistant.io.provenance import (
     removing_provenance,
     write_provenance,
 )
+from napari_sam3_assistant.io.tracks import save_ctc, save_geff
 from napari_sam3_assistant.workflows.provenance import make_record, object_entry
 
 if TYPE_CHECKING:
@@ -351,19 +352,22 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
             found, axes = _drop_unnamed(labels, request.axes)
             format_: Literal[2, 3] = 3 if request.format is ExportFormat.OME_ZARR_05 else 2
             save_ome_zarr(found, path, axes, reporter, replace=True, zarr_format=format_)
-        case ExportFormat.COCO_RLE:
-            save_coco(labels, path, classes, request.place)
-        case ExportFormat.COCO_POLYGONS:
-            save_coco(labels, path, classes, request.place, as_polygons=True)
+        case ExportFormat.COCO_RLE | ExportFormat.COCO_POLYGONS:
+            as_polygons = request.format is ExportFormat.COCO_POLYGONS
+            save_coco(labels, path, classes, request.place, as_polygons=as_polygons)
         case ExportFormat.YOLO:
             save_yolo(labels, path, classes, request.place)
-        case ExportFormat.GEOJSON:
-            save_geojson(labels, path, classes, request.place, request.measured)
-        case ExportFormat.GEOJSON_DETECTIONS:
-            place, measured = request.place, request.measured
-            save_geojson(labels, path, classes, place, measured, kind="detection")
+        case ExportFormat.GEOJSON | ExportFormat.GEOJSON_DETECTIONS:
+            many = request.format is ExportFormat.GEOJSON_DETECTIONS
+            kind: Literal["annotation", "detection"] = "detection" if many else "annotation"
+            save_geojson(labels, path, classes, request.place, request.measured, kind=kind)
         case ExportFormat.IMAGEJ_ROIS:
             save_rois(labels, path, classes, request.place)
+        case ExportFormat.CTC:
+            save_ctc(_drop_unnamed(labels, request.axes)[0], path, reporter)
+        case ExportFormat.GEFF:
+            found, axes = _drop_unnamed(labels, request.axes)
+            save_geff(found, path, axes, reporter)
         case _:
             found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
             save_labels(found, path, axes, reporter=reporter)
@@ -371,11 +375,12 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
 
 
 def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:
-    """Return labels without the axes that have no name, of which they have one plane."""
-    kept = tuple(axis for axis in axes if axis.name)
-    if len(kept) == len(axes):
+    """Return labels without the axes that have no name and one plane: the image has none such."""
+    gone = [not axis.name and axis.length == 1 for axis in axes]
+    if not any(gone):
         return labels, axes
-    return as_lazy(labels)[tuple(slice(None) if axis.name else 0 for axis in axes)], kept
+    kept = tuple(axis for axis, drop in zip(axes, gone, strict=True) if not drop)
+    return as_lazy(labels)[tuple(0 if drop else slice(None) for drop in gone)], kept
 
 
 def _check_not_in(path: Path, labels: AnyArray) -> None:

@@ -284,6 +284,7 @@ class _About:
     not_held: str = ""
     has_image: bool = False
     has_one_plane: bool = False
+    has_tracks: bool = False
 
 
 class ExportFormat(StrEnum):
@@ -300,6 +301,8 @@ class ExportFormat(StrEnum):
     GEOJSON = "geojson"
     GEOJSON_DETECTIONS = "geojson_detections"
     IMAGEJ_ROIS = "imagej_rois"
+    CTC = "ctc"
+    GEFF = "geff"
 
     @property
     def label(self) -> str:
@@ -320,6 +323,11 @@ class ExportFormat(StrEnum):
     def has_one_plane(self) -> bool:
         """Whether its files hold one plane and no more."""
         return _ABOUT[self].has_one_plane
+
+    @property
+    def has_tracks(self) -> bool:
+        """Whether its files hold objects through frames, and no single planes."""
+        return _ABOUT[self].has_tracks
 
 
 _NO_PLACE = "no size of a pixel, no unit and no position in the world"
@@ -352,6 +360,8 @@ _ABOUT = {
     ExportFormat.GEOJSON_DETECTIONS: _About(
         "GeoJSON for QuPath, detections", ".geojson", _GEOJSON, has_image=True
     ),
+    ExportFormat.CTC: _About("Tracks: Cell Tracking Challenge", ".ctc", has_tracks=True),
+    ExportFormat.GEFF: _About("Tracks: GEFF", ".geff", has_tracks=True),
     ExportFormat.IMAGEJ_ROIS: _About(
         "ImageJ regions (.zip)",
         ".zip",

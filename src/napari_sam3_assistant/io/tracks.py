@@ -1,0 +1,195 @@
+"""Write labels that keep their value through frames as tracks: Cell Tracking Challenge and GEFF.
+
+Format: https://public.celltrackingchallenge.net/documents/Naming%20and%20file%20content%20conventions.pdf
+and https://live-image-tracking-tools.github.io/geff
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from skimage.measure import regionprops_table
+from skimage.util import map_array
+
+from napari_sam3_assistant.core.masks.labels import read, whole_box
+from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.errors import ExportError
+from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import LabelArray
+    from napari_sam3_assistant.core.progress import Reporter
+
+_MOST = 65535  # the format's labels have 16 bits
+
+
+def save_ctc(labels: AnyArray, path: Path, reporter: Reporter) -> Path:
+    """Write a folder of the Cell Tracking Challenge: a TIFF a frame, and the table of tracks.
+
+    These are ``mask000.tif``, ... and ``res_track.txt``; in a folder ``TRA``, as that of the
+    truth, ``man_track000.tif``, ... and ``man_track.txt``. A track has no gaps there: an object
+    that was gone goes on as a track of its own, whose parent is the one before. Labels keep their
+    values where these are at most 65535.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
+        Labels; read frame by frame.
+    path : Path
+        The folder, which must not exist.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If there are no frames, or too many tracks for 16 bits, or it can't be written.
+    """
+    frames: dict[int, list[int]] = defaultdict(list)
+    for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
+        for label in np.unique(frame[frame > 0]).tolist():
+            frames[label].append(number)
+    runs = [
+        (label, run)
+        for label, own in sorted(frames.items())
+        for run in np.split(np.array(own), np.flatnonzero(np.diff(own) > 1) + 1)
+    ]
+    if len(runs) > _MOST:
+        raise ExportError(
+            f"There are {len(runs)} tracks; the format holds {_MOST}.", "Export a part, or GEFF."
+        )
+    truth = path.name == "TRA"
+    digits = max(3, len(str(labels.shape[0] - 1)))
+    rows: list[tuple[int, int, int, int]] = []
+    changed: dict[int, dict[int, int]] = defaultdict(dict)
+    before: dict[int, int] = {}
+    keeps = max(frames, default=0) + len(runs) - len(frames) <= _MOST
+    fresh = max(frames, default=0)
+    for place, (label, run) in enumerate(runs, 1):
+        number = label if label not in before else (fresh := fresh + 1)
+        number = number if keeps else place
+        rows.append((number, int(run[0]), int(run[-1]), before.get(label, 0)))
+        before[label] = number
+        for frame_ in run.tolist():
+            changed[frame_][label] = number
+    with draft_folder(path) as draft, explain_os_errors(path):
+        draft.mkdir()
+        for at, frame in _iter_frames(labels, reporter, "Saving"):
+            old = np.array(sorted(changed[at]), frame.dtype)
+            new = np.array([changed[at][label] for label in old.tolist()], np.uint16)
+            name = f"{'man_track' if truth else 'mask'}{at:0{digits}d}.tif"
+            tifffile.imwrite(
+                draft / name,
+                map_array(np.array(frame), old, new)
+                if old.size
+                else np.zeros(frame.shape, np.uint16),
+                compression="zlib",
+                photometric="minisblack",
+            )
+        table = "".join(" ".join(map(str, row)) + "\n" for row in sorted(rows))
+        (draft / f"{'man' if truth else 'res'}_track.txt").write_text(table, encoding="ascii")
+        give_name(draft, path)
+    return path
+
+
+def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> Path:
+    """Write a graph in the Graph Exchange File Format: an object of a frame is a node.
+
+    A node has its frame ``t``, its centroid ``z``, ``y`` and ``x`` in pixels, ``seg_id`` (its
+    label), ``track_id`` and ``area`` in pixels; the axes have the size of a pixel and its unit.
+    Edges join an object to itself on the next frame that it is on.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
+        Labels; read frame by frame.
+    path : Path
+        The folder, which must not exist.
+    axes : tuple of Axis
+        The axes of the labels.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Raises
+    ------
+    ExportError
+        If there are no frames, the package geff is missing, or it can't be written.
+    """
+    try:
+        from geff.core_io import write_arrays
+        from geff_spec import Axis as GeffAxis
+        from geff_spec import GeffMetadata
+    except ImportError as exc:
+        raise ExportError(
+            "GEFF needs the package geff.",
+            'Install it: pip install "napari-sam3-assistant[tracks]".',
+        ) from exc
+    names = ("t", "z", "y", "x") if labels.ndim == 4 else ("t", "y", "x")
+    columns: dict[str, list[Any]] = {name: [] for name in (*names, "seg_id", "area")}
+    edges: list[tuple[int, int]] = []
+    last: dict[int, int] = {}
+    for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
+        told = regionprops_table(frame, properties=("label", "centroid", "area"))
+        for place, label in enumerate(told["label"].tolist()):
+            node = len(columns["t"])
+            columns["t"].append(number)
+            for axis, name in enumerate(names[1:]):
+                columns[name].append(float(told[f"centroid-{axis}"][place]))
+            columns["seg_id"].append(label)
+            columns["area"].append(int(told["area"][place]))
+            if label in last:
+                edges.append((last[label], node))
+            last[label] = node
+    spaces = {"t": "frame"}
+    metadata = GeffMetadata(
+        directed=True,
+        axes=[
+            GeffAxis(
+                name=name,
+                type="time" if name == "t" else "space",
+                unit=spaces.get(name, "pixel"),
+                scale=axis.scale,
+                scaled_unit=axis.unit or None,
+            )
+            for name, axis in zip(names, axes, strict=True)
+        ],
+        track_node_props={"tracklet": "track_id"},
+        node_props_metadata={},
+        edge_props_metadata={},
+    )
+    columns["track_id"] = columns["seg_id"]
+    properties: Any = {
+        name: {"values": np.array(values), "missing": None} for name, values in columns.items()
+    }
+    with draft_folder(path) as draft, explain_os_errors(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about units that the format does not know
+        nodes = np.arange(len(columns["t"]), dtype=np.uint64)
+        joined = np.array(edges, np.uint64).reshape(-1, 2)
+        write_arrays(draft, nodes, properties, joined, {}, metadata)
+        give_name(draft, path)
+    return path
+
+
+def _iter_frames(
+    labels: AnyArray, reporter: Reporter, doing: str
+) -> Iterator[tuple[int, LabelArray]]:
+    """Yield each frame with its number."""
+    if labels.ndim not in (3, 4):
+        raise ExportError(
+            f"Tracks go through frames; these labels have the shape {tuple(labels.shape)}.",
+            "Export a stack whose first axis are the frames.",
+        )
+    count = labels.shape[0]
+    for number in range(count):
+        reporter.report(Progress(number, count, f"{doing}: frame {number + 1} of {count}"))
+        box = (slice(number, number + 1), *whole_box(labels.shape[1:]))
+        yield number, read(labels, box)[0]

@@ -1,0 +1,121 @@
+"""Tracks as other programs read them: the Cell Tracking Challenge's files, and GEFF."""
+
+import geff
+import networkx as nx
+import numpy as np
+import pytest
+import tifffile
+from geff.convert import from_ctc_to_geff
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.errors import ExportError, NameTaken
+from napari_sam3_assistant.io.tracks import save_ctc, save_geff
+
+MOVIES = arrays(
+    np.uint32, st.tuples(st.integers(1, 5), st.just(4), st.just(5)), elements=st.integers(0, 3)
+)
+
+
+def read_ctc(folder):
+    """Return frames and table as the challenge's own description has them."""
+    (table,) = folder.glob("*_track.txt")
+    rows = np.array([line.split() for line in table.read_text().splitlines()], int).reshape(-1, 4)
+    return np.stack([tifffile.imread(one) for one in sorted(folder.glob("*.tif"))]), rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(MOVIES, st.sampled_from([1, 70_000]))
+def test_every_track_is_there_without_gaps(tmp_path_factory, movie, factor):
+    movie = movie * np.uint32(factor)
+    folder = save_ctc(movie, tmp_path_factory.mktemp("a") / "01_RES", NullReporter())
+
+    frames, rows = read_ctc(folder)
+
+    assert frames.dtype == np.uint16
+    np.testing.assert_array_equal(frames > 0, movie > 0)
+    assert len(set(rows[:, 0])) == len(rows)
+    for number, begin, end, parent in rows:
+        there = np.flatnonzero((frames == number).any((1, 2)))
+        assert there.tolist() == list(range(begin, end + 1))
+        (label,) = np.unique(movie[frames == number])
+        if parent:
+            (before,) = rows[rows[:, 0] == parent]
+            assert before[2] < begin - 1
+            assert (np.unique(movie[frames == parent]) == label).all()
+    assert set(np.unique(frames)) - {0} == set(rows[:, 0])
+    if factor == 1:
+        firsts = frames[frames == movie]
+        assert set(np.unique(firsts)) == set(np.unique(movie))
+
+
+@settings(max_examples=8, deadline=None)
+@given(MOVIES)
+def test_a_graph_has_each_object_of_each_frame(tmp_path_factory, movie):
+    folder = tmp_path_factory.mktemp("a") / "a.geff"
+    axes = make_axes(movie.shape, names="tyx", scale=(60, 0.5, 0.25), units=("s", "um", "um"))
+
+    save_geff(movie, folder, axes, NullReporter())
+    graph, metadata = geff.read(folder, structure_validation=True)
+
+    geff.validate_structure(folder)
+    seen = {(one["t"], one["seg_id"]): one for _, one in graph.nodes(data=True)}
+    assert set(seen) == {(t, v) for t, one in enumerate(movie) for v in np.unique(one[one > 0])}
+    for (t, value), one in seen.items():
+        where = np.argwhere(movie[t] == value)
+        np.testing.assert_allclose((one["y"], one["x"]), where.mean(0))
+        assert one["area"] == len(where)
+    tracks = list(nx.weakly_connected_components(graph))
+    assert len(tracks) == len(np.unique(movie[movie > 0]))
+    for first, second in graph.edges:
+        one, other = graph.nodes[first], graph.nodes[second]
+        assert one["seg_id"] == other["seg_id"]
+        assert one["t"] < other["t"]
+    assert [axis.scale for axis in metadata.axes] == [60, 0.5, 0.25]
+
+
+def test_the_truth_has_names_of_its_own_and_geff_reads_the_challenge(tmp_path):
+    movie = np.zeros((12, 9, 9), np.uint8)
+    movie[2:5, 1:4, 1:4] = movie[8:, 1:4, 1:4] = 7
+    movie[:, 6:8, 6:8] = 3
+    (tmp_path / "01_GT").mkdir()
+
+    api.export(movie, tmp_path / "01_GT" / "TRA", format="ctc")
+    from_ctc_to_geff(tmp_path / "01_GT" / "TRA", tmp_path / "theirs.geff")
+
+    names = sorted(one.name for one in (tmp_path / "01_GT" / "TRA").iterdir())
+    assert names == ["man_track.txt", *(f"man_track{at:03d}.tif" for at in range(12))]
+    _, rows = read_ctc(tmp_path / "01_GT" / "TRA")
+    assert rows.tolist() == [[3, 0, 11, 0], [7, 2, 4, 0], [8, 8, 11, 7]]
+    graph, _ = geff.read(tmp_path / "theirs.geff")
+    assert (graph.number_of_nodes(), graph.number_of_edges()) == (19, 17)
+
+
+def test_on_the_command_line_in_three_dimensions_and_never_replaced(tmp_path, capsys):
+    movie = np.zeros((3, 4, 9, 9), np.uint16)
+    movie[:, 1:3, 1:4, 1:4] = 5
+    np.save(tmp_path / "a.npy", movie)
+    for name in ("a.ctc", "a.geff"):
+        line = ["export", str(tmp_path / "a.npy"), "-o", str(tmp_path / name)]
+        assert main(line) == 0
+        assert main(line) == 2
+        assert "exists already" in capsys.readouterr().err
+
+    frames, rows = read_ctc(tmp_path / "a.ctc")
+    np.testing.assert_array_equal(frames, movie)
+    assert rows.tolist() == [[5, 0, 2, 0]]
+    graph, _ = geff.read(tmp_path / "a.geff")
+    assert [one["z"] for _, one in graph.nodes(data=True)] == [1.5] * 3
+    with pytest.raises(NameTaken):
+        save_ctc(movie, tmp_path / "a.ctc", NullReporter())
+    with pytest.raises(ExportError, match="go through frames"):
+        api.export(movie[0, 0], tmp_path / "b.ctc")
+    many = np.arange(70_000, dtype=np.uint32).reshape(2, 350, 100)
+    with pytest.raises(ExportError, match="69999 tracks"):
+        api.export(many, tmp_path / "b.ctc")
+    assert not (tmp_path / "b.ctc").exists()
