@@ -57,6 +57,19 @@ def test_a_dock_that_is_closed_takes_its_bar_along(working, gate):
     working.open()
 
 
+def test_a_download_is_there_too(user):
+    model = user.widget.binding.model
+
+    model.download = "12 of 156 MB"  # what the session says while one is going
+
+    user.wait(lambda: len(bars(user)) == 1)
+    (bar,) = bars(user)
+    assert bar.description_label.text() == "SAM3 Assistant: 12 of 156 MB: "
+    assert bar.qt_progress_bar.maximum() == 0
+    model.download = ""
+    user.wait(lambda: len(bars(user)) == 0)
+
+
 def test_an_error_is_a_notification_too(open_window, discs):
     user = open_window(discs)
 

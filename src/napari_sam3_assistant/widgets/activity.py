@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QTimer
 
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.session.model import Level, SessionModel
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.model import Message, SessionModel
+    from napari_sam3_assistant.session.model import Message
 
 try:
     from napari.utils.task_status import Status
@@ -96,12 +96,17 @@ class Activity(RefCounted):
         # where nothing of ours is half done.
         self._clock = QTimer()
         self._clock.timeout.connect(self._tell)
-        model.events.running.connect(self._on_running)
+        self._told = [model.events.running]
+        if isinstance(model, SessionModel):
+            self._told.append(model.events.download)
+        for emitter in self._told:
+            emitter.connect(self._on_work)
         model.events.message.connect(self._on_message)
-        self._on_running(model.running)
+        self._on_work()
 
     def _disconnect(self) -> None:
-        self._model.events.running.disconnect(self._on_running)
+        for emitter in self._told:
+            emitter.disconnect(self._on_work)
         self._model.events.message.disconnect(self._on_message)
         self._tell()
         self._clock.deleteLater()
@@ -110,8 +115,17 @@ class Activity(RefCounted):
         if message.level is Level.ERROR:
             show_error(message.text)
 
-    def _on_running(self, running: bool) -> None:
-        if running and not self._clock.isActive():
+    @property
+    def _download(self) -> str:
+        """How far the fetching of weights is; empty while none is going."""
+        return self._model.download if isinstance(self._model, SessionModel) else ""
+
+    @property
+    def _busy(self) -> bool:
+        return self._model.running or bool(self._download)
+
+    def _on_work(self) -> None:
+        if self._busy and not self._clock.isActive():
             self._clock.start(LONG_MS)
 
     def _tell(self) -> None:
@@ -119,9 +133,9 @@ class Activity(RefCounted):
             return
         self._telling = True
         try:
-            if self._model.running and not self.closed:
+            if self._busy and not self.closed:
                 self._show()
-            if self.closed or not self._model.running:  # it may have ended meanwhile
+            if self.closed or not self._busy:  # it may have ended meanwhile
                 self._end()
         finally:
             self._telling = False
@@ -135,7 +149,11 @@ class Activity(RefCounted):
             )
         if self._bar is None:
             self._bar = _Bar(desc=self._title, total=0, cancel_callback=self._cancel)
-        self._bar.show(self._model.progress, self._title)
+        if self._model.running:
+            self._bar.show(self._model.progress, self._title)
+        else:
+            self._bar.total = 0
+            self._bar.set_description(f"{self._title}: {self._download}")
 
     def _end(self) -> None:
         self._clock.stop()

@@ -54,7 +54,11 @@ class MainWidget(Dock):
         shared = live_points_of(binding)
         shared.acquire()
         session = binding.session
-        activity = activity_of(chosen, "SAM3 Assistant", session.model, session.cancel)
+
+        def stop() -> None:
+            (session.cancel if session.model.running else session.setup.stop_download)()
+
+        activity = activity_of(chosen, "SAM3 Assistant", session.model, stop)
         activity.acquire()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
