@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.builtin import contours
 
 
 def disc(y, x, radius, shape):
@@ -140,9 +141,10 @@ def test_a_tight_box_gives_a_cell_that_is_as_faint_as_the_noise(moved, sign):
     assert iou(plane(record, shape), cell) > 0.8
 
 
-def test_a_box_where_the_image_shows_nothing_gives_about_its_ellipse():
+@pytest.mark.parametrize("seed", [6, 8, 10, 11])
+def test_a_box_where_the_image_shows_nothing_gives_about_its_ellipse(seed):
     shape, box = (100, 120), Region(20, 30, 70, 90)
-    image = rgb(120 + np.random.default_rng(6).normal(0, 8, shape))
+    image = rgb(120 + np.random.default_rng(seed).normal(0, 8, shape))
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     ellipse = ((rows - 44.5) / 25) ** 2 + ((columns - 59.5) / 30) ** 2 <= 1
     (record,) = predict(image, boxes=(BoxPrompt(box),))
@@ -274,3 +276,43 @@ def test_a_click_where_no_edge_runs_all_round_says_so_and_one_on_a_cell_does_not
     assert unclear >= 3
     cell = ndi.gaussian_filter(100.0 * disc(70, 70, 18, shape), 1.2) + rng.normal(60, 3, shape)
     assert not api.segment(rgb(cell), points=[(70, 70)]).notes
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_tight_box_gives_a_cell_between_membranes(sign):
+    # Cells of a tissue, as grey as their neighbours: only the line between them shows.
+    rng = np.random.default_rng(3)
+    shape = (160, 160)
+    rows, columns = np.mgrid[20:160:40, 20:160:40] + rng.uniform(-6, 7, (2, 4, 4))
+    seeds = np.zeros(shape, int)
+    seeds[rows.astype(int), columns.astype(int)] = np.arange(16).reshape(4, 4) + 1
+    nearest = ndi.distance_transform_edt(seeds == 0, return_indices=True)[1]
+    cells = seeds[tuple(nearest)]
+    lines = ndi.maximum_filter(cells, 3) != ndi.minimum_filter(cells, 3)
+    grey = 128 + sign * 70 * ndi.gaussian_filter(lines.astype(float), 1.2)
+    grey = grey + rng.normal(0, 6, shape)
+    overlaps = []
+    for name in (6, 7, 10, 11):
+        cell = cells == name
+        (record,) = predict(rgb(grey), boxes=(BoxPrompt(Region.around(cell)),))
+        overlaps.append(iou(plane(record, shape), cell))
+    assert min(overlaps) > 0.75
+
+
+@pytest.mark.parametrize("kind", ["step", "line"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_contour_round_an_ellipse_finds_the_edge_near_it(kind, sign):
+    shape = (80, 80)
+    rng = np.random.default_rng(5)
+    turn = np.arctan2(*(axis - 40 for axis in np.indices(shape)))
+    away = np.hypot(*(axis - 40 for axis in np.indices(shape)))
+    for _ in range(5):
+        wave = rng.uniform(-0.08, 0.08, 4)
+        outline = 20 * (1 + sum(w * np.cos((k + 2) * turn + 3 * k) for k, w in enumerate(wave)))
+        truth = away <= outline
+        shown = truth if kind == "step" else ndi.binary_dilation(truth) ^ ndi.binary_erosion(truth)
+        image = ndi.gaussian_filter(sign * 50.0 * shown + rng.normal(0, 10, shape), 1.0)
+        odds = 4 * np.tanh((1 - away / 20) / 0.4)[None]
+        axes = np.array([[20.0, 20.0]])
+        (found,) = contours.likeliest(image.astype(np.float32), odds, (40.0, 40.0), axes)
+        assert iou(found, truth) > 0.84  # 2 pixels further out all round would be 0.83

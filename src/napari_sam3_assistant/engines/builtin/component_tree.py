@@ -70,7 +70,7 @@ CHECK_EVERY = 200  # parts
 # -- proposals for a prompt -----------------------------------------------------------------------
 
 
-def rating(gradient: Value, convex: Value, power: float = CONVEX) -> Value:
+def rating(gradient: Value, convex: Value) -> Value:
     """Return how much something looks like an object: a steep outline round a convex shape.
 
     Neither its size nor that of the image counts.
@@ -81,10 +81,8 @@ def rating(gradient: Value, convex: Value, power: float = CONVEX) -> Value:
         Mean gradient along the outline, in grey levels per pixel of the plane.
     convex : float or ndarray
         Solidity, 0 to 1.
-    power : float
-        How much the solidity counts.
     """
-    rated: Value = gradient * convex**power
+    rated: Value = gradient * convex**CONVEX
     return rated
 
 
@@ -149,7 +147,12 @@ def octave_for(box: Region) -> int:
 
 
 def along_outline(gradient: Floats, mask: Bools, region: Region) -> float:
-    """Return the mean gradient along the outline of a mask; 0 if the image has no such pixel.
+    """Return the mean gradient along the outline of a mask; see :func:`outline_values`."""
+    return float(outline_values(gradient, mask, region).mean())
+
+
+def outline_values(gradient: Floats, mask: Bools, region: Region) -> Floats:
+    """Return the gradient along the outline of a mask, shape (P,); 0 if it has no such pixel.
 
     Parameters
     ----------
@@ -166,10 +169,10 @@ def along_outline(gradient: Floats, mask: Bools, region: Region) -> float:
     inside[region.localise(frame).slices] = mask
     beside = inside & ~ndi.binary_erosion(inside, _CROSS, border_value=1)
     beside |= ndi.binary_dilation(inside, _CROSS) & ~inside
-    return float(gradient[frame.slices][beside].mean()) if beside.any() else 0.0
+    return gradient[frame.slices][beside] if beside.any() else np.zeros(1, np.float32)
 
 
-def rated(image: Floats, patch: Patch, power: float = CONVEX) -> float:
+def rated(image: Floats, patch: Patch) -> float:
     """Return the rating of any mask, in grey levels per pixel of the image.
 
     Parameters
@@ -178,8 +181,6 @@ def rated(image: Floats, patch: Patch, power: float = CONVEX) -> float:
         Grey values.
     patch : Patch
         In pixels of the image; 0 is the answer if it has none.
-    power : float
-        See :func:`rating`.
     """
     if not patch.mask.any():
         return 0.0
@@ -187,9 +188,7 @@ def rated(image: Floats, patch: Patch, power: float = CONVEX) -> float:
     window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
     gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
     return rating(
-        along_outline(gradient, patch.mask, patch.region.localise(window)),
-        solidity(patch.mask),
-        power,
+        along_outline(gradient, patch.mask, patch.region.localise(window)), solidity(patch.mask)
     )
 
 

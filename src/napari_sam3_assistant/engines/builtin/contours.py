@@ -27,6 +27,15 @@ BLUR = 1.0  # half the width of a blurred edge, in pixels
 FORBIDDEN = -1e6  # gain of a radius out of range
 MAX_TURN = 3  # radius steps between neighbouring directions
 
+# Round ellipses: largest radius and what an edge and a bend count, in half axes; and pixels between
+# which an edge is a step, and a line.
+BEYOND = 1.35
+EDGE = 3.0
+STEEP = 2.0  # times the steepest places of the image: the clearest of edges
+STIFF = 24.0
+STEP, LINE = 1.0, 2.5
+CERTAIN = -6.0  # log-odds of what lies outside the image
+
 
 @lru_cache(maxsize=4)
 def unit_directions(count: int) -> tuple[Floats, Floats]:
@@ -184,6 +193,79 @@ def fit(
     path = _closed_path(total, stiffness * (step / typical * fineness) ** 2 * 12)
     radii = (path + 1.0) * step + _subsample(total, path) * step
     return Contours(start.centres, radii.astype(np.float32))
+
+
+def likeliest(
+    image: Floats,
+    odds: npt.NDArray[np.float64],
+    centre: tuple[float, float],
+    axes: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    """Return the likeliest objects that are star-shaped round a centre.
+
+    What a contour holds is likely by its pixels, and it runs along an edge: a step up or down, or a
+    bright or a dark line, the same all round.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values, smooth.
+    odds : ndarray, shape (N, H, W), dtype float64
+        Log-odds of the pixels to belong to each object.
+    centre : tuple of float
+        Row and column.
+    axes : ndarray, shape (N, 2), dtype float64
+        Half axes of the ellipses near which the contours run, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (N, H, W), dtype bool
+        At least one pixel each.
+    """
+    step = BEYOND / STEPS
+    ring = (np.arange(STEPS) + 0.5) * step
+    edge = ring + step / 2  # the contour lies behind the last sample inside
+    sines, cosines = unit_directions(DIRECTIONS)
+    down, across = axes[:, :1, None] * sines[:, None], axes[:, 1:, None] * cosines[:, None]
+    y, x = centre[0] + down * ring, centre[1] + across * ring
+    height, width = image.shape
+    beyond = (y < -0.5) | (y > height - 0.5) | (x < -0.5) | (x > width - 0.5)
+    inside = np.stack(
+        [
+            ndi.map_coordinates(plane, place, order=1, mode="nearest")
+            for plane, *place in zip(odds, y, x, strict=True)
+        ]
+    )
+    held = np.cumsum(np.where(beyond, CERTAIN, inside) * ring, 2) * step
+    length = np.hypot(down, across)
+
+    def beside(pixels: float) -> npt.NDArray[np.float64]:
+        out = edge + pixels / length
+        place = [centre[0] + down * out, centre[1] + across * out]
+        values: npt.NDArray[np.float64] = ndi.map_coordinates(
+            image, place, np.float64, order=1, mode="nearest"
+        )
+        return values
+
+    rise = beside(-STEP) - beside(STEP)
+    middle, near, far = beside(0), beside(-LINE), beside(LINE)
+    crest, trough = middle - np.maximum(near, far), np.minimum(near, far) - middle
+    gradient = ndi.gaussian_gradient_magnitude(image, 0.5, mode="nearest")
+    steep = STEEP * float(np.percentile(gradient, 98)) + 1e-3
+    kinds = np.clip(np.stack([rise, -rise, 2 * crest, 2 * trough]) / steep, -1, 1)
+    total = (held + EDGE * edge * kinds).reshape(-1, DIRECTIONS, STEPS)
+    paths = _closed_path(total.astype(np.float32), np.full((len(total), 1), STIFF * step**2))
+    gains = np.take_along_axis(total, paths[:, :, None], 2).sum((1, 2)).reshape(len(kinds), -1)
+    best = paths.reshape(len(kinds), -1, DIRECTIONS)[gains.argmax(0), np.arange(len(axes))]
+    masks = np.empty(odds.shape, bool)
+    for mask, path, (tall, wide) in zip(masks, best, axes, strict=True):
+        rows = (np.arange(height)[:, None] - centre[0]) / tall
+        columns = (np.arange(width) - centre[1]) / wide
+        turn = np.arctan2(rows, columns) * (DIRECTIONS / (2 * np.pi))
+        limit = np.interp(turn, np.arange(DIRECTIONS), (path + 1) * step, period=DIRECTIONS)
+        mask[:] = np.hypot(rows, columns) <= limit
+        mask[int(np.clip(centre[0], 0, height - 1)), int(np.clip(centre[1], 0, width - 1))] = True
+    return masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,13 +13,14 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.component_tree import (
-    CONVEX,
     agreement,
     along_outline,
     at_point,
     in_box,
     octave_for,
+    outline_values,
     rated,
     upsample_proposal,
 )
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 # What the proposals, if they agree, and its grey level may add to the log-odds of a pixel.
-VOTES, GREYS = 2.0, 3.0
+VOTES, GREYS = 3.5, 3.0
 BINS = 24  # of a histogram of grey levels
 ROUNDS = 4
 
@@ -67,8 +68,13 @@ FAINTEST = 0.1  # of the best one's worth that a candidate needs
 TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
-LOOSE = 0.6  # share of the rating of what fills a box that a smaller thing needs, if well placed
-BENT = 3.0  # power of the solidity in a box, which shows already that it is one object
+SCALES = (1.0, 0.75, 0.55)  # of the drawn box: boxes in which an object may fill
+ALIKE = 0.15  # difference of the logarithms of areas up to which proposals are one
+EXAMINED = 6  # proposals
+SLACK = 1  # pixels by which a box is thought larger: it is drawn too small as often as too large
+WEAKEST = 25  # percentile of the gradient along an outline: loose boxes hold clear parts of others
+SHAPED = 1.5  # power of the solidity and of the fit to the box
+FILLED = 1.15  # how much clearer something smaller in a box must be than what fills it
 SHAPE = 4.0  # log-odds of a pixel in the middle of a box to belong to the object
 SOFT = 0.4  # share of the half axes over which these odds fall
 FITTING = 6.0  # power of the fit by which proposals vote
@@ -95,10 +101,10 @@ _POLARITIES = {"bright": 1, "dark": -1}
 # -- which pixels belong to an object -------------------------------------------------------------
 
 
-def _most_likely(
+def _log_odds(
     image: Greys, window: Region, odds: Floats, votes: Sequence[tuple[Proposal, float]]
-) -> Bools:
-    """Return which pixels of a window more likely belong to an object than not.
+) -> Floats:
+    """Return the log-odds of the pixels of a window to belong to an object, shape (h, w).
 
     What is known of a pixel is added up: where it lies, what the proposals say, and its grey level.
     Grey levels inside and outside are told apart by their histograms, in turns with the pixels
@@ -133,8 +139,7 @@ def _most_likely(
             sides.append(counts / counts.sum())
         greys = np.log(sides[0] / sides[1]).clip(-GREYS, GREYS)[bins]
         odds = ndi.gaussian_filter(known + greys, 1.0, mode="nearest")
-    likely: Bools = odds > 0
-    return likely
+    return odds
 
 
 def _largest(mask: Bools) -> Bools:
@@ -432,8 +437,9 @@ def _obey_clicks(
 def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch:
     """Return the object in a box, clipped to it.
 
-    A box is drawn tight round the object, or loosely: either what fills it is the answer, or a
-    proposal that is whole in it and near its middle, whichever is better rated.
+    A box is drawn tight round the object, or loosely: what fills it or a smaller box in its middle,
+    or a proposal. The one is taken that is whole in the box and near its middle, whose outline has
+    the clearest edge where it is weakest, and that is most convex.
 
     Parameters
     ----------
@@ -453,22 +459,42 @@ def object_in(features: PlaneFeatures, box: Region, reporter: Reporter) -> Patch
     if min(box.shape) < TINY:
         return Patch(np.ones(box.shape, bool), box)
     proposals = list(in_box(features, box, LEAST_AGREEMENT, reporter))
-    chosen = _filling(features, box, proposals)
-    bent = BENT - CONVEX
-    best = max(
-        proposals,
-        key=lambda item: item.rating * item.convex**bent * _fit(item.covers, box),
-        default=None,
-    )
-    if best is not None:
-        image, own = features.octave(chosen.octave), chosen.region
-        found = rated(image, Patch(best.mask, best.region).clip(own), BENT)
-        if found * _fit(best.covers, box) > LOOSE * rated(image, Patch(chosen.mask, own), BENT):
-            chosen = best
+    image = features.octave(octave_for(box))
+    filling, smaller = _contents(features, box, proposals)
+    worths = [FILLED * _boxed_worth(image, item, box) for item in filling]
+    smaller += _clearest(proposals, box)
+    worths += [_boxed_worth(image, item, box) for item in smaller]
+    chosen = (filling + smaller)[int(np.argmax(worths))]
     patch = upsample_proposal(features, chosen).clip(box)
     if not patch.area:
         return Patch(_radii(box, box) <= 1, box)
     return replace(patch, polarity=polarity_of(features, patch))
+
+
+def _clearest(proposals: Sequence[Proposal], box: Region) -> list[Proposal]:
+    """Return a few proposals, the best rated ones for a box, none of another one's size."""
+    kept: list[Proposal] = []
+    for item in sorted(
+        proposals,
+        key=lambda item: item.rating / item.convex * _fit(item.covers, box),
+        reverse=True,
+    ):
+        if all(abs(math.log(item.area / other.area)) > ALIKE for other in kept):
+            kept.append(item)
+        if len(kept) == EXAMINED:
+            break
+    return kept
+
+
+def _boxed_worth(image: Greys, item: Proposal, box: Region) -> float:
+    """Return how likely something is what a box was drawn round, in grey levels per pixel."""
+    patch = Patch(item.mask, item.region).crop()
+    window = patch.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
+    edge = outline_values(gradient, patch.mask, patch.region.localise(window))
+    covers = Region(*(value * 2**item.octave for value in patch.region.box))
+    worth = (solidity(patch.mask) * _fit(covers, box)) ** SHAPED
+    return float(np.percentile(edge, WEAKEST) * worth)
 
 
 def _fit(found: Region, box: Region) -> float:
@@ -479,21 +505,46 @@ def _fit(found: Region, box: Region) -> float:
     return inside * math.sqrt(agreement(found, box)) * math.exp(-CENTRED * math.hypot(y, x))
 
 
-def _filling(features: PlaneFeatures, box: Region, proposals: Sequence[Proposal]) -> Proposal:
-    """Return what most likely fills a box: at its place in the box, about an ellipse."""
+def _contents(
+    features: PlaneFeatures, box: Region, proposals: Sequence[Proposal]
+) -> tuple[list[Proposal], list[Proposal]]:
+    """Return what most likely fills a box, and what fills smaller ones in its middle.
+
+    Its place is about the ellipse that fills a box; what fills the drawn one is given by its pixels
+    and by its outline, what fills smaller ones by the outline.
+    """
     octave = octave_for(box)
     image = features.octave(octave)
     size = 2**octave
     own = Region(box.y0 // size, box.x0 // size, -(-box.y1 // size), -(-box.x1 // size))
-    window = own.grow(max(3, round(AROUND * max(own.shape))))
+    window = own.grow(max(4, round(AROUND * max(own.shape))))
     window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
-    odds = SHAPE * np.tanh((1 - _radii(own, window)) / SOFT)
-    weights = [item.rating * _fit(item.covers, box) ** FITTING for item in proposals]
-    total = sum(weights) or 1.0
-    votes = [(item, weight / total) for item, weight in zip(proposals, weights, strict=True)]
-    mask = _most_likely(image, window, odds, votes)[own.localise(window).slices]
-    mask = _largest(mask) if mask.any() else _radii(own, own) <= 1
-    return Proposal(mask, own, octave, 1, 0.0)
+    centre = np.array([box.y0 + box.y1, box.x0 + box.x1]) / (2 * size) - 0.5
+    centre -= (window.y0, window.x0)
+    axes = (np.array(box.shape) + 2 * SLACK) / (2 * size) * np.array(SCALES)[:, None]
+    rows, columns = np.indices(window.shape)
+    odds = []
+    for scale, (tall, wide) in zip(SCALES, axes, strict=True):
+        radii = np.hypot((rows - centre[0]) / tall, (columns - centre[1]) / wide)
+        drawn = _shrink(box, scale)
+        weights = [item.rating * _fit(item.covers, drawn) ** FITTING for item in proposals]
+        total = sum(weights) or 1.0
+        votes = [(item, weight / total) for item, weight in zip(proposals, weights, strict=True)]
+        odds.append(_log_odds(image, window, SHAPE * np.tanh((1 - radii) / SOFT), votes))
+    smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
+    masks = contours.likeliest(smooth, np.stack(odds), (centre[0], centre[1]), axes)
+    likely = odds[0] > 0
+    if likely.any():
+        masks = np.concatenate([[_largest(likely)], masks])
+    found = [Proposal(mask, window, octave, 1, 0.0) for mask in masks]
+    smaller = len(SCALES) - 1
+    return found[:-smaller], found[-smaller:]
+
+
+def _shrink(box: Region, scale: float) -> Region:
+    """Return a box with the same middle, of at least a pixel."""
+    y, x = (round(side * (1 - scale) / 2) for side in box.shape)
+    return Region(box.y0 + y, box.x0 + x, box.y1 - y, box.x1 - x)
 
 
 def _radii(box: Region, window: Region) -> Floats:
@@ -586,7 +637,7 @@ def _refine_pixels(
     outside = ndi.distance_transform_edt(~before)
     depth = np.where(before, inside - 0.5, 0.5 - outside)
     odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * inside.max()))
-    after = _most_likely(image, window, odds, votes)
+    after = _log_odds(image, window, odds, votes) > 0
     if not after.any():
         return painted
     old, new = (
