@@ -13,16 +13,16 @@ from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.qt.dock import QtDispatcher
 from napari_sam3_assistant.viewer.roles import Role, key_of, with_role
 
-SHAPE = (500, 700)
+SHAPE = (330, 450)
 TEXT = "bright spots"
 
 
 @pytest.fixture(scope="module")
 def spots():
-    """Discs of radius 10, some of them on seams of tiles, in (500, 700) uint8."""
+    """Discs of radius 10, some of them on seams of tiles, in (330, 450) uint8."""
     image = np.random.default_rng(0).normal(50, 4, SHAPE)
-    for y in range(30, 490, 60):
-        for x in range(30, 690, 55):
+    for y in range(26, 320, 38):
+        for x in range(26, 440, 38):
             image[disk((y, x), 10, shape=SHAPE)] += 140
     return image.clip(0, 255).astype(np.uint8)
 
@@ -158,7 +158,7 @@ def test_what_mask_operations_change_in_a_scan_is_in_the_table(advanced, spots, 
 def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_path):
     user = advanced.user
     image = spots.copy()
-    image[disk((250, 350), 20, shape=SHAPE)] = 190
+    image[disk((159, 235), 22, shape=SHAPE)] = 190
     user.viewer.add_image(image, name="slide")
     whole = np.array(scan(advanced, tmp_path).data[0])
     areas = dict(zip(*np.unique(whole[whole > 0], return_counts=True), strict=True))
@@ -175,7 +175,7 @@ def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_pa
     (layer,) = with_role(user.viewer.layers, Role.SCAN)
     for level in layer.data:
         assert set(np.unique(level)) == {0, largest}
-    assert layer.get_value((250, 350), world=True)[1] == largest
+    assert layer.get_value((159, 235), world=True)[1] == largest
     assert not layer.editable
     user.click("show_all")
     user.settle()
