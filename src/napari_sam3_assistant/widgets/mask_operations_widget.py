@@ -1,23 +1,39 @@
-"""The dock widget ``SAM3 Mask Operations``: where its session and its views are put together."""
+"""The dock widget ``SAM3 Mask Operations``: its session, its tabs and its status line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.mask_operations.panel import CLEANUP, MaskPanel
-from napari_sam3_assistant.qt.bind import show_errors, watch
+from napari_sam3_assistant.mask_operations.class_list import ClassListRow
+from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
+from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
+from napari_sam3_assistant.qt.bind import format_message, show_errors, watch
+from napari_sam3_assistant.qt.controls import WrappedLabel
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
 from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_sam3_assistant.mask_operations.session import MaskSession
+
 
 _NARROWEST = 420
+_CLEANUP = 2
 
 
 class MaskOperationsWidget(Dock):
@@ -64,4 +80,76 @@ class MaskOperationsWidget(Dock):
 
     def show_cleanup(self) -> None:
         """Bring Mask Cleanup to the front."""
-        self.panel.tabs.setCurrentIndex(CLEANUP)
+        self.panel.tabs.setCurrentIndex(_CLEANUP)
+
+
+class MaskPanel(QWidget):
+    """The class list, four tabs, and what is going on."""
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("mask_tabs")
+        self.tabs.setUsesScrollButtons(True)
+        for tab, title in (
+            (AcceptedTab(session), "Accepted Objects"),
+            (MergeTab(session), "Class Merge"),
+            (CleanupTab(session), "Mask Cleanup"),
+            (FinalTab(session), "Final Merge / Export"),
+        ):
+            self.tabs.addTab(_make_scrollable(tab), title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(ClassListRow(session))
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(MaskStatus(session))
+
+
+def _make_scrollable(tab: QWidget) -> QScrollArea:
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setWidget(tab)
+    return scroll
+
+
+class MaskStatus(QWidget):
+    """The status line, and while work is going on a progress bar and Cancel."""
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self._model = session.model
+        self._message = WrappedLabel()
+        self._message.setObjectName("mask_status")
+        self._bar = QProgressBar()
+        self._bar.setObjectName("mask_progress")
+        self._cancel = QPushButton("Cancel")
+        self._cancel.setObjectName("mask_cancel")
+        self._cancel.setToolTip("Stop the work. Nothing is changed by half.")
+        self._cancel.clicked.connect(session.cancel)
+        row = QHBoxLayout()
+        row.addWidget(self._bar, 1)
+        row.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 0, 6, 4)
+        layout.addLayout(row)
+        layout.addWidget(self._message)
+        watch(self._model, "message", self, self._show_message)
+        watch(self._model, "running", self, self._show_progress)
+        watch(self._model, "progress", self, self._show_progress)
+
+    def _show_message(self) -> None:
+        message = self._model.message
+        self._message.setText(format_message(message))
+        self._message.setProperty("level", str(message.level))
+
+    def _show_progress(self) -> None:
+        running, progress = self._model.running, self._model.progress
+        self._bar.setVisible(running)
+        self._cancel.setVisible(running)
+        if progress is None or progress.step.total <= 0:
+            self._bar.setRange(0, 0)
+            return
+        # Pixels of huge layers don't fit Qt's whole numbers.
+        self._bar.setRange(0, 1000)
+        self._bar.setValue(round(1000 * progress.step.done / progress.step.total))
