@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.tracks import TrackSeed
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY
 
 REPORTER = NullReporter()
 FEW = 8
@@ -66,13 +70,75 @@ def test_several_objects(video_engine, tracker, frames):
     assert_same(ours(video_engine, frames, 6, (False, True), *seeds), expected)
 
 
-@pytest.mark.parametrize(("start", "way"), [(0, "forward"), (4, "forward"), (3, "both")])
-def test_phrases(video_engine, video_checkpoint, frames, start, way):
+class PlainKernel:
+    """In place of ``kernels-community/cv-utils``, which runs on CUDA and would be fetched."""
+
+    @staticmethod
+    def generic_nms(ious, scores, iou_threshold, use_iou_matrix):
+        import torch
+
+        assert use_iou_matrix
+        left, kept = scores.argsort(descending=True), []
+        while len(left):
+            kept.append(left[0])
+            left = left[1:][ious[left[0], left[1:]] <= iou_threshold]
+        return torch.stack(kept)
+
+    @staticmethod
+    def cc_2d(masks, get_counts):
+        import torch
+        from skimage.measure import label
+
+        assert get_counts
+        labels = np.stack([label(mask, connectivity=2)[None] for mask in masks[:, 0].numpy() != 0])
+        counts = np.zeros(labels.shape, np.int32)
+        for number, plane_ in enumerate(labels):
+            for name in range(1, plane_.max() + 1):
+                counts[number][plane_ == name] = np.count_nonzero(plane_ == name)
+        return torch.from_numpy(labels), torch.from_numpy(counts)
+
+
+HOLD_BACK = {
+    "at once": {"hotstart_delay": 0},
+    "held back": {
+        "hotstart_delay": 3,
+        "hotstart_unmatch_thresh": 2,
+        "hotstart_dup_thresh": 2,
+        "suppress_unmatched_only_within_hotstart": False,
+    },
+    "longer than the stack": {"hotstart_delay": 15, "hotstart_unmatch_thresh": 3},
+}
+PHRASE_CASES = [
+    (0, "forward", "at once"),
+    (3, "both", "at once"),
+    (0, "forward", "held back"),
+    (4, "both", "held back"),
+    (2, "forward", "longer than the stack"),
+]
+
+
+def with_settings(checkpoint, folder, settings):
+    """A copy of a checkpoint with other settings."""
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    return folder
+
+
+@pytest.mark.parametrize(("start", "way", "hold"), PHRASE_CASES)
+def test_phrases(video_checkpoint, frames, tmp_path, monkeypatch, start, way, hold):
+    """As in the documented use of a whole video."""
     import torch
     from transformers import Sam3VideoModel, Sam3VideoProcessor
+    from transformers.models.sam3_video import modeling_sam3_video
 
     frames = frames[:FEW]
+    video_checkpoint = with_settings(video_checkpoint, tmp_path / "sam3", HOLD_BACK[hold])
+    video_engine = ENTRY.create(video_checkpoint, "cpu")
+    video_engine.load(REPORTER)
     model = Sam3VideoModel.from_pretrained(video_checkpoint).eval()
+    assert model.hotstart_delay == HOLD_BACK[hold]["hotstart_delay"]
+    monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", PlainKernel)
     processor = Sam3VideoProcessor.from_pretrained(video_checkpoint)
     session = processor.init_video_session(video=frames, inference_device="cpu")
     processor.add_text_prompt(session, "cell")
@@ -89,6 +155,9 @@ def test_phrases(video_engine, video_checkpoint, frames, start, way):
                     said["masks"].numpy(),
                 )
 
+    # Ours does without, and asks nobody for it.
+    monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", None)
+    monkeypatch.setattr(modeling_sam3_video, "_load_cv_utils_kernel_once", lambda: None)
     source = FrameSource(view_of_array(frames, plane=0), 0)
     ids = iter(range(1, 1000))
     track = video_engine.track(source, PredictOptions(), lambda: next(ids))
@@ -99,6 +168,8 @@ def test_phrases(video_engine, video_checkpoint, frames, start, way):
         for result in track.propagate(order, REPORTER):
             found[result.frame] = result
     track.close()
+    video_engine.close()
+    assert modeling_sam3_video.cv_utils_kernel is None
 
     assert found.keys() == expected.keys()
     names: dict[int, int] = {}
@@ -114,4 +185,5 @@ def test_phrases(video_engine, video_checkpoint, frames, start, way):
             assert record.score == pytest.approx(score, abs=1e-5)
             assert record.text == "cell"
             seen += 1
-    assert seen > len(frames)
+    assert bool(session.hotstart_removed_obj_ids) == (hold != "at once")
+    assert seen

@@ -14,7 +14,7 @@ from napari_sam3_assistant.engines.sam3.mask_decoder import to_records
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
-    from napari_sam3_assistant.core.tracks import TrackSeed
+    from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
 
 
 M = TypeVar("M")
@@ -170,6 +170,71 @@ class Sam3Track(Generic[M]):
         self._hidden: set[int] = set()
 
 
+H = TypeVar("H")
+
+
+class HeldFrames(Generic[H]):
+    """What was found on frames and is held back; generic in what is kept of a frame.
+
+    A video model of phrases knows only some frames on which of its objects are false
+    (``hotstart_delay``). What is held back when the work is stopped is not computed again when it
+    goes on.
+    """
+
+    def __init__(self) -> None:
+        self._frames: dict[int, H] = {}
+        self._step = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def clear(self) -> None:
+        """Let go of all of it: what is found may be others now."""
+        self._frames.clear()
+
+    def continue_with(self, order: range) -> bool:
+        """Return whether a pass goes on within the frames that are held; else let go of them."""
+        if self._step != order.step or order.start not in self._frames:
+            self._frames.clear()
+            self._step = order.step
+            return False
+        self._frames = {frame: found for frame, found in self._frames.items() if frame in order}
+        return True
+
+    def pass_through(
+        self,
+        order: range,
+        delay: int,
+        search: Callable[[int], H],
+        finish: Callable[[int, H], TrackedFrame],
+        reporter: Reporter,
+    ) -> Iterator[TrackedFrame]:
+        """Yield what is on each frame of an order, and keep ``delay`` frames back until its end.
+
+        Parameters
+        ----------
+        order : range
+            The frames, step 1 or -1.
+        delay : int
+            With so many frames the first of them is known; 1 or less holds nothing back.
+        search : callable
+            Returns what is found on a frame.
+        finish : callable
+            Returns what is on a frame by what was found on it, when that is known.
+        reporter : Reporter
+            Stops the work before a frame is yielded.
+        """
+        for frame in order:
+            if frame not in self._frames:
+                self._frames[frame] = search(frame)
+            while self._frames and (len(self._frames) >= delay or frame == order[-1]):
+                reporter.check()
+                first = next(iter(self._frames))
+                found = finish(first, self._frames[first])
+                del self._frames[first]
+                yield found
+
+
 class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
     """A track that keeps prompted objects apart, each with what is remembered of it.
 
@@ -179,6 +244,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
     def __init__(self, context: TrackContext[M]) -> None:
         super().__init__(context)
         self._objects: dict[int, F] = {}
+        self._held: HeldFrames[Any] = HeldFrames()
 
     def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; it is read when the frame is."""
@@ -191,15 +257,18 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
         object_.pending[seed.frame] = seed
         # From here on the object is the tracker's; the phrase's one is not shown twice.
         self._hidden.add(seed.object_id)
+        self._held.clear()
 
     def remove(self, object_id: int) -> None:
         """Forget an object; one of a phrase is not shown any more."""
         self._objects.pop(object_id, None)
         self._hidden.add(object_id)
+        self._held.clear()
 
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
         self._objects.clear()
+        self._held.clear()
         free_cache()
 
     @abstractmethod

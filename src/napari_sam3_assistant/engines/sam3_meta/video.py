@@ -52,14 +52,11 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         self._phrases: list[FollowedPhrase] = []
         self._features: compat_video.Features = {}
         self._pictures: compat_video.Pictures | None = None
-        self._held: dict[int, _FrameFindings] = {}
-        self._held_step = 0
 
     def add(self, seed: TrackSeed) -> None:
         """Take what names an object on a frame; it is read when the frame is."""
         check_seed(seed)
         super().add(seed)
-        self._held.clear()
 
     def add_phrase(self, text: str, frame: int) -> None:
         """Look for all objects of a phrase on every frame, beginning with one."""
@@ -69,47 +66,34 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             self._phrases.append(FollowedPhrase(text, frame, self._new_id))
             self._held.clear()
 
-    def remove(self, object_id: int) -> None:
-        """Forget an object; one of a phrase is not shown any more."""
-        super().remove(object_id)
-        self._held.clear()
-
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
         self._phrases.clear()
         self._features.clear()
-        self._held.clear()
         self._pictures = None
         super().close()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
 
-        Frames with phrases come late, as the package gives them: the video model knows only some
-        frames on (``hotstart_delay``) which of its objects are false. What it holds back when the
-        work is stopped is not computed again when it goes on.
+        Frames with phrases come late, as the package gives them.
         """
         if not order:
             return
         self._read_prompts(reporter)
         with self._working() as model:
             delay = self._begin(model, order, reporter)
-        for frame in order:
-            if frame not in self._held:
-                with self._working() as model:
-                    self._held[frame] = self._search_frame(model, frame, order.step < 0, reporter)
-            while self._held and (len(self._held) >= delay or frame == order[-1]):
-                reporter.check()
-                with self._working() as model:
-                    found = self._finish(model, next(iter(self._held)))
-                yield found
+
+        def search(frame: int) -> _FrameFindings:
+            with self._working() as model:
+                return self._search_frame(model, frame, order.step < 0, reporter)
+
+        yield from self._held.pass_through(order, delay, search, self._finish, reporter)
 
     def _begin(self, model: LoadedModel, order: range, reporter: Reporter) -> int:
         """Make ready for a pass, and return how many frames are held back."""
         reverse = order.step < 0
-        if self._held_step != order.step or order.start not in self._held:
-            self._held.clear()
-            self._held_step = order.step
+        if not self._held.continue_with(order):
             for object_ in self._objects.values():
                 object_.begin(order.start, reverse=reverse)
             blocks = compat.vision_blocks(model.model)
@@ -122,7 +106,6 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
                         order.start,
                         reverse=reverse,
                     )
-        self._held = {frame: seen for frame, seen in self._held.items() if frame in order}
         return int(model.video.hotstart_delay) if self._phrases else 1
 
     def _new_object(self, model: LoadedModel) -> FollowedObject:
@@ -164,15 +147,14 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
         )
         return _FrameFindings(tuple(records), frozenset(sought), tuple(answers))
 
-    def _finish(self, model: LoadedModel, frame: int) -> TrackedFrame:
+    def _finish(self, frame: int, seen: _FrameFindings) -> TrackedFrame:
         """Return what was found on a frame that is held."""
-        seen = self._held[frame]
         records, tracked = list(seen.records), seen.tracked
-        for phrase, answer in seen.answers:
-            found = phrase.records(model.video, answer)
-            records += [record for record in found if record.id not in self._hidden]
-            tracked |= phrase.ids - self._hidden
-        del self._held[frame]
+        with self._working() as model:
+            for phrase, answer in seen.answers:
+                found = phrase.records(model.video, answer)
+                records += [record for record in found if record.id not in self._hidden]
+                tracked |= phrase.ids - self._hidden
         return TrackedFrame(frame, tuple(sorted(records, key=lambda one: one.id)), tracked)
 
     def _encode(self, model: LoadedModel, frame: int, reporter: Reporter) -> None:

@@ -1,5 +1,9 @@
 """SAM 3 through a stack: prompted objects by its tracker, phrases by its video model.
 
+Phrases are followed as in the library's use of a whole video, which holds frames back until it is
+known which objects are false. It asks a package that would be fetched from a hub for doubles and
+holes; these are found with SciPy (:class:`Kernel`), and nothing is fetched.
+
 What is encoded when: of a prompted frame that the image heads have encoded, only the small neck of
 the tracker runs again, as the maps that the image heads keep of it have their "no memory" embedding
 added. For a phrase every frame is encoded once by
@@ -10,7 +14,9 @@ keep to prompts that lie ahead, and once in the pass.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +36,7 @@ from napari_sam3_assistant.engines.sam_transformers.video import TrackerTrack, a
 from napari_sam3_assistant.engines.sam_transformers.video_objects import Memory, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
@@ -74,6 +80,7 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
                     self._new_id,
                 )
             self._phrases.add(processor, text)
+        self._held.clear()
 
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
@@ -84,24 +91,31 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
         if self._phrases is not None:
             self._phrases.begin(frame, reverse=reverse)
 
-    def _frame(
-        self,
-        model: LoadedSam3,
-        frame: int,
-        *,
-        reverse: bool,
-        reporter: Reporter,
-        features: Untyped = None,
-    ) -> TrackedFrame:
+    @property
+    def _delay(self) -> int:
+        return 1 if self._phrases is None else self._phrases.delay
+
+    def _search(
+        self, model: LoadedSam3, frame: int, *, reverse: bool, reporter: Reporter
+    ) -> tuple[TrackedFrame, Untyped]:
         if self._phrases is None:
-            return super()._frame(model, frame, reverse=reverse, reporter=reporter)
+            return self._frame(model, frame, reverse=reverse, reporter=reporter), None
         pixels = to_pixels(model, model.find_processor, self._frames.read(frame))
         with watch_layers(_layers(model), "", CancelOnlyReporter(reporter)):
-            found = self._phrases.follow(model, pixels, frame, reverse=reverse)
-        prompted = super()._frame(
-            model, frame, reverse=reverse, reporter=reporter, features=self._phrases.features
+            answer = self._phrases.follow(model, pixels, frame, reverse=reverse)
+        features = self._phrases.features
+        return (
+            self._frame(model, frame, reverse=reverse, reporter=reporter, features=features),
+            answer,
         )
-        shown = [record for record in found if record.id not in self._hidden]
+
+    def _finish(self, frame: int, found: tuple[TrackedFrame, Untyped]) -> TrackedFrame:
+        prompted, answer = found
+        if self._phrases is None or answer is None:
+            return prompted
+        with self._working():
+            named = self._phrases.records(answer)
+        shown = [record for record in named if record.id not in self._hidden]
         objects = sorted((*shown, *prompted.objects), key=lambda record: record.id)
         tracked = prompted.tracked | (self._phrases.ids - self._hidden)
         return TrackedFrame(frame, tuple(objects), tracked)
@@ -132,6 +146,9 @@ def _layers(model: LoadedSam3) -> Untyped:
     return model.detector.vision_encoder.backbone.layers
 
 
+_KERNEL = "cv_utils_kernel"
+
+
 class FollowedPhrases:
     """Phrases and what the model remembers of their objects.
 
@@ -147,6 +164,11 @@ class FollowedPhrases:
         Where its memory lies.
     new_id : callable
         Returns the next free object id.
+
+    Attributes
+    ----------
+    delay : int
+        With so many frames it is known which objects of the first of them are false.
     """
 
     def __init__(
@@ -161,6 +183,10 @@ class FollowedPhrases:
         self._shape = shape
         self._memory = Memory(model.tracker.config, state_device)
         self._new_id = new_id
+        self.delay = int(model.video.hotstart_delay)
+        # Of these lists of frames only the lengths count, up to their thresholds.
+        self._unmatched = max(1, int(model.video.hotstart_unmatch_thresh))
+        self._doubled = max(1, int(model.video.hotstart_dup_thresh))
         self._ids: dict[int, int] = {}
 
     @property
@@ -194,8 +220,8 @@ class FollowedPhrases:
         frame: int,
         *,
         reverse: bool,
-    ) -> list[ObjectRecord]:
-        """Return the objects on a frame; once the model is through with it, nothing stops it.
+    ) -> Untyped:
+        """Return the model's answer on a frame, for :meth:`records`.
 
         Parameters
         ----------
@@ -209,25 +235,28 @@ class FollowedPhrases:
             Whether the pass goes backward.
         """
         session = self._session
+        # Not by `add_new_frame`, which would send it to the CPU and back.
+        session.processed_frames[frame] = pixels[0]
         try:
-            answer = model.video(
-                inference_session=session, frame=pixels, frame_idx=frame, reverse=reverse
-            )
+            with _kernel_of_ours(model.video):
+                # Without `frame`, with which false objects are not looked for.
+                answer = model.video(inference_session=session, frame_idx=frame, reverse=reverse)
         finally:
             session.processed_frames.clear()
+        session.hotstart_removed_obj_ids.update(answer.removed_obj_ids)
         self._memory.advance(frame, reverse=reverse)
-        records = self._records(answer)
         self._forget()
-        return records
+        return answer
 
-    def _records(self, answer: Untyped) -> list[ObjectRecord]:
-        """Return the objects of an answer, none over another one of its phrase.
+    def records(self, answer: Untyped) -> list[ObjectRecord]:
+        """Return the objects of an answer, without the false ones and none over another one.
 
         As ``Sam3VideoProcessor.postprocess_outputs``, which makes all masks large at once.
         """
         session = self._session
+        hidden = {*answer.suppressed_obj_ids, *session.hotstart_removed_obj_ids}
         by_score = sorted(
-            (name for name in answer.obj_id_to_mask if name not in answer.suppressed_obj_ids),
+            (name for name in answer.obj_id_to_mask if name not in hidden),
             key=lambda name: (-answer.obj_id_to_tracker_score.get(name, 0.0), name),
         )
         taken: dict[int, np.ndarray[Any, np.dtype[np.bool_]]] = {}
@@ -261,7 +290,7 @@ class FollowedPhrases:
         return sorted(records, key=lambda record: record.id)
 
     def _forget(self) -> None:
-        """Let go what a streamed session never asks for again."""
+        """Let go what the session never asks for again."""
         session = self._session
         for outputs in self.outputs:
             self._memory.forget_conditions(outputs)
@@ -269,8 +298,90 @@ class FollowedPhrases:
         for inputs in (session.mask_inputs_per_obj, session.frames_tracked_per_obj):
             for by_frame in inputs.values():
                 by_frame.clear()
-        # By frame; only a session that holds back its first frames reads them.
+        # By frame, and copied for each frame.
         session.obj_id_to_tracker_score_frame_wise = defaultdict(dict)
         session.suppressed_obj_ids = defaultdict(set)
-        session.unmatched_frame_inds = defaultdict(list)
-        session.overlap_pair_to_frame_inds = defaultdict(list)
+        for frames in session.unmatched_frame_inds.values():
+            del frames[self._unmatched :]
+        for frames in session.overlap_pair_to_frame_inds.values():
+            del frames[self._doubled :]
+
+
+class Kernel:
+    """What the video model asks of the package ``kernels``, which would fetch it from a hub."""
+
+    @staticmethod
+    def generic_nms(
+        overlaps: torch.Tensor, scores: torch.Tensor, least: float, *, use_iou_matrix: bool
+    ) -> torch.Tensor:
+        """Return which masks to keep: none that overlaps with a better one by more than a share.
+
+        Parameters
+        ----------
+        overlaps : torch.Tensor, shape (N, N)
+            Intersection over union of each two masks.
+        scores : torch.Tensor, shape (N,)
+            Their scores.
+        least : float
+            The share.
+        use_iou_matrix : bool
+            Always true.
+
+        Returns
+        -------
+        torch.Tensor, shape (K,), dtype int64
+            Their numbers.
+        """
+        import torch
+
+        del use_iou_matrix
+        doubles = (overlaps > least).cpu().numpy()
+        kept: list[int] = []
+        for number in scores.float().argsort(descending=True, stable=True).tolist():
+            if not doubles[number, kept].any():
+                kept.append(number)
+        return torch.tensor(kept, dtype=torch.int64, device=overlaps.device)
+
+    @staticmethod
+    def cc_2d(masks: torch.Tensor, *, get_counts: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the connected components of masks, and of each pixel the size of its component.
+
+        Parameters
+        ----------
+        masks : torch.Tensor, shape (N, 1, H, W), dtype uint8
+            Not 0 inside.
+        get_counts : bool
+            Always true.
+
+        Returns
+        -------
+        labels, counts : torch.Tensor, shape (N, 1, H, W), dtype int32
+            0 outside; pixels that touch at a corner are connected.
+        """
+        import torch
+        from scipy import ndimage
+
+        del get_counts
+        inside = masks.cpu().numpy() != 0
+        labels, counts = np.zeros(inside.shape, np.int32), np.zeros(inside.shape, np.int32)
+        for number, mask in enumerate(inside[:, 0]):
+            found, _ = ndimage.label(mask, np.ones((3, 3)))
+            sizes = np.bincount(found.ravel())
+            sizes[0] = 0
+            labels[number, 0], counts[number, 0] = found, sizes[found]
+        return (
+            torch.from_numpy(labels).to(masks.device),
+            torch.from_numpy(counts).to(masks.device),
+        )
+
+
+@contextmanager
+def _kernel_of_ours(video: Untyped) -> Iterator[None]:
+    """Have the video model's module find :class:`Kernel` where it keeps what it has fetched."""
+    module = sys.modules[type(video).__module__]
+    before = getattr(module, _KERNEL, None)
+    setattr(module, _KERNEL, Kernel)
+    try:
+        yield
+    finally:
+        setattr(module, _KERNEL, before)

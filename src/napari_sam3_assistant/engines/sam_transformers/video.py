@@ -69,11 +69,29 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         """Yield what is on each frame; see :class:`.engines.base.VideoTrack`."""
         reverse = order.step < 0
         self._read_prompts(reporter)
-        self._begin(order.start, reverse=reverse)
-        for frame in order:
+        if not self._held.continue_with(order):
+            self._begin(order.start, reverse=reverse)
+
+        def search(frame: int) -> Any:  # noqa: ANN401 - what _finish takes
             with self._working() as model:
-                found = self._frame(model, frame, reverse=reverse, reporter=reporter)
-            yield found
+                return self._search(model, frame, reverse=reverse, reporter=reporter)
+
+        yield from self._held.pass_through(order, self._delay, search, self._finish, reporter)
+
+    @property
+    def _delay(self) -> int:
+        """How many frames are held back until it is known what is on the first of them."""
+        return 1
+
+    def _search(self, model: M, frame: int, *, reverse: bool, reporter: Reporter) -> Any:  # noqa: ANN401 - what _finish takes
+        """Find and follow everything on a frame."""
+        return self._frame(model, frame, reverse=reverse, reporter=reporter)
+
+    def _finish(self, frame: int, found: Any) -> TrackedFrame:  # noqa: ANN401 - what _search gives
+        """Return what was found on a frame that was held."""
+        del frame
+        seen: TrackedFrame = found
+        return seen
 
     def _begin(self, frame: int, *, reverse: bool) -> None:
         """Make ready for a pass that begins on a frame."""
