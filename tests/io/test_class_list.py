@@ -82,7 +82,7 @@ NAMES = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(NAMES, st.integers(0, 9000), st.data())
 def test_what_was_written_is_read(tmp_path_factory, names, first, data):
     step = st.integers(1, 3)
