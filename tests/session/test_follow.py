@@ -93,3 +93,43 @@ def test_where_there_is_no_stack_or_no_object_a_sentence_says_so(open_bench):
     flat = open_bench(np.zeros((40, 50), np.uint8))
     flat.binding.call("follow")
     assert flat.message.startswith("This image has no z or time axis.")
+
+
+def test_all_that_was_followed_is_accepted_and_saved_by_one_press_each(open_bench, tmp_path):
+    bench = open_bench()
+    bench.click(6, 20, 20, on=1)
+    bench.click(6, 40, 50, on=2)
+    bench.start()
+    whole = np.array(bench.labels.data)
+
+    bench.binding.call("accept")
+    bench.desk.until(lambda: not bench.model.running)
+
+    kept = bench.viewer.layers["SAM3 live accepted labels"]
+    assert np.array_equal(kept.data, whole)
+    assert list(kept.features["area"]) == [(whole == 1).sum(), (whole == 2).sum()]
+    assert bench.message.startswith("Accepted: objects 1, 2.")
+    assert not len(bench.viewer.layers["SAM3 points"].data)
+    # What was accepted and what is on show, each object once.
+    bench.finish(bench.session.saving.export(tmp_path / "all.npy"))
+    assert np.array_equal(np.load(tmp_path / "all.npy"), whole)
+    bench.binding.call("accept")
+    bench.desk.until(lambda: not bench.model.running)
+    assert "accepted already" in bench.message
+    assert bench.model.kept == 2
+
+    # The next one, of which one slice lies under the first.
+    bench.propagation.hide(frozenset({1}))
+    bench.session.undo()
+    bench.desk.until(lambda: not bench.model.running)
+    assert not kept.data.any()
+    bench.binding.call("accept")
+    bench.desk.until(lambda: not bench.model.running)
+    assert np.array_equal(kept.data, np.where(whole == 2, 1, 0)), "what is hidden is not accepted"
+    bench.propagation.hide(frozenset())
+    bench.finish(bench.session.saving.export(tmp_path / "both.npy"))
+    both = np.where(whole == 2, 1, np.where(whole == 1, 2, 0))
+    assert np.array_equal(np.load(tmp_path / "both.npy"), both)
+    bench.binding.call("accept")
+    bench.desk.until(lambda: not bench.model.running)
+    assert np.array_equal(kept.data, both)

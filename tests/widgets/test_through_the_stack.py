@@ -113,3 +113,12 @@ def test_each_positive_click_is_followed_by_itself(open_stack, mode):
     look(user, f"each_{mode}_filtered")
     user.click("show_all")
     assert np.array_equal(layer.data, labels)
+
+    if mode == "simple":
+        user.press(Key.Key_K)
+    else:
+        user.click("accept_all")
+    user.wait_for_end()
+    assert np.array_equal(user.viewer.layers[ACCEPTED].data, labels)
+    assert len(points.data) == 0
+    look(user, f"each_{mode}_accepted")

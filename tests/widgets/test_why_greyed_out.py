@@ -100,6 +100,8 @@ VERBS = {
     "redo": "redo",
     "save_clean": "save_and_clean",
     "propagate_existing": "go_on",
+    "accept_all": "accept_all",
+    "follow": "follow",
     "remove_object": "remove_object",
     "scan": "scan",
     "batch_folder": "batch_folder",

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects
+    from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
     from napari_sam3_assistant.session.saving import SaveAtAccept
     from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.accepted import Acceptance
@@ -79,13 +80,36 @@ class Accepting:
             if self._model.running and self._model.task is not Task.LIVE_POINTS:
                 raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
             self._step(begun)
-            job = Job("Accepting", partial(accept, requests), writes=True)
-            job.yielded.connect(partial(self._finish, begun))
-            self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
+            self._run(begun)
             return
         (found,) = accept(requests, NullReporter())
         self._step(begun)
         self._finish(begun, found)
+
+    def accept_stack(self, stack: StackTarget, table: TrackTable) -> None:
+        """Add the propagated objects on show to the accepted labels, and clear their prompts.
+
+        The propagated labels stay.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done; nothing has changed then.
+        """
+        self.check_idle()
+        begun = [self._adapter.begin_accept_stack(stack, table, self._place(stack.target))]
+        before = self._undo.current
+        self._adapter.clear_prompts(stack.target.image)
+        accepted = (*before.accepted, begun[0].accepted)
+        prompts = self._adapter.prompt_state()
+        self._undo.push(replace(before, prompts=prompts, accepted=accepted, seed=None))
+        self._run(begun)
+
+    def _run(self, begun: Sequence[Acceptance]) -> None:
+        """Write by a job, which may be cancelled."""
+        job = Job("Accepting", partial(accept, [one.request for one in begun]), writes=True)
+        job.yielded.connect(partial(self._finish, begun))
+        self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
 
     def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:
         """Take accepted objects out again, or put them back, on the disk by a job.

@@ -39,6 +39,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         undo="" if model.can_undo else "There is nothing to take back",
         redo="" if model.can_redo else "Nothing was taken back",
         accept="" if found else "There is no preview to accept yet",
+        accept_all=wait or ("" if stack else "There is nothing propagated yet"),
         refine="" if found else "There is no preview to refine yet",
         follow=_why_not_follow(model, spec, found=found),
         save=_why_not_save(model, found=found) or (wait if stack else ""),

@@ -246,6 +246,7 @@ class WhyNot:
     undo: str = ""
     redo: str = ""
     accept: str = ""
+    accept_all: str = ""
     refine: str = ""
     follow: str = ""
     save: str = ""

@@ -119,10 +119,20 @@ class Saving:
     def _find_kept(self, *, on_show: bool) -> KeptPixels | None:
         """Return the accepted labels that would be saved, with what is ``on_show`` or without."""
         model, target = self._model, self._target()
-        if model.task is Task.VIDEO and model.propagated is not None:
+        stack = model.propagated if model.task is Task.VIDEO else None
+        previews = model.previews if on_show and stack is None else ()
+        kept = self._adapter.kept(target.image if target else model.image, previews)
+        if stack is None or kept is None:
+            return kept
+        if not isinstance(kept.labels, np.ndarray):
+            # They are on the disk already, and would be copied as a whole.
             return None
-        previews = model.previews if on_show else ()
-        return self._adapter.kept(target.image if target else model.image, previews)
+        if not on_show:
+            return kept
+        self._check_idle()
+        self._propagation.edited.check_done()
+        found = self._adapter.stacks.to_accept(stack, self._propagation.tracks).objects
+        return replace(kept, parts=tuple(one[:2] for one in found))
 
     def save(self) -> Job:
         """Write what was accepted and what is on show to a file with a free name.

@@ -368,7 +368,7 @@ class Session:
             self.filtering.drop(row.preview, row.record.id)
 
     def accept(self) -> None:
-        """Add the previewed objects to the accepted labels and clear the prompts.
+        """Add the previewed, or propagated, objects to the accepted labels; clear the prompts.
 
         Raises
         ------
@@ -376,6 +376,13 @@ class Session:
             If there is no preview, or it can't be written.
         """
         self.note_edits()
+        stack = self.model.propagated
+        if self.model.task is Task.VIDEO and stack is not None:
+            self.propagation.edited.check_done()
+            if self.model.running:
+                raise PromptError("The run is not done yet.", "Wait for its end, or cancel it.")
+            self._accepting.accept_stack(stack, self.propagation.tracks)
+            return
         self.shown_preview()
         if not any(one.segmentation.objects for one in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")

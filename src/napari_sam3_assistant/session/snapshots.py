@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import FrameSource, ImageView
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.accept import ObjectMask
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.regions import Region
@@ -115,7 +116,7 @@ class KeptPixels:
 
     labels: AnyArray
     axes: Axes
-    parts: tuple[tuple[Box, npt.NDArray[np.bool_]], ...]
+    parts: tuple[tuple[Box, ObjectMask], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

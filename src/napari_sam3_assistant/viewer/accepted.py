@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,21 +48,61 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_sam3_assistant.core.masks.accept import AcceptedObjects
+    from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AcceptedResult:
+    """A result that is to be accepted.
+
+    Parameters
+    ----------
+    target : PlaneTarget
+        The image, and a plane of it.
+    objects : sequence of tuple
+        For each object the slices of the accepted labels, its mask there, and its number.
+    told : mapping of int to (float or None, str)
+        Score and phrase of objects, by their numbers.
+    prompt : str
+        What named those without a phrase; empty where that is not known.
+    engine : str
+        Title of the engine.
+    """
+
+    target: PlaneTarget
+    objects: Sequence[tuple[Box, ObjectMask, int]]
+    told: Mapping[int, tuple[float | None, str]]
+    prompt: str
+    engine: str
+
+
+def of_preview(
+    image: Layer, preview: Preview, shown: npt.NDArray[np.integer[Any]]
+) -> AcceptedResult:
+    """Return the objects of a preview, given its labels as they are on show."""
+    target, found = preview.target, preview.segmentation
+    provenance = preview.provenance
+    return AcceptedResult(
+        target,
+        _find_objects(preview, shown, result_shape(shape_of(image), target.axes)),
+        {record.id: (record.score, record.text) for record in found.objects},
+        "" if provenance is None else format_prompts(provenance.prompts),
+        found.engine.title,
+    )
 
 
 class Acceptance:
-    """A preview that is being accepted: what to write, and what to say of it in its layer then.
+    """A result that is being accepted: what to write, and what to say of it in its layer then.
 
     Parameters
     ----------
@@ -70,10 +110,8 @@ class Acceptance:
         The viewer.
     image : Layer
         The image layer.
-    preview : Preview
+    result : AcceptedResult
         The result.
-    shown : ndarray of int, shape (h, w)
-        Its labels as they are on show, with what the user has painted.
     lasting : Path or None
         Where to put labels that don't fit into memory so that they stay, if there is such a place.
     in_memory : int, bytes
@@ -98,24 +136,20 @@ class Acceptance:
         self,
         viewer: ViewerModel,
         image: Layer,
-        preview: Preview,
-        shown: npt.NDArray[np.integer[Any]],
+        result: AcceptedResult,
         lasting: Path | None,
         in_memory: int,
     ) -> None:
-        self._viewer, self._preview = viewer, preview
-        self._layer = _accepted_layer(viewer, image, preview, lasting, in_memory)
+        self._viewer, self._result = viewer, result
+        if not result.objects:
+            raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
+        self._layer = _accepted_layer(viewer, image, result.target, lasting, in_memory)
         if is_locked(self._layer):
             raise PromptError(f"“{self._layer.name}” is still being written.", "Wait a moment.")
         labels = array_of(self._layer)
-        found = _find_objects(preview, shown, labels.shape)
-        if not found:
-            raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
-        self._numbers = [number for _, _, number in found]
-        self.request = AcceptRequest(
-            labels, _smaller(self._layer), tuple(one[:2] for one in found), find_highest
-        )
-        self.accepted = Accepted(preview.target.image, labels.shape)
+        objects = tuple(one[:2] for one in result.objects)
+        self.request = AcceptRequest(labels, _smaller(self._layer), objects, find_highest)
+        self.accepted = Accepted(result.target.image, labels.shape)
         if isinstance(labels, zarr.Array):
             self.accepted.folder = label_folder(labels)
             self.accepted.lasts = not is_temporary(labels)
@@ -123,22 +157,21 @@ class Acceptance:
     def finish(self, found: AcceptedObjects) -> None:
         """Take note of what was written, and show it."""
         self.accepted.edit, self.accepted.ids = found.edit, found.ids
-        self.accepted.known = len(self._numbers) - len(found.places)
+        self.accepted.known = len(self._result.objects) - len(found.places)
         self.accepted.features = self._describe(found)
         note_written(self._viewer, self.accepted, listed=True)
 
     def _describe(self, added: AcceptedObjects) -> dict[str, list[Any]]:
         """Return the features of accepted objects."""
-        provenance, segmentation = self._preview.provenance, self._preview.segmentation
-        made = "" if provenance is None else format_prompts(provenance.prompts)
-        found = {record.id: record for record in segmentation.objects}
-        known = [found.get(self._numbers[place]) for place in added.places]
+        result = self._result
+        numbers = (result.objects[place][2] for place in added.places)
+        known = [result.told.get(number, (None, "")) for number in numbers]
         return {
             "index": list(added.ids),
-            "score": [math.nan if one is None or one.score is None else one.score for one in known],
+            "score": [math.nan if score is None else score for score, _ in known],
             "area": list(added.areas),
-            "prompt": [(one.text if one else "") or made or "-" for one in known],
-            "engine": [segmentation.engine.title] * len(known),
+            "prompt": [text or result.prompt or "-" for _, text in known],
+            "engine": [result.engine] * len(known),
         }
 
 
@@ -226,11 +259,11 @@ def _iter_objects(
 
 
 def _accepted_layer(
-    viewer: ViewerModel, image: Layer, preview: Preview, lasting: Path | None, in_memory: int
+    viewer: ViewerModel, image: Layer, target: PlaneTarget, lasting: Path | None, in_memory: int
 ) -> Labels:
-    axes = preview.target.axes
+    axes = target.axes
     kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
-    layer = _find(viewer, preview.target.image, shape)
+    layer = _find(viewer, target.image, shape)
     if layer is not None:
         return layer
     names = [axis_kind(image.axis_labels[axis]) for axis in kept]
@@ -244,7 +277,7 @@ def _accepted_layer(
         levels if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
         name=NAMES[Role.ACCEPTED],
-        metadata=role_metadata(Role.ACCEPTED, preview.target.image),
+        metadata=role_metadata(Role.ACCEPTED, target.image),
         colormap=kept_colours(),
         **layer_transform(image, axes, World.of(viewer)),
     )

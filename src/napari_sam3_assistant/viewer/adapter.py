@@ -44,12 +44,14 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.accept import AcceptRequest
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import (
         ActiveRoi,
         PlaneTarget,
         Preview,
         ResultRow,
         SoftImage,
+        StackTarget,
     )
     from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels, Pixels
 
@@ -193,7 +195,16 @@ class ViewerAdapter(ViewerPrompts):
         """Return what is to be written to add a preview's objects to the accepted labels."""
         image, shown = self.image_of(preview.target), self._labels_on_show(preview)
         with self.mark_changes():
-            return Acceptance(self.viewer, image, preview, shown, lasting, self.in_memory)
+            result = accepted_layer.of_preview(image, preview, shown)
+            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
+
+    def begin_accept_stack(
+        self, stack: StackTarget, table: TrackTable, lasting: Path | None
+    ) -> Acceptance:
+        """Return what is to be written to add propagated objects to the accepted labels."""
+        with self.mark_changes():
+            image, result = self.image_of(stack.target), self.stacks.to_accept(stack, table)
+            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
 
     def lock_accepted(self, accepted: Iterable[Accepted]) -> Callable[[], None]:
         """Keep all others from writing to accepted labels until what is returned is called."""

@@ -11,7 +11,8 @@ from napari.layers import Labels, Tracks
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
-from napari_sam3_assistant.core.masks.labels import FilteredLabels
+from napari_sam3_assistant.core.masks.accept import LabelMask
+from napari_sam3_assistant.core.masks.labels import FilteredLabels, union_box
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
@@ -19,6 +20,7 @@ from napari_sam3_assistant.session.label_storage import delete_with, empty_label
 from napari_sam3_assistant.session.model import StackTarget
 from napari_sam3_assistant.session.snapshots import StackCopy, StackPixels, StackSnapshot
 from napari_sam3_assistant.viewer import points as point_features
+from napari_sam3_assistant.viewer.accepted import AcceptedResult
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import AnyArray, PlaneRef
+    from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget
@@ -392,6 +395,27 @@ class StacksAdapter:
 
         found = find_pixels(points, chosen, displayed, stack.axis)
         return [None if place is None else under(*place) for place in found]
+
+    def to_accept(self, stack: StackTarget, table: TrackTable) -> AcceptedResult:
+        """Return the objects of the propagated labels that are on show.
+
+        Raises
+        ------
+        ImageError
+            If the labels are gone.
+        """
+        layer, window = self._require_layer(stack), self._window(stack)
+        boxes: dict[int, list[Box]] = {}
+        told: dict[int, tuple[float | None, str]] = {}
+        scores = {id_: score for id_, (_, score) in table.totals().items()}
+        for row in table.rows():
+            box = tuple(window.box(row.frame, row.region.slices))
+            boxes.setdefault(row.object_id, []).append(box)
+            told[row.object_id] = (scores[row.object_id], row.text)
+        where = {id_: union_box(each) for id_, each in sorted(boxes.items())}
+        objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in where.items()]
+        made_by = layer.metadata.get(ENGINE, {}).get("title", "")
+        return AcceptedResult(stack.target, objects, told, "3D/video", made_by)
 
     def reader(self, stack: StackTarget) -> Callable[[int], npt.NDArray[np.uint32]]:
         """Return what reads the labels of a frame, shape (H, W), hidden objects included."""

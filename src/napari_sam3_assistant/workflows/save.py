@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray, Untyped
+    from napari_sam3_assistant.core.masks.accept import ObjectMask
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.progress import Reporter
@@ -251,7 +252,7 @@ class LabelsExport:
     labels: AnyArray
     path: Path
     axes: Axes
-    parts: tuple[tuple[Box, npt.NDArray[np.bool_]], ...] = ()
+    parts: tuple[tuple[Box, ObjectMask], ...] = ()
     next_id: int = 1
     overwrite: bool = False
 
@@ -294,7 +295,7 @@ def _add_objects(request: LabelsExport) -> Untyped:
         piece = np.array(whole[box])
         for value, (where, mask) in enumerate(parts, request.next_id):
             part = piece[localise_box(where, box)]
-            part[mask & (part == 0)] = value
+            part[mask[localise_box(where, where)] & (part == 0)] = value
         whole[box] = piece
     return whole
 

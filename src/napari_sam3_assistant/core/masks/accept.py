@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LabelMask:
+    """The pixels of one object of labels in a box; read as they are indexed.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        The labels.
+    where : tuple of slice
+        The box.
+    number : int
+        The object.
+    """
+
+    labels: AnyArray
+    where: Box
+    number: int
+
+    def __getitem__(self, part: Box) -> npt.NDArray[np.bool_]:
+        """Return the pixels of a part, counted from the first pixel of the box."""
+        inside = tuple(
+            slice(side.start + outer.start, side.stop + outer.start)
+            for side, outer in zip(part, self.where, strict=True)
+        )
+        part_of: npt.NDArray[np.bool_] = np.asarray(self.labels[inside]) == self.number
+        return part_of
+
+
+ObjectMask: TypeAlias = "npt.NDArray[np.bool_] | LabelMask"
+"""The pixels of an object in its box, by a tuple of slices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AcceptRequest:
     """Objects, and the labels that they are to be added to.
 
@@ -46,7 +78,7 @@ class AcceptRequest:
 
     labels: AnyArray
     smaller: tuple[AnyArray, ...]
-    objects: tuple[tuple[Box, npt.NDArray[np.bool_]], ...]
+    objects: tuple[tuple[Box, ObjectMask], ...]
     find_highest: Callable[[AnyArray], int]
 
 
@@ -134,7 +166,7 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
 
 def find_new(
     labels: AnyArray,
-    objects: Sequence[tuple[Box, npt.NDArray[np.bool_]]],
+    objects: Sequence[tuple[Box, ObjectMask]],
     reporter: Reporter,
 ) -> list[int]:
     """Return the places of the objects that labels don't hold already.
@@ -148,8 +180,12 @@ def find_new(
     new = []
     for place, (where, mask) in enumerate(objects):
         reporter.report(Progress(place, len(objects), "Looking for what is new"))
-        empty = np.count_nonzero(mask & (read(labels, where) == 0))
-        if 2 * empty >= np.count_nonzero(mask):
+        empty = whole = 0
+        for block in split_blocks(labels, where):
+            pixels = mask[localise_box(block, where)]
+            whole += int(np.count_nonzero(pixels))
+            empty += int(np.count_nonzero(pixels & (read(labels, block) == 0)))
+        if 2 * empty >= whole:
             new.append(place)
     return new
 

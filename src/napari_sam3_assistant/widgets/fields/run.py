@@ -53,6 +53,9 @@ _FILTERS = {
     "OME-Zarr (*.ome.zarr *.zarr)": ".ome.zarr",
 }
 _ACCEPTS = with_key("Add the object to “SAM3 live accepted labels” and begin the next", "accept")
+_ACCEPTS_ALL = with_key(
+    "Add all objects on show, with all their frames, to “SAM3 live accepted labels”", "accept"
+)
 _REFINES = "Click on one object of the preview, then correct it by clicks"
 _FOLLOWS = with_key(
     "Follow one object through the slices or frames, by its mask on this one: an object of the "
@@ -112,6 +115,9 @@ class RunControls(QWidget):
         accept = push_button(model, "Accept Object", "accept", session.accept, _ACCEPTS)
         refine = push_button(model, "Refine Object", "refine", binding.refine, _REFINES)
         self._follow = push_button(model, "Through the Stack", "follow", binding.follow, _FOLLOWS)
+        self._accept_all = push_button(
+            model, "Accept All", "accept_all", session.accept, _ACCEPTS_ALL
+        )
         self._of_planes = (accept, refine)
         self._begun = False
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
@@ -149,9 +155,12 @@ class RunControls(QWidget):
         for row, pair in enumerate(pairs, 1):
             for column, widget in enumerate(pair):
                 layout.addWidget(widget, row, column, 1, 2 // len(pair))
+        # In 3D/video, where nothing is live.
+        live, column, *_ = layout.getItemPosition(layout.indexOf(self._live))
+        layout.addWidget(self._accept_all, live, column)
         # They take what was found or done; nine grey buttons are no start.
         self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
-        for button in (undo, redo, accept, refine, self._follow, save):
+        for button in (undo, redo, accept, self._accept_all, refine, self._follow, save):
             bind_enabled(model, button.objectName(), button)
         bind_enabled(model, "clear", clear)
         bind_enabled(model, "save_file", save_now, to_file)
@@ -199,6 +208,7 @@ class RunControls(QWidget):
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(begun and task is not Task.VIDEO)
+        self._accept_all.setVisible(begun and task is Task.VIDEO)
         self._follow.setVisible(begun and stack and task is not Task.VIDEO)
 
     def _read_line(self) -> tuple[str, str, str]:
