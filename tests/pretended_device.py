@@ -1,0 +1,213 @@
+"""A GPU by pretence: tensors stay where they are, and what a GPU would refuse is refused.
+
+No GPU is at hand. Each tensor is noted to be on the device that was asked for; an operation on
+tensors of two devices raises, as PyTorch would on a machine with the GPU, and so does NumPy on a
+tensor that is not on the CPU. Number formats need no pretence: CPU kernels refuse to mix them, too.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch  # noqa: TID253 - whoever imports this has asked for it
+from torch.overrides import TorchFunctionMode  # noqa: TID253
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: TID253
+
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PromptSet,
+)
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import TrackSeed
+from napari_sam3_assistant.engines import device as devices
+
+CPU = torch.device("cpu")
+# Copies go from device to device, and indices may lie on the CPU.
+_MAY_MIX = (
+    "aten::copy_",
+    "aten::_to_copy",
+    "aten::_has_compatible_shallow_copy_type",
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+)
+
+
+def _full(place):
+    place = torch.device(place)
+    return torch.device("cuda:0") if place == torch.device("cuda") else place
+
+
+class _Places:
+    """Where each tensor is said to be; what PyTorch makes within its own functions, anywhere."""
+
+    def __init__(self):
+        self._by_storage = WeakKeyDictionary()
+
+    def of(self, tensor):
+        return self._by_storage.get(tensor.untyped_storage())
+
+    def put(self, value, place):
+        for tensor in _tensors(value):
+            self._by_storage[tensor.untyped_storage()] = place
+        return value
+
+
+def _tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _tensors(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+
+
+class _Watch(TorchDispatchMode):
+    """Refuses operations on tensors of two devices, and notes where the answers are."""
+
+    def __init__(self, places):
+        super().__init__()
+        self._places = places
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = list(_tensors((args, kwargs or {})))
+        seen = {self._places.of(one) for one in given if one.dim()} - {None}
+        name = func.name().partition(".")[0]
+        if len(seen) > 1 and name not in _MAY_MIX:
+            raise RuntimeError(f"{func.name()}: tensors on {', '.join(sorted(map(str, seen)))}")
+        places = {self._places.of(one) for one in given} - {None}
+        place = self._places.of(given[0]) if given and len(places) > 1 else None
+        answer = func(*args, **(kwargs or {}))
+        # A number on the CPU beside a tensor on the GPU gives a tensor on the GPU.
+        known = next(iter(seen or places), None) if len(seen or places) == 1 else place
+        return answer if known is None else self._places.put(answer, known)
+
+
+class _Pretend(TorchFunctionMode):
+    """Takes the device out of each call and notes it."""
+
+    def __init__(self, places):
+        super().__init__()
+        self._places = places
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        own = self._places.of(args[0]) if args and isinstance(args[0], torch.Tensor) else None
+        if func == torch.Tensor.device.__get__:
+            real = func(*args)
+            return real if real.type == "meta" else own or CPU
+        if func == torch.Tensor.is_cuda.__get__:
+            return own is not None and own.type == "cuda"
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__) and own not in (None, CPU):
+            raise TypeError(f"can't convert a tensor on {own} to numpy")
+        if func is torch.Tensor.pin_memory:
+            return args[0]
+        kwargs.pop("pin_memory", None)
+        if func in (torch.Tensor.cpu, torch.Tensor.cuda):
+            return self._move(args[0], _full("cpu" if func is torch.Tensor.cpu else "cuda"))
+        if func is torch.Tensor.to:
+            return self._to(args, kwargs)
+        asked = kwargs.pop("device", None)
+        if asked is not None:
+            kwargs["device"] = "meta" if str(asked) == "meta" else CPU
+        answer = func(*args, **kwargs)
+        if asked is not None and str(asked) != "meta":
+            return self._places.put(answer, _full(asked))
+        if not list(_tensors((args, kwargs))) and list(_tensors(answer)):
+            return self._places.put(answer, CPU)
+        return answer
+
+    def _to(self, args, kwargs):
+        tensor, *rest = args
+        asked = kwargs.pop("device", None)
+        left = []
+        for one in rest:
+            if isinstance(one, torch.Tensor):
+                asked, kwargs["dtype"] = self._places.of(one) or CPU, one.dtype
+            elif isinstance(one, str | torch.device):
+                asked = one
+            elif one is not None or left:
+                left.append(one)
+        if str(asked) == "meta":
+            return tensor.to(asked, *left, **kwargs)
+        # Of what is left, PyTorch takes the number format first.
+        if left and not isinstance(left[0], torch.dtype):
+            left.insert(0, tensor.dtype)
+        changed = tensor.to(*left, **kwargs) if left or "dtype" in kwargs else tensor
+        return changed if asked is None else self._move(changed, _full(asked))
+
+    def _move(self, tensor, place):
+        if (self._places.of(tensor) or CPU) == place:
+            return tensor
+        return self._places.put(tensor.detach().clone(), place)
+
+
+@contextmanager
+def pretended_gpu(monkeypatch, *, capability=(7, 5), free_bytes=2**40):
+    """Have PyTorch of this thread find one GPU; the answers about it are made up."""
+    found = devices.Devices(True, ("sm_75", "sm_80"), (devices.CudaDevice("GPU", capability),))
+    monkeypatch.setattr(devices, "read_devices", lambda _requested="": found)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_bytes, free_bytes))
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+    places = _Places()
+    with _Watch(places), _Pretend(places):
+        yield places
+
+
+REPORTER = NullReporter()
+GPU = "cuda:0"
+CLICK, BOX = PointPrompt(30, 40), BoxPrompt.from_box((12.4, 19.75, 43.7, 61.2))
+MASK = MaskPrompt(np.ones((20, 20), bool), Region(20, 15, 40, 35))
+PROMPTS = [
+    PromptSet(points=(CLICK,)),
+    PromptSet(points=(CLICK, PointPrompt(5, 5, positive=False)), boxes=(BOX,)),
+    PromptSet(boxes=(BOX, BOX)),
+    PromptSet(masks=(MASK,)),
+    PromptSet(points=(CLICK,), masks=(MASK,)),
+    PromptSet(text="cell", exemplars=(ExemplarPrompt(Region(5, 5, 30, 30)),)),
+]
+
+
+def movie():
+    rows, columns = np.mgrid[:60, :80]
+    one = 127 + 60 * np.sin(rows / 7) + 60 * np.cos(columns / 9)
+    return np.stack([one] * 4).astype(np.uint8)
+
+
+def go_through(engine, *, phrases=True):
+    """Run every prompt on an image and through a stack, within :func:`pretended_gpu`."""
+    engine.load(REPORTER)
+    assert engine.device == GPU
+    images = view_of_array(movie(), plane=0)
+    encoding = engine.embed(images.rgb(), REPORTER)
+    for prompts in PROMPTS:
+        if prompts.kinds <= engine.spec.accepts:
+            engine.predict(encoding, prompts, PredictOptions(0.0), REPORTER)
+    moved = encoding.to("cpu").to(GPU)
+    engine.predict(moved, PROMPTS[0], PredictOptions(0.0), REPORTER)
+    unpacked = engine.unpack(encoding.shape, encoding.to("cpu").tensors())
+    engine.predict(unpacked, PROMPTS[0], PredictOptions(0.0), REPORTER)
+    if engine.spec.video is not None:
+        names = iter(range(10, 1000))
+        track = engine.track(FrameSource(images, 0), PredictOptions(), lambda: next(names))
+        track.add(TrackSeed(1, 1, points=(CLICK,)))
+        track.add(TrackSeed(0, 2, mask=MASK))
+        track.add(TrackSeed(0, 3, box=BOX))
+        if phrases:
+            track.add_phrase("cell", 0)
+        assert [found.frame for found in track.propagate(range(4), REPORTER)] == [0, 1, 2, 3]
+        track.add(TrackSeed(2, 1, points=(CLICK, PointPrompt(5, 5, positive=False))))
+        assert len(list(track.propagate(range(3, -1, -1), REPORTER))) == 4
+        track.close()
+    engine.close()
