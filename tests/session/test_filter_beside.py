@@ -1,5 +1,6 @@
 """Objects of propagations and scans, hidden and shown by their values, without a run."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -58,6 +59,10 @@ def test_of_a_propagation_an_object_counts_with_all_its_frames(bench, tmp_path):
     bench.session.saving.export(tmp_path / "a.npy")
     bench.desk.until(lambda: not bench.model.running)
     assert np.array_equal(np.load(tmp_path / "a.npy"), shown)
+    (beside,) = tmp_path.glob("*.json")
+    note = json.loads(beside.read_text(encoding="utf-8"))
+    assert "Only 1 of 2 objects were kept." in note["notes"]
+    assert [one["id"] for one in note["objects"]] == [2]
     bench.session.tracks.export(tmp_path / "t.csv")
     bench.desk.until(lambda: not bench.model.running)
     assert {line.split(",")[1] for line in (tmp_path / "t.csv").read_text().split()[1:]} == {"2"}

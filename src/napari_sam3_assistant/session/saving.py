@@ -495,14 +495,18 @@ def make_request(pixels: StackPixels, path: Path, propagation: Propagation) -> S
     """
     check_stack_format(path)
     propagation.edited.check_done()
-    provenance = propagation.provenance
+    provenance, table = propagation.provenance, propagation.tracks
+    run = None if provenance is None else provenance.to_run(pixels.axes)
+    if run is not None and table.hidden:
+        left_out = f"Only {len(table.ids - table.hidden)} of {len(table.ids)} objects were kept."
+        run = replace(run, notes=(*run.notes, left_out))
     return StackSaveRequest(
         pixels.shape,
         pixels.read,
         pixels.labels,
         path,
         pixels.axes,
-        None if provenance is None else provenance.to_run(pixels.axes),
-        track_entries(propagation.tracks),
+        run,
+        track_entries(table),
         {} if provenance is None else provenance.extra(),
     )

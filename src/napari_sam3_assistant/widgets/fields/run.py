@@ -131,6 +131,7 @@ class RunControls(QWidget):
             model, "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer), _OPENS
         )
         self._run.key = first_key("run")
+        self._accept_all.key = first_key("accept")
         for button in (accept, self._follow, undo, redo):
             button.key = first_key(button.objectName())
         layout = QGridLayout(self)
