@@ -75,6 +75,21 @@ def test_one_press_from_a_found_and_from_an_accepted_object(open_stack, mode):
     np.testing.assert_array_equal(again, labels)
 
 
+def test_of_several_objects_the_one_that_is_clicked(open_stack):
+    user = open_stack("simple")
+    user.choose("text_segmentation")
+    user.type_phrase("bright")
+    user.wait_for_end()
+    masks = user.preview.squeeze().copy()
+    user.press(Key.Key_G)
+    assert user.status == "Click on the object to follow through the stack."
+    user.click_at(user.viewer.layers["image"], (4, *CENTRES[1]))
+    user.wait_for_end()
+    labels = np.asarray(user.viewer.layers[PROPAGATED].data)
+    np.testing.assert_array_equal(labels[4] == 1, masks == masks[CENTRES[1]])
+    assert set(np.unique(user.preview)) == {0, masks[CENTRES[0]], masks[CENTRES[2]]}
+
+
 @pytest.mark.parametrize("mode", ["simple", "advanced"])
 def test_each_positive_click_is_followed_by_itself(open_stack, mode):
     user = open_stack(mode)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.model import FramePlace, Message, StackSeed
@@ -20,10 +22,11 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy.typing as npt
     from napari.layers import Labels, Layer, Points
 
     from napari_sam3_assistant.core.masks.labels import Box
-    from napari_sam3_assistant.session.model import ResultRow, SessionModel
+    from napari_sam3_assistant.session.model import PlaneTarget, ResultRow, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
@@ -93,30 +96,36 @@ class StackBinding:
         if not found:
             raise PromptError("No object lies on this slice.", "Go to a slice with one.")
         if len(found) == 1:
-            chosen(*found.values())
+            (make,) = found.values()
+            chosen(make())
             return
         layers = list(dict.fromkeys(layer for layer, _ in found))
         viewer.layers.selection.active = layers[0]
-        pick_once(layers, lambda layer, number: chosen(found[layer, number]))
+        pick_once(layers, partial(self._on_picked, chosen))
         model.message = Message("Click on the object to follow through the stack.")
 
-    def _objects_on_show(self) -> dict[tuple[Labels, int], StackSeed]:
-        """Return the found and accepted objects of the plane on show, by layer and label."""
+    def _on_picked(self, chosen: Callable[[StackSeed], None], layer: Labels, number: int) -> None:
+        # On the slice that is on show by now.
+        make = self._objects_on_show().get((layer, number))
+        if make is not None:
+            chosen(make())
+
+    def _objects_on_show(self) -> dict[tuple[Labels, int], Callable[[], StackSeed]]:
+        """Return what makes the found and accepted objects on show seeds, by layer and label."""
         model, viewer = self._model, self._adapter.viewer
         target = self._adapter.displayed(model.image).target
-        found: dict[tuple[Labels, int], StackSeed] = {}
+        found: dict[tuple[Labels, int], Callable[[], StackSeed]] = {}
         for preview in model.previews:
             layer = in_slot(viewer.layers, Role.PREVIEW_LABELS, preview.slot)
             if layer is not None and preview.target == target:
                 for record in preview.segmentation.objects:
-                    found[layer, record.id] = StackSeed(target, record, preview)
+                    found[layer, record.id] = partial(StackSeed, target, record, preview)
         accepted = self._adapter.stacks.accepted_plane(target)
         if accepted is not None:
             layer, pixels = accepted
             for number in np.unique(pixels[pixels > 0]).tolist():
-                kept = ObjectRecord.from_mask(number, pixels == number)
-                if kept is not None:
-                    found[layer, number] = StackSeed(target, kept)
+                # Of many objects the pixels of the one that is chosen are cut out.
+                found[layer, number] = partial(_seed_of, target, pixels, number)
         return found
 
     def new_object(self) -> None:
@@ -232,6 +241,12 @@ class StackBinding:
             on_show = None
         here = (row for row in rows if row.preview.target.plane.leading == on_show)
         return next(here, rows[0] if rows else None)
+
+
+def _seed_of(target: PlaneTarget, pixels: npt.NDArray[np.integer[Any]], number: int) -> StackSeed:
+    region = Region.around(pixels == number)
+    mask = pixels[region.slices] == number
+    return StackSeed(target, ObjectRecord(number, mask, region))
 
 
 def _explain_object(object_id: int, under: int, *, known: bool) -> str:
