@@ -9,7 +9,7 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 setup: ## Make .venv with all that the tests and checks need
-	@sh tools/setup.sh .venv constraints.txt pyqt6,sam3,meta,formats,bio,remote test lint
+	@sh tools/setup.sh .venv constraints.txt pyqt6,sam3,meta,formats,bio,remote,cluster test lint
 
 demo: ## Segment a real image with the built-in engine: no window, no weights, no torch
 	@sh tools/setup.sh .venv constraints.txt pyqt6

@@ -35,7 +35,7 @@ file.write_text("\n".join(lines) + "\n")
 PYTHON
 }
 
-solve constraints.txt ".[pyqt6,pyside6,sam3,meta,formats,bio,remote]" --group test --group lint --group docs
+solve constraints.txt ".[pyqt6,pyside6,sam3,meta,formats,bio,remote,cluster]" --group test --group lint --group docs
 # What pyproject.toml asks for, at the oldest versions that it lets in.
 solve constraints-oldest.txt ".[pyqt6]" --group test \
     napari==0.5.6 dask==2024.10.0 imageio==2.31.1 numpy==1.26.0 pillow==10.3.0 platformdirs==3.0.0 \

@@ -97,3 +97,7 @@ class JobCancelled(Sam3AssistantError):
 
     def __init__(self) -> None:
         super().__init__("Cancelled.")
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        # It takes no message, and comes from other processes, too.
+        return JobCancelled, ()

@@ -28,7 +28,9 @@ from napari_sam3_assistant.workflows.model_setup import measure_precision as _me
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.engines.base import ImageEngine
     from napari_sam3_assistant.workflows.model_setup import DeviceComparison, PrecisionMeasurement
 
 
@@ -71,8 +73,9 @@ def doctor() -> tuple[str, ...]:
 
 
 def open_engine(
-    name: str,
+    name: str | None = None,
     *,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -84,8 +87,13 @@ def open_engine(
 
     Parameters
     ----------
-    name : str
-        Its name, see :func:`engines`.
+    name : str, optional
+        Its name, see :func:`engines`; by default the one that reads the model folder, without a
+        folder the built-in one.
+    compute : str, Path or Client, optional
+        A server that does the work: the connection file or, on this machine, the ``tcp://``
+        address of ``napari-sam3 serve``, or a :class:`distributed.Client`. Its engine, weights
+        and device are those that it was started with. Use only servers that you trust.
     model_folder : str or Path, optional
         The folder of the weights, for engines that need them.
     device : str
@@ -100,8 +108,8 @@ def open_engine(
     Raises
     ------
     EngineError
-        If there is no such engine, it can't run here, it reads no weights and is given some, or
-        it has no choice of the precision.
+        If there is no such engine, it can't run here, it reads no weights and is given some, it
+        has no choice of the precision, or no server lets us in.
 
     Examples
     --------
@@ -113,6 +121,15 @@ def open_engine(
     1
     """
     folder = None if model_folder is None else expand_user(model_folder)
+    kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
+    if compute is not None:
+        if folder is not None or (device, precision) != ("auto", AUTO):
+            raise EngineError(
+                "Model folder, device and precision are the server's, and were given here.",
+                "Give them to 'napari-sam3 serve'.",
+            )
+        return CachingEngine(_reach_engine(name, compute), folder=kept)
+    name = name or engine_for(folder, video=True)
     spec = registry.spec_for(name, folder)
     if folder is not None and not spec.needs_weights:
         # Its masks would be taken for those of the weights.
@@ -122,8 +139,25 @@ def open_engine(
         )
     if precision != AUTO and not spec.precisions:
         raise EngineError(f"{spec.title} has no choice of the precision.", f"Leave it at '{AUTO}'.")
-    kept = None if encodings_folder is None else EmbeddingFolder(Path(encodings_folder))
     return CachingEngine(registry.create(name, folder, device, precision), folder=kept)
+
+
+def _reach_engine(name: str | None, compute: Compute) -> ImageEngine:
+    """Return the engine of a server, which may be asked to be a certain one."""
+    from napari_sam3_assistant.compute.connection import require_distributed
+
+    require_distributed()
+    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
+
+    engine = RemoteEngine(compute)
+    if name not in (None, engine.spec.name):
+        found = engine.spec.name
+        engine.close()
+        raise EngineError(
+            f"The server runs the engine '{found}', not '{name}'.",
+            "Leave out the engine's name, or start the server with that engine.",
+        )
+    return engine
 
 
 def engine_for(model_folder: str | Path | None, *, video: bool = False) -> str:

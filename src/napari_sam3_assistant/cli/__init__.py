@@ -91,10 +91,11 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         rerun,
         scan,
         segment,
+        serve,
         track,
     )
 
-    for command in (segment, scan, batch, rerun, track, info, demo, doctor, download):
+    for command in (segment, scan, batch, rerun, track, info, serve, demo, doctor, download):
         command.add(commands)
     labels.add_clean(commands)
     labels.add_measure(commands)

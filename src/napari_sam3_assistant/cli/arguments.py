@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_sam3_assistant import api
@@ -28,7 +28,7 @@ from napari_sam3_assistant.io.images import is_address, read_image
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from napari_sam3_assistant.api import ObjectRecord, StitchedObject
@@ -251,6 +251,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_precision(engine, AUTO, "by the hardware")
     engine.add_argument(
+        "--compute",
+        metavar="FILE",
+        help="have a server do the work: the connection file that 'napari-sam3 serve' wrote, or "
+        "tcp://127.0.0.1:8786 for one on this machine",
+    )
+    engine.add_argument(
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
@@ -270,8 +276,9 @@ def add_precision(
     )
 
 
-def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict[str, Any]:
-    """Return the engine that was chosen, as the functions of the API take it.
+@contextmanager
+def chosen_engine(chosen: argparse.Namespace, *, video: bool = False) -> Iterator[dict[str, Any]]:
+    """Give the engine that was chosen, as the functions of the API take it.
 
     Parameters
     ----------
@@ -280,13 +287,17 @@ def engine_arguments(chosen: argparse.Namespace, *, video: bool = False) -> dict
     video : bool
         Whether weights for 3D and video only will do.
     """
-    return {
-        "engine": chosen.engine or api.engine_for(chosen.model_folder, video=video),
+    about = {
         "model_folder": chosen.model_folder,
         "device": chosen.device,
         "precision": chosen.precision,
-        "threshold": chosen.threshold,
     }
+    if chosen.compute is None:
+        name = chosen.engine or api.engine_for(chosen.model_folder, video=video)
+        yield {"engine": name, "threshold": chosen.threshold, **about}
+        return
+    with api.open_engine(chosen.engine, compute=chosen.compute, **about) as engine:
+        yield {"engine": engine, "threshold": chosen.threshold}
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_everything,
     add_json,
     add_series,
-    engine_arguments,
+    chosen_engine,
     everything_argument,
     parse_numbers,
     parse_path,
@@ -91,7 +91,7 @@ def run(chosen: argparse.Namespace) -> int:
             told.append(asdict(row))
             answer.say(_explain(row), rows=told)
 
-        with TerminalReporter() as reporter:
+        with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             rows = api.segment_folder(
                 chosen.source,
                 chosen.output,
@@ -108,7 +108,7 @@ def run(chosen: argparse.Namespace) -> int:
                 series=chosen.series,
                 reporter=reporter,
                 on_row=tell,
-                **engine_arguments(chosen),
+                **engine,
             )
         counts = Counter(row.status for row in rows)
         parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed")]

@@ -21,7 +21,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_text,
     add_tiles,
     check_replaceable,
-    engine_arguments,
+    chosen_engine,
     everything_argument,
     parse_signed,
     plane_arguments,
@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace) -> int:
     check_replaceable(chosen, chosen.output, chosen.table)
     began = time.monotonic()
     with Answer(chosen) as answer:
-        with TerminalReporter() as reporter:
+        with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             result = api.scan(
                 chosen.image,
                 output=chosen.output,
@@ -85,7 +85,7 @@ def run(chosen: argparse.Namespace) -> int:
                 overwrite=chosen.overwrite,
                 series=chosen.series,
                 reporter=reporter,
-                **engine_arguments(chosen),
+                **engine,
                 **plane_arguments(chosen),
             )
         where = f" in {result.tiles} {plural_of(result.tiles, 'tile')},"

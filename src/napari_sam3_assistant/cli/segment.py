@@ -20,7 +20,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_table,
     add_text,
     check_replaceable,
-    engine_arguments,
+    chosen_engine,
     everything_argument,
     parse_numbers,
     parse_path,
@@ -82,7 +82,7 @@ def run(chosen: argparse.Namespace) -> int:
     check_replaceable(chosen, chosen.output, chosen.table)
     began = time.monotonic()
     with Answer(chosen) as answer:
-        with TerminalReporter() as reporter:
+        with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             result = api.segment(
                 chosen.image,
                 output=chosen.output,
@@ -95,7 +95,7 @@ def run(chosen: argparse.Namespace) -> int:
                 text=chosen.text,
                 series=chosen.series,
                 reporter=reporter,
-                **engine_arguments(chosen),
+                **engine,
                 **plane_arguments(chosen),
             )
         seconds = time.monotonic() - began

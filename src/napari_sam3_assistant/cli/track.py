@@ -19,7 +19,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_repeated,
     add_text,
     check_replaceable,
-    engine_arguments,
+    chosen_engine,
     parse_image,
     parse_numbers,
     parse_path,
@@ -121,7 +121,7 @@ def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
     }
     source = frame_source(image.data, axis, **look)
     bounds = None if chosen.frames is None else parse_whole_numbers(chosen.frames, (2,), "--frames")
-    with TerminalReporter() as reporter:
+    with TerminalReporter() as reporter, chosen_engine(chosen, video=True) as engine:
         results = api.track(
             image.data,
             axis=axis,
@@ -135,7 +135,7 @@ def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
             frames=None if bounds is None else (bounds[0], bounds[1]),
             stop_after_lost=chosen.stop_after_lost,
             reporter=reporter,
-            **engine_arguments(chosen, video=True),
+            **engine,
             **look,
         )
         layout = source.view.channels[0].source.axes

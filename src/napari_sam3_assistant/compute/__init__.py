@@ -1,0 +1,1 @@
+"""An engine on another machine, by Dask distributed: the server, and the engine that asks it."""

@@ -1,0 +1,441 @@
+"""What runs on a worker of a server: one engine, and what it holds for each client."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import threading
+import time
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numcodecs  # type: ignore[import-untyped]
+import numpy as np
+from distributed import WorkerPlugin, get_worker
+
+from napari_sam3_assistant import __version__
+from napari_sam3_assistant.core.progress import CancelToken, Progress
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.caching_engine import EngineLock
+from napari_sam3_assistant.engines.device import free_cache, read_devices
+from napari_sam3_assistant.engines.errors import map_engine_errors
+from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from distributed import Worker
+
+    from napari_sam3_assistant.core.options import PredictOptions
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.engines.base import EngineSpec, ImageEngine, Prediction, VideoEngine
+
+T = TypeVar("T")
+
+PLUGIN = "napari-sam3-assistant"
+ENCODINGS = 4
+"""So many encodings are kept for each client."""
+IDLE_SECONDS = 1800.0
+"""What a client holds goes when it has not been heard of for so long."""
+_ANSWER_SECONDS = 60.0
+_CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """Which engine a server's workers run.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the registry.
+    model_folder : Path or None
+        The folder of the weights, as the workers see it.
+    device, precision : str
+        As the registry takes them.
+    """
+
+    name: str
+    model_folder: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+    def count_gpus(self) -> int:
+        """Return how many GPUs of this machine it can be spread over."""
+        if self.device not in {"auto", "cuda"}:
+            return 0
+        # Nobody tries the CPU, so that no memory of a GPU is taken to count them.
+        weights = registry.find_entry(self.name).spec.needs_weights
+        return len(read_devices("cpu").cuda) if weights else 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostCard:
+    """What a worker's loaded engine is."""
+
+    release: str
+    spec: EngineSpec
+    version: str
+    device: str
+    weights: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPicture:
+    """An RGB picture for the wire; of a grey one, one channel.
+
+    Parameters
+    ----------
+    data : bytes
+        Compressed.
+    shape : tuple of int
+        Height and width.
+    grey : bool
+        Whether the three channels are equal.
+    """
+
+    data: bytes
+    shape: tuple[int, int]
+    grey: bool
+
+    @classmethod
+    def pack(cls, image: npt.NDArray[np.uint8]) -> PackedPicture:
+        """Pack a picture of shape (H, W, 3)."""
+        first = image[..., 0]
+        grey = all(np.array_equal(first, image[..., other]) for other in (1, 2))
+        pixels = np.ascontiguousarray(first if grey else image)
+        return cls(bytes(_CODEC.encode(pixels)), image.shape[:2], grey)
+
+    def unpack(self) -> npt.NDArray[np.uint8]:
+        """Return the picture, shape (H, W, 3)."""
+        flat = np.frombuffer(_CODEC.decode(self.data), np.uint8)
+        if self.grey:
+            return np.repeat(flat.reshape(*self.shape, 1), 3, axis=2)
+        return flat.reshape(*self.shape, 3)
+
+
+@dataclass
+class _Session:
+    """What one client holds."""
+
+    encodings: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+    tracks: dict[str, TrackHost] = field(default_factory=dict)
+    calls: dict[str, CancelToken] = field(default_factory=dict)
+    heard: float = 0.0
+
+
+class _HostReporter:
+    """A reporter whose client says by another call that the work shall stop."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def report(self, progress: Progress) -> None:
+        """Go on unless the work shall stop."""
+        del progress
+        self.check()
+
+    def check(self) -> None:
+        """Raise if the work shall stop."""
+        self._check()
+
+
+class Host:
+    """One engine of a worker, and what it holds for each client.
+
+    Its methods are called from the threads of the worker. Work on the engine takes turns.
+
+    Parameters
+    ----------
+    choice : EngineChoice
+        Which engine.
+    clock : callable
+        Returns seconds.
+    """
+
+    def __init__(self, choice: EngineChoice, clock: Callable[[], float] = time.monotonic) -> None:
+        self._choice, self._clock = choice, clock
+        self._engine: ImageEngine | None = None
+        self._sessions: dict[str, _Session] = {}
+        self._guard = threading.Lock()
+        self._turns = EngineLock(choice.name)
+
+    def describe(self, session: str, call: str) -> HostCard:
+        """Load the engine, where nobody has, and say what it is."""
+        with self._turn(session, call) as (_, reporter):
+            engine = self._engine
+            if engine is None:
+                choice = self._choice
+                engine = registry.create(
+                    choice.name, choice.model_folder, choice.device, choice.precision
+                )
+                engine.load(reporter)
+                self._engine = engine
+        precision = str(getattr(engine, "precision", ""))
+        return HostCard(
+            __version__, engine.spec, engine.version, engine.device, engine.weights, precision
+        )
+
+    def embed(self, session: str, call: str, name: str, picture: PackedPicture) -> None:
+        """Encode a picture and keep the encoding under a name."""
+        with self._turn(session, call) as (found, reporter):
+            image = picture.unpack()
+            found.encodings[name] = self._with_room(
+                lambda: self._loaded.embed(image, reporter), found
+            )
+            while len(found.encodings) > ENCODINGS:
+                found.encodings.popitem(last=False)
+
+    def predict(
+        self, session: str, call: str, name: str, prompts: PromptSet, options: PredictOptions
+    ) -> Prediction | None:
+        """Segment an encoded picture; None where its encoding is not here any more."""
+        with self._turn(session, call) as (found, reporter):
+            encoding = found.encodings.get(name)
+            if encoding is None:
+                return None
+            found.encodings.move_to_end(name)
+            return self._with_room(
+                lambda: self._loaded.predict(encoding, prompts, options, reporter), found
+            )
+
+    def release(self, session: str, names: Sequence[str]) -> None:
+        """Forget encodings, and tracks."""
+        found = self._session(session)
+        for name in names:
+            found.encodings.pop(name, None)
+            track = found.tracks.pop(name, None)
+            if track is not None:
+                track.close()
+
+    def stop(self, session: str, call: str) -> None:
+        """Have a call, which may not have come yet, stop at its next check."""
+        self._session(session).calls.setdefault(call, CancelToken()).cancel()
+
+    def leave(self, session: str) -> None:
+        """Forget all that a client holds."""
+        with self._guard:
+            found = self._sessions.pop(session, None)
+        if found is not None:
+            self._forget(found)
+
+    def open_track(
+        self,
+        session: str,
+        call: str,
+        name: str,
+        shape: tuple[int, int],
+        length: int,
+        options: PredictOptions,
+    ) -> None:
+        """Begin to follow objects through a stack whose frames the client has."""
+        with self._turn(session, call) as (found, _):
+            engine = cast("VideoEngine", self._loaded)
+            found.tracks[name] = TrackHost(engine, self._turns, shape, length, options)
+
+    def step_track(
+        self, session: str, call: str, name: str, what: str, *arguments: object
+    ) -> tuple[str, Any]:
+        """Call a method of a track, or answer what it asked; returns what it asks or yields."""
+        found = self._session(session)
+        track = found.tracks.get(name)
+        if track is None:
+            raise EngineError(
+                "The server does not know this propagation any more.",
+                "Start it again; what was found stays.",
+            )
+        try:
+            return track.step(found.calls.setdefault(call, CancelToken()), what, *arguments)
+        finally:
+            found.calls.pop(call, None)
+
+    @contextmanager
+    def _turn(self, session: str, call: str) -> Iterator[tuple[_Session, Reporter]]:
+        """Wait for the engine, and give what its client holds and the reporter of the work."""
+        found = self._session(session)
+        stop = _HostReporter(found.calls.setdefault(call, CancelToken()).check)
+        try:
+            with self._turns.hold(stop) as reporter, map_engine_errors():
+                yield found, reporter
+        finally:
+            found.calls.pop(call, None)
+
+    def _with_room(self, work: Callable[[], T], session: _Session) -> T:
+        """Do work; where memory runs out, let the encodings of other clients go and try again."""
+        try:
+            with map_engine_errors():
+                return work()
+        except OutOfDeviceMemory:
+            with self._guard:
+                others = [one for one in self._sessions.values() if one is not session]
+            for one in others:
+                one.encodings.clear()
+            while len(session.encodings) > 1:
+                session.encodings.popitem(last=False)
+        free_cache()
+        return work()
+
+    @property
+    def _loaded(self) -> ImageEngine:
+        if self._engine is None:
+            # After a restart of the worker; the client describes it first otherwise.
+            raise EngineError("The server was started again.", "Try once more.")
+        return self._engine
+
+    def _session(self, name: str) -> _Session:
+        now = self._clock()
+        with self._guard:
+            idle = [key for key, one in self._sessions.items() if now - one.heard > IDLE_SECONDS]
+            gone = [self._sessions.pop(key) for key in idle if key != name]
+            found = self._sessions.setdefault(name, _Session())
+            found.heard = now
+        for one in gone:
+            self._forget(one)
+        return found
+
+    def _forget(self, session: _Session) -> None:
+        for call in list(session.calls.values()):
+            call.cancel()
+        for track in session.tracks.values():
+            track.close()
+        session.encodings.clear()
+
+
+class TrackHost:
+    """A track on a worker: it works in a thread of its own, and asks its client for frames.
+
+    Parameters
+    ----------
+    engine : VideoEngine
+        The engine.
+    turns : EngineLock
+        Its turns.
+    shape : tuple of int
+        Height and width of a frame in pixels.
+    length : int
+        How many frames there are.
+    options : PredictOptions
+        The choices of the run.
+    """
+
+    def __init__(
+        self,
+        engine: VideoEngine,
+        turns: EngineLock,
+        shape: tuple[int, int],
+        length: int,
+        options: PredictOptions,
+    ) -> None:
+        self.shape, self._length, self._turns = shape, length, turns
+        self._asked: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._answers: queue.Queue[Any] = queue.Queue()
+        self._closed = threading.Event()
+        self._frames: Any = None
+        self._stop = CancelToken()
+        # It reads of a FrameSource only shape, length and pictures.
+        self._track: Any = engine.track(cast("Any", self), options, lambda: self._ask("id", None))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Return a frame, which the client has."""
+        return cast("PackedPicture", self._ask("frame", frame)).unpack()
+
+    def step(self, stop: CancelToken, what: str, *arguments: object) -> tuple[str, Any]:
+        """Call a method, or answer what was asked; ``stop`` ends what goes on meanwhile."""
+        self._stop = stop
+        if what == "answer":
+            self._answers.put(arguments[0])
+        else:
+            threading.Thread(
+                target=self._work, args=(what, arguments), daemon=True, name="sam3-track"
+            ).start()
+        kind, value = self._asked.get()
+        if kind == "error":
+            raise value
+        return kind, value
+
+    def close(self) -> None:
+        """Free what it holds."""
+        self._closed.set()
+        self._track.close()
+
+    def _work(self, what: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            stop = _HostReporter(lambda: self._stop.check())
+            with self._turns.hold(stop) as reporter, map_engine_errors():
+                if what == "propagate":
+                    self._frames = self._track.propagate(*arguments, reporter)
+                    value = None
+                elif what == "next":
+                    value = next(self._frames, None)
+                else:
+                    value = getattr(self._track, what)(*arguments)
+        except BaseException as error:  # noqa: BLE001 - told to the client, who raises it
+            self._asked.put(("error", error))
+        else:
+            self._asked.put(("value", value))
+
+    def _ask(self, kind: str, what: object) -> Any:  # noqa: ANN401 - as the question is
+        self._asked.put((kind, what))
+        waited = 0.0
+        while not self._closed.is_set() and waited < _ANSWER_SECONDS:
+            try:
+                return self._answers.get(timeout=1.0)
+            except queue.Empty:
+                waited += 1.0
+        # Its client is gone, and others wait for the engine.
+        raise JobCancelled
+
+
+class HostPlugin(WorkerPlugin):
+    """Gives each worker of a scheduler, also those that come later, its host.
+
+    Parameters
+    ----------
+    choice : EngineChoice
+        Which engine they run.
+    """
+
+    name = PLUGIN
+
+    def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
+        self.host: Host | None = None
+
+    def setup(self, worker: Worker) -> None:
+        """Make the host; its engine is loaded when it is asked for the first time."""
+        choice = self._choice
+        gpus = choice.count_gpus()
+        if gpus > 1 and str(worker.name).isdigit():
+            # Several on one machine: each has a GPU of its own.
+            choice = replace(choice, device=f"cuda:{int(str(worker.name)) % gpus}")
+        self.host = Host(choice)
+
+
+def call(method: str, *arguments: object) -> bytes:
+    """Call a method of this worker's host, and return its answer packed; a task."""
+    plugin = cast("HostPlugin | None", get_worker().plugins.get(PLUGIN))
+    if plugin is None:
+        raise EngineError(
+            "The workers of this scheduler run no engine.",
+            "Give them one: napari-sam3 serve --connect ADDRESS.",
+        )
+    return pack(getattr(plugin.host, method)(*arguments))
+
+
+def pack(answer: object) -> bytes:
+    """Return an answer for the wire; masks become a small part of what they were."""
+    return bytes(_CODEC.encode(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)))
+
+
+def unpack(packed: bytes) -> Any:  # noqa: ANN401 - as it was packed
+    """Return an answer; its server is trusted, as Dask does."""
+    return pickle.loads(_CODEC.decode(packed))

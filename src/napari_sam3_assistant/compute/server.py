@@ -1,0 +1,104 @@
+"""Start the server: a scheduler, and a worker for each GPU that holds the engine."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from distributed import Client, LocalCluster
+
+from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
+from napari_sam3_assistant.compute.host import HostPlugin
+from napari_sam3_assistant.compute.remote_engine import RemoteEngine
+from napari_sam3_assistant.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_sam3_assistant.compute.host import EngineChoice
+
+PORT = 8786
+# Calls of several clients wait for the engine in threads of their own.
+_THREADS = 32
+
+
+@contextmanager
+def serve(
+    choice: EngineChoice,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    workers: int | None = None,
+    connection: Path | None = None,
+) -> Iterator[tuple[Connection, RemoteEngine]]:
+    """Run a server as long as the block does.
+
+    Parameters
+    ----------
+    choice : EngineChoice
+        Which engine its workers run.
+    host : str
+        Address of this machine that clients reach it by; beyond this machine only with keys.
+    port : int
+        Port of the scheduler; 0 for a free one.
+    workers : int, optional
+        How many workers; by default one for each GPU, or one.
+    connection : Path, optional
+        The file for clients. One that exists keeps its keys, so that copies of it go on.
+
+    Yields
+    ------
+    Connection, RemoteEngine
+        How clients connect, and a client of it with the engine loaded.
+
+    Raises
+    ------
+    EngineError
+        If the engine can't be loaded, the port is taken, or keys are missing.
+    """
+    if connection is None and not is_loopback(host):
+        raise EngineError(
+            f"Who can reach {host}:{port} could run any program here.",
+            "Give --connection FILE: keys for clients are written there, and only they get in.",
+        )
+    keys = Connection("")
+    if connection is not None:
+        keys = Connection.read(connection) if connection.exists() else Connection.make("")
+    scheme = "tls" if keys.certificate else "tcp"
+    try:
+        cluster = LocalCluster(
+            n_workers=workers or choice.count_gpus() or 1,
+            threads_per_worker=_THREADS,
+            memory_limit=0,
+            host=f"{scheme}://{host}",
+            scheduler_port=port,
+            security=keys.security(),
+            dashboard_address=None,
+        )
+    except (OSError, RuntimeError) as error:
+        raise EngineError(
+            f"The server can't start at {host}:{port} ({error}).",
+            "Choose another --port, or an address of this machine.",
+        ) from error
+    with cluster:
+        found = Connection(cluster.scheduler_address, keys.certificate, keys.key)
+        with Client(cluster, set_as_default=False) as client:
+            client.register_plugin(HostPlugin(choice))
+            engine = RemoteEngine(client)
+            if connection is not None:
+                found.write(connection)
+            yield found, engine
+
+
+def join(choice: EngineChoice, compute: str | Path) -> RemoteEngine:
+    """Give the workers of a scheduler that runs already the engine, those that come later, too.
+
+    Raises
+    ------
+    EngineError
+        If it can't be reached, or the engine can't be loaded there.
+    """
+    client = connect(compute)
+    client.register_plugin(HostPlugin(choice))
+    return RemoteEngine(client)

@@ -1,0 +1,306 @@
+"""A real server by the command line, and clients of it: equal labels, keys, cancels and kills."""
+
+import contextlib
+import datetime
+import json
+import os
+import queue
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.data import coins
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError
+
+pytest.importorskip("cryptography")
+hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
+remote_engine = pytest.importorskip("napari_sam3_assistant.compute.remote_engine")
+connection_module = pytest.importorskip("napari_sam3_assistant.compute.connection")
+Connection, connect = connection_module.Connection, connection_module.connect
+find_connection = connection_module.find_connection
+
+COINS = coins()[:160, :200]
+POINT = (54, 45)
+
+
+class Server:
+    """A process of ``napari-sam3 serve``."""
+
+    def __init__(self, *options):
+        command = [sys.executable, "-m", "napari_sam3_assistant", "serve", *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        self.lines = queue.Queue()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.said = []
+        while not self.said or "stops the server" not in self.said[-1]:
+            self.said.append(self.lines.get(timeout=240))
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(60)
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(60)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory):
+    return tmp_path_factory.mktemp("server") / "connection.json"
+
+
+@pytest.fixture(scope="module")
+def server(connection):
+    made = Server("--connection", str(connection), "--port", "0")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def remote(server, connection):
+    del server
+    return remote_engine.RemoteEngine(connection)
+
+
+@pytest.fixture
+def engine(remote):
+    with CachingEngine(remote) as opened:
+        yield opened
+
+
+def test_a_server_says_what_to_type_and_its_file_is_for_its_owner_only(server, connection):
+    said = "".join(server.said)
+    assert "Serving Built-in" in said
+    assert f"--compute {connection}" in said
+    assert stat.S_IMODE(connection.stat().st_mode) == 0o600
+    assert json.loads(connection.read_text())["address"].startswith("tls://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"points": [POINT]},
+        {"points": [POINT, (20, 20, False)]},
+        {"boxes": [(30.4, 18.2, 78.9, 74.5), (28, 95, 70, 140)]},
+        {"exemplars": [(30, 18, 78, 74)]},
+        {"mask": np.arange(COINS.size).reshape(COINS.shape) % 200 < 60},
+        {"text": "bright objects"},
+        {"everything": True},
+    ],
+    ids=lambda prompts: next(iter(prompts)),
+)
+def test_labels_and_scores_are_those_of_this_process(engine, prompts):
+    there = api.segment(COINS, engine=engine, **prompts)
+    here = api.segment(COINS, engine="builtin", **prompts)
+    np.testing.assert_array_equal(there.labels, here.labels)
+    assert [(one.id, one.score, one.text) for one in there.objects] == [
+        (one.id, one.score, one.text) for one in here.objects
+    ]
+    # Which engine made it is said as here, and where.
+    assert (there.engine.engine, there.engine.title) == (here.engine.engine, here.engine.title)
+    assert there.engine.device == "cpu on 127.0.0.1"
+
+
+def test_a_picture_is_sent_once_and_not_again_for_other_prompts(engine, remote):
+    api.segment(COINS, engine=engine, points=[POINT])
+    sent = remote.bytes_sent
+    assert 0 < sent <= COINS.nbytes + 100
+    api.segment(COINS, engine=engine, points=[(47, 116)])
+    api.segment(COINS, engine=engine, boxes=[(30, 18, 78, 74)])
+    assert remote.bytes_sent == sent
+
+
+def test_what_the_server_has_forgotten_is_sent_again(engine, remote):
+    first = api.segment(COINS, engine=engine, points=[POINT])
+    for image in range(hosting.ENCODINGS + 1):
+        api.segment(COINS + np.uint8(image), engine=engine, points=[POINT])
+    sent = remote.bytes_sent
+    again = api.segment(COINS, engine=engine, points=[POINT])
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert remote.bytes_sent > sent
+
+
+def test_a_stack_is_followed_frame_by_frame(engine):
+    stack = np.stack([np.roll(COINS, shift, axis=1) for shift in (0, 2, 4, 6)])
+    there = api.track(stack, points=[(*POINT,)], frame=1, engine=engine)
+    here = api.track(stack, points=[(*POINT,)], frame=1, engine="builtin")
+    for one, other in zip(there, here, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.frame == other.frame
+
+
+def test_commands_take_the_connection_file(connection, server, tmp_path):
+    del server
+    tifffile.imwrite(tmp_path / "coins.tif", COINS)
+    common = ["--text", "bright objects"]
+    image = str(tmp_path / "coins.tif")
+    for name, more in (("there", ["--compute", str(connection)]), ("here", [])):
+        assert main(["segment", image, "-o", str(tmp_path / f"{name}.tif"), *common, *more]) == 0
+        output = str(tmp_path / f"{name}.zarr")
+        assert main(["scan", image, "-o", output, "--tile", "256", *common, *more]) == 0
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "there.tif"), tifffile.imread(tmp_path / "here.tif")
+    )
+    scanned = [api.imread(tmp_path / f"{name}.zarr") for name in ("there", "here")]
+    np.testing.assert_array_equal(*(np.asarray(one.data) for one in scanned))
+
+
+def test_errors_of_the_engine_come_with_their_remedies(engine):
+    with pytest.raises(PromptError, match="understands"):
+        api.segment(COINS, engine=engine, text="mitochondria")
+
+
+class CancelAtOnce(NullReporter):
+    """Lets the model be loaded, and then stops."""
+
+    def __init__(self):
+        self.checks = 0
+
+    def check(self):
+        self.checks += 1
+        if self.checks > 3:
+            raise JobCancelled
+
+    def report(self, progress: Progress):
+        self.check()
+
+
+def test_a_cancel_is_felt_here_and_the_engine_goes_on(engine):
+    with pytest.raises(JobCancelled):
+        api.segment(np.tile(COINS, (6, 6)), engine=engine, everything=True, reporter=CancelAtOnce())
+    assert len(api.segment(COINS, engine=engine, points=[POINT]).objects) == 1
+
+
+def test_two_clients_do_not_see_what_the_other_holds(engine, connection):
+    with api.open_engine(compute=connection) as other:
+        for shift in range(3):
+            moved = np.roll(COINS, shift, axis=0)
+            one = api.segment(COINS, engine=engine, points=[POINT])
+            two = api.segment(moved, engine=other, points=[(POINT[0] + shift, POINT[1])])
+            assert len(one.objects) == len(two.objects) == 1
+
+
+def test_a_killed_worker_costs_one_error_and_no_more(engine, connection):
+    before = api.segment(COINS, engine=engine, points=[POINT])
+    with connect(connection) as client:
+        for pid in client.run(os.getpid).values():
+            os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match=r"lost|started again|no workers"):
+        api.segment(np.roll(COINS, 7), engine=engine, points=[POINT])
+    again = None
+    while again is None:
+        with contextlib.suppress(EngineError):  # the new worker may not be there yet
+            again = api.segment(COINS, engine=engine, points=[POINT])
+    np.testing.assert_array_equal(again.labels, before.labels)
+
+
+def expired(connection):
+    """The keys of a server, with a certificate of yesterday that nobody has signed."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    key = serialization.load_pem_private_key(connection.key.encode(), None)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dask-internal")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now - datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM).decode()
+    return Connection(connection.address, pem, connection.key)
+
+
+@pytest.mark.parametrize("keys", ["none", "others", "expired", "plain"])
+def test_nobody_gets_in_without_the_right_keys(server, connection, keys, tmp_path):
+    del server
+    right = Connection.read(connection)
+    wrong = {
+        "none": Connection(right.address),
+        "others": Connection.make(right.address),
+        "expired": expired(right),
+        "plain": Connection(right.address.replace("tls://", "tcp://")),
+    }[keys]
+    path = tmp_path / "wrong.json"
+    wrong.write(path)
+    with pytest.raises(EngineError, match="No server lets us in"):
+        connect(path)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://10.0.0.5:8786", "tls://127.0.0.1:8786", "tcp://0.0.0.0:1", "ws://[::2]:1"]
+)
+def test_a_plain_address_beyond_this_machine_is_refused(address):
+    with pytest.raises(EngineError, match=r"no keys\. Give the connection file .* SSH tunnel"):
+        find_connection(address)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"address": 1}', '{"address": "a", "key": "b"}'])
+def test_what_is_no_connection_file_is_said(tmp_path, text):
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(EngineError, match="is no connection file"):
+        find_connection(tmp_path / "file.json")
+
+
+def test_the_server_refuses_to_be_open_to_others_without_keys(capsys):
+    assert main(["serve", "--host", "10.1.2.3"]) == 2
+    assert "Give --connection FILE" in capsys.readouterr().err
+
+
+def test_choices_that_are_the_servers_are_refused_here(connection, server, tmp_path):
+    del server
+    with pytest.raises(EngineError, match="are the server's"):
+        api.open_engine(compute=connection, model_folder=tmp_path)
+    with pytest.raises(EngineError, match="runs the engine 'builtin', not 'sam-transformers'"):
+        api.open_engine("sam-transformers", compute=connection)
+
+
+def test_a_client_that_was_not_heard_of_for_long_holds_nothing():
+    now = [0.0]
+    host = hosting.Host(hosting.EngineChoice("builtin"), clock=lambda: now[0])
+    prompts = PromptSet(points=(PointPrompt(4, 4),))
+    for client in ("one", "two"):
+        host.describe(client, "load")
+    picture = hosting.PackedPicture.pack(np.zeros((9, 9, 3), np.uint8))
+    host.embed("one", "encode", "encoding", picture)
+    assert host.predict("one", "click", "encoding", prompts, PredictOptions()) is not None
+    now[0] = hosting.IDLE_SECONDS + 1
+    host.describe("two", "load")
+    assert host.predict("one", "click", "encoding", prompts, PredictOptions()) is None
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_pictures_arrive_as_they_were(grey):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (33, 21, 3), np.uint8)
+    if grey:
+        image[...] = image[..., :1]
+    packed = hosting.PackedPicture.pack(image)
+    np.testing.assert_array_equal(packed.unpack(), image)
+    assert packed.grey == grey
