@@ -14,7 +14,7 @@ KINDS = ("sam2_video", "sam2", "edgetam_video", "edgetam", "sam")
 @pytest.fixture(scope="session")
 def loaded_sam(sam_folder):
     """Return a function that gives a loaded engine of a kind, that the tests leave as it is."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
