@@ -63,6 +63,10 @@ LARGER = 0.1  # power of the area: an outline as steep round a larger object say
 ANOTHER = 1.5  # times the area from which on something is another candidate
 CANDIDATES = 5
 CREST = 2  # pixels beside an outline in which the edge is looked for
+# Share of an object's greatest depth: a click deeper inside does not mean its outline.
+SHALLOW = 0.34
+CLICKED = 8.0  # log-odds under a click, which fall off with its distance from the outline
+REACH = 1.3  # radii of an object's disc round which its outline is drawn anew
 FAINTEST = 0.1  # of the best one's worth that a candidate needs
 
 TINY = 4  # boxes with a thinner side are filled
@@ -253,9 +257,10 @@ def correct_by_clicks(
 ) -> Patch:
     """Return an object corrected by clicks, one after the other.
 
-    A click that the object obeys already changes nothing. Else there are three ways to obey it and
+    A click that the object obeys already changes nothing. Else there are four ways to obey it and
     all clicks before: take in, or cut off, what the image shows under the click; the same for a
-    disc round the click that reaches the outline; the best proposal instead of the object. The
+    disc round the click that reaches the outline; the best proposal instead of the object; the
+    likeliest outline near the object's, if that is where the click is. The
     best-rated way is taken, and it must be the better rated, the less of the object it leaves.
 
     Parameters
@@ -306,6 +311,13 @@ def _ways(
     best = max(obeying, key=_rating, default=None)
     if best is not None:
         yield upsample_proposal(features, best)
+    inside = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
+    depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
+    near = patch.region.grow(max(patch.region.shape) // 3).intersect(features.region)
+    if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
+        way = _redrawn(features, patch, near, wanted, unwanted)
+        if way.holds(y, x) == click.positive:
+            yield way
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
         obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
@@ -319,10 +331,50 @@ def _ways(
         yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
         return
     yield _without(features, patch, wanted, click.pixel)
-    depth = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
-    radius = depth[y - patch.region.y0, x - patch.region.x0]
-    cut = disc(click.pixel, max(1, int(radius)), features.region)
+    cut = disc(click.pixel, max(1, int(depth)), features.region)
     yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
+
+
+def _redrawn(
+    features: PlaneFeatures,
+    patch: Patch,
+    near: Region,
+    wanted: Sequence[Pixel],
+    unwanted: Sequence[Pixel],
+) -> Patch:
+    """Return the likeliest closed outline near an object's, in which the clicks near it count.
+
+    A click tells something of the pixels round it, so far as it lies from the outline.
+    """
+    octave = octave_for(near)
+    image, size = features.octave(octave), 2**octave
+    window = Region(near.y0 // size, near.x0 // size, -(-near.y1 // size), -(-near.x1 // size))
+    seen = patch.coarser(octave)
+    if not seen.mask.any():
+        return patch
+    before = seen.within(window)
+    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
+    depth = np.where(before, inside - 0.5, 0.5 - ndi.distance_transform_edt(~before))
+    odds = SHAPE * np.tanh(depth / (SOFT * max(1.0, inside.max())))
+    rows, columns = np.indices(window.shape)
+    for points, sign in ((wanted, 1), (unwanted, -1)):
+        for y, x in points:
+            y, x = y // size - window.y0, x // size - window.x0
+            if 0 <= y < window.height and 0 <= x < window.width:
+                width = max(1.5, abs(float(depth[y, x])))
+                away = np.hypot(rows - y, columns - x) / width
+                odds += sign * CLICKED * np.exp(-(away**2) / 2)
+    held = odds > 0
+    if not held.any():
+        return patch
+    held = _largest(held)
+    rows, columns = np.nonzero(held)
+    centre = (float(rows.mean()), float(columns.mean()))
+    radius = math.sqrt(rows.size / math.pi)
+    smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
+    axes = np.full((1, 2), REACH * radius)
+    (mask,) = contours.likeliest(smooth, odds[None], centre, axes)
+    return upsample_proposal(features, Proposal(mask, window, octave, patch.polarity, 0.0))
 
 
 def find_proposals(
