@@ -284,6 +284,68 @@ class _Change:
         return ObjectRecord.from_mask(id_, mask, offset=offset, score=score, text=text)
 
 
+def drop_object(found: Segmentation, id_: int) -> Segmentation:
+    """Return a result without one of its objects; what lay below it is seen again."""
+    (gone,) = _take(found, id_)
+    return _put(found, (gone,), ())
+
+
+def merge_objects(found: Segmentation, id_: int, other: int) -> Segmentation:
+    """Return a result in which an object has the pixels of another one, too.
+
+    Score, phrase and soft mask stay those of the object.
+    """
+    one, gone = _take(found, id_, other)
+    region = one.region.union(gone.region)
+    mask = np.zeros(region.shape, bool)
+    for record in (one, gone):
+        mask[record.region.localise(region).slices] |= record.mask
+    return _put(found, (one, gone), (replace(one, mask=mask, region=region),))
+
+
+def split_object(
+    found: Segmentation, id_: int, labels: npt.NDArray[np.integer[Any]]
+) -> Segmentation:
+    """Return a result in which an object is several, given the labels of its pixels.
+
+    Parameters
+    ----------
+    found : Segmentation
+        The result.
+    id_ : int
+        The object.
+    labels : ndarray of int, shape (h, w)
+        The number of the part that each pixel of the object's region is of; 0 beside it.
+    """
+    (whole,) = _take(found, id_)
+    offset = (whole.region.y0, whole.region.x0)
+    parts = (
+        ObjectRecord.from_mask(
+            int(part), labels == part, offset=offset, score=whole.score, text=whole.text
+        )
+        for part in np.unique(labels[labels > 0])
+    )
+    return _put(found, (whole,), [part for part in parts if part is not None])
+
+
+def _take(found: Segmentation, *ids: int) -> list[ObjectRecord]:
+    there = {record.id: record for record in found.objects}
+    return [there[id_] for id_ in ids]
+
+
+def _put(
+    found: Segmentation, gone: Sequence[ObjectRecord], come: Sequence[ObjectRecord]
+) -> Segmentation:
+    """Return a result with other objects in the place of some, painted where these are."""
+    kept = [record for record in found.objects if record not in gone]
+    objects = tuple(sorted((*kept, *come), key=lambda record: record.id))
+    labels = found.labels.copy()
+    for record in gone:
+        part = record.region.intersect(found.region)
+        labels[part.localise(found.region).slices] = paint_labels(objects, part)
+    return replace(found, objects=objects, labels=labels)
+
+
 def paint_labels(objects: Iterable[ObjectRecord], region: Region) -> npt.NDArray[np.uint32]:
     """Return the labels of a region; where objects overlap, the later one is on top.
 

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tiling import TileGrid
@@ -386,6 +388,98 @@ def update_objects(
                 source.text if source else "",
             )
     return changed
+
+
+class ObjectsBySlice:
+    """The objects of labels on each plane of rows and columns, kept in step with edits.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the labels.
+    plane : tuple of int
+        Which axes are rows and columns; the rows come first.
+
+    Attributes
+    ----------
+    slices : dict
+        By the positions on the other axes the objects there, by their ids.
+    shape, plane : tuple of int
+        As they were given.
+    """
+
+    def __init__(self, shape: tuple[int, ...], plane: tuple[int, int]) -> None:
+        self.slices: dict[tuple[int, ...], dict[int, StitchedObject]] = {}
+        self.shape, self.plane = shape, plane
+        self._others = tuple(axis for axis in range(len(shape)) if axis not in plane)
+
+    def areas(self) -> dict[int, int]:
+        """Return how many pixels each object has on all slices, by its id, which ascend."""
+        found: dict[int, int] = {}
+        for objects in self.slices.values():
+            for id_, one in objects.items():
+                found[id_] = found.get(id_, 0) + one.area
+        return dict(sorted(found.items()))
+
+    def at(self, labels: AnyArray, place: tuple[int, ...]) -> PlaneOfLabels:
+        """Return the plane of labels at positions on the other axes."""
+        return PlaneOfLabels(labels, *self.plane, dict(zip(self._others, place, strict=True)))
+
+    def update(
+        self,
+        labels: AnyArray,
+        changes: Changes,
+        told: Mapping[int, tuple[float | None, str]],
+    ) -> None:
+        """Take note of changes that were written.
+
+        Parameters
+        ----------
+        labels : array-like of int
+            The labels; read in the boxes of objects that have lost pixels.
+        changes : Changes
+            What was written.
+        told : mapping of int to (float or None, str)
+            Score and phrase of objects, by their ids.
+        """
+        for place, part in self._split(changes):
+            there = self.slices.setdefault(place, {})
+            lost = set(np.unique(part.before).tolist())
+            plane = self.at(labels, place)
+            for id_, one in update_objects(there, part, self.shape, self.plane).items():
+                there.pop(id_, None)
+                if one is not None:
+                    score, text = told.get(id_, (one.score, one.text))
+                    region = _tighten(plane, one) if id_ in lost else one.region
+                    there[id_] = replace(one, region=region, score=score, text=text)
+            self.slices[place] = dict(sorted(there.items()))
+            if not there:
+                del self.slices[place]
+
+    def _split(self, changes: Changes) -> Iterator[tuple[tuple[int, ...], Changes]]:
+        """Yield the changes of each plane."""
+        if len(self.shape) - 1 in self._others:  # a stretch goes through several planes
+            changes = changes.split_pixels()
+        where = np.unravel_index(changes.starts, self.shape)
+        places = np.stack([where[axis] for axis in self._others]) if self._others else None
+        if places is None or changes.starts.size == 0:
+            if changes.starts.size:
+                yield (), changes
+            return
+        found, of_place = np.unique(places, axis=1, return_inverse=True)
+        for number, place in enumerate(found.T):
+            yield tuple(int(at) for at in place), changes.take(of_place.reshape(-1) == number)
+
+
+_MOST_READ = 1 << 24
+
+
+def _tighten(plane: PlaneOfLabels, one: StitchedObject) -> Region:
+    """Return the box of an object that has lost pixels; as it was, where that is large."""
+    if one.region.area > _MOST_READ:
+        return one.region
+    found = Region.around(plane[one.region.slices] == one.id)
+    return one.region if found.is_empty else found.globalise(one.region)
 
 
 SAME = 0.5

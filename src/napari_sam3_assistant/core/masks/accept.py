@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -74,12 +74,16 @@ class AcceptRequest:
         For each object the slices of the labels that it lies in, and its pixels there as a mask.
     find_highest : callable
         Returns the highest label that there is.
+    own : mapping of int to int
+        Of objects, by their place in the sequence, that take the place of one in the labels: its
+        value, which they get. All of it lies in their slices.
     """
 
     labels: AnyArray
     smaller: tuple[AnyArray, ...]
     objects: tuple[tuple[Box, ObjectMask], ...]
     find_highest: Callable[[AnyArray], int]
+    own: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,7 @@ class AcceptedObjects:
     ids : tuple of int
         Their values in the labels.
     areas : tuple of int
-        How many pixels they have got.
+        How many pixels they have.
     """
 
     edit: LabelEdit
@@ -122,8 +126,9 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
     )
     blocks = split_blocks(labels, union_box(where for where, _ in objects))
     new = np.zeros(len(objects), bool)
-    new[find_new(labels, objects, reporter)] = True
+    new[[*find_new(labels, objects, reporter), *request.own]] = True
     free: set[int] = set()
+    had = np.zeros(len(objects) + 1, np.int64)
 
     def parts() -> Iterator[tuple[Box, LabelArray, LabelArray]]:
         for done, block in enumerate(blocks):
@@ -132,17 +137,24 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
             if inside.size == 0:
                 continue
             reporter.report(Progress(done, len(blocks), "Adding objects"))
-            empty = read(labels, block) == 0
-            added = np.zeros(empty.shape, np.int64)
+            there_are = read(labels, block)
+            empty = there_are == 0
+            before, added = np.zeros((2, *empty.shape), np.int64)
             for place in inside.tolist():
                 where, mask = objects[place]
                 both = _intersect(where, block)
                 there = localise_box(both, block)
-                pixels = mask[localise_box(both, where)] & empty[there]
+                room = empty[there]
+                if place in request.own:
+                    mine = there_are[there] == request.own[place]
+                    before[there][mine] = place + 1
+                    had[place + 1] += np.count_nonzero(mine)
+                    room = room | mine
+                pixels = mask[localise_box(both, where)] & room
                 if pixels.any():
                     free.add(place)
                     added[there][pixels] = place + 1
-            yield block, np.zeros_like(added), added
+            yield block, before, added
 
     changes = changes_between(parts(), shape)
     if not free:
@@ -150,18 +162,36 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
             "All of these pixels are accepted already; nothing was added.",
             "Erase the accepted object first, or click on another one.",
         )
-    places = sorted(free)
-    first = request.find_highest(labels) + 1
-    check_fits(first + len(places) - 1, labels.dtype)
-    ids = np.zeros(len(objects) + 1, np.int64)
-    ids[np.array(places) + 1] = np.arange(first, first + len(places))
-    areas = np.bincount(changes.after, weights=changes.lengths, minlength=ids.size).astype(int)
-    numbered = Changes(changes.starts, changes.lengths, changes.before, ids[changes.after])
-    edit = LabelEdit.pack("accept objects", shape, numbered, labels.dtype)
-    kept = [place + 1 for place in places]
-    return AcceptedObjects(
-        edit, tuple(places), tuple(ids[kept].tolist()), tuple(areas[kept].tolist())
+    return _make_edit(request, sorted(free), changes, had)
+
+
+def _make_edit(
+    request: AcceptRequest, places: Sequence[int], changes: Changes, had: npt.NDArray[np.int64]
+) -> AcceptedObjects:
+    """Return what is added, given changes that number objects 1 + their place in the request."""
+    labels, ids = request.labels, _number(request, places)
+    shape = tuple(int(size) for size in labels.shape)
+    gained, lost = (
+        np.bincount(side, weights=changes.lengths, minlength=ids.size).astype(int)
+        for side in (changes.after, changes.before)
     )
+    areas = had + gained - lost
+    numbered = Changes(changes.starts, changes.lengths, ids[changes.before], ids[changes.after])
+    edit = LabelEdit.pack("accept objects", shape, numbered, labels.dtype)
+    told = (tuple(of[1:][list(places)].tolist()) for of in (ids, areas))
+    return AcceptedObjects(edit, tuple(places), *told)
+
+
+def _number(request: AcceptRequest, places: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the labels that objects get, 1 + their place in the request; 0 for the others."""
+    without = np.array([place for place in places if place not in request.own], np.intp)
+    first = request.find_highest(request.labels) + 1
+    check_fits(first + len(without) - 1, request.labels.dtype)
+    ids = np.zeros(len(request.objects) + 1, np.int64)
+    ids[without + 1] = np.arange(first, first + len(without))
+    for place, value in request.own.items():
+        ids[place + 1] = value
+    return ids
 
 
 def find_new(

@@ -51,10 +51,7 @@ class Changes:
         while begin < ends.size:
             done = int(ends[begin - 1]) if begin else 0
             end = max(begin + 1, int(np.searchsorted(ends, done + pixels, side="right")))
-            part = slice(begin, end)
-            yield Changes(
-                self.starts[part], self.lengths[part], self.before[part], self.after[part]
-            )
+            yield self.take(slice(begin, end))
             begin = end
 
     @classmethod
@@ -86,6 +83,18 @@ class Changes:
         first = np.flatnonzero(begins)
         lengths = np.diff(np.append(first, pixels.size))
         return cls(pixels[first], lengths, before[first], after[first])
+
+    def take(self, chosen: npt.NDArray[Any] | slice) -> Changes:
+        """Return some of the stretches, by an index of NumPy's."""
+        return Changes(
+            self.starts[chosen], self.lengths[chosen], self.before[chosen], self.after[chosen]
+        )
+
+    def split_pixels(self) -> Changes:
+        """Return the changes pixel by pixel."""
+        again = np.repeat(np.arange(self.lengths.size), self.lengths)
+        pixels = expand_ranges(self.starts, self.lengths)
+        return Changes(pixels, np.ones_like(pixels), self.before[again], self.after[again])
 
     def reverse(self) -> Changes:
         """Return the changes that take these back."""

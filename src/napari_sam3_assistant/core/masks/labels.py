@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from napari_sam3_assistant.core.images import map_read_errors
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -236,6 +237,42 @@ def read(labels: AnyArray, box: Box) -> LabelArray:
         part: LabelArray = np.asarray(labels[box])
     check_not_negative(part)
     return part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneOfLabels:
+    """One plane of labels with any number of axes; a part of it is read when it is asked for.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        In memory or lazy.
+    rows, columns : int
+        Which axes are the plane's; the rows come first.
+    fixed : mapping of int to int
+        Where the plane lies on each of the other axes.
+    """
+
+    labels: AnyArray
+    rows: int
+    columns: int
+    fixed: Mapping[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all of the labels."""
+        return tuple(int(size) for size in self.labels.shape)
+
+    def box(self, part: tuple[slice, slice]) -> Box:
+        """Return rows and columns of the plane as a box of the labels."""
+        sides = {axis: slice(at, at + 1) for axis, at in self.fixed.items()}
+        sides |= {self.rows: part[0], self.columns: part[1]}
+        return tuple(sides[axis] for axis in range(len(sides)))
+
+    def __getitem__(self, part: tuple[slice, slice]) -> LabelArray:
+        """Return rows and columns of the plane, shape (h, w)."""
+        pixels = read(self.labels, self.box(part))
+        return pixels.reshape(pixels.shape[self.rows], pixels.shape[self.columns])
 
 
 def _chunk_sides(labels: AnyArray) -> list[int] | None:

@@ -1,12 +1,14 @@
-"""Touching objects that share a label, cut apart."""
+"""Objects that share a label, cut apart: at their waists, or along a line."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage as ndi
+from skimage.draw import line as draw_line
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
@@ -85,15 +87,94 @@ def split_touching(
         count = int(pieces.max())
         if count < 2:
             continue
-        order = np.argsort(-np.bincount(pieces[mask], minlength=count + 1)[1:], kind="stable")
-        numbers = np.zeros(count + 1, np.int64)
-        numbers[order + 1] = [int(found.values[index]), *range(highest + 1, highest + count)]
+        numbers = _number_pieces(pieces, int(found.values[index]), highest)
         highest += count - 1
         check_fits(highest, labels.dtype)
         before = np.where(mask, found.values[index], 0).astype(labels.dtype)
         parts.append((here, before, numbers[pieces].astype(labels.dtype)))
     shape = tuple(int(size) for size in labels.shape)
     return LabelEdit.pack("split objects", shape, changes_between(parts, shape), labels.dtype)
+
+
+def _number_pieces(
+    pieces: npt.NDArray[np.int32], label: int, highest: int
+) -> npt.NDArray[np.int64]:
+    """Return the labels of pieces 0, 1, ...: the largest keeps its label, others get new ones."""
+    sizes = np.bincount(pieces.reshape(-1))[1:]
+    numbers = np.zeros(sizes.size + 1, np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    numbers[order + 1] = [label, *range(highest + 1, highest + sizes.size)]
+    return numbers
+
+
+_REACH = 0.1
+"""A hand that stops just before the edge means the edge: so much of a line is added at its ends."""
+_LEAST_REACH = 2.0
+_SLIVER = 0.01
+"""A smaller share of an object is where the hand shook, and no part of its own."""
+
+
+def split_along(
+    mask: npt.NDArray[np.bool_], line: npt.NDArray[np.floating[Any]], label: int, highest: int
+) -> npt.NDArray[np.int64] | None:
+    """Return the labels of the parts that a line cuts an object into.
+
+    No pixel becomes background. A line that stops just before the edge is taken to mean it.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (h, w)
+        The object.
+    line : ndarray, shape (n, 2), dtype float
+        Rows and columns in the mask, from one end of the line to the other.
+    label : int
+        The object's label, which the largest part keeps.
+    highest : int
+        The highest label in use; the other parts get the next ones, from the largest on.
+
+    Returns
+    -------
+    ndarray of int64, shape (h, w), or None
+        None where the line cuts nothing off.
+    """
+    cut = np.zeros(mask.shape, bool)
+    ends = np.round(_reach_further(line)).astype(int)
+    for (y0, x0), (y1, x1) in itertools.pairwise(ends):
+        y, x = draw_line(y0, x0, y1, x1)
+        inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
+        cut[y[inside], x[inside]] = True
+    # By faces: a line of pixels that touch at their corners is a wall then.
+    whole, before = ndi.label(mask)
+    left, count = ndi.label(mask & ~cut)
+    component = np.zeros(count + 1, np.intp)
+    component[left] = whole
+    component[0] = 0
+    cut_apart = np.bincount(component[1:], minlength=before + 1) > 1
+    sizes = np.bincount(left.reshape(-1), minlength=count + 1)
+    pieces = np.flatnonzero(cut_apart[component])
+    by_size = pieces[np.argsort(-sizes[pieces], kind="stable")]
+    if by_size.size == 0:
+        return None
+    large = np.count_nonzero(sizes[by_size] >= _SLIVER * np.count_nonzero(mask))
+    kept = by_size[: max(2, large)]
+    numbers = np.zeros(count + 1, np.int32)
+    numbers[kept] = np.arange(1, kept.size + 1)
+    seeds = numbers[left]
+    # The line itself, and what it has not cut, go with the part that is next to them.
+    nearest = ndi.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
+    parts = np.where(mask, seeds[tuple(nearest)], 0)
+    labels: npt.NDArray[np.int64] = _number_pieces(parts, label, highest)[parts]
+    return labels
+
+
+def _reach_further(line: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Return a line that goes on a little at both ends, the way that it has from end to end."""
+    first, last = np.asarray(line[0], float), np.asarray(line[-1], float)
+    length = float(np.hypot(*(last - first)))
+    if length == 0:
+        return np.asarray(line, float)
+    more = (last - first) / length * max(_LEAST_REACH, _REACH * length)
+    return np.concatenate([[first - more], line, [last + more]])
 
 
 class _ComponentMasks:
