@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -221,6 +221,33 @@ def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
     return Measurement(
         area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit, more
     )
+
+
+VOLUME = ("Volume", "Sphere diameter", "Volume intensity")
+"""What is measured of an object on all of its slices together."""
+
+
+def measure_volume(slices: Sequence[Measurement], depth: float) -> dict[str, float]:
+    """Return what an object measures in 3-D, by title, given its slices.
+
+    Parameters
+    ----------
+    slices : sequence of Measurement
+        One for each slice that it is on.
+    depth : float
+        How far slices lie apart, in the unit of the measurements.
+
+    Returns
+    -------
+    dict of str to float
+        The volume in cubes of the unit, the diameter of the sphere of the same volume, and the mean
+        of the raw pixels, one for each channel.
+    """
+    whole = combine_measurements([replace(one, more={}) for one in slices])
+    volume, diameter, intensity = VOLUME
+    told = {volume: whole.area * depth, diameter: math.cbrt(6 * whole.area * depth / math.pi)}
+    titles = channel_titles(intensity, len(whole.means))
+    return told | dict(zip(titles, whole.means, strict=True))
 
 
 def group_neighbours(objects: Sequence[Measurable]) -> Iterator[tuple[Region, list[int]]]:
