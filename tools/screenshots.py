@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from demo_gui import open_demo, wait_until
 from PIL import Image
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QRadioButton, QScrollArea, QWidget
 from skimage import data, draw
 
@@ -188,6 +191,52 @@ def batch(folder: Path) -> None:
     demo.viewer.close()
 
 
+def correct(folder: Path) -> None:
+    """Merge two coins by the mouse, split one along a line, and begin another line."""
+    demo = open_demo(data.coins(), "coins")
+    arrange(demo, _WIDTHS[""])
+    text(demo)
+    demo.click("task_2d_segmentation")
+    demo.click("tool_points")
+    canvas = demo.dock.window().findChild(QOpenGLWidget)
+    camera = getattr(demo.viewer, "scene", demo.viewer).camera  # moved in napari 0.9
+
+    def spot(pixel: tuple[int, int]) -> QPoint:
+        y, x = (np.array(pixel) - np.asarray(camera.center)[-2:]) * camera.zoom
+        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+    def move(pixel: tuple[int, int], held: Qt.MouseButton) -> None:
+        where = QPointF(spot(pixel))
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            where,
+            QPointF(canvas.mapToGlobal(spot(pixel))),
+            Qt.MouseButton.NoButton,
+            held,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(canvas, event)
+        QTest.qWait(20)  # vispy drops what comes within 10 ms
+
+    def line(*pixels: tuple[int, int], release: bool) -> None:
+        QTest.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+        move(pixels[0], Qt.MouseButton.NoButton)
+        QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=spot(pixels[0]))
+        for pixel in pixels[1:]:
+            move(pixel, Qt.MouseButton.LeftButton)
+        if release:
+            QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=spot(pixels[-1]))
+
+    alt = Qt.KeyboardModifier.AltModifier
+    for pixel in (_COIN, (56, 110)):
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, alt, spot(pixel))
+    line((84, 336), (125, 338), (168, 335), release=True)
+    line((96, 203), (124, 206), (152, 208), release=False)
+    shoot(demo, folder / "correct-on-canvas.png")
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=spot((152, 208)))
+    demo.viewer.close()
+
+
 def shown(demo: Demo, name: str) -> Any:  # noqa: ANN401 (of any class)
     """Return the widget of an object name that is on show, of those of both modes."""
     found = demo.widget.findChildren(QWidget, name)
@@ -216,7 +265,7 @@ def main(folder: Path) -> None:
             arrange(demo, width)
             shoot(demo, folder / f"{play.__name__}{theme_mark}{width_mark}.png")
         demo.viewer.close()
-    for more in (steps, region, batch):
+    for more in (steps, region, batch, correct):
         more(folder)
 
 

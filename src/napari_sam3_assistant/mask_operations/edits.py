@@ -327,6 +327,7 @@ class MaskEdits:
         if in_memory and edit.pixels <= self.at_once:
             written = edit.write(snapshot.array, forward=forward)
             self._show(key, edit.box)
+            self._adapter.note_edit(key, written, forward=forward)
             then(written)
             return
 

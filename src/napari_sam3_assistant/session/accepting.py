@@ -1,9 +1,8 @@
-"""Accept what is on show: add it to the accepted labels, and take it out again."""
+"""Accept what is on show, change labels by edits, and take both back."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,10 +17,11 @@ from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.edit_masks import accept, write_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
@@ -111,36 +111,34 @@ class Accepting:
         job.yielded.connect(partial(self._finish, begun))
         self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
 
+    def change(self, change: Accepted, said: str) -> None:
+        """Write an edit of accepted labels, or of propagated ones: a step that can be taken back.
+
+        Parameters
+        ----------
+        change : Accepted
+            What to write.
+        said : str
+            What to say then.
+
+        Raises
+        ------
+        PromptError
+            While labels are being written.
+        """
+        self.check_idle()
+        before = self._undo.current
+        self._undo.push(replace(before, accepted=(*before.accepted, change)))
+        self._write([change], forward=True, said=Message(said), withdraw=True)
+
     def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:
         """Take accepted objects out again, or put them back, on the disk by a job.
 
         Returns whether their layers are there.
         """
         forward = bool(come)
-        found = self._adapter.find_written(come or reversed(gone))
-        there = [one for one, _ in found]
-        steps = [written for _, written in found]
-
-        def show() -> None:
-            self._adapter.note_written(there, listed=forward)
-            self._save_at_accept.note(one.image for one in there)
-
-        work = partial(write_accepted, steps, forward=forward)
-        if any(one.folder is not None for one in there):
-            title = "Putting back what was accepted" if forward else "Taking back what was accepted"
-            said = self._model.message
-
-            def end(job: Job, state: JobState) -> None:
-                del state  # it is not stopped half-way, and has done what it could
-                show()
-                error = job.error
-                self._model.message = said if error is None else Message(str(error), Level.ERROR)
-
-            self._start(Job(title, work, writes=True), there, end)
-        elif there:
-            deque(work(NullReporter()), 0)
-            show()
-        return len(there) == len(gone) + len(come)
+        wanted = come or tuple(reversed(gone))
+        return self._write(wanted, forward=forward, said=self._model.message) == len(wanted)
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -160,6 +158,39 @@ class Accepting:
         accepted = (*before.accepted, *(one.accepted for one in begun))
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(before, prompts=prompts, previews=(), accepted=accepted, seed=None))
+
+    def _write(
+        self, wanted: Sequence[Accepted], *, forward: bool, said: Message, withdraw: bool = False
+    ) -> int:
+        """Write edits, or take them back, and say so; returns how many have their layers still.
+
+        What can't be written comes to nothing, also as a step, where it is to be withdrawn.
+        """
+        found = self._adapter.find_written(wanted)
+        there = [one for one, _ in found]
+
+        def show(written: Iterable[LabelEdit]) -> None:
+            self._adapter.note_written(zip(there, written, strict=True), listed=forward)
+            self._save_at_accept.note(one.image for one in there if not one.propagated)
+            self._model.message = said
+
+        work = partial(write_accepted, [written for _, written in found], forward=forward)
+        if any(one.folder is not None for one in there):
+            title = "Putting back what was accepted" if forward else "Taking back what was accepted"
+            job = Job("Writing the change" if withdraw else title, work, writes=True)
+            job.yielded.connect(show)
+
+            def end(job: Job, state: JobState) -> None:
+                if state is not JobState.DONE and withdraw:
+                    self._undo.withdraw(there)
+                if job.error is not None:
+                    self._model.message = Message(str(job.error), Level.ERROR)
+
+            self._start(job, there, end)
+        elif there:
+            for written in work(NullReporter()):
+                show(written)
+        return len(there)
 
     def _finish(self, begun: Sequence[Acceptance], found: Sequence[AcceptedObjects]) -> None:
         for one, written in zip(begun, found, strict=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, prompt_kind, tools_of
 from napari_sam3_assistant.core.results import has_soft_masks
 from napari_sam3_assistant.errors import PromptError
-from napari_sam3_assistant.session.model import FramePlace, WhyNot
+from napari_sam3_assistant.session.model import WhyNot
 from napari_sam3_assistant.workflows.track_prompts import check_limits
 
 if TYPE_CHECKING:
@@ -315,12 +315,7 @@ def _why_no_video(spec: EngineSpec) -> str:
 
 def why_not_measure(model: SessionModel) -> str:
     """Return why nothing can be measured; empty if something can."""
-    if not model.results:
-        return "There are no results yet"
-    # Those of a propagation come last.
-    if isinstance(model.results[0].preview, FramePlace):
-        return "Objects of a propagation are not measured"
-    return ""
+    return "" if model.results else "There are no results yet"
 
 
 def _why_no_soft_masks(model: SessionModel, spec: EngineSpec) -> str:

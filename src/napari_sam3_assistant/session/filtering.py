@@ -70,14 +70,6 @@ def _number_apart(records: Iterable[ObjectRecord]) -> list[ObjectRecord]:
     return list(kept.values())
 
 
-def without(preview: Preview, object_id: int) -> Preview:
-    """Return a result without one of its objects: the user has changed it."""
-    found = preview.segmentation
-    left = tuple(one for one in found.objects if one.id != object_id)
-    found = replace(found, objects=left, labels=paint_labels(left, found.region))
-    return replace(preview, segmentation=found, edited=True)
-
-
 def explain_hidden(preview: Preview) -> str:
     """Return which of the objects that were found are not on show; empty where all are."""
     if not preview.hidden:
@@ -192,18 +184,6 @@ class Filtering:
             else:
                 self._adapter.hide_file_backed(one, hidden)
                 self._results.hide_stored(one.slot, hidden)
-
-    def drop(self, preview: Preview, object_id: int) -> None:
-        """Take an object out of a result that is on show."""
-        self._undo.note_edits(self._adapter.edits())
-        now = self._model.find_preview(preview.slot)
-        if now is None:
-            return
-        changed = without(now, object_id)
-        after = tuple(changed if one is now else one for one in self._model.previews)
-        self._undo.record(after, amend=False)
-        self._model.previews = after
-        self._model.message = Message(f"Object {object_id} is taken out. Undo brings it back.")
 
     def _show(self, column: str, wanted: ColumnRange | None, which: tuple[Preview, ...]) -> None:
         model = self._model

@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.measurements import BASIC, MORE, channel_titles
+from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
+    FramePlace,
+    KeptPlace,
+    Level,
+    Message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -136,13 +142,15 @@ def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
 FRAME, SCORE, AREA = "Frame", "Score", "Area"
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
-_UNIT = "Unit"
-COLUMN_CHOICES = (*BASIC, *MORE)
+UNIT, STATE = "Unit", "State"
+COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE)
 """The titles of what can be measured."""
 
 
 def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[str, ...]:
-    """Return the titles of what was measured of rows and is wanted; none where nothing was.
+    """Return the titles after ``COLUMNS``: what was measured and is wanted, and the state.
+
+    What was measured is left out where nothing was, the state where nothing is accepted.
 
     Parameters
     ----------
@@ -151,21 +159,27 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     chosen : collection of str
         Of ``COLUMN_CHOICES``.
     """
+    rows = tuple(rows)
+    state = (STATE,) if any(isinstance(row.preview, KeptPlace) for row in rows) else ()
     measured = (row.measured for row in rows if row.measured is not None)
     # Mostly all rows have the same.
     kinds = {(len(one.means), tuple(one.more)): one for one in measured}
     there = {title for one in kinds.values() for title in (*one.values(), *one.more)}
     if not there:
-        return ()
+        return state
     wanted = (title for title in COLUMN_CHOICES if title in chosen)
     most = max(count for count, _ in kinds)
     numbered = ((title, *channel_titles(title, most)) for title in wanted)
-    return (*(one for titles in numbered for one in dict.fromkeys(titles) if one in there), _UNIT)
+    return (
+        *(one for titles in numbered for one in dict.fromkeys(titles) if one in there),
+        UNIT,
+        *state,
+    )
 
 
 def is_measured(name: str) -> bool:
     """Return whether a column of :func:`measurement_features` has this name."""
-    known = {title.lower().replace(" ", "_") for title in (*COLUMN_CHOICES, _UNIT)}
+    known = {title.lower().replace(" ", "_") for title in (*COLUMN_CHOICES, UNIT)}
     return name.rstrip("0123456789").rstrip("_") in known
 
 
@@ -175,8 +189,17 @@ def column_values(
     """Return the cells of a row below titles; None for no value."""
     if measured is None:
         return (None,) * len(titles)
-    told: dict[str, float | str | None] = {**measured.values(), _UNIT: measured.unit or None}
+    told: dict[str, float | str | None] = {**measured.values(), UNIT: measured.unit or None}
     return tuple(told.get(title) for title in titles)
+
+
+def describe_state(row: ResultRow) -> str:
+    """Return what the user has made of an object so far."""
+    if isinstance(row.preview, KeptPlace):
+        return "accepted"
+    if isinstance(row.preview, FramePlace):
+        return "propagated"
+    return "scanned" if isinstance(row.preview, FileBackedLabels) else "found"
 
 
 def value_of(row: ResultRow, title: str) -> float | None:
@@ -230,6 +253,6 @@ def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float |
     """Return measurements as columns with names such as ``measured_area``."""
     measured = tuple(found)
     titles = list(dict.fromkeys(title for one in measured for title in one.values()))
-    names = [title.lower().replace(" ", "_") for title in (*titles, _UNIT)]
-    rows = [column_values(one, (*titles, _UNIT)) for one in measured]
+    names = [title.lower().replace(" ", "_") for title in (*titles, UNIT)]
+    rows = [column_values(one, (*titles, UNIT)) for one in measured]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}

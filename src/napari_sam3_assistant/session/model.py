@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
-from napari_sam3_assistant.core.measurements import BASIC
+from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
@@ -154,6 +154,9 @@ class Preview:
         Which of the objects that were found are on show: those in ``segmentation``.
     hidden : tuple of ObjectRecord
         The others.
+    replaces : int
+        The accepted object, by its value, that its object of that number takes the place of once
+        it is accepted; 0 for none.
     """
 
     target: PlaneTarget
@@ -164,6 +167,7 @@ class Preview:
     edited: bool = False
     ranges: tuple[ColumnRange, ...] = ()
     hidden: tuple[ObjectRecord, ...] = ()
+    replaces: int = 0
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -193,15 +197,15 @@ class ResultRow:
 
     Parameters
     ----------
-    preview : Preview, FramePlace or FileBackedLabels
-        The result, the frame of a propagation, or the labels of a scan.
+    preview : Preview, FramePlace, KeptPlace or FileBackedLabels
+        The result, the frame of a propagation, a plane of accepted labels, or the labels of a scan.
     record : ObjectRecord or StitchedObject
         The object.
     measured : Measurement or None
         Its size and brightness; None until they are asked for.
     """
 
-    preview: Preview | FramePlace | FileBackedLabels
+    preview: Preview | FramePlace | KeptPlace | FileBackedLabels
     record: ObjectRecord | StitchedObject
     measured: Measurement | None = None
 
@@ -472,7 +476,7 @@ class SessionModel:
     soft_images: tuple[SoftImage, ...] = ()
     refining: int = 0
     results: tuple[ResultRow, ...] = ()
-    columns: str = ", ".join(BASIC)
+    columns: str = ", ".join((*BASIC, *VOLUME))
     picked: ResultRow | None = None
     can_undo: bool = False
     can_redo: bool = False
@@ -659,6 +663,24 @@ class FramePlace:
     @property
     def slot(self) -> tuple[str, str]:
         """The image, and no label: there is one propagation an image."""
+        return (self.target.image, "")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPlace:
+    """One plane of the accepted labels of an image.
+
+    Parameters
+    ----------
+    target : PlaneTarget
+        The image and the plane.
+    """
+
+    target: PlaneTarget
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The image, and no label."""
         return (self.target.image, "")
 
 

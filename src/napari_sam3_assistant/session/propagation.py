@@ -31,6 +31,7 @@ from napari_sam3_assistant.core.tracks import (
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
+from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table
 from napari_sam3_assistant.workflows.track import Tracking
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.prompts import PointPrompt
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import SessionModel, StackSeed, StackTarget
@@ -260,6 +262,15 @@ class Propagation:
         stack, changed = self._model.propagated, tuple(frames)
         if stack is not None and changed:
             self.edited.add(changed, self._adapter.stacks.reader(stack))
+
+    def objects_on(self, place: FramePlace) -> list[StitchedObject]:
+        """Return the objects of a frame; none of one that was not propagated to."""
+        stack = self._model.propagated
+        if stack is None:
+            return []
+        frame = place.target.plane.leading[stack.target.axes.leading.index(stack.axis)]
+        there = stack.at(frame).plane.leading == place.target.plane.leading
+        return [as_object(row) for row in self.tracks.on(frame)] if there else []
 
     def note_labels_removed(self, name: str) -> None:
         """Take note that the user removed the propagated labels; ``name`` was their name."""

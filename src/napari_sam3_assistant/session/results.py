@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.measurements import MORE
+from napari_sam3_assistant.core.measurements import MORE, VOLUME, measure_volume
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
@@ -15,7 +16,9 @@ from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import why_not_measure
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
+    STATE,
     column_titles,
+    describe_state,
     format_values,
     measurement_features,
 )
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import Preview, SessionModel
+    from napari_sam3_assistant.session.model import KeptPlace, Preview, SessionModel
 
 
 _SHOWN, _WRITTEN = 4, 8
@@ -55,11 +58,14 @@ def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN)
     row : ResultRow
         The row.
     titles : sequence of str
-        The columns of measurements after ``COLUMNS``.
+        The columns after ``COLUMNS``, see :func:`.messages.column_titles`.
     digits : int
         Significant digits of the measurements.
     """
-    return (*describe_row(row), str(row.record.area), *format_values(row.measured, titles, digits))
+    measured = [title for title in titles if title != STATE]
+    state = (describe_state(row),) * (len(titles) - len(measured))
+    values = format_values(row.measured, measured, digits)
+    return (*describe_row(row), str(row.record.area), *values, *state)
 
 
 def describe_row(row: ResultRow) -> tuple[str, ...]:
@@ -86,6 +92,7 @@ class Results:
         self._start = start
         self._found: tuple[ResultRow, ...] = ()
         self._hidden: tuple[ResultRow, ...] = ()
+        self._kept: dict[str, tuple[ResultRow, ...]] = {}
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._scans: dict[tuple[str, str], FileBackedLabels] = {}
         self._left_out: dict[tuple[str, str], frozenset[int]] = {}
@@ -114,13 +121,16 @@ class Results:
     def hide_stored(self, slot: tuple[str, str], hidden: frozenset[int]) -> None:
         """Take objects of a scan out of the table, and put all others in."""
         self._left_out[slot] = hidden
-        picked, self._model.picked = self._model.picked, None
-        self._list()
-        if picked is not None:
-            self._pick_again(picked)
+        self._list_again()
+
+    @property
+    def kept(self) -> tuple[ResultRow, ...]:
+        """The accepted objects."""
+        return tuple(itertools.chain.from_iterable(self._kept.values()))
 
     def clear(self) -> None:
-        """Empty the table; the previews and the labels of scans stay."""
+        """Empty the table; the previews, accepted labels and the labels of scans stay."""
+        self._kept.clear()
         self._stored.clear()
         self._scans.clear()
         self.forget_found()
@@ -138,6 +148,16 @@ class Results:
         self._stored[stored.slot] = rows
         self._left_out.pop(stored.slot, None)
         self._list()
+
+    def list_kept(
+        self, layer: str, objects: Iterable[tuple[KeptPlace, StitchedObject]] = ()
+    ) -> None:
+        """List the accepted objects that are in a layer, given its key; without any, none."""
+        known = {id(row.record): row for row in self._kept.pop(layer, ())}
+        rows = tuple(known.get(id(one)) or ResultRow(place, one) for place, one in objects)
+        if rows:
+            self._kept[layer] = rows
+        self._list_again()
 
     def forget_file_backed(self, image: str, label: str | None = None) -> None:
         """Take the objects of an image's scans out of the table, or of the one with a label."""
@@ -170,11 +190,7 @@ class Results:
             if record is not None:
                 rows[id_] = ResultRow(stored, record)
         self._stored[slot] = tuple(row for _, row in sorted(rows.items()))
-        picked = self._model.picked
-        self._model.picked = None
-        self._list()
-        if picked is not None:
-            self._pick_again(picked)
+        self._list_again()
 
     def add_measurements(self, found: Mapping[int, Measurement]) -> None:
         """Take note of measurements, by the identity of the objects' records."""
@@ -183,13 +199,29 @@ class Results:
             answer = found.get(id(row.record))
             return row if answer is None else ResultRow(row.preview, row.record, answer)
 
-        picked = self._model.picked
         self._found = tuple(map(with_answer, self._found))
         self._hidden = tuple(map(with_answer, self._hidden))
+        self._kept = {layer: tuple(map(with_answer, rows)) for layer, rows in self._kept.items()}
         self._stored = {slot: tuple(map(with_answer, rows)) for slot, rows in self._stored.items()}
-        self._list()
-        if picked is not None:
-            self._pick_again(picked)
+        self._list_again()
+
+    def add_to_frame(self, place: FramePlace, found: Mapping[int, Measurement]) -> None:
+        """Take note of measurements on a frame, which are listed now, or with the next ones."""
+        self._frames.measure(place, found)
+        if self._frames.is_due:
+            self._list_again()
+
+    def measure_volumes(self, depth: float | None) -> None:
+        """List what was measured on frames, with the volumes if it is known how far they lie apart.
+
+        Parameters
+        ----------
+        depth : float or None
+            How far, in the unit of the measurements.
+        """
+        if depth is not None:
+            self._frames.measure_volumes(depth)
+        self._list_again()
 
     @property
     def has_frames(self) -> bool:
@@ -220,7 +252,15 @@ class Results:
             for row in rows
             if row.record.id not in self.left_out(slot)
         )
-        self._model.results = (*self._found, *stored, *self._frames.rows())
+        self._model.results = (*self._found, *self.kept, *stored, *self._frames.rows())
+
+    def _list_again(self) -> None:
+        """List the rows anew, with the one picked that is of the same object."""
+        picked = self._model.picked
+        self._model.picked = None
+        self._list()
+        if picked is not None:
+            self._pick_again(picked)
 
     def _pick_again(self, picked: ResultRow) -> None:
         same = (row for row in self._model.results if row.record is picked.record)
@@ -293,6 +333,11 @@ def _join_lines(cell: str) -> str:
     return " ".join(cell.split())
 
 
+def as_object(row: TrackRow) -> StitchedObject:
+    """Return an object of a frame as those of other labels."""
+    return StitchedObject(row.object_id, row.area, row.region, row.score, row.text)
+
+
 _PAUSE_S = 0.3
 """The table takes new rows so often: with each of many frames would slow them down."""
 
@@ -303,6 +348,7 @@ class FrameRows:
     def __init__(self) -> None:
         self._rows: dict[FramePlace, tuple[ResultRow, ...]] = {}
         self._listed = 0.0
+        self._has_volumes = False
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -313,13 +359,42 @@ class FrameRows:
         return time.monotonic() - self._listed >= _PAUSE_S
 
     def add(self, place: FramePlace, objects: Sequence[TrackRow]) -> None:
-        """Take a frame, in the place of what it was before."""
+        """Take a frame, in the place of what it was before; volumes have to be measured anew."""
+        fresh = tuple(ResultRow(place, as_object(row)) for row in objects)
+        changed = {row.record.id for row in (*self._rows.get(place, ()), *fresh)}
+        self._rows[place] = fresh
+        if self._has_volumes:
+            self._tell_volumes({id_: {} for id_ in changed})
+
+    def measure(self, place: FramePlace, found: Mapping[int, Measurement]) -> None:
+        """Take note of measurements on a frame, by the identity of the objects' records."""
         self._rows[place] = tuple(
-            ResultRow(
-                place, StitchedObject(row.object_id, row.area, row.region, row.score, row.text)
-            )
-            for row in objects
+            replace(row, measured=found.get(id(row.record), row.measured))
+            for row in self._rows.get(place, ())
         )
+
+    def measure_volumes(self, depth: float) -> None:
+        """Measure the objects that are measured on all of their frames as a whole, too."""
+        slices: dict[int, list[Measurement | None]] = {}
+        for row in itertools.chain.from_iterable(self._rows.values()):
+            slices.setdefault(row.record.id, []).append(row.measured)
+        known = {
+            id_: [one for one in parts if one is not None]
+            for id_, parts in slices.items()
+            if None not in parts
+        }
+        self._has_volumes = bool(known)
+        self._tell_volumes({id_: measure_volume(parts, depth) for id_, parts in known.items()})
+
+    def _tell_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
+        """Put the volumes of objects into their rows, or take them out."""
+        for place, rows in self._rows.items():
+            self._rows[place] = tuple(
+                replace(row, measured=_with_volume(row.measured, told[row.record.id]))
+                if row.measured is not None and row.record.id in told
+                else row
+                for row in rows
+            )
 
     def rows(self) -> tuple[ResultRow, ...]:
         """Return all rows, which counts as listing them."""
@@ -335,6 +410,14 @@ class FrameRows:
         """Forget all frames."""
         self._rows.clear()
         self._listed = 0.0
+        self._has_volumes = False
+
+
+def _with_volume(measured: Measurement, told: Mapping[str, float]) -> Measurement:
+    of_slice = {
+        title: value for title, value in measured.more.items() if not title.startswith(VOLUME)
+    }
+    return replace(measured, more={**of_slice, **told})
 
 
 _AT_ONCE = 1000
@@ -378,11 +461,11 @@ class Measuring:
         """
         if why_not := why_not_measure(self._model):
             raise PromptError(f"{why_not}.", "Press Run Preview first.")
-        # Of a propagation only the labels are kept.
-        rows = [row for row in self._model.results if not isinstance(row.preview, FramePlace)]
+        rows = self._model.results
         job = self._make_job(rows)
 
         def end(state: JobState) -> None:
+            self._results.measure_volumes(self._adapter.depth(self._model.propagated))
             if state is JobState.DONE:
                 said = f"Measured {pluralize(len(rows), 'object')}."
                 self._model.message = Message(said, Level.SUCCESS)
@@ -396,7 +479,8 @@ class Measuring:
         What can't be measured so is left to :meth:`measure`, which says why.
         """
         wanted = self._wanted()
-        rows = [row for row in self._results.found if _lacks(row, wanted)]
+        known = (*self._results.found, *self._results.kept)
+        rows = [row for row in known if _lacks(row, wanted)]
         targets = {id(row.preview): row.preview.target for row in rows}
         planes = [one.shape[one.axes.y] * one.shape[one.axes.x] for one in targets.values()]
         if not rows or len(rows) > _AT_ONCE or max(planes) > _SMALL or self._model.running:
@@ -410,15 +494,14 @@ class Measuring:
         return tuple(title for title in self._model.columns.split(", ") if title in MORE)
 
     def _make_job(self, rows: Sequence[ResultRow]) -> Job:
-        found: dict[Preview | FileBackedLabels, list[Measurable]] = {}
+        found: dict[Preview | FramePlace | KeptPlace | FileBackedLabels, list[Measurable]] = {}
         for row in rows:
-            if not isinstance(row.preview, FramePlace):
-                found.setdefault(row.preview, []).append(row.record)
+            found.setdefault(row.preview, []).append(row.record)
         requests = [
             MeasureRequest(
                 self._adapter.raw_plane(preview),
                 tuple(objects),
-                preview.levels[0] if isinstance(preview, FileBackedLabels) else None,
+                self._adapter.stored_labels(preview),
                 self._wanted(),
             )
             for preview, objects in found.items()
@@ -430,13 +513,16 @@ class Measuring:
 
     def _show(
         self,
-        preview: Preview | FileBackedLabels,
+        preview: Preview | FramePlace | KeptPlace | FileBackedLabels,
         objects: list[Measurable],
         answers: tuple[Measurement | None, ...],
     ) -> None:
         # Of what the user has erased meanwhile there is nothing to tell.
         told = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
         measured = {id(record): answer for record, answer in told if answer is not None}
+        if isinstance(preview, FramePlace):
+            self._results.add_to_frame(preview, measured)
+            return
         self._results.add_measurements(measured)
         self._adapter.add_features(
             preview, [record.id for record, _ in told], measurement_features(measured.values())

@@ -105,7 +105,12 @@ class SegmentRun:
             preview = Preview(snapshot.target, result, seconds, label, provenance)
             refined = None if seed is None else model.find_preview(seed.slot)
             if refined is not None:
-                preview = replace(preview, ranges=refined.ranges, hidden=refined.hidden)
+                preview = replace(
+                    preview,
+                    ranges=refined.ranges,
+                    hidden=refined.hidden,
+                    replaces=refined.replaces,
+                )
             used = format_prompts(given.localise(result.region))
             self._show(format_outcome(preview, used, outside), preview, beside, live=live)
 

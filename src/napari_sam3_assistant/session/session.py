@@ -13,13 +13,13 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.availability import resolve, usable_tool
+from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
-from napari_sam3_assistant.session.filtering import Filtering, without
+from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
 from napari_sam3_assistant.session.model import (
     ONLY_TOLD,
     REMEMBERED_OF_SCANS,
-    FileBackedLabels,
     FramePlace,
     Level,
     Message,
@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
-    from napari_sam3_assistant.session.model import Preview, ResultRow, SessionModel, StackSeed
+    from napari_sam3_assistant.session.model import (
+        KeptPlace,
+        Preview,
+        ResultRow,
+        SessionModel,
+        StackSeed,
+    )
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
 
@@ -71,6 +77,8 @@ class Session:
         The verbs that load and unload the model.
     saving : Saving
         The verbs that keep results.
+    correcting : Correcting
+        Corrects single objects.
     cleaning : SaveAndClean
         Saves every preview and frees the memory.
     batch : Batch
@@ -135,6 +143,7 @@ class Session:
         self.propagation = Propagation(services, self.results, deliver)
         self.saving = Saving(services, self.propagation)
         self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
+        self.correcting = Correcting(services, self._accepting, self.propagation)
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -277,11 +286,29 @@ class Session:
         preview = preview or self.shown_preview()
         # As it is now, should the user have changed it.
         preview = next((one for one in self.model.previews if one.slot == preview.slot), preview)
-        seed = make_seed(preview, object_id)
+        self._begin_refining(preview, object_id, self.model.previews)
+
+    def refine_accepted(self, place: KeptPlace, object_id: int) -> None:
+        """Refine an accepted object by clicks; accepted again, it keeps its number.
+
+        Raises
+        ------
+        PromptError
+            If it is not there any more.
+        """
+        self.note_edits()
+        preview = self.correcting.reopen(place, object_id)
+        others = (one for one in self.model.previews if one.slot != preview.slot)
+        self._begin_refining(preview, object_id, (*others, preview))
+
+    def _begin_refining(
+        self, preview: Preview, object_id: int, previews: tuple[Preview, ...]
+    ) -> None:
+        seed, before = make_seed(preview, object_id), self._undo.current
         self._adapter.clear_prompts(preview.target.image)
-        self._undo.push(
-            replace(self._undo.current, prompts=self._adapter.prompt_state(), seed=seed)
-        )
+        prompts = self._adapter.prompt_state()
+        self._undo.push(replace(before, prompts=prompts, previews=previews, seed=seed))
+        self.model.previews = previews
         self.model.task = Task.LIVE_POINTS
         self._say(f"Refining object {object_id}: click to add, or T and click to take away.")
 
@@ -339,7 +366,7 @@ class Session:
             raise PromptError(model.why_not.follow)
         job = self.propagation.follow(seed)
         id_ = seed.record.id
-        left = [without(one, id_) if one is seed.preview else one for one in model.previews]
+        left = [drop(one, id_) if one is seed.preview else one for one in model.previews]
         previews = tuple(one for one in left if one.segmentation.objects or one.hidden)
         self._adapter.clear_prompts(seed.target.image)
         prompts = self._adapter.prompt_state()
@@ -360,12 +387,8 @@ class Session:
         """
         if isinstance(row.preview, FramePlace):
             self.propagation.remove(row.record.id)
-        elif isinstance(row.preview, FileBackedLabels):
-            raise PromptError(
-                "The objects of a scan are in a file.", "Delete it in Mask Operations."
-            )
         else:
-            self.filtering.drop(row.preview, row.record.id)
+            self.correcting.delete(row)
 
     def accept(self) -> None:
         """Add the previewed, or propagated, objects to the accepted labels; clear the prompts.
@@ -438,6 +461,11 @@ class Session:
             self._say("The last step is taken back.")
             if not self._accepting.write(self._undo.undo(), ()):
                 self._say("The step is taken back. Its accepted labels were deleted before.")
+
+    @property
+    def step(self) -> int:
+        """The number of the step that undo would take back: each step has its own."""
+        return self._undo.step
 
     def note_edits(self, edits: Iterable[tuple[Preview, Preview]] | None = None) -> None:
         """Take note of what the user has changed in the pixels of previews.

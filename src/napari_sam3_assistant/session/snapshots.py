@@ -68,16 +68,16 @@ class Pixels:
 
 @dataclass(slots=True, eq=False)
 class Accepted:
-    """What accepting a preview wrote, so that it can be taken back.
+    """What was written to accepted labels, or to propagated ones, so that it can be taken back.
 
     Parameters
     ----------
     image : str
         Key of the image.
     shape : tuple of int
-        Shape of the accepted labels.
+        Shape of the labels.
     ids : tuple of int
-        The objects' values in them; none while they are being written.
+        The values of objects that came or were changed; none while they are being written.
     edit : LabelEdit or None
         The pixels that they took; None while they are being written.
     features : mapping of str to list
@@ -88,6 +88,10 @@ class Accepted:
         Whether that folder stays when their layer goes.
     known : int
         How many objects were left out, since they had been accepted already.
+    gone : mapping of str to list
+        What was known of objects that were changed or went.
+    propagated : bool
+        Whether the labels are propagated ones.
     """
 
     image: str
@@ -98,6 +102,8 @@ class Accepted:
     folder: Path | None = None
     lasts: bool = False
     known: int = 0
+    gone: Mapping[str, list[Any]] = field(default_factory=dict)
+    propagated: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

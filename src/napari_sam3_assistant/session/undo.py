@@ -43,6 +43,11 @@ class Undo:
         """The state that holds now."""
         return self._history.current
 
+    @property
+    def step(self) -> int:
+        """The number of that state, which no other one has or had."""
+        return self._history.number
+
     def push(self, step: UndoStep) -> None:
         """Go on to a new state."""
         self._history.push(step)
@@ -315,6 +320,8 @@ class History(Generic[T]):
         self, first: T, limit: int = 100, fits: Callable[[Sequence[T]], bool] = lambda _: True
     ) -> None:
         self._states = [first]
+        self._numbers = [0]
+        self._latest = 0
         self._at = 0
         self._limit = limit
         self._fits = fits
@@ -325,13 +332,18 @@ class History(Generic[T]):
         return self._states[self._at]
 
     @property
+    def number(self) -> int:
+        """The number of the state that holds now; each has its own."""
+        return self._numbers[self._at]
+
+    @property
     def before(self) -> T:
         """The state before the one that holds now; that one, if it is the first."""
         return self._states[max(0, self._at - 1)]
 
     def drop(self) -> T:
         """Forget the state that holds now, and what had been taken back; return the one before."""
-        del self._states[self._at :]
+        del self._states[self._at :], self._numbers[self._at :]
         self._at -= 1
         return self.current
 
@@ -347,7 +359,9 @@ class History(Generic[T]):
 
     def push(self, state: T) -> None:
         """Go on to a new state; what had been taken back is gone."""
+        self._latest += 1
         self._states = [*self._states[: self._at + 1], state][-self._limit :]
+        self._numbers = [*self._numbers[: self._at + 1], self._latest][-self._limit :]
         self._at = len(self._states) - 1
         self._shrink()
 
@@ -372,5 +386,5 @@ class History(Generic[T]):
 
     def _shrink(self) -> None:
         while self._at >= _LEAST and not self._fits(self._states):
-            del self._states[0]
+            del self._states[0], self._numbers[0]
             self._at -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import zarr
@@ -14,7 +15,10 @@ from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.accept import AcceptRequest
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.core.masks.edits import changes_between
+from napari_sam3_assistant.core.masks.labels import box_shape, localise_box, union_box, whole_box
+from napari_sam3_assistant.core.stitching import ObjectsBySlice
+from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
     delete_with,
     empty_levels,
@@ -22,20 +26,22 @@ from napari_sam3_assistant.session.label_storage import (
     is_temporary,
     label_folder,
 )
-from napari_sam3_assistant.session.messages import format_prompts
+from napari_sam3_assistant.session.messages import format_prompts, is_measured
+from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
-from napari_sam3_assistant.viewer.edits import is_locked, lock
+from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     World,
     array_of,
     file_axes,
     layer_transform,
+    plane_of,
     result_axes,
     result_shape,
     to_layer_axes,
 )
 from napari_sam3_assistant.viewer.images import shape_of
-from napari_sam3_assistant.viewer.label_pixels import kept_colours
+from napari_sam3_assistant.viewer.label_pixels import kept_colours, redraw
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
@@ -48,16 +54,18 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
-    from napari_sam3_assistant.core.masks.edits import LabelEdit
-    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+    from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview
 
 
@@ -77,6 +85,8 @@ class AcceptedResult:
         What named those without a phrase; empty where that is not known.
     engine : str
         Title of the engine.
+    replaces : int
+        The accepted object that the one of that number takes the place of; 0 for none.
     """
 
     target: PlaneTarget
@@ -84,20 +94,20 @@ class AcceptedResult:
     told: Mapping[int, tuple[float | None, str]]
     prompt: str
     engine: str
+    replaces: int = 0
 
 
-def of_preview(
-    image: Layer, preview: Preview, shown: npt.NDArray[np.integer[Any]]
-) -> AcceptedResult:
+def of_preview(preview: Preview, shown: npt.NDArray[np.integer[Any]]) -> AcceptedResult:
     """Return the objects of a preview, given its labels as they are on show."""
     target, found = preview.target, preview.segmentation
     provenance = preview.provenance
     return AcceptedResult(
         target,
-        _find_objects(preview, shown, result_shape(shape_of(image), target.axes)),
+        _find_objects(preview, shown),
         {record.id: (record.score, record.text) for record in found.objects},
         "" if provenance is None else format_prompts(provenance.prompts),
         found.engine.title,
+        preview.replaces,
     )
 
 
@@ -147,9 +157,10 @@ class Acceptance:
         if is_locked(self._layer):
             raise PromptError(f"“{self._layer.name}” is still being written.", "Wait a moment.")
         labels = array_of(self._layer)
-        objects = tuple(one[:2] for one in result.objects)
-        self.request = AcceptRequest(labels, _smaller(self._layer), objects, find_highest)
+        objects, own = self._find_own(labels)
+        self.request = AcceptRequest(labels, _smaller(self._layer), objects, find_highest, own)
         self.accepted = Accepted(result.target.image, labels.shape)
+        self.accepted.gone = _rows_of(self._layer, own.values())
         if isinstance(labels, zarr.Array):
             self.accepted.folder = label_folder(labels)
             self.accepted.lasts = not is_temporary(labels)
@@ -159,7 +170,7 @@ class Acceptance:
         self.accepted.edit, self.accepted.ids = found.edit, found.ids
         self.accepted.known = len(self._result.objects) - len(found.places)
         self.accepted.features = self._describe(found)
-        note_written(self._viewer, self.accepted, listed=True)
+        note_written(self._viewer, self.accepted, found.edit, listed=True)
 
     def _describe(self, added: AcceptedObjects) -> dict[str, list[Any]]:
         """Return the features of accepted objects."""
@@ -171,8 +182,36 @@ class Acceptance:
             "score": [math.nan if score is None else score for score, _ in known],
             "area": list(added.areas),
             "prompt": [text or result.prompt or "-" for _, text in known],
-            "engine": [result.engine] * len(known),
+            "engine": [result.engine or self._engine_before()] * len(known),
         }
+
+    def _find_own(
+        self, labels: AnyArray
+    ) -> tuple[tuple[tuple[Box, ObjectMask], ...], dict[int, int]]:
+        """Return the objects, and the place and value of the one that was accepted before."""
+        result = self._result
+        objects = [one[:2] for one in result.objects]
+        kept = kept_objects(self._viewer, KeptPlace(result.target)).get(result.replaces)
+        for place, (where, mask, number) in enumerate(result.objects):
+            if kept is not None and number == kept.id and isinstance(mask, np.ndarray):
+                before = plane_of(labels, result.target).box(kept.region.slices)
+                objects[place] = _reach(where, mask, before)
+                return tuple(objects), {place: kept.id}
+        return tuple(objects), {}
+
+    def _engine_before(self) -> str:
+        """Return the engine of an object that was accepted before, and not changed by a run."""
+        return str(next(iter(self.accepted.gone.get("engine", ())), "-"))
+
+
+def _reach(
+    where: Box, mask: npt.NDArray[np.bool_], other: Box
+) -> tuple[Box, npt.NDArray[np.bool_]]:
+    """Return a box that holds another one, too, and a mask in it."""
+    whole = union_box((where, other))
+    larger = np.zeros(box_shape(whole), bool)
+    larger[localise_box(where, whole)] = mask
+    return whole, larger
 
 
 def _smaller(layer: Labels) -> tuple[Any, ...]:
@@ -214,26 +253,23 @@ def find_kept(
         (where, mask)
         for preview, shown in previews
         if result_shape(shape_of(image), preview.target.axes) == labels.shape
-        for where, mask, _ in _find_objects(preview, shown, labels.shape)
+        for where, mask, number in _find_objects(preview, shown)
+        # What is being corrected is as it was until it is accepted again.
+        if number != preview.replaces
     ]
     _, axes = locate_labels(viewer, layer)
     return KeptPixels(labels, axes, tuple(parts))
 
 
 def _find_objects(
-    preview: Preview, shown: npt.NDArray[np.integer[Any]], shape: tuple[int, ...]
+    preview: Preview, shown: npt.NDArray[np.integer[Any]]
 ) -> list[tuple[Box, npt.NDArray[np.bool_], int]]:
-    """Return where objects lie in accepted labels of a shape, their masks there and their ids."""
-    axes = preview.target.axes
-    kept = result_axes(axes)
-    found = []
-    for part, pixels, number in _iter_objects(preview, shown):
-        where = [slice(0, size) for size in shape]
-        for axis, index in zip(axes.leading, preview.target.plane.leading, strict=True):
-            where[kept.index(axis)] = slice(index, index + 1)
-        where[kept.index(axes.y)], where[kept.index(axes.x)] = part
-        found.append((tuple(where), to_layer_axes(pixels, axes), number))
-    return found
+    """Return where objects lie in accepted labels, their masks there and their ids."""
+    place = plane_of(shown, preview.target)  # only where the plane lies counts
+    return [
+        (place.box(part), to_layer_axes(pixels, preview.target.axes), number)
+        for part, pixels, number in _iter_objects(preview, shown)
+    ]
 
 
 def _iter_objects(
@@ -263,7 +299,7 @@ def _accepted_layer(
 ) -> Labels:
     axes = target.axes
     kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
-    layer = _find(viewer, target.image, shape)
+    layer = _find(viewer, target.image, shape, Role.ACCEPTED)
     if layer is not None:
         return layer
     names = [axis_kind(image.axis_labels[axis]) for axis in kept]
@@ -282,27 +318,148 @@ def _accepted_layer(
         **layer_transform(image, axes, World.of(viewer)),
     )
     delete_with(layer, levels[0])
+    _OBJECTS[layer] = (target, ObjectsBySlice(shape, plane))
     add_below_prompts(viewer, layer)
     return layer
 
 
-def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...]) -> Labels | None:
-    """Return the topmost accepted labels of a shape; the image may have had other pixels."""
-    layers = list(with_role(viewer.layers, Role.ACCEPTED, image))
+def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...], role: Role) -> Labels | None:
+    """Return the topmost labels of a role and a shape; the image may have had other pixels."""
+    layers = list(with_role(viewer.layers, role, image))
     return next((layer for layer in reversed(layers) if array_of(layer).shape == shape), None)
+
+
+# The objects of accepted labels: who closes the dock and opens it again finds them.
+_OBJECTS: WeakKeyDictionary[Labels, tuple[PlaneTarget, ObjectsBySlice]] = WeakKeyDictionary()
+
+
+def kept_objects(viewer: ViewerModel, place: KeptPlace) -> dict[int, StitchedObject]:
+    """Return the accepted objects of a plane, by their ids; none where nothing was accepted."""
+    layer = find_layer(viewer, place)
+    if layer is None or layer not in _OBJECTS:
+        return {}
+    first, objects = _OBJECTS[layer]
+    if (first.axes.y, first.axes.x) != (place.target.axes.y, place.target.axes.x):
+        return {}  # the viewer shows another cut through the volume
+    fixed = plane_of(array_of(layer), place.target).fixed
+    return objects.slices.get(tuple(at for _, at in sorted(fixed.items())), {})
+
+
+def highest_kept(viewer: ViewerModel, place: KeptPlace) -> int:
+    """Return the highest number of an object in the labels that a plane is of; 0 for none."""
+    layer = find_layer(viewer, place)
+    known = {} if layer is None or layer not in _OBJECTS else _OBJECTS[layer][1].areas()
+    return max(known, default=0)
+
+
+def list_kept(layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
+    """Yield the objects of accepted labels, plane by plane, and where each one lies."""
+    if layer not in _OBJECTS:
+        return
+    first, objects = _OBJECTS[layer]
+    kept = result_axes(first.axes)
+    others = [axis for axis in kept if axis not in (first.axes.y, first.axes.x)]
+    for place, there in sorted(objects.slices.items()):
+        at = dict(zip(others, place, strict=True))
+        leading = tuple(at[axis] for axis in first.axes.leading)
+        target = replace(first, plane=replace(first.plane, leading=leading))
+        for one in there.values():
+            yield KeptPlace(target), one
+
+
+def plane_labels(viewer: ViewerModel, place: KeptPlace) -> PlaneOfLabels:
+    """Return a plane of accepted labels.
+
+    Raises
+    ------
+    ImageError
+        If they are gone.
+    """
+    layer = find_layer(viewer, place)
+    if layer is None:
+        raise ImageError("The accepted labels are gone.", "Press Undo to go back.")
+    return plane_of(array_of(layer), place.target)
+
+
+def find_layer(viewer: ViewerModel, place: KeptPlace) -> Labels | None:
+    """Return the layer of accepted labels."""
+    target = place.target
+    return _find(viewer, target.image, result_shape(target.shape, target.axes), Role.ACCEPTED)
+
+
+def begin_change(viewer: ViewerModel, image: str, role: Role, edit: LabelEdit) -> Accepted:
+    """Return what is to be written of an edit of accepted labels, or of propagated ones.
+
+    Objects whose pixels change lose what was measured of them; new ones are told what is known of
+    those that gave them most of their pixels.
+
+    Raises
+    ------
+    PromptError
+        While something else is written to the labels.
+    """
+    layer = _find(viewer, image, edit.shape, role)
+    if layer is None or is_locked(layer):
+        raise PromptError("These labels are still being written.", "Wait a moment.")
+    accepted = Accepted(image, edit.shape, edit=edit, propagated=role is Role.PROPAGATED)
+    if role is Role.ACCEPTED:
+        if isinstance(array_of(layer), zarr.Array):
+            accepted.folder = label_folder(array_of(layer))
+        accepted.features = _describe_changed(layer, edit.changes())
+        accepted.ids = tuple(accepted.features["index"])
+        accepted.gone = _rows_of(layer, accepted.ids)
+    return accepted
+
+
+def _describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
+    """Return what is known of objects after their pixels have changed, by column."""
+    givers = find_givers(changes)
+    rows = {row["index"]: row for row in layer.features.to_dict("records")}
+    known = [rows.get(id_) or rows.get(giver) or {} for id_, giver in givers.items()]
+    columns = [name for name in layer.features.columns if not is_measured(name)]
+    told = {name: [row.get(name, _nothing(name)) for row in known] for name in columns}
+    return told | {"index": list(givers)}
+
+
+def find_givers(changes: Changes) -> dict[int, int]:
+    """Return the labels that changes give or take pixels, and who gave each of them most."""
+    pairs, pair = np.unique(
+        np.stack([changes.after, changes.before]).astype(np.int64), axis=1, return_inverse=True
+    )
+    given = np.bincount(pair.reshape(-1), weights=changes.lengths)
+    found = {int(id_): 0 for id_ in np.unique(pairs) if id_}
+    for at in np.argsort(given, kind="stable"):  # the one that gave most comes last, and stays
+        after, before = map(int, pairs[:, at])
+        if after and before:
+            found[after] = before
+    return found
+
+
+def _rows_of(layer: Labels, ids: Iterable[int]) -> dict[str, list[Any]]:
+    """Return what a layer's features say of some objects, by column."""
+    rows, wanted = layer.features, list(ids)
+    columns: dict[str, list[Any]] = (
+        rows[rows["index"].isin(wanted)].to_dict("list") if wanted and "index" in rows else {}
+    )
+    return columns
 
 
 def find_written(viewer: ViewerModel, accepted: Accepted) -> tuple[AcceptRequest, LabelEdit] | None:
     """Return where accepted objects were written, and what; None if their layer is gone."""
-    layer = _find(viewer, accepted.image, accepted.shape)
+    layer = _find_written(viewer, accepted)
     if layer is None or accepted.edit is None:
         return None
     return AcceptRequest(array_of(layer), _smaller(layer), (), find_highest), accepted.edit
 
 
+def _find_written(viewer: ViewerModel, accepted: Accepted) -> Labels | None:
+    role = Role.PROPAGATED if accepted.propagated else Role.ACCEPTED
+    return _find(viewer, accepted.image, accepted.shape, role)
+
+
 def lock_written(viewer: ViewerModel, accepted: Accepted) -> Callable[[], None]:
     """Keep all others from writing to accepted labels until what is returned is called."""
-    layer = _find(viewer, accepted.image, accepted.shape)
+    layer = _find_written(viewer, accepted)
     return _do_nothing if layer is None or is_locked(layer) else lock(layer)
 
 
@@ -310,22 +467,107 @@ def _do_nothing() -> None:
     """Do nothing more."""
 
 
-def note_written(viewer: ViewerModel, accepted: Accepted, *, listed: bool) -> None:
-    """Show accepted objects that were written, or taken out, with or without rows of features."""
-    layer = _find(viewer, accepted.image, accepted.shape)
-    if layer is not None:
-        layer.refresh(extent=False)
-        _list_objects(layer, accepted, listed=listed)
+def note_written(
+    viewer: ViewerModel, accepted: Accepted, written: LabelEdit, *, listed: bool
+) -> None:
+    """Show what was written to labels, or taken out, with what is known of the objects.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    accepted : Accepted
+        What was to be written.
+    written : LabelEdit
+        What really was.
+    listed : bool
+        Whether it was written, and not taken out.
+    """
+    layer = _find_written(viewer, accepted)
+    if layer is None:
+        return
+    redraw(layer, written.box)
+    if accepted.propagated:
+        edits_of(viewer).edited.emit(layer, written.box)
+        return
+    come, gone = accepted.features, accepted.gone
+    changes = written.changes()
+    rows, others = (come, gone) if listed else (gone, come)
+    dropped = {*rows.get("index", ()), *others.get("index", ())}
+    _follow(layer, changes if listed else changes.reverse(), rows, dropped)
 
 
-def _list_objects(layer: Labels, accepted: Accepted, *, listed: bool) -> None:
-    """Give accepted objects their rows in a layer's features, or take them away."""
-    rows = layer.features
-    others = rows[~rows["index"].isin(accepted.ids)] if "index" in rows else rows
+def follow_changes(layer: Labels, changes: Changes) -> None:
+    """Take note that somebody has changed pixels of accepted labels."""
+    if layer in _OBJECTS:
+        told = _describe_changed(layer, changes)
+        _follow(layer, changes, told, told["index"])
+
+
+def recount(layer: Labels) -> None:
+    """Take note that somebody has replaced accepted labels; those in files are not looked at."""
+    labels = array_of(layer)
+    if layer not in _OBJECTS or not isinstance(labels, np.ndarray):
+        return
+    first, objects = _OBJECTS[layer]
+    if labels.shape != objects.shape:
+        del _OBJECTS[layer]
+        return
+    _OBJECTS[layer] = (first, ObjectsBySlice(objects.shape, objects.plane))
+    whole = whole_box(labels.shape)
+    follow_changes(layer, changes_between([(whole, np.zeros_like(labels), labels)], labels.shape))
+
+
+def _follow(
+    layer: Labels, changes: Changes, rows: Mapping[str, list[Any]], dropped: Collection[int]
+) -> None:
+    """Bring the objects of accepted labels, and their features, up to date with their pixels.
+
+    Parameters
+    ----------
+    layer : Labels
+        The layer.
+    changes : Changes
+        What was written.
+    rows : mapping of str to list
+        What is known of some objects, by column.
+    dropped : collection of int
+        The objects of which what was known does not hold any more.
+    """
+    features = layer.features
+    others = features[~features["index"].isin(dropped)] if "index" in features else features
     columns: dict[str, list[Any]] = others.to_dict("list")
-    if listed:
-        before, more = len(others), len(accepted.ids)
-        for name in {**columns, **accepted.features}:
-            come = accepted.features.get(name, [math.nan] * more)
-            columns[name] = [*columns.get(name, [math.nan] * before), *come]
-    layer.features = columns
+    _extend(columns, rows)
+    told = dict(zip(columns.get("index", ()), _told(columns), strict=True))
+    _, objects = _OBJECTS[layer]
+    objects.update(array_of(layer), changes, told)
+    areas = objects.areas()
+    # An object that somebody has painted is known by its pixels alone.
+    _extend(columns, {"index": [id_ for id_ in areas if id_ not in told]})
+    order = {id_: at for at, id_ in enumerate(columns["index"])}
+    kept = [order[id_] for id_ in areas]
+    columns = {name: [values[at] for at in kept] for name, values in columns.items()}
+    layer.features = columns | {"area": list(areas.values())}
+
+
+def _extend(columns: dict[str, list[Any]], more: Mapping[str, list[Any]]) -> None:
+    """Add rows to columns, of which either may lack some."""
+    before, count = len(columns.get("index", ())), len(more.get("index", ()))
+    for name in {**columns, **more}:
+        nothing = _nothing(name)
+        come = more.get(name, [nothing] * count)
+        columns[name] = [*columns.get(name, [nothing] * before), *come]
+
+
+def _nothing(column: str) -> str | float:
+    """Return what stands in a column of features where nothing is known."""
+    return "-" if column in ("prompt", "engine") else math.nan
+
+
+def _told(columns: Mapping[str, list[Any]]) -> Iterator[tuple[float | None, str]]:
+    """Yield score and phrase of each object in columns of features."""
+    count = len(columns.get("index", ()))
+    scores, prompts = (columns.get(name, [None] * count) for name in ("score", "prompt"))
+    for score, prompt in zip(scores, prompts, strict=True):
+        known = score is not None and not math.isnan(score)
+        yield (float(score) if known else None), ("" if prompt in (None, "-") else str(prompt))

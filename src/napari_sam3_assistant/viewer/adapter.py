@@ -8,17 +8,24 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import ImageView
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY
-from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace
+from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.snapshots import PictureSource
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer import previews as preview_layers
 from napari_sam3_assistant.viewer.accepted import Acceptance
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
-from napari_sam3_assistant.viewer.geometry import World, file_axes, is_aligned, show_slice
+from napari_sam3_assistant.viewer.geometry import (
+    World,
+    file_axes,
+    is_aligned,
+    show_slice,
+    spacing,
+)
 from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
 from napari_sam3_assistant.viewer.picking import (
     add_columns,
@@ -32,23 +39,24 @@ from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Labels, Layer
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import RawPlane
+    from napari_sam3_assistant.core.images import LazyArray, RawPlane
     from napari_sam3_assistant.core.masks.accept import AcceptRequest
-    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.model import (
         ActiveRoi,
         PlaneTarget,
-        Preview,
         ResultRow,
         SoftImage,
         StackTarget,
@@ -167,9 +175,7 @@ class ViewerAdapter(ViewerPrompts):
         if isinstance(row.preview, FileBackedLabels):
             labels = self._stored.find(row.preview)
         else:
-            followed = isinstance(row.preview, FramePlace)
-            role = Role.PROPAGATED if followed else Role.PREVIEW_LABELS
-            labels = in_slot(self.viewer.layers, role, row.preview.slot)
+            labels = self._layer_of(row.preview)
         if labels is None:
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image_of(target)
@@ -187,15 +193,22 @@ class ViewerAdapter(ViewerPrompts):
             preview_layers.mark_box(self.viewer, picked)
             if picked is None or isinstance(picked.preview, FramePlace | FileBackedLabels):
                 return
-            labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, picked.preview.slot)
+            labels = self._layer_of(picked.preview)
             if labels is not None and labels.selected_label != picked.record.id:
                 labels.selected_label = picked.record.id
+
+    def _layer_of(self, place: Preview | FramePlace | KeptPlace) -> Labels | None:
+        """Return the layer that a result on show is in."""
+        if isinstance(place, KeptPlace):
+            return accepted_layer.find_layer(self.viewer, place)
+        role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.PREVIEW_LABELS
+        return in_slot(self.viewer.layers, role, place.slot)
 
     def begin_accept(self, preview: Preview, lasting: Path | None) -> Acceptance:
         """Return what is to be written to add a preview's objects to the accepted labels."""
         image, shown = self.image_of(preview.target), self._labels_on_show(preview)
         with self.mark_changes():
-            result = accepted_layer.of_preview(image, preview, shown)
+            result = accepted_layer.of_preview(preview, shown)
             return Acceptance(self.viewer, image, result, lasting, self.in_memory)
 
     def begin_accept_stack(
@@ -239,6 +252,22 @@ class ViewerAdapter(ViewerPrompts):
         shown = [(one, self._labels_on_show(one)) for one in mine]
         return accepted_layer.find_kept(self.viewer, found, shown)
 
+    def highest_kept(self, place: KeptPlace) -> int:
+        """Return the highest number of an accepted object in the labels that a plane is of."""
+        return accepted_layer.highest_kept(self.viewer, place)
+
+    def follow_kept(self, layer: Labels, changes: Changes) -> None:
+        """Take note that somebody has changed pixels of accepted labels."""
+        accepted_layer.follow_changes(layer, changes)
+
+    def recount_kept(self, layer: Labels) -> None:
+        """Take note that accepted labels were replaced by others."""
+        accepted_layer.recount(layer)
+
+    def kept_rows(self, layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
+        """Yield the objects of a layer of accepted labels, and where each one lies."""
+        return accepted_layer.list_kept(layer)
+
     def find_written(
         self, accepted: Iterable[Accepted]
     ) -> list[tuple[Accepted, tuple[AcceptRequest, LabelEdit]]]:
@@ -246,11 +275,38 @@ class ViewerAdapter(ViewerPrompts):
         found = [(one, accepted_layer.find_written(self.viewer, one)) for one in accepted]
         return [(one, written) for one, written in found if written is not None]
 
-    def note_written(self, accepted: Iterable[Accepted], *, listed: bool) -> None:
-        """Show accepted objects that were written, or taken out, with or without their rows."""
+    def note_written(self, written: Iterable[tuple[Accepted, LabelEdit]], *, listed: bool) -> None:
+        """Show what was written to labels, or taken out, and what is known of the objects."""
         with self.mark_changes():
-            for one in accepted:
-                accepted_layer.note_written(self.viewer, one, listed=listed)
+            for one, edit in written:
+                accepted_layer.note_written(self.viewer, one, edit, listed=listed)
+
+    def begin_change(self, place: KeptPlace | FramePlace, edit: LabelEdit) -> Accepted:
+        """Return what is to be written of an edit of accepted labels, or of propagated ones.
+
+        Raises
+        ------
+        PromptError
+            While something else is written to them.
+        """
+        role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.ACCEPTED
+        return accepted_layer.begin_change(self.viewer, place.target.image, role, edit)
+
+    def plane_labels(self, place: KeptPlace | FramePlace) -> PlaneOfLabels:
+        """Return a plane of accepted labels, or of propagated ones; pixels are read when asked for.
+
+        Raises
+        ------
+        ImageError
+            If they are gone.
+        """
+        if isinstance(place, FramePlace):
+            return self.stacks.plane_labels(place.target)
+        return accepted_layer.plane_labels(self.viewer, place)
+
+    def kept_objects(self, place: KeptPlace) -> dict[int, StitchedObject]:
+        """Return the accepted objects of a plane, by their ids."""
+        return accepted_layer.kept_objects(self.viewer, place)
 
     def find_earlier(self) -> tuple[Preview, ...]:
         """Return the previews that an earlier session has left in the viewer, the latest last."""
@@ -287,7 +343,7 @@ class ViewerAdapter(ViewerPrompts):
         """Return a preview as it is on show."""
         return preview_layers.read_pixels(self.viewer, self.image_of(preview.target), preview)
 
-    def raw_plane(self, preview: Preview | FileBackedLabels) -> RawPlane:
+    def raw_plane(self, preview: Preview | FramePlace | KeptPlace | FileBackedLabels) -> RawPlane:
         """Return the pixels below a result, also those of other channels that are on show.
 
         napari makes a layer of each channel of a file: those that are visible and lie pixel on
@@ -305,6 +361,21 @@ class ViewerAdapter(ViewerPrompts):
         )
         beside = tuple(raw_plane(layer, target) for layer in others)
         return replace(raw_plane(image, target), beside=beside)
+
+    def depth(self, stack: StackTarget | None) -> float | None:
+        """Return how far the slices of a stack lie apart, in the unit of its pixels.
+
+        None where there is no such distance: of frames in time, and between units that don't fit.
+        """
+        if stack is None:
+            return None
+        image, axes = self.image_of(stack.target), stack.target.axes
+        if axis_kind(image.axis_labels[stack.axis]) == "t":
+            return None
+        try:
+            return spacing(image, (stack.axis, axes.y, axes.x))[stack.axis]
+        except MaskError:
+            return None
 
     def view_at(self, target: PlaneTarget) -> ImageView:
         """Return a plane of an image as the user sees it, also while another one is on show.
@@ -332,13 +403,29 @@ class ViewerAdapter(ViewerPrompts):
         if isinstance(record, ObjectRecord):
             whole = record.mask
             return PictureSource(view, box, lambda part: whole[part.localise(box).slices])
-        stored = row.preview if isinstance(row.preview, FileBackedLabels) else None
-        read = stored.levels[0].__getitem__ if stored else self.stacks.plane_reader(target)
-        return PictureSource(view, box, lambda part: np.asarray(read(part.slices)) == record.id)
+        labels = self.stored_labels(row.preview)
+        assert labels is not None
+        return PictureSource(view, box, lambda part: np.asarray(labels[part.slices]) == record.id)
+
+    def stored_labels(
+        self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
+    ) -> LazyArray | PlaneOfLabels | None:
+        """Return the labels of a plane; None for a preview, whose objects have their masks.
+
+        Raises
+        ------
+        ImageError
+            If they are gone.
+        """
+        if isinstance(place, Preview):
+            return None
+        if isinstance(place, FileBackedLabels):
+            return place.levels[0]
+        return self.plane_labels(place)
 
     def add_features(
         self,
-        preview: Preview | FileBackedLabels,
+        preview: Preview | KeptPlace | FileBackedLabels,
         ids: Sequence[int],
         columns: Mapping[str, Sequence[object]],
     ) -> None:
@@ -346,8 +433,9 @@ class ViewerAdapter(ViewerPrompts):
         if isinstance(preview, FileBackedLabels):
             layer = self._stored.find(preview)
         else:
-            layer = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, preview.slot)
-            layer = layer if layer is not None and _SHOWN.get(layer) is preview else None
+            layer = self._layer_of(preview)
+            if isinstance(preview, Preview) and layer is not None:
+                layer = layer if _SHOWN.get(layer) is preview else None
         if layer is not None:
             layer.features = add_columns(layer.features, ids, columns)
 

@@ -21,18 +21,22 @@ from napari_sam3_assistant.session.model import (
     CHOICE_FIELDS,
     FileBackedLabels,
     FramePlace,
+    KeptPlace,
     Level,
     Message,
+    Preview,
     SessionModel,
 )
 from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer import prompts
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
-from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
+from napari_sam3_assistant.viewer.correcting import Corrections
+from napari_sam3_assistant.viewer.edits import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
+from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, image_layers
-from napari_sam3_assistant.viewer.keys import Keys
+from napari_sam3_assistant.viewer.keys import ON_RESULTS, Keys
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
 from napari_sam3_assistant.viewer.picking import (
     box_under,
@@ -60,10 +64,10 @@ if TYPE_CHECKING:
     from napari.layers import Layer, Shapes
     from napari.utils.events import Event
 
-    from napari_sam3_assistant.core.masks.edits import Changes
+    from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.progress import Deliver
-    from napari_sam3_assistant.session.model import Preview, ResultRow, StackSeed
+    from napari_sam3_assistant.session.model import ResultRow, StackSeed
     from napari_sam3_assistant.session.settings import SettingsStore
 
 
@@ -76,8 +80,9 @@ _HINTS = {
 _TASK_OF = {Tool.TEXT: Task.TEXT, Tool.EXAMPLE: Task.EXEMPLAR}
 _RESULTS = (Role.PREVIEW_LABELS, Role.PREVIEW_BOXES, Role.ACCEPTED, Role.PROPAGATED)
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
-_PICKED = (Role.PREVIEW_LABELS, Role.PROPAGATED, Role.SCAN)
-_EDITED = (Role.PREVIEW_LABELS, Role.PROPAGATED)
+_PICKED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SCAN)
+_EDITED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED)
+_STROKE_GONE = "The last stroke is taken back."
 _WATCHED = (
     "name",
     "visible",
@@ -154,6 +159,8 @@ class Binding(RefCounted):
         self.model = SessionModel()
         self.session = Session(self.model, self.adapter, deliver, settings)
         self._keys = Keys(viewer, self.call, self.bare_image)
+        self._strokes = Strokes()
+        self._corrections = Corrections(self.adapter, self.session)
         self._stack = StackBinding(self.model, self.adapter, self.session)
         self._watch_viewer()
         self._watch_model()
@@ -174,6 +181,7 @@ class Binding(RefCounted):
             self._forget_layer(layer)
         self._keys.close()
         self.viewer.mouse_wheel_callbacks.remove(self._on_wheel)
+        self._corrections.close()
         self.session.close()
 
     # -- what the views ask for -----------------------------------------------------------
@@ -238,16 +246,19 @@ class Binding(RefCounted):
         """
         if isinstance(row.preview, FramePlace | FileBackedLabels):
             raise PromptError(
-                "Clicks refine the objects of previews.",
+                "Clicks refine found and accepted objects.",
                 "Correct a propagation by clicks on a slice, a scan in Mask Operations.",
             )
         self.reveal(row)
         self._refine(row.preview, row.record.id)
 
-    def _refine(self, preview: Preview, object_id: int) -> None:
-        if self._image_key() != preview.target.image:
-            self.model.image = preview.target.image
-        self.session.refine(object_id, preview)
+    def _refine(self, place: Preview | KeptPlace, object_id: int) -> None:
+        if self._image_key() != place.target.image:
+            self.model.image = place.target.image
+        if isinstance(place, Preview):
+            self.session.refine(object_id, place)
+        else:
+            self.session.refine_accepted(place, object_id)
         self.arm()
 
     # -- the keys -------------------------------------------------------------------------
@@ -327,16 +338,43 @@ class Binding(RefCounted):
         self.session.accept()
 
     def discard(self) -> None:
-        """Discard the object on show, or cancel the run."""
-        self.session.discard()
+        """Discard the object on show, or cancel the run; before, leave a correction begun."""
+        if self._corrections.disarm():
+            self.model.message = Message("Nothing was changed.")
+        else:
+            self.session.discard()
 
     def undo(self) -> None:
-        """Take the last step back."""
-        self.session.undo()
+        """Take the last step back, also a stroke that was painted on a result."""
+        if stroke := self._strokes.undo(self.session.step):
+            self._note_stroke(*stroke, forward=False)
+        else:
+            self.session.undo()
 
     def redo(self) -> None:
         """Take the step again that was taken back."""
-        self.session.redo()
+        if stroke := self._strokes.redo(self.session.step):
+            self._note_stroke(*stroke, forward=True)
+        else:
+            self.session.redo()
+
+    def delete_object(self) -> None:
+        """Delete the object that is marked; of a propagation on its slice."""
+        self.session.correcting.delete(self._require_picked())
+        self.model.picked = None
+
+    def refine_object(self) -> None:
+        """Refine the object that is marked by clicks."""
+        self.refine_row(self._require_picked())
+
+    def split(self) -> None:
+        """Split an object along a line that is drawn next."""
+        self._corrections.arm_split()
+
+    def _require_picked(self) -> ResultRow:
+        if self.model.picked is None:
+            raise PromptError("No object is marked.", "Click on its row, or go to it by N.")
+        return self.model.picked
 
     def next_object(self, step: int = 1) -> None:
         """Show the next object of the results, or the one so many steps away."""
@@ -467,7 +505,7 @@ class Binding(RefCounted):
             layer.events.data.connect(self._on_replaced)
             layer.events.set_data.connect(self._on_labels_drawn)
         if role_of(layer) in _PICKED:
-            self._keys.watch(layer, only="discard")
+            self._keys.watch(layer, only=ON_RESULTS)
             layer.mouse_drag_callbacks.append(select_on_click)
             layer.events.selected_label.connect(self._on_picked)
         if role_of(layer) not in PROMPT_ROLES:
@@ -491,7 +529,8 @@ class Binding(RefCounted):
             if emitter is not None:
                 emitter.connect(self._on_other_prompts)
         if role_of(layer) is Role.ACCEPTED:
-            layer.events.features.connect(self._count_kept)
+            layer.events.features.connect(self._on_kept)
+            self.session.results.list_kept(key_of(layer), self.adapter.kept_rows(layer))
 
     def _forget_layer(self, layer: Layer) -> None:
         forget_pick(layer)
@@ -551,6 +590,8 @@ class Binding(RefCounted):
         self._list_images()
         self._list_prompt_layers()
         self._stack.on_removed(layer)
+        if role_of(layer) is Role.ACCEPTED:
+            self.session.results.list_kept(key_of(layer))
         if role_of(layer) is Role.SCAN and not self.adapter.busy:
             self.session.results.forget_file_backed(*slot_of(layer))
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
@@ -570,6 +611,11 @@ class Binding(RefCounted):
     def _count_kept(self, event: Event | None = None) -> None:
         del event
         self.model.kept = self.adapter.count_kept(self.model.image)
+
+    def _on_kept(self, event: Event) -> None:
+        layer = event.source
+        self.session.results.list_kept(key_of(layer), self.adapter.kept_rows(layer))
+        self._count_kept()
 
     def _list_prompt_layers(self, event: Event | None = None) -> None:
         del event
@@ -645,7 +691,12 @@ class Binding(RefCounted):
 
     def _on_painted(self, event: Event) -> None:
         layer = event.source
-        box = edit_of_strokes(event.value, layer.data).box
+        edit = edit_of_strokes(event.value, array_of(layer))
+        box = edit.box
+        self._strokes.note(layer, edit, self.session.step)
+        if role_of(layer) is Role.ACCEPTED:
+            self.adapter.follow_kept(layer, edit.changes())
+            return
         if role_of(layer) is Role.PROPAGATED:
             self._stack.on_painted(layer, box)
         self._on_edited(layer, box)
@@ -653,10 +704,24 @@ class Binding(RefCounted):
         self._deliver(partial(self._on_edited, layer, box))
 
     def _on_replaced(self, event: Event) -> None:
-        if not self.adapter.busy:
+        if role_of(event.source) is Role.ACCEPTED:
+            self.adapter.recount_kept(event.source)
+        elif not self.adapter.busy:
             self._on_edited(event.source, whole_box(event.source.data.shape))
 
+    def _note_stroke(self, layer: Labels, edit: LabelEdit, *, forward: bool) -> None:
+        """Take note of a stroke that was taken back, or made again."""
+        self.model.message = Message("The stroke is made again." if forward else _STROKE_GONE)
+        if role_of(layer) is Role.ACCEPTED:
+            changes = edit.changes() if forward else edit.changes().reverse()
+            self.adapter.follow_kept(layer, changes)
+        else:
+            self._on_edited(layer, edit.box)
+
     def _on_changed(self, layer: Labels, changes: Changes, shape: tuple[int, ...]) -> None:
+        if role_of(layer) is Role.ACCEPTED:
+            self.adapter.follow_kept(layer, changes)
+            return
         results, slot = self.session.results, slot_of(layer)
         scan = results.find_scan(slot) if role_of(layer) is Role.SCAN else None
         if scan is not None:
@@ -679,6 +744,9 @@ class Binding(RefCounted):
         if role is Role.PROPAGATED:
             self.model.picked = self._stack.find_row(event.source)
             return
+        if role is Role.ACCEPTED:
+            self._corrections.pick(event.source, event.source.selected_label)
+            return
         self._pick(slot_of(event.source), event.source.selected_label, stored=role is Role.SCAN)
 
     def _on_box(self, layer: Shapes, event: Event) -> None:
@@ -692,7 +760,7 @@ class Binding(RefCounted):
             for row in self.model.results
             if row.record.id == wanted
             and row.preview.slot == slot
-            and isinstance(row.preview, FileBackedLabels) == stored
+            and isinstance(row.preview, FileBackedLabels if stored else Preview)
         )
         self.model.picked = next(rows, None)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from psygnal import Signal
@@ -67,6 +68,54 @@ def lock(layer: Labels) -> Callable[[], None]:
 def is_locked(layer: Labels) -> bool:
     """Return whether something is written to a layer that has to be done first."""
     return layer in _LOCKED
+
+
+class Strokes:
+    """What the user has painted on results, in the order of the session's steps.
+
+    napari has a history for each layer. A stroke is taken back by it as long as no later step of
+    the session is there.
+    """
+
+    def __init__(self) -> None:
+        self._done: list[Stroke] = []
+        self._undone: list[Stroke] = []
+
+    def note(self, layer: Labels, edit: LabelEdit, step: int) -> None:
+        """Take note of a stroke that was painted after a step, given the step's number."""
+        self._done.append(Stroke(ref(layer), edit, step))
+        self._undone.clear()
+
+    def undo(self, step: int) -> tuple[Labels, LabelEdit] | None:
+        """Take the latest stroke after a step back, and return it; None if there is none."""
+        return self._move(self._done, self._undone, step, "undo")
+
+    def redo(self, step: int) -> tuple[Labels, LabelEdit] | None:
+        """Make a stroke after a step again, and return it; None if there is none."""
+        return self._move(self._undone, self._done, step, "redo")
+
+    @staticmethod
+    def _move(
+        source: list[Stroke], target: list[Stroke], step: int, call: str
+    ) -> tuple[Labels, LabelEdit] | None:
+        if not source or source[-1].step != step:
+            return None
+        stroke = source.pop()
+        layer = stroke.layer()
+        if layer is None:
+            return None
+        target.append(stroke)
+        getattr(layer, call)()
+        return layer, stroke.edit
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """What was painted on a layer, and the number of the session's step before."""
+
+    layer: ref[Labels]
+    edit: LabelEdit
+    step: int
 
 
 _MASKED = 4  # fields of an atom of napari 0.8 and later: slices, mask, old values, new value

@@ -15,6 +15,7 @@ from pint import DimensionalityError
 
 from napari_sam3_assistant.core.axes import Axis
 from napari_sam3_assistant.core.images import AnyArray, PixelSize
+from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes, ImageAxes
     from napari_sam3_assistant.core.images import PlaneRef, Untyped
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.session.model import PlaneTarget
 
 
 if TYPE_CHECKING:
@@ -260,6 +262,18 @@ def result_axes(axes: ImageAxes) -> list[int]:
 def result_shape(shape: Sequence[int], axes: ImageAxes) -> tuple[int, ...]:
     """Return the shape of the results of a whole image, given the image's own."""
     return tuple(1 if axis == axes.channel else shape[axis] for axis in result_axes(axes))
+
+
+def plane_of(labels: AnyArray, target: PlaneTarget) -> PlaneOfLabels:
+    """Return a plane of results of a whole image, see :func:`result_axes`."""
+    axes = target.axes
+    kept = result_axes(axes)
+    rows, columns = kept.index(axes.y), kept.index(axes.x)
+    # The axis of channels has the length 1.
+    fixed = {place: 0 for place in range(len(kept)) if place not in (rows, columns)}
+    for axis, index in zip(axes.leading, target.plane.leading, strict=True):
+        fixed[kept.index(axis)] = index
+    return PlaneOfLabels(labels, rows, columns, fixed)
 
 
 def layer_transform(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.utils.key_bindings import coerce_keybinding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
     from napari.components import ViewerModel
@@ -57,11 +57,27 @@ SHORTCUTS = (
     Shortcut("redo", ("Control-Shift-Z",), "Redo"),
     Shortcut("next_object", ("N",), "Go to the next object"),
     Shortcut("previous_object", ("Shift-N",), "Go to the previous object"),
+    Shortcut("delete_object", ("Delete", "Backspace"), "Delete the marked object"),
+    Shortcut("split", ("Shift-S",), "Split an object along a line that you draw next"),
+    Shortcut("refine_object", ("Shift-R",), "Refine the marked object by clicks"),
     Shortcut("hold_bare_image", ("H",), "Show the bare image while the key is held"),
     Shortcut("toggle_results", ("Shift-H",), "Show or hide what was found and accepted"),
     Shortcut("toggle_outlines", ("O",), "Show outlines or filled objects"),
 )
 """On our prompt layers they go before napari's own keys; on other layers napari's go first."""
+
+GESTURES = (
+    ("Ctrl+click", "Delete the object under the pointer"),
+    (
+        "Alt+click",
+        "Merge: the first object gets the pixels of the second one; or drag from one to the other "
+        "(Ctrl+Shift does the same)",
+    ),
+)
+"""What the mouse does to objects, whichever layer is selected."""
+
+ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object")
+"""Those that go before napari's own on layers of results, too."""
 
 HELD = "hold_bare_image"
 """The one that ends when its key is let go."""
@@ -107,23 +123,23 @@ class Keys:
         """Let the keys do again what they did before."""
         self._bind(self._viewer, bound=False)
 
-    def watch(self, layer: Layer, *, only: str = "") -> None:
-        """Bind the keys on a layer, or those of one command."""
+    def watch(self, layer: Layer, *, only: Collection[str] = ()) -> None:
+        """Bind the keys on a layer, or those of some commands."""
         self._bind(layer, bound=True, only=only)
 
     def forget(self, layer: Layer) -> None:
         """Let the keys of a layer do again what they did before."""
         self._bind(layer, bound=False)
 
-    def _bind(self, owner: ViewerModel | Layer, *, bound: bool, only: str = "") -> None:
+    def _bind(self, owner: ViewerModel | Layer, *, bound: bool, only: Collection[str] = ()) -> None:
         for shortcut in SHORTCUTS:
-            if only not in ("", shortcut.name):
+            if only and shortcut.name not in only:
                 continue
-            handler = self._make_handler(shortcut.name) if bound else None
             for key in shortcut.keys:
+                handler = self._make_handler(shortcut.name, key) if bound else None
                 owner.bind_key(key, handler, overwrite=True)
 
-    def _make_handler(self, name: str) -> Callable[[object], object]:
+    def _make_handler(self, name: str, key: str) -> Callable[[object], object]:
         if name == HELD:
 
             def hold(_: object) -> Iterator[None]:
@@ -133,14 +149,20 @@ class Keys:
             return hold
 
         def handle(owner: object) -> None:
-            if name == "discard" and _is_corner_by_corner(owner):
-                # The key ends the drawing of it.
+            if _is_for_layer(name, owner):
                 usual = getattr(type(owner), "class_keymap", {})
-                usual.get(coerce_keybinding("Escape"), lambda _: None)(owner)
+                usual.get(coerce_keybinding(key), lambda _: None)(owner)
             else:
                 self._call(name)
 
         return handle
+
+
+def _is_for_layer(name: str, owner: object) -> bool:
+    """Return whether a key has to do what napari has it do on a layer."""
+    if name == "discard":  # it ends the drawing
+        return _is_corner_by_corner(owner)
+    return name == "delete_object" and bool(getattr(owner, "selected_data", ()))
 
 
 def _is_corner_by_corner(owner: object) -> bool:

@@ -58,7 +58,7 @@ def select_on_click(layer: Labels, event: Event) -> None:
 
     Only where a click does nothing else, so not while the user paints or places prompts.
     """
-    if layer.mode == "pan_zoom" and (value := _read_value(layer, event)):
+    if layer.mode == "pan_zoom" and (value := read_value(layer, event)):
         layer.selected_label = value
 
 
@@ -102,7 +102,8 @@ def first_pixel(image: Layer, target: PlaneTarget) -> npt.NDArray[np.float64]:
     return position
 
 
-def _read_value(layer: Labels, event: Event) -> int:
+def read_value(layer: Labels, event: Event) -> int:
+    """Return the value of labels under the pointer; 0 for none."""
     value = layer.get_value(
         event.position,
         view_direction=event.view_direction,
@@ -122,7 +123,7 @@ class _Pick:
 
     def __call__(self, active: Labels, event: Event) -> None:
         for layer in reversed(self._layers):
-            if layer.visible and (value := _read_value(layer, event)):
+            if layer.visible and (value := read_value(layer, event)):
                 for each in self._layers:
                     forget_pick(each)
                 self._picked(layer, value)
@@ -182,7 +183,7 @@ def add_columns(
     ids: Sequence[int],
     columns: Mapping[str, Sequence[object]],
 ) -> Untyped:
-    """Return a layer's features with more columns; those that it has are kept.
+    """Return a layer's features with more columns; what else they say is kept.
 
     Parameters
     ----------
@@ -193,10 +194,11 @@ def add_columns(
     columns : mapping of str to sequence
         For each column a value for each object.
     """
-    added = {
-        name: features["index"].map(dict(zip(ids, values, strict=True)))
-        for name, values in columns.items()
-    }
+    added = {}
+    for name, values in columns.items():
+        fresh = features["index"].map(dict(zip(ids, values, strict=True)))
+        told = name in features and not features["index"].isin(ids).all()
+        added[name] = features[name].where(~features["index"].isin(ids), fresh) if told else fresh
     return features.assign(**added)
 
 

@@ -37,6 +37,7 @@ class Role(StrEnum):
     PREVIEW_BOXES = "preview_boxes"
     PREVIEW_MASKS = "preview_masks"
     ACTIVE_ROI = "active_roi"
+    SPLIT_LINE = "split_line"
     ACCEPTED = "live_accepted_labels"
     SAVED = "saved_labels"
     PROPAGATED = "propagated_labels"
@@ -59,6 +60,7 @@ NAMES = {
     Role.PREVIEW_BOXES: "SAM3 preview boxes",
     Role.PREVIEW_MASKS: "SAM3 preview masks",
     Role.ACTIVE_ROI: "SAM3 active ROI",
+    Role.SPLIT_LINE: "SAM3 split line",
     Role.ACCEPTED: "SAM3 live accepted labels",
     Role.SAVED: "SAM3 saved labels",
     Role.PROPAGATED: "SAM3 propagated preview labels",
@@ -73,6 +75,7 @@ _WRITTEN = PROMPT_ROLES | {
     Role.PREVIEW_BOXES,
     Role.PREVIEW_MASKS,
     Role.ACTIVE_ROI,
+    Role.SPLIT_LINE,
     Role.ACCEPTED,
     Role.PROPAGATED,
     Role.TRACKS,
@@ -158,7 +161,7 @@ def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
 
 
 ENGINE = "sam3_engine"
-_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI}
+_ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI, Role.SPLIT_LINE}
 
 
 def make_metadata(role: Role, preview: Preview) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, PromptError
-from napari_sam3_assistant.session.model import FramePlace, Message, StackSeed
+from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Message, StackSeed
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.images import view_state
 from napari_sam3_assistant.viewer.picking import pick_once
@@ -91,6 +91,12 @@ class StackBinding:
             self._adapter.reveal(picked)
             preview = model.find_preview(picked.preview.slot)
             chosen(StackSeed(picked.preview.target, picked.record, preview))
+            return
+        if picked is not None and isinstance(picked.preview, KeptPlace):
+            self._adapter.reveal(picked)
+            place = picked.preview
+            record = self._session.correcting.read_accepted(place, picked.record.id)
+            chosen(StackSeed(place.target, record))
             return
         found = self._objects_on_show()
         if not found:

@@ -27,6 +27,7 @@ from napari_sam3_assistant.viewer.geometry import (
     file_axes,
     layer_transform,
     pixel_size,
+    plane_of,
     result_axes,
     result_shape,
     transform_of,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import AnyArray, PlaneRef
-    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
     from napari_sam3_assistant.session.model import PlaneTarget
@@ -336,18 +337,16 @@ class StacksAdapter:
         window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
 
-    def plane_reader(self, target: PlaneTarget) -> Callable[[tuple[slice, slice]], object]:
-        """Return what reads rows and columns of one frame of the propagated labels.
+    def plane_labels(self, target: PlaneTarget) -> PlaneOfLabels:
+        """Return one frame of the propagated labels; pixels are read when they are asked for.
 
         Raises
         ------
         ImageError
             If they are gone.
         """
-        stack = StackTarget(target, target.axes.leading[0])
-        layer, window = self._require_layer(stack), self._window(stack)
-        frame = target.plane.leading[0]
-        return lambda part: window.upright(np.asarray(layer.data[window.key(frame, part)]))
+        layer = self._require_layer(StackTarget(target, target.axes.leading[0]))
+        return plane_of(layer.data, target)
 
     def accepted_plane(
         self, target: PlaneTarget

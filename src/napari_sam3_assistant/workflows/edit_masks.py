@@ -319,8 +319,8 @@ def accept(
 
 def write_accepted(
     steps: Sequence[tuple[AcceptRequest, LabelEdit]], reporter: Reporter, *, forward: bool
-) -> Iterator[None]:
-    """Take back what was added to labels, or add it again; yield when all of it is done.
+) -> Iterator[tuple[LabelEdit, ...]]:
+    """Write edits of labels, or take them back; yield what was really done, when all of it is.
 
     Pixels that hold something else by now are left alone. It is not stopped half-way.
 
@@ -329,15 +329,16 @@ def write_accepted(
     ExportError
         If labels can't be written.
     """
-    for request, edit in steps:
-        _write_accepted(request, edit, reporter, forward=forward)
-    yield None
+    yield tuple(
+        _write_accepted(request, edit, reporter, forward=forward) for request, edit in steps
+    )
 
 
 def _write_accepted(
     request: AcceptRequest, edit: LabelEdit, reporter: Reporter, *, forward: bool = True
-) -> None:
+) -> LabelEdit:
     smaller: tuple[Any, ...] = request.smaller
-    for result in write_edit(edit, request.labels, smaller, reporter, forward=forward):
-        if result.problem:
-            raise ExportError(result.problem)
+    (result,) = write_edit(edit, request.labels, smaller, reporter, forward=forward)
+    if result.problem:
+        raise ExportError(result.problem)
+    return result.edit

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray, LazyArray, PixelSize
+    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
@@ -50,7 +51,7 @@ class MeasureRequest:
 
     plane: RawPlane
     objects: tuple[Measurable, ...]
-    labels: LazyArray | None = None
+    labels: LazyArray | PlaneOfLabels | None = None
     more: tuple[str, ...] = ()
 
 

@@ -13,8 +13,11 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
     SCORE,
+    STATE,
+    UNIT,
     column_titles,
     column_values,
+    describe_state,
     value_of,
 )
 from napari_sam3_assistant.session.model import FramePlace
@@ -152,17 +155,21 @@ class ResultRows(QAbstractTableModel):
     def _sort_key(self, column: int) -> Callable[[ResultRow], Any]:
         if column < len(COLUMNS):
             return _KEYS[column]
-        # The last one is text; what is missing comes first in both.
-        nothing: float | str = "" if column == len(self._titles) - 1 else -math.inf
+        title = self._titles[column]
+        if title == STATE:
+            return describe_state
+        # What is missing comes first, of numbers and of text.
+        nothing: float | str = "" if title == UNIT else -math.inf
 
         def key(row: ResultRow) -> float | str:
-            (value,) = column_values(row.measured, self._titles[column : column + 1])
+            (value,) = column_values(row.measured, [title])
             return nothing if value is None else value
 
         return key
 
     def _matches(self, row: ResultRow) -> bool:
-        return any(self._wanted in cell.lower() for cell in describe_row(row))
+        cells = (*describe_row(row), describe_state(row))
+        return any(self._wanted in cell.lower() for cell in cells)
 
     # -- what Qt asks for -------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from napari_sam3_assistant.qt.bind import (
 from napari_sam3_assistant.qt.controls import WrappedLabel, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
-from napari_sam3_assistant.viewer.keys import SHORTCUTS, first_key, with_key
+from napari_sam3_assistant.viewer.keys import GESTURES, SHORTCUTS, first_key, with_key
 from napari_sam3_assistant.widgets.fields.save import open_mask_operations
 from napari_sam3_assistant.widgets.fields.stack import FollowedField, go_on_button
 
@@ -121,8 +121,8 @@ class RunControls(QWidget):
         self._of_planes = (accept, refine)
         self._begun = False
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
-        undo = push_button(model, "Undo", "undo", session.undo, _UNDOES)
-        redo = push_button(model, "Redo", "redo", session.redo, _REDOES)
+        undo = push_button(model, "Undo", "undo", binding.undo, _UNDOES)
+        redo = push_button(model, "Redo", "redo", binding.redo, _REDOES)
         save_now = push_button(model, "Save", "save_now", session.saving.save, _AT_ONCE)
         at_accept = check_box(model, "save_at_accept", "Save at Accept", _AT_ACCEPT)
         save = push_button(model, "Save as Layer", "save", session.saving.keep_all, _IN_NAPARI)
@@ -411,8 +411,9 @@ def help_button() -> QPushButton:
     made = QPushButton("Help")
     made.setObjectName("help")
     made.setToolTip("The keys, and where to read more")
+    told = (*((one.shown, one.title) for one in SHORTCUTS), *GESTURES)
     rows = "".join(
-        f"<tr><td><b>{one.shown}</b>&nbsp;&nbsp;</td><td>{one.title}</td></tr>" for one in SHORTCUTS
+        f"<tr><td><b>{what}</b>&nbsp;&nbsp;</td><td>{does}</td></tr>" for what, does in told
     )
     text = (
         f"<p>With the pointer on the image:</p><table>{rows}</table>"

@@ -1,0 +1,285 @@
+"""Correct objects one by one, found, accepted or propagated: delete, merge, split, refine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.cleanup import merge_values
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.splitting import split_along
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import (
+    ObjectRecord,
+    Provenance,
+    Segmentation,
+    drop_object,
+    merge_objects,
+    paint_labels,
+    split_object,
+)
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
+    FramePlace,
+    KeptPlace,
+    Message,
+    Preview,
+    ResultRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.masks.labels import Box, LabelArray
+    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.session.accepting import Accepting
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.propagation import Propagation
+
+    Line = npt.NDArray[np.floating[Any]]
+
+
+_NO_CUT = (
+    "The line cuts no object in two.",
+    "Draw it across one object, from the background on one side to the other side.",
+)
+
+
+def drop(preview: Preview, object_id: int) -> Preview:
+    """Return a result without one of its objects: the user has changed it."""
+    return replace(preview, segmentation=drop_object(preview.segmentation, object_id), edited=True)
+
+
+class Correcting:
+    """The verbs that correct single objects. Called on the GUI thread.
+
+    Each is a step that can be taken back. Of a stack they are about one slice. Only the boxes of
+    the objects are read and written.
+    """
+
+    def __init__(self, services: Services, accepting: Accepting, propagation: Propagation) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._undo = services.undo
+        self._accepting, self._propagation = accepting, propagation
+
+    def delete(self, row: ResultRow) -> None:
+        """Take an object out of what it is in.
+
+        Raises
+        ------
+        PromptError
+            If it can't be changed here, or now.
+        """
+        id_, said = row.record.id, f"Object {row.record.id} is taken out. Undo brings it back."
+        place = self._current(row.preview)
+        if isinstance(place, Preview):
+            self._show(place, drop(place, id_), said)
+        else:
+            self._write(place, self._relabel(row, 0), said)
+
+    def merge(self, row: ResultRow, other: ResultRow) -> None:
+        """Give an object the pixels of another one.
+
+        Raises
+        ------
+        PromptError
+            If they are not of the same labels, or can't be changed now.
+        """
+        id_, gone = row.record.id, other.record.id
+        place = self._current(row.preview)
+        if type(row.preview) is not type(other.preview) or row.preview.slot != other.preview.slot:
+            raise PromptError(
+                "Objects of different layers can't be merged.",
+                "Accept what is found first, then merge it with what was accepted before.",
+            )
+        if (id_, row.preview) == (gone, other.preview):
+            raise PromptError("This is the same object.", "Choose another one to merge it with.")
+        said = f"Object {gone} is a part of object {id_} now. Undo takes that back."
+        if isinstance(place, Preview):
+            merged = merge_objects(place.segmentation, id_, gone)
+            self._show(place, replace(place, segmentation=merged, edited=True), said)
+        else:
+            self._write(place, self._relabel(other, id_), said)
+
+    def split(self, places: Iterable[tuple[Preview | FramePlace | KeptPlace, Line]]) -> None:
+        """Cut the objects apart that a line divides.
+
+        Parameters
+        ----------
+        places : iterable of (Preview, FramePlace or KeptPlace, ndarray of shape (n, 2))
+            What lies on the plane on show, the topmost first, and rows and columns of the line.
+            The first one that has objects to cut is changed.
+
+        Raises
+        ------
+        PromptError
+            If nothing is divided, or can't be changed now.
+        """
+        for given, line in places:
+            place = self._current(given)
+            parts = (
+                self._split_preview(place, line)
+                if isinstance(place, Preview)
+                else self._split_labels(place, line)
+            )
+            if parts:
+                return
+        raise PromptError(*_NO_CUT)
+
+    def read_accepted(self, place: KeptPlace, object_id: int) -> ObjectRecord:
+        """Return an accepted object with its mask.
+
+        Raises
+        ------
+        PromptError
+            If it is not there any more.
+        """
+        now = self._adapter.kept_objects(place).get(object_id)
+        one = None
+        if now is not None:
+            box = now.region
+            mask = np.asarray(self._adapter.plane_labels(place)[box.slices]) == now.id
+            offset = (box.y0, box.x0)
+            one = ObjectRecord.from_mask(
+                now.id, mask, offset=offset, score=now.score, text=now.text
+            )
+        if one is None:
+            raise PromptError("This object is not there any more.", "Choose another one.")
+        return one
+
+    def reopen(self, place: KeptPlace, object_id: int) -> Preview:
+        """Return an accepted object as a preview that takes its place when it is accepted again.
+
+        It is on show, beside what was found; the object stays as it is until then.
+
+        Raises
+        ------
+        PromptError
+            If it is not there any more.
+        """
+        one, target = self.read_accepted(place, object_id), place.target
+        region = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
+        if max(region.shape) > _LARGE:
+            around = max(self._model.roi_size, *one.region.shape) // 2
+            region = one.region.grow(around).intersect(region)
+        made = Provenance("", "", "", "", self._model.threshold)
+        found = Segmentation(paint_labels((one,), region), (one,), region, made)
+        return Preview(target, found, 0.0, f"object {one.id}", replaces=one.id)
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _current(
+        self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
+    ) -> Preview | FramePlace | KeptPlace:
+        """Return what an object is in as it is now, with what the user has painted."""
+        if isinstance(place, FileBackedLabels):
+            raise PromptError(
+                "The objects of a scan are in a file.", "Correct them in Mask Operations."
+            )
+        if isinstance(place, FramePlace):
+            if self._model.running:
+                raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+            return place
+        if isinstance(place, KeptPlace):
+            return place
+        self._undo.note_edits(self._adapter.edits())
+        now = self._model.find_preview(place.slot)
+        if now is None:
+            raise PromptError("This object is not there any more.", "Press Run Preview again.")
+        return now
+
+    def _show(self, place: Preview, changed: Preview, said: str) -> None:
+        after = tuple(changed if one is place else one for one in self._model.previews)
+        self._undo.record(after, amend=False)
+        self._model.previews = after
+        self._model.message = Message(said)
+
+    def _write(self, place: FramePlace | KeptPlace, edit: LabelEdit, said: str) -> None:
+        if not edit.pixels:
+            raise PromptError("This object is not there any more.", "Choose another one.")
+        self._accepting.check_idle()
+        self._accepting.change(self._adapter.begin_change(place, edit), said)
+
+    def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
+        """Return the edit that gives an object of labels another value."""
+        assert not isinstance(row.preview, Preview | FileBackedLabels)
+        plane = self._adapter.plane_labels(row.preview)
+        box = plane.box(row.record.region.slices)
+        return merge_values(plane.labels, (row.record.id,), value, box)
+
+    def _split_preview(self, place: Preview, line: Line) -> bool:
+        found = place.segmentation
+        highest = max((one.id for one in (*found.objects, *place.hidden)), default=0)
+        cut = []
+        for record in _near(found.objects, line):
+            parts = split_along(record.mask, _localise(line, record.region), record.id, highest)
+            if parts is not None:
+                highest = max(highest, int(parts.max()))
+                found = split_object(found, record.id, parts)
+                cut.append(record.id)
+        if cut:
+            changed = replace(place, segmentation=found, edited=True)
+            self._show(place, changed, _explain_cut(cut))
+        return bool(cut)
+
+    def _split_labels(self, place: FramePlace | KeptPlace, line: Line) -> bool:
+        plane = self._adapter.plane_labels(place)
+        objects, highest = self._objects(place)
+        edits: list[tuple[Box, LabelArray, LabelArray]] = []
+        cut = []
+        for one in _near(objects, line):
+            box = plane.box(one.region.slices)
+            pixels = plane[one.region.slices]
+            mask = pixels == one.id
+            parts = split_along(mask, _localise(line, one.region), one.id, highest)
+            if parts is None:
+                continue
+            highest = max(highest, int(parts.max()))
+            shape = tuple(side.stop - side.start for side in box)
+            before = np.where(mask, one.id, 0)
+            edits.append((box, before.reshape(shape), parts.reshape(shape)))
+            cut.append(one.id)
+        if cut:
+            changes = changes_between(edits, plane.shape)
+            edit = LabelEdit.pack("split objects", plane.shape, changes, plane.labels.dtype)
+            self._write(place, edit, _explain_cut(cut))
+        return bool(cut)
+
+    def _objects(self, place: FramePlace | KeptPlace) -> tuple[list[StitchedObject], int]:
+        """Return the objects of a plane, and the highest number of any in its labels."""
+        if isinstance(place, KeptPlace):
+            there = self._adapter.kept_objects(place)
+            return list(there.values()), self._adapter.highest_kept(place)
+        self._propagation.edited.check_done()
+        numbers = (0, *self._propagation.tracks.ids, *self._model.tracked)
+        return list(self._propagation.objects_on(place)), max(numbers)
+
+
+_LARGE = 4096
+"""Of planes with a longer side a part round an object is enough to correct it."""
+
+
+def _near(objects: Iterable[Any], line: Line) -> list[Any]:
+    """Return the objects whose boxes a line may touch."""
+    low, high = line.min(axis=0), line.max(axis=0)
+    margin = 3 + float(np.hypot(*(high - low))) / 10
+    (y0, x0), (y1, x1) = np.floor(low - margin), np.ceil(high + margin) + 1
+    around = Region(int(y0), int(x0), int(y1), int(x1))
+    return [one for one in objects if not one.region.intersect(around).is_empty]
+
+
+def _localise(line: Line, region: Region) -> Line:
+    return line - (region.y0, region.x0)
+
+
+def _explain_cut(cut: Sequence[int]) -> str:
+    many = pluralize(len(cut), "object")
+    what = f"Object {cut[0]} is" if len(cut) == 1 else f"{many} are"
+    return f"{what} cut apart; the largest part keeps the number. Undo takes that back."

@@ -1,0 +1,106 @@
+"""Propagated objects corrected slice by slice, with undo, and their rows."""
+
+import numpy as np
+import pytest
+from skimage.measure import regionprops_table
+
+from napari_sam3_assistant.core.measurements import VOLUME
+from napari_sam3_assistant.session.model import FramePlace, ResultRow
+
+LABELS = "SAM3 propagated preview labels"
+
+
+@pytest.fixture
+def found(open_bench):
+    """Both balls, followed through all slices."""
+    user = open_bench()
+    user.viewer.dims.set_point(0, 6)
+    user.click(6, 20, 20, on=1)
+    user.click(6, 40, 50, on=2)
+    user.start()
+    return user
+
+
+def row_of(user, frame, id_):
+    stack = user.model.propagated
+    place = FramePlace(stack.at(frame))
+    (one,) = (one for one in user.propagation.objects_on(place) if one.id == id_)
+    return ResultRow(place, one)
+
+
+def settle(user):
+    user.desk.until(lambda: not user.propagation.edited.waiting)
+
+
+def check(user):
+    """The rows are what the labels hold."""
+    settle(user)
+    labels = np.asarray(user.viewer.layers[LABELS].data)
+    listed = {
+        (row.preview.target.plane.leading[0], row.record.id): row.record.area
+        for row in user.model.results
+    }
+    wanted = {
+        (frame, int(id_)): int((plane == id_).sum())
+        for frame, plane in enumerate(labels)
+        for id_ in np.unique(plane[plane > 0])
+    }
+    assert listed == wanted
+    return labels.copy()
+
+
+def test_delete_merge_and_split_on_one_slice(found):
+    before = check(found)
+    correct = found.session.correcting
+
+    correct.delete(row_of(found, 5, 1))
+    deleted = check(found)
+    assert 1 not in deleted[5]
+    np.testing.assert_array_equal(np.delete(deleted, 5, 0), np.delete(before, 5, 0))
+
+    correct.merge(row_of(found, 6, 1), row_of(found, 6, 2))
+    merged = check(found)
+    np.testing.assert_array_equal(merged[6] > 0, before[6] > 0)
+    assert set(np.unique(merged[6])) == {0, 1}
+
+    line = np.array([(10.0, 50.0), (60.0, 50.0)])
+    correct.split([(FramePlace(found.model.propagated.at(7)), line)])
+    split = check(found)
+    assert set(np.unique(split[7])) == {0, 1, 2, 3}
+    assert (split[7] == 2).sum() >= (split[7] == 3).sum() > 0
+    assert found.model.propagated_ids == (1, 2, 3)
+
+    for state in (merged, deleted, before):
+        found.binding.undo()
+        np.testing.assert_array_equal(check(found), state)
+    for state in (deleted, merged, split):
+        found.binding.redo()
+        np.testing.assert_array_equal(check(found), state)
+
+
+def test_objects_are_measured_on_their_slices_and_as_volumes(open_bench, balls):
+    user = open_bench(balls, scale=(2.0, 0.5, 0.5), units=("um", "um", "um"))
+    user.viewer.dims.set_point(0, 12)
+    user.click(6, 20, 20, on=1)
+    user.start()
+    user.finish(user.session.measuring.measure())
+
+    labels = np.asarray(user.viewer.layers[LABELS].data)
+    told = regionprops_table(
+        labels.astype(int),
+        balls.astype(float),
+        ("area", "equivalent_diameter_area", "intensity_mean"),
+        spacing=(2.0, 0.5, 0.5),
+    )
+    for row in user.model.results:
+        plane = labels[row.preview.target.plane.leading[0]]
+        assert row.measured.area == (plane == 1).sum() * 0.25
+        assert row.measured.unit in ("µm", "micrometer")
+        volume = [row.measured.more[title] for title in VOLUME]
+        np.testing.assert_allclose(volume, [values[0] for values in told.values()])
+
+    text = user.session.results.copy_text(user.model.results)
+    assert all(title in text.splitlines()[0].split("\t") for title in VOLUME)
+    user.session.correcting.delete(row_of(user, 6, 1))
+    settle(user)
+    assert not any("Volume" in row.measured.more for row in user.model.results if row.measured)

@@ -1,0 +1,292 @@
+"""Deleting, merging, splitting, painting and refining, against arrays of NumPy, with undo."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.masks.splitting import split_along
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.model import KeptPlace, Preview, ResultRow
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import binding_for
+
+ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"
+MADE_BY = Provenance("builtin", "Built-in", "1", "cpu", 0.35)
+PLANE = (24, 30)
+
+
+class Desk:
+    """A viewer with an image, its session, and beside it the labels as plain arrays."""
+
+    def __init__(self, shape, small):
+        self.viewer = ViewerModel()
+        self.viewer.add_image(np.zeros(shape, np.uint8), name="image")
+        self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
+        if small:
+            self.binding.adapter.in_memory = 10
+        self.session, self.model = self.binding.session, self.binding.model
+        self.states, self.at = [(np.zeros(shape, int), {})], 0
+
+    @property
+    def labels(self):
+        return self.states[self.at][0]
+
+    def push(self, labels, names=None):
+        """Go on to other labels; ``names`` says which object a new one is told the same of."""
+        before = self.states[self.at][1]
+        told = {
+            int(id_): before.get(id_, before.get((names or {}).get(id_), f"phrase {id_}"))
+            for id_ in np.unique(labels)
+            if id_
+        }
+        self.states = [*self.states[: self.at + 1], (labels, told)]
+        self.at += 1
+
+    def settle(self):
+        ended = threading.Event()
+        self.model.events.running.connect(lambda running: running or ended.set())
+        assert not self.model.running or ended.wait(240)
+
+    def row(self, place, id_):
+        target = self.target(place)
+        record = self.binding.adapter.kept_objects(KeptPlace(target))[id_]
+        return ResultRow(KeptPlace(target), record)
+
+    def target(self, place):
+        target = self.binding.adapter.displayed(self.model.image).target
+        return type(target)(target.image, target.name, target.axes, PlaneRef(place), target.shape)
+
+    def show(self, place, masks, texts):
+        whole = Region.whole(PLANE)
+        objects = tuple(
+            ObjectRecord.from_mask(number, mask, score=0.5, text=text)
+            for number, (mask, text) in enumerate(zip(masks, texts, strict=True), 1)
+        )
+        found = Segmentation(paint_labels(objects, whole), objects, whole, MADE_BY)
+        preview = Preview(self.target(place), found, 0.1)
+        self.model.previews = (preview,)
+
+    def check(self):
+        labels, told = self.states[self.at]
+        if ACCEPTED not in self.viewer.layers:
+            assert not labels.any()
+            return
+        layer = self.viewer.layers[ACCEPTED]
+        data = layer.data[0] if layer.multiscale else layer.data
+        np.testing.assert_array_equal(np.asarray(data), labels)
+        table = {row["index"]: row for row in layer.features.to_dict("records")}
+        assert list(table) == sorted(set(np.unique(labels).tolist()) - {0})
+        for id_, row in table.items():
+            assert row["area"] == (labels == id_).sum()
+            assert row["prompt"] == told[id_]
+        assert self.model.kept == len(table)
+        listed = {
+            (row.preview.target.plane.leading, row.record.id): row.record
+            for row in self.model.results
+            if isinstance(row.preview, KeptPlace)
+        }
+        wanted = {
+            (place, id_)
+            for place in np.ndindex(labels.shape[:-2])
+            for id_ in set(np.unique(labels[place]).tolist()) - {0}
+        }
+        assert set(listed) == wanted
+        for (place, id_), record in listed.items():
+            pixels = labels[place] == id_
+            assert record.area == pixels.sum()
+            assert record.region == Region.around(pixels)
+            assert record.text == told[id_]
+
+
+def square(rng):
+    y, x = rng.integers(0, 16, 2)
+    mask = np.zeros(PLANE, bool)
+    mask[y : y + rng.integers(4, 9), x : x + rng.integers(4, 12)] = True
+    return mask
+
+
+def accept(desk, rng):
+    place = tuple(int(rng.integers(size)) for size in desk.labels.shape[:-2])
+    mask = square(rng)
+    free = mask & (desk.labels[place] == 0)
+    new = desk.labels.max() + 1
+    desk.show(place, [mask], [f"phrase {new}"])
+    if not free.any():
+        with pytest.raises(PromptError):
+            desk.session.accept()
+        desk.model.previews = ()
+        return
+    desk.session.accept()
+    after = desk.labels.copy()
+    after[place][free] = new
+    desk.push(after)
+
+
+def pick(desk, rng, count=1):
+    """Objects with a place each, of one place; none where there are too few."""
+    labels = desk.labels
+    there = [
+        (place, sorted(set(np.unique(labels[place]).tolist()) - {0}))
+        for place in np.ndindex(labels.shape[:-2])
+    ]
+    there = [(place, ids) for place, ids in there if len(ids) >= count]
+    if not there:
+        return None, []
+    place, ids = there[rng.integers(len(there))]
+    return place, [int(one) for one in rng.choice(ids, count, replace=False)]
+
+
+def delete(desk, rng):
+    place, ids = pick(desk, rng)
+    if ids:
+        desk.session.correcting.delete(desk.row(place, ids[0]))
+        after = desk.labels.copy()
+        after[place][after[place] == ids[0]] = 0
+        desk.push(after)
+
+
+def merge(desk, rng):
+    place, ids = pick(desk, rng, 2)
+    if ids:
+        desk.session.correcting.merge(*(desk.row(place, one) for one in ids))
+        after = desk.labels.copy()
+        after[place][after[place] == ids[1]] = ids[0]
+        desk.push(after)
+
+
+def split(desk, rng):
+    place, ids = pick(desk, rng)
+    if not ids:
+        return
+    pixels = np.argwhere(desk.labels[place] == ids[0])
+    middle = pixels[rng.integers(len(pixels))]
+    angle = rng.uniform(0, np.pi)
+    way = 6 * np.array([np.sin(angle), np.cos(angle)])
+    line = np.array([middle - way, middle + way])
+    after, names = desk.labels.copy(), {}
+    highest = int(after.max())
+    for id_ in sorted(set(np.unique(after[place]).tolist()) - {0}):
+        parts = split_along(desk.labels[place] == id_, line, id_, highest)
+        if parts is not None:
+            after[place][parts > 0] = parts[parts > 0]
+            names |= dict.fromkeys(range(highest + 1, int(parts.max()) + 1), id_)
+            highest = max(highest, int(parts.max()))
+    if not names:
+        with pytest.raises(PromptError):
+            desk.session.correcting.split([(KeptPlace(desk.target(place)), line)])
+        return
+    desk.session.correcting.split([(KeptPlace(desk.target(place)), line)])
+    desk.push(after, names)
+
+
+def refine(desk, rng):
+    """Open an object again, which is a step, and accept it with other pixels."""
+    place, ids = pick(desk, rng)
+    if not ids or desk.model.previews:
+        return
+    desk.session.refine_accepted(KeptPlace(desk.target(place)), ids[0])
+    (preview,) = desk.model.previews
+    mask = square(rng)
+    free = mask & np.isin(desk.labels[place], [0, ids[0]])
+    if not free.any():
+        desk.session.undo()
+        return
+    text = desk.states[desk.at][1][ids[0]]
+    one = ObjectRecord.from_mask(ids[0], mask, text=text)
+    found = Segmentation(
+        paint_labels((one,), Region.whole(PLANE)), (one,), Region.whole(PLANE), MADE_BY
+    )
+    changed = Preview(preview.target, found, 0.1, preview.label, replaces=preview.replaces)
+    desk.model.previews = (changed,)
+    desk.session.accept()
+    after = desk.labels.copy()
+    after[place][after[place] == ids[0]] = 0
+    after[place][free] = ids[0]
+    desk.push(desk.labels)
+    desk.push(after)
+
+
+def undo(desk, rng):
+    del rng
+    if desk.at:
+        desk.binding.undo()
+        desk.at -= 1
+
+
+def redo(desk, rng):
+    del rng
+    if desk.at + 1 < len(desk.states):
+        desk.binding.redo()
+        desk.at += 1
+
+
+def paint(desk, rng):
+    """A stroke of the brush, which napari's own history has."""
+    if ACCEPTED not in desk.viewer.layers or desk.viewer.layers[ACCEPTED].multiscale:
+        return
+    layer = desk.viewer.layers[ACCEPTED]
+    if not isinstance(layer.data, np.ndarray) or not desk.labels.any():
+        return
+    place = tuple(int(rng.integers(size)) for size in desk.labels.shape[:-2])
+    mask = square(rng)
+    value = int(rng.choice([0, *np.unique(desk.labels)]))
+    after = desk.labels.copy()
+    after[place][mask] = value
+    if (after == desk.labels).all():
+        return
+    where = np.nonzero(mask)
+    fixed = tuple(np.full(where[0].size, at) for at in place)
+    with layer.block_history():  # as the mouse does it
+        layer.data_setitem((*fixed, *where), value)
+    told = desk.states[desk.at][1]
+    desk.push(after, {one: one for one in told})
+
+
+VERBS = (accept, accept, delete, merge, split, refine, paint, undo, undo, redo)
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["memory", "disk"])
+@pytest.mark.parametrize("shape", [PLANE, (3, *PLANE)], ids=["plane", "stack"])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_corrections_of_accepted_objects(shape, small, seed):
+    rng = np.random.default_rng(seed)
+    desk = Desk(shape, small)
+    try:
+        for _ in range(14):
+            rng.choice(VERBS)(desk, rng)
+            desk.settle()
+            desk.check()
+    finally:
+        desk.binding.close()
+
+
+def test_measuring_some_objects_leaves_what_is_known_of_the_others():
+    desk = Desk(PLANE, small=False)
+    rng = np.random.default_rng(4)
+    try:
+        accept(desk, rng)
+        desk.session.measuring.measure().wait(240)
+        known = desk.viewer.layers[ACCEPTED].features
+        while len(desk.viewer.layers[ACCEPTED].features) == 1:
+            accept(desk, rng)
+        measured_one = threading.Event()
+        layer = desk.viewer.layers[ACCEPTED]
+        layer.events.features.connect(lambda _: measured_one.set())
+        desk.session.measuring.measure_at_once()
+        assert measured_one.wait(240)
+        assert layer.features["measured_area"][0] == known["measured_area"][0]
+        wanted = [float((desk.labels == id_).sum()) for id_ in layer.features["index"]]
+        assert layer.features["measured_area"].tolist() == wanted
+        measured = [row.measured for row in desk.model.results]
+        assert [one.area for one in measured] == wanted
+    finally:
+        desk.binding.close()
