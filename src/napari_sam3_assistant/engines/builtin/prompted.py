@@ -313,11 +313,9 @@ def _ways(
         yield upsample_proposal(features, best)
     inside = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
     depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
-    near = patch.region.grow(max(patch.region.shape) // 3).intersect(features.region)
+    near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
     if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        way = _redrawn(features, patch, near, wanted, unwanted)
-        if way.holds(y, x) == click.positive:
-            yield way
+        yield from _redrawn(features, patch, near, wanted, unwanted)
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
         obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
@@ -341,8 +339,8 @@ def _redrawn(
     near: Region,
     wanted: Sequence[Pixel],
     unwanted: Sequence[Pixel],
-) -> Patch:
-    """Return the likeliest closed outline near an object's, in which the clicks near it count.
+) -> Iterator[Patch]:
+    """Yield the likeliest closed outline near an object's, in which the clicks near it count.
 
     A click tells something of the pixels round it, so far as it lies from the outline.
     """
@@ -351,7 +349,7 @@ def _redrawn(
     window = Region(near.y0 // size, near.x0 // size, -(-near.y1 // size), -(-near.x1 // size))
     seen = patch.coarser(octave)
     if not seen.mask.any():
-        return patch
+        return
     before = seen.within(window)
     inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
     depth = np.where(before, inside - 0.5, 0.5 - ndi.distance_transform_edt(~before))
@@ -366,7 +364,7 @@ def _redrawn(
                 odds += sign * CLICKED * np.exp(-(away**2) / 2)
     held = odds > 0
     if not held.any():
-        return patch
+        return
     held = _largest(held)
     rows, columns = np.nonzero(held)
     centre = (float(rows.mean()), float(columns.mean()))
@@ -374,7 +372,7 @@ def _redrawn(
     smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
     axes = np.full((1, 2), REACH * radius)
     (mask,) = contours.likeliest(smooth, odds[None], centre, axes)
-    return upsample_proposal(features, Proposal(mask, window, octave, patch.polarity, 0.0))
+    yield upsample_proposal(features, Proposal(mask, window, octave, patch.polarity, 0.0))
 
 
 def find_proposals(
