@@ -25,6 +25,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
@@ -53,6 +54,7 @@ COLUMNS = {
     "after": "mean IoU of what is made of them",
     "examp": "F1 at 0.5 of one example",
     "F1": "F1 at 0.5 of the phrase of the right polarity, default threshold",
+    "every": "F1 at 0.5 of everything, default threshold",
     "AP": "average precision at 0.5 of the phrase",
     "found": "objects found by the phrase",
     "true": "objects there are",
@@ -354,11 +356,15 @@ def measure(task: Task) -> tuple[str, dict[str, float]]:
     for key in MEDIANS:
         result[key] = float(np.median(rows[key]))
     text = "bright objects" if scene.bright else "dark objects"
-    found = [(item.mask, item.region) for item in scene.predict(text=text)]
+    found, all_found = (
+        [(item.mask, item.region) for item in scene.predict(**asked)]
+        for asked in ({"text": text}, {"everything": Everything()})
+    )
     result |= {
         "c>=.5": float(np.mean(np.array(rows["click"]) >= 0.5)),
         "c>=.8": float(np.mean(np.array(rows["click"]) >= 0.8)),
         "F1": f1(found, scene.labels),
+        "every": f1(all_found, scene.labels),
         "AP": average_precision(scene, text),
         "found": len(found),
         "true": len(scene.names),

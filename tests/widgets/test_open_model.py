@@ -66,8 +66,8 @@ def test_an_open_model_is_fetched_by_one_press_and_used_by_mouse(
     user.settle()
     assert not user.button("run_preview").isEnabled()
     assert user.button("run_preview").toolTip() == (
-        "SAM 2.1 (transformers) does not take this prompt. It takes boxes, mask, points. SAM 3 and "
-        "the built-in engine take phrases and examples, too."
+        "SAM 2.1 (transformers) does not take this prompt. It takes boxes, everything, mask, "
+        "points. SAM 3 and the built-in engine take phrases and examples, too."
     )
 
 

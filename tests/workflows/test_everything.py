@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
-from napari_sam3_assistant.core.prompts import Everything, PromptSet, Seeds
+from napari_sam3_assistant.core.prompts import Everything, Joining, PromptSet, Seeds
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.tracks import Span
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
+from napari_sam3_assistant.engines.registry import create
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.workflows import everything
 from napari_sam3_assistant.workflows.everything import box_nms, label_seeds
+from napari_sam3_assistant.workflows.track import Tracking
 
 # What random weights pass.
 LOOSE = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_side": 4}
@@ -230,3 +235,85 @@ def test_the_command_line_finds_everything_at_a_grid_and_at_labels(tmp_path, sam
     assert np.load(tmp_path / "labels.npy").any()
     assert main(["segment", *paths, "--everything", "--points-per-side", "0", *model]) == 2
     assert "points_per_side 0 can't be used" in capsys.readouterr().err
+
+
+def tubes():
+    """Return a stack of three tubes: one goes through, one ends, one begins; and its truth."""
+    planes = [
+        discs(
+            (96, 128), [(24 + 2 * z, 30, 12)] + [(60, 80, 15)] * (z < 4) + [(30, 100, 9)] * (z > 2)
+        )
+        for z in range(6)
+    ]
+    stack, truth = map(np.stack, zip(*planes, strict=True))
+    truth[4:][truth[4:] == 2] = 3
+    truth[3, 25:45, 90:110][truth[3, 25:45, 90:110] > 0] = 3
+    return stack, truth
+
+
+def volumes(results, truth):
+    """Return of each true object the best IoU of one that was found, and how many were."""
+    labels = np.zeros(truth.shape, int)
+    for result in results:
+        labels[result.frame] = result.labels
+    return overlap(labels, truth), len(np.unique(labels)) - 1
+
+
+@pytest.mark.parametrize(("frame", "direction"), [(0, "forward"), (3, "both"), (5, "backward")])
+def test_slices_are_joined_through_a_stack_by_overlap(frame, direction):
+    stack, truth = tubes()
+    found = list(api.track(stack, everything=True, frame=frame, direction=direction))
+    assert sorted(result.frame for result in found) == list(range(6))
+    ious, count = volumes(found, truth)
+    assert count == 3
+    assert min(ious) > 0.8
+
+
+def test_an_object_that_is_missed_on_one_slice_is_the_same_behind_it():
+    stack, truth = tubes()
+    stack[2, :50, :60] = 40
+    truth[2, :50, :60] = 0
+    ious, count = volumes(api.track(stack, everything=True), truth)
+    assert count == 3
+    assert min(ious) > 0.8
+
+
+def test_a_stack_that_was_stopped_goes_on_with_the_same_objects():
+    stack, truth = tubes()
+    whole = {one.frame: one.labels for one in api.track(stack, everything=True, frame=3)}
+    frames = FrameSource(view_of_array(stack, plane=(0,)), 0)
+    with CachingEngine(create("builtin")) as engine, Tracking(engine, frames) as tracking:
+        tracking.add({3: PromptSet(everything=Everything())}, Told())
+        passes = tracking.passes(Span())
+        found = [next(tracking.follow(passes, Told()))]
+        for left in ([passes[0][1:], passes[1]], passes):
+            found += tracking.follow(left, Told())
+    assert [one.frame for one in found] == [3, 4, 5, 2, 1, 0]
+    for one in found:
+        np.testing.assert_array_equal(one.labels, whole[one.frame])
+    assert volumes(found, truth)[1] == 3
+
+
+def test_the_video_head_follows_what_was_found_on_one_slice_if_asked():
+    stack, truth = tubes()
+    asked = Everything(joining=Joining.VIDEO)
+    found = list(api.track(stack, everything=asked, frame=1))
+    ious, count = volumes(found, truth)
+    assert count == 2
+    assert min(ious[:2]) > 0.8
+    assert "segmented on frame 1 first" in found[0].notes[0]
+
+
+def test_slices_that_are_looked_at_by_themselves_take_no_other_prompt():
+    stack, _ = tubes()
+    with pytest.raises(PromptError, match="by itself, without other prompts"):
+        api.track(stack, everything=True, points={3: [(60, 80)]})
+
+
+def test_a_model_that_follows_nothing_joins_slices(sam_folder):
+    stack, _ = tubes()
+    asked = Everything(**LOOSE | {"points_per_side": 2})
+    one = sam_folder("sam")
+    found = list(api.track(stack[:2], everything=asked, model_folder=one, device="cpu"))
+    assert [result.frame for result in found] == [0, 1]
+    assert all(result.objects for result in found)

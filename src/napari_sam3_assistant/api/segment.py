@@ -349,12 +349,15 @@ def make_prompts(
         ),
         masks=() if mask is None else (_mask(np.asarray(mask), shape),),
         text=(text or "").strip(),
-        everything=everything
-        if isinstance(everything, Everything)
-        else Everything()
-        if everything
-        else None,
+        everything=as_everything(everything),
     )
+
+
+def as_everything(everything: bool | Everything) -> Everything | None:
+    """Return how all objects are looked for; None where they are not."""
+    if isinstance(everything, Everything):
+        return everything
+    return Everything() if everything else None
 
 
 def check_lists(*prompts: Iterable[npt.ArrayLike]) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.api.track_arguments import ByFrame
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.prompts import Everything
 
 
 def track(
@@ -50,6 +51,7 @@ def track(
     exemplars: ByFrame = (),
     mask: ByFrame = None,
     text: str | None = None,
+    everything: bool | Everything = False,
     direction: str | Direction = Direction.BOTH,
     frames: tuple[int, int] | None = None,
     stop_after_lost: int | None = None,
@@ -94,6 +96,9 @@ def track(
         one object.
     text : str, optional
         A short phrase.
+    everything : bool or Everything
+        Find all objects on each slice, and join them by overlap; with ``joining="video"`` those of
+        the one ``frame``, which the video head follows.
     direction : str
         ``both``, ``forward`` or ``backward`` from the prompted frames.
     frames : (first, last), optional
@@ -160,7 +165,9 @@ def track(
         axis_labels=image.axis_labels,
         rgb=image.rgb,
     )
-    prompts = prompts_by_frame(frame, points, boxes, exemplars, mask, text, source.shape)
+    prompts = prompts_by_frame(
+        frame, points, boxes, exemplars, mask, text, source.shape, everything
+    )
     first, last = (None, None) if frames is None else frames
     try:
         way = Direction(direction)

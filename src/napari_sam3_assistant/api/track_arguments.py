@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.api.segment import check_lists
+from napari_sam3_assistant.api.segment import as_everything, check_lists
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, level_zero
 from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
+    Everything,
     ExemplarPrompt,
     MaskPrompt,
     PointPrompt,
@@ -125,6 +126,7 @@ def prompts_by_frame(
     mask: ByFrame,
     text: str | None,
     shape: tuple[int, int],
+    everything: bool | Everything = False,
 ) -> dict[int, PromptSet]:
     """Return the prompts of a call, by the frame that they are on.
 
@@ -144,6 +146,8 @@ def prompts_by_frame(
         A phrase.
     shape : tuple of int
         Height and width of a frame.
+    everything : bool or Everything
+        Whether, or how, all objects are looked for.
 
     Raises
     ------
@@ -167,6 +171,7 @@ def prompts_by_frame(
             exemplars=tuple(map(_exemplar, given["exemplars"].get(number, ()))),
             masks=tuple(_masks(given["masks"].get(number), shape)),
             text=phrase if number == frame else "",
+            everything=as_everything(everything) if number == frame else None,
         )
         for number in frames
     }

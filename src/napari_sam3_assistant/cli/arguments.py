@@ -389,6 +389,7 @@ def everything_argument(chosen: argparse.Namespace) -> bool | api.Everything:
     return api.Everything(
         **{name: getattr(chosen, name) for name in _NUMBERS},
         seeds=api.Seeds(chosen.seeds) if named else api.Seeds.GRID,
+        joining=api.Joining(getattr(chosen, "joining", api.Joining.OVERLAP)),
         points=points,
     )
 

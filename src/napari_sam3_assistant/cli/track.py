@@ -12,6 +12,7 @@ from napari_sam3_assistant.cli.arguments import (
     Answer,
     TerminalReporter,
     add_engine,
+    add_everything,
     add_json,
     add_output,
     add_overwrite,
@@ -20,6 +21,7 @@ from napari_sam3_assistant.cli.arguments import (
     add_text,
     check_replaceable,
     chosen_engine,
+    everything_argument,
     parse_image,
     parse_numbers,
     parse_path,
@@ -77,6 +79,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     way.add_argument(
         "--stop-after-lost", type=int, metavar="N", help="end after N frames without objects"
     )
+    add_everything(parser)
+    parser.add_argument(
+        "--joining",
+        choices=list(api.Joining),
+        default=api.Joining.OVERLAP,
+        help="with --everything: find it on each slice and join by overlap, or find it on one "
+        "--frame, which the video head follows (default: %(default)s)",
+    )
     add_engine(parser)
     add_plane(parser, "each leading axis but that of the frames")
     parser.set_defaults(command=run)
@@ -131,6 +141,7 @@ def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
             exemplars=_parse_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
             mask=_read_masks(chosen.mask, chosen.frame),
             text=chosen.text,
+            everything=everything_argument(chosen),
             direction=chosen.direction,
             frames=None if bounds is None else (bounds[0], bounds[1]),
             stop_after_lost=chosen.stop_after_lost,

@@ -224,6 +224,13 @@ class Seeds(StrEnum):
     BUILTIN = "builtin"
 
 
+class Joining(StrEnum):
+    """How what was found on the slices of a stack becomes objects."""
+
+    OVERLAP = "overlap"
+    VIDEO = "video"
+
+
 @dataclass(frozen=True, slots=True)
 class Everything:
     """The wish for all objects, without words or examples.
@@ -257,6 +264,11 @@ class Everything:
         Holes and pieces of masks with fewer pixels are filled and removed.
     seeds : Seeds
         The grid, or the middles of what the built-in engine finds.
+    joining : Joining
+        In stacks: everything is found on each slice and joined by overlap, or found on one slice
+        and followed by the engine's video head.
+    stitch_threshold : float
+        Objects of neighbouring slices are one if they overlap by as much (IoU).
     points : tuple of (y, x) or None
         Points in pixels in the place of all others; None for none.
 
@@ -277,6 +289,8 @@ class Everything:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     seeds: Seeds = Seeds.GRID
+    joining: Joining = Joining.OVERLAP
+    stitch_threshold: float = 0.25
     points: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
@@ -345,7 +359,8 @@ EVERYTHING_LIMITS = {
     "crop_nms_thresh": (0.0, 1.0),
     "crop_overlap_ratio": (0.0, 0.9),
     "crop_n_points_downscale_factor": (1, 16),
-    "min_mask_region_area": (0, 10**9),
+    "min_mask_region_area": (0, 10**6),
+    "stitch_threshold": (0.0, 1.0),
 }
 """The least and the greatest value of each number of :class:`Everything`."""
 
@@ -395,6 +410,11 @@ class PromptSet:
         """The most clicks that are on one object."""
         counts = Counter(point.object_id for point in self.points)
         return max(counts.values(), default=0)
+
+    @property
+    def joins_slices(self) -> bool:
+        """Whether each slice of a stack is looked at by itself, and what was found is joined."""
+        return self.everything is not None and self.everything.joining is Joining.OVERLAP
 
     def check(self, shape: tuple[int, int]) -> None:
         """Raise unless the prompts can be used on a plane.
@@ -484,6 +504,10 @@ class PromptSet:
         )
 
 
+NOT_DRAWN = frozenset({PromptKind.TEXT, PromptKind.EVERYTHING})
+"""Kinds that are chosen in a panel, and not drawn on the image."""
+
+
 class Task(StrEnum):
     """What the user wants done."""
 
@@ -491,6 +515,7 @@ class Task(StrEnum):
     TEXT = "text_segmentation"
     LIVE_POINTS = "refinement"
     EXEMPLAR = "exemplar_segmentation"
+    EVERYTHING = "everything"
     VIDEO = "3d_video_propagation"
 
 
@@ -502,6 +527,12 @@ class Tool(StrEnum):
     MASK = "mask"
     TEXT = "text"
     EXAMPLE = "example"
+    EVERYTHING = "everything"
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether its prompts are drawn in a layer."""
+        return self not in (Tool.TEXT, Tool.EVERYTHING)
 
 
 _TOOLS = {
@@ -509,7 +540,8 @@ _TOOLS = {
     Task.TEXT: (Tool.TEXT,),
     Task.LIVE_POINTS: (Tool.POINTS,),
     Task.EXEMPLAR: (Tool.BOX,),
-    Task.VIDEO: (Tool.POINTS, Tool.BOX, Tool.MASK, Tool.TEXT, Tool.EXAMPLE),
+    Task.EVERYTHING: (Tool.EVERYTHING,),
+    Task.VIDEO: tuple(Tool),
 }
 
 _KINDS = {
@@ -518,6 +550,7 @@ _KINDS = {
     Tool.MASK: PromptKind.MASK,
     Tool.TEXT: PromptKind.TEXT,
     Tool.EXAMPLE: PromptKind.EXEMPLARS,
+    Tool.EVERYTHING: PromptKind.EVERYTHING,
 }
 
 

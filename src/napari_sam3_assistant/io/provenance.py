@@ -30,6 +30,7 @@ from napari_sam3_assistant.core.prompts import (
     BoxPrompt,
     Everything,
     ExemplarPrompt,
+    Joining,
     MaskPrompt,
     PointPrompt,
     PromptSet,
@@ -424,13 +425,18 @@ def _everything(found: Mapping[str, Any]) -> Everything:
     numbers: dict[str, Any] = {
         one.name: (as_whole if isinstance(one.default, int) else as_number)(found[one.name])
         for one in fields(Everything)
-        if one.name not in ("seeds", "points")
+        if one.name not in ("seeds", "joining", "points")
     }
     points = found["points"]
     if points is not None:
         pairs = [as_list(point, 2) for point in as_list(points)]
         points = tuple((as_number(y), as_number(x)) for y, x in pairs)
-    return Everything(**numbers, seeds=Seeds(as_text(found["seeds"])), points=points)
+    return Everything(
+        **numbers,
+        seeds=Seeds(as_text(found["seeds"])),
+        joining=Joining(as_text(found["joining"])),
+        points=points,
+    )
 
 
 def region_from_json(box: object) -> Region:

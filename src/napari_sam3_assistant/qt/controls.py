@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,19 @@ def spin_box(
     made.setToolTip(tooltip)
     made.setSuffix(suffix)
     bind_value(model, field, made, made.valueChanged, made.value, made.setValue)
+    return made
+
+
+def share_box(model: Model, field: str, tooltip: str) -> QDoubleSpinBox:
+    """Return a spin box that is bound to a share of the model, 0 to 1."""
+    made = QDoubleSpinBox()
+    made.setObjectName(field.rpartition(".")[2])
+    made.setRange(0.0, 1.0)
+    made.setSingleStep(0.01)
+    made.setDecimals(2)
+    made.setMinimumWidth(_NUMBER_WIDTH)
+    made.setToolTip(tooltip)
+    bind_value(model, field, made, made.valueChanged, lambda: round(made.value(), 2), made.setValue)
     return made
 
 
@@ -360,7 +374,7 @@ class ChoiceCombo(ElidedCombo):
         super().__init__()
         self._state = model
         self._field = field
-        self.setObjectName(field)
+        self.setObjectName(field.rpartition(".")[2])
         self.setToolTip(tooltip)
         self.offer(choices)
         bind_value(model, field, self, self.activated, lambda: self.value, self.choose)
@@ -368,7 +382,7 @@ class ChoiceCombo(ElidedCombo):
     def offer(self, choices: Sequence[tuple[Any, str]]) -> None:
         """Show these values and no others; chosen is the model's."""
         super().offer(choices)
-        self.choose(getattr(self._state, self._field))
+        self.choose(attrgetter(self._field)(self._state))
 
 
 class ChoiceButtons(QWidget):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool, prompt_kind, tools_of
+from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
+    Joining,
+    PromptKind,
+    Task,
+    Tool,
+    prompt_kind,
+    tools_of,
+)
 from napari_sam3_assistant.core.results import has_soft_masks
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.model import WhyNot
@@ -94,9 +102,9 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
         return ""
     if model.prompts.elsewhere and model.task is Task.VIDEO:
         return "The prompts are at another position of the other sliders. Go there, or prompt here."
-    if model.prompts.elsewhere and kind is not PromptKind.TEXT:
+    if model.prompts.elsewhere and kind not in NOT_DRAWN:
         return "The prompts are on another slice. Go there, or prompt on this slice."
-    if model.prompts.outside and kind is not PromptKind.TEXT:
+    if model.prompts.outside and kind not in NOT_DRAWN:
         return "The prompts are flat or beside the image. Prompt on the object."
     if kind is PromptKind.POINTS and model.prompts.negative:
         return "All points are negative. Add a positive point on the object."
@@ -126,6 +134,8 @@ def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind)
         return _why_not_planes(spec, kind)
     if not model.frame_axes:
         return _NO_STACK
+    if kind is PromptKind.EVERYTHING and model.everything.joining is Joining.OVERLAP:
+        return _why_not_planes(spec, kind)
     counts = model.prompts
     boxes = counts.boxes if kind is PromptKind.BOXES else 0
     try:
@@ -163,6 +173,7 @@ def _has_prompt(kind: PromptKind, counts: PromptCounts, text: str) -> bool:
         PromptKind.EXEMPLARS: counts.boxes,
         PromptKind.MASK: counts.painted,
         PromptKind.TEXT: text.strip(),
+        PromptKind.EVERYTHING: True,
     }
     return bool(given[kind])
 
@@ -174,7 +185,7 @@ def usable_tool(task: Task, tool: Tool) -> Tool:
 
 
 _NO_STACK = "This image has no z or time axis. Open a stack for 3D/video, or choose the task 2D."
-_SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+_SCANS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 _RUNNING = "Wait for the run to end, or cancel it."
 _WAIT = "Wait for the run to end"
 _NOTHING_TO_SAVE = "There is no preview to save yet"
@@ -292,6 +303,8 @@ def _why_no_text(model: SessionModel) -> str:
 def _why_no_prompt_layer(model: SessionModel) -> str:
     if model.tool is Tool.TEXT:
         return "A phrase needs no prompt layer"
+    if not model.tool.has_layer:
+        return "Nothing has to be drawn to find everything"
     return "" if model.image else "Open an image first"
 
 

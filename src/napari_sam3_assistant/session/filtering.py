@@ -252,4 +252,6 @@ class Filtering:
 def _is_grounded(preview: Preview) -> bool:
     """Return whether a result was found by a phrase or examples, so that scores decided."""
     asked = preview.provenance
-    return asked is not None and bool(asked.prompts.kinds & _GROUNDED)
+    # A model that is asked at points for everything has filters of its own.
+    alone = {PromptKind.EVERYTHING} if not preview.segmentation.engine.weights else set()
+    return asked is not None and bool(asked.prompts.kinds & (_GROUNDED | alone))

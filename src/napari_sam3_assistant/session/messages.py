@@ -69,6 +69,8 @@ def format_prompts(prompts: PromptSet) -> str:
         parts.append("the painted mask")
     if prompts.text.strip():
         parts.append(f"“{prompts.text.strip()}”")
+    if prompts.everything is not None:
+        parts.append("the image alone")
     return ", ".join(parts)
 
 
@@ -140,6 +142,8 @@ def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
 
 
 FRAME, SCORE, AREA = "Frame", "Score", "Area"
+STABILITY = "Stability"
+"""Of objects that were found where everything was looked for; a column of filters."""
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
 UNIT, STATE = "Unit", "State"
@@ -206,6 +210,8 @@ def value_of(row: ResultRow, title: str) -> float | None:
     """Return the number in a column of a row; None for none, or for a text."""
     if title == AREA:  # of which pixels are counted
         return row.record.area
+    if title == STABILITY:
+        return getattr(row.record, "stability", None)
     if title in COLUMNS:
         leading = row.preview.target.plane.leading
         frame = leading[-1] if leading else None
@@ -231,7 +237,7 @@ def format_number(value: float, digits: int) -> str:
 def object_features(
     objects: Sequence[ObjectRecord | StitchedObject], engine: str
 ) -> dict[str, list[Any]]:
-    """Return one row an object, for its layer: what found it, its score and its area.
+    """Return one row an object, for its layer: what found it, its score, area and stability.
 
     Parameters
     ----------
@@ -240,12 +246,14 @@ def object_features(
     engine : str
         Title of the engine that found them.
     """
+    stable = [getattr(one, "stability", None) for one in objects]
     return {
         "index": [one.id for one in objects],
         "score": [math.nan if one.score is None else one.score for one in objects],
         "area": [one.area for one in objects],
         "prompt": [one.text or "-" for one in objects],
         "engine": [engine] * len(objects),
+        **({} if all(one is None for one in stable) else {"stability": stable}),
     }
 
 

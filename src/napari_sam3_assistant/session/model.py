@@ -12,7 +12,7 @@ from psygnal import SignalGroupDescriptor
 from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
-from napari_sam3_assistant.core.prompts import Task, Tool, parse_phrases
+from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import LazyArray, PlaneRef
     from napari_sam3_assistant.core.measurements import Measurement
+    from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
@@ -307,6 +308,8 @@ class SessionModel:
         Key of the chosen image; empty for none.
     text : str
         The phrase.
+    everything : Everything
+        How all objects are looked for.
     next_positive : bool
         Whether the next click is a positive one.
     threshold : float
@@ -431,6 +434,7 @@ class SessionModel:
     tool: Tool = Tool.POINTS
     image: str = ""
     text: str = ""
+    everything: Everything = field(default_factory=Everything)
     next_positive: bool = True
     threshold: float = DEFAULT_THRESHOLD
     engine: str = "builtin"
@@ -518,6 +522,14 @@ class SessionModel:
     def preview(self) -> Preview | None:
         """The latest result on show, or None."""
         return self.previews[-1] if self.previews else None
+
+    def add_typed(self, kind: PromptKind, prompts: PromptSet) -> PromptSet:
+        """Return prompts with those of a kind that are chosen in the panel, and not drawn."""
+        if kind is PromptKind.TEXT:
+            return replace(prompts, text=self.text.strip())
+        if kind is PromptKind.EVERYTHING:
+            return replace(prompts, everything=self.everything)
+        return prompts
 
     def find_preview(self, slot: tuple[str, str]) -> Preview | None:
         """Return the result on show in a place, or None."""

@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
     MaskPrompt,
     PromptKind,
     PromptSet,
@@ -297,9 +298,9 @@ class Propagation:
         model = self._model
         kind = prompt_kind(Task.VIDEO, model.tool)
         stack = self._adapter.stacks.take_snapshot(model.image, kind, axis)
-        if kind is PromptKind.TEXT:
-            text = model.text.strip()
-            stack = replace(stack, prompts={stack.frame: PromptSet(text=text)} if text else {})
+        if kind in NOT_DRAWN:
+            typed = model.add_typed(kind, PromptSet())
+            stack = replace(stack, prompts={stack.frame: typed} if typed.kinds else {})
         return stack
 
     def _span(self) -> Span:
@@ -535,7 +536,7 @@ class EditedFrames:
         self._runner.close()
 
 
-_LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS})
+_LOOKS_FOR = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
 
 
 @dataclass(slots=True, eq=False)
@@ -698,6 +699,8 @@ def _split_objects(prompts: Mapping[int, PromptSet]) -> Iterator[tuple[Hashable,
         if found.text.strip():
             # On whichever slice: a phrase is looked for on all of them.
             yield found.text.strip(), frame, PromptSet(text=found.text)
+        if found.everything is not None:
+            yield found.everything, frame, PromptSet(everything=found.everything)
 
 
 def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:

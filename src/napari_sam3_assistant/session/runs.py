@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tiling import (
     LARGE_PLANE,
@@ -69,8 +69,7 @@ class SegmentRun:
         model = self._model
         kind = prompt_kind(model.task, model.tool)
         snapshot = self._adapter.take_snapshot(model.image, kind)
-        if kind is PromptKind.TEXT:
-            snapshot = replace(snapshot, prompts=replace(snapshot.prompts, text=model.text.strip()))
+        snapshot = replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
         seed = self._find_seed(snapshot)
         points = number_points(snapshot.prompts.points, each=model.each_click and seed is None)
         given = replace(snapshot.prompts, points=points)
@@ -86,9 +85,10 @@ class SegmentRun:
             else self._roi.refine_region(seed, snapshot)
         )
         request = SegmentRequest(
-            snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region
+            snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region, in_steps=True
         )
         timed = _Stopwatch()
+        shown: list[Preview] = []
 
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
@@ -112,7 +112,9 @@ class SegmentRun:
                     replaces=refined.replaces,
                 )
             used = format_prompts(given.localise(result.region))
-            self._show(format_outcome(preview, used, outside), preview, beside, live=live)
+            again = live or bool(shown)
+            shown.append(preview)
+            self._show(format_outcome(preview, used, outside), preview, beside, live=again)
 
         job = self._engine.make_job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
@@ -132,7 +134,7 @@ class SegmentRun:
         if model.task is Task.LIVE_POINTS:
             return ""
         kind = prompt_kind(model.task, model.tool)
-        if not model.live or model.is_batch or kind is PromptKind.TEXT:
+        if not model.live or model.is_batch or kind in NOT_DRAWN:
             return "Press Run Preview."
         if any(one.edited or not is_of_kind(one, kind) for one in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
@@ -357,11 +359,10 @@ class Batch:
             model.image, kind, every_image=model.runs_all_images
         )
         phrases = model.phrases
-        if kind is PromptKind.TEXT and not phrases:
+        if not phrases:
             # The one phrase is a prompt like any other: the results are named by the images alone.
-            text = model.text.strip()
             snapshots = tuple(
-                replace(one, prompts=replace(one.prompts, text=text)) for one in snapshots
+                replace(one, prompts=model.add_typed(kind, one.prompts)) for one in snapshots
             )
         usable = [snapshot for snapshot in snapshots if phrases or snapshot.prompts.kinds]
         failed += tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import PromptKind, PromptSet, prompt_kind
+from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, PromptSet, prompt_kind
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
@@ -353,9 +353,8 @@ class Scanning(FileRun):
 
     def _request(self, snapshot: ImageSnapshot) -> ScanRequest:
         model = self._model
-        prompts = snapshot.prompts
-        if prompt_kind(model.task, model.tool) is PromptKind.TEXT:
-            prompts = replace(prompts, text=model.text.strip())
+        kind = prompt_kind(model.task, model.tool)
+        prompts = model.add_typed(kind, snapshot.prompts)
         return ScanRequest(
             snapshot.view,
             prompts,
@@ -414,7 +413,11 @@ class FolderBatch(FileRun):
             prompts = PromptSet()
             phrases = model.phrases or (model.text.strip(),)
         else:
-            prompts = self._adapter.take_snapshot(model.image, kind).prompts
+            prompts = (
+                model.add_typed(kind, PromptSet())
+                if kind in NOT_DRAWN
+                else self._adapter.take_snapshot(model.image, kind).prompts
+            )
             phrases = ()
         chosen = None if model.channel_axis == FIND_OUT else model.channel_axis
         return FolderRequest(

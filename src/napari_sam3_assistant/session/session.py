@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
@@ -217,7 +217,7 @@ class Session:
     def _is_without_prompts(self, kind: PromptKind) -> bool:
         """Return whether the latest preview was made of prompts that are gone now."""
         model = self.model
-        if model.preview is None or model.prompts.elsewhere or kind is PromptKind.TEXT:
+        if model.preview is None or model.prompts.elsewhere or kind in NOT_DRAWN:
             return False
         live = model.live and is_of_kind(model.preview, kind)
         return live or model.task is Task.LIVE_POINTS

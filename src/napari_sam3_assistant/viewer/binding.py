@@ -77,7 +77,11 @@ _HINTS = {
     Tool.MASK: "Paint over the object",
     Tool.EXAMPLE: "Drag a box around an example",
 }
-_TASK_OF = {Tool.TEXT: Task.TEXT, Tool.EXAMPLE: Task.EXEMPLAR}
+_TASK_OF = {
+    Tool.TEXT: Task.TEXT,
+    Tool.EXAMPLE: Task.EXEMPLAR,
+    Tool.EVERYTHING: Task.EVERYTHING,
+}
 _RESULTS = (Role.PREVIEW_LABELS, Role.PREVIEW_BOXES, Role.ACCEPTED, Role.PROPAGATED)
 _BEFORE = {"ADDING", "CHANGING", "REMOVING"}
 _PICKED = (Role.PREVIEW_LABELS, Role.ACCEPTED, Role.PROPAGATED, Role.SCAN)
@@ -195,6 +199,8 @@ class Binding(RefCounted):
             If there is no image.
         """
         tool = layer_tool(self.model.tool)
+        if tool is Tool.EVERYTHING:
+            return "Run looks for all objects, nothing has to be drawn."
         if tool is Tool.TEXT:
             self.phrase_wanted.emit()
             return "Type a phrase, then press Enter."
@@ -212,7 +218,7 @@ class Binding(RefCounted):
         Nothing happens where there is nothing to click on. ``say`` what to do next, or not.
         """
         tool = layer_tool(self.model.tool)
-        if tool is Tool.TEXT or not self.model.image:
+        if not tool.has_layer or not self.model.image:
             return
         if getattr(self.model, CHOICE_FIELDS[tool]):
             self.adapter.go_back_to(self.model.image, tool)
@@ -328,6 +334,10 @@ class Binding(RefCounted):
             self.model.message = Message(str(error), Level.ERROR)
             return
         self.get_ready(say=False)
+
+    def choose_everything(self) -> None:
+        """Look for all objects."""
+        self.choose_tool(Tool.EVERYTHING)
 
     def run(self) -> None:
         """Run Preview, or start the 3D propagation."""
@@ -642,7 +652,7 @@ class Binding(RefCounted):
         model, tool = self.model, layer_tool(self.model.tool)
         active = self.viewer.layers.selection.active
         elsewhere = active is not None and not self.adapter.is_for(active, model.image, tool)
-        wanted = bool(model.image) and tool is not Tool.TEXT
+        wanted = bool(model.image) and tool.has_layer
         model.selected_instead = active.name if elsewhere and wanted else ""
 
     def _on_plane(self, event: Event) -> None:

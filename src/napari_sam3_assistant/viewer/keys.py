@@ -45,6 +45,7 @@ SHORTCUTS = (
     Shortcut("choose_labels", ("L",), "Prompt with a painted mask"),
     Shortcut("choose_text", ("X",), "Type a phrase"),
     Shortcut("choose_example", ("E",), "Prompt with an example"),
+    Shortcut("choose_everything", ("Shift-E",), "Look for all objects, without a prompt"),
     Shortcut("toggle_next", ("T",), "Make the next click positive or negative"),
     Shortcut("flip", ("Shift-T",), "Flip the selected points, or the latest one"),
     Shortcut("smaller_candidate", (",",), "Take the next smaller mask that the click may mean"),

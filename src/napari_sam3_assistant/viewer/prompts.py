@@ -15,6 +15,7 @@ from psygnal import Signal
 from scipy import ndimage
 
 from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
     BoxPrompt,
     ExemplarPrompt,
     MaskPrompt,
@@ -607,8 +608,8 @@ class ViewerPrompts(ViewerImages):
         view = self.view_of(image, displayed)
         prompts = read_prompts(self.layers_of(prompted, kind), displayed, kind).plane
         anchors = PromptSet()
-        if kind is PromptKind.TEXT:
-            # Points and boxes say where a phrase is to be looked for.
+        if kind in NOT_DRAWN:
+            # Points and boxes say where to look.
             points, boxes = (
                 read_prompts(self.layers_of(prompted, one), displayed, one).plane
                 for one in (PromptKind.POINTS, PromptKind.BOXES)

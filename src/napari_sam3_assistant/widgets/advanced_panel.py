@@ -28,6 +28,7 @@ from napari_sam3_assistant.widgets.fields.model import (
 )
 from napari_sam3_assistant.widgets.fields.prompt import (
     CreatePromptLayer,
+    EverythingField,
     PolarityField,
     PromptLayersField,
     PromptTypeField,
@@ -142,6 +143,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             PolarityField(binding),
             ObjectField(binding),
             _form({"Text prompt": TextField(binding)}),
+            EverythingField(binding),
             _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),

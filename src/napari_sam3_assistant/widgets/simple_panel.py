@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
+from napari_sam3_assistant.viewer.keys import with_key
 from napari_sam3_assistant.widgets.fields.filters import FilterField
 from napari_sam3_assistant.widgets.fields.gallery import lone_gallery
 from napari_sam3_assistant.widgets.fields.image import (
@@ -38,6 +39,11 @@ _TASKS = (
     (Task.TEXT, "Text", "Find everything that a phrase names"),
     (Task.LIVE_POINTS, "Live Points", "Click, and see the mask after each click"),
     (Task.EXEMPLAR, "Exemplar", "Box an example, and find everything like it"),
+    (
+        Task.EVERYTHING,
+        "Everything",
+        with_key("Find all objects, without a prompt", "choose_everything"),
+    ),
     (Task.VIDEO, "3D/Video", "Follow what you point at through slices or frames"),
 )
 
@@ -53,7 +59,7 @@ class SimplePanel(QWidget):
         session, model = binding.session, binding.model
 
         def begin(_: Task) -> None:
-            if model.tool is Tool.TEXT or model.image:
+            if not model.tool.has_layer or model.image:
                 show_errors(model, binding.arm)()
 
         layout = QVBoxLayout(self)

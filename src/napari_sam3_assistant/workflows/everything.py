@@ -24,18 +24,22 @@ from napari_sam3_assistant.core.progress import (
 )
 from napari_sam3_assistant.core.prompts import Everything, PromptSet, Seeds
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
+from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
+from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.core.display import FrameSource
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.tracks import TrackSeed
     from napari_sam3_assistant.engines.base import Encoding
 
 
@@ -122,6 +126,137 @@ def predict(
         return engine.predict(embedding, prompts, options, reporter)
     found = find_everything(engine, read, embedding, prompts.everything, shape, options, reporter)
     return deque(found, maxlen=1).pop()
+
+
+class EverythingTrack:
+    """Everything on each slice of a stack, joined by overlap: a :class:`.engines.base.VideoTrack`.
+
+    An object goes on in the one of the next slice that shares most of its pixels, and through one
+    slice on which it was missed.
+
+    Parameters
+    ----------
+    engine : CachingEngine
+        The engine; it is loaded.
+    frames : FrameSource
+        The stack.
+    asked : Everything
+        How to look on each slice.
+    options : PredictOptions
+        The choices of the run.
+    new_id : callable
+        Returns the next free id.
+    """
+
+    def __init__(
+        self,
+        engine: CachingEngine,
+        frames: FrameSource,
+        asked: Everything,
+        options: PredictOptions,
+        new_id: Callable[[], int],
+    ) -> None:
+        self._engine, self._frames = engine, frames
+        self._asked, self._options = asked, options
+        self._new_id = new_id
+        self._removed: set[int] = set()
+        self._done: set[int] = set()
+        # What the slices beside those that are done will be compared with.
+        self._known: dict[int, _Joined] = {}
+
+    def add(self, seed: TrackSeed) -> None:
+        """Refuse: nothing is followed here."""
+        raise PromptError(
+            f"Object {seed.object_id} can't be corrected here: each slice was looked at by itself.",
+            "Paint on the labels, or start anew with other prompts.",
+        )
+
+    def add_phrase(self, text: str, frame: int) -> None:
+        """Refuse, as :meth:`add`."""
+        raise PromptError(
+            f"“{text}” can't be added to frame {frame}: all objects are looked for.",
+            "Start anew with the phrase.",
+        )
+
+    def remove(self, object_id: int) -> None:
+        """Leave an object out from here on."""
+        self._removed.add(object_id)
+
+    def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
+        """Yield what is on each frame that was not looked at yet."""
+        quiet = CancelOnlyReporter(reporter)
+        whole = Region.whole(self._frames.shape)
+        for frame in order:
+            if frame in self._done:
+                continue
+            view = self._frames.view_at(frame)
+            embedding = self._engine.embedding(view, whole, quiet)
+            prompts = PromptSet(everything=self._asked)
+            found = predict(
+                self._engine, view.rgb, embedding, prompts, whole.shape, self._options, quiet
+            )
+            before = self._known.get(frame - order.step, _Joined(np.zeros(whole.shape, np.uint32)))
+            joined, ids = before.join(found.objects, self._asked.stitch_threshold, self._new_id)
+            self._done.add(frame)
+            self._known = {
+                known: one
+                for known, one in {**self._known, frame: joined}.items()
+                if not {known - 1, known + 1} <= self._done
+            }
+            objects = tuple(
+                replace(record, id=id_)
+                for record, id_ in zip(found.objects, ids, strict=True)
+                if id_ not in self._removed
+            )
+            yield TrackedFrame(frame, objects, frozenset(one.id for one in objects))
+
+    def close(self) -> None:
+        """Forget what was found."""
+        self._known = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """The labels of a slice, and which of them lie on the slice before and not on this one."""
+
+    labels: npt.NDArray[np.uint32]
+    missed: frozenset[int] = frozenset()
+
+    def join(
+        self, objects: Sequence[ObjectRecord], least: float, new_id: Callable[[], int]
+    ) -> tuple[_Joined, list[int]]:
+        """Return the labels of the next slice, and the ids of its objects."""
+        shape = (self.labels.shape[0], self.labels.shape[1])
+        painted = paint_labels(
+            (replace(record, id=number) for number, record in enumerate(objects, 1)),
+            Region.whole(shape),
+        )
+        partner = _partners(self.labels, painted, least)
+        ids = [partner.get(number) or new_id() for number in range(1, len(objects) + 1)]
+        labels = np.array([0, *ids], np.uint32)[painted]
+        lost = (set(np.unique(self.labels).tolist()) - {0, *ids}) - self.missed
+        gap = (labels == 0) & np.isin(self.labels, list(lost))
+        labels[gap] = self.labels[gap]
+        return _Joined(labels, frozenset(lost)), ids
+
+
+def _partners(
+    before: npt.NDArray[np.uint32], after: npt.NDArray[np.uint32], least: float
+) -> dict[int, int]:
+    """Return for labels of a slice those of the slice before that go on in them, one for one."""
+    sizes_before, sizes_after = np.bincount(before.ravel()), np.bincount(after.ravel())
+    both = (before > 0) & (after > 0)
+    pairs, shared = np.unique(np.stack([before[both], after[both]]), axis=1, return_counts=True)
+    union = sizes_before[pairs[0]] + sizes_after[pairs[1]] - shared
+    ious = shared / union
+    partner: dict[int, int] = {}
+    taken: set[int] = set()
+    for place in np.argsort(-ious, kind="stable"):
+        old, new = int(pairs[0, place]), int(pairs[1, place])
+        if ious[place] >= least and new not in partner and old not in taken:
+            partner[new] = old
+            taken.add(old)
+    return partner
 
 
 def builtin_seeds(

@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.core.tracks import FrameResult, Span
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.workflows.everything import EverythingTrack
 from napari_sam3_assistant.workflows.track_prompts import ObjectIds, PromptResolver, check_prompts
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Tracking(AbstractContextManager["Tracking"]):
         self.engine = engine
         self._options = options or PredictOptions()
         self._ids = ObjectIds()
-        self._track: LockedTrack | None = None
+        self._track: LockedTrack | EverythingTrack | None = None
         self._prompted: dict[int, set[int]] = {}
         self._phrase_frames: list[int] = []
         self._notes: tuple[str, ...] = ()
@@ -146,12 +147,13 @@ class Tracking(AbstractContextManager["Tracking"]):
         reporter.report(Progress(0, 0, f"Loading {self.engine.spec.title}"))
         self.engine.load(reporter)
         if self._track is None:
-            self._track = self.engine.track(
-                self.frames, self._options, lambda: self._ids.take(None)
-            )
+            self._track = self._open(prompts)
         resolver = PromptResolver(self.engine, self.frames, self._options, self._ids)
         for frame, found in sorted(prompts.items()):
             if not found.kinds:
+                continue
+            if found.joins_slices:
+                self._phrase_frames.append(frame)
                 continue
             reporter.report(Progress(0, 0, f"Reading the prompts on frame {frame}"))
             resolved = resolver.resolve(frame, found, (shown or {}).get(frame), reporter)
@@ -168,6 +170,19 @@ class Tracking(AbstractContextManager["Tracking"]):
         self._made_by = self.engine.provenance(
             Prediction((), self._options.threshold, self._phrase)
         )
+
+    def _open(self, prompts: Mapping[int, PromptSet]) -> LockedTrack | EverythingTrack:
+        """Begin a track: of the engine, or of what it finds on each slice by itself."""
+        for found in prompts.values():
+            if found.everything is not None and found.joins_slices:
+                return EverythingTrack(
+                    self.engine,
+                    self.frames,
+                    found.everything,
+                    self._options,
+                    lambda: self._ids.take(None),
+                )
+        return self.engine.track(self.frames, self._options, lambda: self._ids.take(None))
 
     def remove(self, object_id: int) -> None:
         """Forget an object; frames from here on are without it."""

@@ -105,13 +105,12 @@ class PromptResolver:
     def __init__(
         self, engine: CachingEngine, frames: FrameSource, options: PredictOptions, ids: ObjectIds
     ) -> None:
-        if engine.spec.video is None:
-            raise TypeError("check_prompts refuses engines without a video head")
         self._engine = engine
         self._frames = frames
         self._options = options
         self._ids = ids
-        self._takes = engine.spec.video.prompts
+        video = engine.spec.video  # without it slices are joined, and nothing is followed
+        self._takes = frozenset() if video is None else video.prompts
 
     def resolve(
         self,
@@ -250,10 +249,15 @@ def check_prompts(
 
     Nothing is loaded or read to tell.
     """
-    video = check_limits(spec)
     given = {frame: found for frame, found in prompts.items() if found.kinds}
     if not given:
         PromptSet().check(frames.shape)
+    joined = [found.joins_slices for found in given.values()]
+    if any(joined) and not all(joined):
+        raise PromptError(
+            "All objects are looked for on each slice by itself, without other prompts.",
+            "Leave the other prompts out, or have what is found followed by the video head.",
+        )
     for frame, found in given.items():
         if not 0 <= frame < len(frames):
             raise PromptError(
@@ -261,6 +265,11 @@ def check_prompts(
                 f"Put the prompts on frames 0 to {len(frames) - 1}.",
             )
         found.check(frames.shape)
+    if any(joined):
+        spec.check_kinds(frozenset({PromptKind.EVERYTHING}))
+        return ()
+    video = check_limits(spec)
+    for found in given.values():
         _check_mix(spec, video, found)
         check_limits(spec, found.kinds, points=found.most_points)
     check_limits(spec, boxes=sum(len(found.boxes) for found in given.values()))

@@ -28,6 +28,7 @@ from napari_sam3_assistant.session.messages import (
     AREA,
     FRAME,
     SCORE,
+    STABILITY,
     column_titles,
     value_of,
 )
@@ -65,13 +66,13 @@ class FilterField(QWidget):
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(1, 1)
-        self._rows = [RangeSlider(session, title) for title in (SCORE, AREA)]
+        self._rows = [RangeSlider(session, title) for title in (SCORE, STABILITY, AREA)]
         for place, slider in enumerate(self._rows):
             layout.addWidget(slider.title, place, 0)
             layout.addWidget(slider, place, 1)
             layout.addWidget(slider.ends, place, 2)
-        layout.addWidget(self._count, 2, 0, 1, 2)
-        layout.addWidget(self._all, 2, 2)
+        layout.addWidget(self._count, len(self._rows), 0, 1, 2)
+        layout.addWidget(self._all, len(self._rows), 2)
         watch(session.model, "results", self, self._show)
 
     def _show(self) -> None:
@@ -144,6 +145,8 @@ class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
             self.setRange(low, max(high, low + 1e-9))
             self.setValue(ends)
         self.setEnabled(high > low)
+        for widget in (self.title, self, self.ends):
+            widget.setVisible(bool(known))
         self._tell(ends)
 
     def _take(self, ends: tuple[float, float]) -> None:
@@ -403,6 +406,7 @@ def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[st
     """Return the columns that hold numbers worth counting, in the order of the table."""
     titles = [FRAME] if any(row.preview.target.plane.leading for row in rows) else []
     titles += [SCORE] if any(row.record.score is not None for row in rows) else []
+    titles += [STABILITY] if any(value_of(row, STABILITY) is not None for row in rows) else []
     return (*titles, AREA, *column_titles(rows, chosen)[:-1])
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam3_assistant.core.prompts import Task, Tool, tools_of
+from napari_sam3_assistant.core.prompts import (
+    EVERYTHING_LIMITS,
+    Joining,
+    Seeds,
+    Task,
+    Tool,
+    tools_of,
+)
 from napari_sam3_assistant.qt.bind import (
     bind_enabled,
     bind_value,
@@ -15,7 +22,13 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ChoiceButtons, ChoiceCombo, WrappedLabel
+from napari_sam3_assistant.qt.controls import (
+    ChoiceButtons,
+    ChoiceCombo,
+    WrappedLabel,
+    share_box,
+    spin_box,
+)
 from napari_sam3_assistant.session.model import CHOICE_FIELDS, Message
 from napari_sam3_assistant.viewer.keys import first_key, with_key
 from napari_sam3_assistant.widgets.fields.stack import ObjectField
@@ -34,6 +47,11 @@ _SIMPLE_TOOLS = (
         Tool.EXAMPLE,
         "Example",
         with_key("Draw a box around an example to find", "choose_example"),
+    ),
+    (
+        Tool.EVERYTHING,
+        "All",
+        with_key("Find all objects", "choose_everything"),
     ),
 )
 _TOOL_COMMANDS = ("choose_points", "choose_box", "choose_labels", "choose_text", "choose_example")
@@ -55,6 +73,10 @@ _HINTS = {
         "Draw a box around an example: all like it on this slice are found and followed."
     ),
     (Task.EXEMPLAR, Tool.BOX): "Draw a box around one or more examples, then run.",
+    (Task.EVERYTHING, Tool.EVERYTHING): (
+        "All objects are found without a prompt. Hide what is wrong under Results."
+    ),
+    (Task.VIDEO, Tool.EVERYTHING): "All objects of the stack are found without a prompt.",
 }
 
 _CLICKS = (Task.VIDEO, Tool.POINTS)
@@ -71,9 +93,10 @@ class PromptField(QWidget):
         self._model = model = binding.model
         self._create = CreatePromptLayer(binding)
         self._tools = ChoiceButtons(
-            model, "tool", _SIMPLE_TOOLS, columns=5, chosen=self._create.arm
+            model, "tool", _SIMPLE_TOOLS, columns=6, chosen=self._create.arm
         )
-        for button, name in zip(self._tools.buttons, _TOOL_COMMANDS, strict=True):
+        # The key of the last one has no room on it.
+        for button, name in zip(self._tools.buttons, _TOOL_COMMANDS, strict=False):
             button.key = first_key(name)
         self._text = TextField(binding)
         self._polarity = polarity_buttons(model)
@@ -86,6 +109,7 @@ class PromptField(QWidget):
             self._tools,
             self._hint,
             self._text,
+            EverythingField(binding, all_rows=False),
             self._polarity,
             objects,
             self._create,
@@ -103,7 +127,7 @@ class PromptField(QWidget):
         tool = self._model.tool
         self._text.setVisible(tool is Tool.TEXT)
         self._polarity.setVisible(tool is Tool.POINTS)
-        self._create.setVisible(tool is not Tool.TEXT)
+        self._create.setVisible(tool.has_layer)
 
     def _read_hint(self) -> str:
         model = self._model
@@ -237,11 +261,78 @@ class TextField(QLineEdit):
         bind_enabled(model, "text", self)
 
 
+_JOININGS = (
+    (Joining.OVERLAP, "Find on each slice, join by overlap"),
+    (Joining.VIDEO, "Find on this slice, follow through the stack"),
+)
+_SEEDS = ((Seeds.GRID, "A grid of points"), (Seeds.BUILTIN, "What the built-in engine finds"))
+
+
+class EverythingField(QWidget):
+    """How a stack's slices are joined, and where a model that takes clicks is asked.
+
+    Parameters
+    ----------
+    binding : Binding
+        The viewer and its session.
+    all_rows : bool
+        Whether crops and filters can be chosen, too.
+    """
+
+    def __init__(self, binding: Binding, *, all_rows: bool = True) -> None:
+        super().__init__()
+        model = binding.model
+        points = QWidget()
+        form = QFormLayout(points)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        joining = ChoiceCombo(model, "everything.joining", _JOININGS, "How slices become objects")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(joining)
+        layout.addWidget(points)
+        seeds = ChoiceCombo(model, "everything.seeds", _SEEDS, "Where the model is asked")
+        form.addRow("Ask at", seeds)
+        tip = "More points find smaller objects"
+        form.addRow("Points per side", spin_box(model, "everything.points_per_side", tip, 1, 256))
+        if all_rows:
+            _add_filters(form, model)
+
+        def asks_at_points() -> bool:
+            return not binding.session.engine.spec.proposes
+
+        follow(self, lambda: model.tool is Tool.EVERYTHING, self.setVisible, model)
+        follow(self, lambda: model.task is Task.VIDEO, joining.setVisible, model)
+        follow(self, asks_at_points, points.setVisible, model)
+
+
+def _add_filters(form: QFormLayout, model: SessionModel) -> None:
+    """Add the rows that say which masks are kept."""
+    for name, title, tooltip in (
+        ("crop_n_layers", "Crop layers", "Looks at crops as well, for small objects"),
+        ("min_mask_region_area", "Smallest part", "Smaller holes and pieces go; 0 keeps all"),
+    ):
+        low, high = EVERYTHING_LIMITS[name]
+        box = spin_box(model, f"everything.{name}", tooltip, int(low), int(high))
+        form.addRow(title, box)
+    for name, title, tooltip in (
+        ("pred_iou_thresh", "Predicted IoU above", "How good the model takes its masks to be"),
+        ("stability_score_thresh", "Stability above", "How firm a mask's outline is"),
+        (
+            "box_nms_thresh",
+            "Same object from",
+            "Of masks whose boxes overlap by more than this share one is kept",
+        ),
+    ):
+        form.addRow(title, share_box(model, f"everything.{name}", tooltip))
+
+
 _TASKS = (
     (Task.SEGMENT, "2D segmentation"),
     (Task.EXEMPLAR, "Exemplar segmentation"),
     (Task.TEXT, "Text segmentation"),
     (Task.LIVE_POINTS, "Live Points (positive/negative)"),
+    (Task.EVERYTHING, "Everything, without a prompt"),
     (Task.VIDEO, "3D/video propagation"),
 )
 _ADVANCED_TOOLS = (
@@ -250,11 +341,13 @@ _ADVANCED_TOOLS = (
     (Tool.MASK, "Labels mask"),
     (Tool.TEXT, "Text only"),
     (Tool.EXAMPLE, "Example boxes"),
+    (Tool.EVERYTHING, "Everything"),
 )
 _GUIDANCE = {
     Task.SEGMENT: "2D: use text, points, boxes, or a labels-mask prompt, then run preview.",
     Task.EXEMPLAR: "Exemplar: create a box prompt layer and draw boxes around examples, then run.",
     Task.TEXT: "Text: enter a phrase and click Run Preview. No prompt layer is required.",
+    Task.EVERYTHING: "Everything: click Run Preview. Nothing has to be drawn or typed.",
     Task.LIVE_POINTS: (
         "Live Points: create a points layer and add a point. T switches the next point mode; "
         "Shift+T flips the selected or latest point and reruns."

@@ -192,7 +192,7 @@ class RunControls(QWidget):
         video = task is Task.VIDEO
         plain = "Run Preview (batch)" if is_batch else "Run Preview"
         self._run.setText("Start 3D Propagation" if video else plain)
-        self._live.setVisible(not video and tool is not Tool.TEXT)
+        self._live.setVisible(not video and tool.has_layer)
         self._each_click.setVisible(tool is Tool.POINTS)
 
     def _has_begun(self) -> bool:
