@@ -93,6 +93,21 @@ def test_what_is_hidden_is_followed_on_and_comes_back_as_it_would_have_been(benc
     }
 
 
+def test_an_object_on_show_is_corrected_while_others_are_hidden(bench):
+    whole = np.array(bench.labels.data)
+    bench.session.filtering.show_range("Area", volumes(whole)[1] + 1, math.inf)
+    row = next(one for one in bench.model.results if one.preview.target.plane.leading == (6,))
+    bench.session.correcting.delete(row)
+    bench.desk.until(lambda: not (bench.model.running or bench.propagation.edited.waiting))
+    bench.session.filtering.show_all()
+    after = whole.copy()
+    after[6][after[6] == 2] = 0
+    assert np.array_equal(bench.labels.data, after)
+    bench.session.undo()
+    bench.desk.until(lambda: not (bench.model.running or bench.propagation.edited.waiting))
+    assert np.array_equal(bench.labels.data, whole)
+
+
 def test_a_new_propagation_and_a_closed_dock_hide_nothing(bench):
     filtering = bench.session.filtering
     filtering.show_range("Area", 1e9, math.inf)

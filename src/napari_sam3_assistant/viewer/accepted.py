@@ -16,7 +16,13 @@ from skimage.segmentation import relabel_sequential
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.accept import AcceptRequest
 from napari_sam3_assistant.core.masks.edits import changes_between
-from napari_sam3_assistant.core.masks.labels import box_shape, localise_box, union_box, whole_box
+from napari_sam3_assistant.core.masks.labels import (
+    box_shape,
+    localise_box,
+    unfiltered,
+    union_box,
+    whole_box,
+)
 from napari_sam3_assistant.core.stitching import ObjectsBySlice
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
@@ -449,7 +455,8 @@ def find_written(viewer: ViewerModel, accepted: Accepted) -> tuple[AcceptRequest
     layer = _find_written(viewer, accepted)
     if layer is None or accepted.edit is None:
         return None
-    return AcceptRequest(array_of(layer), _smaller(layer), (), find_highest), accepted.edit
+    labels = unfiltered(array_of(layer))
+    return AcceptRequest(labels, _smaller(layer), (), find_highest), accepted.edit
 
 
 def _find_written(viewer: ViewerModel, accepted: Accepted) -> Labels | None:

@@ -12,7 +12,7 @@ from napari.layers import Labels, Tracks
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.masks.accept import LabelMask
-from napari_sam3_assistant.core.masks.labels import FilteredLabels, union_box
+from napari_sam3_assistant.core.masks.labels import FilteredLabels, unfiltered, union_box
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Points
 
     from napari_sam3_assistant.core.axes import ImageAxes
-    from napari_sam3_assistant.core.images import AnyArray, PlaneRef
+    from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.prompts import PromptKind
     from napari_sam3_assistant.core.tracks import FrameResult, TrackTable
@@ -182,7 +182,7 @@ def write_frame(layer: Labels, window: FrameWindow, result: FrameResult, *, fres
     if fresh:
         _write_fresh(layer, window, result)
         return
-    before = window.upright(np.asarray(_stored(layer)[window.key(result.frame)]))
+    before = window.upright(np.asarray(unfiltered(layer.data)[window.key(result.frame)]))
     wanted = result.over(before)
     part = Region.around(wanted != before)
     if not part.is_empty:
@@ -200,11 +200,6 @@ def _write_fresh(layer: Labels, window: FrameWindow, result: FrameResult) -> Non
     write_part(layer, window, result.frame, part, result.labels[part])
 
 
-def _stored(layer: Labels) -> AnyArray:
-    """Return propagated labels with the objects that are hidden."""
-    return layer.data.stored if isinstance(layer.data, FilteredLabels) else layer.data
-
-
 def write_part(
     layer: Labels,
     window: FrameWindow,
@@ -213,7 +208,7 @@ def write_part(
     pixels: npt.NDArray[np.generic],
 ) -> None:
     """Write a part of a frame, rows first, and draw it if it is on show."""
-    _stored(layer)[window.key(frame, part)] = window.upright(pixels)
+    unfiltered(layer.data)[window.key(frame, part)] = window.upright(pixels)
     redraw(layer, window.box(frame, part))
 
 
@@ -221,7 +216,7 @@ def erase_object(
     layer: Labels, window: FrameWindow, frame: int, region: Region, object_id: int
 ) -> None:
     """Take an object out of a frame, given its bounding box."""
-    before = window.upright(np.asarray(_stored(layer)[window.key(frame, region.slices)]))
+    before = window.upright(np.asarray(unfiltered(layer.data)[window.key(frame, region.slices)]))
     write_part(layer, window, frame, region.slices, np.where(before == object_id, 0, before))
 
 
@@ -418,7 +413,7 @@ class StacksAdapter:
 
     def reader(self, stack: StackTarget) -> Callable[[int], npt.NDArray[np.uint32]]:
         """Return what reads the labels of a frame, shape (H, W), hidden objects included."""
-        data, window = _stored(self._require_layer(stack)), self._window(stack)
+        data, window = unfiltered(self._require_layer(stack).data), self._window(stack)
         return lambda frame: window.upright(np.asarray(data[window.key(frame)]))
 
     def hide(self, stack: StackTarget, hidden: Collection[int]) -> None:
@@ -434,7 +429,7 @@ class StacksAdapter:
                 layer.data.hide(hidden)
                 layer.refresh(extent=False)
             elif hidden or isinstance(layer.data, FilteredLabels):
-                stored = _stored(layer)
+                stored = unfiltered(layer.data)
                 layer.data = FilteredLabels(stored, hidden) if hidden else stored
                 layer.editable = not hidden
 

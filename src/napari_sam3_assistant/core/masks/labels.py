@@ -142,6 +142,11 @@ class FilteredLabels:
         return np.asarray(self[()], dtype)
 
 
+def unfiltered(labels: AnyArray) -> AnyArray:
+    """Return labels with the objects that are hidden, which can be written to."""
+    return labels.stored if isinstance(labels, FilteredLabels) else labels
+
+
 def parse_values(text: str) -> tuple[int, ...]:
     """Return the label values of a text such as ``3, 4; 5 6``.
 
