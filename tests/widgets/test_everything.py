@@ -80,6 +80,8 @@ def test_cancel_keeps_what_was_found(with_sam, monkeypatch):
     user = with_sam
     monkeypatch.setattr(everything, "_PARTIAL_S", 0.5)
     monkeypatch.setattr(everything, "_POINTS", 1)
+    # One object, whose masks come one after the other.
+    user.find(QDoubleSpinBox, "box_nms_thresh").setValue(0.7)
     user.find(QSpinBox, "points_per_side").setValue(40)
     user.click("run_preview")
     user.wait(lambda: user.has(PREVIEW) and " of 1600 points, " in user.status)
