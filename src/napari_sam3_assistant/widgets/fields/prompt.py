@@ -287,6 +287,7 @@ class EverythingField(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         joining = ChoiceCombo(model, "everything.joining", _JOININGS, "How slices become objects")
+        joining.setAccessibleName("Slices become objects by")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(joining)
