@@ -5,6 +5,7 @@ import doctest
 import importlib
 import re
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -152,14 +153,28 @@ OUTCOMES = {
         left["clean"].any() and Path("cells.json").exists() and Path("cells.zip").exists()
     ),
     "docs/large-images.md": lambda left: left["result"].objects and Path("labels.zarr").exists(),
+    "docs/server.md": lambda left: len(left["first"].objects) == len(left["second"].objects) == 1,
 }
+
+
+@contextmanager
+def server_of(page):
+    """Run the server that a page speaks of, where it does."""
+    if page != "docs/server.md":
+        yield
+        return
+    serving = pytest.importorskip("napari_sam3_assistant.compute.server")
+    choice = serving.EngineChoice("builtin")
+    with serving.serve(choice, port=0, connection=Path("sam3-server.json")):
+        yield
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, readers_things):
     left = readers_things
-    for code in blocks(PAGES[page]):
-        exec(compile(code, page, "exec"), left)
+    with server_of(page):
+        for code in blocks(PAGES[page]):
+            exec(compile(code, page, "exec"), left)
 
     assert OUTCOMES[page](left)
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from distributed import Client, LocalCluster
 
 from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
-from napari_sam3_assistant.compute.host import HostPlugin
+from napari_sam3_assistant.compute.host import EngineChoice, HostPlugin
 from napari_sam3_assistant.compute.remote_engine import RemoteEngine
 from napari_sam3_assistant.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from napari_sam3_assistant.compute.host import EngineChoice
 
 PORT = 8786
 # Calls of several clients wait for the engine in threads of their own.
