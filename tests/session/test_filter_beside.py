@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tifffile import imread
 
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.core.regions import Region
@@ -66,6 +67,11 @@ def test_of_a_propagation_an_object_counts_with_all_its_frames(bench, tmp_path):
     bench.session.tracks.export(tmp_path / "t.csv")
     bench.desk.until(lambda: not bench.model.running)
     assert {line.split(",")[1] for line in (tmp_path / "t.csv").read_text().split()[1:]} == {"2"}
+    bench.session.tracks.export(tmp_path / "01_RES", ".ctc")
+    bench.desk.until(lambda: not bench.model.running)
+    written = np.stack([imread(one) for one in sorted((tmp_path / "01_RES").glob("*.tif"))])
+    assert np.array_equal(written, shown)
+    assert "the tracks of 1 object to" in bench.message
 
     filtering.show_all()
     assert filtering.count() == (2, 2)

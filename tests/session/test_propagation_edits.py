@@ -1,16 +1,23 @@
 """3D/video: after random edits of the labels the rows and the tracks are those of the labels."""
 
+from dataclasses import replace
+
+import geff
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import regionprops
+from tifffile import imread
 
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.masks.operations import Operation
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 from napari_sam3_assistant.core.tracks import FrameResult, TrackTable, measure_frame
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.viewer.roles import key_of
+from napari_sam3_assistant.workflows.save import export_tracks
 
 IDS = (0, 1, 2, 3, 7, 4_000_000_000)
 OPERATIONS = (
@@ -146,6 +153,48 @@ def test_rows_boxes_tracks_and_count(open_bench, open_masks, balls, layout, on_d
         check(bench, frames())
 
     edited()
+
+
+@pytest.mark.parametrize(
+    ("layout", "on_disk"), [("zyx", True), ("yzx", False), ("tzyx", True), ("ztyx", False)]
+)
+def test_tracks_are_written_of_the_frames_that_were_followed(
+    open_bench, balls, tmp_path, layout, on_disk
+):
+    bench, frames = propagate(open_bench, balls, layout, in_memory=1000 if on_disk else 1 << 31)
+    layer = bench.labels
+    layer.data_setitem(tuple(np.full(1, side - 1) for side in layer.data.shape), 9)
+    bench.desk.until(lambda: not bench.propagation.edited.waiting)
+    for name in ("01_RES", "a.geff"):
+        bench.finish(bench.session.tracks.export(tmp_path / name, ".ctc"))
+
+    table, seen = read_table(bench), frames()
+    written = np.stack([imread(one) for one in sorted((tmp_path / "01_RES").glob("*.tif"))])
+    assert np.array_equal(written, seen)
+    graph, _ = geff.read(tmp_path / "a.geff", structure_validation=True)
+    assert {(one["t"], one["seg_id"]): one["area"] for _, one in graph.nodes(data=True)} == table
+
+
+def read_table(bench):
+    """Return the pixels of each object on each frame, as the session has counted them."""
+    return {(row.frame, row.object_id): row.area for row in bench.propagation.tracks.rows()}
+
+
+def test_tracks_are_read_one_frame_at_a_time(open_bench, tmp_path):
+    bench = open_bench()
+    bench.click(6, 20, 20)
+    bench.start()
+    whole = bench.binding.adapter.stacks.pixels(bench.model.propagated)
+    read = []
+
+    def read_one(frame):
+        read.append(frame)
+        return whole.read(frame)
+
+    lazy = replace(whole, read=read_one, labels=None)
+    path = tmp_path / "a.geff"
+    list(export_tracks(lazy, path, ExportFormat.GEFF, lazy.axes, NullReporter()))
+    assert read == list(range(12))
 
 
 def test_an_object_keeps_its_score_on_a_frame_and_its_phrase_on_all():

@@ -2,8 +2,10 @@
 
 import csv
 
+import geff
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Tracks
 from qtpy.QtWidgets import QFileDialog
 
@@ -146,3 +148,84 @@ def test_it_is_there_for_3d_and_video_only(begin):
     assert user.button("export_tracks").isVisible()
     user.choose("2d_segmentation")
     assert not user.button("export_tracks").isVisible()
+
+
+@pytest.fixture
+def export_as(monkeypatch):
+    """Return a function that exports under a name and a kind of file, which the dialog gives."""
+
+    def export(user, path, kind="csv"):
+        def answer(_parent, _title, start="", filters=""):
+            (chosen,) = (one for one in filters.split(";;") if f"(*.{kind})" in one)
+            return str(path or start), chosen
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+        user.click("export_tracks")
+        user.wait_for_end()
+
+    return export
+
+
+def read_ctc(folder):
+    (table,) = folder.glob("*_track.txt")
+    frames = np.stack([tifffile.imread(one) for one in sorted(folder.glob("*.tif"))])
+    return frames, np.loadtxt(table, int, ndmin=2).tolist()
+
+
+def test_tracks_are_written_for_the_cell_tracking_challenge(begin, tmp_path, export_as):
+    user = begin()
+    click_both(user)
+    user.run()
+    shown = np.asarray(user.viewer.layers[LABELS].data)
+
+    export_as(user, tmp_path / "01_RES", "ctc")
+    export_as(user, tmp_path / "b.ctc")
+    export_as(user, tmp_path / "TRA", "ctc")
+
+    for name in ("01_RES", "b.ctc", "TRA"):
+        frames, rows = read_ctc(tmp_path / name)
+        np.testing.assert_array_equal(frames, shown)
+        assert rows == [[1, 0, 5, 0], [2, 0, 5, 0]]
+    assert (tmp_path / "TRA" / "man_track000.tif").exists()
+    assert "Exported the tracks of 2 objects to" in user.status
+    before = sorted(tmp_path.rglob("*"))
+    export_as(user, tmp_path / "TRA", "ctc")
+    assert "exists already. Choose another name." in user.status
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_tracks_are_written_as_a_graph_with_the_sizes_of_the_image(begin, tmp_path, export_as):
+    user = begin()
+    click_both(user)
+    user.run()
+
+    export_as(user, tmp_path / "a.geff")
+    export_as(user, tmp_path / "2026.11", "geff")
+
+    graph, metadata = geff.read(tmp_path / "a.geff", structure_validation=True)
+    ends = [
+        (round(one["y"]), round(one["x"])) for _, one in graph.nodes(data=True) if one["t"] == 5
+    ]
+    assert sorted(ends) == [(30, 55), (85, 125)]
+    assert graph.number_of_edges() == 10
+    assert [(axis.name, axis.scale, axis.scaled_unit) for axis in metadata.axes] == [
+        ("t", 30, "second"),
+        ("y", 0.5, "micrometer"),
+        ("x", 0.5, "micrometer"),
+    ]
+    assert (tmp_path / "2026.11.geff").is_dir()
+
+
+def test_another_kind_than_the_proposed_name_has_is_the_one_that_is_written(
+    begin, tmp_path, export_as
+):
+    user = begin()
+    click_both(user)
+    user.run()
+    export_as(user, tmp_path / "first.csv")  # the folder is proposed from now on
+
+    export_as(user, None, "geff")
+
+    (made,) = tmp_path.glob("*.geff")
+    assert made.name == "image_tracks.geff"
+    assert [one.name for one in tmp_path.glob("*.csv")] == ["first.csv"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import (
@@ -34,7 +35,7 @@ from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.workflows.provenance import StackProvenance
-from napari_sam3_assistant.workflows.save import export_table
+from napari_sam3_assistant.workflows.save import export_table, export_tracks
 from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
@@ -711,6 +712,14 @@ def _join_prompts(first: PromptSet, second: PromptSet) -> PromptSet:
     )
 
 
+CSV = ".csv"
+TRACK_ENDINGS: dict[str, ExportFormat | None] = {
+    CSV: None,
+    **{one.suffix: one for one in ExportFormat if one.has_tracks},
+}
+"""What tracks are written as, by the ending of their file or folder; None for the table."""
+
+
 class TrackTables:
     """The verbs about tracks. All are called on the GUI thread.
 
@@ -729,32 +738,48 @@ class TrackTables:
         self._model.events.tracks_layer.connect(self._update, max_args=0)
         self._model.events.propagated.connect(self._on_propagated)
 
-    def export(self, path: Path) -> Job:
-        """Write one row for each frame and object of the propagation to a CSV file.
+    def export(self, path: Path, ending: str = CSV) -> Job:
+        """Write the tracks of the propagation as they are on show, in the format of an ending.
 
         Parameters
         ----------
         path : Path
-            The file; replaced if it exists.
+            A CSV file with one row for each frame and object, which is replaced if it exists; or a
+            folder of the Cell Tracking Challenge or GEFF, which must not exist.
+        ending : str
+            Of :data:`TRACK_ENDINGS`: what a path without one of these is written as. Folders of
+            the Cell Tracking Challenge, such as ``01_RES``, need none; others get it.
 
         Raises
         ------
         PromptError
             If nothing was propagated.
         ImageError
-            If the image is gone.
+            If the image, or its labels, are gone.
         """
         stack = self._model.propagated
         if stack is None or len(self._table) == 0:
             raise PromptError("There is nothing propagated yet.", "Press Start 3D Propagation.")
         self._edited.check_done()
-        scale, table = self._adapter.tracks.scale(stack), self._table.copy()
-        rows = sum(1 for _ in table.rows())
-        said = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
-        job = Job(
-            "The export",
-            lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
-        )
+        own = path.suffix.lower()
+        chosen = own if own in TRACK_ENDINGS else ending
+        format_ = TRACK_ENDINGS[chosen]
+        named = format_ is ExportFormat.CTC or (format_ is None and own)
+        if own != chosen and not named:
+            path = path.with_name(f"{path.name}{chosen}")
+        if format_ is None:
+            scale, table = self._adapter.tracks.scale(stack), self._table.copy()
+            rows = sum(1 for _ in table.rows())
+            said = f"Exported {pluralize(rows, 'row')} of tracks to {path}."
+            job = Job(
+                "The export",
+                lambda reporter: export_table(COLUMNS, table.cells(scale), path, reporter),
+            )
+        else:
+            pixels = self._adapter.stacks.pixels(stack)
+            count = len(self._table.ids - self._table.hidden)
+            said = f"Exported the tracks of {pluralize(count, 'object')} to {path}."
+            job = Job("The export", partial(export_tracks, pixels, path, format_, pixels.axes))
         job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
         return self._start(job)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam3_assistant.core.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
@@ -170,6 +171,21 @@ class StackPixels:
     read: Callable[[int], npt.NDArray[np.uint32]]
     labels: npt.NDArray[np.uint32] | None
     axes: Axes
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint32]:
+        """Type of a pixel."""
+        return np.dtype(np.uint32)
+
+    def __getitem__(self, box: Box) -> npt.NDArray[np.uint32]:
+        """Return a box of the labels, of which whole frames are read, and no others."""
+        frames, *part = box
+        return np.stack([self.read(at)[tuple(part)] for at in range(frames.start, frames.stop)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.masks.labels import localise_box, read, union_bo
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
-from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
+from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name, is_there
 from napari_sam3_assistant.io.exports import (
     save_coco,
     save_geojson,
@@ -364,15 +364,54 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
             save_geojson(labels, path, classes, request.place, request.measured, kind=kind)
         case ExportFormat.IMAGEJ_ROIS:
             save_rois(labels, path, classes, request.place)
-        case ExportFormat.CTC:
-            save_ctc(_drop_unnamed(labels, request.axes)[0], path, reporter)
-        case ExportFormat.GEFF:
+        case ExportFormat.CTC | ExportFormat.GEFF:
             found, axes = _drop_unnamed(labels, request.axes)
-            save_geff(found, path, axes, reporter)
+            yield from export_tracks(found, path, request.format, axes, reporter)
+            return
         case _:
             found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
             save_labels(found, path, axes, reporter=reporter)
     yield path
+
+
+def export_tracks(
+    labels: AnyArray, path: Path, format_: ExportFormat, axes: Axes, reporter: Reporter
+) -> Iterator[Path]:
+    """Write labels that keep their value through frames as tracks, and yield the path.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (T, Y, X) or (T, Z, Y, X)
+        In memory or lazy; read frame by frame.
+    path : Path
+        The folder, which must not exist.
+    format_ : ExportFormat
+        One that has tracks.
+    axes : tuple of Axis
+        The axes of the labels.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    Path
+        The folder.
+
+    Raises
+    ------
+    NameTaken
+        If there is something of that name.
+    ExportError
+        If the format can't hold the labels, or it can't be written.
+    """
+    with explain_os_errors(path):
+        if is_there(path):  # said before all frames are read
+            raise NameTaken(f"{path} exists already.", "Choose another name.")
+    make_folder(path)
+    if format_ is ExportFormat.CTC:
+        yield save_ctc(labels, path, reporter)
+    else:
+        yield save_geff(labels, path, axes, reporter)
 
 
 def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:

@@ -216,8 +216,15 @@ class FollowedField(QWidget):
         self._objects.offer([(id_, f"Followed: {id_}") for id_ in self._session.model.tracked])
 
 
+_TRACKS = {
+    "CSV, one row for each frame and object (*.csv)": ".csv",
+    "Cell Tracking Challenge, a folder (*.ctc)": ".ctc",
+    "GEFF, a graph in a folder (*.geff)": ".geff",
+}
+
+
 class TracksField(QWidget):
-    """A box for the Tracks layer, and a button that exports the table; for 3D/video only."""
+    """A box for the Tracks layer, and a button that exports the tracks; for 3D/video only."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -235,8 +242,9 @@ class TracksField(QWidget):
             "Export Tracks",
             "export_tracks",
             self._choose_file,
-            "Write a CSV file with one row for each frame and object: area and centroid in "
-            "pixels and in the units of the image, score",
+            "Write a CSV file with one row for each frame and object (area and centroid in "
+            "pixels and in the units of the image, score), a folder of the Cell Tracking "
+            "Challenge, or a GEFF graph",
         )
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -248,6 +256,9 @@ class TracksField(QWidget):
     def _choose_file(self) -> None:
         start = self._saving.propose_path("tracks", ".csv")
         title = "Export the tracks"
-        path, _ = ask_where(self, self._model, title, start, ["CSV (*.csv)"])
+        path, kind = ask_where(self, self._model, title, start, list(_TRACKS))
         if path is not None:
-            self._tracks.export(path if path.suffix else path.with_name(f"{path.name}.csv"))
+            ending = _TRACKS.get(kind, start.suffix)
+            # The dialog may keep the ending that was proposed when another kind is chosen.
+            kept = path == start and ending != start.suffix
+            self._tracks.export(path.with_suffix("") if kept else path, ending)
