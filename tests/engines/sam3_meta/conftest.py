@@ -168,6 +168,40 @@ def video_engine(builder, video_folder):
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def predictor(builder, video_folder):
+    """The package's predictor with the weights of the folder, on the CPU."""
+    from sam3.model.sam3_video_predictor import Sam3VideoPredictor
+
+    with compat.redirect_cuda("cpu"), compat.silence_warnings():
+        model = builder.build_sam3_video_model(
+            checkpoint_path=str(video_folder / "sam3.pt"),
+            load_from_HF=False,
+            bpe_path=str(loading.find_bpe(video_folder)),
+            device="cpu",
+        ).eval()
+    model.tracker.bf16_context.__exit__(None, None, None)
+
+    class OnCpu(Sam3VideoPredictor):
+        def __init__(self):
+            self.model = model
+            self.async_loading_frames = False
+            self.video_loader_type = "cv2"
+
+        def _get_torch_and_gpu_properties(self):
+            return "no GPU"
+
+    from sam3.perflib import connected_components as module
+
+    label = module.connected_components
+    with pytest.MonkeyPatch.context() as patch:
+        # On the CPU it fails for frames without new objects; see compat.
+        patch.setattr(
+            module, "connected_components", lambda x: label(x) if len(x) else (x.int(), x.int())
+        )
+        yield OnCpu()
+
+
 @pytest.fixture
 def make_engine(builder, model_folder):
     """Make engines that are closed after the test."""

@@ -48,6 +48,10 @@ class TrackedPrompts(ABC):
     def read(self) -> Collection[int]:
         """The frames whose prompts were read."""
 
+    @abstractmethod
+    def forget(self) -> None:
+        """Give back the place in the file; the object is not used any more."""
+
     def takes_part(self, frame: int, *, reverse: bool) -> bool:
         """Return whether a prompted frame lies on the way to a frame."""
         prompted = {*self.read, *self.pending}
@@ -126,6 +130,49 @@ class MemoryFile:
             self._file.close()
         self._file, self._end = None, 0
         self._free.clear()
+
+
+class SavedFrames:
+    """The far frames of one object in a :class:`MemoryFile`.
+
+    Parameters
+    ----------
+    file : MemoryFile, optional
+        Without it nothing is saved.
+    """
+
+    def __init__(self, file: MemoryFile | None) -> None:
+        self._file = file
+        self._slots: dict[int, Slot] = {}
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._slots
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._slots)
+
+    def save(self, frame: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep the tensors of a frame that is not saved, if the disk has room for them."""
+        slot = self._file.write(tensors) if self._file is not None else None
+        if slot is not None:
+            self._slots[frame] = slot
+
+    def load(self, frame: int) -> dict[str, torch.Tensor]:
+        """Return the tensors of a frame that is saved, in the memory of the computer."""
+        if self._file is None:
+            raise KeyError(frame)
+        return self._file.read(self._slots[frame])
+
+    def forget(self, frame: int) -> None:
+        """Let go of a frame: it is out of date."""
+        slot = self._slots.pop(frame, None)
+        if slot is not None and self._file is not None:
+            self._file.free(slot)
+
+    def clear(self) -> None:
+        """Let go of all frames."""
+        for frame in list(self._slots):
+            self.forget(frame)
 
 
 def check_says_where(seed: TrackSeed, how: str) -> None:
@@ -244,6 +291,7 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
     def __init__(self, context: TrackContext[M]) -> None:
         super().__init__(context)
         self._objects: dict[int, F] = {}
+        self._file = MemoryFile()
         self._held: HeldFrames[Any] = HeldFrames()
 
     def add(self, seed: TrackSeed) -> None:
@@ -261,12 +309,15 @@ class ObjectTrack(Sam3Track[M], ABC, Generic[M, F]):
 
     def remove(self, object_id: int) -> None:
         """Forget an object; one of a phrase is not shown any more."""
-        self._objects.pop(object_id, None)
+        object_ = self._objects.pop(object_id, None)
+        if object_ is not None:
+            object_.forget()
         self._hidden.add(object_id)
         self._held.clear()
 
     def close(self) -> None:
         """Let go of all memory, and give it back to the device."""
+        self._file.close()
         self._objects.clear()
         self._held.clear()
         free_cache()

@@ -114,6 +114,7 @@ class MetaTrack(ObjectTrack[LoadedModel, FollowedObject]):
             self._features,
             self._frames.shape,
             len(self._frames),
+            self._file,
             on_cpu=memory_device(model.device) == "cpu",
         )
 

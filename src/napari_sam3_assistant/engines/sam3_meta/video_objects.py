@@ -8,7 +8,9 @@ Meta's tracker keeps the mask and the memory of each frame that it has seen. On 
 the prompted frames, at the memories of the last ``num_maskmem - 1`` frames whose score is good
 enough, and at the object pointers of the last ``max_obj_ptrs_in_encoder - 1`` of them
 (``sam3_tracker_base.py:518``). Kept are those round the frames from which a pass may go on: both
-ends of what was gone through, and the prompts. So the masks are those of an unlimited memory.
+ends of what was gone through, and the prompts. What is remembered of a prompted object on the
+other frames goes to a file, and comes back when a pass begins there or a click corrects the mask
+there. So the masks are those of an unlimited memory.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
-from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
+from napari_sam3_assistant.engines.sam3.track import SavedFrames, TrackedPrompts
 from napari_sam3_assistant.engines.sam3_meta import compat_video
 from napari_sam3_assistant.errors import PromptError
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.tracks import TrackSeed
+    from napari_sam3_assistant.engines.sam3.track import MemoryFile
 
 
 MOST_POINTS = 16
@@ -63,6 +66,8 @@ class FollowedObject(TrackedPrompts):
         Height and width of a frame.
     count : int
         Number of frames of the stack.
+    file : MemoryFile
+        Where its memory of far frames lies.
     on_cpu : bool
         Whether its memory lies in the computer's memory.
     """
@@ -73,19 +78,24 @@ class FollowedObject(TrackedPrompts):
         features: compat_video.Features,
         shape: tuple[int, int],
         count: int,
+        file: MemoryFile,
         *,
         on_cpu: bool,
     ) -> None:
         super().__init__()
         self.state = compat_video.new_tracker_state(tracker, features, shape, count, on_cpu=on_cpu)
         self._shape = shape
-        self._memory = Memory(tracker)
+        self._memory = Memory(tracker, file)
 
     @property
     def read(self) -> Collection[int]:
         """The frames whose prompts were read."""
         conditions: dict[int, object] = self.state["output_dict"]["cond_frame_outputs"]
         return conditions.keys()
+
+    def forget(self) -> None:
+        """Give back the place in the file; the object is not used any more."""
+        self._memory.saved.clear()
 
     def begin(self, frame: int, *, reverse: bool) -> None:
         """Make ready for a pass."""
@@ -96,15 +106,15 @@ class FollowedObject(TrackedPrompts):
         import torch
 
         seed = self.pending[frame]
-        if is_bare(self.state, frame):
-            # It would be taken for a first guess.
-            forget(self.state, frame)
+        # Clicks are read with the mask that was there.
+        self._memory.recall(self.state, frame)
         if seed.mask is not None:
             painted = torch.from_numpy(seed.mask.to_plane(self._shape))
             compat_video.add_mask(tracker, self.state, frame, painted)
         else:
             compat_video.add_points(tracker, self.state, frame, *points_of(seed, self._shape))
         del self.pending[frame]
+        self._memory.renew(self.state, frame)
         self._memory.trim(self.state)
 
     def follow(
@@ -119,6 +129,7 @@ class FollowedObject(TrackedPrompts):
         found = compat_video.follow(
             tracker, self.state, frame, reverse=reverse, fill_area=fill_area
         )
+        self._memory.renew(self.state, frame)
         self._memory.advance(self.state, frame, reverse=reverse)
         return found
 
@@ -162,11 +173,21 @@ class Memory:
     ----------
     tracker : Sam3TrackerPredictor
         Says how far it looks back.
+    file : MemoryFile, optional
+        Where the memories of one object lie that are far from where it is followed; without it they
+        are forgotten.
     whole : bool
         Whether frames are kept whole or not at all.
+
+    Attributes
+    ----------
+    saved : SavedFrames
+        What is in the file.
     """
 
-    def __init__(self, tracker: Untyped, *, whole: bool = False) -> None:
+    def __init__(
+        self, tracker: Untyped, file: MemoryFile | None = None, *, whole: bool = False
+    ) -> None:
         # Not the tracker itself: an open track would keep the weights of a closed engine.
         # With the frame just before, which is always looked at.
         self._memories = int(tracker.num_maskmem)
@@ -174,17 +195,55 @@ class Memory:
         self._least = float(tracker.mf_threshold) if tracker.use_memory_selection else None
         self._whole = whole
         self._ends: dict[bool, int] = {}
+        self.saved = SavedFrames(file)
+        # Of these the score is good enough, or the object itself has no record any more.
+        self._saved_good: set[int] = set()
+        self._saved_cleared: set[int] = set()
+        # So far round a prompt the tracker lets go of the object's own records.
+        self._cleared = -1
+        if file is not None and tracker.clear_non_cond_mem_around_input:
+            self._cleared = self._memories * int(tracker.memory_temporal_stride_for_eval)
 
     def begin(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
-        """Forget frames without a memory that a pass from a frame on would look for."""
+        """Have the frames whole that a pass from a frame on looks for, or not at all."""
         step = 1 if reverse else -1
-        while True:
-            near = list(islice(_walk(state, self._good(state), frame, step), self._memories))
-            bare = [other for other in near if _is_bare(_other_states(state)[other])]
-            if not bare:
+        others, seen = _other_states(state), 0
+        good = self._good(state) | self._saved_good
+        for other in list(_walk({*others, *self.saved}, good, frame, step)):
+            if seen < self._memories or other not in others:
+                self.recall(state, other)
+            seen += other in others
+            if seen == self._pointers:
                 return
-            for other in bare:
-                _forget(state, other)
+
+    def recall(self, state: dict[str, Any], frame: int) -> None:
+        """Have a frame whole that was not prompted, or not at all."""
+        others = _other_states(state)
+        if frame in others and not _is_bare(others[frame]):
+            return
+        if frame not in self.saved:
+            _forget(state, frame)
+            return
+        record: dict[str, Any] = {
+            name: one.to(state["storage_device" if name in _STORED else "device"])
+            for name, one in self.saved.load(frame).items()
+        }
+        record["maskmem_pos_enc"] = state["constants"]["maskmem_pos_enc"]
+        others[frame] = record
+        if frame not in self._saved_cleared:
+            for outputs in state["output_dict_per_obj"].values():
+                outputs["non_cond_frame_outputs"][frame] = dict(record)
+
+    def renew(self, state: dict[str, Any], frame: int) -> None:
+        """Let go of what was saved of a frame that the tracker has looked at again."""
+        self.saved.forget(frame)
+        self._saved_good.discard(frame)
+        self._saved_cleared.discard(frame)
+        if frame in state["output_dict"]["cond_frame_outputs"]:
+            # As the tracker does with what it has (``_clear_non_cond_mem_around_input``).
+            self._saved_cleared.update(
+                other for other in self.saved if abs(other - frame) <= self._cleared
+            )
 
     def advance(self, state: dict[str, Any], frame: int, *, reverse: bool) -> None:
         """Note how far a pass is, and forget what no pass can need."""
@@ -200,14 +259,32 @@ class Memory:
         for anchor in {*prompted, *self._ends.values()}:
             for step in (1, -1):
                 # From the anchor itself on: the next frame of a pass looks at it.
-                walked = list(islice(_walk(state, good, anchor - step, step), self._pointers))
+                near = _walk(_other_states(state), good, anchor - step, step)
+                walked = list(islice(near, self._pointers))
                 whole.update(walked[: self._memories])
                 pointers.update(walked)
         for frame in list(_other_states(state)):
             if frame not in pointers:
+                self._save(state, frame, good=frame in good)
                 _forget(state, frame)
             elif frame not in whole and not self._whole:
+                self._save(state, frame, good=frame in good)
                 _make_bare(state, frame)
+
+    def _save(self, state: dict[str, Any], frame: int, *, good: bool) -> None:
+        """Write a frame to the file that is still whole and not there."""
+        record = _other_states(state)[frame]
+        if frame in self.saved or _is_bare(record):
+            return
+        # The position encoding is the same for all frames.
+        self.saved.save(frame, {k: v for k, v in record.items() if k != "maskmem_pos_enc"})
+        if good:
+            self._saved_good.add(frame)
+        if not any(
+            frame in outputs["non_cond_frame_outputs"]
+            for outputs in state["output_dict_per_obj"].values()
+        ):
+            self._saved_cleared.add(frame)
 
     def _good(self, state: dict[str, Any]) -> set[int]:
         """Return the frames whose memories the tracker may look at, wherever it is."""
@@ -231,16 +308,6 @@ def forget_conditions(tracker: Untyped, state: dict[str, Any]) -> None:
         compat_video.forget_prompt(tracker, state, frame)
 
 
-def is_bare(state: dict[str, Any], frame: int) -> bool:
-    """Return whether of a frame only the pointer is left."""
-    return frame in _other_states(state) and _is_bare(_other_states(state)[frame])
-
-
-def forget(state: dict[str, Any], frame: int) -> None:
-    """Forget a frame that was not prompted."""
-    _forget(state, frame)
-
-
 def stored_bytes(states: Iterable[dict[str, Any]]) -> int:
     """Return the memory that the outputs of some states take, shared tensors once."""
     storages = {
@@ -256,9 +323,8 @@ def _other_states(state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return others
 
 
-def _walk(state: dict[str, Any], good: set[int], frame: int, step: int) -> Iterator[int]:
+def _walk(others: Iterable[int], good: set[int], frame: int, step: int) -> Iterator[int]:
     """Yield the frames that the tracker looks at from a frame on, the nearest first."""
-    others = _other_states(state)
     ahead = sorted((other for other in others if (other - frame) * step > 0), reverse=step < 0)
     for other in ahead:
         # The frame just before counts whatever its score is.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from napari_sam3_assistant.core.progress import CancelOnlyReporter
 from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.device import memory_device
-from napari_sam3_assistant.engines.sam3.track import MemoryFile, ObjectTrack, TrackContext
+from napari_sam3_assistant.engines.sam3.track import ObjectTrack, TrackContext
 from napari_sam3_assistant.engines.sam_transformers.image import encode
 from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel
 from napari_sam3_assistant.engines.sam_transformers.video_objects import FollowedObject, partner
@@ -46,24 +46,12 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
     def __init__(self, folder: Path, context: TrackContext[M]) -> None:
         super().__init__(context)
         self._folder = folder
-        self._file = MemoryFile()
         self._prompter: Any = None
         self._known: Callable[[int], Any] = lambda _frame: None
 
     def reuse(self, known: Callable[[int], Any]) -> None:
         """Take what the image heads have encoded; see :class:`.engines.base.ReusesEncodings`."""
         self._known = known
-
-    def remove(self, object_id: int) -> None:
-        """Forget an object; one of a phrase is not shown any more."""
-        if object_id in self._objects:
-            self._objects[object_id].forget()
-        super().remove(object_id)
-
-    def close(self) -> None:
-        """Let go of all memory, and give it back to the device."""
-        self._file.close()
-        super().close()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.base.VideoTrack`."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.sam3.mask_decoder import xyxy
-from napari_sam3_assistant.engines.sam3.track import TrackedPrompts
+from napari_sam3_assistant.engines.sam3.track import SavedFrames, TrackedPrompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.tracks import TrackSeed
-    from napari_sam3_assistant.engines.sam3.track import MemoryFile, Slot
+    from napari_sam3_assistant.engines.sam3.track import MemoryFile
     from napari_sam3_assistant.engines.sam_transformers.loading import LoadedModel
 
 
@@ -82,7 +82,7 @@ class FollowedObject(TrackedPrompts):
 
     def forget(self) -> None:
         """Give back the place in the file; the object is not used any more."""
-        self._memory.forget()
+        self._memory.saved.clear()
 
     def prompt(self, model: LoadedModel, processor: Untyped, features: Untyped, frame: int) -> None:
         """Segment the object on a frame by the prompts that wait for it.
@@ -135,7 +135,8 @@ class FollowedObject(TrackedPrompts):
         self._session.cache = features
         self._memory.recall(self.outputs, frame, reverse=reverse)
         answer = model.tracker(inference_session=self._session, frame_idx=frame, reverse=reverse)
-        self._memory.renewed(frame)
+        # The model has looked at it again.
+        self._memory.saved.forget(frame)
         self._session.frames_tracked_per_obj[_INDEX].clear()
         # Objects on different frames would keep as many encoded frames.
         self._session.cache = None
@@ -249,6 +250,11 @@ class Memory:
     file : MemoryFile, optional
         Where those of one object lie that are far from where it is followed; without it they are
         forgotten.
+
+    Attributes
+    ----------
+    saved : SavedFrames
+        What is there.
     """
 
     def __init__(
@@ -260,8 +266,7 @@ class Memory:
         self._memories = int(config.num_maskmem) - 1
         self._pointers = int(config.max_object_pointers_in_encoder) - 1
         self._device = device
-        self._file = file
-        self._saved: dict[int, Slot] = {}
+        self.saved = SavedFrames(file)
         self._reached: dict[bool, int] = {}
         self._positions: torch.Tensor | None = None
 
@@ -271,27 +276,16 @@ class Memory:
         step = -1 if reverse else 1
         for back in range(1, self._pointers + 1):
             other = frame - back * step
-            record, slot = others.get(other, {}), self._saved.get(other)
+            record = others.get(other, {})
             if _MEMORY[0] in record or (record and back > self._memories):
                 continue
-            if slot is not None and self._file is not None:
-                found = self._file.read(slot)
+            if other in self.saved:
+                found = self.saved.load(other)
                 others[other] = {name: one.to(self._device) for name, one in found.items()}
                 others[other]["maskmem_pos_enc"] = self._positions
             elif record:
                 # Without a memory the model can't take it.
                 del others[other]
-
-    def renewed(self, frame: int) -> None:
-        """Let go of what was saved of a frame: the model has looked at it again."""
-        slot = self._saved.pop(frame, None)
-        if slot is not None and self._file is not None:
-            self._file.free(slot)
-
-    def forget(self) -> None:
-        """Let go of what was saved."""
-        for frame in list(self._saved):
-            self.renewed(frame)
 
     def advance(self, frame: int, *, reverse: bool) -> None:
         """Note how far a pass is."""
@@ -323,12 +317,9 @@ class Memory:
 
     def _save(self, frame: int, record: dict[str, Any]) -> None:
         """Write a record to the file that is still whole and not there."""
-        if self._file is None or frame in self._saved or _MEMORY[0] not in record:
-            return
-        kept = {name: one for name, one in record.items() if name not in _NOT_SAVED}
-        slot = self._file.write(kept)
-        if slot is not None:
-            self._saved[frame] = slot
+        if frame not in self.saved and _MEMORY[0] in record:
+            kept = {name: one for name, one in record.items() if name not in _NOT_SAVED}
+            self.saved.save(frame, kept)
 
     def _place(self, record: dict[str, Any]) -> None:
         """Put a memory where it shall lie, with the one copy of the position encoding."""
