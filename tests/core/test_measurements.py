@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from skimage.measure import regionprops
 
 from napari_sam3_assistant.core.images import PixelSize
 from napari_sam3_assistant.core.measurements import (
     MORE,
+    VOLUME_MORE,
     Measurement,
     group_neighbours,
     measure_object,
+    measure_shape,
 )
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
@@ -116,3 +119,35 @@ def test_objects_that_lie_close_together_are_one_group():
 
     assert groups == [(Region(0, 0, 260, 40), [0, 2]), (Region(600, 600, 610, 610), [1])]
     assert list(group_neighbours([])) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.bool_, st.tuples(*[st.integers(1, 4)] * 3)),
+    st.sampled_from([(1.0, 1.0, 1.0), (3.0, 0.2, 0.2), (0.5, 2.0, 1.0)]),
+)
+def test_shapes_in_3d_also_of_what_is_flat(mask, spacing):
+    mask[0, 0, 0] = True
+
+    told = measure_shape(mask, spacing, tuple(VOLUME_MORE))
+
+    (one,) = regionprops(mask.astype(np.uint8), spacing=spacing)
+    assert list(told) == list(VOLUME_MORE)
+    assert told["Volume major axis"] == pytest.approx(one.axis_major_length)
+    assert told["Volume Euler number"] == one.euler_number
+    assert told["Volume extent"] == pytest.approx(one.extent)
+    assert math.isnan(told["Volume solidity"]) or 0 < told["Volume solidity"] <= 1
+    places = np.argwhere(mask)
+    if np.linalg.matrix_rank(places - places[0]) == 3:
+        assert told["Volume solidity"] == pytest.approx(one.solidity)
+        assert told["Volume minor axis"] == pytest.approx(one.axis_minor_length)
+    else:
+        assert told["Volume minor axis"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_shape_with_a_very_large_box_has_no_solidity():
+    mask = np.zeros((2, 2, (1 << 20) + 1), bool)
+    mask[:, :, :2] = mask[:, :, -2:] = True
+    told = measure_shape(mask, (1.0, 1.0, 1.0), ("Volume solidity", "Volume extent"))
+    assert math.isnan(told["Volume solidity"])
+    assert told["Volume extent"] == pytest.approx(16 / mask.size)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops_table
 
-from napari_sam3_assistant.core.measurements import VOLUME
+from napari_sam3_assistant.core.measurements import VOLUME, VOLUME_MORE
 from napari_sam3_assistant.session.model import FramePlace, ResultRow
 
 LABELS = "SAM3 propagated preview labels"
+ACCEPTED = "SAM3 live accepted labels"
 
 
 @pytest.fixture
@@ -99,8 +100,71 @@ def test_objects_are_measured_on_their_slices_and_as_volumes(open_bench, balls):
         volume = [row.measured.more[title] for title in VOLUME]
         np.testing.assert_allclose(volume, [values[0] for values in told.values()])
 
+    user.model.columns += ", " + ", ".join(VOLUME_MORE)
+    user.finish(user.session.measuring.measure())
+    told = regionprops_table(
+        labels.astype(int), properties=tuple(VOLUME_MORE.values()), spacing=(2.0, 0.5, 0.5)
+    )
+    for row in user.model.results:
+        shape = [row.measured.more[title] for title in VOLUME_MORE]
+        np.testing.assert_allclose(shape, [values[0] for values in told.values()])
+
     text = user.session.results.copy_text(user.model.results)
     assert all(title in text.splitlines()[0].split("\t") for title in VOLUME)
     user.session.correcting.delete(row_of(user, 6, 1))
     settle(user)
     assert not any("Volume" in row.measured.more for row in user.model.results if row.measured)
+
+
+@pytest.mark.parametrize("layout", ["zyx", "tzyx", "zyx on disk", "tyx"])
+def test_accepted_objects_are_measured_on_their_slices_and_as_volumes(open_bench, balls, layout):
+    names = layout.split()[0]
+    image = np.stack([balls, balls[::-1]]) if "t" in names and "z" in names else balls
+    size = {"t": 3.0, "z": 2.0, "y": 0.5, "x": 0.5}
+    spacing = tuple(size[one] for one in names)
+    units = tuple("second" if one == "t" else "um" for one in names)
+    user = open_bench(image, axis_labels=tuple(names), scale=spacing, units=units)
+    if "disk" in layout:
+        user.binding.adapter.in_memory = 1000
+        user.binding.adapter.stacks.in_memory = 1000
+    user.model.columns += ", " + ", ".join(VOLUME_MORE)
+    user.model.frame_axis = image.ndim - 3
+    lead = (1,) * (image.ndim - 3)
+    for spot, on in (((20, 20), 1), ((40, 50), 2)):
+        user.viewer.dims.set_current_step(range(len(lead) + 1), (*lead, 6))
+        user.click(*lead, 6, *spot, on=on)
+    user.start()
+    user.binding.accept()
+    user.desk.until(lambda: user.model.kept == 2 and not user.model.running)
+    user.propagation.clear()
+
+    user.finish(user.session.measuring.measure())
+
+    layer = user.viewer.layers[ACCEPTED]
+    stack = np.asarray(layer.data)[lead].astype(int)
+    rows = user.model.results
+    features = layer.features.set_index("index")
+    assert {row.record.id for row in rows} == {1, 2}
+    if "z" not in names:  # frames in time have no distance in space
+        assert not any("Volume" in row.measured.more for row in rows)
+        assert not {"measured_area", "volume"} & set(features)
+        return
+    pixels = image[lead].astype(float)
+    basic = ("area", "equivalent_diameter_area", "intensity_mean")
+    wanted = regionprops_table(stack, pixels, (*basic, *VOLUME_MORE.values()), spacing=spacing[-3:])
+    for at, id_ in enumerate((1, 2)):
+        numbers = [values[at] for values in wanted.values()]
+        titles = (*VOLUME, *VOLUME_MORE)
+        for row in rows:
+            if row.record.id == id_:
+                told = [row.measured.more[title] for title in titles]
+                np.testing.assert_allclose(told, numbers)
+        columns = [title.lower().replace(" ", "_") for title in titles]
+        np.testing.assert_allclose(features.loc[id_, columns].astype(float), numbers)
+        assert features.loc[id_, "unit"] in ("µm", "micrometer")
+
+    on_six = next(one for one in rows if one.preview.target.plane.leading[-1] == 6)
+    user.session.correcting.delete(on_six)
+    user.desk.until(lambda: all(row.record is not on_six.record for row in user.model.results))
+    without = {row.record.id for row in user.model.results if "Volume" not in row.measured.more}
+    assert without == {on_six.record.id}

@@ -250,6 +250,60 @@ def measure_volume(slices: Sequence[Measurement], depth: float) -> dict[str, flo
     return told | dict(zip(titles, whole.means, strict=True))
 
 
+VOLUME_MORE = {
+    "Volume major axis": "axis_major_length",
+    "Volume minor axis": "axis_minor_length",
+    "Volume solidity": "solidity",
+    "Volume extent": "extent",
+    "Volume Euler number": "euler_number",
+}
+"""What can be measured besides of an object on all of its slices: title to scikit-image's name."""
+
+_MOST_HULL = 1 << 22
+"""scikit-image looks at each voxel of a box for each facet of the convex hull."""
+
+
+def measure_shape(
+    mask: npt.NDArray[np.bool_], spacing: tuple[float, float, float], more: Collection[str]
+) -> dict[str, float]:
+    """Return numbers of the shape of an object in 3-D, by title.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (D, H, W)
+        The object.
+    spacing : tuple of float
+        How far slices, rows and columns lie apart, in one unit.
+    more : collection of str
+        Which, of :data:`VOLUME_MORE`.
+
+    Returns
+    -------
+    dict of str to float
+        Lengths in the unit. The solidity of what is flat, or has a very large box, is NaN.
+    """
+    told: dict[str, float] = {}
+    for title, name in VOLUME_MORE.items():
+        if title not in more:
+            continue
+        if name == "solidity" and (mask.size > _MOST_HULL or _is_flat(mask)):
+            told[title] = math.nan
+            continue
+        try:
+            table = regionprops_table(mask.astype(np.uint8), properties=(name,), spacing=spacing)
+            told[title] = float(table[name][0])
+        except ValueError:  # the root of 0 of a flat object, and below by a rounding error
+            told[title] = 0.0
+    return told
+
+
+def _is_flat(mask: npt.NDArray[np.bool_]) -> bool:
+    """Return whether all voxels lie in one plane, which has no convex hull in 3-D."""
+    places = np.argwhere(mask).astype(np.float64)
+    places -= places[0]
+    return int(np.linalg.matrix_rank(places.T @ places)) < mask.ndim
+
+
 def group_neighbours(objects: Sequence[Measurable]) -> Iterator[tuple[Region, list[int]]]:
     """Yield groups of objects that lie close together, so that each piece of an image is read once.
 

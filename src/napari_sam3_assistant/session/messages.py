@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, channel_titles
+from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
@@ -16,7 +16,7 @@ from napari_sam3_assistant.session.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -147,7 +147,7 @@ STABILITY = "Stability"
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
 UNIT, STATE = "Unit", "State"
-COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE)
+COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE, *VOLUME_MORE)
 """The titles of what can be measured."""
 
 
@@ -264,3 +264,15 @@ def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float |
     names = [title.lower().replace(" ", "_") for title in (*titles, UNIT)]
     rows = [column_values(one, (*titles, UNIT)) for one in measured]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def volume_features(
+    found: Iterable[tuple[Mapping[str, float], str]],
+) -> dict[str, list[float | str | None]]:
+    """Return volumes by title, and their units, as columns with names such as ``volume``."""
+    told = tuple(found)
+    titles = dict.fromkeys(title for one, _ in told for title in one)
+    columns: dict[str, list[float | str | None]] = {
+        title.lower().replace(" ", "_"): [one.get(title) for one, _ in told] for title in titles
+    }
+    return columns | {UNIT.lower(): [unit or None for _, unit in told]}

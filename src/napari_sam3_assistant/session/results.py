@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.measurements import MORE, VOLUME, measure_volume
+from napari_sam3_assistant.core.measurements import MORE, VOLUME, VOLUME_MORE, measure_volume
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
@@ -21,29 +22,38 @@ from napari_sam3_assistant.session.messages import (
     describe_state,
     format_values,
     measurement_features,
+    volume_features,
 )
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
     FramePlace,
+    KeptPlace,
     Level,
     Message,
     ResultRow,
     SoftImage,
 )
-from napari_sam3_assistant.workflows.measure import MeasureRequest, measure
+from napari_sam3_assistant.workflows.measure import (
+    MeasureRequest,
+    ShapeRequest,
+    measure,
+    measure_shapes,
+)
 from napari_sam3_assistant.workflows.save import export_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.masks.edits import Changes
+    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import KeptPlace, Preview, SessionModel
+    from napari_sam3_assistant.session.model import Preview, SessionModel
 
 
 _SHOWN, _WRITTEN = 4, 8
@@ -154,9 +164,18 @@ class Results:
     ) -> None:
         """List the accepted objects that are in a layer, given its key; without any, none."""
         known = {id(row.record): row for row in self._kept.pop(layer, ())}
-        rows = tuple(known.get(id(one)) or ResultRow(place, one) for place, one in objects)
+        rows = tuple(
+            known.pop(id(one)) if id(one) in known else ResultRow(place, one)
+            for place, one in objects
+        )
+        # Of objects with another slice, or with one less, the volumes have to be measured anew.
+        changed = {row.record.id for row in (*known.values(), *rows) if row.measured is None}
+        changed |= {row.record.id for row in known.values()}
+        gone: dict[int, dict[str, float]] = {
+            id(row.record): {} for row in rows if row.record.id in changed
+        }
         if rows:
-            self._kept[layer] = rows
+            self._kept[layer] = with_volumes(rows, gone)
         self._list_again()
 
     def forget_file_backed(self, image: str, label: str | None = None) -> None:
@@ -211,17 +230,17 @@ class Results:
         if self._frames.is_due:
             self._list_again()
 
-    def measure_volumes(self, depth: float | None) -> None:
-        """List what was measured on frames, with the volumes if it is known how far they lie apart.
+    @property
+    def of_slices(self) -> tuple[ResultRow, ...]:
+        """The objects that may go through slices: the accepted ones, and those of frames."""
+        return (*self.kept, *self._frames)
 
-        Parameters
-        ----------
-        depth : float or None
-            How far, in the unit of the measurements.
-        """
-        if depth is not None:
-            self._frames.measure_volumes(depth)
-        self._list_again()
+    def add_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
+        """Take note of what objects measure on all slices, by the identity of their records."""
+        self._frames.add_volumes(told)
+        self._kept = {layer: with_volumes(rows, told) for layer, rows in self._kept.items()}
+        if told or self.has_frames:
+            self._list_again()
 
     @property
     def has_frames(self) -> bool:
@@ -353,6 +372,9 @@ class FrameRows:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __iter__(self) -> Iterator[ResultRow]:
+        return itertools.chain.from_iterable(self._rows.values())
+
     @property
     def is_due(self) -> bool:
         """Whether it is time to list the rows again."""
@@ -364,7 +386,7 @@ class FrameRows:
         changed = {row.record.id for row in (*self._rows.get(place, ()), *fresh)}
         self._rows[place] = fresh
         if self._has_volumes:
-            self._tell_volumes({id_: {} for id_ in changed})
+            self.add_volumes({id(row.record): {} for row in self if row.record.id in changed})
 
     def measure(self, place: FramePlace, found: Mapping[int, Measurement]) -> None:
         """Take note of measurements on a frame, by the identity of the objects' records."""
@@ -373,28 +395,10 @@ class FrameRows:
             for row in self._rows.get(place, ())
         )
 
-    def measure_volumes(self, depth: float) -> None:
-        """Measure the objects that are measured on all of their frames as a whole, too."""
-        slices: dict[int, list[Measurement | None]] = {}
-        for row in itertools.chain.from_iterable(self._rows.values()):
-            slices.setdefault(row.record.id, []).append(row.measured)
-        known = {
-            id_: [one for one in parts if one is not None]
-            for id_, parts in slices.items()
-            if None not in parts
-        }
-        self._has_volumes = bool(known)
-        self._tell_volumes({id_: measure_volume(parts, depth) for id_, parts in known.items()})
-
-    def _tell_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
-        """Put the volumes of objects into their rows, or take them out."""
-        for place, rows in self._rows.items():
-            self._rows[place] = tuple(
-                replace(row, measured=_with_volume(row.measured, told[row.record.id]))
-                if row.measured is not None and row.record.id in told
-                else row
-                for row in rows
-            )
+    def add_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
+        """Put what objects measure on all frames into their rows, or take it out."""
+        self._rows = {place: with_volumes(rows, told) for place, rows in self._rows.items()}
+        self._has_volumes |= bool(told)
 
     def rows(self) -> tuple[ResultRow, ...]:
         """Return all rows, which counts as listing them."""
@@ -413,11 +417,50 @@ class FrameRows:
         self._has_volumes = False
 
 
+def with_volumes(
+    rows: Sequence[ResultRow], told: Mapping[int, Mapping[str, float]]
+) -> tuple[ResultRow, ...]:
+    """Return measured rows with the volumes that are told of their records, and no other ones."""
+    return tuple(
+        replace(row, measured=_with_volume(row.measured, told[id(row.record)]))
+        if row.measured is not None and id(row.record) in told
+        else row
+        for row in rows
+    )
+
+
 def _with_volume(measured: Measurement, told: Mapping[str, float]) -> Measurement:
     of_slice = {
         title: value for title, value in measured.more.items() if not title.startswith(VOLUME)
     }
     return replace(measured, more={**of_slice, **told})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slices:
+    """An object on all of its slices.
+
+    Parameters
+    ----------
+    rows : dict of int to ResultRow
+        Its rows, by the number of the slice.
+    spacing : tuple of float
+        How far slices, rows and columns lie apart, in the unit of the measurements.
+    """
+
+    rows: dict[int, ResultRow]
+    spacing: tuple[float, float, float]
+
+    @property
+    def records(self) -> frozenset[int]:
+        """The identities of its records: another one where it has changed."""
+        return frozenset(id(row.record) for row in self.rows.values())
+
+    def measure(self) -> dict[str, float]:
+        """Return its volume; nothing while it is not measured on all slices."""
+        parts = [row.measured for row in self.rows.values()]
+        known = [one for one in parts if one is not None]
+        return measure_volume(known, self.spacing[0]) if len(known) == len(parts) else {}
 
 
 _AT_ONCE = 1000
@@ -462,10 +505,9 @@ class Measuring:
         if why_not := why_not_measure(self._model):
             raise PromptError(f"{why_not}.", "Press Run Preview first.")
         rows = self._model.results
-        job = self._make_job(rows)
+        job = self._make_job(rows, self._find_slices())
 
         def end(state: JobState) -> None:
-            self._results.measure_volumes(self._adapter.depth(self._model.propagated))
             if state is JobState.DONE:
                 said = f"Measured {pluralize(len(rows), 'object')}."
                 self._model.message = Message(said, Level.SUCCESS)
@@ -493,7 +535,7 @@ class Measuring:
     def _wanted(self) -> tuple[str, ...]:
         return tuple(title for title in self._model.columns.split(", ") if title in MORE)
 
-    def _make_job(self, rows: Sequence[ResultRow]) -> Job:
+    def _make_job(self, rows: Sequence[ResultRow], wholes: Sequence[Slices] = ()) -> Job:
         found: dict[Preview | FramePlace | KeptPlace | FileBackedLabels, list[Measurable]] = {}
         for row in rows:
             found.setdefault(row.preview, []).append(row.record)
@@ -506,16 +548,111 @@ class Measuring:
             )
             for preview, objects in found.items()
         ]
-        waiting = iter(found.items())
-        job = Job("Measuring", lambda reporter: measure(requests, reporter))
-        job.yielded.connect(lambda answer: self._show(*next(waiting), answer))
+        shapes = self._shape_requests(wholes)
+        waiting, told = iter(found.items()), dict[frozenset[int], dict[str, float]]()
+        parts = iter(wholes)
+        slices = Counter((row.preview.slot, row.record.id) for row in self._results.kept)
+
+        def work(
+            reporter: Reporter,
+        ) -> Iterator[tuple[Measurement | None, ...] | dict[str, float]]:
+            yield from measure(requests, reporter)
+            yield from measure_shapes(shapes, reporter)
+
+        def show(answer: tuple[Measurement | None, ...] | dict[str, float]) -> None:
+            if isinstance(answer, dict):
+                told[next(parts).records] = answer
+            else:
+                self._show(*next(waiting), answer, slices)
+
+        job = Job("Measuring", work)
+        job.yielded.connect(show)
+        job.finished.connect(lambda _: self._add_volumes(told))
         return job
+
+    def _find_slices(self) -> list[Slices]:
+        """Return the objects that go through slices that lie apart by a length."""
+        known: dict[tuple[type, str, int, int], tuple[int, tuple[float, float, float]] | None] = {}
+        found: dict[tuple[Any, ...], Slices] = {}
+        for row in self._results.of_slices:
+            place = row.preview
+            axes, leading = place.target.axes, place.target.plane.leading
+            kind = (type(place), place.target.image, axes.y, axes.x)
+            if kind not in known:
+                known[kind] = self._find_spacing(place)
+            if (one := known[kind]) is None:
+                continue
+            axis, spacing = one
+            at = axes.leading.index(axis)
+            key = (kind, leading[:at], leading[at + 1 :], row.record.id)
+            found.setdefault(key, Slices({}, spacing)).rows[leading[at]] = row
+        return list(found.values())
+
+    def _find_spacing(
+        self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
+    ) -> tuple[int, tuple[float, float, float]] | None:
+        """Return the axis of the slices, and how far slices, rows and columns lie apart."""
+        target, stack = place.target, self._model.propagated
+        try:
+            if isinstance(place, FramePlace):
+                axis = None if stack is None else stack.axis
+            else:
+                axis = self._adapter.depth_axis(target)
+            depth = None if axis is None else self._adapter.depth(target, axis)
+            if axis is None or depth is None:
+                return None
+            pixel = self._adapter.raw_plane(place).pixel
+        except ImageError:  # it is gone meanwhile
+            return None
+        return axis, (depth, pixel.height, pixel.width)
+
+    def _shape_requests(self, wholes: Sequence[Slices]) -> list[ShapeRequest]:
+        """Return what to measure of the shapes of objects, as far as the user wants it."""
+        more = tuple(one for one in self._model.columns.split(", ") if one in VOLUME_MORE)
+        if not more:
+            return []
+        labels: dict[object, LazyArray | PlaneOfLabels] = {}
+        for row in itertools.chain.from_iterable(whole.rows.values() for whole in wholes):
+            if row.preview not in labels:
+                stored = self._adapter.stored_labels(row.preview)
+                assert stored is not None  # only previews have none
+                labels[row.preview] = stored
+        return [
+            ShapeRequest(
+                {at: (row.record, labels[row.preview]) for at, row in whole.rows.items()},
+                whole.spacing,
+                more,
+            )
+            for whole in wholes
+        ]
+
+    def _add_volumes(self, shapes: Mapping[frozenset[int], Mapping[str, float]]) -> None:
+        """List the volumes of what is measured on all of its slices, and what its shape is."""
+        told: dict[int, dict[str, float]] = {}
+        kept: dict[KeptPlace, dict[int, tuple[dict[str, float], str]]] = {}
+        for whole in self._find_slices():
+            if not (volume := whole.measure()):
+                continue
+            row = next(iter(whole.rows.values()))
+            assert row.measured is not None
+            before = row.measured.more
+            volume |= {title: before[title] for title in VOLUME_MORE if title in before}
+            volume |= shapes.get(whole.records, {})
+            told |= dict.fromkeys(whole.records, volume)
+            if isinstance(row.preview, KeptPlace):
+                own = kept.setdefault(row.preview, {})
+                own[row.record.id] = (volume, row.measured.unit)
+        self._results.add_volumes(told)
+        for place, objects in kept.items():
+            columns = volume_features(objects.values())
+            self._adapter.add_features(place, list(objects), columns)
 
     def _show(
         self,
         preview: Preview | FramePlace | KeptPlace | FileBackedLabels,
         objects: list[Measurable],
         answers: tuple[Measurement | None, ...],
+        slices: Mapping[tuple[tuple[str, str], int], int],
     ) -> None:
         # Of what the user has erased meanwhile there is nothing to tell.
         told = [pair for pair in zip(objects, answers, strict=True) if pair[1] is not None]
@@ -524,6 +661,12 @@ class Measuring:
             self._results.add_to_frame(preview, measured)
             return
         self._results.add_measurements(measured)
+        if isinstance(preview, KeptPlace):
+            # The layer has one row an object: what is measured of one of its slices is none of it.
+            told = [pair for pair in told if slices[preview.slot, pair[0].id] <= 1]
+            measured = {id(record): measured[id(record)] for record, _ in told}
+            if not told:
+                return
         self._adapter.add_features(
             preview, [record.id for record, _ in told], measurement_features(measured.values())
         )

@@ -68,6 +68,9 @@ if TYPE_CHECKING:
 # the dock and opens it again finds it.
 _SHOWN: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
 
+_NO_LENGTH = ("t", "c", "s")
+"""Kinds of axes along which there is no distance."""
+
 
 class ViewerAdapter(ViewerPrompts):
     """A napari viewer, not its proxy, as the session sees it. GUI thread only.
@@ -362,20 +365,29 @@ class ViewerAdapter(ViewerPrompts):
         beside = tuple(raw_plane(layer, target) for layer in others)
         return replace(raw_plane(image, target), beside=beside)
 
-    def depth(self, stack: StackTarget | None) -> float | None:
-        """Return how far the slices of a stack lie apart, in the unit of its pixels.
+    def depth(self, target: PlaneTarget, axis: int) -> float | None:
+        """Return how far slices lie apart along an axis, in the unit of the image's pixels.
 
-        None where there is no such distance: of frames in time, and between units that don't fit.
+        None where there is no such distance: between times or channels, and where units don't fit.
         """
-        if stack is None:
-            return None
-        image, axes = self.image_of(stack.target), stack.target.axes
-        if axis_kind(image.axis_labels[stack.axis]) == "t":
+        image, axes = self.image_of(target), target.axes
+        if axis_kind(image.axis_labels[axis]) in _NO_LENGTH:
             return None
         try:
-            return spacing(image, (stack.axis, axes.y, axes.x))[stack.axis]
+            return spacing(image, (axis, axes.y, axes.x))[axis]
         except MaskError:
             return None
+
+    def depth_axis(self, target: PlaneTarget) -> int | None:
+        """Return the axis whose slices make up objects; None where none is, or several may be."""
+        labels = self.image_of(target).axis_labels
+        kinds = {axis: axis_kind(labels[axis]) for axis in target.axes.leading}
+        found = [axis for axis, kind in kinds.items() if kind == "z"] or [
+            axis
+            for axis, kind in kinds.items()
+            if kind not in _NO_LENGTH and target.shape[axis] > 1
+        ]
+        return found[0] if len(found) == 1 else None
 
     def view_at(self, target: PlaneTarget) -> ImageView:
         """Return a plane of an image as the user sees it, also while another one is on show.

@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.measurements import (
     combine_measurements,
     group_neighbours,
     measure_object,
+    measure_shape,
 )
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
@@ -102,6 +103,56 @@ def measure(
             combine_measurements(found[place]) if place in found else None
             for place in range(len(request.objects))
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeRequest:
+    """An object that goes through slices.
+
+    Parameters
+    ----------
+    slices : mapping of int to (Measurable, array-like)
+        By the number of the slice the object there, and the labels of the plane.
+    spacing : tuple of float
+        How far slices, rows and columns lie apart, in one unit.
+    more : tuple of str
+        What to measure, see :data:`.measurements.VOLUME_MORE`.
+    """
+
+    slices: Mapping[int, tuple[Measurable, LazyArray | PlaneOfLabels]]
+    spacing: tuple[float, float, float]
+    more: tuple[str, ...]
+
+
+_MOST_VOXELS = 1 << 24
+
+
+def measure_shapes(
+    requests: Sequence[ShapeRequest], reporter: Reporter
+) -> Iterator[dict[str, float]]:
+    """Measure the shapes of objects in 3-D, and yield the answer to each request.
+
+    Only the box of an object is read, slice by slice; of what has more than 2**24 voxels nothing is
+    told.
+    """
+    for done, request in enumerate(requests):
+        total = len(requests)
+        reporter.report(Progress(done, total, f"Measuring volume {done + 1} of {total}"))
+        regions = [one.region for one, _ in request.slices.values()]
+        box = regions[0]
+        for region in regions[1:]:
+            box = box.union(region)
+        first = min(request.slices)
+        shape = (max(request.slices) - first + 1, *box.shape)
+        if math.prod(shape) > _MOST_VOXELS:
+            yield {}
+            continue
+        mask = np.zeros(shape, bool)
+        for at, (one, labels) in request.slices.items():
+            reporter.check()
+            inside = one.region.localise(box).slices
+            mask[at - first][inside] = np.asarray(labels[one.region.slices]) == one.id
+        yield measure_shape(mask, request.spacing, request.more) if mask.any() else {}
 
 
 def measure_labels(
