@@ -203,6 +203,19 @@ def test_prompts_that_the_model_sets_by_itself_do_not_pile_up(start, quick_encod
     assert pixels(go(track, range(19, 22))[21])[1].any()
 
 
+@pytest.mark.parametrize("count", [2, 9, 16])
+def test_few_prompts_that_the_model_sets_by_itself_are_all_kept(
+    start, quick_encoder, video_engine, count
+):
+    track = start(Movie(30), *(TrackSeed(frame, 1, mask=mask()) for frame in range(count)))
+    go(track, range(1))
+    state = track._objects[1].state  # noqa: SLF001
+
+    forget_conditions(video_engine.model.tracker, state)
+
+    assert sorted(state["output_dict"]["cond_frame_outputs"]) == [*range(count)]
+
+
 def test_a_closed_track_has_let_go_of_everything(start, movie):
     track = start(movie, TrackSeed(0, 1, mask=mask()))
     track.add_phrase("cell", 0)

@@ -15,7 +15,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.tracks import TrackSeed
-from napari_sam3_assistant.engines.sam3_transformers import ENTRY
+from napari_sam3_assistant.engines.sam3_transformers import ENTRY, video
 
 REPORTER = NullReporter()
 FEW = 8
@@ -128,33 +128,66 @@ def with_settings(checkpoint, folder, settings):
 @pytest.mark.parametrize(("start", "way", "hold"), PHRASE_CASES)
 def test_phrases(video_checkpoint, frames, tmp_path, monkeypatch, start, way, hold):
     """As in the documented use of a whole video."""
+    checkpoint = with_settings(video_checkpoint, tmp_path / "sam3", HOLD_BACK[hold])
+    _, removed = compare_phrases(checkpoint, frames[:FEW], monkeypatch, start, way)
+
+    assert removed == (hold != "at once")
+
+
+def test_pointers_of_all_frames_that_the_model_takes_for_prompts_are_looked_at(
+    video_checkpoint, frames, tmp_path, monkeypatch
+):
+    often = {
+        "recondition_every_nth_frame": 2,
+        "high_conf_thresh": 0.0,
+        "high_iou_thresh": 0.0,
+        "hotstart_delay": 0,
+    }
+    checkpoint = with_settings(video_checkpoint, tmp_path / "sam3", often)
+    there_and_back = np.concatenate([frames, frames[::-1], frames])[:44]
+
+    bare, _ = compare_phrases(checkpoint, there_and_back, monkeypatch, 4, "both")
+
+    assert bare
+
+
+def compare_phrases(video_checkpoint, frames, monkeypatch, start, way):
+    """Compare all frames; return how many bare pointers are left, and if objects were removed."""
     import torch
     from transformers import Sam3VideoModel, Sam3VideoProcessor
     from transformers.models.sam3_video import modeling_sam3_video
 
-    frames = frames[:FEW]
-    video_checkpoint = with_settings(video_checkpoint, tmp_path / "sam3", HOLD_BACK[hold])
     video_engine = ENTRY.create(video_checkpoint, "cpu")
     video_engine.load(REPORTER)
     model = Sam3VideoModel.from_pretrained(video_checkpoint).eval()
-    assert model.hotstart_delay == HOLD_BACK[hold]["hotstart_delay"]
+    settings = json.loads((video_checkpoint / "config.json").read_text())
+    assert model.hotstart_delay == settings["hotstart_delay"]
     monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", PlainKernel)
     processor = Sam3VideoProcessor.from_pretrained(video_checkpoint)
     session = processor.init_video_session(video=frames, inference_device="cpu")
     processor.add_text_prompt(session, "cell")
-    expected = {}
+    expected, logits = {}, {}
     with torch.inference_mode():
         for reverse in PASSES[way]:
             for answer in model.propagate_in_video_iterator(
                 session, start_frame_idx=start, reverse=reverse
             ):
                 said = processor.postprocess_outputs(session, answer)
+                logits[answer.frame_idx] = answer.obj_id_to_mask
                 expected[answer.frame_idx] = (
                     said["object_ids"].tolist(),
                     said["scores"].tolist(),
                     said["masks"].numpy(),
                 )
 
+    answers = {}
+    follow = video.FollowedPhrases.follow
+
+    def note(phrases, model, pixels, frame, *, reverse):
+        answers[frame] = follow(phrases, model, pixels, frame, reverse=reverse)
+        return answers[frame]
+
+    monkeypatch.setattr(video.FollowedPhrases, "follow", note)
     # Ours does without, and asks nobody for it.
     monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", None)
     monkeypatch.setattr(modeling_sam3_video, "_load_cv_utils_kernel_once", lambda: None)
@@ -167,11 +200,24 @@ def test_phrases(video_checkpoint, frames, tmp_path, monkeypatch, start, way, ho
         order = range(start - 1, -1, -1) if reverse else range(start, len(frames))
         for result in track.propagate(order, REPORTER):
             found[result.frame] = result
+    bare = sum(
+        "maskmem_features" not in record
+        for outputs in track._phrases.outputs  # noqa: SLF001 - what it stores is what is shown
+        for record in outputs["cond_frame_outputs"].values()
+    )
     track.close()
     video_engine.close()
     assert modeling_sam3_video.cv_utils_kernel is None
 
     assert found.keys() == expected.keys()
+    for frame, by_name in logits.items():
+        for name, low in answers[frame].obj_id_to_mask.items():
+            torch.testing.assert_close(low, by_name[name], atol=1e-5, rtol=0, msg=f"frame {frame}")
+    assert_same_objects(found, expected)
+    return bare, bool(session.hotstart_removed_obj_ids)
+
+
+def assert_same_objects(found, expected):
     names: dict[int, int] = {}
     seen = 0
     for frame, (theirs, scores, masks) in expected.items():
@@ -185,5 +231,4 @@ def test_phrases(video_checkpoint, frames, tmp_path, monkeypatch, start, way, ho
             assert record.score == pytest.approx(score, abs=1e-5)
             assert record.text == "cell"
             seen += 1
-    assert bool(session.hotstart_removed_obj_ids) == (hold != "at once")
     assert seen

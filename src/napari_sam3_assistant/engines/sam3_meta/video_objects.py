@@ -304,7 +304,7 @@ class Memory:
 def forget_conditions(tracker: Untyped, state: dict[str, Any]) -> None:
     """Forget frames that the model has set as prompts by itself, all but the first and last."""
     prompted = sorted(state["output_dict"]["cond_frame_outputs"])
-    for frame in prompted[1 : len(prompted) - MOST_CONDITIONS + 1]:
+    for frame in prompted[1 : max(1, len(prompted) - MOST_CONDITIONS + 1)]:
         compat_video.forget_prompt(tracker, state, frame)
 
 

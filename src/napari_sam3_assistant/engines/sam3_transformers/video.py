@@ -212,6 +212,7 @@ class FollowedPhrases:
         """Make ready for a pass."""
         for outputs in self.outputs:
             self._memory.recall(outputs, frame, reverse=reverse)
+            self._memory.forget_conditions(outputs, frame, reverse=reverse)
 
     def follow(
         self,
@@ -245,7 +246,7 @@ class FollowedPhrases:
             session.processed_frames.clear()
         session.hotstart_removed_obj_ids.update(answer.removed_obj_ids)
         self._memory.advance(frame, reverse=reverse)
-        self._forget()
+        self._forget(frame, reverse=reverse)
         return answer
 
     def records(self, answer: Untyped) -> list[ObjectRecord]:
@@ -289,11 +290,11 @@ class FollowedPhrases:
                     records.append(kept)
         return sorted(records, key=lambda record: record.id)
 
-    def _forget(self) -> None:
+    def _forget(self, frame: int, *, reverse: bool) -> None:
         """Let go what the session never asks for again."""
         session = self._session
         for outputs in self.outputs:
-            self._memory.forget_conditions(outputs)
+            self._memory.forget_conditions(outputs, frame, reverse=reverse)
             self._memory.trim(outputs)
         for inputs in (session.mask_inputs_per_obj, session.frames_tracked_per_obj):
             for by_frame in inputs.values():

@@ -165,7 +165,7 @@ if TYPE_CHECKING:
 _MEMORY = ("maskmem_features", "maskmem_pos_enc")
 # The position encoding depends on the size only; the others are the results of the frame itself.
 _NOT_SAVED = ("maskmem_pos_enc", "pred_masks", "high_res_masks")
-# Prompted frames that a phrase may give one object; the model sets some by itself.
+# Prompted frames that a phrase may give one object whole; the model sets some by itself.
 MOST_CONDITIONS = 16
 
 
@@ -264,6 +264,8 @@ class Memory:
         file: MemoryFile | None = None,
     ) -> None:
         self._memories = int(config.num_maskmem) - 1
+        # Prompted frames whose memory is looked at, the nearest; -1 is all of them.
+        self._selected = int(config.max_cond_frame_num)
         self._pointers = int(config.max_object_pointers_in_encoder) - 1
         self._device = device
         self.saved = SavedFrames(file)
@@ -309,11 +311,27 @@ class Memory:
             record.pop("high_res_masks", None)
             self._place(record)
 
-    def forget_conditions(self, outputs: Outputs) -> None:
-        """Forget frames that the model has set as prompts by itself, all but the first and last."""
-        prompted = outputs["cond_frame_outputs"]
-        for frame in list(prompted)[1 : len(prompted) - MOST_CONDITIONS + 1]:
-            del prompted[frame]
+    def forget_conditions(self, outputs: Outputs, frame: int, *, reverse: bool) -> None:
+        """Keep pointers alone of frames that the model has set as prompts by itself.
+
+        All but the first ones and the last: it looks at the pointers of all, but at the memory of
+        the nearest. Where it could come near to one again that one is forgotten.
+        """
+        if self._selected < 0:
+            return
+        prompted, step = outputs["cond_frame_outputs"], -1 if reverse else 1
+        whole = [other for other, record in prompted.items() if _MEMORY[0] in record]
+        first = max(self._selected, self._memories + 1)
+        for other in whole[first : max(first, len(whole) - MOST_CONDITIONS + first)]:
+            for name in (*_MEMORY, "pred_masks"):
+                prompted[other].pop(name, None)
+        nearer = 0
+        for other in sorted(prompted, key=lambda number: abs(number - frame)):
+            back = (frame - other) * step
+            if _MEMORY[0] in prompted[other]:
+                nearer += back >= 0
+            elif back <= self._memories or nearer < self._selected:
+                del prompted[other]
 
     def _save(self, frame: int, record: dict[str, Any]) -> None:
         """Write a record to the file that is still whole and not there."""
