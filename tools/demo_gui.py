@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_LONGEST_WAIT_MS = 60_000
+_LONGEST_WAIT_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,12 +106,12 @@ def wait_until(done: Callable[[], bool]) -> None:
     Raises
     ------
     TimeoutError
-        If it is not done within a minute.
+        If it is not done within five minutes.
     """
     deadline = QDeadlineTimer(_LONGEST_WAIT_MS)
     while not done():
         if deadline.hasExpired():
-            raise TimeoutError("napari did not get there within a minute")
+            raise TimeoutError("napari did not get there within five minutes")
         QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
 
 

@@ -134,20 +134,22 @@ class RunControls(QWidget):
         self._accept_all.key = first_key("accept")
         for button in (accept, self._follow, undo, redo):
             button.key = first_key(button.objectName())
-        layout = QGridLayout(self)
+        self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(line, 0, 0, 1, 2)
         for box in (self._live, self._each_click, at_accept):
             # As wide as its words: a click beside them does nothing.
             box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        # What 3D/video needs most stands first: it fits a screen of 1366 x 768.
+        # What 3D/video needs most stands first: it fits a screen of 1366 x 768. What comes with
+        # the first result stands below what is there from the start, which stays where it is.
         pairs: tuple[tuple[QWidget, ...], ...] = (
+            (self._live, self._each_click),
             (go_on_button(session),),
             (accept, refine),
             (self._follow,),
             (save_now, at_accept),
-            (self._live, self._each_click),
+            (self._accept_all,),
             (FollowedField(session),),
             (undo, redo),
             (save, to_file),
@@ -156,9 +158,8 @@ class RunControls(QWidget):
         for row, pair in enumerate(pairs, 1):
             for column, widget in enumerate(pair):
                 layout.addWidget(widget, row, column, 1, 2 // len(pair))
-        # In 3D/video, where nothing is live.
-        live, column, *_ = layout.getItemPosition(layout.indexOf(self._live))
-        layout.addWidget(self._accept_all, live, column)
+        row = layout.getItemPosition(layout.indexOf(self._accept_all))[0]
+        layout.addWidget(self._accept_all, row, 0)  # half: a box stands beside it
         # They take what was found or done; nine grey buttons are no start.
         self._later = (undo, redo, save_now, at_accept, save, to_file, clear)
         for button in (undo, redo, accept, self._accept_all, refine, self._follow, save):
@@ -193,6 +194,10 @@ class RunControls(QWidget):
         plain = "Run Preview (batch)" if is_batch else "Run Preview"
         self._run.setText("Start 3D Propagation" if video else plain)
         self._live.setVisible(not video and tool.has_layer)
+        # Nothing is live in 3D/video: it stands beside the button that accepts what it made.
+        beside = self._accept_all if video else self._live
+        row = self._grid.getItemPosition(self._grid.indexOf(beside))[0]
+        self._grid.addWidget(self._each_click, row, 1)
         self._each_click.setVisible(tool is Tool.POINTS)
 
     def _has_begun(self) -> bool:
