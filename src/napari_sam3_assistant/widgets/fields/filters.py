@@ -99,6 +99,12 @@ class _Later(QTimer):
         if not self.isActive():
             self.start()
 
+    def finish(self) -> None:
+        """Do at once what was asked for; let go, the mouse has nothing more to say."""
+        if self.isActive():
+            self.stop()
+            self.timeout.emit()
+
 
 _STEPS_A_SECOND = 20
 
@@ -321,6 +327,7 @@ class HistogramField(QWidget):
         )
         self._plot.addItem(region)
         region.sigRegionChanged.connect(self._later.ask)
+        region.sigRegionChangeFinished.connect(self._later.finish)
 
     def _draw_lines(self, column: str, rows: list[ResultRow]) -> None:
         import pyqtgraph
