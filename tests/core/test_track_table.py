@@ -61,6 +61,7 @@ def test_cells_hold_pixels_and_lengths(table):
         "unit": "micrometer",
         "score": 0.9877,
         "text": "cell, big",
+        "parent": None,
     }
     assert next(table.cells())[5:11] == ("2", "4", "6", "9", "", "")
 
@@ -108,6 +109,19 @@ def test_one_track_an_object(table):
 def test_tracks_of_a_stack_with_other_axes(table):
     expected = [[2, 4, 2, 4, 6], [2, 4, 3, 5, 6]]
     np.testing.assert_array_equal(table.tracks((4, 0), 1, least=2), expected)
+
+
+def test_a_daughter_names_its_parent_where_both_are_there(table):
+    table.parents = {7: 2, 2: 9}
+    assert table.links() == {7: 2}
+    assert [row[-1] for row in table.cells()] == [None, None, 2]
+    table.add(FrameResult(4, np.zeros((9, 9), np.uint32), (), frozenset(), ENGINE, parents={8: 7}))
+    assert table.copy().parents == {7: 2, 2: 9, 8: 7}
+    table.hidden = frozenset({2})
+    assert table.links() == {}
+    table.remove(7)
+    table.relabel(2, 5, 3)
+    assert (table.frames_of(2), table.frames_of(5)) == ((2,), (3,))
 
 
 def test_tracks_of_nothing_have_their_columns():

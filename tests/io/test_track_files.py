@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 from geff.convert import from_ctc_to_geff
+from geff.core_io import read_to_memory
+from geff.validate.data import ValidationConfig, validate_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -77,6 +79,66 @@ def test_a_graph_has_each_object_of_each_frame(tmp_path_factory, movie):
         assert one["seg_id"] == other["seg_id"]
         assert one["t"] < other["t"]
     assert [axis.scale for axis in metadata.axes] == [60, 0.5, 0.25]
+
+
+PARENTS = st.dictionaries(st.integers(1, 3), st.integers(1, 3), max_size=3)
+
+
+def ancestry(movie, parents):
+    """Return the links that can be: the parent is there on a frame before its daughter."""
+    first = {
+        int(v): min(t for t, one in enumerate(movie) if (one == v).any())
+        for v in np.unique(movie[movie > 0])
+    }
+    return {
+        child: parent
+        for child, parent in parents.items()
+        if child in first and parent in first and first[parent] < first[child]
+    }, first
+
+
+@settings(max_examples=40, deadline=None)
+@given(MOVIES, PARENTS)
+def test_a_division_is_in_the_table_of_the_challenge(tmp_path_factory, movie, parents):
+    folder = save_ctc(movie, tmp_path_factory.mktemp("a") / "01_RES", NullReporter(), parents)
+
+    frames, rows = read_ctc(folder)
+
+    links, first = ancestry(movie, parents)
+    by_number = {row[0]: row for row in rows}
+    seen = {}
+    for number, begin, end, parent in rows:
+        (label,) = np.unique(movie[frames == number])
+        assert np.flatnonzero((frames == number).any((1, 2))).tolist() == [*range(begin, end + 1)]
+        if parent:
+            assert by_number[parent][2] < begin  # as the challenge's own check asks
+            (origin,) = np.unique(movie[frames == parent])
+            seen[int(label)] = seen.get(int(label), set()) | {(int(begin), int(origin))}
+    for child, parent in links.items():
+        assert (first[child], parent) in seen[child]
+    for label, found in seen.items():
+        assert {one for _, one in found} <= {label, links.get(label, label)}
+
+
+@settings(max_examples=8, deadline=None)
+@given(MOVIES, PARENTS)
+def test_a_division_is_an_edge_of_the_graph(tmp_path_factory, movie, parents):
+    folder = tmp_path_factory.mktemp("a") / "a.geff"
+    save_geff(movie, folder, make_axes(movie.shape, names="tyx"), NullReporter(), parents)
+
+    graph, metadata = geff.read(folder, structure_validation=True)
+    validate_data(read_to_memory(folder), ValidationConfig(tracklet=True, lineage=True, graph=True))
+
+    links, first = ancestry(movie, parents)
+    nodes = graph.nodes
+    across = {
+        (nodes[b]["seg_id"], nodes[a]["seg_id"], nodes[b]["t"])
+        for a, b in graph.edges
+        if nodes[a]["seg_id"] != nodes[b]["seg_id"]
+    }
+    assert across == {(child, parent, first[child]) for child, parent in links.items()}
+    assert metadata.track_node_props == {"tracklet": "track_id", "lineage": "lineage_id"}
+    assert all(nodes[a]["t"] < nodes[b]["t"] for a, b in graph.edges)
 
 
 def test_the_truth_has_names_of_its_own_and_geff_reads_the_challenge(tmp_path):

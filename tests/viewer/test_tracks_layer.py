@@ -153,6 +153,23 @@ def test_an_object_on_one_frame_has_no_track(viewer, binding, begin, click, fram
     assert (TRACKS in viewer.layers) is (frames == 2)
 
 
+def test_a_division_is_in_the_graph_of_the_layer(viewer, binding, begin, click):
+    begin()
+    click(1, 2)
+    binding.model.tracks_layer = True
+    session = binding.session
+    run(session.propagation.start())
+    table = session.propagation.tracks
+    table.remove(2, frames=[0, 1])
+    table.parents = {2: 1, 1: 9}
+
+    for _ in range(2):  # into a layer that is there, and into a new one
+        binding.adapter.tracks.show(binding.model.propagated, table)
+        layer = viewer.layers[TRACKS]
+        assert layer.graph == {2: [1]}
+        del viewer.layers[TRACKS]
+
+
 def test_tracks_along_z_of_one_time(viewer, binding, begin, click):
     empty = np.full_like(stack(), 30)
     begin(np.stack([empty, stack(), empty]))

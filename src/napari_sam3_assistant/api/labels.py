@@ -32,6 +32,7 @@ from napari_sam3_assistant.io.outputs import check_output
 from napari_sam3_assistant.io.provenance import (
     find_place,
     is_provenance,
+    parents_of,
     provenance_path,
     read_provenance,
 )
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import LabelArray
     from napari_sam3_assistant.core.masks.operations import MaskOperation
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
 
 
 def clean(
@@ -122,6 +124,7 @@ def export(
     class_names: Mapping[int, str] | None = None,
     object_classes: Mapping[int, int] | str | Path | None = None,
     object_class: str = "",
+    parents: Mapping[int, int] | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
@@ -152,6 +155,9 @@ def export(
         in ``classes``. Without all of these, labels are objects of one class.
     object_class : str
         The class of all labels, which are objects.
+    parents : mapping of int to int, optional
+        Of labels that came of a division, the label that divided: for tracks. By default what the
+        note beside the labels says.
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
@@ -191,7 +197,10 @@ def export(
     array, axes, place = _read_placed(labels, image or path.stem)
     if image:
         place = replace(place, file=image)
-    request = MaskExport(array, path, chosen, place, axes, meaning)
+    if parents is None and chosen.has_tracks:
+        note = _note_beside(labels)
+        parents = None if note is None else parents_of(note)
+    request = MaskExport(array, path, chosen, place, axes, meaning, parents=parents or {})
     (made,) = export_masks(request, reporter or NullReporter())
     return made
 
@@ -384,10 +393,14 @@ def _read_placed(
 
 def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> ImagePlace | None:
     """Return where labels lie in their image, as the note beside their file says it."""
+    note = _note_beside(labels)
+    return None if note is None else find_place(note, shape)
+
+
+def _note_beside(labels: AnyArray | str | Path) -> ProvenanceRecord | None:
+    """Return the note beside the file of labels, if there is one."""
     notes = [provenance_path(file) for file in _files(labels)]
-    return next(
-        (find_place(read_provenance(note), shape) for note in notes if is_provenance(note)), None
-    )
+    return next((read_provenance(note) for note in notes if is_provenance(note)), None)
 
 
 def _format_of(path: Path) -> ExportFormat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ import numpy as np
 from skimage.measure import regionprops_table
 from skimage.segmentation import relabel_sequential
 
+from napari_sam3_assistant.core.lineage import valid_links
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -136,11 +137,14 @@ class TrackedFrame:
         The objects that are there, with their ids through the stack.
     tracked : frozenset of int
         The ids of all objects that were looked for on this frame.
+    parents : mapping of int to int
+        Of objects that came of a division, which was seen on this frame, the object that divided.
     """
 
     frame: int
     objects: tuple[ObjectRecord, ...]
     tracked: frozenset[int]
+    parents: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +166,8 @@ class FrameResult:
         What made the result.
     notes : tuple of str
         What the user should know, with the first frame of a run.
+    parents : mapping of int to int
+        Of objects that came of a division, which was seen on this frame, the object that divided.
     """
 
     frame: int
@@ -170,6 +176,7 @@ class FrameResult:
     tracked: frozenset[int]
     engine: Provenance
     notes: tuple[str, ...] = ()
+    parents: Mapping[int, int] = field(default_factory=dict)
 
     def over(self, before: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """Return an earlier result of this frame, with what is new.
@@ -199,6 +206,7 @@ COLUMNS = (
     "unit",
     "score",
     "text",
+    "parent",
 )
 
 
@@ -303,11 +311,14 @@ class TrackTable:
     ----------
     hidden : frozenset of int
         Objects that are known, and whose rows are left out.
+    parents : dict of int to int
+        The parent of each object that came of a division, as it was said; see :meth:`links`.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[int, TrackRow]] = {}
         self.hidden: frozenset[int] = frozenset()
+        self.parents: dict[int, int] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -320,6 +331,7 @@ class TrackTable:
         kept = bool(frame)
         for record in result.objects:
             frame[record.id] = TrackRow.of(result.frame, record)
+        self.parents |= result.parents
         return kept
 
     def put(self, frame: int, measured: Iterable[TrackRow]) -> None:
@@ -344,6 +356,25 @@ class TrackTable:
         """Forget an object on all frames, or on some."""
         for frame in self._rows if frames is None else frames:
             self._rows.get(frame, {}).pop(object_id, None)
+
+    def relabel(self, old: int, new: int, first: int) -> None:
+        """Give an object another number from a frame on."""
+        for frame, objects in self._rows.items():
+            if frame >= first and old in objects:
+                objects[new] = replace(objects.pop(old), object_id=new)
+
+    def frames_of(self, object_id: int) -> tuple[int, ...]:
+        """Return the frames that an object is on, in order."""
+        return tuple(sorted(frame for frame, own in self._rows.items() if object_id in own))
+
+    def links(self) -> dict[int, int]:
+        """Return the parent of each object on show that came of a division of another one."""
+        first: dict[int, int] = {}
+        for frame in sorted(self._rows, reverse=True):
+            first |= dict.fromkeys(self._rows[frame], frame)
+        for hidden in self.hidden:
+            first.pop(hidden, None)
+        return valid_links(self.parents, first.get)
 
     @property
     def ids(self) -> set[int]:
@@ -386,12 +417,14 @@ class TrackTable:
         other = TrackTable()
         other._rows = {frame: dict(objects) for frame, objects in self._rows.items()}
         other.hidden = self.hidden
+        other.parents = dict(self.parents)
         return other
 
     def clear(self) -> None:
         """Forget all frames."""
         self._rows.clear()
         self.hidden = frozenset()
+        self.parents = {}
 
     def rows(self) -> Iterator[TrackRow]:
         """Yield the rows by frame, and on a frame by object."""
@@ -413,6 +446,7 @@ class TrackTable:
             Pixels with four decimals, lengths with seven digits.
         """
         size = scale or TrackScale()
+        parents = self.links()
         for row in self.rows():
             yield (
                 row.frame,
@@ -428,6 +462,7 @@ class TrackTable:
                 size.unit,
                 None if row.score is None else round(row.score, 4),
                 row.text,
+                parents.get(row.object_id),
             )
 
     def tracks(

@@ -315,6 +315,27 @@ def _record_from_json(found: Mapping[str, Any]) -> ProvenanceRecord:
     )
 
 
+def parents_of(record: ProvenanceRecord) -> dict[int, int]:
+    """Return, of the objects that came of a division, the one that divided.
+
+    Raises
+    ------
+    ExportError
+        If the note does not say it properly.
+    """
+    try:
+        return {
+            as_whole(one["id"]): as_whole(one["parent"])
+            for one in record.objects
+            if one.get("parent") is not None
+        }
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ExportError(
+            f"The note beside the labels does not say properly what descends from what ({exc}).",
+            "Correct its objects, or move the note away.",
+        ) from exc
+
+
 def _axes_to_json(axes: Axes) -> dict[str, list[Any]]:
     return {
         "names": [axis.name for axis in axes],

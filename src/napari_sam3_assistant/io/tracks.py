@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from skimage.measure import regionprops_table
 from skimage.util import map_array
 
+from napari_sam3_assistant.core.lineage import cut_runs
 from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
@@ -32,13 +37,15 @@ if TYPE_CHECKING:
 _MOST = 65535  # the format's labels have 16 bits
 
 
-def save_ctc(labels: AnyArray, path: Path, reporter: Reporter) -> Path:
+def save_ctc(
+    labels: AnyArray, path: Path, reporter: Reporter, parents: Mapping[int, int] | None = None
+) -> Path:
     """Write a folder of the Cell Tracking Challenge: a TIFF a frame, and the table of tracks.
 
     These are ``mask000.tif``, ... and ``res_track.txt``; in a folder ``TRA``, as that of the
-    truth, ``man_track000.tif``, ... and ``man_track.txt``. A track has no gaps there: an object
-    that was gone goes on as a track of its own, whose parent is the one before. Labels keep their
-    values where these are at most 65535.
+    truth, ``man_track000.tif``, ... and ``man_track.txt``. A track has no gaps there, and ends
+    where it divides: an object that was gone, or goes on beside a daughter, goes on as a track of
+    its own, whose parent is the one before. Labels keep their values where these are at most 65535.
 
     Parameters
     ----------
@@ -48,6 +55,8 @@ def save_ctc(labels: AnyArray, path: Path, reporter: Reporter) -> Path:
         The folder, which must not exist.
     reporter : Reporter
         Is told of the progress, and stops the work.
+    parents : mapping of int to int, optional
+        Of labels that came of a division, the label that divided; see :func:`.cut_runs`.
 
     Raises
     ------
@@ -58,29 +67,26 @@ def save_ctc(labels: AnyArray, path: Path, reporter: Reporter) -> Path:
     for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
         for label in np.unique(frame[frame > 0]).tolist():
             frames[label].append(number)
-    runs = [
-        (label, run)
-        for label, own in sorted(frames.items())
-        for run in np.split(np.array(own), np.flatnonzero(np.diff(own) > 1) + 1)
-    ]
+    runs = list(cut_runs(frames, parents or {}))
     if len(runs) > _MOST:
         raise ExportError(
             f"There are {len(runs)} tracks; the format holds {_MOST}.", "Export a part, or GEFF."
         )
     truth = path.name == "TRA"
     digits = max(3, len(str(labels.shape[0] - 1)))
-    rows: list[tuple[int, int, int, int]] = []
     changed: dict[int, dict[int, int]] = defaultdict(dict)
-    before: dict[int, int] = {}
     keeps = max(frames, default=0) + len(runs) - len(frames) <= _MOST
-    fresh = max(frames, default=0)
-    for place, (label, run) in enumerate(runs, 1):
-        number = label if label not in before else (fresh := fresh + 1)
-        number = number if keeps else place
-        rows.append((number, int(run[0]), int(run[-1]), before.get(label, 0)))
-        before[label] = number
-        for frame_ in run.tolist():
-            changed[frame_][label] = number
+    fresh, numbers, seen = max(frames, default=0), [], set[int]()
+    for place, (label, run, _) in enumerate(runs, 1):
+        number = label if label not in seen else (fresh := fresh + 1)
+        seen.add(label)
+        numbers.append(number if keeps else place)
+        for frame_ in run:
+            changed[frame_][label] = numbers[-1]
+    rows = [
+        (number, run[0], run[-1], numbers[before] if before >= 0 else 0)
+        for number, (_, run, before) in zip(numbers, runs, strict=True)
+    ]
     with draft_folder(path) as draft, explain_os_errors(path):
         draft.mkdir()
         for at, frame in _iter_frames(labels, reporter, "Saving"):
@@ -101,12 +107,19 @@ def save_ctc(labels: AnyArray, path: Path, reporter: Reporter) -> Path:
     return path
 
 
-def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> Path:
+def save_geff(
+    labels: AnyArray,
+    path: Path,
+    axes: Axes,
+    reporter: Reporter,
+    parents: Mapping[int, int] | None = None,
+) -> Path:
     """Write a graph in the Graph Exchange File Format: an object of a frame is a node.
 
     A node has its frame ``t``, its centroid ``z``, ``y`` and ``x`` in pixels, ``seg_id`` (its
-    label), ``track_id`` and ``area`` in pixels; the axes have the size of a pixel and its unit.
-    Edges join an object to itself on the next frame that it is on.
+    label), ``track_id`` (the stretch between divisions that it is of), ``lineage_id`` (the
+    family) and ``area`` in pixels; the axes have the size of a pixel and its unit. Edges join an
+    object to itself on the next frame that it is on, and a parent to its daughters.
 
     Parameters
     ----------
@@ -118,6 +131,8 @@ def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> P
         The axes of the labels.
     reporter : Reporter
         Is told of the progress, and stops the work.
+    parents : mapping of int to int, optional
+        Of labels that came of a division, the label that divided.
 
     Raises
     ------
@@ -137,7 +152,9 @@ def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> P
     columns: dict[str, list[Any]] = {name: [] for name in (*names, "seg_id", "area")}
     edges: list[tuple[int, int]] = []
     last: dict[int, int] = {}
+    above = parents or {}
     for number, frame in _iter_frames(labels, reporter, "Looking for tracks"):
+        before = dict(last)
         told = regionprops_table(frame, properties=("label", "centroid", "area"))
         for place, label in enumerate(told["label"].tolist()):
             node = len(columns["t"])
@@ -146,8 +163,9 @@ def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> P
                 columns[name].append(float(told[f"centroid-{axis}"][place]))
             columns["seg_id"].append(label)
             columns["area"].append(int(told["area"][place]))
-            if label in last:
-                edges.append((last[label], node))
+            origin = before.get(label, before.get(above.get(label, 0)))
+            if origin is not None:
+                edges.append((origin, node))
             last[label] = node
     spaces = {"t": "frame"}
     metadata = GeffMetadata(
@@ -162,11 +180,11 @@ def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> P
             )
             for name, axis in zip(names, axes, strict=True)
         ],
-        track_node_props={"tracklet": "track_id"},
+        track_node_props={"tracklet": "track_id", "lineage": "lineage_id"},
         node_props_metadata={},
         edge_props_metadata={},
     )
-    columns["track_id"] = columns["seg_id"]
+    columns["track_id"], columns["lineage_id"] = _number_tracks(columns["seg_id"], edges)
     properties: Any = {
         name: {"values": np.array(values), "missing": None} for name, values in columns.items()
     }
@@ -177,6 +195,29 @@ def save_geff(labels: AnyArray, path: Path, axes: Axes, reporter: Reporter) -> P
         write_arrays(draft, nodes, properties, joined, {}, metadata)
         give_name(draft, path)
     return path
+
+
+def _number_tracks(
+    labels: Sequence[int], edges: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[int]]:
+    """Return the tracklet and the lineage of each node: the label of its first node, if free."""
+    count = len(labels)
+    joined = np.array(edges, np.intp).reshape(-1, 2)
+    leaving = np.bincount(joined[:, 0], minlength=count)
+    unbranched = joined[leaving[joined[:, 0]] == 1]  # no node has two parents
+
+    def numbered(kept: npt.NDArray[np.intp]) -> list[int]:
+        graph = coo_array((np.ones(len(kept), bool), (kept[:, 0], kept[:, 1])), (count, count))
+        _, part = connected_components(graph, directed=False)
+        numbers: dict[int, int] = {}
+        taken, fresh = set[int](), max(labels, default=0)
+        for label, own in zip(labels, part.tolist(), strict=True):
+            if own not in numbers:
+                numbers[own] = label if label not in taken else (fresh := fresh + 1)
+                taken.add(numbers[own])
+        return [numbers[own] for own in part.tolist()]
+
+    return numbered(unbranched), numbered(joined)
 
 
 def _iter_frames(

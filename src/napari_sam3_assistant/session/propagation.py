@@ -779,7 +779,8 @@ class TrackTables:
             pixels = self._adapter.stacks.pixels(stack)
             count = len(self._table.ids - self._table.hidden)
             said = f"Exported the tracks of {pluralize(count, 'object')} to {path}."
-            job = Job("The export", partial(export_tracks, pixels, path, format_, pixels.axes))
+            write = partial(export_tracks, parents=self._table.links())
+            job = Job("The export", partial(write, pixels, path, format_, pixels.axes))
         job.yielded.connect(lambda _: setattr(self._model, "message", Message(said, Level.SUCCESS)))
         return self._start(job)
 

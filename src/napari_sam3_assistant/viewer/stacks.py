@@ -562,15 +562,19 @@ class TracksAdapter:
                 "Export the tracks as CSV, or propagate through a part of the image.",
             )
         data = make_track_data(table, stack)
+        there = set(data[:, 0].astype(int).tolist())
+        links = table.links().items()
+        graph = {child: [parent] for child, parent in links if {child, parent} <= there}
         layer = topmost(self._viewer.layers, Role.TRACKS, key_of(image))
         with self._adapter.mark_changes():
             if len(data) == 0:
                 self._remove()
             elif isinstance(layer, Tracks) and layer.ndim == data.shape[1] - 1:
-                layer.data = data
+                layer.data = data  # which empties the graph
+                layer.graph = graph
             else:
                 self._remove()
-                self._add(image, stack, data)
+                self._add(image, stack, data, graph)
 
     def remove(self) -> None:
         """Remove the layer."""
@@ -590,13 +594,20 @@ class TracksAdapter:
         for layer in list(with_role(self._viewer.layers, Role.TRACKS)):
             self._viewer.layers.remove(layer)
 
-    def _add(self, image: Image, stack: StackTarget, data: npt.NDArray[np.float64]) -> None:
+    def _add(
+        self,
+        image: Image,
+        stack: StackTarget,
+        data: npt.NDArray[np.float64],
+        graph: dict[int, list[int]],
+    ) -> None:
         axes = stack.target.axes
         # napari fades tracks along their first axis alone. Where the frames lie along another one,
         # it has no tail: tracks are drawn at their own time, and at no later one.
         fades = result_axes(axes)[0] == stack.axis
         layer = Tracks(
             data,
+            graph=graph,
             name=NAMES[Role.TRACKS],
             metadata=role_metadata(Role.TRACKS, key_of(image)),
             tail_length=_LONGEST_TAIL if fades else 1,

@@ -232,7 +232,7 @@ class StackProvenance:
 
 
 def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:
-    """Return what the note says of each object: on how many frames it is, from where to where."""
+    """Return what the note says of each object: its frames, and the one that it descends from."""
     found: dict[int, dict[str, Any]] = {}
     for row in table.rows():
         told = found.setdefault(
@@ -241,4 +241,6 @@ def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:
         )
         told["frames"] += 1
         told["last"] = row.frame
+    for child, parent in table.links().items():
+        found[child]["parent"] = parent
     return tuple(told for _, told in sorted(found.items()))

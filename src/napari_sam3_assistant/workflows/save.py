@@ -330,6 +330,8 @@ class MaskExport:
         What the labels stand for.
     measured : mapping of int to mapping of str to float
         What is known of each label, for formats that hold measurements.
+    parents : mapping of int to int
+        Of labels that came of a division, the label that divided, for formats that have tracks.
     """
 
     labels: Any
@@ -339,6 +341,7 @@ class MaskExport:
     axes: Axes
     classes: Classes = field(default_factory=Classes)
     measured: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    parents: Mapping[int, int] = field(default_factory=dict)
 
 
 def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
@@ -366,7 +369,7 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
             save_rois(labels, path, classes, request.place)
         case ExportFormat.CTC | ExportFormat.GEFF:
             found, axes = _drop_unnamed(labels, request.axes)
-            yield from export_tracks(found, path, request.format, axes, reporter)
+            yield from export_tracks(found, path, request.format, axes, reporter, request.parents)
             return
         case _:
             found, axes = _drop_unnamed(read(labels, whole_box(labels.shape)), request.axes)
@@ -375,7 +378,12 @@ def export_masks(request: MaskExport, reporter: Reporter) -> Iterator[Path]:
 
 
 def export_tracks(
-    labels: AnyArray, path: Path, format_: ExportFormat, axes: Axes, reporter: Reporter
+    labels: AnyArray,
+    path: Path,
+    format_: ExportFormat,
+    axes: Axes,
+    reporter: Reporter,
+    parents: Mapping[int, int] | None = None,
 ) -> Iterator[Path]:
     """Write labels that keep their value through frames as tracks, and yield the path.
 
@@ -391,6 +399,8 @@ def export_tracks(
         The axes of the labels.
     reporter : Reporter
         Is told of the progress, and stops the work.
+    parents : mapping of int to int, optional
+        Of labels that came of a division, the label that divided.
 
     Yields
     ------
@@ -409,9 +419,9 @@ def export_tracks(
             raise NameTaken(f"{path} exists already.", "Choose another name.")
     make_folder(path)
     if format_ is ExportFormat.CTC:
-        yield save_ctc(labels, path, reporter)
+        yield save_ctc(labels, path, reporter, parents)
     else:
-        yield save_geff(labels, path, axes, reporter)
+        yield save_geff(labels, path, axes, reporter, parents)
 
 
 def _drop_unnamed(labels: AnyArray, axes: Axes) -> tuple[Any, Axes]:

@@ -1,0 +1,193 @@
+"""Lineages: which track divides into which, and corrections of tracks by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from napari_sam3_assistant.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """From a frame on a track has another number, which had no pixels there.
+
+    Parameters
+    ----------
+    old, new : int
+        The numbers before and after.
+    first : int
+        The first of these frames, from 0.
+    """
+
+    old: int
+    new: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Which tracks are daughters of which, and what was corrected by hand in the tracks.
+
+    Parameters
+    ----------
+    parents : mapping of int to int
+        The parent of each track that has one.
+    relabelled : tuple of Relabel
+        The corrections that gave pixels another number, in their order.
+    """
+
+    parents: Mapping[int, int] = field(default_factory=dict)
+    relabelled: tuple[Relabel, ...] = ()
+
+    def daughters(self, parent: int) -> tuple[int, ...]:
+        """Return the tracks that a track divides into."""
+        return tuple(child for child, one in sorted(self.parents.items()) if one == parent)
+
+    def link(self, links: Mapping[int, int]) -> Self:
+        """Return it with more daughters, each with its parent.
+
+        Raises
+        ------
+        PromptError
+            If a track would descend from itself.
+        """
+        parents = {**self.parents, **links}
+        for child in links:
+            above, seen = parents.get(child), {child}
+            while above is not None:
+                if above in seen:
+                    raise PromptError(
+                        f"Track {child} can't be a daughter of track {links[child]}: it would "
+                        "descend from itself.",
+                        "Unlink them first.",
+                    )
+                seen.add(above)
+                above = parents.get(above)
+        return replace(self, parents=parents)
+
+    def unlink(self, *pairs: tuple[int, int]) -> Self:
+        """Return it without some links, each of a daughter and its parent."""
+        kept = {one: parent for one, parent in self.parents.items() if (one, parent) not in pairs}
+        return replace(self, parents=kept)
+
+    def links_of(self, track: int) -> tuple[tuple[int, int], ...]:
+        """Return the links that a track is in, each of a daughter and its parent."""
+        return tuple(pair for pair in sorted(self.parents.items()) if track in pair)
+
+    def relabel(self, change: Relabel, first_frame: Callable[[int], int]) -> Self:
+        """Return it with a correction that gives the rest of a track another number.
+
+        The daughters that leave that rest follow it. Where all of the track goes, it is a part of
+        the other one, and its own parent is forgotten.
+
+        Parameters
+        ----------
+        change : Relabel
+            What gets another number.
+        first_frame : callable
+            Returns the first frame of a track, as it was before.
+        """
+        whole = change.first <= first_frame(change.old)
+        parents = {
+            child: change.new
+            if parent == change.old and (whole or first_frame(child) > change.first)
+            else parent
+            for child, parent in self.parents.items()
+            if not (whole and child == change.old)
+        }
+        return replace(self, parents=parents, relabelled=(*self.relabelled, change))
+
+    def shown_as(self, track: int, frame: int) -> int:
+        """Return the number by which a track of an engine is on show on a frame."""
+        for one in self.relabelled:
+            if track == one.old and frame >= one.first:
+                track = one.new
+        return track
+
+    def found_as(self, track: int, frame: int) -> int:
+        """Return the number by which an engine knows what is on show as a track on a frame."""
+        for one in reversed(self.relabelled):
+            if track == one.new and frame >= one.first:
+                track = one.old
+        return track
+
+    def names_of(self, track: int) -> frozenset[int]:
+        """Return all numbers by which an engine may know what is on show as a track."""
+        names = {track}
+        for one in reversed(self.relabelled):
+            if one.new in names:
+                names.add(one.old)
+        return frozenset(names)
+
+
+def valid_links(
+    parents: Mapping[int, int], first_frame: Callable[[int], int | None]
+) -> dict[int, int]:
+    """Return the links between tracks that are there, where the parent is there before the child.
+
+    Parameters
+    ----------
+    parents : mapping of int to int
+        The parent of each track that has one.
+    first_frame : callable
+        Returns the first frame of a track; None for one that is not there.
+    """
+
+    def holds(child: int, parent: int) -> bool:
+        begins, before = first_frame(child), first_frame(parent)
+        return begins is not None and before is not None and before < begins
+
+    return {child: parent for child, parent in parents.items() if holds(child, parent)}
+
+
+def cut_runs(
+    frames: Mapping[int, Iterable[int]], parents: Mapping[int, int]
+) -> Iterator[tuple[int, tuple[int, ...], int]]:
+    """Yield the stretches of tracks between gaps and divisions, and what each one comes from.
+
+    Parameters
+    ----------
+    frames : mapping of int to iterable of int
+        The frames of each track, in order.
+    parents : mapping of int to int
+        The parent of each track that has one; links that can't be are left out.
+
+    Yields
+    ------
+    track, frames, before : int, tuple of int, int
+        The track, consecutive frames of it, and the place, in the order of what is yielded, of the
+        stretch that it comes from; -1 for none. A track that goes on after a daughter has begun
+        is cut there.
+    """
+    own = {track: tuple(numbers) for track, numbers in frames.items()}
+    links = valid_links(parents, lambda track: own[track][0] if own.get(track) else None)
+    cuts: dict[int, set[int]] = {}
+    for child, parent in links.items():
+        cuts.setdefault(parent, set()).add(own[child][0])
+    runs = [
+        (track, run)
+        for track, numbers in sorted(own.items())
+        for run in _stretches(numbers, cuts.get(track, ()))
+    ]
+    places: dict[int, list[int]] = {}
+    for place, (track, _) in enumerate(runs):
+        places.setdefault(track, []).append(place)
+    for place, (track, run) in enumerate(runs):
+        before = -1 if place == places[track][0] else place - 1
+        if before < 0 and track in links:
+            before = max(at for at in places[links[track]] if runs[at][1][-1] < run[0])
+        yield track, run, before
+
+
+def _stretches(frames: Sequence[int], cuts: Collection[int]) -> Iterator[tuple[int, ...]]:
+    """Yield consecutive frames, also cut before some of them."""
+    numbers = np.array(frames, np.intp)
+    ends = (np.diff(numbers) > 1) | np.isin(numbers[1:], list(cuts))
+    for run in np.split(numbers, np.flatnonzero(ends) + 1) if numbers.size else ():
+        yield tuple(run.tolist())
