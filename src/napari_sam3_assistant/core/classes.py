@@ -1,4 +1,4 @@
-"""The classes of a project: a name, a number and a colour each, the same in every file."""
+"""The classes of a project: name, number, colour and parent, the same in every file."""
 
 from __future__ import annotations
 
@@ -46,16 +46,20 @@ class ObjectClass:
         Its name.
     colour : tuple of int or None
         Red, green and blue, 0 to 255; None for a colour by its number.
+    parent : str
+        The name of what it is a kind of, which may be a class of the list, or a heading alone (as
+        COCO's ``supercategory``); empty for nothing.
     """
 
     id: int
     name: str
     colour: Colour | None = None
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """The classes of a project, in the order of their numbers. An empty list fixes nothing.
+    """The classes of a project, in the order of their keys. An empty list fixes nothing.
 
     In labels 0 is background, so where the classes count from 0 (YOLO) the value of a class in
     labels is its number plus 1.
@@ -63,12 +67,13 @@ class ClassList:
     Parameters
     ----------
     classes : tuple of ObjectClass
-        The classes; sorted here.
+        The classes.
 
     Raises
     ------
     MaskError
-        If two have the same name or number, or one has no name, or a number beyond the limit.
+        If two have the same name or number, or one has no name, a number beyond the limit, or
+        itself among its parents.
     """
 
     classes: tuple[ObjectClass, ...] = ()
@@ -92,8 +97,11 @@ class ClassList:
                     f"Two classes of the list have the {kind} “{twice}”.",
                     f"Give each class a {kind} of its own.",
                 )
-        ordered = tuple(sorted(self.classes, key=lambda one: one.id))
-        object.__setattr__(self, "classes", ordered)
+        for one in self.classes:
+            if len(self.path(one.name)) > len(set(self.path(one.name))):
+                raise MaskError(
+                    f"The class “{one.name}” is a kind of itself.", "Choose another parent."
+                )
 
     @classmethod
     def of_names(cls, names: Iterable[str], first: int = 1) -> ClassList:
@@ -122,10 +130,39 @@ class ClassList:
     @property
     def yolo_numbers(self) -> dict[int, int]:
         """YOLO's numbers, by values in labels: those of a list from 0, else places in it."""
+        ordered = sorted(self.classes, key=lambda one: one.id)
         return {
             one.id + self.first: one.id if self.first else place
-            for place, one in enumerate(self.classes)
+            for place, one in enumerate(ordered)
         }
+
+    def find(self, name: str) -> ObjectClass | None:
+        """Return the class of a name; None if the list has it not."""
+        return next((one for one in self.classes if one.name == name.strip()), None)
+
+    def path(self, name: str) -> tuple[str, ...]:
+        """Return the names above a class and its own, the outermost first."""
+        parents = {one.name: one.parent for one in self.classes}
+        path = [name]
+        while (parent := parents.get(path[0], "")) and len(path) == len(set(path)):
+            path.insert(0, parent)
+        return tuple(path)
+
+    def in_tree(self) -> Iterator[tuple[int, str, ObjectClass | None]]:
+        """Yield the tree from its top: how deep, the name, and its class; None for a heading."""
+        below: dict[str, list[str]] = {}
+        for one in self.classes:
+            for parent, name in zip(("", *self.path(one.name)), self.path(one.name), strict=False):
+                kin = below.setdefault(parent, [])
+                if name not in kin:
+                    kin.append(name)
+
+        def walk(parent: str, depth: int) -> Iterator[tuple[int, str, ObjectClass | None]]:
+            for name in below.get(parent, ()):
+                yield depth, name, self.find(name)
+                yield from walk(name, depth + 1)
+
+        yield from walk("", 0)
 
     def value(self, name: str) -> int:
         """Return the value in labels of a class.

@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_sam3_assistant.core.regions import Region, bounds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -37,6 +37,8 @@ class ObjectRecord:
     stability : float or None
         Share of its pixels that stay when the cutoff of its logits is moved, 0 to 1, where
         everything was looked for.
+    class_name : str
+        The class that it is of, by its name in the project's list; empty for none.
     """
 
     id: int
@@ -46,6 +48,7 @@ class ObjectRecord:
     text: str = ""
     soft: SoftMask | None = None
     stability: float | None = None
+    class_name: str = ""
 
     @classmethod
     def from_mask(
@@ -58,6 +61,7 @@ class ObjectRecord:
         text: str = "",
         soft: SoftMask | None = None,
         stability: float | None = None,
+        class_name: str = "",
     ) -> ObjectRecord | None:
         """Return a record of a mask, cropped to its bounding box, or None if it is empty.
 
@@ -77,12 +81,14 @@ class ObjectRecord:
             How likely each pixel belongs to it.
         stability : float or None
             Share of its pixels that stay when its cutoff is moved, 0 to 1.
+        class_name : str
+            The class that it is of; empty for none.
         """
         crop = Region.around(mask)
         if crop.is_empty:
             return None
         place = crop.shift(*offset)
-        return cls(id_, mask[crop.slices].copy(), place, score, text, soft, stability)
+        return cls(id_, mask[crop.slices].copy(), place, score, text, soft, stability, class_name)
 
     @property
     def area(self) -> int:
@@ -185,7 +191,8 @@ def replace_object(found: Segmentation, id_: int, chosen: ObjectRecord) -> Segme
     """Return a result with one of its candidates in the place of an object, which becomes one."""
     ordered, _ = list_candidates(found, id_)
     chosen_as = [
-        replace(chosen, id=id_, text=one.text) if one.id == id_ else one for one in found.objects
+        replace(chosen, id=id_, text=one.text, class_name=one.class_name) if one.id == id_ else one
+        for one in found.objects
     ]
     labels = paint_labels(chosen_as, found.region)
     return replace(found, objects=tuple(chosen_as), labels=labels, candidates=tuple(ordered))
@@ -279,9 +286,33 @@ class _Change:
             givers = self.before[local][differs & wanted]
             ids, counts = np.unique(givers[givers > 0], return_counts=True)
             source = records.get(int(ids[counts.argmax()])) if ids.size else None
-        score, text = (None, "") if source is None else (source.score, source.text)
-        offset = (region.y0, region.x0)
-        return ObjectRecord.from_mask(id_, mask, offset=offset, score=score, text=text)
+        return _copy_known(source, id_, mask, region)
+
+
+def _copy_known(
+    source: ObjectRecord | None, id_: int, mask: npt.NDArray[np.bool_], region: Region
+) -> ObjectRecord | None:
+    """Return an object of a mask of which the same is known as of another one; None if empty."""
+    made = ObjectRecord.from_mask(id_, mask, offset=(region.y0, region.x0))
+    if made is None or source is None:
+        return made
+    return replace(made, score=source.score, text=source.text, class_name=source.class_name)
+
+
+def set_class(
+    found: Segmentation, class_name: str, ids: Collection[int] | None = None
+) -> Segmentation:
+    """Return a result with objects of another class: those of some ids, or all that have none.
+
+    Pixels and masks are shared, so what was measured of the objects still holds.
+    """
+    objects = tuple(
+        replace(one, class_name=class_name)
+        if (not one.class_name if ids is None else one.id in ids)
+        else one
+        for one in found.objects
+    )
+    return replace(found, objects=objects)
 
 
 def drop_object(found: Segmentation, id_: int) -> Segmentation:
@@ -318,11 +349,8 @@ def split_object(
         The number of the part that each pixel of the object's region is of; 0 beside it.
     """
     (whole,) = _take(found, id_)
-    offset = (whole.region.y0, whole.region.x0)
     parts = (
-        ObjectRecord.from_mask(
-            int(part), labels == part, offset=offset, score=whole.score, text=whole.text
-        )
+        _copy_known(whole, int(part), labels == part, whole.region)
         for part in np.unique(labels[labels > 0])
     )
     return _put(found, (whole,), [part for part in parts if part is not None])

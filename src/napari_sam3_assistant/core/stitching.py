@@ -9,7 +9,7 @@ views are joined.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -54,6 +54,8 @@ class StitchedObject:
         The highest score of its parts.
     text : str
         The phrase that found it.
+    class_name : str
+        The class that it is of, by its name in the project's list; empty for none.
     """
 
     id: int
@@ -61,6 +63,15 @@ class StitchedObject:
     region: Region
     score: float | None = None
     text: str = ""
+    class_name: str = ""
+
+
+class Known(NamedTuple):
+    """What is known of an object beside its pixels: see :class:`StitchedObject`."""
+
+    score: float | None = None
+    text: str = ""
+    class_name: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -336,7 +347,7 @@ def update_objects(
     """Return the objects that an edit of the labels has changed; None for those that are gone.
 
     A box stays as large as it was where an object has only lost pixels. An object that is new has
-    score and phrase of the one that gave it most of its pixels.
+    score, phrase and class of the one that gave it most of its pixels.
 
     Parameters
     ----------
@@ -386,6 +397,7 @@ def update_objects(
                 _union_of(regions),
                 source.score if source else None,
                 source.text if source else "",
+                source.class_name if source else "",
             )
     return changed
 
@@ -429,7 +441,7 @@ class ObjectsBySlice:
         self,
         labels: AnyArray,
         changes: Changes,
-        told: Mapping[int, tuple[float | None, str]],
+        told: Mapping[int, Known],
     ) -> None:
         """Take note of changes that were written.
 
@@ -439,8 +451,8 @@ class ObjectsBySlice:
             The labels; read in the boxes of objects that have lost pixels.
         changes : Changes
             What was written.
-        told : mapping of int to (float or None, str)
-            Score and phrase of objects, by their ids.
+        told : mapping of int to Known
+            What is known of objects, by their ids.
         """
         for place, part in self._split(changes):
             there = self.slices.setdefault(place, {})
@@ -449,12 +461,20 @@ class ObjectsBySlice:
             for id_, one in update_objects(there, part, self.shape, self.plane).items():
                 there.pop(id_, None)
                 if one is not None:
-                    score, text = told.get(id_, (one.score, one.text))
+                    known = told.get(id_, Known(one.score, one.text, one.class_name))
                     region = _tighten(plane, one) if id_ in lost else one.region
-                    there[id_] = replace(one, region=region, score=score, text=text)
+                    there[id_] = replace(one, region=region, **known._asdict())
             self.slices[place] = dict(sorted(there.items()))
             if not there:
                 del self.slices[place]
+
+    def set_classes(self, told: Mapping[int, Known]) -> None:
+        """Take note of the classes of objects, by their ids; the others stay as they are."""
+        for there in self.slices.values():
+            for id_, one in there.items():
+                known = told.get(id_)
+                if known is not None and known.class_name != one.class_name:
+                    there[id_] = replace(one, class_name=known.class_name)
 
     def _split(self, changes: Changes) -> Iterator[tuple[tuple[int, ...], Changes]]:
         """Yield the changes of each plane."""

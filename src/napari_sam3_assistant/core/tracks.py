@@ -230,6 +230,8 @@ class TrackRow:
         Confidence, 0 to 1, where the engine gives one.
     text : str
         The phrase that found it; empty for other prompts.
+    class_name : str
+        The class that it is of; empty for none.
     """
 
     frame: int
@@ -240,6 +242,7 @@ class TrackRow:
     x: float
     score: float | None = None
     text: str = ""
+    class_name: str = ""
 
     @classmethod
     def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
@@ -248,7 +251,8 @@ class TrackRow:
         area = int(rows.sum())
         y = record.region.y0 + float(rows @ np.arange(rows.size)) / area
         x = record.region.x0 + float(columns @ np.arange(columns.size)) / area
-        return cls(frame, record.id, area, record.region, y, x, record.score, record.text)
+        score, text = record.score, record.text
+        return cls(frame, record.id, area, record.region, y, x, score, text, record.class_name)
 
 
 def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow, ...]:
@@ -313,12 +317,15 @@ class TrackTable:
         Objects that are known, and whose rows are left out.
     parents : dict of int to int
         The parent of each object that came of a division, as it was said; see :meth:`links`.
+    classes : dict of int to str
+        The class of each object that has one, the same on all frames.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[int, TrackRow]] = {}
         self.hidden: frozenset[int] = frozenset()
         self.parents: dict[int, int] = {}
+        self.classes: dict[int, str] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -330,15 +337,26 @@ class TrackTable:
             frame.pop(id_, None)
         kept = bool(frame)
         for record in result.objects:
-            frame[record.id] = TrackRow.of(result.frame, record)
+            frame[record.id] = self._classed(TrackRow.of(result.frame, record))
         self.parents |= result.parents
         return kept
+
+    def set_class(self, object_id: int, class_name: str) -> None:
+        """Give an object another class, on all frames; an empty name takes it away."""
+        self.classes[object_id] = class_name
+        for objects in self._rows.values():
+            if object_id in objects:
+                objects[object_id] = replace(objects[object_id], class_name=class_name)
+
+    def _classed(self, row: TrackRow) -> TrackRow:
+        class_name = self.classes.get(row.object_id, "")
+        return replace(row, class_name=class_name) if class_name else row
 
     def put(self, frame: int, measured: Iterable[TrackRow]) -> None:
         """Take what the labels of a frame show, see :func:`measure_frame`, for all that it had.
 
         Objects that were on it keep their score, and all that are known from any frame their
-        phrase.
+        phrase and class.
         """
         before = self._rows.get(frame, {})
 
@@ -350,7 +368,7 @@ class TrackTable:
             other = next(filter(None, others), None)
             return row if other is None else replace(row, text=other.text)
 
-        self._rows[frame] = {row.object_id: named(row) for row in measured}
+        self._rows[frame] = {row.object_id: self._classed(named(row)) for row in measured}
 
     def remove(self, object_id: int, frames: Sequence[int] | None = None) -> None:
         """Forget an object on all frames, or on some."""
@@ -416,13 +434,14 @@ class TrackTable:
         """Return a table that later frames do not change."""
         other = TrackTable()
         other._rows = {frame: dict(objects) for frame, objects in self._rows.items()}
-        other.hidden = self.hidden
+        other.hidden, other.classes = self.hidden, dict(self.classes)
         other.parents = dict(self.parents)
         return other
 
     def clear(self) -> None:
         """Forget all frames."""
         self._rows.clear()
+        self.classes.clear()
         self.hidden = frozenset()
         self.parents = {}
 

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 LARGEST_LIST = 1 << 20  # bytes
 _LARGEST_COCO = 1 << 28  # a data set lists its classes beside all annotations
 _YAML = (".yaml", ".yml")
+_PARENT = ("parent", "supercategory")
 
 
 def read_classes(path: Path) -> ClassList:
     """Read a list of classes.
 
-    It is CSV with the columns ``id``, ``name`` and ``color`` (``name`` will do), a text file with
-    a name a line, YOLO's ``data.yaml`` (``names``), COCO (``categories``) or QuPath's
+    It is CSV with the columns ``id``, ``name``, ``color`` and ``parent`` (``name`` will do), a text
+    file with a name a line, YOLO's ``data.yaml`` (``names``), COCO (``categories``) or QuPath's
     ``classes.json`` (``pathClasses``); in JSON and YAML also ``classes``, or a list by itself.
     Names without numbers count from 1, those of YOLO from 0.
 
@@ -100,9 +101,10 @@ def _classes_in(told: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever 
         if not isinstance(one, dict):
             yield ObjectClass(place, as_text(one).strip())
             continue
-        id_ = as_whole(one.get("id", place))
+        id_, name = as_whole(one.get("id", place)), as_text(one["name"]).strip()
         colour = next((one[key] for key in ("color", "colour", "colorRGB") if key in one), None)
-        yield ObjectClass(id_, as_text(one["name"]).strip(), _read_colour(colour))
+        parent = next((one[key] for key in _PARENT if key in one), None) or ""
+        yield ObjectClass(id_, name, _read_colour(colour), _read_parent(as_text(parent), name))
 
 
 def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
@@ -114,8 +116,13 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
             cells = dict(zip(header, row, strict=False))
             number = cells.get("id", "").strip()
             colour = cells.get("color", cells.get("colour", ""))
+            name = cells["name"].strip()
+            parent = next((cells[key] for key in _PARENT if key in cells), "")
             yield ObjectClass(
-                int(number) if number else place, cells["name"].strip(), _read_colour(colour)
+                int(number) if number else place,
+                name,
+                _read_colour(colour),
+                _read_parent(parent, name),
             )
         return
     rows = [[line] for line in lines] if plain else list(csv.reader(lines))
@@ -124,6 +131,12 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
             yield ObjectClass(int(row[0]), row[1].strip(), _read_colour(",".join(row[2:3])))
         else:
             yield ObjectClass(place, row[0].strip())
+
+
+def _read_parent(told: str, name: str) -> str:
+    """Return a parent; COCO's files may name the class itself, or ``none``, for nothing."""
+    parent = told.strip()
+    return "" if parent in (name, "none") else parent
 
 
 def _read_colour(told: object) -> Colour | None:
@@ -174,7 +187,7 @@ def write_classes(classes: ClassList, path: Path) -> Path:
         The list.
     path : Path
         The file; replaced if it exists. YAML holds ``names`` with the numbers of YOLO, and no
-        colours.
+        colours and parents.
 
     Raises
     ------
@@ -190,13 +203,21 @@ def write_classes(classes: ClassList, path: Path) -> Path:
             numbered = {number: names[value] for value, number in classes.yolo_numbers.items()}
             draft.write_text(yolo_names(numbered), encoding="utf-8")
         elif ending == ".json":
-            listed = [{"id": one.id, "name": one.name, "color": colours[one.id]} for one in classes]
+            listed = [
+                {"id": one.id, "name": one.name, "color": colours[one.id]}
+                | ({"supercategory": one.parent} if one.parent else {})
+                for one in classes
+            ]
             draft.write_text(json.dumps({"categories": listed}, indent=1), encoding="utf-8")
         else:
             with draft.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(("id", "name", "color"))
-                writer.writerows((one.id, one.name, colours[one.id]) for one in classes)
+                with_parent = any(one.parent for one in classes)
+                writer.writerow(("id", "name", "color", *(("parent",) * with_parent)))
+                writer.writerows(
+                    (one.id, one.name, colours[one.id], *((one.parent,) * with_parent))
+                    for one in classes
+                )
     return path
 
 

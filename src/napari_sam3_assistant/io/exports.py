@@ -98,7 +98,11 @@ def save_coco(
                 }
             )
     categories = [
-        {"id": value - first, "name": classes.name(value), "supercategory": ""}
+        {
+            "id": value - first,
+            "name": classes.name(value),
+            "supercategory": classes.parent(value),
+        }
         for value in sorted(used | set(classes.names))
     ]
     content = {

@@ -148,7 +148,12 @@ class Correcting:
             mask = np.asarray(self._adapter.plane_labels(place)[box.slices]) == now.id
             offset = (box.y0, box.x0)
             one = ObjectRecord.from_mask(
-                now.id, mask, offset=offset, score=now.score, text=now.text
+                now.id,
+                mask,
+                offset=offset,
+                score=now.score,
+                text=now.text,
+                class_name=now.class_name,
             )
         if one is None:
             raise PromptError("This object is not there any more.", "Choose another one.")

@@ -15,6 +15,7 @@ from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
 from napari_sam3_assistant.io.untrusted import as_number, as_text, as_whole
+from napari_sam3_assistant.session.messages import CLASS, NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,6 +102,7 @@ def _features(record: ProvenanceRecord) -> dict[str, list[Any]]:
                 math.nan if told.get("area") is None else as_whole(told["area"]),
                 as_text(told.get("text") or "") or "-",
                 record.engine.title,
+                as_text(told.get("class") or "") or "-",
             )
             for told in record.objects
         ]
@@ -108,8 +110,11 @@ def _features(record: ProvenanceRecord) -> dict[str, list[Any]]:
         raise ExportError(
             f"The note does not say what the objects are ({exc}).", "Open the labels alone."
         ) from exc
-    names = ("index", "score", "area", "prompt", "engine")
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    names = ("index", "score", "area", "prompt", "engine", CLASS)
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    if set(columns.get(CLASS, ())) <= {NOTHING}:
+        columns.pop(CLASS, None)
+    return columns
 
 
 def saved_features(labels: Path) -> dict[str, list[Any]]:

@@ -147,6 +147,8 @@ STABILITY = "Stability"
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
 UNIT, STATE = "Unit", "State"
+CLASS, NOTHING = "class", "-"
+"""The column of layers' features that holds the class of each object, and what stands for none."""
 COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE, *VOLUME_MORE)
 """The titles of what can be measured."""
 
@@ -237,7 +239,7 @@ def format_number(value: float, digits: int) -> str:
 def object_features(
     objects: Sequence[ObjectRecord | StitchedObject], engine: str
 ) -> dict[str, list[Any]]:
-    """Return one row an object, for its layer: what found it, its score, area and stability.
+    """Return one row an object, for its layer: what is known of it.
 
     Parameters
     ----------
@@ -247,12 +249,14 @@ def object_features(
         Title of the engine that found them.
     """
     stable = [getattr(one, "stability", None) for one in objects]
+    classes = [one.class_name or NOTHING for one in objects]
     return {
         "index": [one.id for one in objects],
         "score": [math.nan if one.score is None else one.score for one in objects],
         "area": [one.area for one in objects],
         "prompt": [one.text or "-" for one in objects],
         "engine": [engine] * len(objects),
+        **({CLASS: classes} if any(one.class_name for one in objects) else {}),
         **({} if all(one is None for one in stable) else {"stability": stable}),
     }
 

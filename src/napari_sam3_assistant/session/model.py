@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
+from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, parse_phrases
@@ -414,6 +415,10 @@ class SessionModel:
         A direction ends when all objects are gone for so many frames; 0 to go to the end.
     object_id : int
         The object that the next click on a stack is on.
+    class_list, class_file : ClassList and str
+        The classes of the project, and the file that they are of; shared with Mask Operations.
+    object_class : str
+        The name of the class that the next objects are of; empty for none.
     propagated : StackTarget or None
         What the propagated preview labels belong to; None where there are none.
     can_continue : bool
@@ -491,6 +496,9 @@ class SessionModel:
     last_frame: int | None = None
     stop_after_lost: int = 0
     object_id: int = 1
+    class_list: ClassList = field(default_factory=ClassList)
+    class_file: str = ""
+    object_class: str = ""
     propagated: StackTarget | None = None
     can_continue: bool = False
     tracked: tuple[int, ...] = ()

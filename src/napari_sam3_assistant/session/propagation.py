@@ -81,6 +81,7 @@ class Propagation:
 
     def __init__(self, services: Services, results: Results, deliver: Deliver) -> None:
         self.tracks = TrackTable()
+        self._class_name = ""  # of the objects that the run finds
         self.edited = EditedFrames(services.model, deliver, self._put)
         self._model, self._adapter = services.model, services.adapter
         self._engine, self._jobs = services.engine, services.jobs
@@ -120,7 +121,9 @@ class Propagation:
         if stack.target.at(stack.frame) != seed.target:
             raise PromptError("The object is on another slice than the one on show.", "Go there.")
         mask = MaskPrompt(seed.record.mask, seed.record.region)
-        return self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=(mask,))}))
+        job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=(mask,))}))
+        self._class_name = seed.record.class_name or self._class_name
+        return job
 
     def _begin(self, stack: StackSnapshot) -> Job:
         model, spec = self._model, self._engine.spec
@@ -365,6 +368,7 @@ class Propagation:
         self._job = job
         if self.provenance is not None:
             self.provenance.note_run(prompts, shown, stop_after_lost=lost, goes_on=not spans)
+        self._class_name = self._model.object_class
         return self._jobs.start(job)
 
     def _show(self, opened: OpenTracking, result: FrameResult) -> None:
@@ -378,6 +382,8 @@ class Propagation:
         if self.provenance is not None:
             self.provenance.note_frame(result.engine)
         opened.advance(result)
+        for one in result.objects:
+            self.tracks.classes.setdefault(one.id, self._class_name)
         kept = self.tracks.add(result)
         self._results.add_frame(FramePlace(target.at(result.frame)), self.tracks.on(result.frame))
         model.tracked = tuple(sorted({*model.tracked, *result.tracked}))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant.core.measurements import MORE, VOLUME, VOLUME_MORE, measure_volume
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.results import has_soft_masks, max_probability
+from napari_sam3_assistant.core.results import ObjectRecord, has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import Preview, SessionModel
@@ -164,10 +163,16 @@ class Results:
     ) -> None:
         """List the accepted objects that are in a layer, given its key; without any, none."""
         known = {id(row.record): row for row in self._kept.pop(layer, ())}
-        rows = tuple(
-            known.pop(id(one)) if id(one) in known else ResultRow(place, one)
-            for place, one in objects
-        )
+        # Of which the class alone is another, what was measured holds.
+        alike = {(row.preview, row.record.id): row for row in known.values()}
+        rows = []
+        for place, one in objects:
+            before = alike.get((place, one.id))
+            if before is not None and _is_same(before.record, one):
+                known.pop(id(before.record))
+                rows.append(ResultRow(place, one, before.measured))
+            else:
+                rows.append(ResultRow(place, one))
         # Of objects with another slice, or with one less, the volumes have to be measured anew.
         changed = {row.record.id for row in (*known.values(), *rows) if row.measured is None}
         changed |= {row.record.id for row in known.values()}
@@ -175,7 +180,7 @@ class Results:
             id(row.record): {} for row in rows if row.record.id in changed
         }
         if rows:
-            self._kept[layer] = with_volumes(rows, gone)
+            self._kept[layer] = with_volumes(tuple(rows), gone)
         self._list_again()
 
     def forget_file_backed(self, image: str, label: str | None = None) -> None:
@@ -282,7 +287,11 @@ class Results:
             self._pick_again(picked)
 
     def _pick_again(self, picked: ResultRow) -> None:
-        same = (row for row in self._model.results if row.record is picked.record)
+        same = (
+            row
+            for row in self._model.results
+            if _is_same(picked.record, row.record) and picked.preview.slot == row.preview.slot
+        )
         self._model.picked = next(same, None)
 
     def copy_text(self, rows: Sequence[ResultRow]) -> str:
@@ -331,13 +340,18 @@ class Results:
         return [(*COLUMNS, *titles), *(format_row(row, titles, _WRITTEN) for row in rows)]
 
     def _follow(self) -> None:
-        kept = {id(row.record): row.measured for row in self.found}
+        # An object whose class is another has the same mask.
+        kept = {
+            id(row.record.mask): row.measured
+            for row in self.found
+            if isinstance(row.record, ObjectRecord)
+        }
         picked, previews = self._model.picked, self._model.previews
         self._frames.clear()
         self._model.picked = None
 
         def rows_of(preview: Preview, records: Sequence[ObjectRecord]) -> list[ResultRow]:
-            return [ResultRow(preview, one, kept.get(id(one))) for one in records]
+            return [ResultRow(preview, one, kept.get(id(one.mask))) for one in records]
 
         self._found = tuple(
             row for one in previews for row in rows_of(one, one.segmentation.objects)
@@ -348,13 +362,26 @@ class Results:
             self._pick_again(picked)
 
 
+def _is_same(before: ObjectRecord | StitchedObject, after: ObjectRecord | StitchedObject) -> bool:
+    """Return whether an object has the pixels that it had, as one does whose class changes."""
+    if isinstance(before, ObjectRecord) and isinstance(after, ObjectRecord):
+        return before.mask is after.mask
+    # Equal boxes and areas say nothing of pixels, but an edit changes no class.
+    return before is after or (
+        isinstance(before, StitchedObject)
+        and isinstance(after, StitchedObject)
+        and before.class_name != after.class_name
+        and replace(after, class_name=before.class_name) == before
+    )
+
+
 def _join_lines(cell: str) -> str:
     return " ".join(cell.split())
 
 
 def as_object(row: TrackRow) -> StitchedObject:
     """Return an object of a frame as those of other labels."""
-    return StitchedObject(row.object_id, row.area, row.region, row.score, row.text)
+    return StitchedObject(row.object_id, row.area, row.region, row.score, row.text, row.class_name)
 
 
 _PAUSE_S = 0.3

@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import set_class
 from napari_sam3_assistant.core.tiling import (
     LARGE_PLANE,
     LocalRoi,
@@ -101,6 +102,7 @@ class SegmentRun:
                 result = seed.put_back(result)
                 beside = tuple(one for one in model.previews if one.slot != seed.slot)
                 label = seed.label
+            result = set_class(result, model.object_class)
             provenance = make_provenance(snapshot, request, result, model.model_folder)
             preview = Preview(snapshot.target, result, seconds, label, provenance)
             refined = None if seed is None else model.find_preview(seed.slot)
@@ -437,7 +439,8 @@ class _BatchResults:
                 replace(record, text=result.phrase or record.text)
                 for record in result.segmentation.objects
             )
-            segmentation = replace(result.segmentation, objects=objects)
+            found = replace(result.segmentation, objects=objects)
+            segmentation = set_class(found, self._model.object_class)
             if objects:
                 asked = self._request.items[int(result.key)].request
                 if result.phrase:

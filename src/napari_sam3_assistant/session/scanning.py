@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -91,12 +91,18 @@ class ScanNews:
 
     @classmethod
     def of_result(
-        cls, target: PlaneTarget, output: Path, result: ScanResult, levels: tuple[LazyArray, ...]
+        cls,
+        target: PlaneTarget,
+        output: Path,
+        result: ScanResult,
+        levels: tuple[LazyArray, ...],
+        class_name: str,
     ) -> ScanNews:
-        """Return the last news, with a row an object."""
-        features = object_features(result.objects, result.engine.title)
+        """Return the last news, with a row an object, all of one class or none."""
+        objects = tuple(replace(one, class_name=class_name) for one in result.objects)
+        features = object_features(objects, result.engine.title)
         stored = FileBackedLabels(FileBackedKind.SCAN, target, output, levels, features)
-        rows = tuple(ResultRow(stored, record) for record in result.objects)
+        rows = tuple(ResultRow(stored, record) for record in objects)
         return cls(output, result, levels, stored, rows)
 
 
@@ -327,7 +333,7 @@ class Scanning(FileRun):
         snapshot = self._adapter.take_snapshot(model.image, prompt_kind(model.task, model.tool))
         request = self._request(snapshot)
         request.prompts.check(request.view.shape)
-        engine = self._engine.take()
+        engine, class_name = self._engine.take(), model.object_class
 
         def work(reporter: Reporter) -> Iterator[ScanNews]:
             ready = place_output(engine, request, reporter)
@@ -335,7 +341,9 @@ class Scanning(FileRun):
             for step in scan(engine, ready, reporter):
                 if isinstance(step, ScanResult):
                     levels = open_levels(step.path, writable=True)
-                    yield ScanNews.of_result(snapshot.target, ready.output, step, levels)
+                    yield ScanNews.of_result(
+                        snapshot.target, ready.output, step, levels, class_name
+                    )
                 else:
                     levels = levels or open_levels(step.labels)
                     yield ScanNews(ready.output, step, levels)

@@ -244,7 +244,10 @@ class RefineSeed:
     def put_back(self, refined: Segmentation) -> Segmentation:
         """Return the preview with the one refined object in place of the old one."""
         old = self.record
-        found = [replace(new, id=old.id, text=old.text) for new in refined.objects[:1]]
+        found = [
+            replace(new, id=old.id, text=old.text, class_name=old.class_name)
+            for new in refined.objects[:1]
+        ]
         objects = tuple(sorted((*self.others, *found), key=lambda record: record.id))
         labels = paint_labels(objects, self.region)
         return replace(refined, objects=objects, labels=labels, region=self.region)

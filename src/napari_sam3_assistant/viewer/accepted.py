@@ -23,7 +23,7 @@ from napari_sam3_assistant.core.masks.labels import (
     union_box,
     whole_box,
 )
-from napari_sam3_assistant.core.stitching import ObjectsBySlice
+from napari_sam3_assistant.core.stitching import Known, ObjectsBySlice
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.session.label_storage import (
     delete_with,
@@ -32,7 +32,7 @@ from napari_sam3_assistant.session.label_storage import (
     is_temporary,
     label_folder,
 )
-from napari_sam3_assistant.session.messages import format_prompts, is_measured
+from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_prompts, is_measured
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
 from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
@@ -85,8 +85,8 @@ class AcceptedResult:
         The image, and a plane of it.
     objects : sequence of tuple
         For each object the slices of the accepted labels, its mask there, and its number.
-    told : mapping of int to (float or None, str)
-        Score and phrase of objects, by their numbers.
+    told : mapping of int to Known
+        What is known of objects, by their numbers.
     prompt : str
         What named those without a phrase; empty where that is not known.
     engine : str
@@ -97,7 +97,7 @@ class AcceptedResult:
 
     target: PlaneTarget
     objects: Sequence[tuple[Box, ObjectMask, int]]
-    told: Mapping[int, tuple[float | None, str]]
+    told: Mapping[int, Known]
     prompt: str
     engine: str
     replaces: int = 0
@@ -110,7 +110,10 @@ def of_preview(preview: Preview, shown: npt.NDArray[np.integer[Any]]) -> Accepte
     return AcceptedResult(
         target,
         _find_objects(preview, shown),
-        {record.id: (record.score, record.text) for record in found.objects},
+        {
+            record.id: Known(record.score, record.text, record.class_name)
+            for record in found.objects
+        },
         "" if provenance is None else format_prompts(provenance.prompts),
         found.engine.title,
         preview.replaces,
@@ -182,13 +185,15 @@ class Acceptance:
         """Return the features of accepted objects."""
         result = self._result
         numbers = (result.objects[place][2] for place in added.places)
-        known = [result.told.get(number, (None, "")) for number in numbers]
+        known = [result.told.get(number, Known()) for number in numbers]
+        classes = [one.class_name or NOTHING for one in known]
         return {
             "index": list(added.ids),
-            "score": [math.nan if score is None else score for score, _ in known],
+            "score": [math.nan if one.score is None else one.score for one in known],
             "area": list(added.areas),
-            "prompt": [text or result.prompt or "-" for _, text in known],
+            "prompt": [one.text or result.prompt or NOTHING for one in known],
             "engine": [result.engine or self._engine_before()] * len(known),
+            **({CLASS: classes} if any(one.class_name for one in known) else {}),
         }
 
     def _find_own(
@@ -548,6 +553,7 @@ def _follow(
     told = dict(zip(columns.get("index", ()), _told(columns), strict=True))
     _, objects = _OBJECTS[layer]
     objects.update(array_of(layer), changes, told)
+    objects.set_classes(told)
     areas = objects.areas()
     # An object that somebody has painted is known by its pixels alone.
     _extend(columns, {"index": [id_ for id_ in areas if id_ not in told]})
@@ -568,13 +574,14 @@ def _extend(columns: dict[str, list[Any]], more: Mapping[str, list[Any]]) -> Non
 
 def _nothing(column: str) -> str | float:
     """Return what stands in a column of features where nothing is known."""
-    return "-" if column in ("prompt", "engine") else math.nan
+    return NOTHING if column in ("prompt", "engine", CLASS) else math.nan
 
 
-def _told(columns: Mapping[str, list[Any]]) -> Iterator[tuple[float | None, str]]:
-    """Yield score and phrase of each object in columns of features."""
+def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
+    """Yield what columns of features say of each object."""
     count = len(columns.get("index", ()))
-    scores, prompts = (columns.get(name, [None] * count) for name in ("score", "prompt"))
-    for score, prompt in zip(scores, prompts, strict=True):
+    told = (columns.get(name, [None] * count) for name in ("score", "prompt", CLASS))
+    for score, *words in zip(*told, strict=True):
         known = score is not None and not math.isnan(score)
-        yield (float(score) if known else None), ("" if prompt in (None, "-") else str(prompt))
+        prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
+        yield Known(float(score) if known else None, prompt, class_name)

@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.labels import FilteredLabels, unfiltered, union_box
 from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.core.tracks import TrackScale
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.label_storage import delete_with, empty_labels
@@ -400,12 +401,12 @@ class StacksAdapter:
         """
         layer, window = self._require_layer(stack), self._window(stack)
         boxes: dict[int, list[Box]] = {}
-        told: dict[int, tuple[float | None, str]] = {}
+        told: dict[int, Known] = {}
         scores = {id_: score for id_, (_, score) in table.totals().items()}
         for row in table.rows():
             box = tuple(window.box(row.frame, row.region.slices))
             boxes.setdefault(row.object_id, []).append(box)
-            told[row.object_id] = (scores[row.object_id], row.text)
+            told[row.object_id] = Known(scores[row.object_id], row.text, row.class_name)
         where = {id_: union_box(each) for id_, each in sorted(boxes.items())}
         objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in where.items()]
         made_by = layer.metadata.get(ENGINE, {}).get("title", "")

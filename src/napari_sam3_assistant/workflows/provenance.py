@@ -131,6 +131,8 @@ def object_entry(
         "box": list(record.region.box),
         "text": record.text,
     }
+    if record.class_name:
+        told["class"] = record.class_name
     return {**told, "plane": list(plane)} if plane else told
 
 
@@ -241,6 +243,8 @@ def track_entries(table: TrackTable) -> tuple[dict[str, Any], ...]:
         )
         told["frames"] += 1
         told["last"] = row.frame
+        if row.class_name:
+            told["class"] = row.class_name
     for child, parent in table.links().items():
         found[child]["parent"] = parent
     return tuple(told for _, told in sorted(found.items()))

@@ -74,6 +74,11 @@ class Classes:
         """Return the name of a class."""
         return self.names.get(value, f"class {value}" if self.names else ANY_CLASS)
 
+    def parent(self, value: int) -> str:
+        """Return what a class is a kind of, by the list; empty for nothing."""
+        one = self.listed.find(self.name(value))
+        return "" if one is None else one.parent
+
     def number_by(self, listed: ClassList, *, by_value: bool = False) -> Classes:
         """Return the same classes with the numbers of a list; with an empty one as they are.
 
