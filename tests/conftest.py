@@ -94,13 +94,16 @@ def plugin_manager(npe2pm):
 @pytest.fixture
 def settings_file(monkeypatch, tmp_path):
     """Keep the widgets' settings in a file of this test, not where the user's are."""
+    import napari.settings
     from qtpy.QtCore import QSettings
 
-    from napari_sam3_assistant.qt import dock
+    from napari_sam3_assistant.qt import settings_store
 
+    # napari 0.9 keeps those of plugins in memory, like its own.
+    getattr(napari.settings, "_clear_plugin_settings_cache", lambda: None)()
     file = tmp_path / "settings.ini"
     ini = QSettings.Format.IniFormat
-    monkeypatch.setattr(dock, "QSettings", lambda *_: QSettings(str(file), ini))
+    monkeypatch.setattr(settings_store, "QSettings", lambda *_: QSettings(str(file), ini))
     return file
 
 

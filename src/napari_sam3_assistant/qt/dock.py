@@ -1,4 +1,4 @@
-"""What both dock widgets have in common: viewer, end, GUI thread and the settings kept by Qt."""
+"""What both dock widgets have in common: viewer, end, and the GUI thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSettings, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_sam3_assistant.qt.bind import call_when_destroyed, disconnect_with
@@ -106,32 +106,3 @@ class QtDispatcher(QObject):
 
     def _run(self, call: Callable[[], None]) -> None:
         call()
-
-
-# What versions before 5 called the same, kept in the same place. It counts until something is kept
-# under the name of today.
-_NAMES_BEFORE_5 = {
-    "model_folder": ("simple_model_dir", "model_dir"),
-    "output_folder": ("quick_mask_output_dir",),
-    "sound": ("task_complete_sound_enabled_v2",),
-    "threshold": ("confidence_threshold",),
-}
-
-
-class QtSettingsStore:
-    """Settings of the widget; see :class:`napari_sam3_assistant.session.settings.SettingsStore`."""
-
-    def __init__(self) -> None:
-        self._settings = QSettings("napari-sam3-assistant", "sam3-assistant")
-
-    def get(self, name: str) -> str | None:
-        """Return what was kept, or None."""
-        kept = self._settings.value(name)
-        if kept is not None:
-            return str(kept)
-        before = map(self._settings.value, _NAMES_BEFORE_5.get(name, ()))
-        return next((str(value) for value in before if value), None)
-
-    def set(self, name: str, value: str) -> None:
-        """Keep a value."""
-        self._settings.setValue(name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ class SettingsStore(Protocol):
     def set(self, name: str, value: str) -> None:
         """Keep a value."""
 
+    def watch(self, name: str, owner: object, changed: Callable[[str], None]) -> None:
+        """Call ``changed`` with a value that was set elsewhere, for as long as ``owner`` lives."""
+
 
 class MemorySettings:
-    """Settings that last as long as the process: for headless use."""
+    """Settings that last as long as the process and are set nowhere else: for headless use."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
@@ -60,6 +64,9 @@ class MemorySettings:
         """Keep a value."""
         self._values[name] = value
 
+    def watch(self, name: str, owner: object, changed: Callable[[str], None]) -> None:
+        """Nothing else sets them."""
+
 
 def restore(
     model: SessionModel | ScanModel, store: SettingsStore, names: tuple[str, ...] = REMEMBERED
@@ -70,22 +77,28 @@ def restore(
     """
     for name in names:
         kept = store.get(name)
-        if kept is not None:
-            try:
-                setattr(model, name, _read(kept, type(getattr(model, name))))
-            except ValueError:
-                store.set(name, str(getattr(model, name)))
+        if kept is not None and not _take(model, name, kept):
+            store.set(name, str(getattr(model, name)))
         _remember(model, name, store)
 
 
+def _take(model: SessionModel | ScanModel, name: str, kept: str) -> bool:
+    """Set a field to what was kept as text; False where this version does not know the value."""
+    kind: Callable[[str], object] = type(getattr(model, name))
+    try:
+        # Qt writes "true" for a bool, as version 4 did.
+        setattr(model, name, kept.casefold() == "true" if kind is bool else kind(kept))
+    except ValueError:
+        return False
+    return True
+
+
 def _remember(model: SessionModel | ScanModel, name: str, store: SettingsStore) -> None:
-    def keep(value: object) -> None:
-        store.set(name, str(value))
+    known = weakref.ref(model)
 
-    getattr(model.events, name).connect(keep)
+    def take(value: str) -> None:
+        if (model := known()) is not None:
+            _take(model, name, value)
 
-
-def _read(kept: str, kind: Callable[[str], object]) -> object:
-    """Return the value that was kept as text."""
-    # Qt writes "true" for a bool, as version 4 did.
-    return kept.casefold() == "true" if kind is bool else kind(kept)
+    getattr(model.events, name).connect(lambda value: store.set(name, str(value)))
+    store.watch(name, model, take)

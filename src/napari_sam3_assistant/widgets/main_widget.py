@@ -16,7 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
+from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
+from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel

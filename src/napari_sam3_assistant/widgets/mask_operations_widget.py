@@ -23,7 +23,8 @@ from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
 from napari_sam3_assistant.qt.bind import format_message, show_errors, watch
 from napari_sam3_assistant.qt.controls import WrappedLabel
-from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, QtSettingsStore, chosen_viewer
+from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
+from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.widgets.activity import activity_of
 
 if TYPE_CHECKING:
