@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from skimage.measure import regionprops
+from skimage.morphology import ball
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
@@ -256,6 +257,47 @@ def test_planes_of_a_stack_and_labels_of_one_plane(tmp_path):
         api.measure(labels, more=["Weight"])
     with pytest.raises(ImageError):
         api.measure(labels, tmp_path / "none.tif")
+
+
+def test_volumes_are_those_of_the_whole_stack(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 999, (2, 6, 30, 40)).astype(np.uint16)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[0, :5, 3:8, 3:8] = 4 * ball(2)
+    labels[1, 1:5, 10:20, 5:9] = 2
+    labels[1, 3, 25:28, 30:39] = 4
+    files = tmp_path / "labels.tif", tmp_path / "image.tif"
+    about = {"axes": "TZYX", "spacing": 2.0, "unit": "um"}
+    for file, array in zip(files, (labels, image), strict=True):
+        tifffile.imwrite(file, array, imagej=True, resolution=(2, 4), metadata=about)
+
+    rows = api.measure(*files, volumes=True, more=["Volume extent"])
+
+    spacing = (2.0, 0.25, 0.5)
+    truth = {
+        (t, one.label): one
+        for t in range(2)
+        for one in regionprops(labels[t], image[t], spacing=spacing)
+    }
+    assert [(row["t"], row["id"]) for row in rows] == sorted(truth)
+    for row in rows:
+        one = truth[row["t"], row["id"]]
+        assert row["Volume"] == pytest.approx(one.area)
+        assert row["Sphere diameter"] == pytest.approx(one.equivalent_diameter_area)
+        assert row["Volume intensity"] == pytest.approx(one.intensity_mean)
+        assert row["Volume extent"] == pytest.approx(one.extent)
+        middle = [row[f"Centroid {name}"] for name in "ZYX"]
+        assert middle == pytest.approx(one.centroid)
+        assert row["slices"] == len(np.unique(one.coords[:, 0]))
+        assert row["unit"] == "micrometer"
+    capsys.readouterr()
+    assert main(["measure", str(files[0]), "--volumes"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert "Volume intensity" not in api.measure(labels, volumes=True)[0]
+    with pytest.raises(MaskError, match="no z axis"):
+        api.measure(labels[0, 0], volumes=True)
+    with pytest.raises(MaskError, match=r"“Perimeter” of volumes.*Volume solidity"):
+        api.measure(labels, volumes=True, more=["Perimeter"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

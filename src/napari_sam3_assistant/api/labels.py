@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.api.segment import read_input
-from napari_sam3_assistant.core.axes import guess_axes, make_axes
+from napari_sam3_assistant.core.axes import axis_kind, guess_axes, make_axes
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.images import ImageSource, PixelSize
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
-from napari_sam3_assistant.core.measurements import MORE
+from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
@@ -37,7 +37,11 @@ from napari_sam3_assistant.io.provenance import (
     read_provenance,
 )
 from napari_sam3_assistant.workflows.edit_masks import end_edit
-from napari_sam3_assistant.workflows.measure import columns_of, measure_labels
+from napari_sam3_assistant.workflows.measure import (
+    columns_of,
+    measure_label_volumes,
+    measure_labels,
+)
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 if TYPE_CHECKING:
@@ -210,6 +214,7 @@ def measure(
     image: AnyArray | str | Path | None = None,
     *,
     more: Sequence[str] = (),
+    volumes: bool = False,
     output: str | Path | None = None,
     plane: Sequence[int] = (),
     channel_axis: int | None = None,
@@ -224,13 +229,18 @@ def measure(
     Parameters
     ----------
     labels : array-like of int, shape (..., H, W), or str or Path
-        Object ids, 0 for background; or their file. In a stack each plane counts for itself.
+        Object ids, 0 for background; or their file. In a stack each plane counts for itself,
+        unless ``volumes`` are asked for.
     image : array-like, str or Path, optional
         What they were made of. Without it no intensities are measured.
     more : sequence of str
         What to measure besides: Perimeter, Major axis, Minor axis, Largest diameter, Eccentricity,
         Orientation, Solidity, Extent, Euler number, Convex area, Filled area, Lowest intensity,
-        Highest intensity, Deviation of intensity.
+        Highest intensity, Deviation of intensity. Of volumes: Volume major axis, Volume minor axis,
+        Volume solidity, Volume extent, Volume Euler number.
+    volumes : bool
+        Whether an object is measured on all of its slices along z together: a row for each object,
+        with its volume, and not for each object and plane.
     output : str or Path, optional
         A CSV file for the rows.
     plane : sequence of int
@@ -251,24 +261,35 @@ def measure(
         A row for each object and plane: ``id``, ``t``, ``c`` or ``z`` of a stack, what was
         measured in the unit of a pixel's size (of the image if it has one, else of the labels),
         and ``unit``; empty for pixels. Centroids count from the centre of the image's first pixel.
+        Where slices lie apart in another unit than pixels, volumes count in voxels.
 
     Raises
     ------
     MaskError
-        If these are no labels, don't fit the image, or there is no such measurement.
+        If these are no labels, don't fit the image, there is no such measurement, or volumes are
+        asked for of labels without a z axis.
     ImageError
         If a file can't be read.
     ExportError
         If the output exists or can't be written.
     """
-    unknown = [title for title in more if title not in MORE]
+    known_titles = VOLUME_MORE if volumes else MORE
+    unknown = [title for title in more if title not in known_titles]
     if unknown:
-        raise MaskError(f"There is no measurement “{unknown[0]}”.", f"Use {', '.join(MORE)}.")
+        whose = " of volumes" if volumes else ""
+        raise MaskError(
+            f"There is no measurement “{unknown[0]}”{whose}.", f"Use {', '.join(known_titles)}."
+        )
     path = None if output is None else expand_user(output)
     if path is not None:
         check_output(path, *_files(labels), replaces=overwrite)
     array, axes, place = _read_placed(labels, "labels", tuple(plane))
+    if volumes and "z" not in place.names:
+        raise MaskError(
+            "These labels have no z axis, and so no volumes.", "Measure them without volumes."
+        )
     pixel, source = _pixel_size(axes[-2:]), None
+    slices = axes[place.names.index("z")] if volumes else None
     if image is not None:
         given = read_input(image, series=series).image
         layout = guess_axes(
@@ -280,10 +301,17 @@ def measure(
         source = ImageSource(given.data, layout)
         place = _fit_place(place, array.shape, source)
         known = _pixel_size(given.along((layout.y, layout.x)))
-        pixel = known if known.unit or not pixel.unit else pixel
-    rows = tuple(
-        measure_labels(array, source, place, pixel, tuple(more), reporter or NullReporter())
-    )
+        if known.unit or not pixel.unit:
+            pixel = known
+            if slices is not None:
+                slices = next((one for one in given.axes if axis_kind(one.name) == "z"), slices)
+    told, asked = reporter or NullReporter(), tuple(more)
+    if slices is None:
+        rows = tuple(measure_labels(array, source, place, pixel, asked, told))
+    else:
+        same = slices.unit == pixel.unit
+        pixel, depth = (pixel, abs(slices.scale)) if same else (PixelSize(), 1.0)
+        rows = tuple(measure_label_volumes(array, source, place, pixel, depth, asked, told))
     if path is not None:
         titles = columns_of(rows)
         cells = ([row.get(title) for title in titles] for row in rows)

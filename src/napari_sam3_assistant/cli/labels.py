@@ -22,7 +22,7 @@ from napari_sam3_assistant.cli.arguments import (
     parse_path,
     parse_whole_numbers,
 )
-from napari_sam3_assistant.core.measurements import MORE
+from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
@@ -84,7 +84,7 @@ def add_measure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description=(
             "Print a row for each object as CSV, or write it. Where the note of the labels lies "
             "beside them, they are found in the whole image. Besides the area, diameter, centroid "
-            f"and mean intensity there are {', '.join(MORE)}."
+            f"and mean intensity there are {', '.join(MORE)}; of volumes {', '.join(VOLUME_MORE)}."
         ),
         epilog=(
             "Example: napari-sam3 measure labels.tif --image cells.tif -o cells.csv "
@@ -97,6 +97,11 @@ def add_measure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     add_output(parser, "FILE.csv", "the table (default: it is printed)", required=False)
     parser.add_argument("--more", default="", metavar="NAME,NAME,...", help="what else to measure")
+    parser.add_argument(
+        "--volumes",
+        action="store_true",
+        help="one row for each object of a z-stack, over all slices: volume, sphere diameter",
+    )
     add_overwrite(parser)
     add_json(parser)
     look = parser.add_argument_group("what to look at in the image")
@@ -248,6 +253,7 @@ def measure(chosen: argparse.Namespace) -> int:
                 chosen.labels,
                 chosen.image,
                 more=[one.strip() for one in chosen.more.split(",") if one.strip()],
+                volumes=chosen.volumes,
                 output=chosen.output,
                 plane=plane,
                 channel_axis=chosen.channel_axis,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,16 @@ import numpy as np
 
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource, RawPlane
+from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
 from napari_sam3_assistant.core.measurements import (
     INTENSITIES,
+    VOLUME,
     combine_measurements,
     group_neighbours,
     measure_object,
     measure_shape,
+    measure_volume,
 )
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray, LazyArray, PixelSize
-    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
@@ -185,6 +188,98 @@ def measure_labels(
     dict
         ``id``, the index on each leading axis by its name, what was measured, and ``unit``.
     """
+    for index, one, measured in _measure_planes(labels, source, place, pixel, more, reporter):
+        told = measured.values()
+        if source is None:
+            told = {name: value for name, value in told.items() if name not in INTENSITIES}
+        yield {"id": one.id, **place.plane(index), **told, "unit": pixel.unit}
+
+
+def measure_label_volumes(
+    labels: AnyArray,
+    source: ImageSource | None,
+    place: ImagePlace,
+    pixel: PixelSize,
+    depth: float,
+    more: tuple[str, ...],
+    reporter: Reporter,
+) -> Iterator[dict[str, Any]]:
+    """Measure each label on all of its slices along z together, and yield a row for it.
+
+    Parameters
+    ----------
+    labels, source, place, pixel, reporter
+        As of :func:`measure_labels`; one of the leading axes is z.
+    depth : float
+        How far slices lie apart, in the unit of the pixel.
+    more : tuple of str
+        What to measure besides, of :data:`.measurements.VOLUME_MORE`.
+
+    Yields
+    ------
+    dict
+        ``id``, the index on each other leading axis by its name, ``slices`` (how many it is on),
+        the volume, its centroid and mean intensity, what else was asked for, and ``unit``. A time
+        after the other.
+    """
+    z = place.names.index("z")
+    rows, columns = len(place.names), len(place.names) + 1
+    found: dict[tuple[tuple[int, ...], int], dict[int, tuple[Measurable, Measurement]]] = {}
+    for index, one, measured in _measure_planes(labels, source, place, pixel, (), reporter):
+        key = ((*index[:z], 0, *index[z + 1 :]), one.id)
+        # The mask is not needed any more, and of all planes together they are large.
+        found.setdefault(key, {})[index[z]] = (_Box(one.id, one.region), measured)
+    height, width = labels.shape[-2:]
+    whole = Region(place.y, place.x, place.y + height, place.x + width)
+    requests = []
+    for (index, _), slices in found.items():
+        planes = {}
+        for at, (box, _) in slices.items():
+            fixed = dict(enumerate((*index[:z], at, *index[z + 1 :])))
+            inside = _Box(box.id, box.region.localise(whole))
+            planes[at] = (inside, PlaneOfLabels(labels, rows, columns, fixed))
+        requests.append(ShapeRequest(planes, (depth, pixel.height, pixel.width), more))
+    shapes = measure_shapes(requests, reporter) if more else itertools.repeat({})
+    for ((index, label), slices), shape in zip(found.items(), shapes, strict=False):
+        parts = [measured for _, measured in slices.values()]
+        told = measure_volume(parts, depth)
+        if source is None:
+            told = {title: told[title] for title in VOLUME[:2]}
+        areas = np.array([part.area for part in parts])
+        first = place.leading[z]
+        centre = float(np.average([first + at for at in slices], weights=areas)) * depth
+        y, x = np.average([part.centroid for part in parts], axis=0, weights=areas)
+        plane = {name: at for name, at in place.plane(index).items() if name != "z"}
+        middle = {"Centroid Z": centre, "Centroid Y": float(y), "Centroid X": float(x)}
+        shape = {title: value for title, value in shape.items() if not math.isnan(value)}
+        yield {
+            "id": label,
+            **plane,
+            "slices": len(slices),
+            **told,
+            **middle,
+            **shape,
+            "unit": pixel.unit,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """The box of an object on a plane."""
+
+    id: int
+    region: Region
+
+
+def _measure_planes(
+    labels: AnyArray,
+    source: ImageSource | None,
+    place: ImagePlace,
+    pixel: PixelSize,
+    more: tuple[str, ...],
+    reporter: Reporter,
+) -> Iterator[tuple[tuple[int, ...], ObjectRecord, Measurement]]:
+    """Yield each label of each plane: the plane's index, the object, and what was measured."""
     planes = math.prod(labels.shape[:-2])
     nothing = ImageSource(np.broadcast_to(np.uint8(0), place.shape), guess_axes(place.shape))
     for done, (index, plane) in enumerate(iter_planes(labels)):
@@ -204,10 +299,8 @@ def measure_labels(
             [MeasureRequest(below, objects, more=more)], CancelOnlyReporter(reporter)
         )
         for one, answer in zip(objects, answers, strict=True):
-            told = {} if answer is None else answer.values()
-            if source is None:
-                told = {name: value for name, value in told.items() if name not in INTENSITIES}
-            yield {"id": one.id, **place.plane(index), **told, "unit": pixel.unit}
+            assert answer is not None  # each object here has a mask of its own
+            yield index, one, answer
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
