@@ -89,6 +89,20 @@ def test_each_image_gets_its_labels(engine, request_of, tmp_path):
     assert [axis.scale for axis in big.axes] == [0.5, 0.25]
 
 
+def test_images_are_in_their_natural_order(engine, tmp_path):
+    (tmp_path / "in" / "b2").mkdir(parents=True)
+    for name in ("c10", "c9", "c1a", "b2/x10", "b2/x2", "a", "01", "2"):
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", squares(0))
+
+    request = FolderRequest(
+        tmp_path / "in", tmp_path / "out", NOTHING, PredictOptions(), ("cat",), pattern="**/*"
+    )
+
+    assert [row.image for row in run(engine, request)] == [
+        "01.tif", "2.tif", "a.tif", "b2/x2.tif", "b2/x10.tif", "c1a.tif", "c9.tif", "c10.tif"
+    ]  # fmt: skip
+
+
 def test_the_summary_lists_all(engine, request_of, tmp_path):
     rows = run(engine, request_of(phrases=("cat", "what it does not know")))
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.api.segment import read_input
-from napari_sam3_assistant.core.axes import axis_kind, guess_axes, make_axes
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.core.images import ImageSource, PixelSize
 from napari_sam3_assistant.core.masks.labels import Connectivity, check_labels, read, whole_box
 from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.masks.operations import LabelsPart
@@ -37,11 +36,7 @@ from napari_sam3_assistant.io.provenance import (
     read_provenance,
 )
 from napari_sam3_assistant.workflows.edit_masks import end_edit
-from napari_sam3_assistant.workflows.measure import (
-    columns_of,
-    measure_label_volumes,
-    measure_labels,
-)
+from napari_sam3_assistant.workflows.measure import columns_of, measure_in_image
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
 
 if TYPE_CHECKING:
@@ -288,64 +283,17 @@ def measure(
         raise MaskError(
             "These labels have no z axis, and so no volumes.", "Measure them without volumes."
         )
-    pixel, source = _pixel_size(axes[-2:]), None
-    slices = axes[place.names.index("z")] if volumes else None
-    if image is not None:
-        given = read_input(image, series=series).image
-        layout = guess_axes(
-            given.data.shape,
-            channel_axis=channel_axis,
-            rgb=given.rgb,
-            axis_labels=given.axis_labels,
-        )
-        source = ImageSource(given.data, layout)
-        place = _fit_place(place, array.shape, source)
-        known = _pixel_size(given.along((layout.y, layout.x)))
-        if known.unit or not pixel.unit:
-            pixel = known
-            if slices is not None:
-                slices = next((one for one in given.axes if axis_kind(one.name) == "z"), slices)
+    given = None if image is None else read_input(image, series=series).image
     told, asked = reporter or NullReporter(), tuple(more)
-    if slices is None:
-        rows = tuple(measure_labels(array, source, place, pixel, asked, told))
-    else:
-        same = slices.unit == pixel.unit
-        pixel, depth = (pixel, abs(slices.scale)) if same else (PixelSize(), 1.0)
-        rows = tuple(measure_label_volumes(array, source, place, pixel, depth, asked, told))
+    measured = measure_in_image(
+        array, axes, place, given, told, channel_axis=channel_axis, more=asked, volumes=volumes
+    )
+    rows = tuple(measured)
     if path is not None:
         titles = columns_of(rows)
         cells = ([row.get(title) for title in titles] for row in rows)
         write_table(path, titles, cells)
     return rows
-
-
-def _pixel_size(axes: Axes) -> PixelSize:
-    """Return the size of a pixel of rows and columns, as far as both count in one unit."""
-    rows, columns = axes
-    if rows.unit != columns.unit:
-        return PixelSize()
-    return PixelSize(rows.scale, columns.scale, rows.unit)
-
-
-def _fit_place(place: ImagePlace, shape: Sequence[int], source: ImageSource) -> ImagePlace:
-    """Return where labels lie in an image; raises MaskError if they don't fit it."""
-    planes = dict(zip(place.names, zip(place.leading, shape, strict=False), strict=True))
-    planes.pop("", None)
-    sizes = source.leading_shape
-    fits = place.shape == source.plane_shape
-    if not planes and all(size == 1 for size in sizes):
-        planes = dict.fromkeys(plane_names(len(sizes)), (0, 1))
-        place = replace(place, leading=(0,) * len(sizes), names=tuple(planes))
-    fits = fits and len(planes) == len(sizes)
-    if not fits or any(
-        first < 0 or first + length > size
-        for (first, length), size in zip(planes.values(), sizes, strict=True)
-    ):
-        raise MaskError(
-            f"Labels of the shape {tuple(shape)} don't fit an image of {source.shape}.",
-            "Give the image that they were made of, and of a stack the plane.",
-        )
-    return place
 
 
 def read_classes(path: str | Path) -> ClassList:

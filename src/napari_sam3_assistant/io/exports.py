@@ -17,6 +17,7 @@ import csv
 import json
 import zipfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,45 +77,90 @@ def save_coco(
     ExportError
         If the file can't be written.
     """
-    height, width = place.shape
+    return save_coco_of_all([CocoPart(labels, classes, place)], path, as_polygons=as_polygons)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoPart:
+    """Labels that become images of a COCO file.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Labels; each plane becomes an image.
+    classes : Classes
+        What the labels stand for.
+    place : ImagePlace
+        Where in which image they lie.
+    """
+
+    labels: AnyArray
+    classes: Classes
+    place: ImagePlace
+
+
+def save_coco_of_all(
+    parts: Iterable[CocoPart], path: str | Path, *, as_polygons: bool = False
+) -> Path:
+    """Write the objects of many images into one COCO file, see :func:`save_coco`.
+
+    Objects are written as they come, so that only one image is there at a time.
+
+    Parameters
+    ----------
+    parts : iterable of CocoPart
+        The images, with numbers of classes that mean the same in all of them.
+    path : str or Path
+        The file; replaced if it exists.
+    as_polygons : bool
+        Polygons instead of run lengths.
+
+    Raises
+    ------
+    ExportError
+        If the file can't be written.
+    """
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    used: set[int] = set()
-    first = classes.listed.first
-    for number, (index, plane) in enumerate(iter_planes(labels), 1):
-        name = place.file_name(index)
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
-        for found in iter_objects(plane, classes, place.y, place.x):
-            used.add(found.class_value)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": found.class_value - first,
-                    "segmentation": _segmentation(found, (height, width), as_polygons=as_polygons),
-                    "area": found.area,
-                    "bbox": [found.x, found.y, found.mask.shape[1], found.mask.shape[0]],
-                    "iscrowd": 0,
-                }
-            )
-    categories = [
-        {
-            "id": value - first,
-            "name": classes.name(value),
-            "supercategory": classes.parent(value),
-        }
-        for value in sorted(used | set(classes.names))
-    ]
-    content = {
-        "info": {"description": place.note},
-        "images": images,
-        "annotations": annotations,
-        "categories": categories,
-    }
+    listed: dict[int, dict[str, str]] = {}
+    notes: dict[str, None] = {}
+    last = 0
     path = Path(path)
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(content), encoding="utf-8")
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as file:
+        file.write('{"annotations": [')
+        for part in parts:
+            classes, place, first = part.classes, part.place, part.classes.listed.first
+            listed |= {value - first: _category(classes, value) for value in classes.names}
+            notes[place.note] = None
+            height, width = place.shape
+            for index, plane in iter_planes(part.labels):
+                number, name = len(images) + 1, place.file_name(index)
+                images.append({"id": number, "file_name": name, "height": height, "width": width})
+                for found in iter_objects(plane, classes, place.y, place.x):
+                    category = found.class_value - first
+                    listed.setdefault(category, _category(classes, found.class_value))
+                    outline = _segmentation(found, place.shape, as_polygons=as_polygons)
+                    separator, last = ", " if last else "", last + 1
+                    told = {
+                        "id": last,
+                        "image_id": number,
+                        "category_id": category,
+                        "segmentation": outline,
+                        "area": found.area,
+                        "bbox": [found.x, found.y, found.mask.shape[1], found.mask.shape[0]],
+                        "iscrowd": 0,
+                    }
+                    file.write(f"{separator}{json.dumps(told)}")
+        rest = {
+            "info": {"description": " ".join(filter(None, notes))},
+            "images": images,
+            "categories": [{"id": id_, **listed[id_]} for id_ in sorted(listed)],
+        }
+        file.write(f"], {json.dumps(rest)[1:]}")
     return path
+
+
+def _category(classes: Classes, value: int) -> dict[str, str]:
+    return {"name": classes.name(value), "supercategory": classes.parent(value)}
 
 
 def _segmentation(

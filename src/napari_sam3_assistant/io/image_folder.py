@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import takewhile
@@ -55,7 +56,7 @@ class FolderContent:
     Parameters
     ----------
     images : tuple of FolderImage
-        By name. An OME-TIFF that is spread over several files is one image.
+        By name, 2 before 10. An OME-TIFF that is spread over several files is one image.
     left_out : tuple of (str, str)
         What else fits the pattern, as seen from the folder, and why it is no image of its own.
     """
@@ -98,6 +99,35 @@ def find_images(source: Path, output: Path, pattern: str) -> FolderContent:
         tuple(_name_images(source, sets, listed)),
         tuple((path.relative_to(source).as_posix(), why) for path, why in reasons.items()),
     )
+
+
+def list_images(source: Path, output: Path, pattern: str) -> tuple[FolderImage, ...]:
+    """Return the images of :func:`find_images` by their names alone, and make no folder.
+
+    No file is opened whose name tells its format, so each file of an OME-TIFF of several is there:
+    who opens one asks :func:`napari_sam3_assistant.io.tiff.list_set_files`.
+
+    Parameters
+    ----------
+    source : Path
+        The folder, or a plate.
+    output : Path
+        Where labels will be written; what lies in it is left out.
+    pattern : str
+        Which of them.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or holds none.
+    ExportError
+        If both folders are the same.
+    """
+    listed = _listed(source, output, pattern)
+    images = [[path] for path, home in listed.items() if not _why_not(path, home)]
+    if not images:
+        raise _none(source, pattern)
+    return tuple(_name_images(source, images, listed))
 
 
 def first_files(
@@ -155,7 +185,8 @@ def _listed(
         if fields:
             return fields
         found = takewhile(lambda _: go_on(), source.glob(pattern))
-        listed = sorted(path for path in found if _is_meant(path, source, inside))
+        meant = (path for path in found if _is_meant(path, source, inside))
+        listed = sorted(meant, key=_natural)
         if "**" in pattern:  # which has gone into the folders already
             listed = [path for path in listed if not path.is_dir() or _is_zarr(path)]
     except (ValueError, NotImplementedError) as exc:
@@ -164,6 +195,12 @@ def _listed(
         ) from exc
     # A plate stands for its fields.
     return {inner: path for path in listed for inner in (_fields(path) or [path])}
+
+
+def _natural(path: Path) -> tuple[list[list[tuple[str, int]]], str]:
+    """Return what paths are sorted by, part by part: 2 comes before 10."""
+    parts = (re.findall(r"([^0-9]*)([0-9]*)", part) for part in path.parts)
+    return [[(text, int(number or -1)) for text, number in part] for part in parts], str(path)
 
 
 def _fields(path: Path) -> list[Path]:

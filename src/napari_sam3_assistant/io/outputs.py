@@ -91,6 +91,15 @@ def folder_beside(image: Path | None) -> Path | None:
     return (outer[-1] if outer else image).parent  # an image may lie within a larger one
 
 
+def stamp_of(path: Path) -> object:
+    """Return what changes when a file is written again; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def check_apart(path: Path, *read: Path | str) -> None:
     """Raise if writing a file or a folder would replace what is read.
 

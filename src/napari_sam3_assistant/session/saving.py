@@ -21,6 +21,7 @@ from napari_sam3_assistant.io.outputs import (
     propose_path,
     safe_name,
     split_ending,
+    stamp_of,
     typed_folder,
 )
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
@@ -318,13 +319,13 @@ class SaveAtAccept:
             self._start_next()
             return
         before = self._written.get(image)
-        ours = before is not None and _stamp(before[0]) == before[1]
+        ours = before is not None and stamp_of(before[0]) == before[1]
         path = before[0] if before and ours else self._saving.propose_path("labels", ".tif", image)
         request = LabelsExport(kept.labels, path, kept.axes, overwrite=ours)
         job = self._job = Job("Saving", partial(export_labels, request))
 
         def note(saved: Path) -> None:
-            self._written[image] = (saved, _stamp(saved))
+            self._written[image] = (saved, stamp_of(saved))
             said = self._model.message
             self._model.message = Message(f"{said.text} Saved in {saved}.", said.level)
 
@@ -337,15 +338,6 @@ class SaveAtAccept:
         job.yielded.connect(note)
         job.finished.connect(end)
         self._runner.start(job)
-
-
-def _stamp(path: Path) -> object:
-    """Return what changes when a file is written again; None where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 class SaveAndClean:

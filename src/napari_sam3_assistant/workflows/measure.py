@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.axes import guess_axes
-from napari_sam3_assistant.core.images import ImageSource, RawPlane
+from napari_sam3_assistant.core.axes import axis_kind, guess_axes
+from napari_sam3_assistant.core.images import ImageSource, PixelSize, RawPlane
 from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.masks.objects import Classes, iter_objects, iter_planes
+from napari_sam3_assistant.core.masks.place import plane_names
 from napari_sam3_assistant.core.measurements import (
     INTENSITIES,
     VOLUME,
@@ -25,16 +26,19 @@ from napari_sam3_assistant.core.measurements import (
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord
+from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from napari_sam3_assistant.core.images import AnyArray, LazyArray, PixelSize
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray, LazyArray
     from napari_sam3_assistant.core.masks.place import ImagePlace
     from napari_sam3_assistant.core.measurements import Measurable, Measurement
     from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.loaded import LoadedImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -301,6 +305,98 @@ def _measure_planes(
         for one, answer in zip(objects, answers, strict=True):
             assert answer is not None  # each object here has a mask of its own
             yield index, one, answer
+
+
+def measure_in_image(
+    labels: AnyArray,
+    axes: Axes,
+    place: ImagePlace,
+    image: LoadedImage | None,
+    reporter: Reporter,
+    *,
+    channel_axis: int | None = None,
+    more: tuple[str, ...] = (),
+    volumes: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Measure labels in the image that they lie on, see :func:`measure_labels`.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (..., H, W)
+        Object ids.
+    axes : tuple of Axis
+        Their axes: the size of a pixel where that of the image is not known.
+    place : ImagePlace
+        Where they lie.
+    image : LoadedImage or None
+        The image; None for no intensities.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+    channel_axis : int or None
+        Its channel axis; None to find it out.
+    more : tuple of str
+        What to measure besides the basic numbers.
+    volumes : bool
+        Whether labels are measured along z, see :func:`measure_label_volumes`.
+
+    Raises
+    ------
+    MaskError
+        If the labels don't fit the image.
+    ImageError
+        If it can't be read.
+    """
+    pixel, source = _pixel_size(axes[-2:]), None
+    slices = axes[place.names.index("z")] if volumes else None
+    if image is not None:
+        layout = guess_axes(
+            image.data.shape,
+            channel_axis=channel_axis,
+            rgb=image.rgb,
+            axis_labels=image.axis_labels,
+        )
+        source = ImageSource(image.data, layout)
+        place = _fit_place(place, labels.shape, source)
+        known = _pixel_size(image.along((layout.y, layout.x)))
+        if known.unit or not pixel.unit:
+            pixel = known
+            if slices is not None:
+                slices = next((one for one in image.axes if axis_kind(one.name) == "z"), slices)
+    if slices is None:
+        yield from measure_labels(labels, source, place, pixel, more, reporter)
+        return
+    same = slices.unit == pixel.unit
+    pixel, depth = (pixel, abs(slices.scale)) if same else (PixelSize(), 1.0)
+    yield from measure_label_volumes(labels, source, place, pixel, depth, more, reporter)
+
+
+def _pixel_size(axes: Axes) -> PixelSize:
+    """Return the size of a pixel of rows and columns, as far as both count in one unit."""
+    rows, columns = axes
+    if rows.unit != columns.unit:
+        return PixelSize()
+    return PixelSize(rows.scale, columns.scale, rows.unit)
+
+
+def _fit_place(place: ImagePlace, shape: Sequence[int], source: ImageSource) -> ImagePlace:
+    """Return where labels lie in an image; raises MaskError if they don't fit it."""
+    planes = dict(zip(place.names, zip(place.leading, shape, strict=False), strict=True))
+    planes.pop("", None)
+    sizes = source.leading_shape
+    fits = place.shape == source.plane_shape
+    if not planes and all(size == 1 for size in sizes):
+        planes = dict.fromkeys(plane_names(len(sizes)), (0, 1))
+        place = replace(place, leading=(0,) * len(sizes), names=tuple(planes))
+    fits = fits and len(planes) == len(sizes)
+    if not fits or any(
+        first < 0 or first + length > size
+        for (first, length), size in zip(planes.values(), sizes, strict=True)
+    ):
+        raise MaskError(
+            f"Labels of the shape {tuple(shape)} don't fit an image of {source.shape}.",
+            "Give the image that they were made of, and of a stack the plane.",
+        )
+    return place
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,684 @@
+"""A folder of images that is annotated one by one: states, labels, one table and one COCO of all.
+
+What is known of the images is one file of lines in the folder of the labels, to which lines are
+only added: a state each. Of an image the last line holds. Whoever is killed leaves at most half a
+line, which nobody reads, and two processes at one folder add up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
+from napari_sam3_assistant.core.masks.place import ImagePlace
+from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
+from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
+from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
+from napari_sam3_assistant.io.class_list import read_classes, write_classes
+from napari_sam3_assistant.io.exports import CocoPart, save_coco_of_all, write_table
+from napari_sam3_assistant.io.image_folder import list_images
+from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
+from napari_sam3_assistant.io.provenance import (
+    find_place,
+    provenance_path,
+    read_provenance,
+    write_provenance,
+)
+from napari_sam3_assistant.io.tiff import list_set_files
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
+from napari_sam3_assistant.workflows.measure import columns_of, measure_in_image
+from napari_sam3_assistant.workflows.provenance import make_record
+from napari_sam3_assistant.workflows.save import LabelsExport, export_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import LabelArray
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
+    from napari_sam3_assistant.workflows.provenance import RunProvenance
+
+
+STATES_FILE = "sam3_annotation.jsonl"
+CLASSES_FILE = "classes.csv"
+SUMMARY_FILE = "sam3_objects.csv"
+COCO_FILE = "sam3_coco.json"
+DEFAULT_OUTPUT = "sam3_labels"
+"""What the folder of the labels is called in that of the images, where no other is chosen."""
+FORMAT = "napari-sam3-assistant folder annotation"
+VERSION = 1
+_MOST_BYTES = 1 << 28
+_MOST_LABELS = 1 << 31  # bytes
+_LINE_ERRORS = (TypeError, ValueError, KeyError, RecursionError)
+_OTHERS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
+"""What other tools, and Save, add to the name of an image to call its labels."""
+
+
+class ImageState(StrEnum):
+    """How far an image is."""
+
+    UNTOUCHED = "untouched"
+    BEGUN = "begun"
+    DONE = "done"
+    FLAGGED = "flagged"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """An image of the folder, and what is known of it.
+
+    Parameters
+    ----------
+    file : FolderImage
+        The image.
+    state : ImageState
+        How far it is.
+    labels : str
+        Its labels, as seen from their folder; empty for none.
+    objects : int
+        How many there are.
+    others : Path or None
+        Labels that lie beside it, of another tool.
+    """
+
+    file: FolderImage
+    state: ImageState = ImageState.UNTOUCHED
+    labels: str = ""
+    objects: int = 0
+    others: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The image as seen from the folder: what it is known by."""
+        return self.file.relative
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedImage:
+    """An image with what was annotated on it before.
+
+    Parameters
+    ----------
+    name : str
+        The image, as seen from the folder.
+    path : Path
+        Its file.
+    image : LoadedImage
+        Its pixels; large ones are read when they are indexed.
+    labels : ndarray of int or None
+        Its labels, as they were saved; None for none.
+    note : ProvenanceRecord or None
+        What the note beside them says.
+    stamp : object
+        What changes when somebody else writes the labels.
+    problem : str
+        Why there are no labels where there should be some; empty where all is well.
+    """
+
+    name: str
+    path: Path
+    image: LoadedImage
+    labels: LabelArray | None = None
+    note: ProvenanceRecord | None = None
+    stamp: object = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsToSave:
+    """What is to be saved of an image.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        Object ids.
+    axes : tuple of Axis
+        What a file can say of their place.
+    objects : tuple of mapping
+        What the note says of each object.
+    provenance : RunProvenance or None
+        What the image looked like to the model; None for no note.
+    stamp : object
+        The stamp of :class:`OpenedImage`: labels that somebody has written since are not replaced.
+    """
+
+    labels: AnyArray
+    axes: Axes
+    objects: tuple[Mapping[str, Any], ...] = ()
+    provenance: RunProvenance | None = None
+    stamp: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """What became of an image that was saved.
+
+    Parameters
+    ----------
+    path : Path or None
+        Its labels; None where there are none.
+    objects : int
+        How many objects they hold.
+    beside : Path or None
+        The labels that somebody else has written meanwhile, and that stayed.
+    stamp : object
+        The new stamp of the labels.
+    """
+
+    path: Path | None
+    objects: int
+    beside: Path | None = None
+    stamp: object = None
+
+
+class AnnotatedFolder:
+    """The images of a folder, and what is known of them. Any thread may call any method.
+
+    Parameters
+    ----------
+    source, output : Path
+        Folder of the images, and folder of the labels, which is made.
+    pattern : str
+        Which images, as ``*.tif``; ``**/*`` for all folders below.
+
+    Attributes
+    ----------
+    classes : ClassList
+        The classes of all of them; empty where there is no list.
+
+    Raises
+    ------
+    ImageError
+        If there is no image in the folder.
+    ExportError
+        If the output is the folder itself, belongs to the images of another one, or can't be
+        written.
+    MaskError
+        If the class list there is none.
+    """
+
+    def __init__(self, source: Path, output: Path, pattern: str = "*") -> None:
+        self.source, self.output = source, output
+        self._lock = threading.RLock()
+        self._file = output / STATES_FILE
+        self._read_to = 0
+        found = _take_companions(list_images(source, output, pattern))
+        with explain_os_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+        self._images = list(found)
+        self._places = {one.name: place for place, one in enumerate(found)}
+        self._begin()
+        self.refresh()
+        list_file = output / CLASSES_FILE
+        self.classes = read_classes(list_file) if list_file.exists() else ClassList()
+
+    # -- states -----------------------------------------------------------------------------
+
+    @property
+    def images(self) -> tuple[AnnotatedImage, ...]:
+        """The images by name, 2 before 10."""
+        with self._lock:
+            return tuple(self._images)
+
+    def place_of(self, name: str) -> int:
+        """Return where an image is among all; raises ImageError if it is none of them."""
+        with self._lock:
+            if name not in self._places:
+                raise ImageError(f"{name} is not in {self.source}.", "Open the folder again.")
+            return self._places[name]
+
+    def get(self, name: str) -> AnnotatedImage:
+        """Return what is known of an image."""
+        with self._lock:
+            return self._images[self.place_of(name)]
+
+    @property
+    def counts(self) -> Counter[ImageState]:
+        """How many images are in each state."""
+        return Counter(one.state for one in self.images)
+
+    def set_state(self, name: str, state: ImageState) -> None:
+        """Take note of the state of an image, on the disk.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written; the state is as it was then.
+        """
+        self._note(replace(self.get(name), state=state))
+
+    def find_next(self, name: str, step: int, *, skip_done: bool) -> str:
+        """Return the next image, or the one before; empty where there is none.
+
+        Parameters
+        ----------
+        name : str
+            The image to go on from.
+        step : int
+            1 or -1.
+        skip_done : bool
+            Whether images that are done are passed over.
+        """
+        with self._lock:
+            place = self.place_of(name) + step
+            while 0 <= place < len(self._images):
+                one = self._images[place]
+                if not (skip_done and one.state is ImageState.DONE):
+                    return one.name
+                place += step
+            return ""
+
+    def first(self) -> str:
+        """Return the image to begin with: the first that is not done, or the first of all."""
+        images = self.images
+        left = (one.name for one in images if one.state is not ImageState.DONE)
+        return next(left, images[0].name)
+
+    def refresh(self) -> None:
+        """Take in what other processes have noted since.
+
+        Raises
+        ------
+        ExportError
+            If the file can't be read.
+        """
+        with self._lock:
+            try:
+                with open_regular(self._file) as file:
+                    if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                        raise ExportError(f"{self._file} is too large.", "Choose another folder.")
+                    file.seek(self._read_to)
+                    content = file.read()
+            except OSError as exc:
+                raise ExportError(
+                    f"{self._file} can't be read: {exc.strerror or exc}.",
+                    "Check that the disk or the network folder is connected.",
+                ) from exc
+            whole = content.rpartition(b"\n")[0]
+            self._read_to += len(whole) + bool(content.count(b"\n"))
+            for line in whole.splitlines():
+                try:
+                    self._take(as_dict(json.loads(line)))
+                except _LINE_ERRORS:
+                    continue  # half a line of who was killed
+
+    def _begin(self) -> None:
+        """Make the file of states, or see that it is one for these images."""
+        source = str(self.source.absolute())
+        head = {"format": FORMAT, "version": VERSION, "source": source}
+        if not os.path.lexists(self._file):
+            try:
+                with atomic_write(self._file, replace=False) as draft:
+                    draft.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            except ExportError:
+                if not os.path.lexists(self._file):
+                    raise
+        remedy = "Choose another folder for the labels."
+        try:
+            with open_regular(self._file) as file:
+                told = as_dict(json.loads(file.readline(1 << 16)))
+            if told["format"] != FORMAT:
+                raise ValueError("it is another file")
+            version, made_of = as_whole(told["version"]), as_text(told["source"])
+        except (OSError, *_LINE_ERRORS) as exc:
+            raise ExportError(f"{self._file} is no list of states: {exc}.", remedy) from exc
+        if version > VERSION:
+            raise ExportError(
+                f"{self._file} was written by a later version (format {version}).",
+                "Update napari-sam3-assistant.",
+            )
+        if made_of != source and os.path.isdir(made_of) and not _same_folder(made_of, source):
+            raise ExportError(f"{self.output} holds the labels of the images in {made_of}.", remedy)
+
+    def _take(self, told: dict[str, Any]) -> None:
+        """Take in a line."""
+        if "files" in told:
+            self._join(as_text(told["image"]), [as_text(one) for one in as_list(told["files"])])
+        place = self._places.get(as_text(told.get("image", "")))
+        if place is None or "state" not in told:
+            return
+        labels = as_text(told["labels"])
+        if labels and (".." in PurePosixPath(labels).parts or Path(labels).is_absolute()):
+            raise ValueError("labels elsewhere")
+        self._images[place] = replace(
+            self._images[place],
+            state=ImageState(as_text(told["state"])),
+            labels=labels,
+            objects=as_whole(told["objects"]),
+        )
+
+    def _note(self, one: AnnotatedImage) -> None:
+        if one != self.get(one.name):
+            told = {"image": one.name, "state": one.state, "labels": one.labels}
+            self._append({**told, "objects": one.objects})
+
+    def _append(self, told: Mapping[str, Any]) -> None:
+        """Add a line and bring it to the disk, then take it in."""
+        with self._lock, explain_os_errors(self._file):
+            with self._file.open("ab+", buffering=0) as file:
+                line = json.dumps(told).encode() + b"\n"
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(end - 1, 0))
+                if file.read(1) not in (b"\n", b""):
+                    line = b"\n" + line  # somebody was killed within a line
+                if file.write(line) != len(line):
+                    raise ExportError(
+                        f"{self._file} can't be written: the disk is full.",
+                        "Free some space on this disk.",
+                    )
+                os.fsync(file.fileno())
+            self.refresh()
+
+    def _join(self, first: str, files: list[str]) -> None:
+        """Have files that are one image be one."""
+        gone = {one for one in files if one != first and one in self._places}
+        if gone and first in self._places:
+            self._images = [one for one in self._images if one.name not in gone]
+            self._places = {one.name: place for place, one in enumerate(self._images)}
+
+    # -- images -----------------------------------------------------------------------------
+
+    def open(self, name: str, series: int | None = None) -> OpenedImage:
+        """Read an image, and the labels that were made of it before.
+
+        Of an OME-TIFF that is spread over several files the others are no images of their own from
+        then on.
+
+        Parameters
+        ----------
+        name : str
+            The image.
+        series : int, optional
+            Which image of a file that holds several; by default the largest.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        self.refresh()
+        name = self._find_set(name)
+        one = self.get(name)
+        opened = OpenedImage(name, one.file.path, read_image(one.file.path, series))
+        if not one.labels:
+            return opened
+        path = self.output / one.labels
+        if not path.exists():
+            # Who was killed before he wrote them has begun; who had some, has lost them.
+            lost = f"{path} is gone; there are no labels to go on with." if one.objects else ""
+            return replace(opened, problem=lost)
+        try:
+            return replace(opened, stamp=stamp_of(path), **_read_labels(path))
+        except (ImageError, MaskError) as error:
+            why = f"{error} They stay as they are: new labels get another name."
+            return replace(opened, problem=why)
+
+    def _find_set(self, name: str) -> str:
+        """Return the image that a file is of, and note which files are of it."""
+        path = self.get(name).file.path
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            return name
+        folder = PurePosixPath(name).parent
+        with self._lock:
+            members = {str(folder / file) for file in list_set_files(path)} & set(self._places)
+            if name not in members or len(members) == 1:
+                return name
+            ordered = sorted(members, key=self._places.__getitem__)
+            self._append({"image": ordered[0], "files": ordered})
+            return ordered[0]
+
+    def save(
+        self, name: str, state: ImageState, to_save: LabelsToSave | None, reporter: Reporter
+    ) -> SavedImage:
+        """Write the labels of an image and their note, then its state.
+
+        Before anything is written it is noted where the labels will be, so that whoever is killed
+        finds them. Labels that somebody else has written meanwhile stay; these get another name.
+
+        Parameters
+        ----------
+        name : str
+            The image.
+        state : ImageState
+            Its state from then on.
+        to_save : LabelsToSave or None
+            The labels; None for those that there are, or none.
+        reporter : Reporter
+            Is told of the progress.
+
+        Raises
+        ------
+        ExportError
+            If something can't be written. The labels from before are whole then.
+        """
+        self.refresh()
+        one = self.get(name)
+        if to_save is None:
+            self._note(replace(one, state=state))
+            path = self.output / one.labels if one.labels else None
+            return SavedImage(path, one.objects)
+        in_memory = isinstance(to_save.labels, np.ndarray)
+        known = self.output / one.labels if one.labels else None
+        now = stamp_of(known) if known else None
+        beside = known if now is not None and now != to_save.stamp else None
+        if known is None or beside is not None or not in_memory:
+            ending = ".tif" if in_memory else ".ome.zarr"
+            folder = self.output / one.file.folder
+            path = free_name(folder / f"{one.file.stem}_labels{ending}")
+        else:
+            path = known
+        relative = path.relative_to(self.output).as_posix()
+        begun = ImageState.BEGUN if one.state is ImageState.UNTOUCHED else one.state
+        self._note(replace(one, state=begun, labels=relative))
+        make_folder(path)
+        record = None
+        if to_save.provenance is not None:
+            extra = {"source": one.name, "annotated": str(state)}
+            record = make_record(to_save.provenance, path.parent, to_save.objects, extra)
+        request = LabelsExport(
+            to_save.labels, path, to_save.axes, overwrite=beside is None and now is not None
+        )
+        (written,) = export_labels(request, reporter)
+        stamp = stamp_of(written)
+        if record is not None:
+            write_provenance(written, record)
+        count = len(to_save.objects)
+        relative = written.relative_to(self.output).as_posix()
+        self._note(replace(one, state=state, labels=relative, objects=count))
+        return SavedImage(written, count, beside, stamp)
+
+    def save_classes(self, classes: ClassList) -> None:
+        """Keep the classes of all images beside their labels.
+
+        Raises
+        ------
+        ExportError
+            If they can't be written.
+        """
+        if classes and classes != self.classes:
+            write_classes(classes, self.output / CLASSES_FILE)
+        self.classes = classes or self.classes
+
+    # -- all of them ------------------------------------------------------------------------
+
+    def export(self, reporter: Reporter, more: tuple[str, ...] = ()) -> FolderExport:
+        """Write a table of all objects and a COCO file of all images; both replace earlier ones.
+
+        Images are read one by one. Those that were not begun have no part in either.
+
+        Parameters
+        ----------
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+        more : tuple of str
+            What to measure besides the basic numbers.
+
+        Raises
+        ------
+        ExportError
+            If one can't be written.
+        """
+        self.refresh()
+        classes = _SeenClasses(self.classes)
+        rows: list[dict[str, Any]] = []
+        failed: list[tuple[str, str]] = []
+        begun = [one for one in self.images if one.state is not ImageState.UNTOUCHED]
+
+        def parts() -> Iterator[CocoPart]:
+            for done, one in enumerate(begun):
+                reporter.report(Progress(done, len(begun), f"{one.name} ({done + 1})"))
+                try:
+                    part, found = _measure_image(self, one, classes, more, reporter)
+                except (ImageError, MaskError, ExportError) as error:
+                    failed.append((one.name, str(error)))
+                    continue
+                rows.extend(found)
+                if part is not None:
+                    yield part
+
+        coco = save_coco_of_all(parts(), self.output / COCO_FILE)
+        titles = ["image", "state", *(name for name in columns_of(rows) if name not in _FIRST)]
+        table = self.output / SUMMARY_FILE
+        write_table(table, titles, ([row.get(title) for title in titles] for row in rows))
+        return FolderExport(table, coco, len(begun), len(rows), tuple(failed))
+
+
+_FIRST = ("image", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderExport:
+    """What was written of a whole folder.
+
+    Parameters
+    ----------
+    table, coco : Path
+        The table of all objects, and the COCO file of all images.
+    images, objects : int
+        How many there are in them; an object that goes through planes counts in each.
+    failed : tuple of (str, str)
+        Images that could not be read, and why.
+    """
+
+    table: Path
+    coco: Path
+    images: int
+    objects: int
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _SeenClasses:
+    """The classes of all images: those of the list, and then those that only objects name."""
+
+    listed: ClassList
+
+    def meaning(self, of_object: Mapping[int, str]) -> Classes:
+        """Return what labels stand for, given the class of each by its name; empty for none."""
+        if not self.listed and not any(of_object.values()):
+            return Classes()
+        named = {id_: name or ANY_CLASS for id_, name in of_object.items()}
+        known = set(self.listed.names.values())
+        for name in dict.fromkeys(one for one in named.values() if one not in known):
+            id_ = max((one.id for one in self.listed), default=0) + 1
+            self.listed = ClassList((*self.listed, ObjectClass(id_, name)))
+        values = {name: value for value, name in self.listed.names.items()}
+        of_label = {id_: values[name] for id_, name in named.items()}
+        return Classes(self.listed.names, of_label, listed=self.listed)
+
+
+def _measure_image(
+    folder: AnnotatedFolder,
+    one: AnnotatedImage,
+    classes: _SeenClasses,
+    more: tuple[str, ...],
+    reporter: Reporter,
+) -> tuple[CocoPart | None, list[dict[str, Any]]]:
+    """Return what one image gives to the files of all."""
+    image = read_image(one.file.path)
+    state = {"image": one.name, "state": str(one.state)}
+    path = folder.output / one.labels
+    if not one.labels or not path.exists():
+        return None, []
+    read = _read_labels(path)
+    labels, note = read["labels"], read["note"]
+    place = None if note is None else find_place(note, labels.shape)
+    place = place or ImagePlace.alone(one.file.path.name, labels.shape)
+    place = replace(place, file=one.name, image=one.name)
+    labels = labels.reshape((1,) * (len(place.names) + 2 - labels.ndim) + labels.shape)
+    told = {} if note is None else _told_of_objects(note)
+    rows = []
+    axes = make_axes(labels.shape) if note is None or note.axes is None else note.axes
+    quiet = CancelOnlyReporter(reporter)
+    measured = measure_in_image(labels, axes, place, image, quiet, more=more)
+    for row in measured:
+        known = told.get(row["id"], {})
+        named = {"class": known.get("class", ""), "score": known.get("score")}
+        rows.append({**state, "id": row.pop("id"), **named, **row})
+    of_object = {id_: known["class"] for id_, known in told.items()}
+    return CocoPart(labels, classes.meaning(of_object), place), rows
+
+
+def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
+    """Return class and score of each object that a note tells of, by its id."""
+    try:
+        return {
+            as_whole(told["id"]): {
+                "class": as_text(told.get("class") or ""),
+                "score": told.get("score"),
+            }
+            for told in note.objects
+        }
+    except _LINE_ERRORS:
+        return {}
+
+
+def _read_labels(path: Path) -> dict[str, Any]:
+    """Return saved labels and their note; raises ImageError or MaskError."""
+    loaded = read_image(path)
+    if np.dtype(loaded.data.dtype).kind not in "iu":
+        raise MaskError(f"{path} holds no labels.", "Rename it.")
+    if np.prod(loaded.data.shape, dtype=float) * 4 > _MOST_LABELS:
+        raise MaskError(f"{path} is too large to go on with.", "Open it in Mask Operations.")
+    note = provenance_path(path)
+    try:
+        record = read_provenance(note) if note.exists() else None
+    except ExportError:
+        record = None  # the labels themselves are there
+    return {"labels": loaded.pixels(), "note": record}
+
+
+def _take_companions(files: tuple[FolderImage, ...]) -> tuple[AnnotatedImage, ...]:
+    """Return the images, with the labels of other tools that lie beside them and are none."""
+    names = [(one.path.parent, image_name(one.path)) for one in files]
+    known = set(names)
+    others: dict[tuple[Path, str], Path] = {}
+    own = []
+    for one, (folder, name) in zip(files, names, strict=True):
+        ending = next((end for end in _OTHERS if name.endswith(end)), "")
+        image = (folder, name.removesuffix(ending))
+        if ending and image in known:
+            others.setdefault(image, one.path)
+        else:
+            own.append((one, (folder, name)))
+    return tuple(AnnotatedImage(one, others=others.get(image)) for one, image in own)
+
+
+def _same_folder(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
