@@ -57,6 +57,9 @@ def test_every_other_format_writes_its_file(tmp_path, format_):
         ("a.v2", ExportFormat.PNG, "a.v2.png"),
         ("a", ExportFormat.OME_ZARR, "a.zarr"),
         ("a.tiff", ExportFormat.YOLO, "a.txt"),
+        ("TRA", ExportFormat.CTC, "TRA"),
+        ("a.tif", ExportFormat.CTC, "a.ctc"),
+        ("TRA", ExportFormat.GEFF, "TRA.geff"),
     ],
 )
 def test_the_ending_follows_the_format(name, format_, expected):

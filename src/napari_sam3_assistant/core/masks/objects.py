@@ -375,7 +375,8 @@ _ABOUT = {
     ),
 }
 OME_ZARRS = (ExportFormat.OME_ZARR, ExportFormat.OME_ZARR_05)
-_ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff")}
+# Folders of the Cell Tracking Challenge are called such as TRA or 01_RES.
+_ACCEPTED = {ExportFormat.TIFF: (".tif", ".tiff"), ExportFormat.CTC: (".ctc", "")}
 
 
 def with_suffix(path: Path, format_: ExportFormat) -> Path:
