@@ -103,22 +103,58 @@ def test_an_engine_that_is_slow_waits_for_run_preview_until_it_is_quick(
     user.wait(lambda: gate.runs == 3)
 
 
-def test_a_click_does_not_take_the_place_of_what_a_phrase_found(open_window, discs):
-    user = open_window(discs)
-    image = user.viewer.layers["image"]
+def find_all_but(user, pixel):
+    """Find the discs by a phrase, and erase one, as if the phrase had missed it."""
     user.choose("text_segmentation")
     user.type_phrase("bright objects")
     user.wait(lambda: user.preview is not None and not user.is_running)
-    found = user.preview.copy()
+    missed = int(user.preview[pixel])
+    before = user.preview.copy()
+    user.viewer.layers[PREVIEW].data[before == missed] = 0
+    user.viewer.layers[PREVIEW].refresh()
+    return np.where(before == missed, 0, before)
+
+
+def test_a_click_beside_what_a_phrase_found_adds_an_object_and_undo_takes_it(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    found = find_all_but(user, OTHER)
 
     user.choose("2d_segmentation", "points")
-    user.click_at(image, CLICK)
-    user.qtbot.wait(400)
+    user.click_at(image, OTHER)
+    user.wait(lambda: user.preview[OTHER] > 0 and not user.is_running)
+    new = user.preview[OTHER]
+    np.testing.assert_array_equal(np.where(user.preview == new, 0, user.preview), found)
+    assert (user.preview == new).sum() > 400
+    assert user.text_of("run_reason") != "Press Run Preview."
+    assert "3 objects found before stay" in user.status
 
+    user.undo()
     np.testing.assert_array_equal(user.preview, found)
-    assert "takes the place" in user.text_of("run_reason")
-    user.run()
-    np.testing.assert_array_equal(user.preview, api.segment(discs, points=[CLICK]).labels)
+    user.redo()
+    user.press(Qt.Key.Key_K)
+    assert not user.has(PREVIEW)
+    accepted = user.viewer.layers["SAM3 live accepted labels"].data
+    assert len(np.unique(accepted)) == 5
+
+
+def test_a_click_on_what_a_phrase_found_corrects_it_and_a_box_adds_one(open_window, discs):
+    user = open_window(discs)
+    image = user.viewer.layers["image"]
+    found = find_all_but(user, CLICK)
+    id_ = found[OTHER]
+
+    user.press(Qt.Key.Key_B)
+    user.drag(image, BOX[0], (30, 30), BOX[1])
+    user.wait(lambda: user.preview[CLICK] > 0 and not user.is_running)
+    new = user.preview[CLICK]
+    np.testing.assert_array_equal(np.where(user.preview == new, 0, user.preview), found)
+
+    user.press(Qt.Key.Key_P)
+    user.press(Qt.Key.Key_T)
+    user.click_at(image, OTHER)  # a negative click alone, on an object that is there
+    user.wait(lambda: f"Object {id_} is corrected" in user.status)
+    assert {int(one) for one in np.unique(user.preview)} >= {0, int(new), *np.unique(found)} - {id_}
 
 
 def test_each_click_can_be_an_object_of_its_own(open_window, discs):

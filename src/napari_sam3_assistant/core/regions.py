@@ -134,6 +134,10 @@ class Region:
         """Return whether the point lies on one of the region's pixels."""
         return self.y0 - 0.5 <= y < self.y1 - 0.5 and self.x0 - 0.5 <= x < self.x1 - 0.5
 
+    def covers(self, other: Region) -> bool:
+        """Return whether all pixels of another region are in it."""
+        return self.intersect(other) == other
+
     def intersect(self, other: Region) -> Region:
         """Return what both regions share; empty where they share nothing."""
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)

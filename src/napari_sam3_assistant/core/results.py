@@ -318,7 +318,7 @@ def set_class(
 def drop_object(found: Segmentation, id_: int) -> Segmentation:
     """Return a result without one of its objects; what lay below it is seen again."""
     (gone,) = _take(found, id_)
-    return _put(found, (gone,), ())
+    return put_objects(found, (gone,), ())
 
 
 def merge_objects(found: Segmentation, id_: int, other: int) -> Segmentation:
@@ -331,7 +331,7 @@ def merge_objects(found: Segmentation, id_: int, other: int) -> Segmentation:
     mask = np.zeros(region.shape, bool)
     for record in (one, gone):
         mask[record.region.localise(region).slices] |= record.mask
-    return _put(found, (one, gone), (replace(one, mask=mask, region=region),))
+    return put_objects(found, (one, gone), (replace(one, mask=mask, region=region),))
 
 
 def split_object(
@@ -353,7 +353,7 @@ def split_object(
         _copy_known(whole, int(part), labels == part, whole.region)
         for part in np.unique(labels[labels > 0])
     )
-    return _put(found, (whole,), [part for part in parts if part is not None])
+    return put_objects(found, (whole,), [part for part in parts if part is not None])
 
 
 def _take(found: Segmentation, *ids: int) -> list[ObjectRecord]:
@@ -361,16 +361,17 @@ def _take(found: Segmentation, *ids: int) -> list[ObjectRecord]:
     return [there[id_] for id_ in ids]
 
 
-def _put(
+def put_objects(
     found: Segmentation, gone: Sequence[ObjectRecord], come: Sequence[ObjectRecord]
 ) -> Segmentation:
-    """Return a result with other objects in the place of some, painted where these are."""
+    """Return a result with other objects in the place of some; only where they lie is painted."""
     kept = [record for record in found.objects if record not in gone]
     objects = tuple(sorted((*kept, *come), key=lambda record: record.id))
     labels = found.labels.copy()
-    for record in gone:
+    for record in (*gone, *come):
         part = record.region.intersect(found.region)
-        labels[part.localise(found.region).slices] = paint_labels(objects, part)
+        if not part.is_empty:
+            labels[part.localise(found.region).slices] = paint_labels(objects, part)
     return replace(found, objects=objects, labels=labels)
 
 

@@ -98,7 +98,7 @@ def _why_not_run(model: SessionModel, spec: EngineSpec) -> str:
 
 
 def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
-    if model.refining and model.prompts.negative:
+    if kind is PromptKind.POINTS and model.prompts.negative and _may_refine(model):
         return ""
     if model.prompts.elsewhere and model.task is Task.VIDEO:
         return "The prompts are at another position of the other sliders. Go there, or prompt here."
@@ -109,6 +109,12 @@ def _why_no_prompt(model: SessionModel, kind: PromptKind) -> str:
     if kind is PromptKind.POINTS and model.prompts.negative:
         return "All points are negative. Add a positive point on the object."
     return _MISSING[kind]
+
+
+def _may_refine(model: SessionModel) -> bool:
+    """Return whether a negative click alone may be on an object that it corrects."""
+    clicked = any(one.made_by(PromptKind.POINTS) for one in model.previews)
+    return bool(model.refining) or (bool(model.previews) and not clicked)
 
 
 def _why_no_model(model: SessionModel, spec: EngineSpec) -> str:

@@ -159,6 +159,8 @@ class Preview:
     replaces : int
         The accepted object, by its value, that its object of that number takes the place of once
         it is accepted; 0 for none.
+    added : mapping of PromptKind to frozenset of int
+        The objects that prompts of a kind have added since, or corrected.
     """
 
     target: PlaneTarget
@@ -170,11 +172,28 @@ class Preview:
     ranges: tuple[ColumnRange, ...] = ()
     hidden: tuple[ObjectRecord, ...] = ()
     replaces: int = 0
+    added: Mapping[PromptKind, frozenset[int]] = field(default_factory=dict)
 
     @property
     def slot(self) -> tuple[str, str]:
         """The place that a later preview of the same image and label takes."""
         return (self.target.image, self.label)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """All its objects, also those that are not on show."""
+        return frozenset(one.id for one in (*self.segmentation.objects, *self.hidden))
+
+    def made_by(self, kind: PromptKind) -> frozenset[int]:
+        """Return the objects that prompts of a kind made, which their next run makes anew."""
+        mine = self.added.get(kind, frozenset())
+        if self.provenance is not None and kind in self.provenance.prompts.kinds:
+            mine = mine | self.ids.difference(*self.added.values())
+        return mine & self.ids
+
+    def holds_others(self, kind: PromptKind) -> bool:
+        """Return whether there are objects that prompts of a kind did not make."""
+        return self.made_by(kind) != self.ids
 
 
 @dataclass(frozen=True, slots=True)

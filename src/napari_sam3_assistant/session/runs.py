@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import (
+    NOT_DRAWN,
+    ONE_BY_ONE,
+    PromptKind,
+    Task,
+    prompt_kind,
+)
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import set_class
+from napari_sam3_assistant.core.results import put_objects, set_class
 from napari_sam3_assistant.core.tiling import (
     LARGE_PLANE,
     LocalRoi,
@@ -24,18 +31,21 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.messages import format_outcome, format_prompts
 from napari_sam3_assistant.session.model import ActiveRoi, Level, Message, Preview
+from napari_sam3_assistant.session.undo import make_seed
 from napari_sam3_assistant.workflows.batch import BatchItem, BatchRequest, batch
 from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SEGMENTING, SegmentRequest, segment
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.prompts import PointPrompt
-    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
     from napari_sam3_assistant.workflows.batch import BatchResult
@@ -71,7 +81,7 @@ class SegmentRun:
         kind = prompt_kind(model.task, model.tool)
         snapshot = self._adapter.take_snapshot(model.image, kind)
         snapshot = replace(snapshot, prompts=model.add_typed(kind, snapshot.prompts))
-        seed = self._find_seed(snapshot)
+        seed = self._find_seed(snapshot) or self._find_clicked(snapshot)
         points = number_points(snapshot.prompts.points, each=model.each_click and seed is None)
         given = replace(snapshot.prompts, points=points)
         snapshot = replace(snapshot, prompts=given)
@@ -79,6 +89,8 @@ class SegmentRun:
         if seed is not None:
             snapshot = replace(snapshot, prompts=seed.add_to(snapshot.prompts))
         snapshot.prompts.check(snapshot.view.shape)
+        if seed is None and points and not any(one.positive for one in points):
+            raise PromptError("All points are negative.", "Add a positive point on the object.")
         engine = self._engine.take()
         region = (
             self._roi.choose_region(snapshot)
@@ -94,29 +106,12 @@ class SegmentRun:
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
             self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
-            if seed is None:
-                beside = self._roi.find_beside(snapshot.target, result.region)
-                label = self._roi.choose_label(beside, result.region)
-            else:
-                # It takes the place of the preview that it came from, beside all others.
-                result = seed.put_back(result)
-                beside = tuple(one for one in model.previews if one.slot != seed.slot)
-                label = seed.label
             result = set_class(result, model.object_class)
             provenance = make_provenance(snapshot, request, result, model.model_folder)
-            preview = Preview(snapshot.target, result, seconds, label, provenance)
-            refined = None if seed is None else model.find_preview(seed.slot)
-            if refined is not None:
-                preview = replace(
-                    preview,
-                    ranges=refined.ranges,
-                    hidden=refined.hidden,
-                    replaces=refined.replaces,
-                )
-            used = format_prompts(given.localise(result.region))
-            again = live or bool(shown)
+            preview = Preview(snapshot.target, result, seconds, "", provenance)
+            said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
+            self._show(said, preview, kind, seed, amend=live or bool(shown))
             shown.append(preview)
-            self._show(format_outcome(preview, used, outside), preview, beside, live=again)
 
         job = self._engine.make_job(
             "The run", engine, lambda reporter: segment(engine, request, reporter), show
@@ -138,7 +133,7 @@ class SegmentRun:
         kind = prompt_kind(model.task, model.tool)
         if not model.live or model.is_batch or kind in NOT_DRAWN:
             return "Press Run Preview."
-        if any(one.edited or not is_of_kind(one, kind) for one in model.previews):
+        if any(self._is_lost(one, kind) for one in model.previews):
             return "Press Run Preview: it takes the place of the preview on show."
         view = self._adapter.take_view(model.image)
         known, engine = self._pace.expect(self._engine.choice, view.key), self._engine
@@ -147,28 +142,162 @@ class SegmentRun:
             return "" if loaded else "Press Run Preview: it loads the model."
         return "" if known <= QUICK_S else f"Press Run Preview: it takes about {known:.0f} s."
 
+    def _show(
+        self,
+        said: Message,
+        run: Preview,
+        kind: PromptKind,
+        seed: RefineSeed | None,
+        *,
+        amend: bool,
+    ) -> None:
+        """Show what a run has found: beside what it does not make anew, or in it."""
+        model, host = self._model, self._find_host(run, kind, seed)
+        if host is None:
+            stay = beside = self._roi.find_beside(run, kind)
+            label = self._roi.choose_label(beside, run.segmentation.region)
+            preview = replace(run, label=label)
+            gone = [one for one in model.previews if one not in beside]
+            note = _EDITS_GONE if any(one.edited or one.added for one in gone) else ""
+        else:
+            stay = model.previews
+            beside = tuple(one for one in stay if one is not host)
+            preview = add_to(host, run, kind, seed)
+            note = _explain_added(preview, kind, seed)
+        seeds = (one for one in (seed, self._undo.current.seed) if one is not None)
+        refined = next((one for one in seeds if one.is_in(stay)), None)
+        found = (preview,) if preview.ids else ()
+        self._undo.go_on((*beside, *found), refined, amend=amend)
+        # The message first: where the preview can't be shown, a warning takes its place.
+        model.message = replace(said, text=f"{said.text} {note}".strip())
+        model.previews = (*beside, preview)
+
+    def take_back(self, kind: PromptKind) -> None:
+        """Take out what prompts of a kind made that are gone now; what else is on show stays."""
+        model, seed = self._model, self._undo.current.seed
+        latest = model.preview
+        if latest is None or kind in NOT_DRAWN:
+            return
+        mine = latest.made_by(kind)
+        left: tuple[Preview, ...] = ()
+        if seed is not None and seed.is_in([latest]):
+            left = (put_in(latest, {seed.record.id}, (seed.record,)),)
+        elif mine and latest.holds_others(kind):
+            left = (put_in(latest, mine, ()),)
+        elif not mine and not is_of_kind(latest, kind):
+            return
+        model.previews = (*model.previews[:-1], *left)
+        self._undo.record(model.previews, amend=True)
+
+    def _is_lost(self, shown: Preview, kind: PromptKind) -> bool:
+        """Return whether a run with prompts of a kind drops something that they did not make."""
+        seed = self._undo.current.seed
+        if kind is PromptKind.POINTS and seed is not None and seed.is_in([shown]):
+            return False
+        if kind in ONE_BY_ONE:
+            return shown.edited and bool(shown.made_by(kind))
+        return shown.edited or not is_of_kind(shown, kind) or shown.holds_others(kind)
+
     def _find_seed(self, snapshot: ImageSnapshot) -> RefineSeed | None:
         """Return the seed, if the run refines it."""
         seed = self._undo.current.seed
-        return seed if seed is not None and seed.fits(snapshot) else None
+        usable = seed is not None and seed.is_in(self._model.previews) and seed.fits(snapshot)
+        return seed if usable else None
 
-    def _show(
-        self, message: Message, preview: Preview, beside: tuple[Preview, ...], *, live: bool
-    ) -> None:
-        result = preview.segmentation
-        found = (preview,) if result.objects else ()
-        self._undo.record((*beside, *found), amend=live)
-        # The message first: where the preview can't be shown, a warning takes its place.
-        gone = [one for one in self._model.previews if one.edited and one not in beside]
-        if gone and self._undo.current.seed is None:
-            message = replace(message, text=f"{message.text} {_EDITS_GONE}")
-        self._model.message = message
-        self._model.previews = (*beside, preview)
+    def _find_clicked(self, snapshot: ImageSnapshot) -> RefineSeed | None:
+        """Return a seed for the object that a first click lands on, which it corrects then.
+
+        Something else has found that object; with an object a click, each click makes one.
+        """
+        points = snapshot.prompts.points
+        there = [one for one in self._model.previews if one.target == snapshot.target]
+        current = any(one.made_by(PromptKind.POINTS) for one in there)
+        if not points or current or self._model.each_click:
+            return None
+        y, x = points[-1].y, points[-1].x
+        for preview in reversed(there):
+            found, region = preview.segmentation, preview.segmentation.region
+            if region.holds(y, x):
+                at = (math.floor(y + 0.5) - region.y0, math.floor(x + 0.5) - region.x0)
+                if found.labels[at]:
+                    return make_seed(preview, int(found.labels[at]))
+        return None
+
+    def _find_host(
+        self, preview: Preview, kind: PromptKind, seed: RefineSeed | None
+    ) -> Preview | None:
+        """Return the result that the one of a run joins; None where it stands by itself."""
+        if seed is not None:
+            return self._model.find_preview(seed.slot)
+        there = [
+            one
+            for one in self._model.previews
+            if kind in ONE_BY_ONE
+            and one.target == preview.target
+            and one.holds_others(kind)
+            and one.segmentation.region.covers(preview.segmentation.region)
+        ]
+        # The one that these prompts have added to before, or else the latest.
+        return max(reversed(there), key=lambda one: bool(one.made_by(kind)), default=None)
 
 
 def is_of_kind(preview: Preview, kind: PromptKind) -> bool:
     """Return whether prompts of a kind made a result."""
     return preview.provenance is not None and kind in preview.provenance.prompts.kinds
+
+
+def add_to(host: Preview, run: Preview, kind: PromptKind, seed: RefineSeed | None) -> Preview:
+    """Return a result with what a run with prompts of a kind has found, or made of an object.
+
+    It takes the place of what the same prompts have made before. What is new gets the next numbers.
+    """
+    result = run.segmentation
+    if seed is not None:
+        # An object of which the clicks leave nothing stays as it was.
+        there = tuple(one for one in host.segmentation.objects if one.id == seed.record.id)
+        come = seed.rename(result, *there) or there
+        after = put_in(host, {seed.record.id}, come)
+    else:
+        mine = host.made_by(kind)
+        first = max(host.ids - mine) + 1
+        come = tuple(replace(one, id=id_) for id_, one in enumerate(result.objects, first))
+        after = put_in(host, mine, come)
+    ids = frozenset(one.id for one in come)
+    others = {other: made - ids for other, made in after.added.items() if other != kind}
+    alone = after.ids == ids
+    found = replace(
+        after.segmentation,
+        notes=result.notes,
+        candidates=result.candidates,
+        engine=result.engine if alone else host.segmentation.engine,
+    )
+    return replace(
+        after,
+        segmentation=found,
+        seconds=run.seconds,
+        provenance=run.provenance if alone else host.provenance,
+        added={**others, kind: after.added.get(kind, frozenset()) | ids},
+    )
+
+
+def put_in(shown: Preview, gone: Collection[int], come: tuple[ObjectRecord, ...]) -> Preview:
+    """Return a result with objects in the place of others, given by their numbers."""
+    found = shown.segmentation
+    lost = [one for one in found.objects if one.id in gone]
+    return replace(
+        shown,
+        segmentation=put_objects(found, lost, come),
+        hidden=tuple(one for one in shown.hidden if one.id not in gone),
+        added={kind: made.difference(gone) for kind, made in shown.added.items()},
+    )
+
+
+def _explain_added(preview: Preview, kind: PromptKind, seed: RefineSeed | None) -> str:
+    """Return what a run has added to a result, or changed of it."""
+    if seed is not None:
+        return f"Object {seed.record.id} is corrected."
+    others = len(preview.ids - preview.made_by(kind))
+    return f"{pluralize(others, 'object')} found before stay{'s' * (others == 1)}."
 
 
 QUICK_S = 1.5
@@ -309,23 +438,29 @@ class RoiInference:
             said = f"{pluralize(outside, 'prompt')} outside the region took no part."
             self._model.message = Message(said)
 
-    def find_beside(self, target: PlaneTarget, region: Region) -> tuple[Preview, ...]:
-        """Return the results that stay on show beside a new one of a region."""
-        if not self._model.large_image:
-            return ()
+    def find_beside(self, run: Preview, kind: PromptKind) -> tuple[Preview, ...]:
+        """Return the results that stay on show beside a new one of prompts of a kind.
+
+        Of prompts that name objects one by one all that something else has found; in large-image
+        mode, those of other regions.
+        """
+        region, large = run.segmentation.region, self._model.large_image
         return tuple(
-            preview
-            for preview in self._model.previews
-            if preview.segmentation.objects
-            and preview.target == target
-            and preview.segmentation.region != region
+            one
+            for one in self._model.previews
+            if one.ids
+            and (
+                (kind in ONE_BY_ONE and one.holds_others(kind))
+                or (large and one.target == run.target and one.segmentation.region != region)
+            )
         )
 
     def choose_label(self, beside: tuple[Preview, ...], region: Region) -> str:
         """Return what tells a result of a region from those beside it."""
-        if not any(preview.label == "" for preview in beside):
-            return ""
-        return f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
+        taken = {preview.label for preview in beside}
+        name = f"y={region.y0}:{region.y1}, x={region.x0}:{region.x1}"
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        return next(one for one in itertools.chain(("", name), numbered) if one not in taken)
 
     def _on_switch(self, enabled: bool) -> None:
         self._rois.clear()

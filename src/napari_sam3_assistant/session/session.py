@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam3_assistant.core.prompts import NOT_DRAWN, PromptKind, Task, prompt_kind
+from napari_sam3_assistant.core.prompts import PromptKind, Task, prompt_kind
 from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
@@ -28,7 +28,7 @@ from napari_sam3_assistant.session.model import (
 from napari_sam3_assistant.session.model_setup import ModelSetup
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
-from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun, is_of_kind
+from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
@@ -210,17 +210,8 @@ class Session:
                 self._segment_run.run(live=True)
             else:
                 self._say(model.why_not_live)
-        elif self._is_without_prompts(kind):
-            model.previews = model.previews[:-1]
-            self._undo.record(model.previews, amend=True)
-
-    def _is_without_prompts(self, kind: PromptKind) -> bool:
-        """Return whether the latest preview was made of prompts that are gone now."""
-        model = self.model
-        if model.preview is None or model.prompts.elsewhere or kind in NOT_DRAWN:
-            return False
-        live = model.live and is_of_kind(model.preview, kind)
-        return live or model.task is Task.LIVE_POINTS
+        elif not model.prompts.elsewhere and (model.live or model.task is Task.LIVE_POINTS):
+            self._segment_run.take_back(kind)
 
     def cancel(self) -> None:
         """Stop the run; what has come out of it stays. What is being accepted is taken back."""
@@ -330,7 +321,8 @@ class Session:
         self.note_edits()
         preview, seed = self.shown_preview(), self._undo.current.seed
         refined = seed is not None and seed.slot == preview.slot
-        id_ = seed.record.id if refined and seed is not None else 1
+        clicked = preview.made_by(PromptKind.POINTS)
+        id_ = seed.record.id if refined and seed is not None else max(clicked, default=1)
         ordered, at = list_candidates(preview.segmentation, id_)
         if not ordered:
             raise PromptError(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from napari_sam3_assistant.core.prompts import MaskPrompt
-from napari_sam3_assistant.core.results import paint_labels
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -60,11 +59,12 @@ class Undo:
 
     def record(self, previews: tuple[Preview, ...], *, amend: bool) -> None:
         """Make results a step that can be taken back, or a part of the latest step."""
-        step = replace(self.current, previews=previews)
-        if amend:
-            self.amend(step)
-        else:
-            self.push(step)
+        self.go_on(previews, self.current.seed, amend=amend)
+
+    def go_on(self, previews: tuple[Preview, ...], seed: RefineSeed | None, *, amend: bool) -> None:
+        """As :meth:`record`, with the object that clicks refine from now on."""
+        step = replace(self.current, previews=previews, seed=seed)
+        (self.amend if amend else self.push)(step)
 
     def note_prompts(self) -> bool:
         """Make changed prompts a step; returns whether there was a change."""
@@ -201,7 +201,7 @@ def count_bytes(part: object) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RefineSeed:
-    """The object that clicks refine, and those beside it.
+    """The object that clicks refine.
 
     Parameters
     ----------
@@ -209,8 +209,6 @@ class RefineSeed:
         The image and the plane.
     record : ObjectRecord
         The object as it was when the refining began.
-    others : tuple of ObjectRecord
-        The other objects of the preview.
     region : Region
         The part of the plane that the preview covers.
     label : str
@@ -219,7 +217,6 @@ class RefineSeed:
 
     target: PlaneTarget
     record: ObjectRecord
-    others: tuple[ObjectRecord, ...]
     region: Region
     label: str = ""
 
@@ -227,6 +224,10 @@ class RefineSeed:
     def slot(self) -> tuple[str, str]:
         """The place of the preview, see :attr:`.model.Preview.slot`."""
         return (self.target.image, self.label)
+
+    def is_in(self, previews: Iterable[Preview]) -> bool:
+        """Return whether the preview that it is from is one of these, as it is now."""
+        return any(one.slot == self.slot for one in previews)
 
     def fits(self, snapshot: ImageSnapshot) -> bool:
         """Return whether a run refines it: by clicks, the latest in its part of its plane."""
@@ -241,16 +242,13 @@ class RefineSeed:
         """Return the clicks with the object's mask as the start."""
         return replace(prompts, masks=(MaskPrompt(self.record.mask, self.record.region),))
 
-    def put_back(self, refined: Segmentation) -> Segmentation:
-        """Return the preview with the one refined object in place of the old one."""
-        old = self.record
-        found = [
-            replace(new, id=old.id, text=old.text, class_name=old.class_name)
+    def rename(self, refined: Segmentation, *now: ObjectRecord) -> tuple[ObjectRecord, ...]:
+        """Return what a run has made of the object, with its number, and its class as it is now."""
+        (old, *_) = (*now, self.record)
+        return tuple(
+            replace(new, id=old.id, text=old.text, class_name=old.class_name or new.class_name)
             for new in refined.objects[:1]
-        ]
-        objects = tuple(sorted((*self.others, *found), key=lambda record: record.id))
-        labels = paint_labels(objects, self.region)
-        return replace(refined, objects=objects, labels=labels, region=self.region)
+        )
 
 
 def update_seed(seed: RefineSeed, preview: Preview) -> RefineSeed | None:
@@ -273,9 +271,7 @@ def make_seed(preview: Preview, object_id: int) -> RefineSeed:
         raise PromptError(
             f"The preview has no object {object_id}.", "Click on one of the previewed objects."
         )
-    others = tuple(record for record in objects if record.id != object_id)
-    region = preview.segmentation.region
-    return RefineSeed(preview.target, chosen[0], others, region, preview.label)
+    return RefineSeed(preview.target, chosen[0], preview.segmentation.region, preview.label)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

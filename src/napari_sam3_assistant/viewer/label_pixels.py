@@ -10,7 +10,7 @@ from napari.utils import CyclicLabelColormap
 from napari.utils.colormaps import label_colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
@@ -78,6 +78,7 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
 CURRENT = (0.0, 0.9, 1.0, 1.0)
 """The colour of the one object that is worked on."""
 _ALIKE = 0.35
+_MOST_COLOURS = (1 << 16) - 2 * _COLOURS  # napari numbers colours by 16 bits at most
 
 
 def default_colours() -> LeanColormap:
@@ -85,9 +86,19 @@ def default_colours() -> LeanColormap:
     return _make_colours(lambda colours: colours)
 
 
-def current_colours() -> LeanColormap:
-    """Return one bright colour for all labels."""
-    return _make_colours(lambda colours: np.full_like(colours, CURRENT))
+def current_colours(ids: Collection[int] = (), highest: int = 0) -> LeanColormap:
+    """Return one bright colour for all labels, or for some beside others up to a highest one."""
+    if not ids:
+        return _make_colours(lambda colours: np.full_like(colours, CURRENT))
+    # The same colours over and over, so that all others keep theirs.
+    repeats = max(1, math.ceil(min(highest, _MOST_COLOURS) / _COLOURS))
+
+    def mark(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        wide = np.tile(colours, (repeats, 1))
+        wide[[(one - 1) % len(wide) for one in ids]] = CURRENT
+        return wide
+
+    return _make_colours(mark)
 
 
 def kept_colours() -> LeanColormap:
@@ -108,7 +119,6 @@ def _make_colours(
     return LeanColormap(
         name=usual.name,
         colors=np.concatenate([usual.colors[:1], change(usual.colors[1:])]),
-        controls=usual.controls,
         interpolation=usual.interpolation,
         background_value=usual.background_value,
         seed=usual.seed,

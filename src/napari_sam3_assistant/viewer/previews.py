@@ -135,8 +135,12 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
 
 
 def _choose_colours(preview: Preview) -> LeanColormap:
-    """Return the colours of a preview: of a single object, which is worked on, a bright one."""
-    return current_colours() if len(preview.segmentation.objects) == 1 else default_colours()
+    """Return the colours of a preview: of the one object that is worked on, a bright one."""
+    objects = preview.segmentation.objects
+    if len(objects) == 1:
+        return current_colours()
+    ids = {one.id for one in objects}.intersection(*[set().union(*preview.added.values())])
+    return current_colours(ids, max(preview.ids)) if ids else default_colours()
 
 
 def _copy_labels(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

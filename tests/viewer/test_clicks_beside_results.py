@@ -1,0 +1,358 @@
+"""Clicks and boxes beside results that nobody accepted: nothing that was found is lost."""
+
+import queue
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+
+from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import binding_for
+from napari_sam3_assistant.viewer.label_pixels import CURRENT
+
+PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
+BRIGHT = ((15, 15), (15, 45), (45, 15), (45, 45))
+DARK, OTHER = (30, 75), (10, 78)
+NOWHERE = (30, 30)
+
+
+def draw_discs():
+    """Four bright discs and two dark ones of radius 8 on a grey, slightly noisy ground."""
+    y, x = np.ogrid[:60, :90]
+    image = np.random.default_rng(0).normal(110, 2, (60, 90))
+    for centres, value in ((BRIGHT, 200), ((DARK, OTHER), 30)):
+        for cy, cx in centres:
+            image[(y - cy) ** 2 + (x - cx) ** 2 <= 64] = value
+    return image.astype(np.uint8)
+
+
+class Desk:
+    """A viewer in which a phrase has found the bright discs, and tools for what is missing."""
+
+    def __init__(self, image, at=()):
+        self._calls = queue.SimpleQueue()
+        self.viewer = ViewerModel()
+        self.binding = binding_for(self.viewer, self._calls.put, MemorySettings())
+        self.model, self.session = self.binding.model, self.binding.session
+        self.viewer.add_image(image, name="cells")
+        self.at = at
+        if at:
+            self.viewer.dims.set_point(0, at[0])
+
+    def settle(self):
+        while self.model.running or not self._calls.empty():
+            self._calls.get(timeout=240)()
+
+    def find(self, phrase="bright discs"):
+        self.model.task, self.model.text = Task.TEXT, phrase
+        self.session.run()
+        self.settle()
+        return self.labels.copy()
+
+    def take(self, tool, task=Task.SEGMENT):
+        self.model.task, self.model.tool = task, tool
+        self.binding.arm()
+
+    @property
+    def layer(self):
+        return self.viewer.layers[PREVIEW]
+
+    @property
+    def labels(self):
+        """The labels of the plane on show."""
+        return np.asarray(self.layer.data).reshape(60, 90)
+
+    @property
+    def points(self):
+        return self.viewer.layers["SAM3 points"]
+
+    def live(self):
+        """Run as the window does when the mouse is let go."""
+        self.settle()
+        self.session.run_live()
+        self.settle()
+
+    def click(self, at, *, positive=True):
+        self.model.next_positive = positive
+        self.points.add((*self.at, *at))
+        self.live()
+
+    def box(self, centre, half=11):
+        y, x = centre
+        corners = ((y - half, x - half), (y - half, x + half), (y + half, x + half),
+                   (y + half, x - half))  # fmt: skip
+        boxes = self.viewer.layers["SAM3 boxes"]
+        boxes.add(np.array([(*self.at, *one) for one in corners], float), shape_type="rectangle")
+        self.live()
+
+    @property
+    def ids(self):
+        return sorted(row.record.id for row in self.model.results)
+
+
+@pytest.fixture(params=[(), (2,)], ids=["plane", "slice of a stack"])
+def desk(request):
+    image = draw_discs()
+    made = Desk(image if not request.param else np.stack([image, image * 0, image]), request.param)
+    made.found = made.find()
+    yield made
+    made.binding.close()
+
+
+def masks(labels):
+    return {int(id_): labels == id_ for id_ in np.unique(labels) if id_}
+
+
+@pytest.mark.parametrize("task", [Task.SEGMENT, Task.LIVE_POINTS])
+def test_a_click_beside_what_a_phrase_found_makes_a_new_object(desk, task):
+    desk.take(Tool.POINTS, task)
+    desk.click(DARK)
+
+    np.testing.assert_array_equal(np.where(desk.labels == 5, 0, desk.labels), desk.found)
+    assert desk.labels[DARK] == 5
+    assert 150 < (desk.labels == 5).sum() < 260
+    assert desk.ids == [1, 2, 3, 4, 5]
+    assert "4 objects found before stay." in desk.model.message.text
+    # The one that is worked on has the bright colour, the others those that they had.
+    colours = desk.layer.colormap
+    np.testing.assert_allclose(colours.map(5), CURRENT)
+    assert not any(np.allclose(colours.map(id_), CURRENT, atol=0.1) for id_ in (1, 2, 3, 4))
+
+    desk.session.undo()  # the click and its object are one step
+    np.testing.assert_array_equal(desk.labels, desk.found)
+    assert len(desk.points.data) == 0
+    desk.session.redo()
+    assert desk.ids == [1, 2, 3, 4, 5]
+
+
+def test_the_next_clicks_correct_the_new_object_and_nothing_else(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.click(OTHER)
+    desk.click(BRIGHT[0], positive=False)
+
+    assert desk.ids == [1, 2, 3, 4, 5]
+    others = np.where(desk.found > 0, desk.found, 0)
+    np.testing.assert_array_equal(np.where(desk.labels == 5, 0, desk.labels), others)
+    assert "from 3 points (1 negative)" in desk.model.message.text
+
+
+def test_a_click_on_an_object_that_was_found_corrects_that_one(desk):
+    id_ = int(desk.found[BRIGHT[1]])
+    desk.take(Tool.POINTS)
+    desk.click(BRIGHT[1])
+
+    assert desk.ids == [1, 2, 3, 4]
+    assert desk.model.refining == id_
+    assert f"Object {id_} is corrected." in desk.model.message.text
+    others = {one: mask for one, mask in masks(desk.found).items() if one != id_}
+    for one, mask in others.items():
+        np.testing.assert_array_equal(desk.labels == one, mask)
+    assert desk.labels[BRIGHT[1]] == id_
+    texts = {row.record.id: row.record.text for row in desk.model.results}
+    assert texts[id_] == "bright discs"
+
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels, desk.found)
+    assert desk.model.refining == 0
+
+
+def test_a_negative_click_alone_corrects_the_object_below_it(desk):
+    id_ = int(desk.found[BRIGHT[2]])
+    y, x = BRIGHT[2]
+    desk.take(Tool.POINTS)
+    desk.click((y, x + 6), positive=False)
+
+    assert desk.model.refining == id_
+    assert desk.labels[y, x + 6] != id_
+    assert {*desk.ids} == {1, 2, 3, 4}
+
+
+def test_a_negative_click_beside_all_objects_says_what_is_missing(desk):
+    desk.take(Tool.POINTS)
+    desk.model.next_positive = False
+    desk.points.add((*desk.at, *NOWHERE))
+    desk.settle()
+    with pytest.raises(PromptError, match="negative"):
+        desk.session.run_live()
+    np.testing.assert_array_equal(desk.labels, desk.found)
+
+
+def test_boxes_and_clicks_each_make_their_own_objects_anew(desk):
+    desk.take(Tool.BOX)
+    desk.box(DARK)
+    first = desk.labels.copy()
+    assert desk.ids == [1, 2, 3, 4, 5]
+
+    desk.take(Tool.POINTS)
+    desk.click(OTHER)
+    assert desk.ids == [1, 2, 3, 4, 5, 6]
+    assert desk.labels[OTHER] == 6
+    np.testing.assert_array_equal(np.where(desk.labels == 6, 0, desk.labels), first)
+
+    desk.take(Tool.BOX)
+    desk.box((45, 75), half=9)  # the other box is there still: one object, and not two
+    assert desk.labels[OTHER] == 6
+    dark = {int(one) for one in np.unique(desk.labels[22:38, 68:82])} - {0}
+    assert len(dark) <= 2  # the one of the first box, and what the second one holds of it
+    assert {1, 2, 3, 4, 6} <= {*desk.ids}
+
+
+def test_each_click_can_be_an_object_of_its_own_beside_others(desk):
+    desk.model.each_click = True
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.click(OTHER)
+    assert desk.ids == [1, 2, 3, 4, 5, 6]
+    assert (desk.labels[DARK], desk.labels[OTHER]) == (5, 6)
+
+
+def test_all_are_accepted_and_saved_together(desk, tmp_path):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    shown = desk.labels.copy()
+    desk.session.saving.export(tmp_path / "all.npy")
+    desk.settle()
+    assert np.load(tmp_path / "all.npy").max() == 5
+
+    desk.session.accept()
+    desk.settle()
+    accepted = np.asarray(desk.viewer.layers[ACCEPTED].data)
+    np.testing.assert_array_equal(accepted.reshape(-1, 60, 90)[-1] > 0, shown > 0)
+    assert accepted.max() == 5
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels, shown)
+
+
+def test_a_deleted_click_takes_its_object_and_no_other(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.points.selected_data = {0}
+    desk.points.remove_selected()
+    desk.live()
+    np.testing.assert_array_equal(desk.labels, desk.found)
+    assert desk.ids == [1, 2, 3, 4]
+
+
+def test_in_live_points_a_deleted_click_does_not_take_what_a_phrase_found(desk):
+    desk.take(Tool.POINTS, Task.LIVE_POINTS)
+    desk.points.add((*desk.at, *DARK))
+    desk.points.selected_data = {0}
+    desk.points.remove_selected()
+    desk.live()
+    np.testing.assert_array_equal(desk.labels, desk.found)
+
+
+def test_the_filter_and_the_new_object_know_of_each_other(desk):
+    areas = sorted(row.record.area for row in desk.model.results)
+    desk.session.filtering.show_range("Area", areas[-1], 10_000)
+    hidden = desk.session.filtering.count()
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.click((DARK[0] + 2, DARK[1]))
+    desk.session.filtering.show_all()
+    assert hidden[1] == 4
+    assert desk.ids == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(np.where(desk.labels == 5, 0, desk.labels), desk.found)
+
+
+def test_objects_filtered_while_one_is_refined_are_not_doubled(desk):
+    desk.take(Tool.POINTS)
+    desk.click(BRIGHT[0])
+    desk.session.filtering.show_range("Object ID", 1, 3)
+    desk.click((BRIGHT[0][0], BRIGHT[0][1] + 1))
+    desk.session.filtering.show_all()
+    assert desk.ids == [1, 2, 3, 4]
+
+
+def test_a_phrase_after_a_refined_object_is_not_undone_by_the_next_click(desk):
+    desk.take(Tool.POINTS)
+    desk.click(BRIGHT[0])
+    dark = desk.find("dark discs")
+    assert dark[DARK]
+    assert not dark[BRIGHT[0]]
+    desk.take(Tool.POINTS)
+    desk.click((BRIGHT[0][0] + 2, BRIGHT[0][1]))
+    assert desk.labels[DARK] == dark[DARK]
+    assert desk.labels[BRIGHT[0]] == dark.max() + 1
+
+
+def test_what_was_found_on_another_slice_stays():
+    image = draw_discs()
+    desk = Desk(np.stack([image, image]), (1,))
+    found = desk.find()
+    desk.viewer.dims.set_point(0, 0)
+    desk.at = (0,)
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    assert [one.target.plane.leading for one in desk.model.previews] == [(1,), (0,)]
+    np.testing.assert_array_equal(desk.labels, found)
+    desk.session.accept()
+    desk.settle()
+    accepted = np.asarray(desk.viewer.layers[ACCEPTED].data)
+    np.testing.assert_array_equal(accepted[1] > 0, found > 0)
+    assert accepted[0][DARK]
+    assert not accepted[0][BRIGHT[0]]
+    desk.binding.close()
+
+
+_ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["click", "not", "box", "undo", "redo", "drop", "filter"]),
+        st.integers(3, 56),
+        st.integers(3, 86),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(acts=_ACTS)
+def test_whatever_is_done_labels_and_rows_agree_and_undo_leads_back(acts):
+    desk = Desk(draw_discs())
+    found = desk.find()
+    try:
+        check_acts(desk, found, acts)
+    finally:
+        desk.binding.close()
+
+
+def check_acts(desk, found, acts):
+    begun = desk.session.step
+    for act, y, x in acts:
+        before = {row.record.id for row in desk.model.results}
+        clicked = {i for one in desk.model.previews for i in one.made_by(PromptKind.POINTS)}
+        if act in ("click", "not"):
+            desk.take(Tool.POINTS)
+            with suppress(PromptError):  # all points are negative, and on no object
+                desk.click((y, x), positive=act == "click")
+            mine = frozenset[int]().union(
+                *(one.made_by(PromptKind.POINTS) for one in desk.model.previews)
+            )
+            assert before - clicked <= {row.record.id for row in desk.model.results} | mine
+        elif act == "box":
+            desk.take(Tool.BOX)
+            desk.box((y, x), half=9)
+        elif act == "undo" and desk.session.step != begun:
+            desk.session.undo()
+        elif act == "redo":
+            desk.session.redo()
+        elif act == "drop" and desk.model.results:
+            desk.session.drop(desk.model.results[y % len(desk.model.results)])
+        elif act == "filter":
+            desk.session.filtering.show_range("Area", y * 3, 5000)
+        desk.settle()
+        rows = {row.record.id for row in desk.model.results}
+        shown = {*np.unique(desk.labels)} - {0} if PREVIEW in desk.viewer.layers else set()
+        assert shown <= rows
+        assert len(rows) == len(desk.model.results)
+    while desk.session.step != begun and desk.model.can_undo:
+        desk.session.undo()
+        desk.settle()
+    np.testing.assert_array_equal(desk.labels, found)
