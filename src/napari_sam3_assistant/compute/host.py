@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numcodecs  # type: ignore[import-untyped]
@@ -18,10 +19,10 @@ from distributed import WorkerPlugin, get_worker
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.progress import CancelToken, Progress
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.caching_engine import EngineLock
+from napari_sam3_assistant.engines.caching_engine import CachingEngine, EngineLock
 from napari_sam3_assistant.engines.device import free_cache, read_devices
 from napari_sam3_assistant.engines.errors import map_engine_errors
-from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory
+from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, OutOfDeviceMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.engines.base import EngineSpec, ImageEngine, Prediction, VideoEngine
+    from napari_sam3_assistant.engines.piecework import Piecework, Pixels
 
 T = TypeVar("T")
 
@@ -120,6 +122,16 @@ class PackedPicture:
         return flat.reshape(*self.shape, 3)
 
 
+class PieceState(StrEnum):
+    """What a worker says of a piece of work."""
+
+    DONE = "done"
+    UNREADABLE = "unreadable"
+    """Its pixels have to be sent."""
+    UNKNOWN = "unknown"
+    """The work has to be begun once more."""
+
+
 @dataclass
 class _Session:
     """What one client holds."""
@@ -127,6 +139,7 @@ class _Session:
     encodings: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     tracks: dict[str, TrackHost] = field(default_factory=dict)
     calls: dict[str, CancelToken] = field(default_factory=dict)
+    works: dict[str, Piecework[Any, Any, Any]] = field(default_factory=dict)
     heard: float = 0.0
 
 
@@ -169,14 +182,14 @@ class Host:
     def describe(self, session: str, call: str) -> HostCard:
         """Load the engine, where nobody has, and say what it is."""
         with self._turn(session, call) as (_, reporter):
-            engine = self._engine
-            if engine is None:
+            if self._engine is None:
                 choice = self._choice
                 engine = registry.create(
                     choice.name, choice.model_folder, choice.device, choice.precision
                 )
                 engine.load(reporter)
                 self._engine = engine
+        engine = self._engine
         precision = str(getattr(engine, "precision", ""))
         return HostCard(
             __version__, engine.spec, engine.version, engine.device, engine.weights, precision
@@ -205,11 +218,47 @@ class Host:
                 lambda: self._loaded.predict(encoding, prompts, options, reporter), found
             )
 
+    def begin_work(self, session: str, call: str, name: str, work: bytes) -> tuple[HostCard, bool]:
+        """Take the steps of work; says what the engine is, and whether the pixels are here."""
+        card = self.describe(session, call)
+        found: Piecework[Any, Any, Any] = unpack(work)
+        self._session(session).works[name] = found
+        return card, found.can_read()
+
+    def do_piece(
+        self, session: str, call: str, name: str, piece: object, sent: bytes | None
+    ) -> tuple[PieceState, Any]:
+        """Do a piece of work, on pixels that are sent or read here.
+
+        Work on the engine takes turns with other calls step by step, so pixels are read while the
+        engine works on other ones.
+        """
+        found = self._session(session)
+        work = found.works.get(name)
+        if work is None:
+            return PieceState.UNKNOWN, None
+        stop = _HostReporter(found.calls.setdefault(call, CancelToken()).check)
+        try:
+            if sent is None:
+                try:
+                    pixels = work.read(piece)
+                except ImageError:
+                    return PieceState.UNREADABLE, None
+            else:
+                pixels = unpack_pixels(sent)
+            # Its own store of encodings: what a piece leaves there goes with it.
+            engine = CachingEngine(self._loaded, turns=self._turns)
+            with map_engine_errors():
+                return PieceState.DONE, work.run(engine, piece, pixels, stop)
+        finally:
+            found.calls.pop(call, None)
+
     def release(self, session: str, names: Sequence[str]) -> None:
-        """Forget encodings, and tracks."""
+        """Forget encodings, tracks and work."""
         found = self._session(session)
         for name in names:
             found.encodings.pop(name, None)
+            found.works.pop(name, None)
             track = found.tracks.pop(name, None)
             if track is not None:
                 track.close()
@@ -305,6 +354,7 @@ class Host:
         for track in session.tracks.values():
             track.close()
         session.encodings.clear()
+        session.works.clear()
 
 
 class TrackHost:
@@ -429,6 +479,19 @@ def call(method: str, *arguments: object) -> bytes:
             "Give them one: napari-sam3 serve --connect ADDRESS.",
         )
     return pack(getattr(plugin.host, method)(*arguments))
+
+
+def pack_pixels(pixels: Pixels) -> bytes:
+    """Return pictures for the wire."""
+    pictures = pixels if isinstance(pixels, tuple) else (pixels,)
+    return pack((isinstance(pixels, tuple), [PackedPicture.pack(one) for one in pictures]))
+
+
+def unpack_pixels(packed: bytes) -> Pixels:
+    """Return what :func:`pack_pixels` packed."""
+    many, pictures = unpack(packed)
+    unpacked = tuple(one.unpack() for one in pictures)
+    return unpacked if many else unpacked[0]
 
 
 def pack(answer: object) -> bytes:

@@ -6,21 +6,22 @@ import threading
 import uuid
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributed import CancelledError, KilledWorker, fire_and_forget
+from distributed import fire_and_forget
 
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.compute.connection import connect
 from napari_sam3_assistant.compute.host import HostCard, PackedPicture, call, unpack
+from napari_sam3_assistant.compute.workers import LOST, spread
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.errors import EngineError, JobCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
-    from napari_sam3_assistant.engines.base import EngineSpec, Prediction
+    from napari_sam3_assistant.engines.base import EngineSpec, Outcome, Prediction
+    from napari_sam3_assistant.engines.piecework import Piecework
 
 _POLL_SECONDS = 0.05
 _POLLS_A_LOOK = 20
-_LOST = (OSError, TimeoutError, CancelledError, KilledWorker)
 _AGAIN = (
     "Prompts and results are kept. See that 'napari-sam3 serve' runs there; the next run connects "
     "by itself."
@@ -152,13 +153,20 @@ class RemoteEngine:
         made = RemotePhraseTrack if follows else RemoteTrack
         return made(self, frames, options, new_id)
 
+    def spread(
+        self, work: Piecework[Any, Any, Any], pieces: Iterable[object], reporter: Reporter
+    ) -> Generator[Outcome]:
+        """Have all workers of the server do pieces of work; see :class:`SpreadsPieces`."""
+        with self._telling_losses():
+            yield from spread(self._connect(), self._session, self._card, work, pieces, reporter)
+
     def close(self) -> None:
         """Have the server forget what this client holds, and leave it."""
         client, self._client = self._client, None
         if client is None:
             return
         if client.status == "running":
-            with suppress(*_LOST):
+            with suppress(*LOST):
                 self._submit(client, "leave").result(timeout=5)
         if client is not self._compute:
             client.close()
@@ -166,7 +174,7 @@ class RemoteEngine:
     def ask(self, method: str, *arguments: object, reporter: Reporter | None = None) -> Any:  # noqa: ANN401 - as the method
         """Call a method of the host, and stop it there when the work is stopped here."""
         name = uuid.uuid4().hex
-        try:
+        with self._telling_losses():
             client = self._connect()
             if self._released:
                 gone = [self._released.popleft() for _ in range(len(self._released))]
@@ -177,11 +185,6 @@ class RemoteEngine:
             except JobCancelled:
                 fire_and_forget(self._submit(client, "stop", name))
                 raise
-        except _LOST as error:
-            self._drop()
-            raise EngineError(
-                f"The connection to the server was lost ({error}).", _AGAIN
-            ) from error
 
     def release(self, name: str) -> None:
         """Have the server forget an encoding or a track, before its next work."""
@@ -189,6 +192,17 @@ class RemoteEngine:
         self._released.append(name)
 
     # -- inside ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _telling_losses(self) -> Iterator[None]:
+        """Make one sentence of a lost connection; the next call connects again."""
+        try:
+            yield
+        except LOST as error:
+            self._drop()
+            raise EngineError(
+                f"The connection to the server was lost ({error}).", _AGAIN
+            ) from error
 
     def _host(self) -> str:
         return self._worker.partition("://")[2].rpartition(":")[0]

@@ -72,7 +72,8 @@ def serve(
             host=f"{scheme}://{host}",
             scheduler_port=port,
             security=keys.security(),
-            dashboard_address=None,
+            # Whoever reaches it reads what is done: this machine only.
+            dashboard_address="127.0.0.1:0",
         )
     except (OSError, RuntimeError) as error:
         raise EngineError(

@@ -96,17 +96,24 @@ class RemainingTime:
         self._pieces = pieces
         self._clock = clock
         self._done = 0
-        self._began = 0.0
+        self._began = self._last = 0.0
 
     def step(self) -> float | None:
         """Take note that a piece is done; returns the seconds left, None while not known."""
         self._done += 1
+        self._last = self._clock()
         if self._done == 1:
             # The first one pays for what is done once.
-            self._began = self._clock()
+            self._began = self._last
             return None
-        each = (self._clock() - self._began) / (self._done - 1)
+        each = (self._last - self._began) / (self._done - 1)
         return each * max(0, self._pieces - self._done)
+
+    @property
+    def rate(self) -> float | None:
+        """Pieces a second, up to the last one that was done; None while not known."""
+        took = self._last - self._began
+        return (self._done - 1) / took if self._done > 1 and took > 0 else None
 
     def skip(self, pieces: int) -> None:
         """Take note that so many pieces will not be done."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from napari_sam3_assistant.core.paths import expand_user
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -413,6 +413,38 @@ class Unpacker(Protocol):
         tensors : mapping
             What :meth:`Packable.tensors` returned.
         """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a piece of work.
+
+    Parameters
+    ----------
+    value : object
+        What the work gave; None where it failed.
+    error : Sam3AssistantError, MemoryError or None
+        Why it failed, in the end.
+    workers : int
+        How many work at the same time.
+    """
+
+    value: Any
+    error: Sam3AssistantError | MemoryError | None = None
+    workers: int = 1
+
+
+@runtime_checkable
+class SpreadsPieces(Protocol):
+    """An engine that stands for many: it does pieces of work at the same time."""
+
+    def spread(
+        self,
+        work: Any,  # noqa: ANN401 - a Piecework, which knows this module
+        pieces: Iterable[object],
+        reporter: Reporter,
+    ) -> Generator[Outcome]:
+        """Yield the outcome of each piece, in their order; see :mod:`.engines.piecework`."""
 
 
 def encoding_nbytes(embedding: object) -> int | None:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
-from napari_sam3_assistant.engines.base import FollowsPhrases, Packable, ReusesEncodings, Unpacker
+from napari_sam3_assistant.engines.base import (
+    FollowsPhrases,
+    Packable,
+    ReusesEncodings,
+    SpreadsPieces,
+    Unpacker,
+)
 from napari_sam3_assistant.engines.device import free_cache, give_back_memory
 from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore
 from napari_sam3_assistant.engines.errors import map_engine_errors
@@ -55,6 +61,8 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         Where encodings are kept in memory.
     folder : EmbeddingFolder, optional
         Where encodings are kept on disk as well.
+    turns : EngineLock, optional
+        What others who call the engine beside it take turns by.
     """
 
     def __init__(
@@ -62,12 +70,13 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         engine: ImageEngine,
         store: EmbeddingStore | None = None,
         folder: EmbeddingFolder | None = None,
+        turns: EngineLock | None = None,
     ) -> None:
         self._engine = engine
         # Not `or`: an empty store is false.
         self._store = EmbeddingStore() if store is None else store
         self._folder = folder
-        self._lock = EngineLock(engine.spec.title)
+        self._lock = turns or EngineLock(engine.spec.title)
         self._loaded = False
 
     @cached_property
@@ -94,6 +103,11 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     def precision(self) -> str:
         """The number format of the loaded engine's image encoder; empty where it has no choice."""
         return str(getattr(self._engine, "precision", ""))
+
+    @property
+    def many(self) -> SpreadsPieces | None:
+        """What does pieces of work at the same time; None where this engine does one by one."""
+        return self._engine if isinstance(self._engine, SpreadsPieces) else None
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from glob import escape
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.masks.objects import ExportFormat, explain_lost_place
@@ -26,16 +24,18 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Stitcher
 from napari_sam3_assistant.core.tiling import Composite, TileGrid, compose_tile, crop_around
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.engines.piecework import work_through
+from napari_sam3_assistant.errors import NO_MEMORY, EngineError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.outputs import check_apart, free_name, split_ending
 from napari_sam3_assistant.io.provenance import prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult, is_folder_of, output_path
 from napari_sam3_assistant.workflows.everything import predict
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
+from napari_sam3_assistant.workflows.shared_view import SharedView, view_checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -51,9 +51,8 @@ if TYPE_CHECKING:
 
 
 _KINDS = frozenset({PromptKind.TEXT, PromptKind.EXEMPLARS, PromptKind.EVERYTHING})
-_SAMPLES = 4  # pieces of the image along each side that tell it from another one
-_SAMPLE_SIDE = 64
 _MOST_NOTES = 5
+_MOST_FAILED = 20  # tiles; then nothing else is tried
 _FAST = 1.0  # seconds; of a tile that takes less the labels are told with the next tile
 _PATIENCE = 0.01  # share of a slower tile's time that its labels are waited for
 
@@ -120,10 +119,11 @@ def _scan(
         yield ScanStep(folder.labels_path, 0, len(grid), 0, kept=kept)
         stitcher = Stitcher(labels, grid)
         began = monotonic()
-        for number, result in enumerate(results):
+        for number, (result, workers) in enumerate(results):
             stitcher.add(number, result.records)
             notes_seen.update(result.notes)
-            made_by = result.engine if number == 0 else made_by
+            # Where it runs is said by the engine here: a worker knows itself alone.
+            made_by = replace(result.engine, device=made_by.device) if number == 0 else made_by
             left = remaining_time.step() if number in to_do else None
             took = monotonic() - began
             step = ScanStep(
@@ -134,6 +134,8 @@ def _scan(
                 labels.take_changed(_PATIENCE * took if took > _FAST else 0),
                 left,
                 kept,
+                workers,
+                remaining_time.rate,
             )
             reporter.report(Progress(step.done, step.total, _format_step(step), left))
             began = monotonic()
@@ -176,24 +178,105 @@ def _iter_results(
     grid: TileGrid,
     folder: ScanFolder,
     reporter: Reporter,
-) -> Generator[TileResult]:
-    """Yield the result of each tile, from its file or from the engine."""
-    prompts = TilePrompts(request.view, request.prompts)
-    waiting = [number for number in range(len(grid)) if not folder.has(number)]
-    to_do = set(waiting)
+) -> Generator[tuple[TileResult, int]]:
+    """Yield the result of each tile, from its file or from the engine, and how many work.
+
+    What can't be done on a server does not stop the other tiles: it is raised at the end.
+    """
+    to_do = [number for number in range(len(grid)) if not folder.has(number)]
+    work = TileWork.of(request, grid)
     quiet = CancelOnlyReporter(reporter)
-    with closing(read_ahead(lambda number: request.view.rgb(grid[number]), waiting)) as pictures:
+    failed: dict[int, Sam3AssistantError | MemoryError] = {}
+    with closing(work_through(engine, work, to_do, quiet)) as outcomes:
+        waiting = set(to_do)
         for number in range(len(grid)):
             reporter.check()
-            result = None if number in to_do else folder.load(number)
+            result = None if number in waiting else folder.load(number)
+            workers = 1
             if result is None:
-                tile = grid[number]
-                # A damaged file of a tile is made again, which nobody has read ahead.
-                picture = next(pictures) if number in to_do else request.view.rgb(tile)
-                whole = len(grid) == 1
-                result = _run(engine, picture, tile, prompts, request.options, quiet, whole=whole)
+                # A damaged file of a tile is made again, which nobody was told of.
+                alone = work_through(engine, work, [number], quiet)
+                outcome = next(outcomes if number in waiting else alone)
+                workers = outcome.workers
+                if outcome.error is not None:
+                    failed[number] = outcome.error
+                    if engine.many is None or isinstance(outcome.error, PromptError):
+                        raise outcome.error
+                    if len(failed) == _MOST_FAILED:
+                        break
+                    continue
+                result = cast("TileResult", outcome.value)
                 folder.save(number, result)
-            yield result
+            if failed:
+                said = f"Tile {number + 1} of {len(grid)}, {len(failed)} failed"
+                reporter.report(Progress(number + 1, len(grid), said))
+            else:
+                yield result, workers
+    if failed:
+        raise _failed_error(failed, len(grid))
+
+
+def _failed_error(
+    failed: Mapping[int, Sam3AssistantError | MemoryError], tiles: int
+) -> Sam3AssistantError:
+    """Return one error for tiles that could not be done anywhere, of the kind of the first."""
+    number, first = next(iter(failed.items()))
+    kind: type[Sam3AssistantError] = EngineError
+    why = NO_MEMORY
+    if isinstance(first, Sam3AssistantError):
+        kind, why = type(first), first.message
+    return kind(
+        f"{len(failed)} of {tiles} tiles failed, the first of them tile {number + 1}: {why}",
+        "All that was found is kept; the same scan, started again, does what is missing.",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileWork:
+    """What is done with each tile of a scan, see :class:`.engines.piecework.Piecework`.
+
+    Parameters
+    ----------
+    picture : SharedView
+        The plane.
+    grid : TileGrid
+        The tiles; a piece is the number of one.
+    prompts : TilePrompts
+        What to look for.
+    options : PredictOptions
+        The choices of the run.
+    """
+
+    picture: SharedView
+    grid: TileGrid
+    prompts: TilePrompts
+    options: PredictOptions
+
+    @classmethod
+    def of(cls, request: ScanRequest, grid: TileGrid) -> TileWork:
+        """Return the work of a scan."""
+        picture = SharedView(request.view, request.paths, request.series)
+        prompts = TilePrompts(request.view, request.prompts)
+        return cls(picture, grid, prompts, request.options)
+
+    def can_read(self) -> bool:
+        """Return whether the plane can be read here, and is the same."""
+        return self.picture.can_read()
+
+    def read(self, number: int) -> npt.NDArray[np.uint8]:
+        """Read a tile."""
+        return self.picture.view.rgb(self.grid[number])
+
+    def run(
+        self,
+        engine: CachingEngine,
+        number: int,
+        pixels: npt.NDArray[np.uint8],
+        reporter: Reporter,
+    ) -> TileResult:
+        """Find the objects of a tile."""
+        tile, whole = self.grid[number], len(self.grid) == 1
+        return _run(engine, pixels, tile, self.prompts, self.options, reporter, whole=whole)
 
 
 def _run(
@@ -239,27 +322,13 @@ def scan_identity(engine: CachingEngine, request: ScanRequest) -> dict[str, Any]
     made_by = _engine_provenance(engine, request)
     return {
         "shape": list(request.view.shape),
-        "picture": _view_checksum(request.view),
+        "picture": view_checksum(request.view),
         "prompts": prompts_to_json(request.prompts),
         "threshold": request.options.threshold,
         "tile": request.tiles.size,
         "overlap": request.tiles.overlap,
         "engine": [made_by.engine, made_by.version, made_by.weights, made_by.precision],
     }
-
-
-def _view_checksum(view: ImageView) -> int:
-    """Return a checksum of pieces all over the picture."""
-    height, width = view.shape
-    found = 0
-    for row in range(_SAMPLES):
-        for column in range(_SAMPLES):
-            y = (height - 1) * row // (_SAMPLES - 1)
-            x = (width - 1) * column // (_SAMPLES - 1)
-            half = _SAMPLE_SIDE // 2
-            piece = view.rgb(Region(y - half, x - half, y + half, x + half))
-            found = zlib.crc32(piece.data, found)
-    return found
 
 
 def _unique_notes(said: Counter[str]) -> tuple[str, ...]:
@@ -274,10 +343,13 @@ def _unique_notes(said: Counter[str]) -> tuple[str, ...]:
 
 def _format_step(step: ScanStep) -> str:
     objects = f"{step.objects} {plural_of(step.objects, 'object')}"
-    text = f"Tile {step.done} of {step.total}, {objects}"
-    return (
-        text if step.seconds_left is None else f"{text}, {format_duration(step.seconds_left)} left"
-    )
+    parts = [f"Tile {step.done} of {step.total}, {objects}"]
+    if step.workers > 1:
+        rate = "" if step.rate is None else f" ({step.rate:.3g} tiles/s)"
+        parts.append(f"{step.workers} workers{rate}")
+    if step.seconds_left is not None:
+        parts.append(f"{format_duration(step.seconds_left)} left")
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -342,6 +414,10 @@ class ScanStep:
         Time left; None while it is not known.
     kept : int
         How many tiles an earlier start has finished.
+    workers : int
+        How many work at the same time.
+    rate : float or None
+        Tiles a second; None while it is not known.
     """
 
     labels: Path
@@ -351,6 +427,8 @@ class ScanStep:
     changed: Region | None = None
     seconds_left: float | None = None
     kept: int = 0
+    workers: int = 1
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -496,22 +574,3 @@ class TilePrompts:
         )
         prompts = replace(self._prompts, exemplars=composite.exemplars)
         return TilePicture(composite.picture, prompts, composite)
-
-
-Key = TypeVar("Key")
-Piece = TypeVar("Piece")
-
-
-def read_ahead(read: Callable[[Key], Piece], keys: Sequence[Key]) -> Generator[Piece]:
-    """Yield the piece of each key; a thread reads one piece further than what was yielded.
-
-    Close it when no more pieces are wanted.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        ahead = pool.submit(read, keys[0]) if keys else None
-        for key in [*keys[1:], None]:
-            if ahead is None:
-                return
-            piece = ahead.result()
-            ahead = None if key is None else pool.submit(read, key)
-            yield piece

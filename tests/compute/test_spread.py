@@ -1,0 +1,281 @@
+"""Work on all workers of a cluster: the labels of one process, whoever dies in the middle."""
+
+import contextlib
+import os
+import signal
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter
+from napari_sam3_assistant.engines.piecework import work_through
+from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.workflows.shared_view import SharedView
+
+distributed = pytest.importorskip("distributed")
+hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
+workers_module = pytest.importorskip("napari_sam3_assistant.compute.workers")
+
+SCAN = {"text": "bright spots", "tile": 256, "overlap": 0.2}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes, each with the built-in engine, as of a cluster that runs already."""
+    environment = {"OMP_NUM_THREADS": "1"}
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=8,
+            memory_limit=0,
+            dashboard_address=":0",
+            env=environment,
+        ) as made,
+        distributed.Client(made, set_as_default=False) as client,
+    ):
+        client.register_plugin(hosting.HostPlugin(hosting.EngineChoice("builtin")))
+        yield made
+
+
+@pytest.fixture
+def engine(cluster):
+    with api.open_engine(compute=cluster.scheduler_address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def image():
+    rows, columns = np.mgrid[:450, :650]
+    spots = np.hypot(rows % 50 - 25, columns % 50 - 25) < 12
+    noise = np.random.default_rng(0).normal(0, 4, spots.shape)
+    return (40 + 120 * spots + noise).clip(0, 255).astype(np.uint16) * 13
+
+
+@pytest.fixture(scope="module")
+def one_process(image, tmp_path_factory):
+    """The scan of one process."""
+    output = tmp_path_factory.mktemp("one") / "labels.zarr"
+    return api.scan(image, output=output, **SCAN)
+
+
+def labels_of(result):
+    return zarr.open_group(str(result.path), mode="r")["0"][...]
+
+
+def assert_same(result, one_process):
+    np.testing.assert_array_equal(labels_of(result), labels_of(one_process))
+    assert result.objects == one_process.objects
+    assert not result.path.with_name(f"{result.path.name}.scan").exists()
+
+
+def test_a_scan_gives_the_labels_of_one_process(engine, image, one_process, tmp_path):
+    shown = tmp_path / "image.tif"
+    tifffile.imwrite(shown, image, tile=(64, 64))
+    steps = []
+    result = api.scan(
+        shown, output=tmp_path / "labels.zarr", engine=engine, on_step=steps.append, **SCAN
+    )
+    assert_same(result, one_process)
+    assert [step.done for step in steps] == list(range(result.tiles + 1))
+    assert steps[-1].workers == 2
+    assert steps[-1].rate > 0
+    assert result.engine.device == "cpu on 127.0.0.1"
+
+
+def test_a_worker_does_not_take_a_file_of_another_image(image, tmp_path):
+    """As where a path leads elsewhere on that machine: what the client has is sent."""
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, image[::-1])
+    view = api.view_of_array(image)
+    tokens = {channel.source.token: path for channel in view.channels}
+    there = hosting.unpack(hosting.pack(SharedView(view, tokens)))
+    assert not there.can_read()
+    tifffile.imwrite(path, image)
+    there = hosting.unpack(hosting.pack(SharedView(view, tokens)))
+    assert there.can_read()
+    np.testing.assert_array_equal(there.view.rgb(), view.rgb())
+
+
+def kill_a_worker(cluster):
+    pid = next(iter(cluster.workers.values())).pid
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
+def test_a_killed_worker_costs_what_was_in_flight(cluster, engine, image, one_process, tmp_path):
+    done = []
+
+    def kill(step):
+        done.append(step.done)
+        if step.done == 3:
+            kill_a_worker(cluster)
+
+    output = tmp_path / "labels.zarr"
+    result = api.scan(image, output=output, engine=engine, on_step=kill, **SCAN)
+    assert_same(result, one_process)
+    assert done == list(range(result.tiles + 1))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
+def test_a_killed_client_goes_on_without_the_cluster(cluster, image, one_process, tmp_path, killed):
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import os, signal, sys\n"
+        "import numpy as np\n"
+        "from napari_sam3_assistant import api\n"
+        "def at(step):\n"
+        "    if step.done == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with api.open_engine(compute=sys.argv[3]) as engine:\n"
+        "    api.scan(np.load(sys.argv[1]), output=sys.argv[2], engine=engine, on_step=at,\n"
+        f"             **{SCAN})\n"
+    )
+    output = tmp_path / "labels.zarr"
+    killed.run_and_kill(code, tmp_path / "image.npy", output, cluster.scheduler_address)
+    assert not output.exists()
+    steps = []
+    assert_same(api.scan(image, output=output, on_step=steps.append, **SCAN), one_process)
+    assert steps[0].kept >= 3
+
+
+def test_a_tile_that_can_not_be_read_anywhere_is_reported_and_the_others_are_kept(
+    engine, image, tmp_path
+):
+    path = tmp_path / "image.zarr"
+    stored = zarr.create_array(
+        str(path), shape=image.shape, chunks=(64, 64), dtype=image.dtype, compressors=None
+    )
+    stored[...] = image
+    broken = path / "c" / "1" / "1"  # of the first tile alone
+    content = broken.read_bytes()
+    broken.write_bytes(content[:100])
+    output = tmp_path / "labels.zarr"
+    with pytest.raises(ImageError, match=r"1 of \d+ tiles failed.*All that was found is kept"):
+        api.scan(path, output=output, engine=engine, contrast=(0, 3400), **SCAN)
+    broken.write_bytes(content)
+    steps = []
+    result = api.scan(
+        path, output=output, engine=engine, contrast=(0, 3400), on_step=steps.append, **SCAN
+    )
+    assert steps[0].kept == result.tiles - 1
+    here = api.scan(path, output=tmp_path / "here.zarr", contrast=(0, 3400), **SCAN)
+    assert_same(result, here)
+
+
+def test_what_no_worker_can_do_is_said_at_once(engine, image, tmp_path):
+    with pytest.raises(PromptError, match="understands"):
+        api.scan(image, output=tmp_path / "labels.zarr", engine=engine, text="mitochondria")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Squares:
+    """Work without an engine's answer: squares numbers, and fails where it is told to."""
+
+    # Workers that are threads of this process share them.
+    fails: ClassVar = {}  # how often which number fails
+    seen: ClassVar = []
+
+    def __init__(self, *, reads=True):
+        self.reads = reads
+        self.here = True
+
+    def __getstate__(self):
+        return {"reads": self.reads, "here": False}
+
+    def can_read(self):
+        return self.reads
+
+    def read(self, number):
+        if number == -1 or not (self.here or self.reads):
+            raise ImageError("It is not there.")
+        return np.full((2, 2, 3), number % 256, np.uint8)
+
+    def run(self, engine, number, pixels, reporter):
+        reporter.check()
+        self.seen.append(number)
+        left = self.fails.get(number, 0)
+        if left:
+            self.fails[number] = left - 1
+            raise EngineError("It failed.")
+        return int(pixels[0, 0, 0]) ** 2
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """A cluster whose workers are threads of this process, which know the work above."""
+    with (
+        distributed.LocalCluster(
+            n_workers=3, threads_per_worker=4, processes=False, dashboard_address=":0"
+        ) as made,
+        distributed.Client(made, set_as_default=False) as client,
+    ):
+        client.register_plugin(hosting.HostPlugin(hosting.EngineChoice("builtin")))
+        with api.open_engine(compute=client) as engine:
+            engine.load(NullReporter())
+            yield engine
+
+
+@pytest.fixture
+def squares():
+    Squares.fails.clear()
+    Squares.seen.clear()
+    return Squares
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_outcomes_come_in_the_order_of_the_pieces(threads, squares, reads):
+    found = list(work_through(threads, squares(reads=reads), iter(range(60)), NullReporter()))
+    assert [one.value for one in found] == [number**2 for number in range(60)]
+    assert sorted(squares.seen) == list(range(60))
+    assert found[-1].workers == 3
+
+
+def test_pieces_are_taken_as_there_is_room(threads, squares):
+    taken = []
+    pieces = (taken.append(number) or number for number in range(10_000))
+    with contextlib.closing(work_through(threads, squares(), pieces, NullReporter())) as outcomes:
+        for done, _ in enumerate(outcomes):
+            assert len(taken) - done <= 4 * 3 + 1
+            if done == 30:
+                break
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_piece_fails_twice_elsewhere_before_it_counts(threads, squares, times):
+    squares.fails.update({5: times, 9: times})
+    found = list(work_through(threads, squares(), range(12), NullReporter()))
+    failed = {5, 9} if times == 3 else set()
+    for number, one in enumerate(found):
+        assert (one.value, bool(one.error)) == (
+            (None, True) if number in failed else (number**2, False)
+        )
+    assert squares.seen.count(5) == min(times + 1, 3)
+
+
+def test_pixels_that_nobody_can_read_cost_their_piece(threads, squares):
+    found = list(work_through(threads, squares(), [1, -1, 2], NullReporter()))
+    assert [one.value for one in found] == [1, None, 4]
+    assert "not there" in str(found[1].error)
+
+
+def test_a_fault_of_the_work_is_raised_as_it_is(threads, squares):
+    with pytest.raises(TypeError):
+        list(work_through(threads, squares(), ["no number"], NullReporter()))
+
+
+def test_a_cancel_ends_it(threads, squares):
+    token = CancelToken()
+
+    class Watching(NullReporter):
+        def check(self):
+            token.check()
+
+    outcomes = work_through(threads, squares(), range(10_000), Watching())
+    next(outcomes)
+    token.cancel()
+    with pytest.raises(JobCancelled):
+        list(outcomes)
