@@ -97,8 +97,9 @@ def track(
     text : str, optional
         A short phrase.
     everything : bool or Everything
-        Find all objects on each slice, and join them by overlap; with ``joining="video"`` those of
-        the one ``frame``, which the video head follows.
+        Find all objects on each slice, and join them by overlap; with ``joining="time"`` link them
+        in time, where objects may divide (see ``TrackTable.parents``); with ``joining="video"``
+        those of the one ``frame``, which the video head follows.
     direction : str
         ``both``, ``forward`` or ``backward`` from the prompted frames.
     frames : (first, last), optional

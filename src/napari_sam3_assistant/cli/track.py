@@ -84,8 +84,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--joining",
         choices=list(api.Joining),
         default=api.Joining.OVERLAP,
-        help="with --everything: find it on each slice and join by overlap, or find it on one "
-        "--frame, which the video head follows (default: %(default)s)",
+        help="with --everything: find it on each slice and join by overlap; or find it at each "
+        "time and link by overlap and distance, with divisions; or find it on one --frame, which "
+        "the video head follows (default: %(default)s)",
     )
     add_engine(parser)
     add_plane(parser, "each leading axis but that of the frames")

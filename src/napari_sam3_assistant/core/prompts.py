@@ -228,6 +228,7 @@ class Joining(StrEnum):
     """How what was found on the slices of a stack becomes objects."""
 
     OVERLAP = "overlap"
+    TIME = "time"
     VIDEO = "video"
 
 
@@ -265,10 +266,12 @@ class Everything:
     seeds : Seeds
         The grid, or the middles of what the built-in engine finds.
     joining : Joining
-        In stacks: everything is found on each slice and joined by overlap, or found on one slice
-        and followed by the engine's video head.
+        In stacks: everything is found on each slice and joined by overlap; or linked in time, by
+        overlap and distance, where an object may divide; or found on one slice and followed by the
+        engine's video head.
     stitch_threshold : float
-        Objects of neighbouring slices are one if they overlap by as much (IoU).
+        Objects of neighbouring slices are one if they overlap by as much (IoU); in time the share
+        of the smaller one counts, and distance beside it.
     points : tuple of (y, x) or None
         Points in pixels in the place of all others; None for none.
 
@@ -294,6 +297,11 @@ class Everything:
     points: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.joining not in set(Joining):
+            raise PromptError(
+                f"Slices can't be joined by '{self.joining}'.", f"Choose {', '.join(Joining)}."
+            )
+        object.__setattr__(self, "joining", Joining(self.joining))
         for name, (least, most) in EVERYTHING_LIMITS.items():
             value = getattr(self, name)
             if not least <= value <= most:
@@ -414,7 +422,7 @@ class PromptSet:
     @property
     def joins_slices(self) -> bool:
         """Whether each slice of a stack is looked at by itself, and what was found is joined."""
-        return self.everything is not None and self.everything.joining is Joining.OVERLAP
+        return self.everything is not None and self.everything.joining is not Joining.VIDEO
 
     def check(self, shape: tuple[int, int]) -> None:
         """Raise unless the prompts can be used on a plane.

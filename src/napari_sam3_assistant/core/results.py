@@ -96,6 +96,14 @@ class ObjectRecord:
         return int(np.count_nonzero(self.mask))
 
     @property
+    def centroid(self) -> tuple[float, float]:
+        """``(y, x)`` in pixels of the plane; the centre of its first pixel is 0."""
+        rows, columns = self.mask.sum(axis=1), self.mask.sum(axis=0)
+        y = float(rows @ np.arange(rows.size)) / int(rows.sum())
+        x = float(columns @ np.arange(columns.size)) / int(rows.sum())
+        return self.region.y0 + y, self.region.x0 + x
+
+    @property
     def bbox(self) -> tuple[int, int, int, int]:
         """``(y0, x0, y1, x1)`` in pixels of the plane, ends exclusive."""
         return self.region.box

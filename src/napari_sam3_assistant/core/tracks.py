@@ -247,12 +247,11 @@ class TrackRow:
     @classmethod
     def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
         """Return the row of an object, measured on its cropped mask only."""
-        rows, columns = record.mask.sum(axis=1), record.mask.sum(axis=0)
-        area = int(rows.sum())
-        y = record.region.y0 + float(rows @ np.arange(rows.size)) / area
-        x = record.region.x0 + float(columns @ np.arange(columns.size)) / area
+        y, x = record.centroid
         score, text = record.score, record.text
-        return cls(frame, record.id, area, record.region, y, x, score, text, record.class_name)
+        return cls(
+            frame, record.id, record.area, record.region, y, x, score, text, record.class_name
+        )
 
 
 def measure_frame(frame: int, labels: npt.NDArray[np.uint32]) -> tuple[TrackRow, ...]:

@@ -140,7 +140,7 @@ def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind)
         return _why_not_planes(spec, kind)
     if not model.frame_axes:
         return _NO_STACK
-    if kind is PromptKind.EVERYTHING and model.everything.joining is Joining.OVERLAP:
+    if kind is PromptKind.EVERYTHING and model.everything.joining is not Joining.VIDEO:
         return _why_not_planes(spec, kind)
     counts = model.prompts
     boxes = counts.boxes if kind is PromptKind.BOXES else 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_sam3_assistant.core.linking import LinkedFrame, join_slices, link_times
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
@@ -22,7 +23,7 @@ from napari_sam3_assistant.core.progress import (
     RemainingTime,
     format_duration,
 )
-from napari_sam3_assistant.core.prompts import Everything, PromptSet, Seeds
+from napari_sam3_assistant.core.prompts import Everything, Joining, PromptSet, Seeds
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, paint_labels
 from napari_sam3_assistant.core.tracks import TrackedFrame
@@ -129,10 +130,10 @@ def predict(
 
 
 class EverythingTrack:
-    """Everything on each slice of a stack, joined by overlap: a :class:`.engines.base.VideoTrack`.
+    """Everything on each slice of a stack, made tracks: a :class:`.engines.base.VideoTrack`.
 
-    An object goes on in the one of the next slice that shares most of its pixels, and through one
-    slice on which it was missed.
+    An object goes on in one of the next slice (:mod:`.core.linking`), and through one slice on
+    which it was missed. In time it may divide into two.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ class EverythingTrack:
         self._removed: set[int] = set()
         self._done: set[int] = set()
         # What the slices beside those that are done will be compared with.
-        self._known: dict[int, _Joined] = {}
+        self._known: dict[int, _Known] = {}
 
     def add(self, seed: TrackSeed) -> None:
         """Refuse: nothing is followed here."""
@@ -195,12 +196,11 @@ class EverythingTrack:
             found = predict(
                 self._engine, view.rgb, embedding, prompts, whole.shape, self._options, quiet
             )
-            before = self._known.get(frame - order.step, _Joined(np.zeros(whole.shape, np.uint32)))
-            joined, ids = before.join(found.objects, self._asked.stitch_threshold, self._new_id)
+            ids, parents = self._join(frame, order.step, found.objects)
             self._done.add(frame)
             self._known = {
                 known: one
-                for known, one in {**self._known, frame: joined}.items()
+                for known, one in self._known.items()
                 if not {known - 1, known + 1} <= self._done
             }
             objects = tuple(
@@ -208,7 +208,53 @@ class EverythingTrack:
                 for record, id_ in zip(found.objects, ids, strict=True)
                 if id_ not in self._removed
             )
-            yield TrackedFrame(frame, objects, frozenset(one.id for one in objects))
+            yield TrackedFrame(frame, objects, frozenset(one.id for one in objects), parents)
+
+    def _join(
+        self, frame: int, step: int, objects: Sequence[ObjectRecord]
+    ) -> tuple[list[int], dict[int, int]]:
+        """Return the ids of a slice's objects, and the parents of those that a division made."""
+        numbers = range(1, len(objects) + 1)
+        numbered = (replace(record, id=id_) for record, id_ in zip(objects, numbers, strict=True))
+        painted = paint_labels(numbered, Region.whole(self._frames.shape))
+        here = LinkedFrame.of(painted, objects, numbers)
+        before = self._known.get(frame - step)
+        parents: dict[int, int] = {}
+        if before is None:
+            ids = [self._new_id() for _ in objects]
+        else:
+            ids, parents = self._link(before.frame, here, forward=step > 0)
+        named = replace(
+            here, labels=np.array([0, *ids], np.uint32)[painted], ids=np.array(ids, np.uint32)
+        )
+        lost: frozenset[int] = frozenset()
+        if before is not None:
+            gone = {*ids, *parents, *parents.values()}
+            lost = frozenset(before.frame.ids.tolist()) - gone - before.missed
+            named = named.add_missed(before.frame, sorted(lost))
+        self._known[frame] = _Known(named, lost)
+        return ids, parents
+
+    def _link(
+        self, before: LinkedFrame, here: LinkedFrame, *, forward: bool
+    ) -> tuple[list[int], dict[int, int]]:
+        """Return the ids of objects that come after others, and who has divided into whom."""
+        least = self._asked.stitch_threshold
+        if self._asked.joining is not Joining.TIME:
+            partner = join_slices(before, here, least)
+            return [partner.get(int(one)) or self._new_id() for one in here.ids], {}
+        if forward:
+            partner, divisions = link_times(before, here, least)
+        else:
+            backwards, divisions = link_times(here, before, least)
+            partner = {here_: later for later, here_ in backwards.items()}
+        ids = {int(one): partner.get(int(one)) or self._new_id() for one in here.ids}
+        parents: dict[int, int] = {}
+        for mother, daughters in divisions.items():
+            for daughter in daughters:
+                links = (ids[daughter], mother) if forward else (daughter, ids[mother])
+                parents[links[0]] = links[1]
+        return list(ids.values()), parents
 
     def close(self) -> None:
         """Forget what was found."""
@@ -216,47 +262,11 @@ class EverythingTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Joined:
-    """The labels of a slice, and which of them lie on the slice before and not on this one."""
+class _Known:
+    """The objects of a slice, and which of them lie on the slice before and not on this one."""
 
-    labels: npt.NDArray[np.uint32]
+    frame: LinkedFrame
     missed: frozenset[int] = frozenset()
-
-    def join(
-        self, objects: Sequence[ObjectRecord], least: float, new_id: Callable[[], int]
-    ) -> tuple[_Joined, list[int]]:
-        """Return the labels of the next slice, and the ids of its objects."""
-        shape = (self.labels.shape[0], self.labels.shape[1])
-        painted = paint_labels(
-            (replace(record, id=number) for number, record in enumerate(objects, 1)),
-            Region.whole(shape),
-        )
-        partner = _partners(self.labels, painted, least)
-        ids = [partner.get(number) or new_id() for number in range(1, len(objects) + 1)]
-        labels = np.array([0, *ids], np.uint32)[painted]
-        lost = (set(np.unique(self.labels).tolist()) - {0, *ids}) - self.missed
-        gap = (labels == 0) & np.isin(self.labels, list(lost))
-        labels[gap] = self.labels[gap]
-        return _Joined(labels, frozenset(lost)), ids
-
-
-def _partners(
-    before: npt.NDArray[np.uint32], after: npt.NDArray[np.uint32], least: float
-) -> dict[int, int]:
-    """Return for labels of a slice those of the slice before that go on in them, one for one."""
-    sizes_before, sizes_after = np.bincount(before.ravel()), np.bincount(after.ravel())
-    both = (before > 0) & (after > 0)
-    pairs, shared = np.unique(np.stack([before[both], after[both]]), axis=1, return_counts=True)
-    union = sizes_before[pairs[0]] + sizes_after[pairs[1]] - shared
-    ious = shared / union
-    partner: dict[int, int] = {}
-    taken: set[int] = set()
-    for place in np.argsort(-ious, kind="stable"):
-        old, new = int(pairs[0, place]), int(pairs[1, place])
-        if ious[place] >= least and new not in partner and old not in taken:
-            partner[new] = old
-            taken.add(old)
-    return partner
 
 
 def builtin_seeds(

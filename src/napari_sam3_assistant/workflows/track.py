@@ -346,6 +346,7 @@ class Tracking(AbstractContextManager["Tracking"]):
             tracked=found.tracked | {record.id for record in before},
             engine=self._made_by,
             notes=notes,
+            parents=found.parents,
         )
 
 

@@ -263,6 +263,7 @@ class TextField(QLineEdit):
 
 _JOININGS = (
     (Joining.OVERLAP, "Find on each slice, join by overlap"),
+    (Joining.TIME, "Find at each time, link with divisions"),
     (Joining.VIDEO, "Find on this slice, follow through the stack"),
 )
 _SEEDS = ((Seeds.GRID, "A grid of points"), (Seeds.BUILTIN, "What the built-in engine finds"))
