@@ -45,6 +45,10 @@ class PromptError(Sam3AssistantError):
     """The prompts can't be used as they are."""
 
 
+class NothingNew(PromptError):
+    """All of these pixels are accepted already."""
+
+
 class ImageError(Sam3AssistantError):
     """The image can't be read, or has no such plane."""
 

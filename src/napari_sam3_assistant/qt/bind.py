@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.model import ScanModel, SessionModel
+    from napari_sam3_assistant.session.model import AnnotationModel, ScanModel, SessionModel
 
-    State = SessionModel | ScanModel | MaskModel
+    State = SessionModel | ScanModel | AnnotationModel | MaskModel
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
-from napari_sam3_assistant.io.untrusted import as_number, as_text, as_whole
+from napari_sam3_assistant.io.untrusted import as_dict, as_number, as_text, as_whole
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def read_note(path: str) -> list[LayerData]:
     return [
         (
             list(image.levels) if many else image.data,
-            {"name": image_name(file), "features": _features(record), **_placed(axes)}
+            {"name": image_name(file), "features": features_of(record), **placed(axes)}
             | ({"multiscale": True} if many else {}),
             "labels",
         )
     ]
 
 
-def _placed(axes: Axes) -> dict[str, Any]:
+def placed(axes: Axes) -> dict[str, Any]:
+    """Return what a layer is told of its axes: names, and where its pixels lie in which unit."""
     straight = all(axis.aligned for axis in axes)
     names = tuple(axis.name for axis in axes)
     return {
@@ -93,28 +94,43 @@ def _placed(axes: Axes) -> dict[str, Any]:
     }
 
 
-def _features(record: ProvenanceRecord) -> dict[str, list[Any]]:
+def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
+    """Return what a note says of each object, as features of a labels layer.
+
+    Raises
+    ------
+    ExportError
+        If the note is damaged.
+    """
     try:
         rows = [
-            (
-                as_whole(told["id"]),
-                math.nan if told.get("score") is None else as_number(told["score"]),
-                math.nan if told.get("area") is None else as_whole(told["area"]),
-                as_text(told.get("text") or "") or "-",
-                record.engine.title,
-                as_text(told.get("class") or "") or "-",
-            )
+            {
+                "index": as_whole(told["id"]),
+                "score": math.nan if told.get("score") is None else as_number(told["score"]),
+                "area": math.nan if told.get("area") is None else as_whole(told["area"]),
+                "prompt": as_text(told.get("text") or "") or NOTHING,
+                "engine": as_text(told.get("engine") or record.engine.title),
+                CLASS: as_text(told.get("class") or "") or NOTHING,
+                **{name: _feature(one) for name, one in as_dict(told.get("features", {})).items()},
+            }
             for told in record.objects
         ]
     except (KeyError, TypeError, ValueError) as exc:
         raise ExportError(
             f"The note does not say what the objects are ({exc}).", "Open the labels alone."
         ) from exc
-    names = ("index", "score", "area", "prompt", "engine", CLASS)
-    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
     if set(columns.get(CLASS, ())) <= {NOTHING}:
         columns.pop(CLASS, None)
     return columns
+
+
+def _feature(value: object) -> str | float:
+    """Return what a stranger says of an object besides."""
+    if value is None:
+        return math.nan
+    return value if isinstance(value, str) else as_number(value)
 
 
 def saved_features(labels: Path) -> dict[str, list[Any]]:
@@ -126,7 +142,7 @@ def saved_features(labels: Path) -> dict[str, list[Any]]:
     try:
         if not is_provenance(note) or note.stat().st_size > _MOST_AT_ONCE:
             return {}
-        return _features(read_provenance(note))
+        return features_of(read_provenance(note))
     except (OSError, Sam3AssistantError):
         return {}
 

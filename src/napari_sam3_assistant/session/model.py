@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.jobs import JobProgress
+    from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage
     from napari_sam3_assistant.workflows.batch import FolderSeries
     from napari_sam3_assistant.workflows.provenance import RunProvenance
 
@@ -814,6 +815,46 @@ class ScanModel:
             If the choices can't be used.
         """
         return TileOptions(self.scan_tile, self.scan_overlap / 100)
+
+
+REMEMBERED_OF_ANNOTATION = ("skip_done",)
+
+
+@dataclass
+class AnnotationModel:
+    """The state of a folder that is annotated.
+
+    Every field tells its changes by ``events.<field>``.
+
+    Parameters
+    ----------
+    source, output : str
+        Folder of the images, and of their labels; empty while none is open.
+    images : tuple of AnnotatedImage
+        Its images by name.
+    name : str
+        The image on show; empty for none.
+    skip_done : bool
+        Whether images that are done are passed over.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    source: str = ""
+    output: str = ""
+    images: tuple[AnnotatedImage, ...] = ()
+    name: str = ""
+    skip_done: bool = False
+
+    @property
+    def place(self) -> int:
+        """Where the image on show is among all, from 0; -1 for none."""
+        return next((at for at, one in enumerate(self.images) if one.name == self.name), -1)
+
+    @property
+    def shown(self) -> AnnotatedImage | None:
+        """The image on show, or None."""
+        return self.images[self.place] if self.place >= 0 else None
 
 
 DEFAULT_FOLDER = "napari-sam3-labels"

@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.results import list_candidates, replace_object
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
+from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
@@ -113,6 +114,8 @@ class Session:
         Follows objects through a stack.
     tracks : TrackTables
         What it found as tracks in the viewer, and as a file.
+    annotation : FolderAnnotation
+        Annotates the images of a folder one after the other.
     """
 
     prompts_edited = Signal()
@@ -158,6 +161,7 @@ class Session:
         self.thumbnails = Thumbnails(adapter, deliver)
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
+        self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
         self._watch()
 
     def _watch(self) -> None:
@@ -425,6 +429,7 @@ class Session:
         self.propagation.edited.close()
         self.thumbnails.close()
         self.measuring.close()
+        self.annotation.close()
 
     # -- undo -------------------------------------------------------------------------------
 

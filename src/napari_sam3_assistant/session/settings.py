@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam3_assistant.session.model import ScanModel, SessionModel
+    from napari_sam3_assistant.session.model import AnnotationModel, ScanModel, SessionModel
+
+    _Model = SessionModel | ScanModel | AnnotationModel
 
 
 REMEMBERED = (
@@ -69,7 +71,9 @@ class MemorySettings:
 
 
 def restore(
-    model: SessionModel | ScanModel, store: SettingsStore, names: tuple[str, ...] = REMEMBERED
+    model: _Model,
+    store: SettingsStore,
+    names: tuple[str, ...] = REMEMBERED,
 ) -> None:
     """Set the remembered fields of a model, and remember them whenever they change.
 
@@ -82,7 +86,7 @@ def restore(
         _remember(model, name, store)
 
 
-def _take(model: SessionModel | ScanModel, name: str, kept: str) -> bool:
+def _take(model: _Model, name: str, kept: str) -> bool:
     """Set a field to what was kept as text; False where this version does not know the value."""
     kind: Callable[[str], object] = type(getattr(model, name))
     try:
@@ -93,7 +97,7 @@ def _take(model: SessionModel | ScanModel, name: str, kept: str) -> bool:
     return True
 
 
-def _remember(model: SessionModel | ScanModel, name: str, store: SettingsStore) -> None:
+def _remember(model: _Model, name: str, store: SettingsStore) -> None:
     known = weakref.ref(model)
 
     def take(value: str) -> None:

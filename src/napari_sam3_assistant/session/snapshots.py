@@ -127,6 +127,28 @@ class KeptPixels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AcceptedState:
+    """The accepted labels of an image as they are now.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        The labels, sharing memory with their layer.
+    axes : tuple of Axis
+        What a file can say of their place.
+    features : mapping of str to list
+        What is known of the objects, by column.
+    token : object
+        Another one after each change.
+    """
+
+    labels: AnyArray
+    axes: Axes
+    features: Mapping[str, list[Any]]
+    token: object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StackSnapshot:
     """A stack and the prompts on it, frozen.
 

@@ -15,13 +15,14 @@ from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.accept import AcceptRequest
-from napari_sam3_assistant.core.masks.edits import changes_between
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
     localise_box,
     unfiltered,
     union_box,
     whole_box,
+    write_smaller,
 )
 from napari_sam3_assistant.core.stitching import Known, ObjectsBySlice
 from napari_sam3_assistant.errors import ImageError, PromptError
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
-    from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview
@@ -332,6 +333,37 @@ def _accepted_layer(
     _OBJECTS[layer] = (target, ObjectsBySlice(shape, plane))
     add_below_prompts(viewer, layer)
     return layer
+
+
+def put_back(
+    viewer: ViewerModel,
+    image: Layer,
+    target: PlaneTarget,
+    edit: LabelEdit,
+    features: Mapping[str, list[Any]],
+    in_memory: int,
+) -> None:
+    """Write saved labels into the empty accepted labels of an image, with what is known of them.
+
+    Raises
+    ------
+    ImageError
+        If they don't fit the image.
+    """
+    shape = result_shape(shape_of(image), target.axes)
+    if tuple(length for length in edit.shape if length > 1) != tuple(
+        length for length in shape if length > 1
+    ):
+        raise ImageError(
+            f"The saved labels of the shape {edit.shape} don't fit the image of {shape}.",
+            "They stay as they are; new labels get another name.",
+        )
+    edit = LabelEdit.pack(edit.action, shape, edit.changes(), np.uint32)
+    layer = _accepted_layer(viewer, image, target, None, in_memory)
+    written = edit.write(array_of(layer))
+    write_smaller(array_of(layer), _smaller(layer), written.box)
+    put = Accepted(target.image, shape, edit=written, features=features)
+    note_written(viewer, put, written, listed=True)
 
 
 def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...], role: Role) -> Labels | None:

@@ -27,6 +27,7 @@ from napari_sam3_assistant.viewer.geometry import (
     spacing,
 )
 from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
+from napari_sam3_assistant.viewer.opened import OpenedImages
 from napari_sam3_assistant.viewer.picking import (
     add_columns,
     first_pixel,
@@ -85,6 +86,8 @@ class ViewerAdapter(ViewerPrompts):
         The same of whole stacks, for 3D/video.
     tracks : TracksAdapter
         The tracks of what was followed through a stack.
+    opened : OpenedImages
+        The images that the session has opened by itself.
     """
 
     def __init__(self, viewer: ViewerModel, in_memory: int = IN_MEMORY) -> None:
@@ -93,6 +96,7 @@ class ViewerAdapter(ViewerPrompts):
         self.outlines = False
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
+        self.opened = OpenedImages(self)
         self._stored = FileBackedLayers(viewer)
 
     # -- results --------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.masks.labels import (
     union_box,
 )
 from napari_sam3_assistant.core.progress import Progress
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import NothingNew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +113,7 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
 
     Raises
     ------
-    PromptError
+    NothingNew
         If there is no empty pixel under them.
     MaskError
         If the type of the labels has no room for so many.
@@ -158,7 +158,7 @@ def find_free(request: AcceptRequest, reporter: Reporter) -> AcceptedObjects:
 
     changes = changes_between(parts(), shape)
     if not free:
-        raise PromptError(
+        raise NothingNew(
             "All of these pixels are accepted already; nothing was added.",
             "Erase the accepted object first, or click on another one.",
         )

@@ -1,0 +1,580 @@
+"""Annotate the images of a folder one after the other: what was done is saved at each step."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant import __version__
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import ImageSource
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.labels import whole_box
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import PromptSet, Task
+from napari_sam3_assistant.core.results import Provenance
+from napari_sam3_assistant.errors import (
+    ImageError,
+    NothingNew,
+    PromptError,
+    Sam3AssistantError,
+)
+from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.layer_files import features_of
+from napari_sam3_assistant.session.messages import CLASS, NOTHING
+from napari_sam3_assistant.session.model import (
+    REMEMBERED_OF_ANNOTATION,
+    AnnotationModel,
+    Level,
+    Message,
+)
+from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.workflows.annotate_folder import (
+    DEFAULT_OUTPUT,
+    AnnotatedFolder,
+    ImageState,
+    LabelsToSave,
+    OpenedImage,
+    SavedImage,
+)
+from napari_sam3_assistant.workflows.provenance import RunProvenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.classes import ClassList
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.session.engine import EmbeddingPrefetch
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.model import PromptCounts
+    from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.session.snapshots import AcceptedState
+    from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage, FolderExport
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image that was read for the window, or why it could not be.
+
+    Parameters
+    ----------
+    opened : OpenedImage or None
+        The image with its labels; None where it can't be read.
+    name : str
+        The image, as seen from the folder.
+    problem : str
+        Why it, or its labels, can't be read; empty where all is well.
+    edit : LabelEdit or None
+        Its labels as a change of empty ones; None for none.
+    features : mapping of str to list
+        What is known of their objects.
+    contrast : tuple of float or None
+        The contrast limits of pixels that are read piece by piece.
+    """
+
+    opened: OpenedImage | None
+    name: str
+    problem: str = ""
+    edit: LabelEdit | None = None
+    features: Mapping[str, list[Any]] = field(default_factory=dict)
+    contrast: tuple[float, float] | None = None
+
+
+class FolderAnnotation:
+    """The verbs for a folder that is annotated. All are called on the GUI thread.
+
+    Parameters
+    ----------
+    services : Services
+        The state, the viewer and the job that is going.
+    accept : callable
+        Accepts what is on show.
+    prefetch : EmbeddingPrefetch
+        Encodes the image that was opened.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    settings : SettingsStore
+        Remembers choices.
+
+    Attributes
+    ----------
+    model : AnnotationModel
+        The state of the folder.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        accept: Callable[[], None],
+        prefetch: EmbeddingPrefetch,
+        deliver: Deliver,
+        settings: SettingsStore,
+    ) -> None:
+        self.model = AnnotationModel()
+        restore(self.model, settings, REMEMBERED_OF_ANNOTATION)
+        self._model, self._adapter = services.model, services.adapter
+        self._scan_model, self._jobs, self._undo = services.scan_model, services.jobs, services.undo
+        self._annotation, self._accept, self._prefetch = self.model, accept, prefetch
+        self._folder: AnnotatedFolder | None = None
+        self._key = ""  # of the layer of the image on show
+        self._stamp: object = None  # of its labels
+        self._states = JobRunner(deliver)
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: tuple[str, Future[ReadImage]] | None = None
+
+    # -- what the user asks for -------------------------------------------------------------
+
+    def start(self, source: str = "", output: str = "") -> None:
+        """Open a folder, and the first image of it that is not done.
+
+        Parameters
+        ----------
+        source : str
+            Folder of the images; by default the one that was chosen for a folder batch.
+        output : str
+            Folder of the labels; by default one in that of the images.
+
+        Raises
+        ------
+        PromptError
+            If no folder is chosen, or a run is going on.
+        """
+        scan_model = self._scan_model
+        if not source:
+            source = scan_model.folder_source
+            output = output or scan_model.folder_output
+        if not source.strip():
+            raise PromptError("No folder of images is chosen.", "Press Choose.")
+        images = typed_folder(source)
+        labels = typed_folder(output) if output.strip() else images / DEFAULT_OUTPUT
+        pattern = scan_model.folder_pattern.strip() or "*"
+        if self._folder is None:
+            self._check_idle()
+            self._open(images, labels, pattern)
+        else:
+            self._leave("", done=False, then=partial(self._open, images, labels, pattern))
+
+    def _open(self, images: Path, labels: Path, pattern: str) -> None:
+        def work(reporter: Reporter) -> Iterator[tuple[AnnotatedFolder, ReadImage]]:
+            folder = AnnotatedFolder(images, labels, pattern)
+            reporter.check()
+            yield folder, _read(folder, folder.first())
+
+        def show(found: tuple[AnnotatedFolder, ReadImage]) -> None:
+            folder, read = found
+            self._close_image()
+            self._folder = folder
+            self._model.class_list = folder.classes or self._model.class_list
+            self._annotation.source, self._annotation.output = str(images), str(labels)
+            self._show(read, f"Labels go to {labels}.")
+
+        job = Job("Opening the folder", work)
+        job.yielded.connect(show)
+        self._jobs.start(job)
+
+    def go(self, step: int) -> None:
+        """Save what is accepted and on show, and go to the next image, or to the one before.
+
+        Going on marks the image as done, unless it is flagged.
+
+        Parameters
+        ----------
+        step : int
+            1 or -1.
+        """
+        folder, annotation = self._require_folder(), self._annotation
+        name = folder.find_next(annotation.name, step, skip_done=annotation.skip_done)
+        self._leave(name, done=step > 0)
+
+    def go_to(self, name: str) -> None:
+        """Save what is accepted and on show, and go to an image."""
+        self._require_folder().place_of(name)
+        if name != self._annotation.name:
+            self._leave(name, done=False)
+
+    def set_state(self, state: ImageState) -> Job:
+        """Give the image on show a state."""
+        folder, name = self._require_folder(), self._require_name()
+
+        def work(reporter: Reporter) -> Iterator[ImageState]:
+            reporter.check()
+            folder.set_state(name, state)
+            yield state
+
+        def show(_: ImageState) -> None:
+            self._list_images()
+            self._say(f"{name} is {state}.", Level.SUCCESS)
+
+        job = Job("The state", work, writes=True)
+        job.yielded.connect(show)
+
+        def end(state: JobState) -> None:
+            if state is JobState.FAILED:
+                self._say(str(job.error), Level.ERROR)
+
+        job.finished.connect(end)
+        # On a worker of its own: a run goes on.
+        self._states.start(job)
+        return job
+
+    def toggle_flag(self) -> Job:
+        """Flag the image on show, or take the flag away."""
+        shown = self._annotation.shown
+        flagged = shown is not None and shown.state is ImageState.FLAGGED
+        return self.set_state(ImageState.BEGUN if flagged else ImageState.FLAGGED)
+
+    def finish(self) -> None:
+        """Save the image on show, write the files of all images, and close the folder."""
+        self._require_folder()
+        self._leave("", done=False, then=self._export)
+
+    def close(self) -> None:
+        """Read nothing ahead any more, and let the states that are being written be written."""
+        self._states.finish()
+        self._ahead = None
+        if self._reader is not None:
+            self._reader.shutdown(wait=False, cancel_futures=True)
+            self._reader = None
+
+    # -- leaving an image -------------------------------------------------------------------
+
+    def _leave(
+        self,
+        name: str,
+        *,
+        done: bool,
+        then: Callable[[], None] | None = None,
+        accepted: bool = False,
+    ) -> None:
+        """Accept and save, then go to an image; with an empty name stay, or do what comes then."""
+        go_on = partial(self._leave, name, done=done, then=then)
+        if self._is_busy():
+            # Once: if it fails or is cancelled, the user decides anew.
+            self._wait(partial(go_on, accepted=accepted))
+            return
+        if not accepted and self._has_objects():
+            with suppress(NothingNew):
+                self._accept()
+            if self._is_busy():
+                self._wait(partial(go_on, accepted=True))
+                return
+        self._save(name, done=done, then=then)
+
+    def _is_busy(self) -> bool:
+        return self._jobs.current is not None
+
+    def _wait(self, go_on: Callable[[], None]) -> None:
+        job = self._jobs.current
+        assert job is not None
+
+        def end(state: JobState) -> None:
+            if state is JobState.DONE:
+                try:
+                    go_on()
+                except Sam3AssistantError as error:
+                    self._say(str(error), Level.ERROR)
+
+        job.finished.connect(end)
+        self._say("Going on when the run is done …")
+
+    def _has_objects(self) -> bool:
+        model = self._model
+        stack = model.propagated is not None and model.task is Task.VIDEO
+        return stack or any(one.segmentation.objects for one in model.previews)
+
+    def _save(self, name: str, *, done: bool, then: Callable[[], None] | None) -> None:
+        folder, annotation = self._require_folder(), self._annotation
+        left, shown = annotation.name, annotation.shown
+        kept = self._adapter.opened.accepted(self._key) if self._key else None
+        to_save = None if kept is None else self._to_save(kept)
+        state = _next_state(shown, done=done, has_objects=kept is not None)
+        moment, unrun = self._moment(), self._model.prompts
+        save = partial(folder.save, left, state, to_save) if left else None
+        work = partial(_save_and_read, folder, self._model.class_list, save, name, self._ahead)
+
+        said: list[str] = []
+
+        def show(what: SavedImage | ReadImage) -> None:
+            if isinstance(what, SavedImage):
+                said.append(_tell_saved(left, what, state))
+                self._stamp = what.stamp
+                said.extend(_tell_unrun(unrun))
+                self._list_images()
+            elif not moment.is_now(self._moment()):
+                said.append("You went on working meanwhile: press Next again.")
+            else:
+                self._close_image()
+                self._show(what, " ".join(said))
+                said.clear()
+
+        def end() -> None:
+            if then is not None:
+                then()
+            elif said:
+                last = "" if name else "There is no other image. Press Finish for the files of all."
+                self._say(" ".join([*said, last]).strip(), Level.SUCCESS)
+
+        self._write(Job("Saving", work, writes=True), show, end)
+
+    def _to_save(self, kept: AcceptedState) -> LabelsToSave:
+        objects = tuple(_entries(kept.features))
+        stack = sum(axis.length > 1 for axis in kept.axes) > 2
+        try:
+            view = self._adapter.take_view(self._key)
+        except ImageError:
+            run = None  # the viewer shows no plane of it now
+        else:
+            engine = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
+            paths = self._adapter.paths()
+            run = RunProvenance(
+                view, PromptSet(), PredictOptions(), engine, paths=paths, axes=kept.axes,
+                all_planes=stack,
+            )  # fmt: skip
+        return LabelsToSave(kept.labels, kept.axes, objects, run, self._stamp)
+
+    def _moment(self) -> _Moment:
+        """Return what changes when the user does something to the image."""
+        kept = self._adapter.opened.accepted(self._key) if self._key else None
+        return _Moment(self._undo.step, self._model.prompts, kept.token if kept else None)
+
+    def _write(
+        self, job: Job, show: Callable[[Any], None], done: Callable[[], None] = lambda: None
+    ) -> Job:
+        """Start a job that writes, and say where it fails: nothing is lost then."""
+
+        def end(state: JobState) -> None:
+            if state is JobState.DONE:
+                done()
+            elif state is JobState.FAILED:
+                self._say(f"{job.error} The image stays open.", Level.ERROR)
+            else:
+                self._say("Cancelled; the image stays open.")
+
+        job.yielded.connect(show)
+        job.finished.connect(end)
+        return self._jobs.start(job)
+
+    # -- showing an image -------------------------------------------------------------------
+
+    def _show(self, read: ReadImage, said: str) -> None:
+        annotation, folder = self._annotation, self._require_folder()
+        annotation.images, annotation.name = folder.images, read.name
+        place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
+        opened = read.opened
+        if opened is None:
+            self._say(f"{said} {place} {read.problem} Press Next to go on.", Level.ERROR)
+            self._read_ahead()
+            return
+        self._key = self._adapter.opened.open(opened.image, opened.path, read.contrast)
+        self._model.image = self._key
+        self._stamp, problem = opened.stamp, read.problem
+        if read.edit is not None:
+            try:
+                self._adapter.opened.put_accepted(self._key, read.edit, read.features)
+            except Sam3AssistantError as error:
+                self._stamp, problem = None, str(error)
+        level = Level.WARNING if problem else Level.SUCCESS
+        self._say(" ".join(filter(None, (said, place, *opened.image.notes, problem))), level)
+        self._prefetch.start()
+        self._read_ahead()
+
+    def _close_image(self) -> None:
+        if self._key:
+            model, key = self._model, self._key
+            model.previews = tuple(one for one in model.previews if one.target.image != key)
+            self._adapter.opened.close(key)
+        self._key, self._stamp = "", None
+
+    def _read_ahead(self) -> None:
+        """Read the image that comes next on a thread that waits for nobody."""
+        folder, annotation = self._require_folder(), self._annotation
+        name = folder.find_next(annotation.name, 1, skip_done=annotation.skip_done)
+        if not name:
+            self._ahead = None
+            return
+        self._reader = self._reader or ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._ahead = (name, self._reader.submit(_read, folder, name))
+
+    def _export(self) -> None:
+        folder = self._require_folder()
+
+        def work(reporter: Reporter) -> Iterator[FolderExport]:
+            yield folder.export(reporter)
+
+        def show(made: FolderExport) -> None:
+            count = pluralize(made.images, "image")
+            said = f"{pluralize(made.objects, 'object')} on {count}: {made.table}, {made.coco}."
+            failed = f" {made.failed[0][0]}: {made.failed[0][1]}" if made.failed else ""
+            more = len(made.failed) - 1
+            failed += (
+                f" {pluralize(more, 'other image')} could not be read, too." if more > 0 else ""
+            )
+            self._end()
+            self._say(said + failed, Level.WARNING if failed else Level.SUCCESS)
+
+        job = Job("The files of all images", work)
+        job.yielded.connect(show)
+        self._jobs.start(job)
+
+    def _end(self) -> None:
+        """Close the folder; the image stays open as any other."""
+        self.close()
+        self._folder, self._key = None, ""
+        annotation = self._annotation
+        annotation.images, annotation.name = (), ""
+        annotation.source = annotation.output = ""
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _list_images(self) -> None:
+        self._annotation.images = self._require_folder().images
+
+    def _require_folder(self) -> AnnotatedFolder:
+        if self._folder is None:
+            raise PromptError("No folder is being annotated.", "Press Annotate Folder first.")
+        return self._folder
+
+    def _require_name(self) -> str:
+        if not self._annotation.name:
+            raise PromptError("No image is on show.", "Press Next.")
+        return self._annotation.name
+
+    def _check_idle(self) -> None:
+        if self._model.running:
+            raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moment:
+    """What the user has done so far."""
+
+    step: int
+    prompts: PromptCounts
+    labels: object
+
+    def is_now(self, now: _Moment) -> bool:
+        return (self.step, self.prompts) == (now.step, now.prompts) and self.labels is now.labels
+
+
+def _next_state(shown: AnnotatedImage | None, *, done: bool, has_objects: bool) -> ImageState:
+    before = ImageState.UNTOUCHED if shown is None else shown.state
+    if before is ImageState.FLAGGED or before is ImageState.DONE:
+        return before
+    if done:
+        return ImageState.DONE
+    return ImageState.BEGUN if has_objects else before
+
+
+def _save_and_read(
+    folder: AnnotatedFolder,
+    classes: ClassList,
+    save: Callable[[Reporter], SavedImage] | None,
+    name: str,
+    ahead: tuple[str, Future[ReadImage]] | None,
+    reporter: Reporter,
+) -> Iterator[SavedImage | ReadImage]:
+    """Save an image, then read another one, unless that was read ahead; an empty name for none."""
+    folder.save_classes(classes)
+    if save is not None:
+        yield save(reporter)
+    if name:
+        known = ahead[1].result() if ahead is not None and ahead[0] == name else None
+        fresh = known is not None and _is_fresh(folder, known)
+        yield known if known is not None and fresh else _read(folder, name)
+
+
+def _tell_unrun(prompts: PromptCounts) -> list[str]:
+    drawn = prompts.positive or prompts.negative or prompts.boxes or prompts.painted
+    return ["Prompts that were not run are not kept."] if drawn else []
+
+
+def _tell_saved(name: str, saved: SavedImage, state: ImageState) -> str:
+    if saved.path is None:
+        return f"{name}: no objects, {state}."
+    said = f"Saved {pluralize(saved.objects, 'object')} in {saved.path.name}."
+    if saved.beside is not None:
+        said += f" Somebody else has written {saved.beside.name} meanwhile: it stays as it is."
+    return said
+
+
+def _read(folder: AnnotatedFolder, name: str) -> ReadImage:
+    """Read an image and its labels; any thread may call it."""
+    try:
+        opened = folder.open(name)
+        image = opened.image
+        layout = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)
+        contrast = None
+        if not isinstance(image.data, np.ndarray) and not layout.rgb:
+            channel = None if layout.channel is None else 0
+            contrast = ImageSource(image.levels, layout).contrast(channel)
+    except Sam3AssistantError as error:
+        return ReadImage(None, name, str(error))
+    read = ReadImage(opened, opened.name, opened.problem, contrast=contrast)
+    if opened.labels is None:
+        return read
+    features: Mapping[str, list[Any]] = {}
+    if opened.note is not None:
+        try:
+            features = features_of(opened.note)
+        except Sam3AssistantError as error:
+            read = replace(read, problem=str(error))
+    return replace(read, edit=_edit_of(opened.labels), features=features)
+
+
+def _edit_of(labels: npt.NDArray[Any]) -> LabelEdit:
+    whole, shape = whole_box(labels.shape), tuple(labels.shape)
+    wide = labels.astype(np.uint32, copy=False)
+    changes = changes_between([(whole, np.zeros_like(wide), wide)], shape)
+    return LabelEdit.pack("open labels", shape, changes, np.uint32)
+
+
+def _is_fresh(folder: AnnotatedFolder, read: ReadImage) -> bool:
+    """Return whether what was read ahead is as it is now."""
+    if read.opened is None:
+        return False
+    folder.refresh()
+    one = folder.get(read.name)
+    known = stamp_of(folder.output / one.labels) if one.labels else None
+    return known == read.opened.stamp
+
+
+_USUAL = ("index", "score", "area", "prompt", "engine", CLASS)
+
+
+def _entries(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what a note says of each accepted object, given the features of their layer."""
+    for row in zip(*features.values(), strict=True):
+        told = dict(zip(features, map(_plain, row), strict=True))
+        more = {name: value for name, value in told.items() if name not in _USUAL}
+        prompt, of = told.get("prompt"), told.get(CLASS)
+        yield {
+            "id": told["index"],
+            "score": told.get("score"),
+            "area": told.get("area"),
+            "text": "" if prompt in (None, NOTHING) else prompt,
+            "engine": told.get("engine") or NOTHING,
+            **({} if of in (None, NOTHING) else {"class": of}),
+            **({"features": more} if more else {}),
+        }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    """Return a value as JSON holds it; None for what is not known."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,117 @@
+"""Images that the session opens in the viewer and closes again, with their accepted labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+# napari has no public name for where a layer is from.
+from napari.layers._source import layer_source
+
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.session.layer_files import placed
+from napari_sam3_assistant.session.snapshots import AcceptedState
+from napari_sam3_assistant.viewer import accepted
+from napari_sam3_assistant.viewer.geometry import array_of
+from napari_sam3_assistant.viewer.images import find_image
+from napari_sam3_assistant.viewer.label_places import locate_labels
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, topmost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+
+
+_LOOK = ("contrast_limits", "gamma", "colormap", "interpolation2d")
+
+
+class OpenedImages:
+    """Opens images, and closes them with all that is ours of them. GUI thread only.
+
+    What the user changes in how one is seen holds for those that are opened after it.
+    """
+
+    def __init__(self, adapter: ViewerAdapter) -> None:
+        self._adapter, self._viewer = adapter, adapter.viewer
+        self._at_first: dict[str, Any] = {}
+        self._chosen: dict[str, Any] = {}
+
+    def open(
+        self, image: LoadedImage, path: Path, contrast: tuple[float, float] | None = None
+    ) -> str:
+        """Add an image as the selected layer; returns its key.
+
+        Parameters
+        ----------
+        image : LoadedImage
+            The image.
+        path : Path
+            Its file.
+        contrast : tuple of float, optional
+            Its contrast limits, where napari shall not look at all pixels to find them.
+        """
+        rgb = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels).rgb
+        axes = image.axes[:-1] if rgb else image.axes
+        many = len(image.levels) > 1
+        with layer_source(path=str(path)):
+            layer = Image(
+                list(image.levels) if many else image.data,
+                name=image.name,
+                rgb=rgb,
+                multiscale=many,
+                contrast_limits=None if rgb else contrast,
+                **placed(axes),
+            )
+        self._at_first = _look(layer)
+        if self._chosen and not rgb and self._chosen["dtype"] == layer.dtype:
+            for name in _LOOK:
+                setattr(layer, name, self._chosen[name])
+        shape = None
+        if self._viewer.layers:
+            shape = tuple(self._viewer.dims.range)
+        self._viewer.add_layer(layer)
+        self._viewer.layers.selection.active = layer
+        if shape != tuple(self._viewer.dims.range):
+            self._viewer.reset_view()
+        return key_of(layer)
+
+    def close(self, key: str) -> None:
+        """Remove an image, if it is there, and our layers of it."""
+        layer = self._adapter.find(key)
+        if layer is not None and not layer.rgb and _look(layer) != self._at_first:
+            self._chosen = {**_look(layer), "dtype": layer.dtype}
+        ours = [one for one in self._viewer.layers if one.metadata.get(IMAGE) == key]
+        with self._adapter.mark_changes():
+            for one in [*reversed(ours), *([] if layer is None else [layer])]:
+                self._viewer.layers.remove(one)
+
+    def accepted(self, key: str) -> AcceptedState | None:
+        """Return the accepted labels of an image as they are now; None where there are none."""
+        layer = topmost(self._viewer.layers, Role.ACCEPTED, key)
+        if layer is None:
+            return None
+        _, axes = locate_labels(self._viewer, layer)
+        features = layer.features
+        return AcceptedState(array_of(layer), axes, features.to_dict("list"), features)
+
+    def put_accepted(self, key: str, edit: LabelEdit, features: Mapping[str, list[Any]]) -> None:
+        """Put labels that were saved back as accepted ones.
+
+        Raises
+        ------
+        ImageError
+            If they don't fit the image.
+        """
+        image = find_image(self._viewer, key)
+        target = self._adapter.displayed(key).target
+        with self._adapter.mark_changes():
+            accepted.put_back(self._viewer, image, target, edit, features, self._adapter.in_memory)
+
+
+def _look(layer: Image) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in _LOOK}

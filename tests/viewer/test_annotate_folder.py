@@ -1,0 +1,301 @@
+"""A folder is annotated image by image in a viewer without a window."""
+
+import threading
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.draw import disk
+
+from faulty_disks import locked
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.workflows.annotate_folder import AnnotatedFolder, ImageState
+
+CENTRES = ((20, 30), (20, 80), (60, 30))
+
+
+def draw(count, shape=(80, 110)):
+    image = np.full(shape, 40, np.uint8)
+    for centre in CENTRES[:count]:
+        image[disk(centre, 10, shape=shape)] = 200
+    return image
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in (1, 2, 3):
+        tifffile.imwrite(folder / f"cell{number}.tif", draw(number))
+    return folder
+
+
+@pytest.fixture
+def annotation(binding, source, tmp_path):
+    """The folder, opened."""
+    desk = binding.session.annotation
+    desk.start(str(source), str(tmp_path / "labels"))
+    settle(binding)
+    return desk
+
+
+def settle(binding):
+    """Wait for the work that is going, and for what it begins."""
+    idle = threading.Event()
+    binding.model.events.running.connect(idle.set, max_args=0)
+    patience = 2400
+    while binding.model.running:
+        idle.wait(0.1)
+        idle.clear()
+        patience -= 1
+        assert patience
+    binding.model.events.running.disconnect(idle.set)
+
+
+def click(binding, y, x):
+    binding.model.task = Task.LIVE_POINTS
+    binding.arm()
+    layer = binding.adapter.points_layer(binding.model.image)
+    layer.add([*[0] * (layer.ndim - 2), y, x])
+    assert binding.session.run().wait(240)
+
+
+def shown(binding):
+    return [layer.name for layer in binding.viewer.layers]
+
+
+def accepted(binding):
+    return next(one for one in binding.viewer.layers if "accepted" in one.name)
+
+
+def go(binding, step):
+    binding.session.annotation.go(step)
+    settle(binding)
+
+
+def test_the_first_image_is_opened(binding, annotation, tmp_path):
+    model = annotation.model
+    assert [str(one.state) for one in model.images] == ["untouched"] * 3
+    assert (model.name, model.place) == ("cell1.tif", 0)
+    assert shown(binding) == ["cell1"]
+    assert binding.model.chosen_image.name == "cell1"
+    assert str(tmp_path / "labels") in binding.model.message.text
+    assert "1 of 3: cell1.tif" in binding.model.message.text
+
+
+def test_next_saves_what_is_on_show_and_marks_it_done(binding, annotation, tmp_path):
+    click(binding, *CENTRES[0])
+    assert binding.model.previews
+
+    go(binding, 1)
+
+    assert binding.model.message.text.startswith("Saved 1 object in cell1_labels.tif.")
+    labels = tifffile.imread(tmp_path / "labels" / "cell1_labels.tif")
+    assert np.count_nonzero(labels == 1) == pytest.approx(314, rel=0.1)
+    assert [str(one.state) for one in annotation.model.images] == ["done", "untouched", "untouched"]
+    # Of the image before nothing is left, and nothing of it comes back.
+    assert not any("accepted" in name for name in shown(binding))
+    assert [name for name in shown(binding) if "SAM3" not in name] == ["cell2"]
+    assert binding.model.previews == ()
+    assert not binding.model.can_undo or binding.session.undo() is None
+    assert "cell1" not in shown(binding)
+
+
+def test_who_goes_back_finds_the_objects_with_what_is_known_of_them(binding, annotation):
+    click(binding, *CENTRES[0])
+    binding.session.accept()
+    before = accepted(binding)
+    labels, features = before.data.copy(), before.features.copy()
+    go(binding, 1)
+    go(binding, -1)
+
+    after = accepted(binding)
+    np.testing.assert_array_equal(after.data, labels)
+    assert after.features[list(features.columns)].equals(features)
+    assert binding.model.kept == 1
+    assert [row.record.id for row in binding.model.results] == [1]
+    # One goes on with them: the next object is the next one.
+    binding.session.correcting.delete(binding.model.results[0])
+    assert accepted(binding).data.max() == 0
+    go(binding, 1)
+    go(binding, -1)
+    assert accepted(binding).data.max() == 0
+
+
+def test_columns_and_classes_come_back(binding, annotation, source, tmp_path):
+    click(binding, *CENTRES[0])
+    binding.session.accept()
+    layer = accepted(binding)
+    more = {"class": ["nucleus"], "Mean": [3.5], "seen by": ["me"]}
+    layer.features = layer.features.assign(**more)
+
+    go(binding, 1)
+    go(binding, -1)
+
+    row = accepted(binding).features.to_dict("records")[0]
+    assert (row["class"], row["Mean"], row["seen by"]) == ("nucleus", 3.5, "me")
+    again = AnnotatedFolder(source, tmp_path / "labels")
+    assert again.export(NullReporter()).objects == 1
+
+
+def test_contrast_task_and_threshold_stay(binding, annotation):
+    binding.viewer.layers["cell1"].contrast_limits = (30, 120)
+    binding.viewer.layers["cell1"].gamma = 0.7
+    binding.model.task = Task.SEGMENT
+
+    go(binding, 1)
+
+    assert tuple(binding.viewer.layers["cell2"].contrast_limits) == (30, 120)
+    assert binding.viewer.layers["cell2"].gamma == 0.7
+    assert binding.model.task is Task.SEGMENT
+
+
+def test_layers_of_the_user_stay(binding, annotation):
+    mine = binding.viewer.add_points([[1, 1]], name="mine")
+    go(binding, 1)
+    assert mine in binding.viewer.layers
+
+
+def test_skip_done_is_remembered_and_passes_over(binding, annotation):
+    go(binding, 1)
+    go(binding, 1)
+    annotation.model.skip_done = True
+    assert annotation.model.name == "cell3.tif"
+    go(binding, -1)  # both before are done: there is nothing to go to
+    assert annotation.model.name == "cell3.tif"
+    assert "no other image" in binding.model.message.text
+
+
+def test_a_flag_stays_through_next(binding, annotation):
+    assert annotation.toggle_flag().wait(60)
+    go(binding, 1)
+    assert annotation.model.images[0].state is ImageState.FLAGGED
+
+
+def test_finish_writes_the_files_of_all(binding, annotation, tmp_path):
+    for centre in (CENTRES[0], CENTRES[1]):
+        click(binding, *centre)
+        go(binding, 1)
+
+    annotation.finish()
+    settle(binding)
+
+    assert annotation.model.source == ""
+    assert (tmp_path / "labels" / "sam3_coco.json").exists()
+    assert "2 objects on 2 images" in binding.model.message.text
+    assert [name for name in shown(binding) if "SAM3" not in name] == ["cell3"]
+
+
+def test_an_image_that_can_not_be_read_is_said_and_one_goes_on(binding, source):
+    (source / "cell2.tif").write_bytes(b"no image")
+    annotation = binding.session.annotation
+    annotation.start(str(source))
+    settle(binding)
+    click(binding, *CENTRES[0])
+
+    go(binding, 1)
+
+    assert annotation.model.name == "cell2.tif"
+    assert binding.model.message.level is Level.ERROR
+    assert "can't be read" in binding.model.message.text
+    assert annotation.model.images[0].objects == 1
+    go(binding, 1)
+    assert annotation.model.name == "cell3.tif"
+    assert "cell3" in shown(binding)
+
+
+def test_where_nothing_can_be_written_the_image_stays(binding, annotation, tmp_path):
+    click(binding, *CENTRES[0])
+    with locked(tmp_path / "labels"):
+        go(binding, 1)
+
+    assert annotation.model.name == "cell1.tif"
+    assert binding.model.message.level is Level.ERROR
+    assert accepted(binding).data.max() == 1
+    go(binding, 1)
+    assert annotation.model.name == "cell2.tif"
+    assert annotation.model.images[0].objects == 1
+
+
+def test_what_is_done_while_it_is_written_is_not_lost(binding, annotation, monkeypatch):
+    click(binding, *CENTRES[0])
+    binding.session.accept()
+    going, seen = threading.Event(), threading.Event()
+    real = AnnotatedFolder.save
+
+    def slow(*arguments):
+        seen.set()
+        assert going.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(AnnotatedFolder, "save", slow)
+    annotation.go(1)
+    assert seen.wait(60)
+    accepted(binding).paint((60, 80), 7)
+    going.set()
+    settle(binding)
+
+    assert annotation.model.name == "cell1.tif"
+    assert "press Next again" in binding.model.message.text
+    go(binding, 1)
+    assert annotation.model.name == "cell2.tif"
+    assert annotation.model.images[0].objects == 2
+
+
+def test_prompts_that_were_not_run_are_told(binding, annotation):
+    binding.model.task = Task.SEGMENT
+    binding.arm()
+    binding.adapter.points_layer(binding.model.image).add(CENTRES[0])
+    go(binding, 1)
+    assert "not run" in binding.model.message.text
+
+
+def test_another_folder_is_opened_after_saving(binding, annotation, tmp_path):
+    click(binding, *CENTRES[0])
+    other = tmp_path / "other"
+    other.mkdir()
+    tifffile.imwrite(other / "x.tif", draw(1))
+
+    annotation.start(str(other))
+    settle(binding)
+
+    assert (tmp_path / "labels" / "cell1_labels.tif").exists()
+    assert annotation.model.name == "x.tif"
+    assert annotation.model.output == str(other / "sam3_labels")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "rgb"),
+    [((4, 40, 50), "ZYX", False), ((2, 40, 50), "CYX", False), ((40, 50, 3), "YXS", True),
+     ((3, 2, 40, 50), "TCYX", False)],
+)  # fmt: skip
+def test_stacks_channels_and_colours_come_back(binding, tmp_path, shape, axes, rgb):
+    folder = tmp_path / "stacks"
+    folder.mkdir()
+    image = np.full(shape, 40, np.uint8)
+    plane = np.zeros((40, 50), bool)
+    plane[disk((20, 25), 9)] = True
+    image[(..., plane, slice(None)) if rgb else (..., plane)] = 210
+    for name in ("a", "b"):
+        metadata = {"axes": axes} if not rgb else None
+        path = folder / f"{name}.ome.tif" if not rgb else folder / f"{name}.tif"
+        tifffile.imwrite(
+            path, image, ome=not rgb, metadata=metadata, photometric="rgb" if rgb else None
+        )
+    annotation = binding.session.annotation
+    annotation.start(str(folder))
+    settle(binding)
+    binding.viewer.dims.set_point(range(binding.viewer.dims.ndim), [0] * binding.viewer.dims.ndim)
+    click(binding, 20, 25)
+    binding.session.accept()
+    labels, at = np.array(accepted(binding).data), binding.viewer.dims.point
+    assert labels.any()
+
+    go(binding, 1)
+    go(binding, -1)
+
+    np.testing.assert_array_equal(accepted(binding).data, labels)
+    assert len(accepted(binding).features) == 1
+    assert len(at) == binding.viewer.dims.ndim
