@@ -14,7 +14,9 @@ from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Provenance, Segmentation, paint_labels
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.messages import column_titles, value_of
 from napari_sam3_assistant.session.model import KeptPlace, Preview, ResultRow
+from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
 
@@ -88,10 +90,13 @@ class Desk:
             assert row["area"] == (labels == id_).sum()
             assert row["prompt"] == told[id_]
         assert self.model.kept == len(table)
+        rows = [row for row in self.model.results if isinstance(row.preview, KeptPlace)]
+        assert sorted(row.record.id for row in rows) == list(table)  # one an object
+        assert all(row.area == (labels == row.record.id).sum() for row in rows)
         listed = {
-            (row.preview.target.plane.leading, row.record.id): row.record
-            for row in self.model.results
-            if isinstance(row.preview, KeptPlace)
+            (part.preview.target.plane.leading, part.record.id): part.record
+            for row in rows
+            for part in row.parts
         }
         wanted = {
             (place, id_)
@@ -151,6 +156,15 @@ def delete(desk, rng):
         after = desk.labels.copy()
         after[place][after[place] == ids[0]] = 0
         desk.push(after)
+
+
+def delete_row(desk, rng):
+    """Take an object out by its row of the table: on all of its slices."""
+    rows = [row for row in desk.model.results if isinstance(row.preview, KeptPlace)]
+    if rows:
+        row = rows[rng.integers(len(rows))]
+        desk.session.drop(row)
+        desk.push(np.where(desk.labels == row.record.id, 0, desk.labels))
 
 
 def merge(desk, rng):
@@ -250,7 +264,7 @@ def paint(desk, rng):
     desk.push(after, {one: one for one in told})
 
 
-VERBS = (accept, accept, delete, merge, split, refine, paint, undo, undo, redo)
+VERBS = (accept, accept, delete, delete_row, merge, split, refine, paint, undo, undo, redo)
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["memory", "disk"])
@@ -288,5 +302,57 @@ def test_measuring_some_objects_leaves_what_is_known_of_the_others():
         assert layer.features["measured_area"].tolist() == wanted
         measured = [row.measured for row in desk.model.results]
         assert [one.area for one in measured] == wanted
+    finally:
+        desk.binding.close()
+
+
+def test_an_accepted_object_of_a_stack_is_one_row_with_its_slices():
+    desk = Desk((5, *PLANE), small=False)
+    try:
+        mask = np.zeros(PLANE, bool)
+        mask[4:10, 5:15] = True
+        for place in ((1,), (3,), (2,)):
+            desk.show(place, [mask], ["cell"])
+            desk.session.accept()
+        layer = desk.viewer.layers[ACCEPTED]
+        layer.data[layer.data > 0] = 1  # one object, as a propagation makes it
+        layer.data[2, 4:6] = 0
+        layer.data = layer.data.copy()
+        (row,) = desk.model.results
+        assert format_row(row)[:6] == ("image", "cell", "1 to 3", "1", "0.500", "160")
+        assert value_of(row, "Frame") == 1
+
+        desk.session.measuring.measure().wait(240)
+        (row,) = desk.model.results
+        titles = column_titles([row], ["Measured area", "Centroid Y", "Mean intensity", "Volume"])
+        assert "Measured area" not in titles  # that of one slice is none of the object
+        assert row.measured.values()["Centroid Y"] == pytest.approx((60 * 6.5 * 2 + 40 * 7.5) / 160)
+        assert row.measured.values()["Volume"] == 160
+
+        # Shown on the slice that the user is on, or on the largest one.
+        for shown, wanted in ((2, 2), (4, 1)):
+            desk.viewer.dims.set_point(0, shown)
+            desk.binding.reveal(row)
+            assert desk.viewer.dims.current_step[0] == wanted
+            assert desk.model.picked is row
+        desk.viewer.dims.set_point(0, 3)
+        desk.binding.refine_row(row)
+        assert desk.model.previews[0].target.plane.leading == (3,)
+        desk.session.undo()
+
+        layer.selected_label = 5
+        layer.selected_label = 1
+        assert desk.model.picked is desk.model.results[0]
+        desk.binding.delete_object()
+        assert not layer.data.any()
+        assert "3 slices" in desk.model.message.text
+        desk.session.undo()
+        assert np.count_nonzero(layer.data) == 160
+        assert [one.area for one in desk.model.results] == [160]
+
+        layer.data[2] = 0
+        layer.data = layer.data.copy()
+        (row,) = desk.model.results
+        assert format_row(row)[2] == "1 to 3 (2 of them)"
     finally:
         desk.binding.close()

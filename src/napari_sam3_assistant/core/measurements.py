@@ -43,9 +43,10 @@ class Measurement:
     Parameters
     ----------
     area : float
-        In squares of the unit; that of a sheared pixel is that of its parallelogram.
+        In squares of the unit; that of a sheared pixel is that of its parallelogram. NaN for what
+        lies on several planes.
     diameter : float
-        Diameter of the disc of the same area, in the unit.
+        Diameter of the disc of the same area, in the unit; NaN for what lies on several planes.
     centroid : tuple of float
         ``(y, x)``: lengths along the image's columns and rows in the unit, from the centre of
         its first pixel.
@@ -70,7 +71,7 @@ class Measurement:
         area, diameter, y, x, mean = BASIC
         told = {area: self.area, diameter: self.diameter, y: self.centroid[0], x: self.centroid[1]}
         told |= dict(zip(channel_titles(mean, len(self.means)), self.means, strict=True))
-        return told | {name: one for name, one in self.more.items() if not math.isnan(one)}
+        return {name: one for name, one in (told | {**self.more}).items() if not math.isnan(one)}
 
 
 BASIC = ("Measured area", "Diameter", "Centroid Y", "Centroid X", "Mean intensity")
@@ -221,6 +222,20 @@ def combine_measurements(parts: Sequence[Measurement]) -> Measurement:
     return Measurement(
         area, diameter, (float(y), float(x)), tuple(map(float, means)), parts[0].unit, more
     )
+
+
+def combine_planes(planes: Sequence[Measurement]) -> Measurement:
+    """Return the measurement of an object on several planes, as far as it is none of one plane.
+
+    That is where its middle is, its brightness, and what was measured of it in 3-D, which is the
+    same on all planes.
+    """
+    shared = [title for title in planes[0].more if all(title in one.more for one in planes)]
+    whole = combine_measurements(
+        [replace(one, more={title: one.more[title] for title in shared}) for one in planes]
+    )
+    solid = {title: planes[0].more[title] for title in shared if title.startswith(VOLUME[0])}
+    return replace(whole, area=math.nan, diameter=math.nan, more={**whole.more, **solid})
 
 
 VOLUME = ("Volume", "Sphere diameter", "Volume intensity")

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam3_assistant.core.masks.cleanup import merge_values
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.labels import union_box
 from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.regions import Region
@@ -77,7 +78,9 @@ class Correcting:
         PromptError
             If it can't be changed here, or now.
         """
-        id_, said = row.record.id, f"Object {row.record.id} is taken out. Undo brings it back."
+        id_, many = row.record.id, len(row.slices)
+        where = f" of {pluralize(many, 'slice')}" if many else ""
+        said = f"Object {id_} is taken out{where}. Undo brings it back."
         place = self._current(row.preview)
         if isinstance(place, Preview):
             self._show(place, drop(place, id_), said)
@@ -215,9 +218,11 @@ class Correcting:
     def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
         """Return the edit that gives an object of labels another value."""
         assert not isinstance(row.preview, Preview | FileBackedLabels)
-        plane = self._adapter.plane_labels(row.preview)
-        box = plane.box(row.record.region.slices)
-        return merge_values(plane.labels, (row.record.id,), value, box)
+        plane, boxes = self._adapter.plane_labels(row.preview), []
+        for part in row.parts:
+            assert not isinstance(part.preview, Preview | FileBackedLabels)
+            boxes.append(self._adapter.plane_labels(part.preview).box(part.record.region.slices))
+        return merge_values(plane.labels, (row.record.id,), value, union_box(boxes))
 
     def _split_preview(self, place: Preview, line: Line) -> bool:
         found = place.segmentation

@@ -169,12 +169,12 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     state = (STATE,) if any(isinstance(row.preview, KeptPlace) for row in rows) else ()
     measured = (row.measured for row in rows if row.measured is not None)
     # Mostly all rows have the same.
-    kinds = {(len(one.means), tuple(one.more)): one for one in measured}
+    kinds = {(len(one.means), tuple(one.more), math.isnan(one.area)): one for one in measured}
     there = {title for one in kinds.values() for title in (*one.values(), *one.more)}
     if not there:
         return state
     wanted = (title for title in COLUMN_CHOICES if title in chosen)
-    most = max(count for count, _ in kinds)
+    most = max(count for count, *_ in kinds)
     numbered = ((title, *channel_titles(title, most)) for title in wanted)
     return (
         *(one for titles in numbered for one in dict.fromkeys(titles) if one in there),
@@ -211,11 +211,11 @@ def describe_state(row: ResultRow) -> str:
 def value_of(row: ResultRow, title: str) -> float | None:
     """Return the number in a column of a row; None for none, or for a text."""
     if title == AREA:  # of which pixels are counted
-        return row.record.area
+        return row.area
     if title == STABILITY:
         return getattr(row.record, "stability", None)
     if title in COLUMNS:
-        leading = row.preview.target.plane.leading
+        leading = row.parts[0].preview.target.plane.leading
         frame = leading[-1] if leading else None
         return {FRAME: frame, "Object ID": row.record.id, SCORE: row.record.score}.get(title)
     return None if row.measured is None else row.measured.values().get(title)

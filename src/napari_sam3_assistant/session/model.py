@@ -225,11 +225,31 @@ class ResultRow:
         The object.
     measured : Measurement or None
         Its size and brightness; None until they are asked for.
+    slices : tuple of ResultRow
+        An accepted object that lies on several planes of a stack, plane by plane: ``preview`` and
+        ``record`` are those of the largest one. Empty for all others.
     """
 
     preview: Preview | FramePlace | KeptPlace | FileBackedLabels
     record: ObjectRecord | StitchedObject
     measured: Measurement | None = None
+    slices: tuple[ResultRow, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ResultRow, ...]:
+        """The object plane by plane."""
+        return self.slices or (self,)
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels on all planes."""
+        return sum(part.record.area for part in self.parts)
+
+    def on(self, plane: PlaneRef) -> ResultRow:
+        """Return the part of the object on a plane, or else the largest one."""
+        here = (part for part in self.slices if part.preview.target.plane == plane)
+        largest = next((part for part in self.slices if part.record is self.record), self)
+        return next(here, largest)
 
 
 @dataclass(frozen=True, slots=True)

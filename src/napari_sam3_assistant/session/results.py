@@ -8,7 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_sam3_assistant.core.measurements import MORE, VOLUME, VOLUME_MORE, measure_volume
+from napari_sam3_assistant.core.measurements import (
+    MORE,
+    VOLUME,
+    VOLUME_MORE,
+    combine_planes,
+    measure_volume,
+)
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.results import ObjectRecord, has_soft_masks, max_probability
 from napari_sam3_assistant.core.stitching import StitchedObject, update_objects
@@ -74,15 +80,43 @@ def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN)
     measured = [title for title in titles if title != STATE]
     state = (describe_state(row),) * (len(titles) - len(measured))
     values = format_values(row.measured, measured, digits)
-    return (*describe_row(row), str(row.record.area), *values, *state)
+    return (*describe_row(row), str(row.area), *values, *state)
 
 
 def describe_row(row: ResultRow) -> tuple[str, ...]:
     """Return a row as text without the area, for which pixels have to be counted."""
     record, target = row.record, row.preview.target
     score = "-" if record.score is None else f"{record.score:.3f}"
-    frame = ", ".join(map(str, target.plane.leading)) or "-"
+    planes = [part.preview.target.plane.leading for part in row.parts]
+    frame = ", ".join(map(_describe_indices, zip(*planes, strict=True))) or "-"
     return (target.name, record.text or "-", frame, str(record.id), score)
+
+
+def _describe_indices(indices: tuple[int, ...]) -> str:
+    """Return on which slices along an axis an object lies, such as ``2 to 7``."""
+    low, high, count = min(indices), max(indices), len(set(indices))
+    if low == high:
+        return str(low)
+    return f"{low} to {high}" + (f" ({count} of them)" if count <= high - low else "")
+
+
+def join_slices(rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
+    """Yield one row an object, given one for each plane that it lies on; in the order of the first.
+
+    What was measured of it on all planes is told once it is known of all of them.
+    """
+    found: dict[tuple[tuple[str, str], int], list[ResultRow]] = {}
+    for row in rows:
+        found.setdefault((row.preview.slot, row.record.id), []).append(row)
+    for parts in found.values():
+        if len(parts) == 1:
+            yield parts[0]
+            continue
+        parts.sort(key=lambda row: row.preview.target.plane.leading)
+        largest = max(parts, key=lambda row: row.record.area)
+        measured = [part.measured for part in parts if part.measured is not None]
+        whole = combine_planes(measured) if len(measured) == len(parts) else None
+        yield replace(largest, measured=whole, slices=tuple(parts))
 
 
 class Results:
@@ -102,6 +136,7 @@ class Results:
         self._found: tuple[ResultRow, ...] = ()
         self._hidden: tuple[ResultRow, ...] = ()
         self._kept: dict[str, tuple[ResultRow, ...]] = {}
+        self._joined: dict[str, tuple[tuple[ResultRow, ...], tuple[ResultRow, ...]]] = {}
         self._stored: dict[tuple[str, str], tuple[ResultRow, ...]] = {}
         self._scans: dict[tuple[str, str], FileBackedLabels] = {}
         self._left_out: dict[tuple[str, str], frozenset[int]] = {}
@@ -134,7 +169,7 @@ class Results:
 
     @property
     def kept(self) -> tuple[ResultRow, ...]:
-        """The accepted objects."""
+        """The accepted objects, plane by plane."""
         return tuple(itertools.chain.from_iterable(self._kept.values()))
 
     def clear(self) -> None:
@@ -276,7 +311,15 @@ class Results:
             for row in rows
             if row.record.id not in self.left_out(slot)
         )
-        self._model.results = (*self._found, *self.kept, *stored, *self._frames.rows())
+        # The same rows where nothing has changed: a view stays where it is then.
+        self._joined = {
+            layer: known
+            if (known := self._joined.get(layer)) is not None and known[0] is rows
+            else (rows, tuple(join_slices(rows)))
+            for layer, rows in self._kept.items()
+        }
+        kept = itertools.chain.from_iterable(joined for _, joined in self._joined.values())
+        self._model.results = (*self._found, *kept, *stored, *self._frames.rows())
 
     def _list_again(self) -> None:
         """List the rows anew, with the one picked that is of the same object."""
@@ -290,7 +333,8 @@ class Results:
         same = (
             row
             for row in self._model.results
-            if _is_same(picked.record, row.record) and picked.preview.slot == row.preview.slot
+            if picked.preview.slot == row.preview.slot
+            and any(_is_same(picked.record, part.record) for part in row.parts)
         )
         self._model.picked = next(same, None)
 
@@ -532,7 +576,8 @@ class Measuring:
         if why_not := why_not_measure(self._model):
             raise PromptError(f"{why_not}.", "Press Run Preview first.")
         rows = self._model.results
-        job = self._make_job(rows, self._find_slices())
+        parts = [part for row in rows for part in row.parts]
+        job = self._make_job(parts, self._find_slices())
 
         def end(state: JobState) -> None:
             if state is JobState.DONE:

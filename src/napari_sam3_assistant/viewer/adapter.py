@@ -178,6 +178,7 @@ class ViewerAdapter(ViewerPrompts):
         ImageError
             If its image or its preview layer is gone.
         """
+        row = self.part_on_show(row)
         target = row.preview.target
         if isinstance(row.preview, FileBackedLabels):
             labels = self._stored.find(row.preview)
@@ -187,6 +188,13 @@ class ViewerAdapter(ViewerPrompts):
             raise ImageError("The preview layer is gone.", "Press Run Preview again.")
         image = self.image_of(target)
         show_object(self.viewer, labels, target, row.record, image)
+
+    def part_on_show(self, row: ResultRow) -> ResultRow:
+        """Return the part of an object on the plane on show, or else its largest one."""
+        try:
+            return row.on(self.displayed(row.preview.target.image).target.plane)
+        except ImageError:  # no plane of it is on show
+            return row.on(row.preview.target.plane)
 
     def go_to(self, target: PlaneTarget) -> None:
         """Move the sliders to a plane of an image; nothing happens where the image is gone."""

@@ -256,7 +256,9 @@ class Binding(RefCounted):
                 "Correct a propagation by clicks on a slice, a scan in Mask Operations.",
             )
         self.reveal(row)
-        self._refine(row.preview, row.record.id)
+        part = self.adapter.part_on_show(row).preview
+        assert isinstance(part, Preview | KeptPlace)
+        self._refine(part, row.record.id)
 
     def _refine(self, place: Preview | KeptPlace, object_id: int) -> None:
         if self._image_key() != place.target.image:

@@ -131,10 +131,18 @@ class Corrections:
     def pick(self, layer: Labels, value: int) -> None:
         """Mark an object of accepted labels in the table."""
         found = self.row_of(layer, value)
-        same = (row for row in self._model.results if found and row.record is found.record)
-        self._model.picked = next(same, None)
+        self._model.picked = None if found is None else self._listed(found)
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _listed(self, row: ResultRow) -> ResultRow | None:
+        """Return the row of the table that an object on the plane on show is in."""
+        same = (
+            one
+            for one in self._model.results
+            if any(part.record is row.record for part in one.parts)
+        )
+        return next(same, None)
 
     def _place_of(self, layer: Labels) -> Preview | KeptPlace | FramePlace | None:
         """Return what a layer shows on the plane on show; None for nothing."""
@@ -214,8 +222,7 @@ class Corrections:
 
     def _begin_merge(self, row: ResultRow) -> None:
         self._first = row
-        same = (one for one in self._model.results if one.record is row.record)
-        self._model.picked = next(same, None)
+        self._model.picked = self._listed(row)
         self._model.message = Message(
             f"Object {row.record.id}: click in the same way on the one that becomes a part of it."
         )

@@ -94,7 +94,8 @@ class StackBinding:
             return
         if picked is not None and isinstance(picked.preview, KeptPlace):
             self._adapter.reveal(picked)
-            place = picked.preview
+            place = self._adapter.part_on_show(picked).preview
+            assert isinstance(place, KeptPlace)
             record = self._session.correcting.read_accepted(place, picked.record.id)
             chosen(StackSeed(place.target, record))
             return

@@ -262,7 +262,8 @@ class HistogramField(QWidget):
         rows = self._rows()
         self._offer(numeric_titles(rows, self._session.model.columns.split(", ")))
         column = self._column.currentText()
-        framed = [row for row in rows if row.preview.target.plane.leading]
+        parts = [part for row in rows for part in row.parts]
+        framed = [part for part in parts if part.preview.target.plane.leading]
         self._over.setVisible(len({row.preview.target.plane for row in framed}) > 1)
         if self._plot is None:
             self._make_plot()

@@ -57,10 +57,10 @@ def _score_key(row: ResultRow) -> float:
 _KEYS: tuple[Callable[[ResultRow], Any], ...] = (
     lambda row: row.preview.target.name,
     lambda row: row.record.text,
-    lambda row: row.preview.target.plane.leading,
+    lambda row: row.parts[0].preview.target.plane.leading,
     lambda row: row.record.id,
     _score_key,
-    lambda row: row.record.area,
+    lambda row: row.area,
 )
 
 
