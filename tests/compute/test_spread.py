@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -164,6 +165,29 @@ def test_a_tile_that_can_not_be_read_anywhere_is_reported_and_the_others_are_kep
     assert steps[0].kept == result.tiles - 1
     here = api.scan(path, output=tmp_path / "here.zarr", contrast=(0, 3400), **SCAN)
     assert_same(result, here)
+
+
+def test_a_folder_gives_the_labels_of_one_process(engine, image, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a broken one.tif").write_bytes(b"no image")
+    tifffile.imwrite(source / "one.tif", image)
+    stack = np.stack([image[:200, :200], image[100:300, 37:237], image[:200, :200] * 0])
+    tifffile.imwrite(source / "stack.ome.tif", stack, metadata={"axes": "ZYX"})
+    texts = ["bright spots", "mitochondria", "bright round objects"]
+    there = api.segment_folder(source, tmp_path / "there", texts=texts, engine=engine)
+    here = api.segment_folder(source, tmp_path / "here", texts=texts)
+    assert [replace(row, seconds=0) for row in there] == [replace(row, seconds=0) for row in here]
+    assert [row.status for row in there] == ["failed"] * 3 + ["done", "failed", "done"] * 2
+    assert sum(row.objects or 0 for row in there) > 100
+    for row in there:
+        if row.labels:
+            found, wanted = (
+                tifffile.imread(tmp_path / name / row.labels) for name in ("there", "here")
+            )
+            np.testing.assert_array_equal(found, wanted)
+    again = api.segment_folder(source, tmp_path / "there", texts=texts)
+    assert [row.status for row in again] == ["failed"] * 3 + ["skipped", "failed", "skipped"] * 2
 
 
 def test_what_no_worker_can_do_is_said_at_once(engine, image, tmp_path):

@@ -139,7 +139,7 @@ class _Session:
     encodings: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     tracks: dict[str, TrackHost] = field(default_factory=dict)
     calls: dict[str, CancelToken] = field(default_factory=dict)
-    works: dict[str, Piecework[Any, Any, Any]] = field(default_factory=dict)
+    works: dict[str, tuple[Piecework[Any, Any, Any], threading.Lock]] = field(default_factory=dict)
     heard: float = 0.0
 
 
@@ -222,7 +222,8 @@ class Host:
         """Take the steps of work; says what the engine is, and whether the pixels are here."""
         card = self.describe(session, call)
         found: Piecework[Any, Any, Any] = unpack(work)
-        self._session(session).works[name] = found
+        # Readers of files are for one thread at a time.
+        self._session(session).works[name] = (found, threading.Lock())
         return card, found.can_read()
 
     def do_piece(
@@ -234,15 +235,16 @@ class Host:
         engine works on other ones.
         """
         found = self._session(session)
-        work = found.works.get(name)
-        if work is None:
+        if name not in found.works:
             return PieceState.UNKNOWN, None
+        work, reading = found.works[name]
         stop = _HostReporter(found.calls.setdefault(call, CancelToken()).check)
         try:
             if sent is None:
                 try:
-                    pixels = work.read(piece)
-                except ImageError:
+                    with reading:
+                        pixels = work.read(piece)
+                except (ImageError, MemoryError):
                     return PieceState.UNREADABLE, None
             else:
                 pixels = unpack_pixels(sent)

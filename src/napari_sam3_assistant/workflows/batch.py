@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
@@ -13,6 +17,7 @@ from napari_sam3_assistant.core.progress import (
     RemainingTime,
     format_duration,
 )
+from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import (
     NO_MEMORY,
     ImageError,
@@ -23,17 +28,19 @@ from napari_sam3_assistant.errors import (
 from napari_sam3_assistant.io.atomic import explain_os_errors
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.image_folder import find_images, finished_outputs, first_files
-from napari_sam3_assistant.io.images import list_series, read_image
+from napari_sam3_assistant.io.images import list_series
 from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.outputs import safe_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
 from napari_sam3_assistant.io.series import own_series
+from napari_sam3_assistant.workflows.folder_work import FolderPiece, PhraseAnswer, PhraseWork
 from napari_sam3_assistant.workflows.provenance import RunProvenance, make_record, object_entry
 from napari_sam3_assistant.workflows.segment import (
     SegmentRequest,
-    first_view,
+    check_labels_fit,
+    join_planes,
+    leading_shape,
     segment,
-    segment_planes,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +53,12 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.engines.base import Outcome
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.image_folder import FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
+    from napari_sam3_assistant.io.scan_folder import TileResult
     from napari_sam3_assistant.io.series import Series
 
 
@@ -283,29 +292,33 @@ def segment_folder(
     left: float | None = None
     reporter.report(Progress(0, total, f"Loading {engine.spec.title}"))
     engine.load(reporter)
+    work = PhraseWork(request.prompts, request.options, request.look, request.series)
+    plans = [
+        _ImagePlan(of_image, tuple(run.phrase for run in of_image if run.skip(finished) is None))
+        for of_image in runs
+    ]
+    if engine.many is not None:
+        work.take_sample(plan.image for plan in plans if plan.phrases)
+    pieces = chain.from_iterable(plan.pieces(work) for plan in plans if plan.phrases)
+    quiet = CancelOnlyReporter(reporter)
     rows: list[FolderRow] = []
     try:
-        for of_image in runs:
-            loaded: tuple[LoadedImage, ImageView] | None = None
-            for run in of_image:
-                name, place = run.image.relative, len(rows) + 1
-                soon = "" if left is None else f", {format_duration(left)} left"
-                said = f"{name} ({place} of {total}{soon})"
-                reporter.report(Progress(len(rows), total, said, left))
-                row = run.skip(finished)
-                if row is None:
-                    try:
-                        loaded = loaded or run.load()
-                        row = run.run(*loaded)
-                    except JobCancelled:
-                        raise
-                    except Sam3AssistantError as error:
-                        row = FolderRow(name, run.phrase, "failed", message=str(error))
-                    except MemoryError:
-                        row = FolderRow(name, run.phrase, "failed", message=NO_MEMORY)
-                    left = remaining_time.step()
-                rows.append(row)
-                yield row
+        with closing(work_through(engine, work, pieces, quiet)) as outcomes:
+            for plan in plans:
+                name = plan.image.relative
+                answers: dict[str, _Answer] = {}
+                for run in plan.runs:
+                    place = len(rows) + 1
+                    soon = "" if left is None else f", {format_duration(left)} left"
+                    said = f"{name} ({place} of {total}{soon})"
+                    reporter.report(Progress(len(rows), total, said, left))
+                    row = run.skip(finished)
+                    if row is None:
+                        answers = answers or plan.take(outcomes)
+                        row = run.finish(work, answers[run.phrase])
+                        left = remaining_time.step()
+                    rows.append(row)
+                    yield row
     finally:
         write_table(
             request.output / SUMMARY,
@@ -317,6 +330,63 @@ def segment_folder(
             ),
         )  # fmt: skip
     yield from left_out
+
+
+@dataclass(slots=True, eq=False)
+class _ImagePlan:
+    """One image: all that is asked of it, and the phrases that are not finished."""
+
+    runs: list[_FolderRun]
+    phrases: tuple[str, ...]
+    planes: tuple[tuple[int, ...], ...] = ((),)
+
+    @property
+    def image(self) -> FolderImage:
+        return self.runs[0].image
+
+    def pieces(self, work: PhraseWork) -> Iterator[FolderPiece]:
+        """Yield its planes; of an image that can't be opened one piece, which says why."""
+        try:
+            view = work.open(self.image)[1]
+            check_labels_fit(view)
+        except (Sam3AssistantError, MemoryError) as error:
+            yield FolderPiece(self.image, (), (), error)
+            return
+        self.planes = tuple(np.ndindex(*leading_shape(view)))
+        for leading in self.planes:
+            yield FolderPiece(self.image, leading, self.phrases)
+
+    def take(self, outcomes: Iterator[Outcome]) -> dict[str, _Answer]:
+        """Return what came out by phrase; how many planes there are is known with the first."""
+        found = [next(outcomes)]
+        found += [next(outcomes) for _ in self.planes[1:]]
+        return {
+            phrase: _Answer(
+                self.planes,
+                [one.value[place] if one.error is None else one.error for one in found],
+            )
+            for place, phrase in enumerate(self.phrases)
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What came out for a phrase on all planes of an image."""
+
+    planes: tuple[tuple[int, ...], ...]
+    answers: list[PhraseAnswer | Sam3AssistantError | MemoryError]
+
+    def get(self) -> tuple[list[tuple[tuple[int, ...], TileResult]], float]:
+        """Return what was found on each plane, and the seconds; raises what failed first."""
+        found, seconds = [], 0.0
+        for leading, answer in zip(self.planes, self.answers, strict=True):
+            if not isinstance(answer, PhraseAnswer):
+                raise answer
+            if answer.result is None:
+                raise answer.error or RuntimeError("an answer has a result or an error")
+            found.append((leading, answer.result))
+            seconds += answer.seconds
+        return found, seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -367,19 +437,24 @@ class _FolderRun:
                 )
         return None
 
-    def load(self) -> tuple[LoadedImage, ImageView]:
-        """Open the image; its pixels are read when they are needed."""
-        loaded = read_image(self.image.path, self.request.series)
-        return loaded, first_view(loaded, **self.request.look)
+    def finish(self, work: PhraseWork, answer: _Answer) -> FolderRow:
+        """Write what was found, and return the row."""
+        try:
+            return self._write(work, answer)
+        except JobCancelled:
+            raise
+        except Sam3AssistantError as error:
+            return FolderRow(self.image.relative, self.phrase, "failed", message=str(error))
+        except MemoryError:
+            return FolderRow(self.image.relative, self.phrase, "failed", message=NO_MEMORY)
 
-    def run(self, loaded: LoadedImage, view: ImageView) -> FolderRow:
-        """Run, write labels and note, and return the row."""
+    def _write(self, work: PhraseWork, answer: _Answer) -> FolderRow:
+        """Write labels and note, and return the row."""
         began = time.monotonic()
         request = self.request
-        segment_request = SegmentRequest(view, self.prompts, request.options)
-        result = next(
-            segment_planes(self.engine, segment_request, CancelOnlyReporter(self.reporter))
-        )
+        planes, seconds = answer.get()
+        loaded, view = work.open(self.image)
+        result = join_planes(view, planes)
         label = f"_{safe_name(self.phrase)[:_LONGEST_PHRASE]}" if self.phrase else ""
         folder = request.output / self.image.folder
         with explain_os_errors(folder):
@@ -390,7 +465,8 @@ class _FolderRun:
             view,
             self.prompts,
             request.options,
-            result.engine,
+            # Where it runs is said by the engine here: a worker knows itself alone.
+            replace(result.engine, device=self.engine.device),
             request.model_folder,
             {view.channels[0].source.token: self.image.path},
             axes=axes,
@@ -411,7 +487,7 @@ class _FolderRun:
             self.phrase,
             "done",
             len(result.objects),
-            time.monotonic() - began,
+            seconds + time.monotonic() - began,
             path.relative_to(request.output).as_posix(),
             " ".join(notes),
         )

@@ -18,6 +18,7 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Segmentation, paint_labels
 from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.workflows.everything import find_everything
 
 if TYPE_CHECKING:
@@ -217,30 +218,55 @@ def segment_planes(
     engine: CachingEngine, request: SegmentRequest, reporter: Reporter
 ) -> Iterator[StackResult]:
     """Yield the one result of a request that is run on every plane of its image."""
+    check_labels_fit(request.view)
     shape = leading_shape(request.view)
-    count, size = math.prod(shape), 4 * math.prod((*shape, *request.view.shape))
-    if size > psutil.virtual_memory().total:
-        raise ImageError(
-            f"The labels of {count} planes of {request.view.shape} pixels take {size / 1e9:.3g} "
-            "GB, more than the computer has memory.",
-            "Segment a part of the image, or follow its objects with track, plane by plane.",
-        )
-    labels = np.zeros((*shape, *request.view.shape), np.uint32)
-    objects: list[tuple[tuple[int, ...], ObjectRecord]] = []
-    notes: dict[str, None] = {}
+    count = math.prod(shape)
     quiet = CancelOnlyReporter(reporter)
-    last = 0
+    found = []
     for done, leading in enumerate(np.ndindex(*shape)):
         reporter.report(Progress(done, count, f"Plane {done + 1} of {count}"))
         one = replace(request, view=view_of_plane(request.view, leading))
         result = next(segment(engine, one, quiet))
-        found = labels[leading][result.region.slices]
-        np.add(result.labels, last, out=found, where=result.labels > 0, casting="unsafe")
-        objects += [(leading, replace(record, id=record.id + last)) for record in result.objects]
-        last += max((record.id for record in result.objects), default=0)
+        found.append((leading, TileResult(result.objects, result.engine, result.notes)))
+    yield join_planes(request.view, found)
+
+
+def check_labels_fit(view: ImageView) -> None:
+    """Raise ImageError where the labels of all planes of an image don't fit into memory."""
+    shape = leading_shape(view)
+    count, size = math.prod(shape), 4 * math.prod((*shape, *view.shape))
+    if size > psutil.virtual_memory().total:
+        raise ImageError(
+            f"The labels of {count} planes of {view.shape} pixels take {size / 1e9:.3g} "
+            "GB, more than the computer has memory.",
+            "Segment a part of the image, or follow its objects with track, plane by plane.",
+        )
+
+
+def join_planes(
+    view: ImageView, planes: Sequence[tuple[tuple[int, ...], TileResult]]
+) -> StackResult:
+    """Return the labels of all planes of an image, with ids that are used in one plane each.
+
+    Parameters
+    ----------
+    view : ImageView
+        One of the planes.
+    planes : sequence of (tuple of int, TileResult)
+        What was found on each; taken in this order.
+    """
+    labels = np.zeros((*leading_shape(view), *view.shape), np.uint32)
+    objects: list[tuple[tuple[int, ...], ObjectRecord]] = []
+    notes: dict[str, None] = {}
+    whole = Region.whole(view.shape)
+    last = 0
+    for leading, result in planes:
+        moved = [replace(record, id=record.id + last) for record in result.records]
+        labels[leading] = paint_labels(moved, whole)
+        objects += [(leading, record) for record in moved]
+        last = max((record.id for record in moved), default=last)
         notes.update(dict.fromkeys(result.notes))
-        engine_of = result.engine
-    yield StackResult(labels, tuple(objects), engine_of, tuple(notes))
+    return StackResult(labels, tuple(objects), planes[-1][1].engine, tuple(notes))
 
 
 def load(engine: CachingEngine, reporter: Reporter) -> Iterator[str]:
