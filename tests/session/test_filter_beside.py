@@ -13,6 +13,7 @@ from tifffile import imread
 from napari_sam3_assistant.core.prompts import Tool
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import TrackRow, TrackTable
+from napari_sam3_assistant.session.messages import value_of
 
 LEFT, RIGHT = (20, 20), (40, 50)
 
@@ -79,6 +80,24 @@ def test_of_a_propagation_an_object_counts_with_all_its_frames(bench, tmp_path):
     assert np.array_equal(bench.labels.data, whole)
     assert isinstance(bench.labels.data, np.ndarray)
     assert bench.labels.editable
+
+
+def test_what_was_measured_on_the_frames_filters_a_propagation_and_is_kept(bench):
+    bench.session.measuring.measure()
+    bench.desk.until(lambda: not bench.model.running)
+    title, by_object = "Diameter", {}
+    for row in bench.model.results:
+        by_object.setdefault(row.record.id, []).append(value_of(row, title))
+    means = {id_: np.mean(values) for id_, values in by_object.items()}
+    filtering = bench.session.filtering
+    assert filtering.values(title) == pytest.approx([means[1], means[2]])
+    highest = max(means, key=means.get)
+    filtering.show_range(title, sum(means.values()) / 2, math.inf)
+    assert filtering.count() == (1, 2)
+    assert ids(bench) == {highest}
+    filtering.show_all()
+    assert filtering.count() == (2, 2)
+    assert all(row.measured is not None for row in bench.model.results)
 
 
 def test_what_is_hidden_is_followed_on_and_comes_back_as_it_would_have_been(bench, open_bench):

@@ -405,8 +405,11 @@ class TrackTable:
 
     def on(self, frame: int) -> tuple[TrackRow, ...]:
         """Return the rows of a frame by object."""
-        known = sorted(self._rows.get(frame, {}).items())
-        return tuple(row for id_, row in known if id_ not in self.hidden)
+        return tuple(row for row in self.all_on(frame) if row.object_id not in self.hidden)
+
+    def all_on(self, frame: int) -> tuple[TrackRow, ...]:
+        """Return the rows of a frame by object, also of hidden ones."""
+        return tuple(row for _, row in sorted(self._rows.get(frame, {}).items()))
 
     def totals(self) -> dict[int, tuple[int, float | None]]:
         """Return of each object, also a hidden one, all its pixels and its mean score."""

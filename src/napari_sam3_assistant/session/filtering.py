@@ -14,7 +14,7 @@ from napari_sam3_assistant.session.messages import AREA, SCORE, value_of
 from napari_sam3_assistant.session.model import ColumnRange, Level, Message, ResultRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.jobs import Services
@@ -128,10 +128,11 @@ class Filtering:
     def values(self, column: str) -> list[float | None]:
         """Return the values of all that was found in a column, shown and hidden.
 
-        An object of a propagation is one, with all its pixels and its mean score.
+        An object of a propagation is one, with all its pixels, and the mean of its scores and of
+        what was measured of it on its frames.
         """
         rows = [value_of(row, column) for row in self._results.everything]
-        return [*rows, *(told.get(column) for told in self._followed().values())]
+        return [*rows, *(told.get(column) for told in self._followed({column}).values())]
 
     def count(self) -> tuple[int, int]:
         """Return how many objects are on show, and how many were found."""
@@ -140,13 +141,25 @@ class Filtering:
         hidden += sum(len(self._results.left_out(one.slot)) for one in scans)
         hidden += len(self._propagation.tracks.hidden)
         found = sum(len(one.segmentation.objects) + len(one.hidden) for one in previews)
-        found += sum(map(len, scans.values())) + len(self._followed())
+        found += sum(map(len, scans.values())) + len(self._propagation.tracks.ids)
         return found - hidden, found
 
-    def _followed(self) -> dict[int, dict[str, float | None]]:
-        """Return by object of the propagation its values by column."""
+    def _followed(self, columns: Collection[str]) -> dict[int, dict[str, float | None]]:
+        """Return by object of the propagation its values in columns."""
         totals = self._propagation.tracks.totals()
-        return {id_: {AREA: area, SCORE: score} for id_, (area, score) in totals.items()}
+        told: dict[int, dict[str, float | None]] = {
+            id_: {AREA: area, SCORE: score} for id_, (area, score) in totals.items()
+        }
+        measured = [column for column in columns if column not in (AREA, SCORE)]
+        found: dict[tuple[int, str], list[float]] = {}
+        for row in self._results.followed if measured else ():
+            for column in measured:
+                value = value_of(row, column)
+                if value is not None:
+                    found.setdefault((row.record.id, column), []).append(value)
+        for (id_, column), values in found.items():
+            told.setdefault(id_, {})[column] = sum(values) / len(values)
+        return told
 
     def _on_propagated(self, stack: StackTarget | None) -> None:
         if stack is None:
@@ -167,10 +180,11 @@ class Filtering:
             if ranges == before:
                 continue
             self._beside[one] = ranges
-            told = self._followed()
-            if one is not None:
+            columns = {each.column for each in ranges}
+            if one is None:
+                told = self._followed(columns)
+            else:
                 rows = scans.get(one, ())
-                columns = {each.column for each in ranges}
                 told = {
                     row.record.id: {name: value_of(row, name) for name in columns} for row in rows
                 }

@@ -221,8 +221,9 @@ class Propagation:
             return
         self.tracks.hidden = hidden
         self._adapter.stacks.hide(stack, hidden)
-        for frame in self.tracks.frames:
-            self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
+        if not self._results.has_frames:  # the user has cleared the table
+            self._list_frames(stack, self.tracks.frames)
+        self._results.hide_tracked(hidden)
         self._model.picked = None
         self._results.list_frames()
         self.filtered.emit()
@@ -385,7 +386,7 @@ class Propagation:
         for one in result.objects:
             self.tracks.classes.setdefault(one.id, self._class_name)
         kept = self.tracks.add(result)
-        self._results.add_frame(FramePlace(target.at(result.frame)), self.tracks.on(result.frame))
+        self._list_frames(target, (result.frame,))
         model.tracked = tuple(sorted({*model.tracked, *result.tracked}))
         found = {record.id for record in result.objects}
         model.propagated_ids = tuple(sorted({*model.propagated_ids, *found}))
@@ -395,6 +396,12 @@ class Propagation:
             # What is new may lie over what the user has painted there.
             self.note_edited((result.frame,))
 
+    def _list_frames(self, stack: StackTarget, frames: Iterable[int]) -> None:
+        """Put the objects of frames into the table."""
+        self._results.hide_tracked(self.tracks.hidden)
+        for one in frames:
+            self._results.add_frame(FramePlace(stack.at(one)), self.tracks.all_on(one))
+
     def _put(self, frame: int, objects: Sequence[TrackRow]) -> None:
         """Take what the labels of a frame show now."""
         stack = self._model.propagated
@@ -402,8 +409,7 @@ class Propagation:
             return
         self.tracks.put(frame, objects)
         # All of them, should the user have cleared the table since.
-        for one in (frame,) if self._results.has_frames else self.tracks.frames:
-            self._results.add_frame(FramePlace(stack.at(one)), self.tracks.on(one))
+        self._list_frames(stack, (frame,) if self._results.has_frames else self.tracks.frames)
         if not self.edited.waiting:
             self._results.list_frames()
             self._model.propagated_ids = tuple(sorted(self.tracks.ids))

@@ -293,6 +293,15 @@ class Results:
         if self._frames.is_due:
             self.list_frames()
 
+    def hide_tracked(self, hidden: frozenset[int]) -> None:
+        """Take objects of the propagation out of the table when it is listed next."""
+        self._frames.hidden = hidden
+
+    @property
+    def followed(self) -> Iterable[ResultRow]:
+        """The objects of the propagation frame by frame, also those that are not on show."""
+        return self._frames
+
     def list_frames(self) -> None:
         """List all frames that have come in."""
         self._list()
@@ -433,9 +442,16 @@ _PAUSE_S = 0.3
 
 
 class FrameRows:
-    """One row a frame and object, in the order in which frames came first."""
+    """One row a frame and object, in the order in which frames came first.
+
+    Attributes
+    ----------
+    hidden : frozenset of int
+        Objects that are known, with what was measured of them, and are not listed.
+    """
 
     def __init__(self) -> None:
+        self.hidden: frozenset[int] = frozenset()
         self._rows: dict[FramePlace, tuple[ResultRow, ...]] = {}
         self._listed = 0.0
         self._has_volumes = False
@@ -472,9 +488,9 @@ class FrameRows:
         self._has_volumes |= bool(told)
 
     def rows(self) -> tuple[ResultRow, ...]:
-        """Return all rows, which counts as listing them."""
+        """Return the rows to list, which counts as listing them."""
         self._listed = time.monotonic()
-        return tuple(itertools.chain.from_iterable(self._rows.values()))
+        return tuple(row for row in self if row.record.id not in self.hidden)
 
     def remove(self, object_id: int) -> None:
         """Forget an object."""

@@ -145,7 +145,25 @@ def test_of_a_stack_the_count_per_frame_and_the_course_of_each_object(open_advan
     dims.set_current_step(0, 2)
     assert items(plot, "InfiniteLine")[0].value() == 2
 
+    # The handles hide whole objects, by their pixels on all frames.
     choose(user, "Area")
+    labels = np.array(user.viewer.layers["SAM3 propagated preview labels"].data)
+    ids, areas = np.unique(labels[labels > 0], return_counts=True)
+    (bars,) = items(plot, "BarGraphItem")
+    assert bars.opts["height"].sum() == len(ids) == 2
+    (region,) = items(plot, "LinearRegionItem")
+    assert region.getRegion() == pytest.approx((areas.min(), areas.max()))
+    middle, high = areas.mean(), box.viewRect().center().y()
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=spot(areas.min(), high))
+    for share in (0.5, 0.8, 1.0):
+        user.drag_over(view, spot(areas.min() + share * (middle - areas.min()), high))
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=spot(middle, high))
+    user.wait(lambda: user.text_of("shown_count") == "1 of 2 shown")
+    assert {row[3] for row in opened.cells()} == {str(ids[areas.argmax()])}
+    look("handles_of_a_propagation")
+    user.click("show_all")
+    user.wait(lambda: user.text_of("shown_count") == "2 of 2 shown")
+
     user.click("histogram_over_frames")
     lines = items(plot, "PlotDataItem")
     assert len(lines) == len({row[3] for row in opened.cells()})

@@ -260,16 +260,18 @@ class HistogramField(QWidget):
 
     def _draw(self, *_: object) -> None:
         rows = self._rows()
-        self._offer(numeric_titles(rows, self._session.model.columns.split(", ")))
-        column = self._column.currentText()
         parts = [part for row in rows for part in row.parts]
         framed = [part for part in parts if part.preview.target.plane.leading]
         self._over.setVisible(len({row.preview.target.plane for row in framed}) > 1)
+        over = self._over.isChecked() and not self._over.isHidden()
+        chosen = self._session.model.columns.split(", ")
+        self._offer(numeric_titles(parts if over else rows, chosen))
+        column = self._column.currentText()
         if self._plot is None:
             self._make_plot()
         self._plot.clear()
         self._here, self._framed = None, framed
-        if self._over.isChecked() and not self._over.isHidden():
+        if over:
             self._draw_lines(column, framed)
             self._draw_frame()
         elif column == FRAME:
@@ -277,7 +279,9 @@ class HistogramField(QWidget):
             self._draw_bars(column, [row.preview.target.plane.leading[at] for row in framed])
             self._draw_frame()
         else:
-            self._draw_bars(column, [value_of(row, column) for row in rows])
+            # Of what can be hidden, all; accepted objects where there is nothing else.
+            found = self._session.filtering.values(column)
+            self._draw_bars(column, found or [value_of(row, column) for row in rows])
 
     def _offer(self, titles: tuple[str, ...]) -> None:
         before = self._column.value if self._column.count() else AREA
@@ -314,7 +318,7 @@ class HistogramField(QWidget):
         )
         self._plot.addItem(bars)
         self._plot.setRange(xRange=(edges[0], edges[-1]), yRange=(0, counts.max()), padding=0.02)
-        can_filter = bool(self._session.results.everything) and column != FRAME
+        can_filter = self._session.filtering.count()[1] > 0 and column != FRAME
         if not can_filter or self._limits[0] == self._limits[1]:
             return
         low, high = range_on_show(self._session, column)
