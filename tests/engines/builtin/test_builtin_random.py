@@ -1,8 +1,9 @@
 """Whatever the image and the prompts: an answer that keeps its promises, or a clear sentence."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage as ndi
 
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -102,3 +103,42 @@ def test_an_answer_that_keeps_its_promises_or_a_sentence(request):
     if prompts.boxes and not prompts.points:
         for record, box in zip(answer.objects, prompts.boxes, strict=False):
             assert record.region.intersect(box.region) == record.region
+
+
+@st.composite
+def corrected_cells(draw):
+    """A picture of blurred, grainy cells that may touch, and clicks, the first a positive one."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    grey = np.full((72, 72), 100.0)
+    rows, columns = np.indices(grey.shape)
+    for _ in range(draw(st.integers(1, 6))):
+        (y, x), (tall, wide) = rng.uniform(5, 67, 2), rng.uniform(4, 18, 2)
+        inside = ((rows - y) / tall) ** 2 + ((columns - x) / wide) ** 2 <= 1
+        grey[inside] += draw(st.sampled_from([-60, 30, 60]))
+    grey = ndi.gaussian_filter(grey, draw(st.sampled_from([0.5, 1.5])))
+    grey += rng.normal(0, draw(st.sampled_from([0, 4, 15])), grey.shape)
+    pixel = st.tuples(st.integers(0, 71), st.integers(0, 71))
+    pixels = draw(st.lists(pixel, min_size=2, max_size=5, unique=True))
+    signs = [True, *draw(st.lists(st.booleans(), min_size=4, max_size=4))]
+    clicks = [PointPrompt(*point, sign) for point, sign in zip(pixels, signs, strict=False)]
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, 2), clicks
+
+
+@settings(max_examples=40)
+@given(corrected_cells())
+def test_a_click_that_adds_takes_nothing_away_and_one_that_takes_away_adds_nothing(drawn):
+    image, clicks = drawn
+    engine = registry.create("builtin")
+    embedding = engine.embed(image, REPORTER)
+    before = None
+    for count in range(1, len(clicks) + 1):
+        prompts = PromptSet(points=tuple(clicks[:count]))
+        (record,) = engine.predict(embedding, prompts, PredictOptions(), REPORTER).objects
+        after = np.zeros(image.shape[:2], bool)
+        after[record.region.slices] = record.mask
+        if before is not None:
+            last = clicks[count - 1]
+            lost, won = (before, after) if last.positive else (after, before)
+            # An earlier click against it takes its own pixel, and a click for it has 3 x 3.
+            assert np.count_nonzero(lost & ~won) <= 9 * (count - 1)
+        before = after

@@ -258,11 +258,12 @@ def correct_by_clicks(
 ) -> Patch:
     """Return an object corrected by clicks, one after the other.
 
-    A click that the object obeys already changes nothing. Else there are four ways to obey it and
-    all clicks before: take in, or cut off, what the image shows under the click; the same for a
-    disc round the click that reaches the outline; the best proposal instead of the object; the
-    likeliest outline near the object's, if that is where the click is. The
-    best-rated way is taken, and it must be the better rated, the less of the object it leaves.
+    A click that the object obeys already changes nothing. Else a positive one only adds and a
+    negative one only takes away, so what the clicks before agreed on stays. There are four ways to
+    obey it and all clicks before: what the image shows under the click; a disc round it that
+    reaches the outline; the best proposal for all clicks; the likeliest outline near the object's,
+    if that is where the click is. The best-rated way is taken, and it must be the better rated, the
+    more it changes and the further the click lies from the middle of what it changes.
 
     Parameters
     ----------
@@ -287,14 +288,31 @@ def correct_by_clicks(
         if not wanted:
             wanted = [other.pixel for other in clicks if other.positive][:1]
         ways = [
-            _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
+            _obey_clicks(features, _kept(patch, way, click), wanted, unwanted, anchored=anchored)
             for way in _ways(features, patch, click, wanted, unwanted, reporter)
         ]
-        ratings = [_rated(features, way) * way.overlap(patch) for way in ways]
+        ratings = [
+            _rated(features, way) * way.overlap(patch) * _centred(_changed(patch, way, click))
+            for way in ways
+        ]
         patch = ways[int(np.argmax(ratings))]
     wanted = [click.pixel for click in clicks if click.positive]
     unwanted = [click.pixel for click in clicks if not click.positive]
     return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
+
+
+def _kept(patch: Patch, way: Patch, click: Click) -> Patch:
+    """Return an object with what a way adds, or without what it takes away, as the click asks."""
+    if click.positive:
+        return patch.union(way)
+    return replace(patch, mask=patch.mask & way.within(patch.region))
+
+
+def _changed(patch: Patch, way: Patch, click: Click) -> float:
+    """Return how deep in what a way changes a click lies: 1 in the middle, 0 outside."""
+    region = patch.region.union(way.region)
+    change = Proposal(patch.within(region) ^ way.within(region), region, 0, 1, 0.0)
+    return change.depth(click.pixel)
 
 
 def _ways(
@@ -400,7 +418,12 @@ def _aimed_at(click: Pixel, proposals: Sequence[Proposal]) -> Proposal | None:
 
 
 def _aim(click: Pixel, proposal: Proposal) -> float:
-    return _worth(proposal) * min(1.0, max(RIM, proposal.depth(click)) / MIDDLE)
+    return _worth(proposal) * _centred(proposal.depth(click))
+
+
+def _centred(depth: float) -> float:
+    """Return how likely a click so deep inside something means it."""
+    return min(1.0, max(RIM, depth) / MIDDLE)
 
 
 def _rating(proposal: Proposal) -> float:
