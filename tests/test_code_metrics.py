@@ -1,6 +1,8 @@
 """What `tools/code_metrics.py` counts, on a small package whose numbers are known."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 import textwrap
 import threading
@@ -144,8 +146,31 @@ def test_files_are_passed_where_a_function_runs_on_any_thread_meanwhile(metrics,
     assert passed.files == {"a.py", "b.py"}
 
 
+_EVERY_ACT = """
+import json, os, sys
+os.environ["NAPARI_CONFIG"] = ""
+sys.path[:0] = sys.argv[1:]
+import code_metrics as metrics
+print(json.dumps({name: sorted(metrics.files_passed(act)) for name, act in metrics.ACTS.items()}))
+"""
+
+
 def test_every_act_passes_files_of_ours(metrics):
-    for name, act in metrics.ACTS.items():
-        passed = metrics.files_passed(act)
+    # In a process of its own, as the tool is used: a process has one profiler, and what hundreds of
+    # other tests have loaded and left running may take it.
+    paths = [str(TOOL.parent), str(metrics.SOURCE)]
+    done = subprocess.run(
+        [sys.executable, "-c", _EVERY_ACT, *paths], stdout=subprocess.PIPE, check=True, text=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found) == set(metrics.ACTS)
+    for name, passed in found.items():
         assert passed, name
         assert all((metrics.SOURCE / metrics.PACKAGE / file).exists() for file in passed)
+
+
+def test_a_profiler_that_is_taken_away_is_told_of(metrics, package):
+    passed = metrics.FilesPassed(package)
+    with pytest.raises(RuntimeError, match="profiler"), passed:
+        sys.setprofile(None)
+    passed.close()

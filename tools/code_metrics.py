@@ -213,8 +213,11 @@ class FilesPassed:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        taken = sys.getprofile() != self._on_event
         sys.setprofile(None)
         self._counts = False
+        if taken:
+            raise RuntimeError("Something else has taken the profiler: these files are not all.")
 
     def _on_event(self, frame: FrameType, event: str, _value: object) -> None:
         if self._counts and event == "call":
