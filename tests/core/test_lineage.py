@@ -42,7 +42,10 @@ def test_what_is_on_show_is_found_by_the_number_of_the_engine():
     assert [lineage.shown_as(5, frame) for frame in (9, 10, 11, 12)] == [5, 2, 2, 8]
     assert [lineage.found_as(2, frame) for frame in (9, 10, 11)] == [2, 5, 5]
     assert lineage.found_as(8, 12) == 5
-    assert lineage.names_of(8) == {8, 2, 5}
+    assert lineage.followed_as(8) == {8, 2, 5}
+    assert lineage.followed_as(2) == lineage.followed_as(5) == frozenset()
+    back = Lineage(relabelled=(Relabel(5, 2, 10), Relabel(1, 9, 0)))
+    assert list(lineage.changes_to(back)) == [Relabel(8, 2, 12), Relabel(1, 9, 0)]
 
 
 @given(FRAMES, PARENTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +12,8 @@ from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,24 @@ class Lineage:
         }
         return replace(self, parents=parents, relabelled=(*self.relabelled, change))
 
+    def add(self, links: Mapping[int, int]) -> Self:
+        """Return it with what an engine has seen divide; links that are there stay."""
+        return replace(self, parents={**links, **self.parents})
+
+    def changes_to(self, other: Lineage) -> Iterator[Relabel]:
+        """Yield what gives each track the number that it has in another lineage, in order.
+
+        That is another one of the same history: corrections that are not in it are taken back.
+        """
+        same = 0
+        for one, of_other in zip(self.relabelled, other.relabelled, strict=False):
+            if one != of_other:
+                break
+            same += 1
+        for one in reversed(self.relabelled[same:]):
+            yield Relabel(one.new, one.old, one.first)
+        yield from other.relabelled[same:]
+
     def shown_as(self, track: int, frame: int) -> int:
         """Return the number by which a track of an engine is on show on a frame."""
         for one in self.relabelled:
@@ -117,13 +138,21 @@ class Lineage:
                 track = one.old
         return track
 
-    def names_of(self, track: int) -> frozenset[int]:
-        """Return all numbers by which an engine may know what is on show as a track."""
+    def plane_as_found(self, labels: npt.NDArray[np.uint32], frame: int) -> npt.NDArray[np.uint32]:
+        """Return a copy of the labels of a frame, with the numbers that the engine knows."""
+        found = labels.copy()
+        for one in self.relabelled:
+            if frame >= one.first:
+                found[labels == one.new] = self.found_as(one.new, frame)
+        return found
+
+    def followed_as(self, track: int) -> frozenset[int]:
+        """Return the numbers by which an engine follows what goes on as a track."""
         names = {track}
         for one in reversed(self.relabelled):
             if one.new in names:
                 names.add(one.old)
-        return frozenset(names)
+        return frozenset(one for one in names if self.shown_as(one, sys.maxsize) == track)
 
 
 def valid_links(

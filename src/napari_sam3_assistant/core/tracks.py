@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
+    from napari_sam3_assistant.core.lineage import Lineage
     from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
 
@@ -177,6 +178,27 @@ class FrameResult:
     engine: Provenance
     notes: tuple[str, ...] = ()
     parents: Mapping[int, int] = field(default_factory=dict)
+
+    def renamed(self, lineage: Lineage) -> FrameResult:
+        """Return the result with the numbers of its objects as they are on show."""
+        if not lineage.relabelled:
+            return self
+        ids = {record.id for record in self.objects}
+        names = {
+            id_: lineage.shown_as(id_, self.frame)
+            for id_ in {*ids, *self.tracked, *self.parents, *self.parents.values()}
+        }
+        table = np.arange(int(self.labels.max(initial=0)) + 1, dtype=np.uint32)
+        for id_ in ids:
+            if id_ < table.size:
+                table[id_] = names[id_]
+        return replace(
+            self,
+            labels=table[self.labels],
+            objects=tuple(replace(one, id=names[one.id]) for one in self.objects),
+            tracked=frozenset(names[id_] for id_ in self.tracked),
+            parents={names[child]: names[parent] for child, parent in self.parents.items()},
+        )
 
     def over(self, before: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """Return an earlier result of this frame, with what is new.
@@ -379,6 +401,8 @@ class TrackTable:
         for frame, objects in self._rows.items():
             if frame >= first and old in objects:
                 objects[new] = replace(objects.pop(old), object_id=new)
+        if old in self.classes:
+            self.classes.setdefault(new, self.classes[old])
 
     def frames_of(self, object_id: int) -> tuple[int, ...]:
         """Return the frames that an object is on, in order."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.core.lineage import Lineage
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.tracks import TrackTable
@@ -111,7 +112,7 @@ class Accepting:
         job.yielded.connect(partial(self._finish, begun))
         self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
 
-    def change(self, change: Accepted, said: str) -> None:
+    def change(self, change: Accepted, said: str, lineage: Lineage | None = None) -> None:
         """Write an edit of accepted labels, or of propagated ones: a step that can be taken back.
 
         Parameters
@@ -120,6 +121,8 @@ class Accepting:
             What to write.
         said : str
             What to say then.
+        lineage : Lineage, optional
+            What is known of tracks then; by default what it was.
 
         Raises
         ------
@@ -128,7 +131,10 @@ class Accepting:
         """
         self.check_idle()
         before = self._undo.current
-        self._undo.push(replace(before, accepted=(*before.accepted, change)))
+        known = before.lineage if lineage is None else lineage
+        accepted = (*before.accepted, change)
+        self._undo.push(replace(before, accepted=accepted, lineage=known))
+        self._model.lineage = known
         self._write([change], forward=True, said=Message(said), withdraw=True)
 
     def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:

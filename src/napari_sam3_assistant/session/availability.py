@@ -58,6 +58,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         go_on=go_on,
         remove_object=go_on or ("" if model.tracked else "No object is followed"),
         export_tracks=wait if stack else "There is nothing propagated yet",
+        correct_tracks=wait if stack else "There is nothing propagated yet",
         scan=_why_not_scan(model, scan_model, run),
         batch_folder=_why_not_batch_folder(model, scan_model, spec),
         merge_rois=_why_not_merge(model),

@@ -11,6 +11,7 @@ from psygnal import SignalGroupDescriptor
 
 from napari_sam3_assistant.core.axes import FIND_OUT
 from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, parse_phrases
@@ -302,6 +303,7 @@ class WhyNot:
     go_on: str = ""
     remove_object: str = ""
     export_tracks: str = ""
+    correct_tracks: str = ""
     scan: str = ""
     batch_folder: str = ""
     merge_rois: str = ""
@@ -459,6 +461,8 @@ class SessionModel:
         The classes of the project, and the file that they are of; shared with Mask Operations.
     object_class : str
         The name of the class that the next objects are of; empty for none.
+    lineage : Lineage
+        Which of the propagated objects descend from which, and how their numbers were corrected.
     propagated : StackTarget or None
         What the propagated preview labels belong to; None where there are none.
     can_continue : bool
@@ -540,6 +544,7 @@ class SessionModel:
     class_file: str = ""
     object_class: str = ""
     propagated: StackTarget | None = None
+    lineage: Lineage = field(default_factory=Lineage)
     can_continue: bool = False
     tracked: tuple[int, ...] = ()
     propagated_ids: tuple[int, ...] = ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
+from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.core.prompts import PointPrompt
+    from napari_sam3_assistant.core.prompts import BoxPrompt, PointPrompt
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.jobs import Services
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import StackSnapshot
 
+
+T = TypeVar("T", "PointPrompt", "BoxPrompt", "MaskPrompt")
 
 _ON_THE_WAY = 2
 """How many frames may wait for the viewer: it shows one while the next is made."""
@@ -85,13 +89,15 @@ class Propagation:
         self.edited = EditedFrames(services.model, deliver, self._put)
         self._model, self._adapter = services.model, services.adapter
         self._engine, self._jobs = services.engine, services.jobs
-        self._results = results
+        self._results, self._undo = results, services.undo
+        self._lineage = self._model.lineage
         self._open: OpenTracking | None = None
         self.provenance: StackProvenance | None = None
         self._job: Job | None = None
         self._last_words: Message | None = None
         self._engine.leaving.connect(self._forget)
         self._jobs.idle.connect(self._on_idle)
+        self._model.events.lineage.connect(self._on_lineage, max_args=1)
         for name in ("engine", "model_folder", "device", "precision"):
             getattr(self._model.events, name).connect(self._on_choice, max_args=0)
 
@@ -167,6 +173,7 @@ class Propagation:
         plane = self._adapter.stacks.plane
         shown = {frame: plane(opened.stack.target, frame) for frame in taken}
         new = assign_clicks(taken, shown)
+        lineage = model.lineage
         span = self._span()
         if new:
             check_prompts(spec, new, stack.frames)
@@ -175,6 +182,8 @@ class Propagation:
             spans = [] if opened.left else [replace(span, start=stack.frame)]
         for one in spans:
             one.within(len(stack.frames))
+        new = rename_prompts(new, lineage)
+        shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
         return self._run(opened, new, shown, spans, taken)
 
     def remove(self, object_id: int) -> Job:
@@ -192,10 +201,12 @@ class Propagation:
                 "Choose one of its objects.",
             )
         self.edited.check_done()
+        followed = self._model.lineage.followed_as(object_id)
 
         def work(reporter: Reporter) -> Iterator[None]:
             reporter.check()
-            opened.tracking.remove(object_id)
+            for number in followed:
+                opened.tracking.remove(number)
             yield None
 
         def erase(_: None) -> None:
@@ -207,7 +218,8 @@ class Propagation:
             self._model.propagated_ids = tuple(sorted(self.tracks.ids))
             if self.provenance is not None:
                 self.provenance.note_removed(object_id)
-            self._model.tracked = tuple(id_ for id_ in self._model.tracked if id_ != object_id)
+            opened.followed -= followed
+            self._list_tracked()
             self._say(f"Object {object_id} is removed from all frames.", Level.SUCCESS)
 
         job = Job("Removing the object", work)
@@ -330,9 +342,11 @@ class Propagation:
         ``taken`` are the prompts as the user has drawn them, by default the same.
         """
         backpressure, tracking, left = Backpressure(_ON_THE_WAY), opened.tracking, opened.left
+        taken_ids = {one.new for one in self._model.lineage.relabelled}
         lost = self._model.stop_after_lost or None
 
         def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
+            tracking.reserve(taken_ids)
             if prompts:
                 tracking.add(prompts, reporter, shown)
             passes = [order for span in spans for order in tracking.passes(span)]
@@ -372,8 +386,9 @@ class Propagation:
         self._class_name = self._model.object_class
         return self._jobs.start(job)
 
-    def _show(self, opened: OpenTracking, result: FrameResult) -> None:
+    def _show(self, opened: OpenTracking, found: FrameResult) -> None:
         model, target = self._model, opened.stack.target
+        result = found.renamed(model.lineage)
         try:
             self._adapter.stacks.show(target, result)
         except ImageError as error:
@@ -383,17 +398,20 @@ class Propagation:
         if self.provenance is not None:
             self.provenance.note_frame(result.engine)
         opened.advance(result)
+        opened.followed |= found.tracked
+        if result.parents:
+            self._undo.change_lineage(lambda known: known.add(result.parents))
         for one in result.objects:
             self.tracks.classes.setdefault(one.id, self._class_name)
         kept = self.tracks.add(result)
         self._list_frames(target, (result.frame,))
-        model.tracked = tuple(sorted({*model.tracked, *result.tracked}))
-        found = {record.id for record in result.objects}
-        model.propagated_ids = tuple(sorted({*model.propagated_ids, *found}))
+        self._list_tracked()
+        ids = {record.id for record in result.objects}
+        model.propagated_ids = tuple(sorted({*model.propagated_ids, *ids}))
         model.propagated = target
         model.can_continue = True
-        if kept or result.frame in self.edited.waiting:
-            # What is new may lie over what the user has painted there.
+        if kept or result.frame in self.edited.waiting or len(ids) < len(result.objects):
+            # What is new may lie over what the user has painted there, or two are one by now.
             self.note_edited((result.frame,))
 
     def _list_frames(self, stack: StackTarget, frames: Iterable[int]) -> None:
@@ -401,6 +419,32 @@ class Propagation:
         self._results.hide_tracked(self.tracks.hidden)
         for one in frames:
             self._results.add_frame(FramePlace(stack.at(one)), self.tracks.all_on(one))
+
+    def _list_tracked(self) -> None:
+        """List what is followed, by the numbers by which it is on show."""
+        opened, lineage = self._open, self._model.lineage
+        if opened is not None:
+            ids = {lineage.shown_as(id_, sys.maxsize) for id_ in opened.followed}
+            self._model.tracked = tuple(sorted(ids))
+
+    def _on_lineage(self, lineage: Lineage) -> None:
+        """Bring the table up to date with corrections of tracks, made or taken back."""
+        changes = tuple(self._lineage.changes_to(lineage))
+        self._lineage = lineage
+        self.tracks.parents = dict(lineage.parents)
+        for one in changes:
+            self.tracks.relabel(one.old, one.new, one.first)
+        if not changes:
+            return
+        if self.provenance is not None:
+            self.provenance.note_relabelled(changes)
+        stack = self._model.propagated
+        if stack is not None:
+            self._list_frames(stack, self.tracks.frames)
+        self._model.propagated_ids = tuple(sorted(self.tracks.ids))
+        self._model.picked = None
+        self._results.list_frames()
+        self._list_tracked()
 
     def _put(self, frame: int, objects: Sequence[TrackRow]) -> None:
         """Take what the labels of a frame show now."""
@@ -460,6 +504,8 @@ class Propagation:
         """Forget what was found, and with what made it the pixels of the stack."""
         self.edited.forget()
         self.tracks.clear()
+        self._lineage = Lineage()  # what is taken back now was not corrected
+        self._undo.change_lineage(lambda _: Lineage())
         self._model.propagated_ids = ()
         self.provenance = None
 
@@ -568,6 +614,8 @@ class OpenTracking:
         The passes that the latest run has not done yet.
     done : set of int
         The frames that have a result.
+    followed : set of int
+        The objects that were looked for, by the numbers that the engine knows.
     """
 
     tracking: Tracking
@@ -575,6 +623,7 @@ class OpenTracking:
     choice: tuple[str, str, str, str]
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
+    followed: set[int] = field(default_factory=set)
     _origin: tuple[int, ...] = ()
     _known_prompts: set[Hashable] = field(default_factory=set)
 
@@ -682,6 +731,24 @@ def assign_clicks(
 
     return {
         frame: replace(found, points=tuple(placed(one, shown[frame]) for one in found.points))
+        for frame, found in prompts.items()
+    }
+
+
+def rename_prompts(prompts: Mapping[int, PromptSet], lineage: Lineage) -> dict[int, PromptSet]:
+    """Return prompts by frame with the numbers of objects that the engine knows."""
+
+    def rename(one: T, frame: int) -> T:
+        known = one.object_id
+        return one if known is None else replace(one, object_id=lineage.found_as(known, frame))
+
+    return {
+        frame: replace(
+            found,
+            points=tuple(rename(one, frame) for one in found.points),
+            boxes=tuple(rename(one, frame) for one in found.boxes),
+            masks=tuple(rename(one, frame) for one in found.masks),
+        )
         for frame, found in prompts.items()
     }
 

@@ -34,6 +34,7 @@ from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Sav
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.session.thumbnails import Thumbnails
+from napari_sam3_assistant.session.track_corrections import TrackCorrections
 from napari_sam3_assistant.session.undo import Undo, make_seed
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Session:
         The verbs that keep results.
     correcting : Correcting
         Corrects single objects.
+    corrections : TrackCorrections
+        Corrects tracks of a propagation, and what descends from what.
     cleaning : SaveAndClean
         Saves every preview and frees the memory.
     batch : Batch
@@ -137,7 +140,6 @@ class Session:
         self.engine = EngineInUse(model)
         self._running = Running(model, deliver)
         self._running.idle.connect(self._on_idle)
-        self._running.begun.connect(self._on_begun)
         services = Services(model, self.scan_model, adapter, self.engine, self._running, self._undo)
         self.setup = ModelSetup(model, self._running.start, deliver)
         self.loading = ModelLoading(model, self.engine, self._running.start)
@@ -147,6 +149,7 @@ class Session:
         self.saving = Saving(services, self.propagation)
         self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
         self.correcting = Correcting(services, self._accepting, self.propagation)
+        self.corrections = TrackCorrections(services, self._accepting, self.propagation)
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -167,6 +170,7 @@ class Session:
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
         model = self.model
+        self._running.begun.connect(self._on_begun)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):

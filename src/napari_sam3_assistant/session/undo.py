@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import MaskPrompt
 from napari_sam3_assistant.errors import PromptError
 
@@ -114,6 +115,11 @@ class Undo:
         self._model.previews = tuple(later.get(one, one) for one in self._model.previews)
         self._tell()
 
+    def change_lineage(self, change: Callable[[Lineage], Lineage]) -> None:
+        """Change what is known of tracks in all steps: it is of the propagation, and no step."""
+        self._history.change(lambda step: replace(step, lineage=change(step.lineage)))
+        self._model.lineage = self.current.lineage
+
     def undo(self) -> tuple[Accepted, ...]:
         """Take the last step back; returns what had been accepted and has to be taken out."""
         before = self.current
@@ -149,6 +155,7 @@ class Undo:
     def _go_to(self, step: UndoStep) -> UndoStep:
         self._adapter.set_prompt_state(step.prompts)
         self._model.previews = step.previews
+        self._model.lineage = step.lineage
         self._tell()
         return step
 
@@ -288,12 +295,15 @@ class UndoStep:
         What has been accepted so far.
     seed : RefineSeed or None
         The object that clicks refine.
+    lineage : Lineage
+        How the tracks of the propagation were corrected, and what descends from what.
     """
 
     prompts: object
     previews: tuple[Preview, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     seed: RefineSeed | None = None
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 T = TypeVar("T")

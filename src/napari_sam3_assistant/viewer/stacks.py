@@ -12,7 +12,13 @@ from napari.layers import Labels, Tracks
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.masks.accept import LabelMask
-from napari_sam3_assistant.core.masks.labels import FilteredLabels, unfiltered, union_box
+from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.labels import (
+    FilteredLabels,
+    check_fits,
+    unfiltered,
+    union_box,
+)
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.core.tracks import TrackScale
@@ -332,6 +338,39 @@ class StacksAdapter:
         layer = self._require_layer(stack)
         window = self._window(stack)
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
+
+    def relabel(
+        self, stack: StackTarget, old: int, new: int, boxes: Mapping[int, Region]
+    ) -> LabelEdit:
+        """Return the edit that gives an object another number on some frames, given its boxes."""
+        layer, window = self._require_layer(stack), self._window(stack)
+        labels = unfiltered(layer.data)
+        check_fits(new, labels.dtype)
+        parts = []
+        for frame, region in boxes.items():
+            box = tuple(window.box(frame, region.slices))
+            here = np.asarray(labels[box]) == old
+            before, after = (here * labels.dtype.type(one) for one in (old, new))
+            parts.append((box, before, after))
+        changes = changes_between(parts, labels.shape)
+        return LabelEdit.pack("correct tracks", labels.shape, changes, labels.dtype)
+
+    def frame_on_show(self, stack: StackTarget) -> int:
+        """Return the frame that is on show.
+
+        Raises
+        ------
+        ImageError
+            If the image is gone, or on show at another position of the other sliders.
+        """
+        displayed = self._adapter.displayed(stack.target.image)
+        frame = displayed.plane.leading[displayed.axes.leading.index(stack.axis)]
+        if StackTarget(displayed.target, stack.axis).at(frame) != stack.at(frame):
+            raise ImageError(
+                "Another position of the sliders is on show than that of the propagation.",
+                "Go back there.",
+            )
+        return frame
 
     def plane_labels(self, target: PlaneTarget) -> PlaneOfLabels:
         """Return one frame of the propagated labels; pixels are read when they are asked for.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import FrameSource, ImageView
+    from napari_sam3_assistant.core.lineage import Relabel
     from napari_sam3_assistant.core.options import PredictOptions, TileOptions
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
@@ -207,6 +208,10 @@ class StackProvenance:
         """Take note of a frame: it is the next of the passes."""
         self.engine = engine
         self.steps[-1]["frames"] += 1
+
+    def note_relabelled(self, changes: Iterable[Relabel]) -> None:
+        """Take note that tracks have got other numbers, each from a frame on."""
+        self.steps += [{"relabelled": [one.old, one.new, one.first]} for one in changes]
 
     def note_removed(self, object_id: int) -> None:
         """Take note that an object was taken out."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from napari_sam3_assistant.core.display import FrameSource
+from napari_sam3_assistant.core.lineage import Lineage, Relabel
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.errors import ExportError
 from napari_sam3_assistant.io.provenance import prompts_from_json, sha256_of, view_from_json
@@ -206,17 +207,29 @@ def _parse_frame(told: str) -> int:
     return int(told)
 
 
-def rerun_stack(
-    engine: CachingEngine, record: ProvenanceRecord, view: ImageView, reporter: Reporter
-) -> Iterator[PropagatedStack]:
-    """Yield the one result of a propagation that is made again, step by step."""
+def _read_step(told: Mapping[str, Any]) -> int | Relabel | _PropagationRun:
+    """Return a step of a propagation: an object that was removed, a correction, or a run."""
+    if "removed" in told:
+        return as_whole(told["removed"])
+    if "relabelled" in told:
+        return Relabel(*map(as_whole, as_list(told["relabelled"], 3)))
+    return _PropagationRun.read(told)
+
+
+def _read_steps(
+    record: ProvenanceRecord, view: ImageView
+) -> tuple[FrameSource, list[int | Relabel | _PropagationRun]]:
+    """Return the stack, and the steps of its propagation.
+
+    Raises
+    ------
+    ExportError
+        If the note does not say them completely.
+    """
     try:
         told = as_dict(record.extra["propagation"])
         frames = FrameSource(view, as_whole(told["axis"]))
-        steps = [
-            as_whole(step["removed"]) if "removed" in step else _PropagationRun.read(step)
-            for step in map(as_dict, as_list(told["steps"]))
-        ]
+        steps = [_read_step(step) for step in map(as_dict, as_list(told["steps"]))]
         for step in steps:
             if isinstance(step, _PropagationRun):
                 step.check(len(frames))
@@ -224,16 +237,31 @@ def rerun_stack(
         raise ExportError(
             f"The note does not say completely how the labels were propagated ({exc}).", _BY_HAND
         ) from exc
+    return frames, steps
+
+
+def rerun_stack(
+    engine: CachingEngine, record: ProvenanceRecord, view: ImageView, reporter: Reporter
+) -> Iterator[PropagatedStack]:
+    """Yield the one result of a propagation that is made again, step by step."""
+    frames, steps = _read_steps(record, view)
     labels = np.zeros((len(frames), *frames.shape), np.uint32)
     made_by: Provenance | None = None
+    lineage = Lineage()
     with Tracking(engine, frames, PredictOptions(record.threshold)) as tracking:
         for step in steps:
             if isinstance(step, int):
-                tracking.remove(step)
+                for number in lineage.followed_as(step):
+                    tracking.remove(number)
                 for plane in labels:
                     plane[plane == step] = 0
+            elif isinstance(step, Relabel):
+                lineage = replace(lineage, relabelled=(*lineage.relabelled, step))
+                tracking.reserve((step.new,))
+                for plane in labels[step.first :]:
+                    plane[plane == step.old] = step.new
             else:
-                made_by = _run(engine, tracking, step, labels, reporter) or made_by
+                made_by = _run(engine, tracking, step, labels, lineage, reporter) or made_by
     if made_by is None:
         raise ExportError("The note names no frame that was propagated.", _BY_HAND)
     found = np.unique(np.concatenate([np.unique(plane) for plane in labels]))
@@ -245,10 +273,11 @@ def _run(
     tracking: Tracking,
     run: _PropagationRun,
     labels: npt.NDArray[np.uint32],
+    lineage: Lineage,
     reporter: Reporter,
 ) -> Provenance | None:
     """Make one run again, write its frames into the labels, and return what made them."""
-    shown = {frame: labels[frame].copy() for frame in run.shown}
+    shown = {frame: lineage.plane_as_found(labels[frame], frame) for frame in run.shown}
     _check_shown(engine, run, shown)
     if run.prompts:
         tracking.add(run.prompts, reporter, shown)
@@ -261,7 +290,7 @@ def _run(
     passes = tracking.follow(run.passes, reporter, stop_after_lost=run.stop_after_lost)
     with closing(passes):
         for result in passes:
-            labels[result.frame] = result.over(labels[result.frame])
+            labels[result.frame] = result.renamed(lineage).over(labels[result.frame])
             made_by, done = result.engine, done + 1
             if done == run.frames < planned:
                 # It was stopped here.

@@ -20,7 +20,7 @@ from napari_sam3_assistant.workflows.everything import EverythingTrack
 from napari_sam3_assistant.workflows.track_prompts import ObjectIds, PromptResolver, check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -183,6 +183,11 @@ class Tracking(AbstractContextManager["Tracking"]):
                     lambda: self._ids.take(None),
                 )
         return self.engine.track(self.frames, self._options, lambda: self._ids.take(None))
+
+    def reserve(self, ids: Iterable[int]) -> None:
+        """Give no new object one of these ids."""
+        for id_ in ids:
+            self._ids.take(id_)
 
     def remove(self, object_id: int) -> None:
         """Forget an object; frames from here on are without it."""
