@@ -89,6 +89,10 @@ class ExportError(Sam3AssistantError):
     """A result could not be written."""
 
 
+class SessionError(Sam3AssistantError):
+    """A saved session can't be opened, or not be written."""
+
+
 class NameTaken(ExportError):
     """A file or a folder of that name is there already, and shall not be replaced."""
 

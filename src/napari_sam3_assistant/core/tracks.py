@@ -417,6 +417,20 @@ class TrackTable:
             first.pop(hidden, None)
         return valid_links(self.parents, first.get)
 
+    def by_frame(self) -> dict[int, tuple[TrackRow, ...]]:
+        """Return all rows, hidden ones too, by frame in the order in which these came first."""
+        return {frame: tuple(objects.values()) for frame, objects in self._rows.items()}
+
+    def restore(
+        self,
+        frames: Mapping[int, Iterable[TrackRow]],
+        parents: Mapping[int, int],
+        classes: Mapping[int, str],
+    ) -> None:
+        """Take rows as :meth:`by_frame` has told them, and what is known of their objects."""
+        self._rows = {frame: {row.object_id: row for row in rows} for frame, rows in frames.items()}
+        self.parents, self.classes = dict(parents), dict(classes)
+
     @property
     def ids(self) -> set[int]:
         """The objects that are on any frame."""

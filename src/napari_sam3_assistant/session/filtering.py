@@ -125,6 +125,16 @@ class Filtering:
         found = (*(one.ranges for one in self._model.previews), *self._beside.values())
         return tuple(itertools.chain.from_iterable(found))
 
+    @property
+    def beside(self) -> tuple[ColumnRange, ...]:
+        """What hides objects of the propagation now."""
+        return self._beside.get(None, ())
+
+    def hide_beside(self, ranges: Iterable[ColumnRange]) -> None:
+        """Show of the propagation the objects whose values lie in ranges."""
+        for one in ranges:
+            self._show_beside(one.column, one, (None,))
+
     def values(self, column: str) -> list[float | None]:
         """Return the values of all that was found in a column, shown and hidden.
 

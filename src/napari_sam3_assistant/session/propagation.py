@@ -275,6 +275,24 @@ class Propagation:
         if stack is not None:
             self.note_edited(range(stack.target.shape[stack.axis]))
 
+    def restore(
+        self,
+        stack: StackTarget,
+        rows: Mapping[int, Sequence[TrackRow]],
+        parents: Mapping[int, int],
+        classes: Mapping[int, str],
+        provenance: StackProvenance | None,
+    ) -> None:
+        """Know again labels that a session was saved with; the engine does not know its objects."""
+        self.tracks.restore(rows, parents, classes)
+        self.provenance = provenance
+        self._model.propagated = stack
+        self._model.propagated_ids = tuple(sorted(self.tracks.ids))
+        for frame in self.tracks.frames:
+            self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
+        self._results.list_frames()
+        self.filtered.emit()
+
     def note_edited(self, frames: Iterable[int]) -> None:
         """Take note that the user changed pixels of the propagated labels on some frames."""
         stack, changed = self._model.propagated, tuple(frames)

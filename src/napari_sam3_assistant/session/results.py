@@ -168,6 +168,12 @@ class Results:
         self._list_again()
 
     @property
+    def measured(self) -> dict[int, Measurement]:
+        """What was measured, by the identity of the objects' records."""
+        rows = (*self.everything, *self.kept, *self._frames)
+        return {id(row.record): row.measured for row in rows if row.measured is not None}
+
+    @property
     def kept(self) -> tuple[ResultRow, ...]:
         """The accepted objects, plane by plane."""
         return tuple(itertools.chain.from_iterable(self._kept.values()))
@@ -281,6 +287,11 @@ class Results:
         self._kept = {layer: with_volumes(rows, told) for layer, rows in self._kept.items()}
         if told or self.has_frames:
             self._list_again()
+
+    @property
+    def of_frames(self) -> tuple[ResultRow, ...]:
+        """The objects of a propagation, frame by frame."""
+        return tuple(self._frames)
 
     @property
     def has_frames(self) -> bool:

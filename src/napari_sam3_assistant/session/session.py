@@ -33,6 +33,7 @@ from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
 from napari_sam3_assistant.session.saving import SaveAndClean, SaveAtAccept, Saving
 from napari_sam3_assistant.session.scanning import FolderBatch, Merging, Scanning, SeriesChoice
 from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
 from napari_sam3_assistant.session.track_corrections import TrackCorrections
 from napari_sam3_assistant.session.undo import Undo, make_seed
@@ -115,6 +116,8 @@ class Session:
         Small pictures of the objects of the results table.
     propagation : Propagation
         Follows objects through a stack.
+    storing : Storing
+        Saves the session, and opens another one.
     tracks : TrackTables
         What it found as tracks in the viewer, and as a file.
     annotation : FolderAnnotation
@@ -134,7 +137,6 @@ class Session:
         if model.engine not in registry.entries():
             model.engine = next(iter(registry.entries()))
         model.tool = usable_tool(model.task, model.tool)
-        model.events.task.connect(self._on_task)
         self.scan_model = ScanModel()
         restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
         self.engine = EngineInUse(model)
@@ -165,12 +167,14 @@ class Session:
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
+        self.storing = Storing(services, self.propagation, self.filtering, self.results, deliver)
         self._watch()
 
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
         model = self.model
         self._running.begun.connect(self._on_begun)
+        model.events.task.connect(self._on_task)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):
@@ -431,6 +435,7 @@ class Session:
         self.soft_masks.close()
         self._accepting.close()
         self.propagation.edited.close()
+        self.storing.close()
         self.thumbnails.close()
         self.measuring.close()
         self.annotation.close()

@@ -53,6 +53,12 @@ class Undo:
         self._history.push(step)
         self._tell()
 
+    def begin_anew(self, previews: tuple[Preview, ...], seed: RefineSeed | None) -> None:
+        """Forget all steps, and begin with results that are there."""
+        first = UndoStep(self._adapter.prompt_state(), previews, seed=seed)
+        self._history = History(first, fits=self._fits)
+        self._tell()
+
     def amend(self, step: UndoStep) -> None:
         """Make a state a part of the latest step."""
         self._history.amend(step)

@@ -376,6 +376,43 @@ def _find(viewer: ViewerModel, image: str, shape: tuple[int, ...], role: Role) -
 _OBJECTS: WeakKeyDictionary[Labels, tuple[PlaneTarget, ObjectsBySlice]] = WeakKeyDictionary()
 
 
+def objects_of(
+    layer: Layer,
+) -> tuple[PlaneTarget, Mapping[tuple[int, ...], Mapping[int, StitchedObject]]] | None:
+    """Return of accepted labels a plane of their image, and the objects by slice and id."""
+    known = _OBJECTS.get(layer)
+    return None if known is None else (known[0], known[1].slices)
+
+
+def restore_objects(
+    layer: Labels,
+    target: PlaneTarget,
+    slices: Mapping[tuple[int, ...], Mapping[int, StitchedObject]],
+) -> None:
+    """Take labels for accepted ones with these objects, as :func:`objects_of` has told them.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit the labels.
+    """
+    shape, kept = array_of(layer).shape, result_axes(target.axes)
+    plane = (kept.index(target.axes.y), kept.index(target.axes.x))
+    if result_shape(target.shape, target.axes) != shape:
+        raise ValueError("accepted labels have another shape than their image")
+    objects = ObjectsBySlice(shape, plane)
+    others = [side for axis, side in enumerate(shape) if axis not in plane]
+    for place, there in slices.items():
+        if len(place) != len(others) or not all(map(_is_within, place, others)):
+            raise ValueError("accepted objects lie beside their labels")
+        objects.slices[place] = dict(there)
+    _OBJECTS[layer] = (target, objects)
+
+
+def _is_within(at: int, side: int) -> bool:
+    return 0 <= at < side
+
+
 def kept_objects(viewer: ViewerModel, place: KeptPlace) -> dict[int, StitchedObject]:
     """Return the accepted objects of a plane, by their ids; none where nothing was accepted."""
     layer = find_layer(viewer, place)

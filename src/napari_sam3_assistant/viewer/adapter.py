@@ -37,6 +37,7 @@ from napari_sam3_assistant.viewer.picking import (
 from napari_sam3_assistant.viewer.previews import hide_rois, hide_soft, show_roi, show_soft
 from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 from napari_sam3_assistant.viewer.roles import Role, in_slot, key_of, role_of
+from napari_sam3_assistant.viewer.saved_viewer import SavedViewer
 from napari_sam3_assistant.viewer.stacks import StacksAdapter, TracksAdapter
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class ViewerAdapter(ViewerPrompts):
         The tracks of what was followed through a stack.
     opened : OpenedImages
         The images that the session has opened by itself.
+    saved : SavedViewer
+        The layers as entries of a saved session.
     """
 
     def __init__(self, viewer: ViewerModel, in_memory: int = IN_MEMORY) -> None:
@@ -97,6 +100,7 @@ class ViewerAdapter(ViewerPrompts):
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
         self.opened = OpenedImages(self)
+        self.saved = SavedViewer(self)
         self._stored = FileBackedLayers(viewer)
 
     # -- results --------------------------------------------------------------------------

@@ -463,6 +463,11 @@ class SourceCache:
         known.look_at(plane)
         return known.source
 
+    def key_of(self, source: ImageSource) -> str:
+        """Return the key of the layer that a source is of; empty where that has others now."""
+        known = ((key, one.source) for (key, _), one in self._known.items())
+        return next((key for key, one in known if one is source), "")
+
     def files(self, paths: dict[str, Path]) -> dict[int, Path]:
         """Return what is known of layers, by key, for the tokens of their sources."""
         return {

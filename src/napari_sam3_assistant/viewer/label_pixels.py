@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from napari.layers import Labels
 from napari.utils import CyclicLabelColormap
 from napari.utils.colormaps import label_colormap
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Layer
+    from napari.utils.events import Event
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.labels import Box
@@ -26,6 +29,71 @@ _COLOURS, _SEED = 49, 0.5
 _UNCHANGED = 2
 _LOOKED_UP = 1 << 16
 _STRIP_PIXELS = 1 << 20
+
+
+_WRITTEN: WeakKeyDictionary[Layer, list[Box] | None] = WeakKeyDictionary()
+_REVISIONS: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
+_MOST_BOXES = 256
+
+
+def count_written(layer: Layer) -> int:
+    """Return how often pixels of a layer were written, as far as that is known."""
+    return _REVISIONS.get(layer, 0)
+
+
+def watch_written(layer: Layer) -> None:
+    """Take note of where pixels of a layer are written from now on, by whom ever."""
+    if layer in _WRITTEN:
+        return
+    _WRITTEN[layer] = []
+    layer.events.data.connect(_on_replaced)
+    if isinstance(layer, Labels):
+        layer.events.labels_update.connect(_on_drawn)
+
+
+def forget_written(layer: Layer) -> None:
+    """Take note of it no more."""
+    if _WRITTEN.pop(layer, _WRITTEN) is not _WRITTEN:
+        layer.events.data.disconnect(_on_replaced)
+        if isinstance(layer, Labels):
+            layer.events.labels_update.disconnect(_on_drawn)
+
+
+def note_written(layer: Layer, box: Sequence[slice] | None = None) -> None:
+    """Take note that pixels were written in a box, a slice an axis; None for anywhere."""
+    _REVISIONS[layer] = count_written(layer) + 1
+    known = _WRITTEN.get(layer)
+    if known is None:
+        return
+    if box is None or len(known) >= _MOST_BOXES:
+        _WRITTEN[layer] = None
+    elif tuple(box) not in known:
+        known.append(tuple(box))
+
+
+def take_written(layer: Layer) -> list[Box] | None:
+    """Return where pixels were written since the last time; None for anywhere."""
+    boxes = _WRITTEN.get(layer, [])
+    if layer in _WRITTEN:
+        _WRITTEN[layer] = []
+    return boxes
+
+
+def _on_replaced(event: Event) -> None:
+    note_written(event.source)
+
+
+def _on_drawn(event: Event) -> None:
+    """Take note of what napari tells of pixels that it has written: the part on show."""
+    layer = event.source
+    point = layer._get_pt_not_disp()  # noqa: SLF001 (as in redraw)
+    shown = layer._slice.slice_input.displayed  # noqa: SLF001 (as in redraw)
+    sides = dict(zip(shown, zip(event.offset, event.data.shape, strict=True), strict=True))
+    box = []
+    for axis, length in enumerate(layer.data.shape):
+        start, width = sides[axis] if axis in sides else (point[axis], 1)
+        box.append(slice(max(0, int(start)), min(length, int(start) + int(width))))
+    note_written(layer, box)
 
 
 def redraw(layer: Labels, box: Sequence[slice]) -> None:
@@ -43,6 +111,7 @@ def redraw(layer: Labels, box: Sequence[slice]) -> None:
     box : sequence of slice
         The changed pixels, one slice with a start and a stop for each axis of the layer.
     """
+    note_written(layer, box)
     slice_ = layer._slice  # noqa: SLF001 (see above)
     point = layer._get_pt_not_disp()  # noqa: SLF001
     if not all(box[axis].start <= at < box[axis].stop for axis, at in point.items()):
@@ -166,6 +235,7 @@ def redraw_in_parts(viewer: ViewerModel, layer: Labels, box: Box) -> Iterator[No
     box : tuple of slice
         What was changed.
     """
+    note_written(layer, box)
     data = layer.data
     for at, part in enumerate(_split_box(viewer, layer, box)):
         if at:

@@ -43,6 +43,7 @@ from napari_sam3_assistant.viewer.images import (
     plane_position,
     shape_of,
 )
+from napari_sam3_assistant.viewer.label_pixels import note_written
 from napari_sam3_assistant.viewer.points import (
     COLOURS,
     OBJECT_ID,
@@ -131,36 +132,38 @@ def _make(displayed: DisplayedPlane, role: Role) -> Layer:
     common = {"name": NAMES[role], "metadata": role_metadata(role, key_of(displayed.layer))}
     ndim = len(transform["scale"])
     if role is Role.POINTS:
-        points = Points(
-            np.empty((0, ndim)),
-            ndim=ndim,
-            size=_POINT_SIZE,
-            canvas_size_limits=(0, _POINT_SIZE),
-            symbol="disc",
-            features={POLARITY: np.empty(0, object)},
-            feature_defaults={POLARITY: "positive"},
-            face_color=POLARITY,
-            face_color_cycle=COLOURS,
-            **common,
-            **transform,
-        )
-        points.events.set_data.connect(_keep_size_on_screen)
-        return points
+        return make_points(ndim, {**common, **transform})
     if role is Role.BOXES:
-        return Shapes(
-            ndim=ndim,
-            edge_color=BOX_EDGE,
-            face_color=BOX_FACE,
-            edge_width=2,
-            **common,
-            **transform,
-        )
+        return make_boxes(ndim, {**common, **transform})
     empty = to_layer_axes(np.zeros(displayed.shape, np.uint8), displayed.axes)
     region = Region.whole(displayed.shape)
     whole = result_transform(
         displayed.layer, displayed.axes, displayed.world, displayed.plane, region
     )
     return Labels(empty, **common, **whole)
+
+
+def make_points(ndim: int, common: Mapping[str, Any]) -> Points:
+    """Return an empty layer for clicks, given its name, metadata and place."""
+    points = Points(
+        np.empty((0, ndim)),
+        ndim=ndim,
+        size=_POINT_SIZE,
+        canvas_size_limits=(0, _POINT_SIZE),
+        symbol="disc",
+        features={POLARITY: np.empty(0, object)},
+        feature_defaults={POLARITY: "positive"},
+        face_color=POLARITY,
+        face_color_cycle=COLOURS,
+        **common,
+    )
+    points.events.set_data.connect(_keep_size_on_screen)
+    return points
+
+
+def make_boxes(ndim: int, common: Mapping[str, Any]) -> Shapes:
+    """Return an empty layer for boxes, given its name, metadata and place."""
+    return Shapes(ndim=ndim, edge_color=BOX_EDGE, face_color=BOX_FACE, edge_width=2, **common)
 
 
 def _keep_size_on_screen(event: Event) -> None:
@@ -546,12 +549,14 @@ def _put_boxes(layer: Shapes, state: State) -> None:
     layer.selected_data = set()
     layer.data = []
     if state:
-        layer.add(
-            [np.array(rows) for _, rows in state],
-            shape_type=[kind for kind, _ in state],
-            edge_color=BOX_EDGE,
-            face_color=BOX_FACE,
-        )
+        add_boxes(layer, [np.array(rows) for _, rows in state], [kind for kind, _ in state])
+
+
+def add_boxes(
+    layer: Shapes, outlines: Sequence[npt.NDArray[np.floating[Any]]], kinds: Sequence[str]
+) -> None:
+    """Add outlines of some kinds to a layer of boxes."""
+    layer.add(outlines, shape_type=list(kinds), edge_color=BOX_EDGE, face_color=BOX_FACE)
 
 
 def _mask_state(layer: Labels) -> State:
@@ -570,6 +575,7 @@ def _put_mask(layer: Labels, state: State) -> None:
         # The user may have given the layer other pixels, of another type and shape.
         if crop.shape == painted.shape:
             crop[...] = painted
+    note_written(layer)
     layer.refresh()
 
 

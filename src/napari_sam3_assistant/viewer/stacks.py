@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Image, Points
+    from napari.layers import Image, Layer, Points
 
     from napari_sam3_assistant.core.axes import ImageAxes
     from napari_sam3_assistant.core.images import PlaneRef
@@ -319,6 +319,15 @@ class StacksAdapter:
                 self._written = set(range(stack.target.shape[stack.axis]))
                 return stack
         return None
+
+    def restore(self, layer: Layer, stack: StackTarget) -> bool:
+        """Take a layer for the propagated labels of a stack; returns whether it fits it."""
+        shape = result_shape(stack.target.shape, stack.target.axes)
+        if layer.data.shape != shape or not self._adapter.is_current(stack.target):
+            return False
+        _TARGETS[layer] = stack
+        self._written = set(range(stack.target.shape[stack.axis]))
+        return True
 
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes."""

@@ -1,0 +1,669 @@
+"""A session as a folder: what was chosen and found as JSON, pixels as zarr, and a journal.
+
+``NAME.sam3session`` holds
+
+- ``session.json``: entries by name, any JSON each, and which arrays there are;
+- ``arrays/``: one zarr array each, in chunks, compressed;
+- ``journal.log``: what has changed since, appended record by record.
+
+``session.json`` alone says what counts, and is replaced in one step: a session that is saved over
+another is the one or the other. A record of the journal has its length and its checksum before it,
+so that what a killed process has left half written is known as such, and left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import struct
+import uuid
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.errors import NameTaken, SessionError
+from napari_sam3_assistant.io.atomic import (
+    atomic_write,
+    explain_os_errors,
+    is_running,
+    is_there,
+    process_mark,
+)
+from napari_sam3_assistant.io.typed_json import WRONG, check_kind, check_shape
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+FORMAT = "napari-sam3-assistant session"
+VERSION = 1
+ENDING = ".sam3session"
+_INDEX, _ARRAYS, _JOURNAL, _LOCK = "session.json", "arrays", "journal.log", "open.lock"
+_MOST_BYTES = 1 << 30  # of JSON
+_CHUNK_SIDE, _CHUNK_PIXELS = 1024, 1 << 20
+_LARGEST_CHUNK = 1 << 29
+_CODECS = {"bytes", "zstd", "blosc", "gzip", "zlib", "lz4", "crc32c", "shuffle", "transpose"}
+_DAMAGED = "Save the session again where it still is, or open another copy of it."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array of a session.
+
+    Parameters
+    ----------
+    path : str
+        Its place in the folder.
+    shape : tuple of int
+        Length of each axis.
+    dtype : str
+        Type of a value, as NumPy writes it.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelBox:
+    """Values of a part of an array.
+
+    Parameters
+    ----------
+    array : str
+        Name of the array.
+    first : tuple of int
+        Where the part begins, on each axis.
+    values : ndarray
+        Its values.
+    """
+
+    array: str
+    first: tuple[int, ...]
+    values: npt.NDArray[Any]
+
+    @property
+    def key(self) -> tuple[slice, ...]:
+        """The index of the part."""
+        sides = zip(self.first, self.values.shape, strict=True)
+        return tuple(slice(start, start + side) for start, side in sides)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changed:
+    """What has changed in a session: one record of its journal.
+
+    Parameters
+    ----------
+    entries : mapping of str to object
+        Entries that came or are others now, any JSON each.
+    gone : tuple of str
+        Entries that are no more.
+    arrays : mapping of str to StoredArray
+        Arrays that came, or took the place of others.
+    pixels : tuple of PixelBox
+        Values that were written to arrays, the first first.
+    """
+
+    entries: Mapping[str, Any] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    arrays: Mapping[str, StoredArray] = field(default_factory=dict)
+    pixels: tuple[PixelBox, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.gone or self.arrays or self.pixels)
+
+
+@dataclass(slots=True, eq=False)
+class StoredSession:
+    """A session in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    key : str
+        Tells this state of the folder from earlier ones.
+    entries : dict of str to object
+        What was chosen and found, any JSON by name.
+    arrays : dict of str to StoredArray
+        The arrays, by name.
+    pixels : list of PixelBox
+        What the journal says was written to arrays since.
+    damaged : int
+        How many records of the journal could not be read.
+    """
+
+    folder: Path
+    key: str
+    entries: dict[str, Any]
+    arrays: dict[str, StoredArray]
+    pixels: list[PixelBox] = field(default_factory=list)
+    damaged: int = 0
+
+    def take(self, changed: Changed) -> None:
+        """Bring the session up to date by a record of its journal."""
+        self.entries |= changed.entries
+        for name in changed.gone:
+            self.entries.pop(name, None)
+        for name in changed.arrays:
+            self.pixels = [box for box in self.pixels if box.array != name]
+        self.arrays |= changed.arrays
+        self.pixels += changed.pixels
+
+    def open(self, name: str, *, writable: bool = False) -> Any:  # noqa: ANN401 (zarr has no type)
+        """Open an array; no values are read.
+
+        Raises
+        ------
+        SessionError
+            If it is not there, or not what the session says of it.
+        """
+        return open_array(self.folder, self.arrays[name], writable=writable)
+
+
+def is_session(path: Path) -> bool:
+    """Return whether a folder is a session, of this version or a later one."""
+    try:
+        with open_regular(path / _INDEX) as file:
+            return FORMAT.encode() in file.read(4096)
+    except OSError:
+        return False
+
+
+def check_free(folder: Path) -> None:
+    """Raise unless a session may be saved in a folder: a new one, or one that holds a session.
+
+    Raises
+    ------
+    NameTaken
+        If there is something else.
+    """
+    if is_there(folder) and not is_session(folder):
+        ours = {_ARRAYS, _JOURNAL, _LOCK}
+        if not folder.is_dir() or {one.name for one in folder.iterdir()} - ours:
+            raise NameTaken(f"{folder} exists already and is no session.", "Choose another name.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a session where it is missing.
+
+    Raises
+    ------
+    NameTaken, ExportError
+        If there is something else of that name, or it can't be made.
+    """
+    with explain_os_errors(folder):
+        check_free(folder)
+        (folder / _ARRAYS).mkdir(parents=True, exist_ok=True)
+
+
+def take_folder(folder: Path) -> bool:
+    """Take a session for this process alone; returns whether no other one has it.
+
+    The mark of a process that is gone counts no more.
+    """
+    lock = folder / _LOCK
+    for _ in range(2):
+        try:
+            with os.fdopen(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as file:
+                file.write(process_mark())
+        except FileExistsError:
+            with suppress(OSError, ValueError):
+                mark = lock.read_text("utf8")[:100]
+                if mark == process_mark():
+                    return True
+                if is_running(mark) is not False:
+                    return False
+            with suppress(OSError):
+                lock.unlink()
+        except OSError:
+            return False
+        else:
+            return True
+    return False
+
+
+def release_folder(folder: Path) -> None:
+    """Let other processes have a session."""
+    with suppress(OSError, ValueError):
+        if (folder / _LOCK).read_text("utf8") == process_mark():
+            (folder / _LOCK).unlink()
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def write_array(
+    folder: Path, array: AnyArray, reporter: Reporter | None = None, *, sync: bool = True
+) -> StoredArray:
+    """Write an array into a session, chunk by chunk; what it is called there is new.
+
+    Parameters
+    ----------
+    folder : Path
+        The session.
+    array : array-like of numbers
+        In memory, or read piece by piece.
+    reporter : Reporter, optional
+        Is told of progress, and may stop it; then nothing of it stays.
+    sync : bool
+        Whether to wait until it is on the disk.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    SessionError
+        If it holds no numbers.
+    """
+    told = reporter or NullReporter()
+    kind = np.dtype(array.dtype)
+    if kind.kind not in "biuf":
+        raise SessionError(f"Values of type {kind} can't be kept in a session.", "Convert them.")
+    kind = kind.newbyteorder("=")
+    shape = tuple(int(side) for side in array.shape)
+    name = f"{_ARRAYS}/{uuid.uuid4().hex}.zarr"
+    place = folder / name
+    chunks = _choose_chunks(shape)
+    with explain_os_errors(folder):
+        try:
+            made = zarr.create_array(
+                str(place), shape=shape, chunks=chunks, dtype=kind, fill_value=0, zarr_format=3
+            )
+            keys = list(_iter_chunks(shape, chunks))
+            for number, key in enumerate(keys):
+                told.report(Progress(number, len(keys), "Saving pixels"))
+                part = np.asarray(array[key])
+                if part.any():
+                    made[key] = part
+            if sync:
+                _sync_folder(place)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+    return StoredArray(name, shape, kind.str)
+
+
+def _choose_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    left, chunks = _CHUNK_PIXELS, []
+    for side in reversed(shape):
+        chunks.append(max(1, min(side, _CHUNK_SIDE, left)))
+        left //= chunks[-1]
+    return tuple(reversed(chunks))
+
+
+def _iter_chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    starts = (range(0, side, step) for side, step in zip(shape, chunks, strict=True))
+    for first in product(*starts):
+        yield tuple(
+            slice(at, min(at + step, side))
+            for at, step, side in zip(first, chunks, shape, strict=True)
+        )
+
+
+def _sync_folder(place: Path) -> None:
+    for file in place.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+
+
+def open_array(folder: Path, stored: StoredArray, *, writable: bool) -> Any:  # noqa: ANN401
+    """Open an array of a session; no values are read.
+
+    Raises
+    ------
+    SessionError
+        If it is not there, leads out of the folder, or is not what the session says of it.
+    """
+    place = folder / stored.path
+    wrong = f"The pixels {stored.path} of the session {folder} can't be used"
+    with _explain_damage(wrong):
+        if not place.resolve().is_relative_to((folder / _ARRAYS).resolve()):
+            raise ValueError("they lie elsewhere")
+    check_codecs(place, wrong)
+    with map_read_errors(wrong, _DAMAGED):
+        array: Any = zarr.open_array(str(place), mode="r+" if writable else "r", zarr_format=3)
+    with _explain_damage(wrong):
+        if array.shape != stored.shape or array.dtype != np.dtype(stored.dtype):
+            raise ValueError("they have another shape or type than it says")
+        if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK:
+            raise ValueError("their pieces are too large")
+    return array
+
+
+def check_codecs(place: Path, wrong: str) -> None:
+    """Raise unless an array of zarr is packed in a known way.
+
+    Others may run what the array says (``pickle``).
+
+    Parameters
+    ----------
+    place : Path
+        Folder of the array.
+    wrong : str
+        What to say where it is not, for the user.
+
+    Raises
+    ------
+    SessionError
+        If it is not, or the array is damaged.
+    """
+    with _explain_damage(wrong):
+        new = place / "zarr.json"
+        with open_regular(new if new.is_file() else place / ".zarray") as file:
+            about = as_dict(json.loads(file.read(1 << 20)))
+        packed = [about.get("compressor"), *(about.get("filters") or ()), *about.get("codecs", ())]
+        steps = [as_dict(one) for one in packed if one is not None]
+        named = {as_text(one["name"] if "name" in one else one["id"]) for one in steps}
+        if not named <= _CODECS or about.get("storage_transformers"):
+            raise ValueError("they are packed in an unknown way")
+
+
+class _explain_damage:
+    """Turn what damaged or hostile files raise into a sentence."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (*WRONG, OSError, MemoryError)):
+            raise SessionError(f"{self._said}: {error}.", _DAMAGED) from error
+
+
+# -- the index ------------------------------------------------------------------------------------
+
+
+def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, StoredArray]) -> str:
+    """Make entries and arrays what the session is, in one step; returns the key of its state.
+
+    The journal before it counts no more, and arrays that are not named are removed.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written; the session is what it was, then.
+    """
+    key = uuid.uuid4().hex
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "key": key,
+        "written_by": {"napari-sam3-assistant": _own_version(), "napari": _version_of("napari")},
+        "entries": dict(entries),
+        "arrays": {name: _array_to_json(stored) for name, stored in arrays.items()},
+    }
+    with atomic_write(folder / _INDEX) as draft:
+        draft.write_text(json.dumps(content, allow_nan=False), encoding="utf8")
+    _sweep(folder, {stored.path for stored in arrays.values()})
+    return key
+
+
+def _own_version() -> str:
+    return _version_of("napari-sam3-assistant")
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return ""
+
+
+def _array_to_json(stored: StoredArray) -> dict[str, Any]:
+    return {"path": stored.path, "shape": list(stored.shape), "dtype": stored.dtype}
+
+
+def _array_from_json(value: object) -> StoredArray:
+    found = as_dict(value)
+    path = as_text(found["path"])
+    parts = path.split("/")
+    if parts[0] != _ARRAYS or len(parts) != 2 or not _is_plain(parts[1]):
+        raise ValueError(f"{path!r} leads out of the session")
+    return StoredArray(path, check_shape(found["shape"]), check_kind(found["dtype"]).str)
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and not set(name) & set('\\/:\0<>|"?*')
+
+
+def _sweep(folder: Path, named: set[str]) -> None:
+    """Remove what no session names any more; what can't be removed is in nobody's way."""
+    with suppress(OSError):
+        for place in (folder / _ARRAYS).iterdir():
+            if f"{_ARRAYS}/{place.name}" not in named:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def read_session(folder: Path) -> StoredSession:
+    """Read a session and its journal; of arrays no values are read.
+
+    Raises
+    ------
+    SessionError
+        If it is none, damaged, or of a later version.
+    """
+    path = folder / _INDEX
+    with _explain_damage(f"{folder} is no session that can be opened"):
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise ValueError("it is too large")
+            found = as_dict(json.loads(file.read().decode()))
+        if found.get("format") != FORMAT:
+            raise ValueError("its format is not that of sessions")
+        if as_whole(found["version"]) > VERSION:
+            raise SessionError(
+                f"{folder} was saved by a later version (format {found['version']}).",
+                "Update napari-sam3-assistant.",
+            )
+        arrays = {name: _array_from_json(one) for name, one in as_dict(found["arrays"]).items()}
+        session = StoredSession(folder, as_text(found["key"]), as_dict(found["entries"]), arrays)
+    for changed in _iter_journal(folder, session.key):
+        if changed is None:
+            session.damaged += 1
+        else:
+            session.take(changed)
+    return session
+
+
+# -- the journal ----------------------------------------------------------------------------------
+
+_MAGIC = b"SAM3 journal 1 "
+_HEAD = struct.Struct("<II")
+_LONGEST_RECORD = 1 << 30
+
+
+class Journal:
+    """A new journal of a session, to append records to. One thread at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        The session.
+    key : str
+        The state of the session that the records go on from.
+
+    Attributes
+    ----------
+    size : int
+        Bytes so far.
+
+    Raises
+    ------
+    ExportError
+        If it can't be written.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._path = folder / _JOURNAL
+        with explain_os_errors(self._path):
+            self._file = self._path.open("wb", buffering=0)
+            self._file.write(_MAGIC + key.encode() + b"\n")
+        self.size = self._file.tell()
+
+    def append(self, changed: Changed) -> int:
+        """Append a record and return its bytes; a kill later on does not touch it.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written.
+        """
+        body = _pack_record(changed)
+        record = _HEAD.pack(len(body), zlib.crc32(body)) + body
+        with explain_os_errors(self._path):
+            # In one call: of a killed process all of it is there, or its end is missing.
+            left = memoryview(record)
+            while left:
+                left = left[self._file.write(left) :]
+        self.size += len(record)
+        return len(record)
+
+    def sync(self) -> None:
+        """Wait until all records are on the disk; a failing power supply does not touch them."""
+        with explain_os_errors(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _key_of(path: Path) -> str:
+    with open_regular(path) as file:
+        line = file.readline(100)
+    return line[len(_MAGIC) :].strip().decode("ascii", "replace") if line.startswith(_MAGIC) else ""
+
+
+def _pack_record(changed: Changed) -> bytes:
+    blobs = [zlib.compress(np.ascontiguousarray(box.values).tobytes(), 1) for box in changed.pixels]
+    about = {
+        "set": dict(changed.entries),
+        "gone": list(changed.gone),
+        "arrays": {name: _array_to_json(one) for name, one in changed.arrays.items()},
+        "pixels": [
+            {
+                "array": box.array,
+                "first": list(box.first),
+                "shape": list(box.values.shape),
+                "dtype": box.values.dtype.str,
+                "size": len(blob),
+            }
+            for box, blob in zip(changed.pixels, blobs, strict=True)
+        ],
+    }
+    text = json.dumps(about, allow_nan=False, separators=(",", ":")).encode()
+    return _HEAD.pack(len(text), 0) + text + b"".join(blobs)
+
+
+def _unpack_record(body: bytes) -> Changed:
+    length, _ = _HEAD.unpack_from(body)
+    at = _HEAD.size + length
+    about = as_dict(json.loads(body[_HEAD.size : at].decode()))
+    pixels = []
+    for told in map(as_dict, as_list(about["pixels"])):
+        shape, kind = check_shape(told["shape"]), check_kind(told["dtype"])
+        first = check_shape(told["first"])
+        wanted = math.prod(shape) * kind.itemsize
+        if len(first) != len(shape) or wanted > _LARGEST_CHUNK:
+            raise ValueError("its pixels are too many")
+        size = as_whole(told["size"])
+        data = zlib.decompressobj().decompress(body[at : at + size], wanted + 1)
+        if size < 0 or len(data) != wanted:
+            raise ValueError("its pixels are not as many as it says")
+        at += size
+        values = np.frombuffer(data, kind).reshape(shape)
+        pixels.append(PixelBox(as_text(told["array"]), first, values))
+    return Changed(
+        as_dict(about["set"]),
+        tuple(map(as_text, as_list(about["gone"]))),
+        {name: _array_from_json(one) for name, one in as_dict(about["arrays"]).items()},
+        tuple(pixels),
+    )
+
+
+def _iter_journal(folder: Path, key: str) -> Iterator[Changed | None]:
+    """Yield the records that go on from a state of a session; None for one that is damaged."""
+    path = folder / _JOURNAL
+    try:
+        if _key_of(path) != key:
+            return
+        file = open_regular(path)
+    except OSError:
+        return
+    with file:
+        file.readline(100)
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            length, checksum = _HEAD.unpack(head)
+            body = file.read(length) if length <= _LONGEST_RECORD else b""
+            if len(body) < length or not length:
+                return  # the last one, half written
+            if zlib.crc32(body) != checksum:
+                yield None
+                continue
+            try:
+                yield _unpack_record(body)
+            except (*WRONG, struct.error, MemoryError):
+                yield None
+
+
+def apply_journal(folder: Path) -> str:
+    """Write what the journal of a session says into the session itself, whose state is a new one.
+
+    Who is killed meanwhile finds the session and its journal: to write the same values once more
+    changes nothing.
+
+    Returns
+    -------
+    str
+        The key of the new state.
+
+    Raises
+    ------
+    SessionError, ExportError
+        If it can't be read or written.
+    """
+    session = read_session(folder)
+    opened: dict[str, Any] = {}
+    with explain_os_errors(folder):
+        for box in session.pixels:
+            if box.array not in opened:
+                opened[box.array] = session.open(box.array, writable=True)
+            opened[box.array][box.key] = box.values
+    key = write_index(folder, session.entries, session.arrays)
+    forget_journal(folder)
+    return key
+
+
+def forget_journal(folder: Path) -> None:
+    """Forget the journal of a session: what it says is in the session now, or is not wanted."""
+    with suppress(FileNotFoundError), explain_os_errors(folder):
+        (folder / _JOURNAL).unlink()
+
+
+def remove_session(folder: Path) -> None:
+    """Remove a session with all that it holds, if it is one or was about to be."""
+    if is_session(folder) or (folder / _LOCK).is_file():
+        shutil.rmtree(folder, ignore_errors=True)

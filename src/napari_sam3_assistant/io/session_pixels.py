@@ -1,0 +1,332 @@
+"""The pixels of a session's layers: by reference to their files, or in the session's own arrays."""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.errors import ImageError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.io.images import list_series, read_image
+from napari_sam3_assistant.io.loaded import LAZY_BYTES, check_memory
+from napari_sam3_assistant.io.provenance import is_on_a_share
+from napari_sam3_assistant.io.session_folder import (
+    StoredArray,
+    StoredSession,
+    check_codecs,
+    write_array,
+)
+from napari_sam3_assistant.io.typed_json import check_kind, check_shape
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.progress import Reporter
+
+
+_WINDOW = 64
+"""Pieces of so many pixels along an axis are looked at to know an image again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells an image from others: its size, and the pixels of a few pieces.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Length of each axis.
+    dtype : str
+        Type of a pixel.
+    checksum : int
+        CRC-32 of pieces at the ends and in the middle.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    checksum: int
+
+    @classmethod
+    def of(cls, array: AnyArray) -> Fingerprint:
+        """Look at an array: a few pieces of it are read, however large it is.
+
+        Raises
+        ------
+        ImageError
+            If they can't be read.
+        """
+        shape, checksum = tuple(map(int, array.shape)), 0
+        with map_read_errors("An image can't be read", "Check that its file opens elsewhere."):
+            for share in (0.0, 0.5, 1.0):
+                part = np.asarray(array[_window(shape, share)])
+                checksum = zlib.crc32(np.ascontiguousarray(part).tobytes(), checksum)
+        return cls(shape, np.dtype(array.dtype).newbyteorder("=").str, checksum)
+
+    def is_like(self, array: AnyArray) -> bool:
+        """Return whether an array has that size and type."""
+        kind = np.dtype(array.dtype).newbyteorder("=").str
+        return (tuple(map(int, array.shape)), kind) == (self.shape, self.dtype)
+
+
+def _window(shape: Sequence[int], share: float) -> tuple[slice, ...]:
+    key = []
+    for number, side in enumerate(reversed(shape)):
+        width = min(side, _WINDOW if number < 3 else 1)
+        width = width if number < 2 or side <= 4 else 1
+        start = round((side - width) * share)
+        key.append(slice(start, start + width))
+    return tuple(reversed(key))
+
+
+def file_reference(path: str, plugin: str, level: AnyArray, folder: Path) -> dict[str, Any]:
+    """Return JSON that says which image of which file pixels are.
+
+    Parameters
+    ----------
+    path, plugin : str
+        The file, and napari's plugin that read it.
+    level : array-like
+        The largest size.
+    folder : Path
+        Where the JSON will lie.
+    """
+    place = Path(path).absolute()
+    found = Fingerprint.of(level)
+    try:
+        beside: str | None = Path(os.path.relpath(place, folder.absolute().parent)).as_posix()
+    except ValueError:  # another drive of Windows
+        beside = None
+    return {
+        "kind": "file",
+        "path": str(place),
+        "beside": beside,
+        "plugin": plugin,
+        "fingerprint": _print_to_json(found),
+    }
+
+
+def zarr_reference(levels: Sequence[AnyArray]) -> dict[str, Any] | None:
+    """Return JSON that says where arrays of zarr lie on the disk; None for any others."""
+    places = []
+    for level in levels:
+        if not isinstance(level, zarr.Array) or not isinstance(level.store, LocalStore):
+            return None
+        places.append(str((Path(level.store.root) / level.path).absolute()))
+    about = [{"shape": list(one.shape), "dtype": np.dtype(one.dtype).str} for one in levels]
+    return {"kind": "zarr", "paths": places, "arrays": about}
+
+
+def array_reference(names: Iterable[str]) -> dict[str, Any]:
+    """Return JSON that says which arrays of the session pixels are in."""
+    return {"kind": "arrays", "names": list(names)}
+
+
+def _print_to_json(found: Fingerprint) -> dict[str, Any]:
+    return {"shape": list(found.shape), "dtype": found.dtype, "checksum": found.checksum}
+
+
+def _print_from_json(value: object) -> Fingerprint:
+    told = as_dict(value)
+    kind = check_kind(told["dtype"]).str
+    return Fingerprint(check_shape(told["shape"]), kind, as_whole(told["checksum"]))
+
+
+def hold(
+    folder: Path, key: str, levels: Sequence[AnyArray], reporter: Reporter | None, *, sync: bool
+) -> tuple[dict[str, Any], dict[str, StoredArray]]:
+    """Write the pixels of a layer into a session; returns the JSON that says so, and the arrays.
+
+    Raises
+    ------
+    ExportError, SessionError, ImageError
+        If they can't be written, or read.
+    """
+    with map_read_errors("Pixels can't be read", "Check that their file opens elsewhere."):
+        arrays = {
+            f"{key}/{number}": write_array(folder, level, reporter, sync=sync)
+            for number, level in enumerate(levels)
+        }
+    return array_reference(arrays), arrays
+
+
+# -- back -----------------------------------------------------------------------------------------
+
+
+def find_file(told: Mapping[str, Any], folder: Path) -> Path | None:
+    """Return where the file of an image is now: where it was, beside the session, or in it.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the JSON is damaged.
+    """
+    path, beside = as_text(told["path"]), told.get("beside")
+    name = PureWindowsPath(path).name if "\\" in path else Path(path).name
+    outer = folder.absolute().parent
+    wanted = [Path(path)]
+    if beside is not None:
+        wanted.append(outer / as_text(beside))
+    wanted += [outer / name, folder / name]
+    for one in wanted:
+        if not is_on_a_share(str(one), folder) and one.is_absolute() and os.path.exists(one):
+            return one
+    return None
+
+
+def read_file(told: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ...], str]:
+    """Read the image of a file that a session refers to.
+
+    Returns
+    -------
+    tuple of array-like
+        All its sizes.
+    str
+        What the user should know, as that its pixels are others now; empty for nothing.
+
+    Raises
+    ------
+    ImageError
+        If it can't be read, or holds no image of that size.
+    ValueError, TypeError, KeyError
+        If the JSON is damaged.
+    """
+    wanted, plugin = _print_from_json(told["fingerprint"]), as_text(told.get("plugin", ""))
+    alike = []
+    for levels in _candidates(place, plugin, wanted):
+        if levels and wanted.is_like(levels[0]):
+            if Fingerprint.of(levels[0]) == wanted:
+                return levels, ""
+            alike.append(levels)
+    if alike:
+        return alike[0], f"{place} has other pixels now than when the session was saved."
+    shape = " x ".join(map(str, wanted.shape))
+    raise ImageError(
+        f"{place} holds no image of {shape} pixels any more.", "Choose the file that does."
+    )
+
+
+def _candidates(place: Path, plugin: str, wanted: Fingerprint) -> Iterable[tuple[AnyArray, ...]]:
+    """Yield the images of a file as napari's plugin reads it, then as we do."""
+    yield from _read_with_plugin(place, plugin)
+    with suppress(ImageError):
+        numbers = range(len(list_series(place))) or range(1)
+        for number in numbers:
+            levels = read_image(place, number).levels
+            if wanted.is_like(levels[0]):
+                yield levels
+
+
+def _read_with_plugin(place: Path, plugin: str) -> list[tuple[AnyArray, ...]]:
+    import npe2
+
+    found = []
+    try:
+        with map_read_errors(f"{place} can't be read", ""):
+            read = npe2.read([str(place)], stack=False, plugin_name=plugin or None)
+    except (Sam3AssistantError, ValueError):
+        return []
+    for one in read:
+        data: Any = one[0] if one else None
+        several = isinstance(data, list | tuple) and all(hasattr(part, "shape") for part in data)
+        if several and data:
+            found.append(tuple(data))
+        elif hasattr(data, "shape") and hasattr(data, "dtype"):
+            found.append((data,))
+    return found
+
+
+def open_zarr(told: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
+    """Open the arrays of zarr that a session refers to; no values are read.
+
+    Raises
+    ------
+    SessionError
+        If they are gone, or others now.
+    ValueError, TypeError, KeyError
+        If the JSON is damaged.
+    """
+    levels = []
+    for path, about in zip(as_list(told["paths"]), as_list(told["arrays"]), strict=True):
+        place = Path(as_text(path))
+        if is_on_a_share(str(place), Path.cwd()):
+            raise SessionError(f"{place} is on another computer.", "Copy it to this one.")
+        wrong = f"The labels {place} can't be used"
+        check_codecs(place, wrong)
+        with map_read_errors(wrong, "Check whether they were moved or removed."):
+            array: Any = zarr.open_array(str(place), mode="r+" if writable else "r")
+        shape, kind = check_shape(about["shape"]), check_kind(about["dtype"])
+        if array.shape != shape or array.dtype != kind:
+            raise SessionError(f"{wrong}: they are others now.", "Choose another copy.")
+        levels.append(array)
+    if not levels:
+        raise ValueError("no arrays are named")
+    return tuple(levels)
+
+
+def open_held(
+    told: Mapping[str, Any], session: StoredSession, *, writable: bool
+) -> tuple[AnyArray, ...]:
+    """Open the pixels that a session holds; small ones are read, large ones where they are indexed.
+
+    Parameters
+    ----------
+    told : mapping
+        JSON of :func:`array_reference`.
+    session : StoredSession
+        The session, whose journal counts.
+    writable : bool
+        Whether large ones may be written to: what is written is in the session at once.
+
+    Raises
+    ------
+    SessionError, ImageError
+        If they are damaged, or there is no memory for them.
+    ValueError, TypeError, KeyError
+        If the JSON is damaged.
+    """
+    levels = []
+    for name in map(as_text, as_list(told["names"])):
+        boxes = [box for box in session.pixels if box.array == name]
+        stored = session.arrays[name]
+        array = session.open(name, writable=writable)
+        if math.prod(stored.shape) * np.dtype(stored.dtype).itemsize <= LAZY_BYTES:
+            check_memory(stored.shape, stored.dtype)
+            wrong = f"The pixels {stored.path} of the session {session.folder} can't be read"
+            with map_read_errors(wrong, "Open another copy of the session."):
+                array = _read_all(array)
+        if isinstance(array, np.ndarray) or writable:
+            for box in boxes:
+                _put(array, box.key, box.values)
+        levels.append(array)
+    if not levels:
+        raise ValueError("no arrays are named")
+    return tuple(levels)
+
+
+def _read_all(array: Any) -> npt.NDArray[Any]:  # noqa: ANN401 (zarr has no type)
+    read = np.zeros(array.shape, array.dtype)
+    if array.size:
+        read[...] = array[...]
+    return read
+
+
+def _put(array: Any, key: tuple[slice, ...], values: npt.NDArray[Any]) -> None:  # noqa: ANN401
+    inside = len(key) == array.ndim and all(
+        side.stop <= length for side, length in zip(key, array.shape, strict=True)
+    )
+    if not inside or values.dtype.newbyteorder("=") != np.dtype(array.dtype).newbyteorder("="):
+        raise ValueError("pixels lie beside their array")
+    array[key] = values

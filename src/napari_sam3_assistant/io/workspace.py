@@ -1,0 +1,208 @@
+"""Workspace files of version 4.5, ``*.sam3.json``, read as sessions, as far as they go."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
+from napari_sam3_assistant.io.session_folder import StoredSession, check_codecs
+from napari_sam3_assistant.io.typed_json import WRONG, pack_array
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole, open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+ENDING = ".sam3.json"
+FORMAT = "napari-sam3-workspace"
+_MOST_BYTES = 1 << 28
+_TYPES = ("image", "labels", "points", "shapes")
+_SHOWN = ("visible", "opacity", "blending", "gamma", "contrast_limits")
+
+
+def is_workspace(path: Path) -> bool:
+    """Return whether a file is named as workspaces of version 4.5 are."""
+    return path.name.lower().endswith(ENDING)
+
+
+def read_workspace(path: Path) -> StoredSession:
+    """Read a workspace: its layers, sliders and selection; no pixels are read.
+
+    Raises
+    ------
+    SessionError
+        If it is none, damaged, or of a later version.
+    """
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise ValueError("it is too large")
+            found = as_dict(json.loads(file.read().decode()))
+        if found.get("format") != FORMAT:
+            raise ValueError(f"its format is not “{FORMAT}”")
+        if as_whole(found.get("version", 1)) > 2:
+            raise SessionError(f"{path} was saved by a later version.", "Update this plugin.")
+        return _to_session(found, path)
+    except (*WRONG, OSError, MemoryError) as exc:
+        raise SessionError(
+            f"{path} is no workspace that can be opened: {exc}.",
+            "Open its images and masks one by one.",
+        ) from exc
+
+
+def _to_session(found: Mapping[str, Any], path: Path) -> StoredSession:
+    layers = [as_dict(one) for one in as_list(found["layers"])]
+    entries: dict[str, Any] = {}
+    keys = []
+    for number, told in enumerate(layers):
+        key = str(number)
+        kind = str(_first(told, "type", "layer_type", "kind")).lower()
+        if kind not in _TYPES:
+            continue
+        keys.append(key)
+        entries |= _layer_entries(key, kind, told, path)
+    selected = str(_first(found, "selected_layer", "selected", "active") or "")
+    named = {str(layers[int(key)].get("name", key)): key for key in keys}
+    dims = found.get("dims")
+    steps = (
+        _first(dims, "current_step", "step") if isinstance(dims, dict) else found.get("dims_step")
+    )
+    entries["view"] = {
+        "layers": keys,
+        "selected": [named[selected]] if selected in named else [],
+        "active": named.get(selected, ""),
+        "ndisplay": 2,
+        "order": list(range(len(steps or ()))),
+        "point": [float(step) for step in steps or ()],
+        "center": [0.0, 0.0, 0.0],
+        "zoom": 1.0,
+        "angles": [0.0, 0.0, 90.0],
+    }
+    return StoredSession(path, "", entries, {})
+
+
+def _first(told: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 (JSON)
+    """Return the first of some values that is there: which name it has is not told anywhere."""
+    nested = told.get("source")
+    places = (told, nested) if isinstance(nested, dict) else (told,)
+    return next((place[name] for name in names for place in places if place.get(name)), None)
+
+
+def _layer_entries(key: str, kind: str, told: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    transform = told["transform"] if isinstance(told.get("transform"), dict) else told
+    data = _first(told, "data", "points", "shapes", "vertices")
+    pixels, ndim = None, 2
+    if kind in ("image", "labels"):
+        pixels, ndim = _find_pixels(told, path)
+    elif data:
+        first = (
+            data[0]
+            if kind == "points"
+            else data[0].get("data", data[0])
+            if isinstance(data[0], dict)
+            else data[0]
+        )
+        ndim = len(first) if kind == "points" else len(first[0])
+    ndim -= bool(told.get("rgb"))
+    head: dict[str, Any] = {
+        "type": kind,
+        "role": "",
+        "slot": ["", ""],
+        "metadata": {},
+        "place": _place(transform, ndim),
+        "shown": {"name": as_text(told.get("name", kind))}
+        | {name: told[name] for name in _SHOWN if told.get(name) is not None},
+        "multiscale": False,
+        "rgb": bool(told.get("rgb")),
+    }
+    if kind == "image":
+        colormap = told.get("colormap")
+        head["colormap"] = {"name": colormap if isinstance(colormap, str) else "gray"}
+    if kind == "labels":
+        head["colormap"] = {"cyclic": []}
+    entries: dict[str, Any] = {f"layer/{key}": head}
+    if pixels is not None:
+        entries[f"pixels/{key}"] = pixels
+    elif kind in ("points", "shapes"):
+        entries[f"data/{key}"] = _drawn(kind, data or [], told, ndim)
+    features = _first(told, "features", "properties")
+    if kind == "points" and isinstance(features, dict):
+        entries[f"features/{key}"] = [[name, list(column)] for name, column in features.items()]
+    return entries
+
+
+def _drawn(kind: str, data: list[Any], told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+    if kind == "points":
+        return {"ndim": ndim, "data": [pack_array(np.asarray(data, float))], "each": {}}
+    outlines = [
+        one.get("data", one.get("vertices")) if isinstance(one, dict) else one for one in data
+    ]
+    kinds = _first(told, "shape_type", "shape_types") or "rectangle"
+    kinds = [kinds] * len(outlines) if isinstance(kinds, str) else [str(one) for one in kinds]
+    packed = [pack_array(np.asarray(one, float)) for one in outlines]
+    return {"ndim": ndim, "data": packed, "each": {"shape_type": kinds}}
+
+
+def _place(told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+    def numbers(name: str, default: float) -> list[float]:
+        value = told.get(name)
+        right = isinstance(value, list) and len(value) == ndim
+        return [float(one) for one in value] if right and value else [default] * ndim
+
+    affine: Any = told.get("affine")
+    right = np.shape(affine) == (ndim + 1, ndim + 1)
+    rotate: Any = told.get("rotate")
+    return {
+        "scale": numbers("scale", 1.0),
+        "translate": numbers("translate", 0.0),
+        "rotate": rotate if np.shape(rotate) == (ndim, ndim) else np.eye(ndim).tolist(),
+        "shear": [0.0] * (ndim * (ndim - 1) // 2),
+        "affine": affine if right else np.eye(ndim + 1).tolist(),
+        "units": ["pixel"] * ndim,
+        "axis_labels": [f"axis {axis - ndim}" for axis in range(ndim)],
+    }
+
+
+def _find_pixels(told: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], int]:
+    named = _first(told, "path", "source_path", "data_path", "file", "uri", "relative_path")
+    if named is None:
+        return {"kind": "lost", "why": "The workspace names no file of this layer."}, 2
+    place = Path(as_text(named).removeprefix("file://"))
+    place = place if place.is_absolute() else path.parent / place
+    if not place.exists():
+        place = path.parent / place.name if (path.parent / place.name).exists() else place
+    try:
+        return _look_at(place)
+    except (Sam3AssistantError, OSError) as error:
+        return {"kind": "lost", "why": str(error)}, 2
+
+
+def _look_at(place: Path) -> tuple[dict[str, Any], int]:
+    """Return how a session refers to the image of a file, and how many axes it has."""
+    from napari_sam3_assistant.io.images import read_image
+    from napari_sam3_assistant.io.session_pixels import file_reference, zarr_reference
+
+    with map_read_errors(f"{place} can't be read", "Check whether it was moved."):
+        if (place / ".zgroup").is_file() or (place / "zarr.json").is_file():
+            group: Any = zarr.open(str(place), mode="r")
+            first = group if isinstance(group, zarr.Array) else _largest(group)
+            inner = place if isinstance(group, zarr.Array) else place / first.path
+            check_codecs(inner, f"{place} can't be read")
+            told = zarr_reference([first])
+            if told is not None:
+                return told, first.ndim
+        level = read_image(place).data
+    return file_reference(str(place), "", level, place), len(level.shape)
+
+
+def _largest(group: Any) -> Any:  # noqa: ANN401 (zarr has no type)
+    arrays = [one for _, one in group.arrays()]
+    return max(arrays, key=lambda one: math.prod(one.shape))

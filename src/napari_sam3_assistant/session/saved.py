@@ -1,0 +1,496 @@
+"""What a session is made of, as entries by name: values of the models to JSON and back.
+
+An entry is any JSON under a name such as ``choices``, ``layer/KEY`` or ``record/12``, with a token
+that is the same as long as it is: so a journal knows what has changed, and makes no other JSON. A
+new field of a dataclass that is kept needs no line here; a new field of a model is one of
+``CHOICES``.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam3_assistant.core.axes import Axis, ImageAxes
+from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.core.display import FrameSource
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.measurements import Measurement
+from napari_sam3_assistant.core.options import PredictOptions, TileOptions
+from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import (
+    ObjectRecord,
+    Provenance,
+    Segmentation,
+    SoftMask,
+    paint_labels,
+)
+from napari_sam3_assistant.core.stitching import StitchedObject
+from napari_sam3_assistant.core.tracks import Direction, TrackRow
+from napari_sam3_assistant.engines.precision import Precision
+from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.typed_json import field_types, from_json, to_json
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_whole
+from napari_sam3_assistant.session.model import (
+    REMEMBERED_OF_SCANS,
+    ActiveRoi,
+    ColumnRange,
+    PlaneTarget,
+    Preview,
+    ScanModel,
+    SessionModel,
+)
+from napari_sam3_assistant.session.settings import REMEMBERED
+from napari_sam3_assistant.session.undo import RefineSeed
+from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from napari_sam3_assistant.core.display import ImageView
+    from napari_sam3_assistant.core.images import AnyArray
+
+    Json = Any
+    MakeView = Callable[[list[dict[str, Any]]], ImageView]
+    TellView = Callable[[ImageView], list[dict[str, Any]]]
+
+
+CHOICES = (
+    *(name for name in REMEMBERED if name not in ("device", "save_folder")),
+    "image",
+    "text",
+    "everything",
+    "next_positive",
+    "large_image",
+    "roi_size",
+    "active_rois",
+    "batch_images",
+    "batch_text",
+    "output_name",
+    "channel_axis",
+    "points_layer",
+    "shapes_layer",
+    "labels_layer",
+    "frame_axis",
+    "first_frame",
+    "last_frame",
+    "object_id",
+    "class_list",
+    "object_class",
+)
+"""The fields of the model that a session brings back; what a machine has of its own is not."""
+
+_KEYS = ("image", "points_layer", "shapes_layer", "labels_layer")
+"""Those of them that name a layer."""
+
+_NAMES = {
+    one.__name__: one
+    for one in (
+        ActiveRoi, Axis, ClassList, ColumnRange, Direction, Everything, ImageAxes, Measurement,
+        ObjectRecord, Path, PlaneRef, PlaneTarget, PredictOptions, Precision, PromptKind,
+        Provenance, Region, SoftMask, StitchedObject, Task, TileOptions, Tool, TrackRow,
+    )
+} | {"np": np, "npt": npt, "Any": Any}  # fmt: skip
+for _name in ("Mapping", "Sequence", "Callable", "Iterable"):
+    _NAMES[_name] = getattr(typing, _name)
+
+
+def read_value(kind: Any, value: object) -> Any:  # noqa: ANN401 (any type)
+    """Return a value of a type that a session holds.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
+        If it is of another one.
+    """
+    return from_json(kind, value, _NAMES)
+
+
+def write_value(value: object) -> Json:
+    """Return a value as JSON, for :func:`read_value`.
+
+    Raises
+    ------
+    TypeError
+        If it is, or holds, what no session does.
+    """
+    return to_json(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One entry: what it follows from, and its JSON when it is asked for.
+
+    Parameters
+    ----------
+    token : object
+        Equal as long as the entry is the same.
+    make : callable
+        Returns the JSON.
+    """
+
+    token: object
+    make: Callable[[], Json]
+
+    @classmethod
+    def of(cls, value: Json) -> Entry:
+        """Return an entry of small JSON, which is its own token."""
+        return cls(value, lambda: value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerPixels:
+    """The pixels of a layer, not copied.
+
+    Parameters
+    ----------
+    levels : tuple of array-like
+        All sizes, the largest first.
+    path, plugin : str
+        The file that they were read from and napari's plugin that read it; empty for none.
+    held : bool
+        Whether they may be others than those of the file, so that the session has to hold them.
+    labels : bool
+        Whether they are labels.
+    revision : int
+        Another number after each change of them that is known.
+    """
+
+    levels: tuple[AnyArray, ...]
+    path: str = ""
+    plugin: str = ""
+    held: bool = False
+    labels: bool = False
+    revision: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Numbers:
+    """Numbers for values that are known by their identity, as long as they are in use."""
+
+    _known: dict[int, tuple[object, int]] = field(default_factory=dict)
+    _latest: int = 0
+    _used: set[int] = field(default_factory=set)
+
+    def of(self, value: object) -> int:
+        """Return the number of a value, a new one for a new value."""
+        known = self._known.get(id(value))
+        if known is None:
+            self._latest += 1
+            known = self._known[id(value)] = (value, self._latest)
+        self._used.add(id(value))
+        return known[1]
+
+    def forget_unused(self) -> None:
+        """Forget the values that nobody has asked for since the last time."""
+        self._known = {key: one for key, one in self._known.items() if key in self._used}
+        self._used.clear()
+
+
+# -- choices --------------------------------------------------------------------------------------
+
+
+def choice_entries(model: SessionModel, scan_model: ScanModel) -> dict[str, Entry]:
+    """Return what was chosen."""
+    return {
+        "choices": Entry.of({name: to_json(getattr(model, name)) for name in CHOICES}),
+        "scans": Entry.of(
+            {name: to_json(getattr(scan_model, name)) for name in REMEMBERED_OF_SCANS}
+        ),
+    }
+
+
+def read_choices(
+    entries: Mapping[str, Json], keys: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what was chosen, of the session and of scans, with the keys of today's layers.
+
+    What can't be read is left out.
+    """
+    hints = field_types(SessionModel, _NAMES)
+    chosen = _read_named(entries.get("choices"), CHOICES, hints)
+    for name in _KEYS:
+        if name in chosen:
+            chosen[name] = keys.get(chosen[name], chosen[name] if " " in chosen[name] else "")
+    rois = chosen.get("active_rois", ())
+    chosen["active_rois"] = tuple(
+        replace(roi, target=replace(roi.target, image=keys[roi.target.image]))
+        for roi in rois
+        if roi.target.image in keys
+    )
+    hints = field_types(ScanModel, _NAMES)
+    return chosen, _read_named(entries.get("scans"), REMEMBERED_OF_SCANS, hints)
+
+
+def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -> dict[str, Any]:
+    found, chosen = value if isinstance(value, dict) else {}, {}
+    for name in names:
+        if name in found:
+            try:
+                chosen[name] = read_value(hints[name], found[name])
+            except (ValueError, KeyError, TypeError, IndexError):
+                continue
+    return chosen
+
+
+# -- previews -------------------------------------------------------------------------------------
+
+
+def preview_entries(
+    previews: Iterable[Preview],
+    measured: Mapping[int, Measurement],
+    numbers: Numbers,
+    tell_view: TellView,
+) -> dict[str, Entry]:
+    """Return results on show: each object is an entry of its own, so a change of one is small.
+
+    Parameters
+    ----------
+    previews : iterable of Preview
+        The results.
+    measured : mapping of int to Measurement
+        Measurements, by the identity of the objects' records.
+    numbers : Numbers
+        Names the objects.
+    tell_view : callable
+        Returns what a model was shown as JSON.
+    """
+    entries: dict[str, Entry] = {}
+    for place, preview in enumerate(previews):
+        found = preview.segmentation
+        groups = {
+            "objects": found.objects,
+            "hidden": preview.hidden,
+            "candidates": found.candidates,
+        }
+        listed = {name: [numbers.of(one) for one in group] for name, group in groups.items()}
+        for record in (one for group in groups.values() for one in group):
+            number = numbers.of(record)
+            entries[f"record/{number}"] = Entry(record, partial(to_json, record))
+            if id(record) in measured:
+                told = measured[id(record)]
+                entries[f"measured/{number}"] = Entry(told, partial(to_json, told))
+        made_by, run = preview.provenance, None
+        if made_by is not None:
+            run = numbers.of(made_by)
+            entries[f"run/{run}"] = Entry(made_by, partial(run_to_json, made_by, tell_view))
+        more = {**listed, "place": place, "run": run}
+        name = f"preview/{preview.target.image}/{preview.label}"
+        entries[name] = Entry((preview, place), partial(_preview_to_json, preview, more))
+    return entries
+
+
+def _preview_to_json(preview: Preview, more: Mapping[str, Json]) -> Json:
+    return {**_head(preview), **more}
+
+
+def _head(preview: Preview) -> dict[str, Json]:
+    names = ("target", "seconds", "label", "edited", "ranges", "replaces", "added")
+    told = {name: to_json(getattr(preview, name)) for name in names}
+    found = preview.segmentation
+    more = {name: to_json(getattr(found, name)) for name in ("region", "engine", "notes")}
+    return {**told, **more}
+
+
+def read_previews(
+    entries: Mapping[str, Json], keys: Mapping[str, str], make_view: MakeView
+) -> tuple[list[Preview], dict[int, Measurement]]:
+    """Return the results of images that are there, and what was measured of their objects.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
+        If they are damaged.
+    """
+    found: list[tuple[int, Preview]] = []
+    measured: dict[int, Measurement] = {}
+    known: dict[int, ObjectRecord] = {}
+
+    def record_of(number: object) -> ObjectRecord:
+        at = as_whole(number)
+        if at not in known:
+            known[at] = _read_record(entries[f"record/{at}"])
+            if f"measured/{at}" in entries:
+                measured[id(known[at])] = read_value(Measurement, entries[f"measured/{at}"])
+        return known[at]
+
+    for name, value in entries.items():
+        if not name.startswith("preview/"):
+            continue
+        told = as_dict(value)
+        target = read_target(told["target"], keys)
+        if target is not None:
+            found.append((as_whole(told["place"]), _read_preview(told, target, record_of)))
+            found[-1] = (found[-1][0], _with_run(found[-1][1], told, entries, keys, make_view))
+    return [preview for _, preview in sorted(found, key=lambda pair: pair[0])], measured
+
+
+def _read_preview(
+    told: Mapping[str, Json], target: PlaneTarget, record_of: Callable[[object], ObjectRecord]
+) -> Preview:
+    plane = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
+    region = read_value(Region, told["region"])
+    groups = {
+        name: tuple(map(record_of, as_list(told[name])))
+        for name in ("objects", "hidden", "candidates")
+    }
+    if not _lies_in(region, plane) or any(
+        not _lies_in(record.region, plane) for group in groups.values() for record in group
+    ):
+        raise ValueError("a result lies beside its image")
+    segmentation = Segmentation(
+        paint_labels(groups["objects"], region),
+        groups["objects"],
+        region,
+        read_value(Provenance, told["engine"]),
+        read_value(tuple[str, ...], told["notes"]),
+        groups["candidates"],
+    )
+    hints = field_types(Preview, _NAMES)
+    more = {
+        name: read_value(hints[name], told[name])
+        for name in ("seconds", "label", "edited", "ranges", "replaces", "added")
+    }
+    return Preview(target, segmentation, hidden=groups["hidden"], **more)
+
+
+def _lies_in(region: Region, plane: Region) -> bool:
+    return not region.is_empty and region.intersect(plane) == region
+
+
+def _read_record(value: Json) -> ObjectRecord:
+    record: ObjectRecord = read_value(ObjectRecord, value)
+    if record.mask.shape != record.region.shape or record.mask.dtype != bool or record.id < 1:
+        raise ValueError("an object's mask has not the size of its box")
+    if record.id > np.iinfo(np.uint32).max:
+        raise ValueError("an object's number is too high")
+    return record
+
+
+def _with_run(
+    preview: Preview,
+    told: Mapping[str, Json],
+    entries: Mapping[str, Json],
+    keys: Mapping[str, str],
+    make_view: MakeView,
+) -> Preview:
+    number = told.get("run")
+    if number is None or f"run/{as_whole(number)}" not in entries:
+        return preview
+    run = read_run(entries[f"run/{number}"], keys, make_view)
+    return preview if run is None else replace(preview, provenance=run)
+
+
+def read_target(value: Json, keys: Mapping[str, str]) -> PlaneTarget | None:
+    """Return where a result belongs; None where its image is not there."""
+    target: PlaneTarget = read_value(PlaneTarget, value)
+    axes, plane = target.axes, target.plane
+    if not 2 <= axes.ndim == len(target.shape) <= 32 or len(set(_plane_of(axes))) != 2:
+        raise ValueError("a result's axes are not those of its image")
+    if not all(0 <= axis < axes.ndim for axis in _plane_of(axes)):
+        raise ValueError("a result's plane is none of its image")
+    if len(plane.leading) != len(axes.leading) or not all(
+        0 <= at < target.shape[axis] for at, axis in zip(plane.leading, axes.leading, strict=True)
+    ):
+        raise ValueError("a result's plane is none of its image")
+    return replace(target, image=keys[target.image]) if target.image in keys else None
+
+
+def _plane_of(axes: ImageAxes) -> tuple[int, int]:
+    return (axes.y, axes.x)
+
+
+# -- what made results ----------------------------------------------------------------------------
+
+_RUN = (
+    "options",
+    "engine",
+    "model_folder",
+    "region",
+    "tiles",
+    "axes",
+    "all_planes",
+    "notes",
+    "series",
+)
+
+
+def run_to_json(run: RunProvenance, tell_view: TellView) -> Json:
+    """Return what made a result; images are named by their layers."""
+    told = {name: to_json(getattr(run, name)) for name in _RUN}
+    return {**told, "view": tell_view(run.view), "prompts": prompts_to_json(run.prompts)}
+
+
+def read_run(value: Json, keys: Mapping[str, str], make_view: MakeView) -> RunProvenance | None:
+    """Return what made a result; None where an image of it is not there.
+
+    The paths of the images are left to the caller, who knows them.
+    """
+    told = as_dict(value)
+    view = _view_from(told["view"], keys, make_view)
+    if view is None:
+        return None
+    hints = field_types(RunProvenance, {**_NAMES, "Axes": tuple[Axis, ...]})
+    given = {name: read_value(hints[name], told[name]) for name in _RUN}
+    return RunProvenance(view, prompts_from_json(as_dict(told["prompts"])), **given)
+
+
+# -- propagations ---------------------------------------------------------------------------------
+
+
+def stack_run_to_json(run: StackProvenance, tell_view: TellView) -> Json:
+    """Return what a propagation was told."""
+    return {
+        "view": tell_view(run.frames.view),
+        "axis": run.frames.axis,
+        "prompts": [[frame, prompts_to_json(own)] for frame, own in run.prompts.items()],
+        "options": to_json(run.options),
+        "model_folder": to_json(run.model_folder),
+        "engine": to_json(run.engine),
+        "steps": [dict(step) for step in run.steps],
+    }
+
+
+def read_stack_run(
+    value: Json, keys: Mapping[str, str], make_view: MakeView, paths: Mapping[int, Path]
+) -> StackProvenance | None:
+    """Return what a propagation was told; None where an image of it is not there."""
+    told = as_dict(value)
+    view = _view_from(told["view"], keys, make_view)
+    if view is None:
+        return None
+    pairs = [as_list(pair, 2) for pair in as_list(told["prompts"])]
+    return StackProvenance(
+        FrameSource(view, as_whole(told["axis"])),
+        {as_whole(frame): prompts_from_json(as_dict(own)) for frame, own in pairs},
+        read_value(PredictOptions, told["options"]),
+        read_value(Path | None, told["model_folder"]),
+        paths,
+        read_value(Provenance | None, told["engine"]),
+        [as_dict(step) for step in as_list(told["steps"])],
+    )
+
+
+def _view_from(value: Json, keys: Mapping[str, str], make_view: MakeView) -> ImageView | None:
+    channels = [dict(as_dict(one)) for one in as_list(value)]
+    if not channels or any(one.get("image") not in keys for one in channels):
+        return None
+    for one in channels:
+        one["image"] = keys[one["image"]]
+    return make_view(channels)
+
+
+def read_seed(value: Json, keys: Mapping[str, str]) -> RefineSeed | None:
+    """Return the object that clicks refine; None where its image is not there."""
+    seed: RefineSeed = read_value(RefineSeed, value)
+    target = read_target(as_dict(value)["target"], keys)
+    if seed.record.mask.shape != seed.record.region.shape:
+        raise ValueError("an object's mask has not the size of its box")
+    return None if target is None else replace(seed, target=target)

@@ -1,0 +1,700 @@
+"""Save sessions, open them again, and go on after a crash."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from psygnal import Signal
+
+from napari_sam3_assistant.core.measurements import Measurement
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.stitching import StitchedObject
+from napari_sam3_assistant.core.tracks import TrackRow
+from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.errors import PromptError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.io.ome_zarr_labels import open_levels
+from napari_sam3_assistant.io.session_folder import (
+    ENDING,
+    StoredArray,
+    check_free,
+    is_session,
+    make_folder,
+    read_session,
+    release_folder,
+    take_folder,
+    write_index,
+)
+from napari_sam3_assistant.io.session_pixels import (
+    array_reference,
+    file_reference,
+    find_file,
+    hold,
+    open_held,
+    open_zarr,
+    read_file,
+    zarr_reference,
+)
+from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.label_storage import is_temporary
+from napari_sam3_assistant.session.model import (
+    ColumnRange,
+    FileBackedKind,
+    FileBackedLabels,
+    FramePlace,
+    Level,
+    Message,
+    ResultRow,
+    StackTarget,
+)
+from napari_sam3_assistant.session.saved import (
+    Entry,
+    Numbers,
+    choice_entries,
+    preview_entries,
+    read_choices,
+    read_previews,
+    read_seed,
+    read_stack_run,
+    read_target,
+    read_value,
+    stack_run_to_json,
+    write_value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.io.session_folder import StoredSession
+    from napari_sam3_assistant.session.filtering import Filtering
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.saved import LayerPixels
+
+
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+_MOST_TOLD = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A session at one moment.
+
+    Parameters
+    ----------
+    entries : mapping of str to Entry
+        All but the pixels.
+    pixels : mapping of str to LayerPixels
+        The pixels of layers, by their keys; not copied.
+    """
+
+    entries: Mapping[str, Entry]
+    pixels: Mapping[str, LayerPixels]
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """A session that was read.
+
+    Parameters
+    ----------
+    session : StoredSession
+        The session.
+    levels : dict of str to tuple of array-like
+        The pixels of its layers.
+    problems : list of str
+        What could not be read, for the user.
+    paths : dict of str to Path
+        The files of images, by the keys of their layers.
+    """
+
+    session: StoredSession
+    levels: dict[str, tuple[AnyArray, ...]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    paths: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """What was written of a layer's pixels: they are as they were where the token is the same."""
+
+    token: object
+    told: dict[str, Any]
+    arrays: dict[str, StoredArray]
+
+
+def _token_of(pixels: LayerPixels) -> object:
+    """Return what is the same as long as pixels are."""
+    return (tuple(map(id, pixels.levels)), pixels.revision, pixels.held)
+
+
+def keep_pixels(
+    folder: Path,
+    key: str,
+    pixels: LayerPixels,
+    reporter: Reporter | None,
+    *,
+    portable: bool = False,
+    sync: bool = True,
+) -> tuple[dict[str, Any], dict[str, StoredArray]]:
+    """Return how a session in a folder refers to pixels, and the arrays that it holds for that.
+
+    Files, and arrays of zarr that stay, are referred to; everything else is written.
+
+    Raises
+    ------
+    ExportError, SessionError, ImageError
+        If they can't be read or written.
+    """
+    if (own := _find_own(folder, key, pixels)) is not None:
+        return own
+    if not portable:
+        lasting = not (isinstance(pixels.levels[0], zarr.Array) and is_temporary(pixels.levels[0]))
+        if lasting and (told := zarr_reference(pixels.levels)) is not None:
+            return told, {}
+        if pixels.path and not pixels.held and os.path.exists(pixels.path):
+            return file_reference(pixels.path, pixels.plugin, pixels.levels[0], folder), {}
+    return hold(folder, key, pixels.levels, reporter, sync=sync)
+
+
+def _find_own(
+    folder: Path, key: str, pixels: LayerPixels
+) -> tuple[dict[str, Any], dict[str, StoredArray]] | None:
+    """Return what is said of arrays that are the session's own already; None for any others."""
+    told, arrays = zarr_reference(pixels.levels), {}
+    if told is None:
+        return None
+    for number, (path, level) in enumerate(zip(told["paths"], pixels.levels, strict=True)):
+        place = Path(path)
+        if place.parent != folder.absolute() / "arrays":
+            return None
+        shape, kind = tuple(map(int, level.shape)), np.dtype(level.dtype).str
+        arrays[f"{key}/{number}"] = StoredArray(f"arrays/{place.name}", shape, kind)
+    return array_reference(arrays), arrays
+
+
+class _Saving:
+    """Writes a session as it was captured.
+
+    Attributes
+    ----------
+    held : dict of str to _Held
+        The pixels that are in the folder now.
+    """
+
+    def __init__(
+        self, folder: Path, captured: Captured, known: Mapping[str, _Held], *, portable: bool
+    ) -> None:
+        self.folder, self.portable = folder, portable
+        self.held: dict[str, _Held] = {}
+        self._captured, self._known = captured, known
+        self._tokens = {key: _token_of(one) for key, one in captured.pixels.items()}
+
+    def work(self, reporter: Reporter) -> Iterator[int]:
+        """Write it; yields how many layers have pixels."""
+        make_folder(self.folder)
+        if not take_folder(self.folder):
+            raise SessionError(
+                f"{self.folder} is open in another napari.", "Save the session under another name."
+            )
+        entries = {name: entry.make() for name, entry in self._captured.entries.items()}
+        for key, pixels in self._captured.pixels.items():
+            held = self._known.get(key)
+            if held is None or held.token != self._tokens[key]:
+                told, arrays = keep_pixels(
+                    self.folder, key, pixels, reporter, portable=self.portable
+                )
+                held = _Held(self._tokens[key], told, arrays)
+            self.held[key] = held
+            entries[f"pixels/{key}"] = held.told
+        named = {name: one for held in self.held.values() for name, one in held.arrays.items()}
+        reporter.check()
+        write_index(self.folder, entries, named)
+        yield len(self.held)
+
+
+class Storing:
+    """The verbs of saved sessions. All are called on the GUI thread.
+
+    Attributes
+    ----------
+    folder : Path or None
+        The session that is open; None for one that was not saved yet.
+    ask_place : callable
+        Asks the user where a file is now, given where it was; returns None for nowhere.
+    opened, saved : Signal
+        Tell the folder of a session.
+    """
+
+    opened = Signal(object)
+    saved = Signal(object)
+
+    def __init__(
+        self,
+        services: Services,
+        propagation: Propagation,
+        filtering: Filtering,
+        results: Results,
+        deliver: Deliver,
+    ) -> None:
+        self.folder: Path | None = None
+        self.ask_place: Callable[[Path], Path | None] = lambda _: None
+        self._services = services
+        self._model, self._adapter = services.model, services.adapter
+        self._results, self._propagation = results, propagation
+        self._filtering = filtering
+        self._numbers = Numbers()
+        self._quiet = JobRunner(deliver)
+        self._held: dict[str, _Held] = {}
+        self._read: tuple[Loaded, bool] | None = None
+        services.jobs.idle.connect(self._on_idle)
+        self._rows: tuple[object, dict[str, Entry], Mapping[int, Measurement]] | None = None
+
+    def close(self) -> None:
+        """Let what is being saved come to its end."""
+        if self.folder is not None:
+            release_folder(self.folder)
+        self._quiet.finish()
+
+    # -- to entries -----------------------------------------------------------------------
+
+    def capture(self) -> Captured:
+        """Return the session as it is now; pixels are not copied, and no JSON is made."""
+        saved = self._adapter.saved
+        listed, measured = self._entries_of_rows()
+        entries = {
+            **choice_entries(self._model, self._services.scan_model),
+            **saved.entries(),
+            **listed,
+            **preview_entries(self._model.previews, measured, self._numbers, saved.tell_view),
+            **self._propagation_entries(),
+        }
+        seed = self._services.undo.current.seed
+        if seed is not None:
+            entries["seed"] = Entry(seed, lambda: write_value(seed))
+        self._numbers.forget_unused()
+        return Captured(entries, saved.pixels())
+
+    def _entries_of_rows(self) -> tuple[dict[str, Entry], Mapping[int, Measurement]]:
+        """Return the entries of what the results table lists, which is a new one if any changed."""
+        rows = self._model.results
+        if self._rows is None or self._rows[0] is not rows:
+            measured = self._results.measured
+            entries = self._adapter.saved.kept_entries(measured)
+            for number, (scan, found) in enumerate(self._results.scans.items()):
+                entries[f"scan/{number}"] = Entry(
+                    (scan, found), partial(_scan_to_json, scan, found)
+                )
+            self._rows = (rows, entries | self._frame_entries(measured), measured)
+        return self._rows[1], self._rows[2]
+
+    def _frame_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
+        listed: dict[PlaneTarget, dict[int, Measurement]] = {}
+        for row in self._results.of_frames:
+            if id(row.record) in measured:
+                own = listed.setdefault(row.preview.target, {})
+                own[row.record.id] = measured[id(row.record)]
+        stack, entries = self._model.propagated, dict[str, Entry]()
+        if stack is None:
+            return entries
+        for frame, rows in self._propagation.tracks.by_frame().items():
+            told = listed.get(stack.at(frame), {})
+            token = (rows, tuple(told.items()))
+            entries[f"frame/{frame}"] = Entry(token, partial(_frame_to_json, frame, rows, told))
+        return entries
+
+    def _propagation_entries(self) -> dict[str, Entry]:
+        stack, run = self._model.propagated, self._propagation.provenance
+        if stack is None:
+            return {}
+        told = {
+            "target": write_value(stack.target),
+            "axis": stack.axis,
+            "left": self._model.can_continue,
+            "parents": [list(pair) for pair in self._propagation.tracks.parents.items()],
+            "classes": [list(pair) for pair in self._propagation.tracks.classes.items()],
+            "filters": write_value(self._filtering.beside),
+        }
+        entries = {"propagated": Entry.of(told)}
+        if run is not None:
+            done = (run, len(run.steps), str(run.steps[-1]) if run.steps else "", run.engine)
+            tell = self._adapter.saved.tell_view
+            entries["propagated_run"] = Entry(done, lambda: stack_run_to_json(run, tell))
+        return entries
+
+    # -- save -----------------------------------------------------------------------------
+
+    def save(self, folder: Path | None = None, *, portable: bool = False) -> Job:
+        """Save the session: in the folder that is open, or in another one, which is then open.
+
+        Parameters
+        ----------
+        folder : Path, optional
+            The folder; gets its ending if it has none. One that holds a session is replaced.
+        portable : bool
+            Whether all pixels go into the folder, also those of files; another one stays open.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't begin.
+        """
+        place = folder or self.folder
+        if place is None:
+            raise PromptError("The session has no folder yet.", "Press Save Session As.")
+        if not place.name.lower().endswith(ENDING):
+            place = place.with_name(place.name + ENDING)
+        place = place.absolute()
+        check_free(place)
+        known = dict(self._held) if place == self.folder else {}
+        saving = _Saving(place, self.capture(), known, portable=portable)
+        self._adapter.saved.watch_pixels()
+        job = Job("Saving the session", saving.work, writes=True)
+        job.yielded.connect(partial(self._note_saved, saving))
+        job.finished.connect(partial(self._on_end, job))
+        if not self._model.running:
+            return self._services.jobs.start(job)
+        self._quiet.start(job)
+        return job
+
+    def _note_saved(self, saving: _Saving, count: int) -> None:
+        place = saving.folder
+        if saving.portable:
+            release_folder(place)
+        else:
+            if self.folder is not None and self.folder != place:
+                release_folder(self.folder)
+            self.folder, self._held = place, saving.held
+        said = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
+        self._say(said, Level.SUCCESS)
+        self.saved.emit(place)
+
+    def _on_end(self, job: Job, state: JobState) -> None:
+        if job.error is not None:
+            self._say(str(job.error), Level.ERROR)
+        elif state is JobState.CANCELLED:
+            self._say("Cancelled; the session was not saved.")
+
+    # -- open -----------------------------------------------------------------------------
+
+    def open(self, folder: Path, *, bind: bool = True) -> Job:
+        """Open a session in the place of what is in the viewer.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder; or a workspace file of version 4.5, ``*.sam3.json``.
+        bind : bool
+            Whether the session is saved there again.
+
+        Raises
+        ------
+        PromptError
+            While accepted labels are being written.
+        """
+        if self._model.running:
+            raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+        place = folder.absolute()
+
+        def look(reporter: Reporter) -> Iterator[Loaded]:
+            reporter.check()
+            loaded = Loaded(read_workspace(place) if is_workspace(place) else read_session(place))
+            _find_files(loaded)
+            yield loaded
+
+        found: list[Loaded] = []
+
+        def go_on(state: JobState) -> None:
+            if state is JobState.DONE:
+                self._ask(found[0])
+                self._load(found[0], bind=bind and not is_workspace(place))
+
+        job = Job("Opening the session", look)
+        job.yielded.connect(found.append)
+        job.finished.connect(go_on)
+        return self._services.jobs.start(job)
+
+    def _ask(self, loaded: Loaded) -> None:
+        """Ask the user for the files that are not where they were."""
+        known: dict[str, Path | None] = {}
+        for key, told in _pixel_entries(loaded.session):
+            if told.get("kind") != "file" or key in loaded.paths:
+                continue
+            before = str(told.get("path", ""))
+            if before not in known:
+                known[before] = self.ask_place(Path(before))
+            if (place := known[before]) is not None:
+                loaded.paths[key] = place
+
+    def _load(self, loaded: Loaded, *, bind: bool) -> None:
+        session = loaded.session
+
+        def work(reporter: Reporter) -> Iterator[Loaded]:
+            writable = bind and take_folder(session.folder)
+            if bind and not writable:
+                loaded.problems.append(
+                    f"{session.folder} is open in another napari, so it can't be saved there."
+                )
+            for key, told in _pixel_entries(session):
+                reporter.check()
+                try:
+                    loaded.levels[key] = _open_pixels(loaded, key, told, writable=writable)
+                except (*_BROKEN, Sam3AssistantError) as error:
+                    name = _layer_name(session, key)
+                    loaded.problems.append(f"“{name}”: {error}")
+            yield loaded
+
+        def keep(read: Loaded) -> None:
+            self._read = (read, bind)
+
+        job = Job("Opening the session", work)
+        job.yielded.connect(keep)
+        self._services.jobs.start(job)
+
+    def _on_idle(self) -> None:
+        """Show what was read: once nothing runs, since what follows from it waits for that."""
+        if self._read is None:
+            return
+        (read, bind), self._read = self._read, None
+        session = read.session
+        self._restore(read)
+        self.folder = session.folder if bind and not read.problems else None
+        if self.folder is None:
+            release_folder(session.folder)
+        self.opened.emit(session.folder)
+
+    def _restore(self, loaded: Loaded) -> None:
+        """Bring a session back, in the place of what there is."""
+        model, entries, saved = self._model, loaded.session.entries, self._adapter.saved
+        problems = loaded.problems
+        model.previews = ()
+        self._propagation.clear()
+        self._results.clear()
+        saved.clear()
+        self._held, self._rows = {}, None
+        keys, told = saved.restore_layers(entries, loaded.levels, loaded.paths)
+        problems += told
+        self._choose(entries, keys, problems)
+        self._restore_previews(entries, keys, problems)
+        for what, restore in (
+            ("What was measured of accepted objects", self._restore_measured),
+            ("The propagation", self._restore_propagation),
+            ("The scans", self._restore_scans),
+        ):
+            try:
+                restore(entries, keys, problems)
+            except (*_BROKEN, Sam3AssistantError) as error:
+                problems.append(f"{what}: {error}")
+        saved.restore_view(entries, keys)
+        self._choose(entries, keys, [])
+        self._say_opened(loaded)
+
+    def _choose(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        model = self._model
+        chosen, scans = read_choices(entries, keys)
+        engine, folder = chosen.get("engine", model.engine), chosen.get("model_folder", "")
+        if engine not in registry.entries():
+            problems.append(f"The engine “{engine}” is not installed here; {model.engine} is used.")
+            chosen.pop("engine")
+        if folder and not os.path.isdir(folder):
+            problems.append(
+                f"The model folder {folder} is not here; choose the one of this machine."
+            )
+            chosen.pop("model_folder")
+        for name, value in chosen.items():
+            setattr(model, name, value)
+        for name, value in scans.items():
+            setattr(self._services.scan_model, name, value)
+
+    def _restore_previews(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        try:
+            found, measured = read_previews(entries, keys, self._adapter.saved.make_view)
+            seed = read_seed(entries["seed"], keys) if "seed" in entries else None
+        except (*_BROKEN, Sam3AssistantError) as error:
+            problems.append(f"The results on show: {error}")
+            found, measured, seed = [], {}, None
+        there = [one for one in found if self._adapter.saved.is_current(one.target)]
+        missing = sum(name.startswith("preview/") for name in entries) - len(there)
+        if missing:
+            problems.append(f"{pluralize(missing, 'result')} of images that are not here.")
+        paths = self._adapter.paths()
+        previews = tuple(
+            one
+            if one.provenance is None
+            else replace(one, provenance=replace(one.provenance, paths=paths))
+            for one in there
+        )
+        self._services.undo.begin_anew(previews, seed)
+        self._model.previews = previews
+        self._results.add_measurements(measured)
+
+    def _restore_measured(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        del problems
+        told = self._adapter.saved.measured_of_kept(entries, keys)
+        self._results.add_measurements(
+            {record: read_value(Measurement, one) for record, one in told.items()}
+        )
+
+    def _restore_propagation(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        if "propagated" not in entries:
+            return
+        told = entries["propagated"]
+        target = read_target(told["target"], keys)
+        layer = next(
+            (
+                keys.get(name.partition("/")[2], "")
+                for name, head in entries.items()
+                if name.startswith("layer/") and head["role"] == "propagated_labels"
+            ),
+            "",
+        )
+        stack = None if target is None else StackTarget(target, read_value(int, told["axis"]))
+        fits = stack is not None and self._adapter.saved.restore_stack(layer, stack)
+        if stack is None or target is None or not fits:
+            problems.append("The propagation: its image or its labels are not here.")
+            return
+        rows: dict[int, tuple[TrackRow, ...]] = {}
+        measured: dict[int, dict[int, Measurement]] = {}
+        for name, one in entries.items():
+            if name.startswith("frame/"):
+                frame = read_value(int, one["frame"])
+                rows[frame] = read_value(tuple[TrackRow, ...], one["rows"])
+                measured[frame] = read_value(dict[int, Measurement], one["measured"])
+        run = None
+        if "propagated_run" in entries:
+            make_view = self._adapter.saved.make_view
+            run = read_stack_run(entries["propagated_run"], keys, make_view, self._adapter.paths())
+        parents = read_value(dict[int, int], told["parents"])
+        classes = read_value(dict[int, str], told["classes"])
+        self._propagation.restore(stack, dict(sorted(rows.items())), parents, classes, run)
+        for row in self._results.of_frames:
+            at = row.preview.target.plane.leading[target.axes.leading.index(stack.axis)]
+            one = measured.get(at, {}).get(row.record.id)
+            if one is not None and isinstance(row.preview, FramePlace):
+                self._results.add_to_frame(row.preview, {id(row.record): one})
+        self._results.list_frames()
+        self._filtering.hide_beside(read_value(tuple[ColumnRange, ...], told["filters"]))
+        if told.get("left"):
+            problems.append(
+                "What the engine knew of propagated objects is not kept: press Start 3D "
+                "Propagation to follow them anew; the labels that are done are here."
+            )
+
+    def _restore_scans(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        for name, told in entries.items():
+            if not name.startswith("scan/"):
+                continue
+            target = read_target(told["target"], keys)
+            path = read_value(Path, told["path"])
+            if target is None or not path.is_dir():
+                problems.append(f"The labels of the scan {path} are not here.")
+                continue
+            stored = FileBackedLabels(
+                FileBackedKind(told["kind"]), target, path, open_levels(path, writable=True)
+            )
+            self._adapter.show_file_backed(stored)
+            objects = read_value(tuple[StitchedObject, ...], told["objects"])
+            measured = read_value(tuple[Measurement | None, ...], told["measured"])
+            rows = zip(objects, measured, strict=True)
+            self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))
+
+    def _say_opened(self, loaded: Loaded) -> None:
+        session, problems = loaded.session, loaded.problems
+        if session.damaged:
+            problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
+        if not problems:
+            self._say(f"Session opened: {session.folder}", Level.SUCCESS)
+            return
+        told = problems[:_MOST_TOLD]
+        more = f" And {len(problems) - len(told)} more." if len(problems) > len(told) else ""
+        self._say(f"Session opened, but for this: {' '.join(told)}{more}", Level.WARNING)
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+def _scan_to_json(scan: FileBackedLabels, rows: Sequence[ResultRow]) -> dict[str, Any]:
+    return {
+        "kind": str(scan.kind),
+        "target": write_value(scan.target),
+        "path": str(scan.path.absolute()),
+        "objects": [write_value(row.record) for row in rows],
+        "measured": [write_value(row.measured) for row in rows],
+    }
+
+
+def _frame_to_json(
+    frame: int, rows: Sequence[TrackRow], measured: Mapping[int, Measurement]
+) -> dict[str, Any]:
+    told = [[id_, write_value(one)] for id_, one in measured.items()]
+    return {"frame": frame, "rows": write_value(rows), "measured": told}
+
+
+def _pixel_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (name.partition("/")[2], told)
+        for name, told in session.entries.items()
+        if name.startswith("pixels/") and isinstance(told, dict)
+    ]
+
+
+def _find_files(loaded: Loaded) -> None:
+    for key, told in _pixel_entries(loaded.session):
+        if told.get("kind") == "file":
+            try:
+                place = find_file(told, loaded.session.folder)
+            except _BROKEN:
+                continue
+            if place is not None:
+                loaded.paths[key] = place
+
+
+def _open_pixels(
+    loaded: Loaded, key: str, told: Mapping[str, Any], *, writable: bool
+) -> tuple[AnyArray, ...]:
+    kind = told.get("kind")
+    if kind == "file":
+        if key not in loaded.paths:
+            raise SessionError(
+                f"{told['path']} is not here.", "Open the session again to say where."
+            )
+        levels, note = read_file(told, loaded.paths[key])
+        if note:
+            loaded.problems.append(note)
+        return levels
+    if kind == "zarr":
+        return open_zarr(told, writable=True)
+    if kind == "lost":
+        raise SessionError(str(told["why"]), "Open the image again.")
+    return open_held(told, loaded.session, writable=writable)
+
+
+def _layer_name(session: StoredSession, key: str) -> str:
+    head = session.entries.get(f"layer/{key}")
+    shown = head.get("shown", {}) if isinstance(head, dict) else {}
+    return str(shown.get("name", key)) if isinstance(shown, dict) else key
+
+
+def is_stored(path: Path) -> bool:
+    """Return whether a path is a session, or a workspace of version 4.5."""
+    return is_session(path) or is_workspace(path)

@@ -1,0 +1,318 @@
+"""A viewer as entries of a session, and brought back from them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+from napari.layers._source import layer_source  # what napari's own readers are called in
+
+from napari_sam3_assistant.core.axes import ImageAxes
+from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
+from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.stitching import StitchedObject
+from napari_sam3_assistant.errors import Sam3AssistantError
+from napari_sam3_assistant.session.saved import Entry, read_target, read_value, write_value
+from napari_sam3_assistant.viewer import accepted as accepted_layer
+from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
+from napari_sam3_assistant.viewer.label_pixels import forget_written, take_written, watch_written
+from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
+from napari_sam3_assistant.viewer.saved_layers import (
+    DERIVED,
+    layer_entries,
+    layer_pixels,
+    make_layer,
+    order_layers,
+    show_again,
+    show_view,
+    view_entry,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari.layers import Layer
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.measurements import Measurement
+    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
+    from napari_sam3_assistant.session.saved import LayerPixels
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+
+
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+class SavedViewer:
+    """The layers of a viewer as entries of a session. GUI thread only."""
+
+    def __init__(self, adapter: ViewerAdapter) -> None:
+        self._adapter = adapter
+        self._viewer = adapter.viewer
+        self._changed: WeakSet[Layer] = WeakSet()
+
+    # -- to entries -----------------------------------------------------------------------
+
+    def entries(self) -> dict[str, Entry]:
+        """Return what is known of all layers, and what is on show."""
+        entries = {"view": view_entry(self._viewer)}
+        for layer in self._viewer.layers:
+            entries |= layer_entries(layer)
+        return entries
+
+    def kept_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
+        """Return the accepted objects, slice by slice, with what was measured of them."""
+        entries: dict[str, Entry] = {}
+        for layer in self._viewer.layers:
+            if (known := accepted_layer.objects_of(layer)) is None:
+                continue
+            target, slices = known
+            key = key_of(layer)
+            entries[f"accepted/{key}"] = Entry(target, partial(write_value, target))
+            for place, there in slices.items():
+                objects = tuple(there.values())
+                told = tuple(measured.get(id(one)) for one in objects)
+                name = f"kept/{key}/{','.join(map(str, place))}"
+                entries[name] = Entry((objects, told), partial(_kept_to_json, place, objects, told))
+        return entries
+
+    def pixels(self) -> dict[str, LayerPixels]:
+        """Return the pixels of the layers that have some of their own, not copied."""
+        found = {key_of(one): layer_pixels(one, self._changed) for one in self._viewer.layers}
+        return {key: one for key, one in found.items() if one is not None}
+
+    def watch_pixels(self) -> None:
+        """Take note of what is written to layers from now on, for :meth:`take_written`."""
+        for layer in self._viewer.layers:
+            if role_of(layer) not in DERIVED:
+                watch_written(layer)
+
+    def take_written(self) -> dict[str, list[Box] | None]:
+        """Return where pixels of layers were written since the last time; None for anywhere."""
+        found = {key_of(one): take_written(one) for one in self._viewer.layers}
+        for layer in self._viewer.layers:
+            if found[key_of(layer)] != []:
+                self._changed.add(layer)
+        return {key: boxes for key, boxes in found.items() if boxes != []}
+
+    def forget_written(self) -> None:
+        """Listen to layers no more."""
+        for layer in self._viewer.layers:
+            forget_written(layer)
+
+    def tell_view(self, view: ImageView) -> list[dict[str, Any]]:
+        """Return what a model was shown as JSON; an image that is gone has no key."""
+        return [
+            {
+                "image": self._adapter.sources.key_of(channel.source),
+                "axes": write_value(channel.source.axes),
+                "plane": write_value(channel.plane),
+                "contrast": write_value(channel.display.contrast),
+                "gamma": float(channel.display.gamma),
+                "colormap": write_value(channel.display.colormap),
+            }
+            for channel in view.channels
+        ]
+
+    # -- from entries ---------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Remove all layers."""
+        self._viewer.layers.clear()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no layers."""
+        return len(self._viewer.layers) == 0
+
+    def restore_layers(
+        self,
+        entries: Mapping[str, Any],
+        levels: Mapping[str, Sequence[AnyArray]],
+        files: Mapping[str, Path],
+    ) -> tuple[dict[str, str], list[str]]:
+        """Make layers again, the images first.
+
+        Parameters
+        ----------
+        entries : mapping of str to JSON
+            The session.
+        levels : mapping of str to sequence of array-like
+            The pixels that are there, by the keys that layers had.
+        files : mapping of str to Path
+            The files that they are of, as far as they are of any.
+
+        Returns
+        -------
+        dict of str to str
+            The keys of layers now, by those that they had.
+        list of str
+            What could not be made again, for the user.
+        """
+        keys, problems = {ALL_IMAGES: ALL_IMAGES}, []
+        heads = {
+            name.partition("/")[2]: head
+            for name, head in entries.items()
+            if name.startswith("layer/") and isinstance(head, dict)
+        }
+        order = _listed(entries.get("view"), heads)
+        order.sort(
+            key=lambda key: heads[key].get("type") != "image" or bool(heads[key].get("role"))
+        )
+        for key in order:
+            head = heads[key]
+            try:
+                if head["role"] and Role(head["role"]) in DERIVED:
+                    continue
+                plugin = entries.get(f"pixels/{key}", {}).get("plugin")
+                # So that it is known where masks are to be saved, and what they were made of.
+                path = str(files[key]) if key in files else None
+                with layer_source(path=path, reader_plugin=plugin or None):
+                    layer = self._make(key, head, entries, levels, keys)
+            except (*_BROKEN, Sam3AssistantError) as error:
+                name = _name_of(head)
+                problems.append(f"The layer “{name}” can't be made again: {error}.")
+                continue
+            if layer is not None:
+                keys[key] = key_of(layer)
+        return keys, problems
+
+    def _make(
+        self,
+        key: str,
+        head: Mapping[str, Any],
+        entries: Mapping[str, Any],
+        levels: Mapping[str, Sequence[AnyArray]],
+        keys: Mapping[str, str],
+    ) -> Layer | None:
+        if head["type"] in ("image", "labels") and key not in levels:
+            return None  # that its pixels are gone is told already
+        image = str(head["slot"][0])
+        if head["role"] and image not in keys:
+            head = {**head, "role": "", "colormap": _NO_COLOURS}  # of no image any more
+        made = make_layer(
+            head,
+            entries.get(f"data/{key}"),
+            entries.get(f"features/{key}"),
+            levels.get(key, ()),
+            keys.get(image, ""),
+        )
+        if role_of(made) is Role.ACCEPTED:
+            self._restore_kept(key, made, entries, keys)
+        with self._adapter.mark_changes():
+            self._viewer.add_layer(made)
+        return made
+
+    def _restore_kept(
+        self, key: str, layer: Layer, entries: Mapping[str, Any], keys: Mapping[str, str]
+    ) -> None:
+        target = read_target(entries[f"accepted/{key}"], keys)
+        if target is None:
+            return
+        slices = {}
+        for name, told in entries.items():
+            if name.startswith(f"kept/{key}/"):
+                place = read_value(tuple[int, ...], told["place"])
+                objects = read_value(tuple[StitchedObject, ...], told["objects"])
+                slices[place] = {one.id: one for one in objects}
+        accepted_layer.restore_objects(layer, target, slices)
+
+    def measured_of_kept(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str]
+    ) -> dict[int, Any]:
+        """Return what was measured of accepted objects as JSON, by identity of the records."""
+        by_key = {key_of(layer): layer for layer in self._viewer.layers}
+        found: dict[int, Any] = {}
+        for name, told in entries.items():
+            parts = name.split("/")
+            known = keys.get(parts[1], "") if parts[0] == "kept" and len(parts) > 2 else ""
+            layer = by_key.get(known)
+            objects = None if layer is None else accepted_layer.objects_of(layer)
+            if objects is None:
+                continue
+            there = objects[1].get(tuple(told["place"]), {})
+            pairs = zip(there.values(), told["measured"], strict=True)
+            found |= {id(one): value for one, value in pairs if value is not None}
+        return found
+
+    def make_view(self, channels: Sequence[Mapping[str, Any]]) -> ImageView:
+        """Return what a model was shown; each channel names today's image.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError, Sam3AssistantError
+            If it is damaged, or is none of these images.
+        """
+        made = []
+        for told in channels:
+            layer = self._adapter.image(str(told["image"]))
+            axes = read_value(ImageAxes, told["axes"])
+            plane = read_value(PlaneRef, told["plane"])
+            if axes.ndim != layer.ndim + layer.rgb and axes.ndim != len(shape_of(layer)):
+                raise ValueError("an image has other axes now")
+            contrast = read_value(tuple[float, float] | None, told["contrast"])
+            colours = told["colormap"]
+            table = None if colours is None else read_value(np.ndarray, colours)
+            display = Display(contrast, read_value(float, told["gamma"]), table)
+            made.append(
+                ViewChannel(self._adapter.sources.source(layer, axes, plane), plane, display)
+            )
+        return ImageView(tuple(made))
+
+    def is_current(self, target: PlaneTarget) -> bool:
+        """Return whether a result fits its image."""
+        return self._adapter.is_current(target)
+
+    def restore_stack(self, key: str, stack: StackTarget) -> bool:
+        """Take a layer for the propagated labels of a stack; returns whether it fits."""
+        by_key = {key_of(layer): layer for layer in self._viewer.layers}
+        return key in by_key and self._adapter.stacks.restore(by_key[key], stack)
+
+    def restore_view(self, entries: Mapping[str, Any], keys: Mapping[str, str]) -> None:
+        """Bring back the order of the layers, how results are shown, and what was on show."""
+        keys = dict(keys)
+        for name, head in entries.items():
+            try:
+                if name.startswith("layer/") and head["role"] and Role(head["role"]) in DERIVED:
+                    image = keys.get(str(head["slot"][0]), "")
+                    key = name.partition("/")[2]
+                    features = entries.get(f"features/{key}")
+                    layer = show_again(self._viewer.layers, head, features, image)
+                    if layer is not None:
+                        keys[key] = key_of(layer)
+            except _BROKEN:
+                continue
+        try:
+            with self._adapter.mark_changes() as chosen:
+                order_layers(self._viewer, entries["view"], keys)
+                del chosen
+            show_view(self._viewer, entries["view"], keys)
+        except _BROKEN:  # what is on show is nothing that is lost
+            return
+
+
+_NO_COLOURS: dict[str, Any] = {"cyclic": []}
+
+
+def _kept_to_json(
+    place: tuple[int, ...],
+    objects: tuple[StitchedObject, ...],
+    measured: tuple[Measurement | None, ...],
+) -> dict[str, Any]:
+    told = {"objects": write_value(objects), "measured": write_value(measured)}
+    return {"place": list(place), **told}
+
+
+def _listed(view: object, heads: Mapping[str, Any]) -> list[str]:
+    told = view.get("layers", ()) if isinstance(view, dict) else ()
+    listed = [key for key in told if isinstance(key, str) and key in heads]
+    return [*listed, *(key for key in heads if key not in listed)]
+
+
+def _name_of(head: Mapping[str, Any]) -> str:
+    shown = head.get("shown")
+    return str(shown.get("name", "?")) if isinstance(shown, dict) else "?"

@@ -1,0 +1,215 @@
+"""Folders of sessions: whole or as before, journals with torn ends, and hostile files."""
+
+import json
+import os
+import shutil
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_sam3_assistant.errors import Sam3AssistantError, SessionError
+from napari_sam3_assistant.io.session_folder import (
+    Changed,
+    Journal,
+    PixelBox,
+    apply_journal,
+    make_folder,
+    read_session,
+    release_folder,
+    take_folder,
+    write_array,
+    write_index,
+)
+from napari_sam3_assistant.io.session_pixels import open_held
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
+run_and_kill = import_module("killed_process").run_and_kill
+KILL_AT_SYNC = import_module("killed_process").KILL_AT_SYNC
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A session with one array and two entries."""
+    place = tmp_path / "a.sam3session"
+    make_folder(place)
+    stored = write_array(place, np.arange(12, dtype=np.uint32).reshape(3, 4))
+    write_index(place, {"one": 1, "two": {"b": [1, 2]}}, {"x": stored})
+    return place
+
+
+def test_a_journal_is_applied_and_its_torn_end_is_dropped(folder):
+    key = read_session(folder).key
+    journal = Journal(folder, key)
+    box = PixelBox("x", (1, 2), np.full((2, 2), 99, np.uint32))
+    journal.append(Changed({"one": 2, "three": 3}, pixels=(box,)))
+    whole = journal.size
+    journal.append(Changed({"one": 4}, gone=("two",)))
+    end = journal.size
+    journal.sync()
+    journal.close()
+    log = folder / "journal.log"
+    content = log.read_bytes()
+    for cut in range(whole, end + 1):
+        log.write_bytes(content[:cut])
+        found = read_session(folder)
+        assert found.entries["one"] == (4 if cut == end else 2)
+        assert ("two" in found.entries) is (cut < end)
+        assert len(found.pixels) == 1
+    apply_journal(folder)
+    found = read_session(folder)
+    assert (found.entries, found.pixels) == ({"one": 4, "three": 3}, [])
+    assert found.open("x")[1:, 2:].tolist() == [[99, 99], [99, 99]]
+    assert not log.exists()
+
+
+def test_a_damaged_record_is_left_out_and_told_of(folder):
+    journal = Journal(folder, read_session(folder).key)
+    first = journal.append(Changed({"one": 2}))
+    journal.append(Changed({"two": 5}))
+    journal.close()
+    log = folder / "journal.log"
+    content = bytearray(log.read_bytes())
+    content[-first - 20] ^= 255
+    log.write_bytes(content)
+    found = read_session(folder)
+    assert found.damaged == 1
+    assert (found.entries["one"], found.entries["two"]) == (1, 5)
+
+
+def test_the_journal_of_an_earlier_state_counts_no_more(folder):
+    journal = Journal(folder, read_session(folder).key)
+    journal.append(Changed({"one": 2}))
+    journal.close()
+    write_index(folder, {"one": 7}, {})
+    assert read_session(folder).entries == {"one": 7}
+    assert list((folder / "arrays").iterdir()) == []  # named no more
+
+
+SAVE_AGAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from napari_sam3_assistant.io.session_folder import make_folder, write_array, write_index
+folder = Path(sys.argv[1])
+make_folder(folder)
+stored = write_array(folder, np.full((3, 4), 5, np.uint32))
+write_index(folder, {"one": "new"}, {"x": stored})
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_session_that_is_killed_over_another_is_one_of_both(folder, count):
+    run_and_kill(KILL_AT_SYNC.format(count=count) + SAVE_AGAIN, folder)
+    found = read_session(folder)
+    assert found.entries["one"] == 1
+    assert found.open("x")[:].tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_two_processes_do_not_have_one_folder(folder):
+    assert take_folder(folder)
+    assert take_folder(folder)  # it is ours
+    mark = (folder / "open.lock").read_text()
+    machine, _, token = mark.split("-")
+    (folder / "open.lock").write_text(f"{machine}-{os.getppid()}-{token}")
+    assert not take_folder(folder)
+    (folder / "open.lock").write_text(f"{machine}-999999999-{token}")  # one that is gone
+    assert take_folder(folder)
+    release_folder(folder)
+    assert not (folder / "open.lock").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside.zarr",
+        "arrays/../../outside.zarr",
+        "/etc",
+        "arrays/..",
+        "arrays\\x",
+        "arrays/",
+        "",
+    ],
+)
+def test_no_array_leads_out_of_the_folder(folder, path):
+    index = json.loads((folder / "session.json").read_text())
+    index["arrays"]["x"]["path"] = path
+    (folder / "session.json").write_text(json.dumps(index))
+    with pytest.raises(SessionError):
+        read_session(folder).open("x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_no_link_leads_out_of_the_folder(folder, tmp_path):
+    (place,) = (folder / "arrays").iterdir()
+    shutil.move(place, tmp_path / "outside.zarr")
+    place.symlink_to(tmp_path / "outside.zarr")
+    with pytest.raises(SessionError, match="lie elsewhere"):
+        read_session(folder).open("x")
+
+
+def test_what_unpacks_pixels_runs_no_code(folder):
+    (place,) = (folder / "arrays").iterdir()
+    about = json.loads((place / "zarr.json").read_text())
+    about["codecs"].append({"name": "numcodecs.pickle", "configuration": {}})
+    (place / "zarr.json").write_text(json.dumps(about))
+    with pytest.raises(SessionError, match="unknown way"):
+        read_session(folder).open("x")
+
+
+def test_arrays_that_are_not_as_large_as_they_say_are_refused(folder):
+    (place,) = (folder / "arrays").iterdir()
+    about = json.loads((place / "zarr.json").read_text())
+    about["shape"] = [1 << 20, 1 << 20]
+    (place / "zarr.json").write_text(json.dumps(about))
+    with pytest.raises(SessionError, match="another shape"):
+        read_session(folder).open("x")
+    index = json.loads((folder / "session.json").read_text())
+    index["arrays"]["x"]["shape"] = [1 << 20, 1 << 20]
+    (folder / "session.json").write_text(json.dumps(index))
+    # Four terabytes of nothing are opened, and not read.
+    (level,) = open_held({"names": ["x"]}, read_session(folder), writable=False)
+    assert not isinstance(level, np.ndarray)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+ANY = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["format", "version", "key", "entries", "arrays"]), ANY)
+def test_any_index_is_read_or_refused_in_words(tmp_path_factory, name, value):
+    place = tmp_path_factory.mktemp("hostile") / "a.sam3session"
+    make_folder(place)
+    write_index(place, {"one": 1}, {})
+    index = json.loads((place / "session.json").read_text())
+    index[name] = value
+    (place / "session.json").write_text(json.dumps(index))
+    with suppress(Sam3AssistantError):
+        read_session(place)
+
+
+@given(st.binary(max_size=200), st.integers(0, 10_000))
+def test_any_journal_is_read_as_far_as_it_goes(tmp_path_factory, noise, at):
+    place = tmp_path_factory.mktemp("noise") / "a.sam3session"
+    make_folder(place)
+    key = write_index(place, {"one": 1}, {})
+    journal = Journal(place, key)
+    for number in range(5):
+        journal.append(Changed({"one": number}))
+    journal.close()
+    log = place / "journal.log"
+    content = log.read_bytes()
+    at %= len(content)
+    log.write_bytes(content[:at] + noise + content[at + len(noise) :])
+    assert read_session(place).entries["one"] in range(5)

@@ -1,0 +1,298 @@
+"""Sessions are saved and opened in a clean viewer, and are the same, object by object."""
+
+import json
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
+saved = import_module("saved_sessions")
+
+from napari_sam3_assistant.core.prompts import Task, Tool  # noqa: E402
+from napari_sam3_assistant.errors import NameTaken, SessionError  # noqa: E402
+
+
+def discs(shape=(96, 128), seed=0):
+    """Bright discs on a dark, noisy ground, on each plane a little further down."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(40, 3, shape)
+    y, x = np.ogrid[: shape[-2], : shape[-1]]
+    for number, plane in enumerate(image.reshape(-1, *shape[-2:])):
+        for cy, cx in ((20, 30), (20, 90), (70, 30), (70, 90)):
+            plane[(y - cy - number) ** 2 + (x - cx) ** 2 <= 121] += 150
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def binding():
+    bound = saved.new_binding()
+    yield bound
+    bound.close()
+
+
+def run(binding):
+    job = binding.session.run()
+    assert job.wait(240)
+    if job.error is not None:
+        raise job.error
+
+
+def click(binding, *places):
+    binding.arm()
+    layer = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
+    layer.add(np.array(places, float))
+
+
+def reopened(binding, tmp_path, ask=None, **options):
+    before = saved.facts(binding)
+    saved.save(binding, tmp_path / "work", **options)
+    again = saved.open_in_new(tmp_path / "work.sam3session", ask)
+    try:
+        return before, saved.facts(again), again.model.message
+    finally:
+        again.close()
+
+
+def check_same(binding, tmp_path, **options):
+    before, after, message = reopened(binding, tmp_path, **options)
+    assert "but for this" not in message.text, message.text
+    saved.assert_same(before, after)
+
+
+def test_points_previews_and_accepted_objects_come_back(binding, tmp_path):
+    image = binding.viewer.add_image(discs(), name="cells", scale=(0.5, 0.5), units="um")
+    image.contrast_limits, image.gamma, image.colormap = (10, 180), 0.8, "magma"
+    click(binding, (20, 30))
+    run(binding)
+    binding.session.accept()
+    click(binding, (20, 90), (70, 90))
+    run(binding)
+    job = binding.session.measuring.measure()
+    assert job.wait(240)
+    binding.viewer.layers["SAM3 live accepted labels"].opacity = 0.4
+    check_same(binding, tmp_path)
+
+
+def test_everything_with_filters_and_hidden_objects_comes_back(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    binding.model.task = Task.EVERYTHING
+    run(binding)
+    assert len(binding.model.previews[0].segmentation.objects) > 2
+    binding.session.filtering.show_range("Area (px)", 0, 380)
+    check_same(binding, tmp_path)
+
+
+def test_boxes_examples_and_a_painted_mask_come_back(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    binding.model.tool = Tool.BOX
+    binding.arm()
+    boxes = next(one for one in binding.viewer.layers if one.name == "SAM3 boxes")
+    boxes.add(np.array([[8, 18], [8, 42], [32, 42], [32, 18]], float), shape_type="rectangle")
+    run(binding)
+    binding.model.tool = Tool.MASK
+    binding.arm()
+    mask = next(one for one in binding.viewer.layers if one.name == "SAM3 mask prompt")
+    mask.data_setitem((np.arange(60, 80), np.full(20, 30)), 1)
+    check_same(binding, tmp_path)
+    binding.model.task = Task.EXEMPLAR
+    run(binding)
+    check_same(binding, tmp_path)
+
+
+def test_a_propagation_comes_back_with_its_frames(binding, tmp_path):
+    binding.viewer.add_image(discs((5, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
+    binding.model.task = Task.VIDEO
+    binding.model.tracks_layer = True
+    click(binding, (2, 20, 30), (2, 70, 90))
+    run(binding)
+    saved.wait_idle(binding)
+    assert binding.model.propagated is not None
+    before, after, message = reopened(binding, tmp_path)
+    assert "press Start 3D Propagation" in message.text  # it is said what can't go on
+    saved.assert_same(before, after)
+
+
+def test_accepted_objects_of_several_slices_come_back(binding, tmp_path):
+    binding.viewer.add_image(discs((3, 96, 128)), name="stack")
+    for plane in (0, 2):
+        binding.viewer.dims.set_point(0, plane)
+        click(binding, (plane, 20 + plane, 30))
+        run(binding)
+        binding.session.accept()
+    labels = binding.viewer.layers["SAM3 live accepted labels"]
+    labels.data_setitem((np.full(9, 1), np.full(9, 50), np.arange(9)), 7)  # napari's own way
+    check_same(binding, tmp_path)
+
+
+def test_layers_of_the_user_come_back(binding, tmp_path):
+    viewer, rng = binding.viewer, np.random.default_rng(1)
+    viewer.add_image(rng.random((40, 50, 3)).astype(np.float32), name="rgb", rgb=True)
+    viewer.add_image([discs(), discs()[::2, ::2]], name="pyramid", multiscale=True, rotate=20)
+    viewer.add_labels(
+        rng.integers(0, 5, (96, 128)), name="mine", features={"index": [1, 2], "class": ["a", None]}
+    )
+    viewer.add_points(
+        rng.random((4, 2)) * 40, name="dots", size=[1, 2, 3, 4], features={"n": [1.5, np.nan, 2, 3]}
+    )
+    viewer.add_shapes([rng.random((5, 2)) * 40], shape_type="polygon", name="outline")
+    viewer.layers["mine"].visible = False
+    viewer.layers.selection.active = viewer.layers["dots"]
+    check_same(binding, tmp_path)
+
+
+def test_an_image_of_a_file_is_referred_to_and_found_again(binding, tmp_path, napari_reads):
+    path = tmp_path / "images" / "cells.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, discs())
+    binding.viewer.open(str(path), plugin="napari")
+    click(binding, (20, 30))
+    run(binding)
+    check_same(binding, tmp_path)
+    index = json.loads((tmp_path / "work.sam3session" / "session.json").read_text("utf8"))
+    assert len(index["arrays"]) == 0  # previews are made again from their objects
+    # Moved with the session, then beside it, then away.
+    other = tmp_path / "other machine"
+    other.mkdir()
+    shutil.move(tmp_path / "work.sam3session", other / "work.sam3session")
+    shutil.move(path.parent, other / "images")
+    again = saved.open_in_new(other / "work.sam3session")
+    assert "Session opened: " in again.model.message.text
+    assert again.model.previews[0].provenance.paths  # of the file where it is now
+    again.close()
+    shutil.move(other / "images" / "cells.tif", other / "cells.tif")
+    again = saved.open_in_new(other / "work.sam3session")
+    assert len(again.model.previews) == 1
+    again.close()
+    asked = []
+    shutil.move(other / "cells.tif", tmp_path / "renamed.tif")
+    again = saved.open_in_new(
+        other / "work.sam3session", lambda one: asked.append(one) or tmp_path / "renamed.tif"
+    )
+    assert [one.name for one in asked] == ["cells.tif"]
+    assert len(again.model.previews) == 1
+    again.close()
+    again = saved.open_in_new(other / "work.sam3session", lambda one: None)
+    assert "cells.tif is not here" in again.model.message.text
+    assert "1 result of images that are not here" in again.model.message.text
+    assert again.session.storing.folder is None  # saved again it would lose what is missing
+    again.close()
+
+
+def test_an_image_with_other_pixels_is_told_of(binding, tmp_path, napari_reads):
+    tifffile.imwrite(tmp_path / "cells.tif", discs())
+    binding.viewer.open(str(tmp_path / "cells.tif"), plugin="napari")
+    saved.save(binding, tmp_path / "work")
+    tifffile.imwrite(tmp_path / "cells.tif", discs(seed=1))
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    assert "has other pixels now" in again.model.message.text
+    again.close()
+    tifffile.imwrite(tmp_path / "cells.tif", discs((50, 60)))
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    assert "holds no image of 96 x 128 pixels" in again.model.message.text
+    again.close()
+
+
+def test_a_portable_copy_needs_no_file(binding, tmp_path, napari_reads):
+    tifffile.imwrite(tmp_path / "cells.tif", discs())
+    binding.viewer.open(str(tmp_path / "cells.tif"), plugin="napari")
+    click(binding, (20, 30))
+    run(binding)
+    before = saved.facts(binding)
+    saved.save(binding, tmp_path / "copy", portable=True)
+    assert binding.session.storing.folder is None  # a copy is not what one works on
+    (tmp_path / "cells.tif").unlink()
+    shutil.move(tmp_path / "copy.sam3session", tmp_path / "elsewhere.sam3session")
+    again = saved.open_in_new(tmp_path / "elsewhere.sam3session")
+    saved.assert_same(before, saved.facts(again))
+    again.close()
+
+
+def test_pixels_are_written_once_and_old_ones_are_removed(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    labels = binding.viewer.add_labels(np.zeros((96, 128), np.uint32), name="mine")
+    saved.save(binding, tmp_path / "work")
+    arrays = tmp_path / "work.sam3session" / "arrays"
+    first = {one.name for one in arrays.iterdir()}
+    saved.save(binding, tmp_path / "work.sam3session")
+    assert {one.name for one in arrays.iterdir()} == first
+    labels.data_setitem((np.arange(5), np.arange(5)), 3)
+    saved.save(binding, None)  # where it is open
+    second = {one.name for one in arrays.iterdir()}
+    assert len(second) == 2
+    assert len(first & second) == 1
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    np.testing.assert_array_equal(again.viewer.layers["mine"].data, labels.data)
+    again.viewer.layers["mine"].data_setitem((np.arange(5), np.arange(5)), 0)  # writable
+    again.close()
+
+
+def test_a_folder_of_something_else_is_left_alone(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    (tmp_path / "work.sam3session").mkdir()
+    (tmp_path / "work.sam3session" / "thesis.txt").write_text("years")
+    with pytest.raises(NameTaken, match="is no session"):
+        binding.session.storing.save(tmp_path / "work")
+    assert (tmp_path / "work.sam3session" / "thesis.txt").read_text() == "years"
+
+
+def test_a_later_version_is_refused(binding, tmp_path):
+    binding.viewer.add_image(discs(), name="cells")
+    saved.save(binding, tmp_path / "work")
+    index = tmp_path / "work.sam3session" / "session.json"
+    told = json.loads(index.read_text("utf8"))
+    index.write_text(json.dumps({**told, "version": 99}), encoding="utf8")
+    with pytest.raises(SessionError, match="later version"):
+        saved.open_in_new(tmp_path / "work.sam3session")
+
+
+VERBS = ("click", "run", "accept", "undo", "paint", "slide", "measure", "delete", "discard", "redo")
+
+
+@settings(max_examples=8, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 1000)), max_size=12))
+def test_whatever_was_done_comes_back(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("random")
+    binding = saved.new_binding()
+    try:
+        binding.viewer.add_image(discs((2, 96, 128)), name="stack")
+        binding.session.run_live = lambda: None
+        for verb, number in steps:
+            do(binding, verb, np.random.default_rng(number))
+        saved.wait_idle(binding)
+        check_same(binding, folder)
+    finally:
+        binding.close()
+
+
+def do(binding, verb, rng):
+    """Do something if it can be done now."""
+    model, session, viewer = binding.model, binding.session, binding.viewer
+    plane = int(viewer.dims.point[0])
+    if verb == "click":
+        click(binding, (plane, *rng.integers(5, 90, 2)))
+    elif verb == "run" and not model.why_not.run:
+        run(binding)
+    elif verb == "accept" and not model.why_not.accept:
+        session.accept()
+    elif verb in ("undo", "redo"):
+        getattr(session, verb)()
+    elif verb == "slide":
+        viewer.dims.set_point(0, int(rng.integers(2)))
+    elif verb == "discard":
+        session.discard()
+    elif verb == "measure" and model.results:
+        assert session.measuring.measure().wait(240)
+    elif verb == "delete" and model.results:
+        session.drop(model.results[int(rng.integers(len(model.results)))])
+    elif verb == "paint" and "SAM3 live accepted labels" in viewer.layers:
+        layer = viewer.layers["SAM3 live accepted labels"]
+        layer.selected_label, layer.brush_size = int(rng.integers(0, 9)), 7
+        layer.paint((plane, *rng.integers(5, 90, 2)), layer.selected_label)
+    saved.wait_idle(binding)
