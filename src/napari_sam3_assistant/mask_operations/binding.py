@@ -12,6 +12,7 @@ from napari_sam3_assistant.mask_operations.layers import LabelsAdapter, mask_lay
 from napari_sam3_assistant.mask_operations.model import MaskModel, RightClick
 from napari_sam3_assistant.mask_operations.session import MaskSession
 from napari_sam3_assistant.session.model import Level, Message
+from napari_sam3_assistant.viewer.classes import share_classes
 from napari_sam3_assistant.viewer.edits import edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.geometry import World, array_of
 from napari_sam3_assistant.viewer.lifetime import Bindings, RefCounted, get_or_make_binding
@@ -63,6 +64,7 @@ class MaskBinding(RefCounted):
         self.adapter = LabelsAdapter(viewer)
         self.model = MaskModel()
         self.session = MaskSession(self.model, self.adapter, deliver)
+        self._unshare = share_classes(viewer, self.model, self.session.collection.class_file)
         self._kinds: dict[str, tuple[object, object]] = {}
         layers = viewer.layers
         layers.events.inserted.connect(self._on_inserted)
@@ -75,6 +77,7 @@ class MaskBinding(RefCounted):
         self._list_layers()
 
     def _disconnect(self) -> None:
+        self._unshare()
         self.session.close()
         edits_of(self.viewer).rewritten.disconnect(self._on_rewritten)
         for emitter in ("inserted", "removed", "reordered"):

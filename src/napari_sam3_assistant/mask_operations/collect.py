@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.core.masks.merge import (
     MergeMode,
@@ -32,10 +31,10 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
-from napari_sam3_assistant.io.class_list import read_classes, write_classes
 from napari_sam3_assistant.io.coco import CocoFile, check_fits
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
+from napari_sam3_assistant.session.classes import ClassFile
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks
@@ -65,7 +64,13 @@ DEFAULT_CLASS = "class"
 
 
 class MaskCollection:
-    """What a user can do with several labels layers. All methods are called on the GUI thread."""
+    """What a user can do with several labels layers. All methods are called on the GUI thread.
+
+    Attributes
+    ----------
+    class_file : ClassFile
+        The verbs about the class list of the project.
+    """
 
     def __init__(
         self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, edits: MaskEdits
@@ -77,7 +82,9 @@ class MaskCollection:
         self._outputs = MaskOutputs(adapter, jobs, edits)
         for field in (model.events.merge_chosen, model.events.class_filter):
             field.connect(self._forget_overlap)
-        model.events.class_name.connect(self._follow_class)
+        self.class_file = ClassFile(model, jobs.say)
+        for field in (model.events.class_name, model.events.class_list):
+            field.connect(self._follow_class, max_args=0)
 
     def undo(self) -> None:
         """Take the latest step back on a layer that was made or changed here.
@@ -91,29 +98,6 @@ class MaskCollection:
         self._edits.step_collected(forward=True)
 
     # -- the classes of the project --------------------------------------------------------
-
-    def choose_classes(self, path: Path) -> None:
-        """Take the class list of a file, which fixes names, numbers and colours from now on.
-
-        Raises MaskError if it is none.
-        """
-        self._take_classes(read_classes(path), str(path))
-        many = pluralize(len(self.model.class_list), "class", "classes")
-        self._jobs.say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
-
-    def write_classes(self, classes: ClassList, path: Path) -> None:
-        """Write a class list to a file and take it; raises ExportError if it can't be written."""
-        write_classes(classes, path)
-        self.choose_classes(path)
-
-    def forget_classes(self) -> None:
-        """Let classes have the values that are typed."""
-        self._take_classes(ClassList(), "")
-        self._jobs.say("No class list is fixed.")
-
-    def _take_classes(self, classes: ClassList, file: str) -> None:
-        self.model.class_list, self.model.class_file = classes, file
-        self._follow_class()
 
     def _follow_class(self) -> None:
         """Set the class value to that of the class in the list."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.tracks import TrackTable
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
+    from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.saving import SaveAtAccept
     from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.accepted import Acceptance
@@ -112,15 +112,24 @@ class Accepting:
         job.yielded.connect(partial(self._finish, begun))
         self._start(job, [one.accepted for one in begun], partial(self._withdraw, begun))
 
-    def change(self, change: Accepted, said: str, lineage: Lineage | None = None) -> None:
-        """Write an edit of accepted labels, or of propagated ones: a step that can be taken back.
+    def change(
+        self,
+        changes: Sequence[Accepted],
+        said: str = "",
+        *,
+        previews: tuple[Preview, ...] | None = None,
+        lineage: Lineage | None = None,
+    ) -> None:
+        """Write edits of accepted labels, or of propagated ones: a step that can be taken back.
 
         Parameters
         ----------
-        change : Accepted
+        changes : sequence of Accepted
             What to write.
         said : str
-            What to say then.
+            What to say then; empty for what has been said.
+        previews : tuple of Preview, optional
+            The results on show then; by default what they were.
         lineage : Lineage, optional
             What is known of tracks then; by default what it was.
 
@@ -132,10 +141,12 @@ class Accepting:
         self.check_idle()
         before = self._undo.current
         known = before.lineage if lineage is None else lineage
-        accepted = (*before.accepted, change)
-        self._undo.push(replace(before, accepted=accepted, lineage=known))
+        shown = before.previews if previews is None else previews
+        accepted = (*before.accepted, *changes)
+        self._undo.push(replace(before, previews=shown, accepted=accepted, lineage=known))
         self._model.lineage = known
-        self._write([change], forward=True, said=Message(said), withdraw=True)
+        message = Message(said) if said else self._model.message
+        self._write(changes, forward=True, said=message, withdraw=True)
 
     def write(self, gone: Sequence[Accepted], come: Sequence[Accepted]) -> bool:
         """Take accepted objects out again, or put them back, on the disk by a job.

@@ -213,7 +213,8 @@ class Correcting:
         if not edit.pixels:
             raise PromptError("This object is not there any more.", "Choose another one.")
         self._accepting.check_idle()
-        self._accepting.change(self._adapter.begin_change(place, edit), said)
+        change = self._adapter.begin_change(place, edit)
+        self._accepting.change([change], said)
 
     def _relabel(self, row: ResultRow, value: int) -> LabelEdit:
         """Return the edit that gives an object of labels another value."""

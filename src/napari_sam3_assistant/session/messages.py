@@ -16,7 +16,7 @@ from napari_sam3_assistant.session.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -146,7 +146,7 @@ STABILITY = "Stability"
 """Of objects that were found where everything was looked for; a column of filters."""
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
-UNIT, STATE = "Unit", "State"
+UNIT, STATE, OBJECT_CLASS = "Unit", "State", "Class"
 CLASS, NOTHING = "class", "-"
 """The column of layers' features that holds the class of each object, and what stands for none."""
 COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE, *VOLUME_MORE)
@@ -154,9 +154,10 @@ COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE, *VOLUME_MORE)
 
 
 def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[str, ...]:
-    """Return the titles after ``COLUMNS``: what was measured and is wanted, and the state.
+    """Return the titles after ``COLUMNS``: what was measured and is wanted, class and state.
 
-    What was measured is left out where nothing was, the state where nothing is accepted.
+    What was measured is left out where nothing was, the class where no object has one, the state
+    where nothing is accepted.
 
     Parameters
     ----------
@@ -166,20 +167,22 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
         Of ``COLUMN_CHOICES``.
     """
     rows = tuple(rows)
+    classed = (OBJECT_CLASS,) if any(row.record.class_name for row in rows) else ()
     state = (STATE,) if any(isinstance(row.preview, KeptPlace) for row in rows) else ()
+    said = (*classed, *state)
     measured = (row.measured for row in rows if row.measured is not None)
     # Mostly all rows have the same.
     kinds = {(len(one.means), tuple(one.more), math.isnan(one.area)): one for one in measured}
     there = {title for one in kinds.values() for title in (*one.values(), *one.more)}
     if not there:
-        return state
+        return said
     wanted = (title for title in COLUMN_CHOICES if title in chosen)
     most = max(count for count, *_ in kinds)
     numbered = ((title, *channel_titles(title, most)) for title in wanted)
     return (
         *(one for titles in numbered for one in dict.fromkeys(titles) if one in there),
         UNIT,
-        *state,
+        *said,
     )
 
 
@@ -199,6 +202,11 @@ def column_values(
     return tuple(told.get(title) for title in titles)
 
 
+def describe_class(row: ResultRow) -> str:
+    """Return the class of an object."""
+    return row.record.class_name or NOTHING
+
+
 def describe_state(row: ResultRow) -> str:
     """Return what the user has made of an object so far."""
     if isinstance(row.preview, KeptPlace):
@@ -206,6 +214,13 @@ def describe_state(row: ResultRow) -> str:
     if isinstance(row.preview, FramePlace):
         return "propagated"
     return "scanned" if isinstance(row.preview, FileBackedLabels) else "found"
+
+
+SAID: dict[str, Callable[[ResultRow], str]] = {
+    OBJECT_CLASS: describe_class,
+    STATE: describe_state,
+}
+"""What columns after those that were measured say of a row."""
 
 
 def value_of(row: ResultRow, title: str) -> float | None:

@@ -461,6 +461,8 @@ class SessionModel:
         The classes of the project, and the file that they are of; shared with Mask Operations.
     object_class : str
         The name of the class that the next objects are of; empty for none.
+    colour_by_class : bool
+        Whether objects have the colours of their classes, and not each one of its own.
     lineage : Lineage
         Which of the propagated objects descend from which, and how their numbers were corrected.
     propagated : StackTarget or None
@@ -543,6 +545,7 @@ class SessionModel:
     class_list: ClassList = field(default_factory=ClassList)
     class_file: str = ""
     object_class: str = ""
+    colour_by_class: bool = False
     propagated: StackTarget | None = None
     lineage: Lineage = field(default_factory=Lineage)
     can_continue: bool = False

@@ -42,7 +42,16 @@ from napari_sam3_assistant.workflows.track import Tracking
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Container,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     import numpy as np
     import numpy.typing as npt
@@ -185,6 +194,19 @@ class Propagation:
         new = rename_prompts(new, lineage)
         shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
         return self._run(opened, new, shown, spans, taken)
+
+    def set_class(self, ids: Collection[int], class_name: str) -> None:
+        """Give propagated objects another class, on all frames."""
+        stack = self._model.propagated
+        for id_ in ids:
+            self.tracks.set_class(id_, class_name)
+        if stack is None or not ids:
+            return
+        for frame in self.tracks.frames:
+            rows = self.tracks.on(frame)
+            if any(row.object_id in ids for row in rows):
+                self._results.add_frame(FramePlace(stack.at(frame)), rows)
+        self._results.list_frames()
 
     def remove(self, object_id: int) -> Job:
         """Forget an object, and take it out of the labels and the table.

@@ -23,9 +23,8 @@ from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import why_not_measure
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
-    STATE,
+    SAID,
     column_titles,
-    describe_state,
     format_values,
     measurement_features,
     volume_features,
@@ -77,10 +76,10 @@ def format_row(row: ResultRow, titles: Sequence[str] = (), digits: int = _SHOWN)
     digits : int
         Significant digits of the measurements.
     """
-    measured = [title for title in titles if title != STATE]
-    state = (describe_state(row),) * (len(titles) - len(measured))
+    measured = [title for title in titles if title not in SAID]
     values = format_values(row.measured, measured, digits)
-    return (*describe_row(row), str(row.area), *values, *state)
+    said = (SAID[title](row) for title in titles if title in SAID)
+    return (*describe_row(row), str(row.area), *values, *said)
 
 
 def describe_row(row: ResultRow) -> tuple[str, ...]:

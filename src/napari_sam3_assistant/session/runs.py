@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
     from napari_sam3_assistant.session.snapshots import ImageSnapshot
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
     from napari_sam3_assistant.workflows.batch import BatchResult
@@ -106,7 +106,7 @@ class SegmentRun:
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
             self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
-            result = set_class(result, model.object_class)
+            result = self._classify(result, snapshot.target, kind)
             provenance = make_provenance(snapshot, request, result, model.model_folder)
             preview = Preview(snapshot.target, result, seconds, "", provenance)
             said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
@@ -171,6 +171,24 @@ class SegmentRun:
         # The message first: where the preview can't be shown, a warning takes its place.
         model.message = replace(said, text=f"{said.text} {note}".strip())
         model.previews = (*beside, preview)
+
+    def _classify(
+        self, result: Segmentation, target: PlaneTarget, kind: PromptKind
+    ) -> Segmentation:
+        """Return a result whose objects are of the chosen class.
+
+        What prompts that name objects one by one have made before keeps its class, by its place.
+        """
+        before = (
+            one.class_name
+            for shown in self._model.previews
+            if shown.target == target and kind in ONE_BY_ONE
+            for one in shown.segmentation.objects
+            if one.id in shown.made_by(kind)
+        )
+        for one, class_name in zip(result.objects, before, strict=False):
+            result = set_class(result, class_name, [one.id]) if class_name else result
+        return set_class(result, self._model.object_class)
 
     def take_back(self, kind: PromptKind) -> None:
         """Take out what prompts of a kind made that are gone now; what else is on show stays."""

@@ -14,6 +14,7 @@ from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve, usable_tool
+from napari_sam3_assistant.session.classes import ObjectClasses
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
@@ -84,6 +85,8 @@ class Session:
         Corrects single objects.
     corrections : TrackCorrections
         Corrects tracks of a propagation, and what descends from what.
+    classes : ObjectClasses
+        The class list, and the class of each object.
     cleaning : SaveAndClean
         Saves every preview and frees the memory.
     batch : Batch
@@ -141,7 +144,6 @@ class Session:
         restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
         self.engine = EngineInUse(model)
         self._running = Running(model, deliver)
-        self._running.idle.connect(self._on_idle)
         services = Services(model, self.scan_model, adapter, self.engine, self._running, self._undo)
         self.setup = ModelSetup(model, self._running.start, deliver)
         self.loading = ModelLoading(model, self.engine, self._running.start)
@@ -152,6 +154,7 @@ class Session:
         self._accepting = Accepting(services, SaveAtAccept(services, self.saving, deliver))
         self.correcting = Correcting(services, self._accepting, self.propagation)
         self.corrections = TrackCorrections(services, self._accepting, self.propagation)
+        self.classes = ObjectClasses(services, self.results, self._accepting, self.propagation)
         self.cleaning = SaveAndClean(services, self.propagation, self._continue_cleaned)
         self.batch = Batch(services, self.roi_inference)
         self.scanning = Scanning(services, self.results)
@@ -173,6 +176,7 @@ class Session:
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
         model = self.model
+        self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
         model.events.task.connect(self._on_task)
         self.prompts_edited.connect(self.prefetch.start)

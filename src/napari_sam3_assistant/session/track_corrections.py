@@ -161,7 +161,7 @@ class TrackCorrections:
         if links:
             after = replace(after, parents={**after.parents, **links})
         begun = self._adapter.begin_change(FramePlace(stack.at(change.first)), edit)
-        self._accepting.change(begun, said, after)
+        self._accepting.change([begun], said, lineage=after)
 
     def _begin_of(self, track: int) -> int:
         """Return the first frame of a track; one that is gone has none, and leaves nothing."""

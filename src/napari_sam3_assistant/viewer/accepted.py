@@ -15,7 +15,7 @@ from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.accept import AcceptRequest
-from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
+from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     box_shape,
     localise_box,
@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
-    from napari_sam3_assistant.core.masks.edits import Changes
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview
@@ -491,6 +490,32 @@ def begin_change(viewer: ViewerModel, image: str, role: Role, edit: LabelEdit) -
     return accepted
 
 
+def begin_class_change(
+    viewer: ViewerModel, place: KeptPlace, ids: Sequence[int], class_name: str
+) -> Accepted:
+    """Return what is to be noted of accepted objects of another class: an edit of no pixel.
+
+    What was measured of them stays.
+
+    Raises
+    ------
+    PromptError
+        While something else is written to the labels.
+    """
+    layer = find_layer(viewer, place)
+    if layer is None or is_locked(layer):
+        raise PromptError("These labels are still being written.", "Wait a moment.")
+    labels = array_of(layer)
+    none = np.zeros(0, np.int64)
+    edit = LabelEdit.pack("class", labels.shape, Changes(none, none, none, none), labels.dtype)
+    gone = _rows_of(layer, ids)
+    known = gone.get("index", [])
+    changed = {**gone, CLASS: [class_name or NOTHING] * len(known)}
+    folder = label_folder(labels) if isinstance(labels, zarr.Array) else None
+    image = place.target.image
+    return Accepted(image, labels.shape, tuple(known), edit, changed, folder, gone=gone)
+
+
 def _describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
     """Return what is known of objects after their pixels have changed, by column."""
     givers = find_givers(changes)
@@ -567,7 +592,8 @@ def note_written(
     layer = _find_written(viewer, accepted)
     if layer is None:
         return
-    redraw(layer, written.box)
+    if written.pixels:
+        redraw(layer, written.box)
     if accepted.propagated:
         edits_of(viewer).edited.emit(layer, written.box)
         return

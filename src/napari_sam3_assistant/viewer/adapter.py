@@ -311,6 +311,16 @@ class ViewerAdapter(ViewerPrompts):
         role = Role.PROPAGATED if isinstance(place, FramePlace) else Role.ACCEPTED
         return accepted_layer.begin_change(self.viewer, place.target.image, role, edit)
 
+    def begin_class_change(self, place: KeptPlace, ids: Sequence[int], class_name: str) -> Accepted:
+        """Return what is to be noted of accepted objects that are of another class now.
+
+        Raises
+        ------
+        PromptError
+            While something else is written to their labels.
+        """
+        return accepted_layer.begin_class_change(self.viewer, place, ids, class_name)
+
     def plane_labels(self, place: KeptPlace | FramePlace) -> PlaneOfLabels:
         """Return a plane of accepted labels, or of propagated ones; pixels are read when asked for.
 

@@ -31,6 +31,12 @@ from napari_sam3_assistant.session.session import Session
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer import prompts
 from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+from napari_sam3_assistant.viewer.classes import (
+    class_names,
+    colour_by_class,
+    colour_by_object,
+    share_classes,
+)
 from napari_sam3_assistant.viewer.correcting import Corrections
 from napari_sam3_assistant.viewer.edits import Strokes, edit_of_strokes, edits_of
 from napari_sam3_assistant.viewer.file_backed_layers import plane_axes
@@ -162,9 +168,12 @@ class Binding(RefCounted):
         self.adapter = ViewerAdapter(viewer)
         self.model = SessionModel()
         self.session = Session(self.model, self.adapter, deliver, settings)
-        self._keys = Keys(viewer, self.call, self.bare_image)
+        self._keys = Keys(viewer, self.call, self._choose_class, self.bare_image)
         self._strokes = Strokes()
         self._corrections = Corrections(self.adapter, self.session)
+        self._unshare = share_classes(
+            viewer, self.model, self.session.classes.file, self.session.classes.rename
+        )
         self._stack = StackBinding(self.model, self.adapter, self.session)
         self._watch_viewer()
         self._watch_model()
@@ -186,6 +195,7 @@ class Binding(RefCounted):
         self._keys.close()
         self.viewer.mouse_wheel_callbacks.remove(self._on_wheel)
         self._corrections.close()
+        self._unshare()
         self.session.close()
 
     # -- what the views ask for -----------------------------------------------------------
@@ -277,6 +287,14 @@ class Binding(RefCounted):
             getattr(self, name)()
         except Sam3AssistantError as error:
             self.model.message = Message(str(error), Level.ERROR)
+
+    def _choose_class(self, number: int) -> bool:
+        """Choose the class of a key; returns whether there is a class list."""
+        try:
+            return self.session.classes.press(number)
+        except Sam3AssistantError as error:
+            self.model.message = Message(str(error), Level.ERROR)
+            return True
 
     def choose_tool(self, tool: Tool) -> None:
         """Choose a tool, and a task that offers it, and let the next click be a prompt."""
@@ -408,6 +426,10 @@ class Binding(RefCounted):
             for layer in layers:
                 layer.visible = not shown
 
+    def toggle_class_colours(self) -> None:
+        """Show objects in the colours of their classes, or each in one of its own."""
+        self.model.colour_by_class = not self.model.colour_by_class
+
     def toggle_outlines(self) -> None:
         """Show objects as outlines, or filled."""
         self.adapter.set_outlines(shown=not self.adapter.outlines)
@@ -516,6 +538,7 @@ class Binding(RefCounted):
             layer.events.paint.connect(self._on_painted)
             layer.events.data.connect(self._on_replaced)
             layer.events.set_data.connect(self._on_labels_drawn)
+            layer.events.features.connect(self._on_features)
         if role_of(layer) in _PICKED:
             self._keys.watch(layer, only=ON_RESULTS)
             layer.mouse_drag_callbacks.append(select_on_click)
@@ -624,6 +647,24 @@ class Binding(RefCounted):
         del event
         self.model.kept = self.adapter.count_kept(self.model.image)
 
+    def _on_features(self, event: Event) -> None:
+        self._colour(event.source)
+
+    def _colour_all(self) -> None:
+        """Colour the objects of all layers by their classes, or each on its own."""
+        with self.adapter.mark_changes():
+            for layer in self.viewer.layers:
+                if role_of(layer) in _EDITED:
+                    self._colour(layer)
+
+    def _colour(self, layer: Labels) -> None:
+        if not self.model.colour_by_class:
+            colour_by_object(layer)
+            return
+        tracked = role_of(layer) is Role.PROPAGATED
+        names = self.session.propagation.tracks.classes if tracked else class_names(layer)
+        colour_by_class(layer, self.model.class_list, names)
+
     def _on_kept(self, event: Event) -> None:
         layer = event.source
         self.session.results.list_kept(key_of(layer), self.adapter.kept_rows(layer))
@@ -678,6 +719,10 @@ class Binding(RefCounted):
         if not _is_early(event) and not self.adapter.busy:
             if _is_added(event) and role_of(event.source) is Role.POINTS:
                 self._stack.on_points_added(event.source, event.data_indices)
+            picked = self.model.picked
+            if picked is not None and isinstance(picked.preview, KeptPlace):
+                # What is drawn now is about another object, unless it refines that one.
+                self.model.picked = picked if self.model.refining else None
             self._count_prompts()
             self._begin_positive()
             self.session.note_prompts()
@@ -818,6 +863,8 @@ class Binding(RefCounted):
         for event in (events.image, events.tool, events.task):
             event.connect(self._note_selected, max_args=0)
         events.channel_axis.connect(self._on_channel_axis)
+        for event in (events.colour_by_class, events.class_list, events.results):
+            event.connect(self._colour_all, max_args=0)
         for tool, name in CHOICE_FIELDS.items():
             getattr(events, name).connect(partial(self._on_choice, tool))
         self.adapter.restored.connect(self._count_prompts, max_args=0)

@@ -64,10 +64,12 @@ SHORTCUTS = (
     Shortcut("hold_bare_image", ("H",), "Show the bare image while the key is held"),
     Shortcut("toggle_results", ("Shift-H",), "Show or hide what was found and accepted"),
     Shortcut("toggle_outlines", ("O",), "Show outlines or filled objects"),
+    Shortcut("toggle_class_colours", ("Shift-C",), "Colour objects by class, or one by one"),
 )
 """On our prompt layers they go before napari's own keys; on other layers napari's go first."""
 
 GESTURES = (
+    ("1 to 9", "With a class list: choose the class of the next objects, or of the marked one"),
     ("Ctrl+click", "Delete the object under the pointer"),
     (
         "Alt+click",
@@ -75,10 +77,13 @@ GESTURES = (
         "(Ctrl+Shift does the same)",
     ),
 )
-"""What the mouse does to objects, whichever layer is selected."""
+"""What the mouse does to objects, whichever layer is selected, and the keys of classes."""
 
 ON_RESULTS = ("discard", "undo", "redo", "delete_object", "refine_object")
 """Those that go before napari's own on layers of results, too."""
+
+CLASS_KEYS = tuple("123456789")
+"""With a class list they choose a class, on our layers before napari's own, which choose modes."""
 
 HELD = "hold_bare_image"
 """The one that ends when its key is let go."""
@@ -105,6 +110,8 @@ class Keys:
         The viewer itself.
     call : callable
         Does what the shortcut of a name stands for.
+    choose_class : callable
+        Chooses the class of a key, from 1; returns whether there is a class list.
     bare_image : callable
         Shows the bare image for as long as its context lasts.
     """
@@ -113,10 +120,12 @@ class Keys:
         self,
         viewer: ViewerModel,
         call: Callable[[str], None],
+        choose_class: Callable[[int], bool],
         bare_image: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._viewer = viewer
         self._call = call
+        self._choose_class = choose_class
         self._bare_image = bare_image
         self._bind(viewer, bound=True)
 
@@ -139,6 +148,15 @@ class Keys:
             for key in shortcut.keys:
                 handler = self._make_handler(shortcut.name, key) if bound else None
                 owner.bind_key(key, handler, overwrite=True)
+        for key in CLASS_KEYS:
+            owner.bind_key(key, self._make_class_handler(key) if bound else None, overwrite=True)
+
+    def _make_class_handler(self, key: str) -> Callable[[object], object]:
+        def handle(owner: object) -> None:
+            if not self._choose_class(int(key)):
+                _do_usual(owner, key)
+
+        return handle
 
     def _make_handler(self, name: str, key: str) -> Callable[[object], object]:
         if name == HELD:
@@ -151,12 +169,17 @@ class Keys:
 
         def handle(owner: object) -> None:
             if _is_for_layer(name, owner):
-                usual = getattr(type(owner), "class_keymap", {})
-                usual.get(coerce_keybinding(key), lambda _: None)(owner)
+                _do_usual(owner, key)
             else:
                 self._call(name)
 
         return handle
+
+
+def _do_usual(owner: object, key: str) -> None:
+    """Do what napari has a key do on a layer."""
+    usual = getattr(type(owner), "class_keymap", {})
+    usual.get(coerce_keybinding(key), lambda _: None)(owner)
 
 
 def _is_for_layer(name: str, owner: object) -> bool:

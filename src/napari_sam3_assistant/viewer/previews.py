@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Shapes
 from napari.layers.base import ActionType
+from napari.utils import DirectLabelColormap
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_sam3_assistant.core.regions import bounds_of
@@ -123,7 +124,8 @@ def _show_labels(viewer: ViewerModel, image: Layer, preview: Preview) -> Layer:
         add_below_prompts(viewer, layer)
     else:
         colours = _choose_colours(preview)
-        if not np.array_equal(colours.colors, layer.colormap.colors):
+        by_class = isinstance(layer.colormap, DirectLabelColormap)
+        if not by_class and not np.array_equal(colours.colors, layer.colormap.colors):
             layer.colormap = colours
         _write(viewer, layer, data)
         move_to(layer, placed)

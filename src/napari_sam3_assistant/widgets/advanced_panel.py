@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLa
 
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.widgets.fields.classes import ClassField
 from napari_sam3_assistant.widgets.fields.filters import FilterField, HistogramField
 from napari_sam3_assistant.widgets.fields.image import (
     EncodeAheadField,
@@ -144,6 +145,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             ObjectField(binding),
             _form({"Text prompt": TextField(binding)}),
             EverythingField(binding),
+            ClassField(binding),
             _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),

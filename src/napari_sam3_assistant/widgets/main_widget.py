@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.qt.class_list import keep_class_file
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
 from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -52,6 +53,7 @@ class MainWidget(Dock):
         super().__init__(chosen, "sam3_assistant", _NARROWEST)
         store = QtSettingsStore()
         self.binding = binding = binding_for(chosen, QtDispatcher(), store)
+        keep_class_file(self, binding.model, binding.session.classes.file, store)
         shared = live_points_of(binding)
         shared.acquire()
         session = binding.session

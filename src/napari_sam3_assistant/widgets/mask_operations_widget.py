@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
+    QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -17,12 +17,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.mask_operations.class_list import ClassListRow
 from napari_sam3_assistant.mask_operations.cleanup_tab import CleanupTab
 from napari_sam3_assistant.mask_operations.collect_tabs import AcceptedTab, FinalTab, MergeTab
-from napari_sam3_assistant.qt.bind import format_message, show_errors, watch
-from napari_sam3_assistant.qt.controls import WrappedLabel
+from napari_sam3_assistant.qt.bind import format_message, set_enabled, watch
+from napari_sam3_assistant.qt.class_list import choose_file, edit_classes, keep_class_file
+from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
 from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.widgets.activity import activity_of
@@ -62,26 +63,58 @@ class MaskOperationsWidget(Dock):
         session = binding.session
         activity = activity_of(chosen, "SAM3 Mask Operations", session.model, session.cancel)
         activity.acquire()
-        self._keep_class_list()
+        keep_class_file(self, session.model, session.collection.class_file, QtSettingsStore())
         self.end_with(activity.release, binding.release)
-
-    def _keep_class_list(self) -> None:
-        """Take the class list that was chosen last, and keep which one is."""
-        session, store = self.binding.session, QtSettingsStore()
-        kept = store.get("class_list")
-        if kept and not session.model.class_list:
-            show_errors(session.model, lambda: session.collection.choose_classes(Path(kept)))()
-            session.model.class_file = kept  # also where a share is only away
-        watch(
-            session.model,
-            "class_file",
-            self,
-            lambda: store.set("class_list", session.model.class_file),
-        )
 
     def show_cleanup(self) -> None:
         """Bring Mask Cleanup to the front."""
         self.panel.tabs.setCurrentIndex(_CLEANUP)
+
+
+class ClassListRow(QWidget):
+    """Which class list is fixed, and what can be done about it."""
+
+    def __init__(self, session: MaskSession) -> None:
+        super().__init__()
+        self._model = session.model
+        self._said = QLabel()
+        self._said.setObjectName("class_list")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 0, 6, 0)
+        row.setSpacing(4)
+        row.addWidget(self._said, 1)
+        choose = push_button(
+            self._model,
+            "Choose",
+            "choose_classes",
+            lambda: choose_file(self, self._model, session.collection.class_file),
+            "Choose the project's classes: CSV (id, name, color), names, data.yaml or COCO",
+        )
+        edit = push_button(
+            self._model,
+            "Edit",
+            "edit_classes",
+            lambda: edit_classes(self, self._model, session.collection.class_file),
+            "Make a class list, or change it",
+        )
+        self._forget = push_button(
+            self._model,
+            "Clear",
+            "forget_classes",
+            session.collection.class_file.forget,
+            "Fix no classes: each has the name and the value that are typed",
+        )
+        for button in (choose, edit, self._forget):
+            row.addWidget(button)
+        watch(self._model, "class_list", self, self._show)
+
+    def _show(self) -> None:
+        listed, file = self._model.class_list, self._model.class_file
+        many = pluralize(len(listed), "class", "classes")
+        self._said.setText(f"Class list: {many if listed else 'none'}")
+        names = "\n".join(f"{value}  {name}" for value, name in list(listed.names.items())[:30])
+        self._said.setToolTip(f"{file}\n{names}" if listed else "Classes are named as you type")
+        set_enabled(self._forget, "" if listed else "No class list is chosen")
 
 
 class MaskPanel(QWidget):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.qt.bind import show_errors
+from napari_sam3_assistant.qt.bind import follow, show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
 from napari_sam3_assistant.viewer.keys import with_key
+from napari_sam3_assistant.widgets.fields.classes import ClassField
 from napari_sam3_assistant.widgets.fields.filters import FilterField
 from napari_sam3_assistant.widgets.fields.gallery import lone_gallery
 from napari_sam3_assistant.widgets.fields.image import (
@@ -69,7 +70,15 @@ class SimplePanel(QWidget):
         layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model)))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
-        layout.addWidget(_group("Prompt", PromptField(binding)))
+        classes = ClassField(binding)
+        # What is done in 3D/video has no line to spare.
+        follow(
+            classes,
+            lambda: bool(model.class_list) or model.task is not Task.VIDEO,
+            classes.setVisible,
+            model,
+        )
+        layout.addWidget(_group("Prompt", PromptField(binding), classes))
         run = (
             RunControls(binding),
             StackOptions(model, all_rows=False),

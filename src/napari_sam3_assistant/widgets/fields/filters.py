@@ -27,8 +27,10 @@ from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
 from napari_sam3_assistant.session.messages import (
     AREA,
     FRAME,
+    SAID,
     SCORE,
     STABILITY,
+    UNIT,
     column_titles,
     value_of,
 )
@@ -419,7 +421,8 @@ def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[st
     titles = [FRAME] if any(row.preview.target.plane.leading for row in rows) else []
     titles += [SCORE] if any(row.record.score is not None for row in rows) else []
     titles += [STABILITY] if any(value_of(row, STABILITY) is not None for row in rows) else []
-    return (*titles, AREA, *column_titles(rows, chosen)[:-1])
+    measured = (one for one in column_titles(rows, chosen) if one not in (UNIT, *SAID))
+    return (*titles, AREA, *measured)
 
 
 def count_values(

@@ -12,12 +12,11 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 
 from napari_sam3_assistant.session.messages import (
     COLUMNS,
+    SAID,
     SCORE,
-    STATE,
     UNIT,
     column_titles,
     column_values,
-    describe_state,
     value_of,
 )
 from napari_sam3_assistant.session.model import FramePlace
@@ -156,8 +155,8 @@ class ResultRows(QAbstractTableModel):
         if column < len(COLUMNS):
             return _KEYS[column]
         title = self._titles[column]
-        if title == STATE:
-            return describe_state
+        if title in SAID:
+            return SAID[title]
         # What is missing comes first, of numbers and of text.
         nothing: float | str = "" if title == UNIT else -math.inf
 
@@ -168,7 +167,7 @@ class ResultRows(QAbstractTableModel):
         return key
 
     def _matches(self, row: ResultRow) -> bool:
-        cells = (*describe_row(row), describe_state(row))
+        cells = (*describe_row(row), *(said(row) for said in SAID.values()))
         return any(self._wanted in cell.lower() for cell in cells)
 
     # -- what Qt asks for -------------------------------------------------------------------

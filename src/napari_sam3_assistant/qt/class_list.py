@@ -1,0 +1,237 @@
+"""The class list of a project in both windows: choose a file, make one, and edit it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHBoxLayout,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass, default_colour
+from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
+from napari_sam3_assistant.qt.bind import show_errors, watch
+from napari_sam3_assistant.qt.controls import WrappedLabel, hint_label
+
+if TYPE_CHECKING:
+    from napari_sam3_assistant.mask_operations.model import MaskModel
+    from napari_sam3_assistant.session.classes import ClassFile
+    from napari_sam3_assistant.session.model import SessionModel
+    from napari_sam3_assistant.session.settings import SettingsStore
+
+_STORED = "class_list"
+_KINDS = "Lists of classes (*.csv *.txt *.json *.yaml *.yml)"
+_ID, _NAME, _COLOUR, _PARENT = range(4)
+_BEFORE = Qt.ItemDataRole.UserRole
+
+
+def choose_file(parent: QWidget, model: SessionModel | MaskModel, file: ClassFile) -> None:
+    """Let the user choose the file of a class list."""
+    name, _ = QFileDialog.getOpenFileName(parent, "Class list", model.class_file, _KINDS)
+    if name:
+        file.choose(Path(name))
+
+
+def edit_classes(
+    parent: QWidget,
+    model: SessionModel | MaskModel,
+    file: ClassFile,
+) -> None:
+    """Let the user edit the class list; it is written to its file, or to one that is chosen.
+
+    Parameters
+    ----------
+    parent : QWidget
+        The window that the dialog belongs to.
+    model : SessionModel or MaskModel
+        The state.
+    file : ClassFile
+        The verbs about the class list.
+    """
+    dialog = ClassListDialog(model.class_list, parent)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+    def save() -> None:
+        file.change(dialog.classes, _ask_file(parent, model.class_file), dialog.renamed)
+
+    dialog.accepted.connect(show_errors(model, save))
+    dialog.open()
+
+
+def _ask_file(parent: QWidget, known: str) -> Path | None:
+    """Return where a class list goes: its CSV file, or one that the user chooses."""
+    file = known
+    if not file.endswith(".csv"):
+        # data.yaml and COCO hold more than classes: that is somebody's data set.
+        beside = str(Path(file).with_name("classes.csv")) if file else "classes.csv"
+        file, _ = QFileDialog.getSaveFileName(parent, "Save the class list", beside, "(*.csv)")
+    if not file:
+        return None
+    return Path(file if file.endswith(".csv") else f"{file}.csv")
+
+
+def keep_class_file(
+    owner: QWidget, model: SessionModel | MaskModel, file: ClassFile, store: SettingsStore
+) -> None:
+    """Take the class list that was chosen last, and keep which one is."""
+    kept = store.get(_STORED)
+    if kept and not model.class_list:
+        show_errors(model, lambda: file.choose(Path(kept)))()
+        model.class_file = kept  # also where a share is only away
+    watch(model, "class_file", owner, lambda: store.set(_STORED, model.class_file))
+
+
+class ClassListDialog(QDialog):
+    """A table of classes, in the order of their keys.
+
+    Parameters
+    ----------
+    classes : ClassList
+        What it begins with.
+    parent : QWidget
+        The window that it belongs to.
+    """
+
+    def __init__(self, classes: ClassList, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("class_list_dialog")
+        self.setWindowTitle("Class list")
+        self.classes = classes
+        self.renamed: dict[str, str] = {}
+        self._table = QTableWidget(0, 4)
+        self._table.setObjectName("class_table")
+        self._table.setAccessibleName("Classes")
+        self._table.setHorizontalHeaderLabels(["Number", "Name", "Colour", "Kind of"])
+        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        top = self._table.horizontalHeader()
+        if top is not None:
+            top.setStretchLastSection(True)
+        self._table.cellDoubleClicked.connect(self._pick_colour)
+        for value, one in zip(classes.names, classes, strict=True):
+            self._add_row(one.id, one.name, QColor(*classes.colour(value)), one.parent)
+        self._why = WrappedLabel()
+        self._why.setObjectName("class_why")
+        buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
+        )
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        edits = QHBoxLayout()
+        for text, name, verb in (
+            ("Add", "add_class", self.add),
+            ("Remove", "remove_class", self._remove),
+            ("Up", "class_up", lambda: self._move(-1)),
+            ("Down", "class_down", lambda: self._move(1)),
+        ):
+            button = QPushButton(text)
+            button.setObjectName(name)
+            button.setAutoDefault(False)
+            button.clicked.connect(verb)
+            edits.addWidget(button)
+        edits.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.addWidget(
+            hint_label(
+                "Double-click to change a cell. The first nine classes have the keys 1 to 9. “Kind "
+                "of” is the class or the heading that a class belongs to."
+            )
+        )
+        layout.addWidget(self._table, 1)
+        layout.addLayout(edits)
+        layout.addWidget(self._why)
+        layout.addWidget(buttons)
+        self.resize(420, 360)
+
+    def add(self) -> None:
+        """Add a class with the next number, and begin to type its name."""
+        known = [self._table.item(row, _ID) for row in range(self._table.rowCount())]
+        numbers = [int(one.text()) for one in known if one is not None and one.text().isdecimal()]
+        number = max(numbers, default=0) + 1
+        self._add_row(number, "", QColor(*default_colour(number)), "")
+        last = self._table.rowCount() - 1
+        self._table.setCurrentCell(last, _NAME)
+        self._table.editItem(self._table.item(last, _NAME))
+
+    def accept(self) -> None:
+        """Take the table, or say what is wrong with it."""
+        try:
+            self.classes, self.renamed = self._read()
+        except Sam3AssistantError as error:
+            self._why.setText(f"✕ {error}")
+            return
+        super().accept()
+
+    def _read(self) -> tuple[ClassList, dict[str, str]]:
+        """Return the list, and the new names of classes by those that they had."""
+        made, renamed = [], {}
+        for row in range(self._table.rowCount()):
+            cells = [self._table.item(row, column) for column in range(4)]
+            number, name, colour, parent = cells
+            if number is None or name is None or colour is None or parent is None:
+                continue
+            if not number.text().strip().isdecimal():
+                raise MaskError(f"“{number.text()}” is no number of a class.", "Count from 1.")
+            red, green, blue, _ = colour.background().color().getRgb()
+            rgb = (int(red or 0), int(green or 0), int(blue or 0))
+            before, now = name.data(_BEFORE), name.text().strip()
+            if before and before != now:
+                renamed[before] = now
+            above = parent.text().strip()
+            made.append(ObjectClass(int(number.text()), now, rgb, above))
+        # What is a kind of a class that has another name now stays one.
+        named = [replace(one, parent=renamed.get(one.parent, one.parent)) for one in made]
+        return ClassList(tuple(named)), renamed
+
+    def _add_row(self, number: int, name: str, colour: QColor, parent: str) -> None:
+        row = self._table.rowCount()
+        self._table.insertRow(row)
+        shown = QTableWidgetItem()
+        shown.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        shown.setBackground(colour)
+        shown.setToolTip(colour.name())
+        named = QTableWidgetItem(name)
+        named.setData(_BEFORE, name)
+        cells = ((_ID, QTableWidgetItem(str(number))), (_NAME, named))
+        for column, item in (*cells, (_PARENT, QTableWidgetItem(parent))):
+            self._table.setItem(row, column, item)
+        self._table.setItem(row, _COLOUR, shown)
+
+    def _remove(self) -> None:
+        chosen = {index.row() for index in self._table.selectedIndexes()}
+        for row in sorted(chosen, reverse=True):
+            self._table.removeRow(row)
+
+    def _move(self, step: int) -> None:
+        """Move the chosen class up or down, which changes its key."""
+        row, table = self._table.currentRow(), self._table
+        other = row + step
+        if row < 0 or not 0 <= other < table.rowCount():
+            return
+        for column in range(table.columnCount()):
+            mine, theirs = table.takeItem(row, column), table.takeItem(other, column)
+            table.setItem(row, column, theirs)
+            table.setItem(other, column, mine)
+        table.setCurrentCell(other, max(0, table.currentColumn()))
+
+    def _pick_colour(self, row: int, column: int) -> None:
+        cell = self._table.item(row, _COLOUR)
+        if column != _COLOUR or cell is None:
+            return
+        colour = QColorDialog.getColor(cell.background().color(), self, "Colour of the class")
+        if colour.isValid():
+            cell.setBackground(colour)
+            cell.setToolTip(colour.name())

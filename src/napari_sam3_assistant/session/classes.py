@@ -1,0 +1,298 @@
+"""The class list of a project, and the class of each object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from napari_sam3_assistant.core.classes import ClassList
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
+from napari_sam3_assistant.core.results import set_class
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.class_list import read_classes, write_classes
+from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
+    FramePlace,
+    KeptPlace,
+    Level,
+    Message,
+    Preview,
+)
+from napari_sam3_assistant.session.undo import update_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_sam3_assistant.session.accepting import Accepting
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.results import Results
+    from napari_sam3_assistant.session.snapshots import Accepted
+
+
+class HasClasses(Protocol):
+    """A state with the class list of the project; both windows have one, see `share_classes`."""
+
+    class_list: ClassList
+    class_file: str
+
+
+class ClassFile:
+    """The verbs about the class list of a project. All are called on the GUI thread.
+
+    Parameters
+    ----------
+    model : SessionModel or MaskModel
+        The state.
+    say : callable
+        Shows a message to the user.
+
+    Attributes
+    ----------
+    tell_renamed : callable
+        Is given the new names of classes, by those of before, once the list has them.
+    """
+
+    def __init__(self, model: HasClasses, say: Callable[[str, Level], None]) -> None:
+        self._model, self._say = model, say
+        self.tell_renamed: Callable[[Mapping[str, str]], object] = lambda _: None
+
+    def choose(self, path: Path) -> None:
+        """Take the class list of a file, which fixes names, numbers and colours from now on.
+
+        Raises MaskError if it is none.
+        """
+        self.take(read_classes(path), str(path))
+        many = pluralize(len(self._model.class_list), "class", "classes")
+        self._say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
+
+    def change(self, classes: ClassList, path: Path | None, renamed: Mapping[str, str]) -> None:
+        """Take a class list that the user has changed, and write it to a file, if there is one.
+
+        Parameters
+        ----------
+        classes : ClassList
+            The list.
+        path : Path or None
+            The file; without one the list lasts as long as the window.
+        renamed : mapping of str to str
+            The new names of classes, by those of before: their objects follow.
+
+        Raises
+        ------
+        ExportError
+            If it can't be written; the list is as it was then.
+        """
+        if path is None:
+            self.take(classes)
+            self._say("The class list lasts as long as this window: it has no file.", Level.WARNING)
+        else:
+            write_classes(classes, path)
+            self.choose(path)
+        if renamed:
+            self.tell_renamed(renamed)
+
+    def take(self, classes: ClassList, file: str = "") -> None:
+        """Take a class list, and the file that it is of, if there is one."""
+        self._model.class_list, self._model.class_file = classes, file
+
+    def forget(self) -> None:
+        """Let classes have the names and values that are typed."""
+        self.take(ClassList())
+        self._say("No class list is fixed.", Level.INFO)
+
+
+class ObjectClasses:
+    """The verbs about the class of objects. All are called on the GUI thread.
+
+    Attributes
+    ----------
+    file : ClassFile
+        The verbs about the class list.
+    """
+
+    def __init__(
+        self, services: Services, results: Results, accepting: Accepting, propagation: Propagation
+    ) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._undo, self._results = services.undo, results
+        self._accepting, self._propagation = accepting, propagation
+        self.file = ClassFile(self._model, self._say)
+        self.file.tell_renamed = self.rename
+        self._dropped = ""  # the chosen class, when the list lost it
+        self._model.events.class_list.connect(self._follow_list)
+
+    def press(self, number: int) -> bool:
+        """Choose the class of a key, from 1, for the marked object, or else the next objects.
+
+        Returns whether there is a class list: without one the key is none of ours.
+
+        Raises
+        ------
+        PromptError
+            If the list has no such class, or the marked object can't be changed now.
+        """
+        listed = list(self._model.class_list)
+        if not listed:
+            return False
+        if number > len(listed):
+            raise PromptError(
+                f"The class list has no class for the key {number}.",
+                f"It has {len(listed)}; press Edit beside Class to add one.",
+            )
+        name = listed[number - 1].name
+        picked = self._model.picked
+        if picked is not None:
+            self.set_class([picked], name)
+        else:
+            self.choose(name)
+        return True
+
+    def choose(self, name: str) -> None:
+        """Choose the class of the next objects, and of the one that is worked on.
+
+        Raises
+        ------
+        PromptError
+            If the list has no such class.
+        """
+        self._check(name)
+        self._model.object_class = name
+        self._undo.note_edits(self._adapter.edits())
+        preview, current = self._model.preview, self._current()
+        if preview is not None and current:
+            self._set({preview.slot: current}, {}, name)
+        of = f"of the class “{name}”" if name else "of no class"
+        self._say(f"The next objects are {of}.")
+
+    def set_class(self, rows: Iterable[ResultRow], name: str) -> None:
+        """Give objects another class, or none: one step that can be taken back.
+
+        Of an object of accepted labels it is the class on all slices. Of a propagation, it is no
+        such step.
+
+        Raises
+        ------
+        PromptError
+            If the list has no such class, labels are being written, or they are of a scan.
+        """
+        self._check(name)
+        rows = tuple(rows)
+        if any(isinstance(row.preview, FileBackedLabels) for row in rows):
+            raise PromptError(
+                "The objects of a scan are in a file.", "Set their class in Mask Operations."
+            )
+        found: dict[tuple[str, str], list[int]] = {}
+        kept: dict[KeptPlace, list[int]] = {}
+        for row in rows:
+            if isinstance(row.preview, Preview):
+                found.setdefault(row.preview.slot, []).append(row.record.id)
+            elif isinstance(row.preview, KeptPlace):
+                kept.setdefault(row.preview, []).append(row.record.id)
+        self._undo.note_edits(self._adapter.edits())
+        self._set(found, kept, name)
+        frames = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
+        if frames:
+            self._propagation.set_class(frames, name)
+        if len(rows) == 1:
+            what = f"Object {rows[0].record.id} is"
+        else:
+            what = f"{pluralize(len(rows), 'object')} are"
+        self._say(f"{what} {f'“{name}”' if name else 'of no class'} now.")
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Let objects of classes whose names have changed in the list follow, as steps of undo.
+
+        Parameters
+        ----------
+        names : mapping of str to str
+            The new names, by those of before.
+        """
+        rows = (*self._results.found, *self._results.kept)
+        tracked = dict(self._propagation.tracks.classes)
+        for old, new in names.items():
+            if mine := [row for row in rows if row.record.class_name == old]:
+                self.set_class(mine, new)
+            ids = {id_ for id_, name in tracked.items() if name == old}
+            self._propagation.set_class(ids, new)
+        chosen = self._model.object_class
+        self._model.object_class = names.get(chosen or self._dropped, chosen)
+
+    def count(self) -> Counter[str]:
+        """Return how many objects each class has, found, accepted and propagated; "" for none."""
+        found = Counter(row.record.class_name for row in self._results.found)
+        of_kept = {
+            (row.preview.slot, row.record.id): row.record.class_name for row in self._results.kept
+        }
+        tracks = self._propagation.tracks
+        tracked = Counter(tracks.classes.get(id_, "") for id_ in self._model.propagated_ids)
+        return found + Counter(of_kept.values()) + tracked
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _current(self) -> frozenset[int]:
+        """Return the object that is worked on, by clicks or a painted mask; or nothing.
+
+        With an object a click, or a box, the next one is worked on as soon as one is there.
+        """
+        model, seed = self._model, self._undo.current.seed
+        preview, kind = model.preview, prompt_kind(model.task, model.tool)
+        if preview is None:
+            return frozenset()
+        if seed is not None and seed.slot == preview.slot:
+            return frozenset({seed.record.id}) & preview.ids
+        one_by_all = kind is PromptKind.MASK or (kind is PromptKind.POINTS and not model.each_click)
+        made = preview.made_by(kind) if one_by_all else frozenset()
+        return made if len(made) == 1 else frozenset()
+
+    def _set(
+        self,
+        found: Mapping[tuple[str, str], Collection[int]],
+        kept: Mapping[KeptPlace, Sequence[int]],
+        name: str,
+    ) -> None:
+        """Change the class of objects of previews and of accepted labels, as one step."""
+        self._accepting.check_idle()
+        after = tuple(
+            _with_class(one, found[one.slot], name) if one.slot in found else one
+            for one in self._model.previews
+        )
+        changes: list[Accepted] = [
+            self._adapter.begin_class_change(place, ids, name) for place, ids in kept.items()
+        ]
+        if changes:
+            self._accepting.change(changes, previews=after)
+        elif found:
+            self._undo.record(after, amend=False)
+        seed = self._undo.current.seed
+        refined = next((one for one in after if seed and one.slot == seed.slot), None)
+        if seed is not None and refined is not None:
+            self._undo.amend(replace(self._undo.current, seed=update_seed(seed, refined)))
+        self._model.previews = after
+
+    def _check(self, name: str) -> None:
+        if name and self._model.class_list.find(name) is None:
+            raise PromptError(
+                f"The class list has no “{name}”.", "Press Edit beside Class to add it."
+            )
+
+    def _follow_list(self, classes: ClassList) -> None:
+        """Choose no class that is not in the list any more."""
+        self._dropped = ""
+        if classes.find(self._model.object_class) is None:
+            self._dropped, self._model.object_class = self._model.object_class, ""
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+def _with_class(preview: Preview, ids: Collection[int], name: str) -> Preview:
+    """Return a result with objects of another class, also of those that are not on show."""
+    hidden = tuple(
+        replace(one, class_name=name) if one.id in ids else one for one in preview.hidden
+    )
+    return replace(preview, segmentation=set_class(preview.segmentation, name, ids), hidden=hidden)

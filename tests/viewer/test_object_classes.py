@@ -1,0 +1,269 @@
+"""The class of objects: chosen by keys, changed with undo, and the same wherever it is told."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+from skimage.draw import disk
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.progress import deliver_inline
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.mask_operations.binding import mask_binding_for
+from napari_sam3_assistant.session.messages import column_titles
+from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Preview
+from napari_sam3_assistant.session.results import format_row
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import binding_for
+
+ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"
+LISTED = ClassList((ObjectClass(2, "tumour", parent="nucleus"), ObjectClass(1, "nucleus")))
+NAMES = ("", "tumour", "nucleus")
+
+
+def discs(*shape):
+    plane = np.full((60, 80), 20, np.uint8)
+    for centre in ((15, 15), (15, 50), (42, 18), (42, 60)):
+        plane[disk(centre, 8)] = 200
+    return np.broadcast_to(plane, (*shape, 60, 80)).copy()
+
+
+class Desk:
+    """A viewer with four bright discs, a class list, and a session."""
+
+    def __init__(self, *shape):
+        self.viewer = ViewerModel()
+        self.image = self.viewer.add_image(discs(*shape), name="cells")
+        self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
+        self.session, self.model = self.binding.session, self.binding.model
+        self.model.class_list = LISTED
+
+    def close(self):
+        self.binding.close()
+
+    def find_all(self):
+        self.model.task, self.model.tool, self.model.text = Task.TEXT, Tool.TEXT, "bright objects"
+        self.run()
+
+    def run(self):
+        job = self.session.run()
+        assert job.wait(240)
+        assert job.error is None, job.error
+
+    def settle(self):
+        ended = threading.Event()
+        self.model.events.running.connect(lambda running: running or ended.set())
+        assert not self.model.running or ended.wait(240)
+
+    def rows(self, kind):
+        return [row for row in self.model.results if isinstance(row.preview, kind)]
+
+    def told(self, kind):
+        return {row.record.id: row.record.class_name for row in self.rows(kind)}
+
+    def features(self, name):
+        """What a layer's features say, with nothing for "-"."""
+        if name not in self.viewer.layers:
+            return {}
+        rows = self.viewer.layers[name].features.to_dict("records")
+        return {row["index"]: row.get("class", "-").replace("-", "") for row in rows}
+
+
+@pytest.fixture
+def desk():
+    made = Desk()
+    yield made
+    made.close()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_changes_of_class_undone_and_done_again_are_as_a_list_of_states_has_them(data):
+    desk = Desk()
+    session, model = desk.session, desk.model
+    if data.draw(st.booleans()):
+        desk.binding.adapter.in_memory = 10  # accepted labels are on the disk, written by a job
+    model.object_class = data.draw(st.sampled_from(NAMES))
+    desk.find_all()
+    assert session.measuring.measure().wait(240)
+    found = dict.fromkeys(range(1, 5), model.object_class)
+    states, at = [({}, {}), (found, {})], 1
+    for _ in range(data.draw(st.integers(1, 9))):
+        found, accepted = (dict(one) for one in states[at])
+        verb = data.draw(st.sampled_from(["undo", "redo", "accept", "found", "accepted", "both"]))
+        if verb == "undo":
+            session.undo()
+            at = max(0, at - 1)
+        elif verb == "redo":
+            session.redo()
+            at = min(len(states) - 1, at + 1)
+        else:
+            rows = [] if verb == "accepted" else desk.rows(Preview)
+            rows += [] if verb == "found" else desk.rows(KeptPlace)
+            if verb == "accept":
+                if not found:
+                    continue
+                session.accept()
+                accepted |= {len(accepted) + id_: name for id_, name in found.items()}
+                found = {}
+            else:
+                rows = [row for row in rows if data.draw(st.booleans())]
+                name = data.draw(st.sampled_from(NAMES))
+                if not rows:
+                    continue
+                session.classes.set_class(rows, name)
+                for row in rows:
+                    of = found if isinstance(row.preview, Preview) else accepted
+                    of[row.record.id] = name
+            states, at = [*states[: at + 1], (found, accepted)], at + 1
+        desk.settle()
+        found, accepted = states[at]
+        assert desk.told(Preview) == desk.features(PREVIEW) == found
+        assert desk.told(KeptPlace) == desk.features(ACCEPTED) == accepted
+        every = [*found.values(), *accepted.values()]
+        assert session.classes.count() == {name: every.count(name) for name in every}
+    desk.close()
+
+
+def test_a_change_of_class_keeps_pixels_measurements_and_the_mark(desk):
+    desk.find_all()
+    assert desk.session.measuring.measure().wait(240)
+    row = desk.rows(Preview)[1]
+    desk.model.picked = row
+    desk.session.classes.press(2)
+
+    (changed,) = [one for one in desk.rows(Preview) if one.record.id == row.record.id]
+    assert changed.record.class_name == "nucleus"
+    assert changed.measured is row.measured
+    assert desk.model.picked is changed
+    assert changed.record.mask is row.record.mask
+
+    desk.session.accept()
+    assert desk.session.measuring.measure().wait(240)
+    pixels = desk.viewer.layers[ACCEPTED].data.copy()
+    before = {one.record.id: one.measured for one in desk.rows(KeptPlace)}
+    assert None not in before.values()
+    desk.session.classes.set_class(desk.rows(KeptPlace)[:2], "tumour")
+    assert {one.record.id: one.measured for one in desk.rows(KeptPlace)} == before
+    assert "measured_area" in desk.viewer.layers[ACCEPTED].features
+    np.testing.assert_array_equal(desk.viewer.layers[ACCEPTED].data, pixels)
+
+
+def test_the_table_has_a_class_column_where_an_object_has_one(desk):
+    desk.find_all()
+    assert "Class" not in column_titles(desk.model.results, ())
+    desk.session.classes.set_class(desk.rows(Preview)[:1], "tumour")
+    titles = column_titles(desk.model.results, ())
+    assert titles == ("Class",)
+    assert [format_row(row, titles)[-1] for row in desk.model.results][:2] == ["tumour", "-"]
+
+
+def press(desk, layer, key):
+    """Press a key as napari's canvas does: the layer's own binding, else the viewer's."""
+    for owner in (layer, desk.viewer):
+        handler = {str(one): call for one, call in owner.keymap.items()}.get(key)
+        if handler is not None:
+            handler(owner)
+            return
+    raise AssertionError(key)
+
+
+def click(desk, *pixel):
+    desk.model.task, desk.model.tool = Task.LIVE_POINTS, Tool.POINTS
+    desk.binding.arm()
+    points = desk.viewer.layers.selection.active
+    points.add(pixel)
+    return points
+
+
+def test_a_key_is_for_the_object_that_is_worked_on_and_the_next_ones(desk):
+    points = click(desk, 15, 15)
+    desk.run()
+    press(desk, points, "1")
+    assert desk.model.object_class == "tumour"
+    assert desk.told(Preview) == {1: "tumour"}
+    points.add([16, 16])
+    desk.session.run_live()
+    desk.settle()
+    assert desk.told(Preview) == {1: "tumour"}
+    desk.session.accept()
+    click(desk, 15, 50)
+    desk.run()
+    press(desk, points, "2")
+    desk.session.accept()
+    assert desk.features(ACCEPTED) == {1: "tumour", 2: "nucleus"}
+    with pytest.raises(PromptError, match="no class for the key 7"):
+        desk.session.classes.press(7)
+
+
+def test_a_new_click_is_not_for_the_object_that_was_marked_before(desk):
+    click(desk, 15, 15)
+    desk.run()
+    desk.session.accept()
+    desk.model.picked = desk.rows(KeptPlace)[0]
+    points = click(desk, 15, 50)
+    desk.run()
+    press(desk, points, "1")
+    assert desk.features(ACCEPTED) == {1: ""}
+    assert desk.told(Preview) == {1: "tumour"}
+
+
+def test_refining_an_object_keeps_its_class(desk):
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[:1], "tumour")
+    id_ = desk.rows(Preview)[0].record.id
+    desk.session.refine(id_)
+    desk.session.classes.set_class(desk.rows(Preview)[:1], "nucleus")  # while it is refined
+    points = click(desk, *np.argwhere(desk.rows(Preview)[0].record.mask)[0])
+    assert len(points.data)
+    desk.run()
+    assert desk.told(Preview)[id_] == "nucleus"
+    desk.session.accept()
+    desk.session.refine_accepted(desk.rows(KeptPlace)[0].preview, 1)
+    assert desk.told(Preview) == {1: "nucleus"}
+
+
+def test_followed_objects_have_the_class_of_the_one_they_come_of(desk):
+    desk.close()
+    stack = Desk(3)
+    model = stack.model
+    stack.viewer.dims.set_current_step(0, 1)
+    click(stack, 1, 15, 15)
+    stack.run()
+    stack.session.classes.set_class(stack.rows(Preview), "tumour")
+    model.object_class = "nucleus"
+    stack.binding.follow()
+    stack.settle()
+    assert {row.record.class_name for row in stack.rows(FramePlace)} == {"tumour"}
+    assert len(stack.rows(FramePlace)) == 3
+    stack.session.classes.set_class(stack.rows(FramePlace)[:1], "nucleus")
+    assert {row.record.class_name for row in stack.rows(FramePlace)} == {"nucleus"}
+    stack.session.accept()
+    stack.settle()
+    assert stack.features(ACCEPTED) == {1: "nucleus"}
+    stack.close()
+
+
+def test_a_class_that_is_renamed_is_so_in_all_objects_also_by_the_other_window(desk):
+    other = mask_binding_for(desk.viewer, deliver_inline)
+    assert other.model.class_list == LISTED
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[:2], "tumour")
+    desk.session.classes.set_class(desk.rows(Preview)[2:3], "nucleus")
+    desk.session.accept()
+    desk.model.object_class = "nucleus"
+    swapped = ClassList((ObjectClass(2, "nucleus"), ObjectClass(1, "tumour")))
+    other.session.collection.class_file.change(
+        swapped, None, {"tumour": "nucleus", "nucleus": "tumour"}
+    )
+    assert desk.model.class_list == swapped
+    assert desk.features(ACCEPTED) == {1: "nucleus", 2: "nucleus", 3: "tumour", 4: ""}
+    assert desk.model.object_class == "tumour"
+    desk.model.class_list = ClassList()
+    assert not other.model.class_list
+    assert desk.model.object_class == ""
+    other.close()

@@ -1,0 +1,103 @@
+"""Classes by the keyboard, the one line in both modes, and its dialog."""
+
+import numpy as np
+from napari.utils import DirectLabelColormap
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QAction
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QLineEdit,
+    QTableWidget,
+)
+
+from napari_sam3_assistant.io.class_list import read_classes
+
+Key = Qt.Key
+PREVIEW, ACCEPTED, POINTS = "SAM3 preview labels", "SAM3 live accepted labels", "SAM3 points"
+
+
+def type_into(user, dialog, name):
+    user.settle()
+    (editor,) = dialog.findChild(QTableWidget, "class_table").findChildren(QLineEdit)
+    QTest.keyClicks(editor, name)
+    QTest.keyClick(editor, Key.Key_Return)
+    user.settle()
+
+
+def visible(user, kind, name):
+    return next(one for one in user.widget.findChildren(kind, name) if one.isVisible())
+
+
+def shown_combo(user):
+    return visible(user, QComboBox, "object_class")
+
+
+def edit(user):
+    button = visible(user, QAbstractButton, "edit_object_classes")
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))  # not on its arrow
+    user.settle()
+    return user.widget.findChild(QDialog, "class_list_dialog")
+
+
+def test_a_list_is_made_and_objects_get_their_classes_by_keys(
+    open_window, discs, tmp_path, monkeypatch
+):
+    file = tmp_path / "classes.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(file), ""))
+    user = open_window(discs)
+    model, image = user.widget.binding.model, user.viewer.layers["image"]
+    assert not shown_combo(user).isEnabled()
+    user.press(Key.Key_P)
+    points = user.viewer.layers[POINTS]
+    user.press(Key.Key_3)
+    assert points.mode == "select", "without a list the digits are napari's"
+    user.press(Key.Key_2)
+    assert points.mode == "add"
+
+    dialog = edit(user)
+    for name in ("nucleus", "tumour"):
+        QTest.mouseClick(dialog.findChild(QAbstractButton, "add_class"), Qt.MouseButton.LeftButton)
+        type_into(user, dialog, name)
+    QTest.mouseClick(dialog.findChild(QAbstractButton, "class_up"), Qt.MouseButton.LeftButton)
+    buttons = dialog.findChild(QDialogButtonBox)
+    QTest.mouseClick(
+        buttons.button(QDialogButtonBox.StandardButton.Save), Qt.MouseButton.LeftButton
+    )
+    user.settle()
+    assert [(one.id, one.name) for one in read_classes(file)] == [(2, "tumour"), (1, "nucleus")]
+
+    user.look_at_all()
+    for key, pixel in ((Key.Key_1, (30, 40)), (Key.Key_2, (85, 110))):
+        user.press(key)
+        assert points.mode == "add", "a digit is no mode any more"
+        user.click_at(image, pixel)
+        user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+        user.press(Key.Key_K)
+    assert list(user.viewer.layers[ACCEPTED].features["class"]) == ["tumour", "nucleus"]
+    assert shown_combo(user).currentText() == "2  nucleus (1)"
+
+    # The row that is marked gets another class; undo takes that back.
+    user.press(Key.Key_N)
+    assert model.picked.record.id == 1
+    user.press(Key.Key_2)
+    assert list(user.viewer.layers[ACCEPTED].features["class"]) == ["nucleus", "nucleus"]
+    assert model.picked.record.id == 1
+    user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert list(user.viewer.layers[ACCEPTED].features["class"]) == ["tumour", "nucleus"]
+
+    user.press(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    kept = user.viewer.layers[ACCEPTED]
+    assert isinstance(kept.colormap, DirectLabelColormap)
+    red, green, blue = model.class_list.colour(2)
+    np.testing.assert_allclose(kept.get_color(1)[:3], np.array([red, green, blue]) / 255, atol=0.01)
+    user.press(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    assert not isinstance(kept.colormap, DirectLabelColormap)
+    user.click("mode_advanced")
+    assert shown_combo(user).currentText() == "2  nucleus (1)"
+    action = next(iter(user.widget.findChildren(QAction, "colour_by_class")))
+    assert not action.isChecked()
