@@ -2,10 +2,12 @@
 
 import contextlib
 import datetime
+import importlib
 import json
 import os
 import queue
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,11 +20,14 @@ from skimage.data import coins
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PointPrompt, PromptSet
+from napari_sam3_assistant.core.tracks import Direction, Span
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
-from napari_sam3_assistant.errors import EngineError, JobCancelled, PromptError
+from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.workflows.track import Tracking
 
 pytest.importorskip("cryptography")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
@@ -201,11 +206,15 @@ def test_two_clients_do_not_see_what_the_other_holds(engine, connection):
             assert len(one.objects) == len(two.objects) == 1
 
 
-def test_a_killed_worker_costs_one_error_and_no_more(engine, connection):
-    before = api.segment(COINS, engine=engine, points=[POINT])
+def kill_workers(connection):
     with connect(connection) as client:
         for pid in client.run(os.getpid).values():
             os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_worker_costs_one_error_and_no_more(engine, connection):
+    before = api.segment(COINS, engine=engine, points=[POINT])
+    kill_workers(connection)
     with pytest.raises(EngineError, match=r"lost|started again|no workers"):
         api.segment(np.roll(COINS, 7), engine=engine, points=[POINT])
     again = None
@@ -213,6 +222,74 @@ def test_a_killed_worker_costs_one_error_and_no_more(engine, connection):
         with contextlib.suppress(EngineError):  # the new worker may not be there yet
             again = api.segment(COINS, engine=engine, points=[POINT])
     np.testing.assert_array_equal(again.labels, before.labels)
+
+
+def test_a_killed_worker_in_the_middle_of_a_stack_and_it_goes_on_with_the_same_masks(
+    engine, connection
+):
+    stack = np.stack([np.roll(COINS, shift, axis=1) for shift in range(0, 12, 2)])
+    frames = FrameSource(view_of_array(stack, plane=0), 0)
+    prompts = {0: PromptSet(points=(PointPrompt(*POINT),))}
+    here = api.track(stack, points=[POINT], frame=0, engine="builtin")
+    expected = {one.frame: one.labels for one in here}
+    found = {}
+    with Tracking(engine, frames) as tracking:
+        tracking.add(prompts, NullReporter())
+        going = tracking.propagate(Span(), NullReporter())
+        for result in going:
+            found[result.frame] = result.labels
+            if result.frame == 2:
+                break
+        kill_workers(connection)
+        with pytest.raises(EngineError, match=r"lost|started again|no workers"):
+            list(going)
+        told = Told()
+        for _ in range(9):
+            if len(found) == len(stack):
+                break
+            with contextlib.suppress(EngineError):  # the new worker may not be there yet
+                for result in tracking.propagate(Span(Direction.FORWARD, start=len(found)), told):
+                    found[result.frame] = result.labels
+    assert found.keys() == expected.keys()
+    for frame, labels in found.items():
+        np.testing.assert_array_equal(labels, expected[frame])
+    assert "The server was lost: 3 of 3 frames again" in told.messages
+
+
+class Told(NullReporter):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.messages = []
+
+    def report(self, progress: Progress):
+        self.messages.append(progress.message)
+
+
+def test_a_frame_that_can_not_be_read_is_an_image_error_and_holds_nobody_up(engine):
+    class Broken(FrameSource):
+        def read(self, frame):
+            if frame == 2:
+                raise ImageError("Frame 2 can't be read.", "Look at the file.")
+            return super().read(frame)
+
+    stack = np.stack([COINS] * 4)
+    with Tracking(engine, Broken(view_of_array(stack, plane=0), 0)) as tracking:
+        tracking.add({0: PromptSet(points=(PointPrompt(*POINT),))}, NullReporter())
+        with pytest.raises(ImageError, match="Frame 2 can't be read"):
+            list(tracking.propagate(Span(), NullReporter()))
+        # The engine does not wait for the frame any more.
+        assert len(api.segment(COINS, engine=engine, points=[POINT]).objects) == 1
+
+
+def test_the_way_to_the_server_is_measured(engine, remote):
+    engine.load(NullReporter())
+    link = remote.measure(NullReporter())
+    assert link.round_trip > 0
+    assert link.bytes_a_second > 0
+    assert remote.card.machine == socket.gethostname()
+    assert remote.card.hardware.startswith("CPU with")
+    assert engine.traffic.received > 0
 
 
 def expired(connection):
@@ -237,8 +314,16 @@ def expired(connection):
     return Connection(connection.address, pem, connection.key)
 
 
-@pytest.mark.parametrize("keys", ["none", "others", "expired", "plain"])
-def test_nobody_gets_in_without_the_right_keys(server, connection, keys, tmp_path):
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("none", "it asks for keys, and the connection file has none. Copy the server's"),
+        ("others", "it has other keys .* Copy the server's connection file anew"),
+        ("expired", r"the keys have expired on 20\d\d-.* again with this file"),
+        ("plain", "it does not answer as one, or asks for keys"),
+    ],
+)
+def test_nobody_gets_in_without_the_right_keys(server, connection, keys, said, tmp_path):
     del server
     right = Connection.read(connection)
     wrong = {
@@ -249,8 +334,35 @@ def test_nobody_gets_in_without_the_right_keys(server, connection, keys, tmp_pat
     }[keys]
     path = tmp_path / "wrong.json"
     wrong.write(path)
-    with pytest.raises(EngineError, match="No server lets us in"):
+    with pytest.raises(EngineError, match=f"No server lets us in at .*: {said}"):
         connect(path)
+
+
+def test_an_address_where_nobody_is_is_said_at_once_and_waiting_can_be_stopped(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(JobCancelled):
+            connect(f"tcp://127.0.0.1:{port}", CancelAtOnce())
+    with pytest.raises(EngineError, match=r"refused.* Start it with 'napari-sam3 serve'"):
+        connect(f"localhost:{port}")
+    with pytest.raises(EngineError, match=r"There is no connection file .*gone\.json"):
+        connect(tmp_path / "gone.json")
+    Connection("tls://[::1", "a", "b").write(tmp_path / "odd.json")
+    with pytest.raises(EngineError, match="that is no address"):
+        connect(tmp_path / "odd.json")
+
+
+def test_a_server_makes_new_keys_where_those_of_its_file_have_expired(connection, server, tmp_path):
+    del server
+    serving = importlib.import_module("napari_sam3_assistant.compute.server")
+    path = tmp_path / "old.json"
+    old = expired(Connection.read(connection))
+    old.write(path)
+    new = serving.choose_keys(path)
+    assert new.certificate != old.certificate
+    assert new.expired is None
+    new.write(path)
+    assert serving.choose_keys(path) == new
 
 
 @pytest.mark.parametrize(
@@ -304,3 +416,47 @@ def test_pictures_arrive_as_they_were(grey):
     packed = hosting.PackedPicture.pack(image)
     np.testing.assert_array_equal(packed.unpack(), image)
     assert packed.grey == grey
+
+
+@pytest.fixture(scope="module")
+def sam_server(tiny_checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("sam_server") / "connection.json"
+    options = ("--model-folder", tiny_checkpoint, "--device", "cpu", "--connection", path)
+    made = Server(*map(str, options), "--port", "0")
+    yield path
+    made.stop()
+
+
+def test_sam_3_on_a_server_gives_the_same_bits_and_tells_its_stages(sam_server, tiny_checkpoint):
+    stack = np.stack([np.roll(COINS[:96, :96], shift, axis=1) for shift in (0, 2, 4)])
+    prompts = ({"points": [POINT]}, {"boxes": [(30.4, 18.2, 78.9, 74.5)]}, {"text": "coin"})
+    told = Told()
+
+    def run(engine):
+        masks, scores = [], []
+        for one in prompts:
+            found = api.segment(stack[0], engine=engine, threshold=0.1, reporter=told, **one)
+            masks.append(found.labels)
+            scores += [record.score for record in found.objects]
+            masks += [record.soft.values for record in found.objects if record.soft is not None]
+        for found in api.track(stack, points=[POINT], frame=1, engine=engine):
+            masks.append(found.labels)
+            scores += [record.score for record in found.objects]
+        return masks, scores
+
+    with api.open_engine(model_folder=tiny_checkpoint, device="cpu") as engine:
+        masks_here, scores_here = run(engine)
+    with api.open_engine(compute=sam_server) as engine:
+        masks_there, scores_there = run(engine)
+        assert engine.spec.title == "SAM 3 (transformers)"
+        # What the server says of its work comes over the wire: here while it loads again.
+        kill_workers(sam_server)
+        told = Told()
+        for _ in range(9):
+            with contextlib.suppress(EngineError):  # the new worker may not be there yet
+                engine.load(told)
+                break
+    assert scores_there == scores_here
+    for one, other in zip(masks_there, masks_here, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "Checking the model folder" in told.messages

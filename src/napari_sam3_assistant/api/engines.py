@@ -144,12 +144,10 @@ def open_engine(
 
 def _reach_engine(name: str | None, compute: Compute) -> ImageEngine:
     """Return the engine of a server, which may be asked to be a certain one."""
-    from napari_sam3_assistant.compute.connection import require_distributed
+    from napari_sam3_assistant.compute.connection import open_remote_engine
 
-    require_distributed()
-    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
-
-    engine = RemoteEngine(compute)
+    engine = open_remote_engine(compute)
+    engine.load(NullReporter())
     if name not in (None, engine.spec.name):
         found = engine.spec.name
         engine.close()

@@ -5,12 +5,21 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
+import socket
+import ssl
+import threading
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from napari_sam3_assistant.core.paths import expand_user
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.prompts import PromptKind
+from napari_sam3_assistant.engines.base import EngineSpec, TrackSpec
 from napari_sam3_assistant.errors import EngineError, EngineNotInstalled
 from napari_sam3_assistant.io.atomic import atomic_write
 from napari_sam3_assistant.io.untrusted import as_dict, as_text, open_regular
@@ -21,14 +30,37 @@ if TYPE_CHECKING:
 
     from distributed import Client, Security
 
+    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
+    from napari_sam3_assistant.core.progress import Reporter
+
     Compute: TypeAlias = "str | Path | Client"
 
 _LARGEST = 100_000
 _CONNECT_SECONDS = 20
+_ANSWER_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 _REMEDY = (
     "Give the connection file that 'napari-sam3 serve' wrote there, or open an SSH tunnel "
     "(ssh -L 8786:localhost:8786 SERVER) and give tcp://127.0.0.1:8786."
 )
+_START = "Start it with 'napari-sam3 serve', and see that the address is right and the port open."
+_OTHER_KEYS = "it has other keys"
+_COPY = "Copy the server's connection file anew: a server that makes new keys writes a new one."
+_RENEW = (
+    "Start 'napari-sam3 serve' there again with this file: it makes new keys, good for a year. "
+    "Then copy the file anew."
+)
+
+UNKNOWN_ENGINE = EngineSpec(
+    "server",
+    "The server's engine",
+    frozenset(PromptKind),
+    needs_weights=True,
+    video=TrackSpec(frozenset(PromptKind)),
+    soft_masks=True,
+)
+"""The card of a server's engine before the server has answered: it may take anything."""
 
 
 def require_distributed() -> None:
@@ -84,18 +116,36 @@ class Connection:
         Raises
         ------
         EngineError
-            If it is none.
+            If there is none.
         """
         try:
             with open_regular(path) as file:
                 told = as_dict(json.loads(file.read(_LARGEST)))
             found = cls(*(as_text(told[name]) for name in ("address", "certificate", "key")))
+        except FileNotFoundError as error:
+            raise EngineError(
+                f"There is no connection file {path}.",
+                "Choose a copy of the one that 'napari-sam3 serve' wrote on the server.",
+            ) from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineError(
                 f"{path} is no connection file ({error}).",
                 "Copy the one that 'napari-sam3 serve' wrote on the server.",
             ) from error
         return found
+
+    @property
+    def expired(self) -> datetime | None:
+        """When its keys have ended to be good; None while they are, or where that is not known."""
+        if not self.certificate or find_spec("cryptography") is None:
+            return None
+        from cryptography import x509
+
+        try:
+            ends = x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
+        except ValueError:
+            return None
+        return ends if ends < datetime.now(UTC) else None
 
     def write(self, path: Path) -> None:
         """Write a connection file that only its owner can read."""
@@ -127,11 +177,23 @@ def find_connection(compute: str | Path) -> Connection:
         If it is no connection file, or an address beyond this machine without keys.
     """
     text = os.fspath(compute).strip()
+    if _HOST_AND_PORT.fullmatch(text):
+        text = f"tcp://{text}"
     if "://" not in text:
         return Connection.read(expand_user(text))
-    if not is_loopback(urlsplit(text).hostname or "") or not text.startswith("tcp://"):
+    if not is_loopback(_split(text)[0]) or not text.startswith("tcp://"):
         raise EngineError(f"{text} is not an address on this machine, and has no keys.", _REMEDY)
     return Connection(text)
+
+
+def _split(address: str) -> tuple[str, int]:
+    """Return host and port of an address; of what is none an empty host."""
+    try:
+        parts = urlsplit(address)
+        found = parts.hostname or "", parts.port or 0
+    except ValueError:
+        found = "", 0
+    return found
 
 
 def is_loopback(host: str) -> bool:
@@ -144,13 +206,29 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def connect(compute: Compute) -> Client:
+def open_remote_engine(compute: Compute) -> RemoteEngine:
+    """Return the engine of a server; it is reached when it is loaded.
+
+    Raises
+    ------
+    EngineNotInstalled
+        If Dask distributed is missing.
+    """
+    require_distributed()
+    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
+
+    return RemoteEngine(compute)
+
+
+def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
     """Return a client of a server.
 
     Parameters
     ----------
     compute : str, Path or Client
         A connection file, ``tcp://`` on this machine, or a client that is connected.
+    reporter : Reporter, optional
+        Stops the waiting.
 
     Raises
     ------
@@ -158,6 +236,8 @@ def connect(compute: Compute) -> Client:
         If nobody answers there, or does not let this client in.
     EngineNotInstalled
         If Dask distributed is missing.
+    JobCancelled
+        If the user stopped the work.
     """
     require_distributed()
     from distributed import Client
@@ -165,6 +245,37 @@ def connect(compute: Compute) -> Client:
     if isinstance(compute, Client):
         return compute
     found = find_connection(compute)
+    made: Future[Client] = Future()
+
+    def open_client() -> None:
+        try:
+            client = _open_client(found)
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            if made.set_running_or_notify_cancel():
+                made.set_exception(error)
+        else:
+            if made.set_running_or_notify_cancel():
+                made.set_result(client)
+            else:
+                client.close()
+
+    # Dask can't be stopped while it tries, so who waits leaves it alone with that.
+    threading.Thread(target=open_client, daemon=True, name="sam3-connect").start()
+    reporter = reporter or NullReporter()
+    try:
+        while not wait([made], _POLL_SECONDS).done:
+            reporter.check()
+    except BaseException:
+        if not made.cancel() and made.exception() is None:
+            made.result().close()
+        raise
+    return made.result()
+
+
+def _open_client(found: Connection) -> Client:
+    from distributed import Client
+
+    _knock(found)
     try:
         return Client(
             found.address,
@@ -175,8 +286,52 @@ def connect(compute: Compute) -> Client:
         )
     # A TypeError is how Dask says that an address with keys was given none.
     except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
-        raise EngineError(
-            f"No server lets us in at {found.address} ({error}).",
-            "Start it with 'napari-sam3 serve', copy its connection file anew (keys are good for "
-            "a year), and see that the port is open.",
-        ) from error
+        raise _refused(found, str(error), _START) from error
+
+
+def _refused(found: Connection, reason: str, remedy: str) -> EngineError:
+    return EngineError(f"No server lets us in at {found.address}: {reason}.", remedy)
+
+
+def _knock(found: Connection) -> None:
+    """Find out at once why nobody lets us in; Dask tries for seconds, and does not say.
+
+    Raises
+    ------
+    EngineError
+        If nobody does.
+    """
+    scheme = found.address.partition("://")[0]
+    if scheme not in {"tcp", "tls"}:  # one that a scheduler of others may have
+        return
+    host, port = _split(found.address)
+    if not host or not port:
+        raise _refused(found, "that is no address", _COPY)
+    if scheme == "tls" and not found.certificate:
+        raise _refused(found, "it asks for keys, and the connection file has none", _COPY)
+    ended = found.expired
+    if ended is not None:
+        raise _refused(found, f"the keys have expired on {ended:%Y-%m-%d}", _RENEW)
+    try:
+        with socket.create_connection((host, port), _ANSWER_SECONDS) as plain:
+            answered = _listen(found, plain)
+    except ssl.SSLError as error:
+        raise _refused(found, f"{_OTHER_KEYS} ({error.reason or error})", _COPY) from error
+    except TimeoutError as error:
+        raise _refused(found, "it does not answer as one, or asks for keys", _START) from error
+    except (OSError, ValueError) as error:
+        raise _refused(found, str(error), _START) from error
+    if not answered:
+        raise _refused(found, _OTHER_KEYS, _COPY)
+
+
+def _listen(found: Connection, plain: socket.socket) -> bytes:
+    """Return what a server says first; nothing where it does not take our keys."""
+    if not found.certificate:
+        return plain.recv(1)
+    context = found.security().get_connection_args("client")["ssl_context"]
+    try:
+        with context.wrap_socket(plain) as secret:
+            return bytes(secret.recv(1))
+    except ConnectionResetError:
+        return b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import queue
+import socket
 import threading
 import time
 from collections import OrderedDict
@@ -17,10 +18,10 @@ import numpy as np
 from distributed import WorkerPlugin, get_worker
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.core.progress import CancelToken, Progress
+from napari_sam3_assistant.core.progress import CancelToken, NullReporter, Progress
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine, EngineLock
-from napari_sam3_assistant.engines.device import free_cache, read_devices
+from napari_sam3_assistant.engines.device import free_cache, name_device, read_devices
 from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, OutOfDeviceMemory
 
@@ -45,6 +46,7 @@ ENCODINGS = 4
 IDLE_SECONDS = 1800.0
 """What a client holds goes when it has not been heard of for so long."""
 _ANSWER_SECONDS = 60.0
+_TELL_SECONDS = 0.1
 _CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.NOSHUFFLE)
 
 
@@ -76,16 +78,27 @@ class EngineChoice:
         return len(read_devices("cpu").cuda) if weights else 0
 
 
+class TrackForgotten(EngineError):
+    """A track that was idle for long, or whose server was started again."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostCard:
-    """What a worker's loaded engine is."""
+    """What a worker's loaded engine is, on which machine, and what its device is."""
 
-    release: str
     spec: EngineSpec
-    version: str
-    device: str
-    weights: str
-    precision: str
+    version: str = ""
+    device: str = ""
+    weights: str = ""
+    precision: str = ""
+    machine: str = ""
+    hardware: str = ""
+    release: str = __version__
+
+    @property
+    def model(self) -> tuple[str, ...]:
+        """What must be the same on all workers, so that it does not matter who does what."""
+        return self.release, self.spec.name, self.version, self.weights, self.precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +157,33 @@ class _Session:
 
 
 class _HostReporter:
-    """A reporter whose client says by another call that the work shall stop."""
+    """A reporter whose client says by another call that the work shall stop.
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
+    Parameters
+    ----------
+    token : CancelToken
+        Set when it shall stop.
+    tell : callable
+        Takes what the client shall hear of the progress.
+    """
+
+    def __init__(self, token: CancelToken, tell: Callable[[list[Any]], None]) -> None:
+        self._token, self._tell = token, tell
+        self._told = -_TELL_SECONDS
 
     def report(self, progress: Progress) -> None:
-        """Go on unless the work shall stop."""
-        del progress
+        """Tell the client, not too often, unless the work shall stop."""
         self.check()
+        now = time.monotonic()
+        if now - self._told >= _TELL_SECONDS:
+            self._told = now
+            left = progress.seconds_left
+            told = [int(progress.done), int(progress.total), progress.message]
+            self._tell([*told, None if left is None else float(left)])
 
     def check(self) -> None:
         """Raise if the work shall stop."""
-        self._check()
+        self._token.check()
 
 
 class Host:
@@ -170,14 +197,31 @@ class Host:
         Which engine.
     clock : callable
         Returns seconds.
+    tell : callable
+        Takes the name of a client, and what it shall hear of the progress of a call.
     """
 
-    def __init__(self, choice: EngineChoice, clock: Callable[[], float] = time.monotonic) -> None:
-        self._choice, self._clock = choice, clock
+    def __init__(
+        self,
+        choice: EngineChoice,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, list[Any]], None] = lambda _session, _told: None,
+    ) -> None:
+        self._choice, self._clock, self._tell = choice, clock, tell
         self._engine: ImageEngine | None = None
         self._sessions: dict[str, _Session] = {}
         self._guard = threading.Lock()
         self._turns = EngineLock(choice.name)
+
+    def tell_release(self, session: str, call: str) -> str:
+        """Return the release of this package here."""
+        self._session(session).calls.pop(call, None)
+        return __version__
+
+    def swallow(self, session: str, call: str, data: bytes) -> int:
+        """Return how many bytes arrived."""
+        self._session(session).calls.pop(call, None)
+        return len(data)
 
     def describe(self, session: str, call: str) -> HostCard:
         """Load the engine, where nobody has, and say what it is."""
@@ -192,7 +236,13 @@ class Host:
         engine = self._engine
         precision = str(getattr(engine, "precision", ""))
         return HostCard(
-            __version__, engine.spec, engine.version, engine.device, engine.weights, precision
+            engine.spec,
+            engine.version,
+            engine.device,
+            engine.weights,
+            precision,
+            socket.gethostname(),
+            name_device(engine.device),
         )
 
     def embed(self, session: str, call: str, name: str, picture: PackedPicture) -> None:
@@ -238,7 +288,7 @@ class Host:
         if name not in found.works:
             return PieceState.UNKNOWN, None
         work, reading = found.works[name]
-        stop = _HostReporter(found.calls.setdefault(call, CancelToken()).check)
+        stop = self._reporter(found, session, call)
         try:
             if sent is None:
                 try:
@@ -297,12 +347,12 @@ class Host:
         found = self._session(session)
         track = found.tracks.get(name)
         if track is None:
-            raise EngineError(
+            raise TrackForgotten(
                 "The server does not know this propagation any more.",
                 "Start it again; what was found stays.",
             )
         try:
-            return track.step(found.calls.setdefault(call, CancelToken()), what, *arguments)
+            return track.step(self._reporter(found, session, call), what, *arguments)
         finally:
             found.calls.pop(call, None)
 
@@ -310,12 +360,16 @@ class Host:
     def _turn(self, session: str, call: str) -> Iterator[tuple[_Session, Reporter]]:
         """Wait for the engine, and give what its client holds and the reporter of the work."""
         found = self._session(session)
-        stop = _HostReporter(found.calls.setdefault(call, CancelToken()).check)
+        told = self._reporter(found, session, call)
         try:
-            with self._turns.hold(stop) as reporter, map_engine_errors():
+            with self._turns.hold(told) as reporter, map_engine_errors():
                 yield found, reporter
         finally:
             found.calls.pop(call, None)
+
+    def _reporter(self, found: _Session, session: str, call: str) -> _HostReporter:
+        token = found.calls.setdefault(call, CancelToken())
+        return _HostReporter(token, lambda told: self._tell(session, [call, *told]))
 
     def _with_room(self, work: Callable[[], T], session: _Session) -> T:
         """Do work; where memory runs out, let the encodings of other clients go and try again."""
@@ -389,7 +443,7 @@ class TrackHost:
         self._answers: queue.Queue[Any] = queue.Queue()
         self._closed = threading.Event()
         self._frames: Any = None
-        self._stop = CancelToken()
+        self._reporter: Reporter = NullReporter()
         # It reads of a FrameSource only shape, length and pictures.
         self._track: Any = engine.track(cast("Any", self), options, lambda: self._ask("id", None))
 
@@ -400,9 +454,9 @@ class TrackHost:
         """Return a frame, which the client has."""
         return cast("PackedPicture", self._ask("frame", frame)).unpack()
 
-    def step(self, stop: CancelToken, what: str, *arguments: object) -> tuple[str, Any]:
-        """Call a method, or answer what was asked; ``stop`` ends what goes on meanwhile."""
-        self._stop = stop
+    def step(self, reporter: Reporter, what: str, *arguments: object) -> tuple[str, Any]:
+        """Call a method, or answer what was asked; the reporter ends what goes on meanwhile."""
+        self._reporter = reporter
         if what == "answer":
             self._answers.put(arguments[0])
         else:
@@ -414,6 +468,14 @@ class TrackHost:
             raise value
         return kind, value
 
+    def report(self, progress: Progress) -> None:
+        """Tell whoever waits for the step that is going."""
+        self._reporter.report(progress)
+
+    def check(self) -> None:
+        """Raise if the step that is going shall stop."""
+        self._reporter.check()
+
     def close(self) -> None:
         """Free what it holds."""
         self._closed.set()
@@ -421,8 +483,7 @@ class TrackHost:
 
     def _work(self, what: str, arguments: tuple[Any, ...]) -> None:
         try:
-            stop = _HostReporter(lambda: self._stop.check())
-            with self._turns.hold(stop) as reporter, map_engine_errors():
+            with self._turns.hold(self) as reporter, map_engine_errors():
                 if what == "propagate":
                     self._frames = self._track.propagate(*arguments, reporter)
                     value = None
@@ -440,9 +501,13 @@ class TrackHost:
         waited = 0.0
         while not self._closed.is_set() and waited < _ANSWER_SECONDS:
             try:
-                return self._answers.get(timeout=1.0)
+                answer = self._answers.get(timeout=1.0)
             except queue.Empty:
                 waited += 1.0
+            else:
+                if isinstance(answer, ImageError):
+                    raise answer
+                return answer
         # Its client is gone, and others wait for the engine.
         raise JobCancelled
 
@@ -469,7 +534,14 @@ class HostPlugin(WorkerPlugin):
         if gpus > 1 and str(worker.name).isdigit():
             # Several on one machine: each has a GPU of its own.
             choice = replace(choice, device=f"cuda:{int(str(worker.name)) % gpus}")
-        self.host = Host(choice)
+        self.host = Host(
+            choice, tell=lambda session, told: worker.log_event(progress_topic(session), told)
+        )
+
+
+def progress_topic(session: str) -> str:
+    """Return where a client hears of its progress; a few for all, since schedulers keep them."""
+    return f"{PLUGIN}-{int(session, 16) % 64}"
 
 
 def call(method: str, *arguments: object) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import threading
+import time
 import uuid
 import weakref
 from collections import deque
@@ -13,12 +16,20 @@ from typing import TYPE_CHECKING, Any
 from distributed import fire_and_forget
 
 from napari_sam3_assistant import __version__
-from napari_sam3_assistant.compute.connection import connect
-from napari_sam3_assistant.compute.host import HostCard, PackedPicture, call, unpack
+from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, connect
+from napari_sam3_assistant.compute.host import (
+    HostCard,
+    PackedPicture,
+    TrackForgotten,
+    call,
+    progress_topic,
+    unpack,
+)
 from napari_sam3_assistant.compute.workers import LOST, spread
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.errors import EngineError, JobCancelled
+from napari_sam3_assistant.engines.base import Traffic
+from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -38,10 +49,34 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _POLLS_A_LOOK = 20
+_FETCH_SECONDS = 20.0
+_LOOKS, _LOOK_SECONDS = 240, 0.25
 _AGAIN = (
     "Prompts and results are kept. See that 'napari-sam3 serve' runs there; the next run connects "
     "by itself."
 )
+_ROUND_TRIPS = 11
+_TRANSFER_BYTES = 1 << 23
+
+
+class ServerLost(EngineError):
+    """The connection went, or the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How quick the way to a server is.
+
+    Parameters
+    ----------
+    round_trip : float
+        Seconds for a question and its answer, the median.
+    bytes_a_second : float
+        How much arrives there, of what can't be compressed.
+    """
+
+    round_trip: float
+    bytes_a_second: float
 
 
 @dataclass(eq=False)
@@ -60,8 +95,8 @@ class RemoteEncoding:
 class RemoteEngine:
     """An engine of a server, behind the interface of :class:`ImageEngine` and ``VideoEngine``.
 
-    A lost connection is one error; the next call connects again, and sends again what the
-    server no longer holds.
+    :meth:`load` connects. A lost connection is one error; the next call connects again, and sends
+    again what the server no longer holds.
 
     Parameters
     ----------
@@ -71,14 +106,11 @@ class RemoteEngine:
     Attributes
     ----------
     spec : EngineSpec
-        The card of the server's engine.
+        The card of the server's engine; before it was loaded one that takes anything.
     bytes_sent : int
-        How much was sent of pictures to be encoded.
-
-    Raises
-    ------
-    EngineError
-        If it can't be reached, or runs another release of this package.
+        How much was sent of pictures.
+    bytes_received : int
+        How much came back.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -87,39 +119,63 @@ class RemoteEngine:
         self._client: Client | None = None
         self._worker = ""
         self._released: deque[str] = deque()
-        self.bytes_sent = 0
-        self._card: HostCard = self.ask("describe")
-        self.spec: EngineSpec = self._card.spec
-        if self._card.release != __version__:
-            raise EngineError(
-                f"The server runs release {self._card.release}, this is {__version__}.",
-                "Install the same release on both.",
-            )
+        # The call that is going, and the latest that was heard of it: what Progress is made of.
+        self._asked = ""
+        self._told: list[Any] | None = None
+        self.bytes_sent = self.bytes_received = 0
+        self.spec: EngineSpec = UNKNOWN_ENGINE
+        self.card = HostCard(self.spec)
 
     @property
     def version(self) -> str:
         """Version of the package that does the work there."""
-        return self._card.version
+        return self.card.version
 
     @property
     def device(self) -> str:
         """Where it runs there, and on which machine."""
-        return f"{self._card.device} on {self._host()}"
+        return f"{self.card.device} on {self._host()}"
 
     @property
     def weights(self) -> str:
         """File name of the weights there."""
-        return self._card.weights
+        return self.card.weights
 
     @property
     def precision(self) -> str:
         """The number format there."""
-        return self._card.precision
+        return self.card.precision
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went there and came back so far: pictures, and answers."""
+        return Traffic(self.bytes_sent, self.bytes_received)
 
     def load(self, reporter: Reporter) -> None:
-        """See that the server's engine is loaded."""
+        """Connect, and see that the server's engine is loaded.
+
+        Raises
+        ------
+        EngineError
+            If it can't be reached, runs another release of this package, or can't load.
+        """
         reporter.report(Progress(0, 0, "Loading the model on the server"))
-        self._card = self.ask("describe", reporter=reporter)
+        self.card = self.ask("describe", reporter=reporter)
+        self.spec = self.card.spec
+
+    def measure(self, reporter: Reporter) -> Link:
+        """Measure how quick the way to the server is; takes a second or two."""
+        times = []
+        for _ in range(_ROUND_TRIPS):
+            began = time.perf_counter()
+            self.ask("swallow", b"", reporter=reporter)
+            times.append(time.perf_counter() - began)
+        round_trip = statistics.median(times)
+        data = os.urandom(_TRANSFER_BYTES)
+        began = time.perf_counter()
+        self.ask("swallow", data, reporter=reporter)
+        took = time.perf_counter() - began - round_trip
+        return Link(round_trip, len(data) / max(took, 1e-6))
 
     def embed(self, image: npt.NDArray[np.uint8], reporter: Reporter) -> RemoteEncoding:
         """Send a picture and have it encoded; see :meth:`ImageEngine.embed`."""
@@ -136,6 +192,8 @@ class RemoteEngine:
         reporter: Reporter,
     ) -> Prediction:
         """Segment an encoded picture; see :meth:`ImageEngine.predict`."""
+        # The session may not have known it when it asked.
+        self.spec.check_kinds(prompts.kinds)
         while True:
             found: Prediction | None = self.ask(
                 "predict", embedding.name, prompts, options, reporter=reporter
@@ -148,7 +206,7 @@ class RemoteEngine:
         self, frames: FrameSource, options: PredictOptions, new_id: Callable[[], int]
     ) -> RemoteTrack:
         """Begin to follow objects through a stack; see :class:`VideoEngine`."""
-        video = self._card.spec.video
+        video = self.spec.video
         follows = video is not None and PromptKind.TEXT in video.prompts
         made = RemotePhraseTrack if follows else RemoteTrack
         return made(self, frames, options, new_id)
@@ -158,7 +216,8 @@ class RemoteEngine:
     ) -> Generator[Outcome]:
         """Have all workers of the server do pieces of work; see :class:`SpreadsPieces`."""
         with self._telling_losses():
-            yield from spread(self._connect(), self._session, self._card, work, pieces, reporter)
+            client = self._connect(reporter)
+            yield from spread(client, self._session, self.card, work, pieces, reporter)
 
     def close(self) -> None:
         """Have the server forget what this client holds, and leave it."""
@@ -173,18 +232,13 @@ class RemoteEngine:
 
     def ask(self, method: str, *arguments: object, reporter: Reporter | None = None) -> Any:  # noqa: ANN401 - as the method
         """Call a method of the host, and stop it there when the work is stopped here."""
-        name = uuid.uuid4().hex
+        reporter = reporter or NullReporter()
         with self._telling_losses():
-            client = self._connect()
+            client = self._connect(reporter)
             if self._released:
                 gone = [self._released.popleft() for _ in range(len(self._released))]
                 fire_and_forget(self._submit(client, "release", gone))
-            asked = self._submit(client, method, name, *arguments)
-            try:
-                return self._wait(client, asked, reporter or NullReporter())
-            except JobCancelled:
-                fire_and_forget(self._submit(client, "stop", name))
-                raise
+            return self._ask(client, method, arguments, reporter)
 
     def release(self, name: str) -> None:
         """Have the server forget an encoding or a track, before its next work."""
@@ -200,27 +254,61 @@ class RemoteEngine:
             yield
         except LOST as error:
             self._drop()
-            raise EngineError(
-                f"The connection to the server was lost ({error}).", _AGAIN
-            ) from error
+            raise ServerLost(f"The connection to the server was lost ({error}).", _AGAIN) from error
 
     def _host(self) -> str:
         return self._worker.partition("://")[2].rpartition(":")[0]
 
-    def _connect(self) -> Client:
+    def _connect(self, reporter: Reporter) -> Client:
         """Return a client that is connected, and choose the worker with the fewest clients."""
         client = self._client
         if client is not None and client.status == "running":
             return client
-        client = self._client = connect(self._compute)
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        if not workers:
-            raise EngineError(
-                "The server has no workers.", "Wait until one has started, or look at its log."
-            )
+        self._drop()
+        client = self._client = connect(self._compute, reporter)
+        workers = self._find_workers(client, reporter)
         # Spread by chance: who is where is known to nobody, and an idle session costs little.
         self._worker = sorted(workers)[int(self._session, 16) % len(workers)]
+        client.subscribe_topic(progress_topic(self._session), self._hear)
+        theirs = self._ask(client, "tell_release", (), reporter)
+        if theirs != __version__:
+            self._drop()
+            raise EngineError(
+                f"The server runs release {theirs} of napari-sam3-assistant, this is "
+                f"{__version__}.",
+                "Install the same release on both.",
+            )
         return client
+
+    def _find_workers(self, client: Client, reporter: Reporter) -> list[str]:
+        """Return the workers that are there; one that was lost is started again in a moment."""
+        for _ in range(_LOOKS):
+            workers = list(client.scheduler_info(n_workers=-1)["workers"])
+            if workers:
+                return workers
+            reporter.report(Progress(0, 0, "Waiting for a worker of the server"))
+            threading.Event().wait(_LOOK_SECONDS)
+        self._drop()
+        raise EngineError(
+            "The server has no workers.", "Wait until one has started, or look at its log."
+        )
+
+    def _hear(self, event: tuple[float, list[Any]]) -> None:
+        call, *told = event[1]
+        if call == self._asked:
+            self._told = told
+
+    def _ask(
+        self, client: Client, method: str, arguments: tuple[object, ...], reporter: Reporter
+    ) -> Any:  # noqa: ANN401 - as the method
+        self._asked = name = uuid.uuid4().hex
+        self._told = None
+        asked = self._submit(client, method, name, *arguments)
+        try:
+            return self._wait(client, asked, reporter)
+        except JobCancelled:
+            fire_and_forget(self._submit(client, "stop", name))
+            raise
 
     def _wait(self, client: Client, asked: Future[Any], reporter: Reporter) -> Any:  # noqa: ANN401 - as the method
         """Return an answer; give up when the worker that gives it is gone."""
@@ -229,6 +317,9 @@ class RemoteEngine:
         asked.add_done_callback(lambda _: answered.set())
         polls = 0
         while not answered.wait(_POLL_SECONDS):
+            told, self._told = self._told, None
+            if told is not None:
+                reporter.report(Progress(*told))
             reporter.check()
             polls += 1
             if client.status != "running" or (
@@ -236,7 +327,10 @@ class RemoteEngine:
                 and self._worker not in client.scheduler_info(n_workers=-1)["workers"]
             ):
                 raise ConnectionError("it does not answer")
-        return unpack(asked.result())
+        # It is there; where it is lost again on its way, Dask would wait for ever.
+        packed = asked.result(timeout=_FETCH_SECONDS)
+        self.bytes_received += len(packed)
+        return unpack(packed)
 
     def _submit(self, client: Client, method: str, *arguments: object) -> Future[Any]:
         return client.submit(
@@ -260,6 +354,15 @@ class RemoteEngine:
         self.ask("embed", encoding.name, encoding.picture, reporter=reporter)
 
 
+@dataclass(slots=True)
+class _TrackCall:
+    """A call of a track, and how often it was asked for the next frame since."""
+
+    what: str
+    arguments: tuple[object, ...]
+    frames: int = 0
+
+
 class RemoteTrack:
     """A track on a server; its frames are read here and sent one by one, when it asks for them."""
 
@@ -270,9 +373,14 @@ class RemoteTrack:
         options: PredictOptions,
         new_id: Callable[[], int],
     ) -> None:
-        self._engine, self._frames, self._new_id = engine, frames, new_id
-        self._name = uuid.uuid4().hex
-        engine.ask("open_track", self._name, frames.shape, len(frames), options)
+        self._engine, self._frames, self._options, self._new_id = engine, frames, options, new_id
+        self._name = ""
+        self._card = engine.card
+        # What made the track what it is, to make it again: calls, and how often each was asked
+        # for the next frame; and the ids that were given.
+        self._calls: list[_TrackCall] = []
+        self._ids: list[int] = []
+        self._open(NullReporter())
 
     def add(self, seed: TrackSeed) -> None:
         """See :meth:`VideoTrack.add`."""
@@ -285,8 +393,10 @@ class RemoteTrack:
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """See :meth:`VideoTrack.propagate`."""
         self._call("propagate", order, reporter=reporter)
+        going = self._calls[-1]
         while True:
-            found = self._call("next", reporter=reporter)
+            found = self._step("next", reporter=reporter)
+            going.frames += 1
             if found is None:
                 return
             yield found
@@ -294,21 +404,94 @@ class RemoteTrack:
     def close(self) -> None:
         """Have the server free what it holds."""
         self._engine.release(self._name)
+        self._name = ""
 
-    def _call(self, what: str, *arguments: object, reporter: Reporter | None = None) -> Any:  # noqa: ANN401 - as the method
-        kind, value = self._step(what, *arguments, reporter=reporter)
-        while kind != "value":
-            answer = (
-                self._new_id() if kind == "id" else PackedPicture.pack(self._frames.read(value))
+    def _call(self, what: str, *arguments: object, reporter: Reporter | None = None) -> None:
+        reporter = reporter or NullReporter()
+        try:
+            if not self._name:
+                self._open(reporter)
+            self._step(what, *arguments, reporter=reporter)
+        except TrackForgotten:
+            self._open(reporter)
+            self._step(what, *arguments, reporter=reporter)
+        self._calls.append(_TrackCall(what, arguments))
+
+    def _open(self, reporter: Reporter) -> None:
+        """Begin the track on the server, and do again what was done before it was lost.
+
+        Raises
+        ------
+        EngineError
+            If the server runs another engine now: one track is of one model.
+        """
+        engine, frames = self._engine, self._frames
+        if self._calls:
+            engine.load(reporter)
+        if engine.card.model != self._card.model:
+            raise EngineError(
+                f"The server runs another engine now: {engine.spec.title}.",
+                "Start the propagation again; what was found stays until then.",
             )
-            kind, value = self._step("answer", answer, reporter=reporter)
+        self._name = uuid.uuid4().hex
+        options, length = self._options, len(frames)
+        try:
+            engine.ask("open_track", self._name, frames.shape, length, options, reporter=reporter)
+            self._do_again(reporter)
+        except BaseException:
+            self.close()
+            raise
+
+    def _do_again(self, reporter: Reporter) -> None:
+        given = iter(tuple(self._ids))
+        total, done = sum(one.frames for one in self._calls), 0
+        for one in self._calls:
+            self._step(one.what, *one.arguments, reporter=reporter, given=given)
+            for _ in range(one.frames):
+                said = f"The server was lost: {done + 1} of {total} frames again"
+                reporter.report(Progress(done, total, said))
+                self._step("next", reporter=reporter, given=given)
+                done += 1
+
+    def _step(
+        self,
+        what: str,
+        *arguments: object,
+        reporter: Reporter,
+        given: Iterator[int] | None = None,
+    ) -> Any:  # noqa: ANN401 - as the method
+        """Have the server do a step, and give it what it asks for on the way."""
+        try:
+            kind, value = self._ask(what, *arguments, reporter=reporter)
+            while kind != "value":
+                answer = self._find_id(given) if kind == "id" else self._pack_frame(value)
+                kind, value = self._ask("answer", answer, reporter=reporter)
+        except (ServerLost, TrackForgotten):
+            # How far it has come there is not known any more.
+            self.close()
+            raise
         return value
 
-    def _step(self, what: str, *arguments: object, reporter: Reporter | None) -> tuple[str, Any]:
-        step: tuple[str, Any] = self._engine.ask(
+    def _find_id(self, given: Iterator[int] | None) -> int:
+        known = next(given or iter(()), None)
+        if known is None:
+            known = self._new_id()
+            self._ids.append(known)
+        return known
+
+    def _pack_frame(self, frame: int) -> PackedPicture | ImageError:
+        try:
+            packed = PackedPicture.pack(self._frames.read(frame))
+        except ImageError as error:
+            return error  # it comes back from there, as from an engine of this process
+        self._engine.bytes_sent += len(packed.data)
+        return packed
+
+    def _ask(self, what: str, *arguments: object, reporter: Reporter) -> tuple[str, Any]:
+        asked: tuple[str, Any] = self._engine.ask(
             "step_track", self._name, what, *arguments, reporter=reporter
         )
-        return step
+        return asked
 
 
 class RemotePhraseTrack(RemoteTrack):

@@ -10,6 +10,7 @@ from distributed import Client, LocalCluster
 from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
 from napari_sam3_assistant.compute.host import EngineChoice, HostPlugin
 from napari_sam3_assistant.compute.remote_engine import RemoteEngine
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import EngineError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def serve(
     workers : int, optional
         How many workers; by default one for each GPU, or one.
     connection : Path, optional
-        The file for clients. One that exists keeps its keys, so that copies of it go on.
+        The file for clients. One that exists keeps its keys while they are good, so that copies
+        of it go on.
 
     Yields
     ------
@@ -60,9 +62,7 @@ def serve(
             f"Who can reach {host}:{port} could run any program here.",
             "Give --connection FILE: keys for clients are written there, and only they get in.",
         )
-    keys = Connection("")
-    if connection is not None:
-        keys = Connection.read(connection) if connection.exists() else Connection.make("")
+    keys = Connection("") if connection is None else choose_keys(connection)
     scheme = "tls" if keys.certificate else "tcp"
     try:
         cluster = LocalCluster(
@@ -85,9 +85,19 @@ def serve(
         with Client(cluster, set_as_default=False) as client:
             client.register_plugin(HostPlugin(choice))
             engine = RemoteEngine(client)
+            engine.load(NullReporter())
             if connection is not None:
                 found.write(connection)
             yield found, engine
+
+
+def choose_keys(connection: Path) -> Connection:
+    """Return the keys of a connection file, or new ones where it has none that are good."""
+    if connection.exists():
+        kept = Connection.read(connection)
+        if kept.certificate and not kept.expired:
+            return kept
+    return Connection.make("")
 
 
 def join(choice: EngineChoice, compute: str | Path) -> RemoteEngine:
@@ -100,4 +110,6 @@ def join(choice: EngineChoice, compute: str | Path) -> RemoteEngine:
     """
     client = connect(compute)
     client.register_plugin(HostPlugin(choice))
-    return RemoteEngine(client)
+    engine = RemoteEngine(client)
+    engine.load(NullReporter())
+    return engine

@@ -299,7 +299,7 @@ class _Crew:
             raise answer
         if not isinstance(answer, EngineError):
             card, reads = answer
-            if _identity(card) == _identity(self._card):
+            if card.model == self._card.model:
                 worker.reads = reads
                 return
             answer = EngineError(
@@ -337,8 +337,3 @@ _END = object()
 _NOBODY = EngineError(
     "The server has no workers.", "Wait until one has started, or look at its log."
 )
-
-
-def _identity(card: HostCard) -> tuple[str, ...]:
-    """Return what must be the same on all workers, so that it does not matter who does what."""
-    return (card.release, card.spec.name, card.version, card.weights, card.precision)

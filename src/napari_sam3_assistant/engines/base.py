@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from napari_sam3_assistant.core.paths import expand_user
@@ -376,6 +378,23 @@ class VideoEngine(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How many bytes went to a server, and how many came back."""
+
+    sent: int = 0
+    received: int = 0
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine whose work is done on a server."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went there and came back so far."""
+
+
 @runtime_checkable
 class Packable(Protocol):
     """An encoding that can be moved. Without this, an encoding stays where it was made."""
@@ -445,6 +464,12 @@ class SpreadsPieces(Protocol):
         reporter: Reporter,
     ) -> Generator[Outcome]:
         """Yield the outcome of each piece, in their order; see :mod:`.engines.piecework`."""
+
+
+@cache
+def package_version(package: str) -> str:
+    """Return the version of a package; to read it takes 2 ms, and each result names it."""
+    return version(package)
 
 
 def encoding_nbytes(embedding: object) -> int | None:

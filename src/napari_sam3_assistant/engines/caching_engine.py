@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from napari_sam3_assistant.core.progress import NullReporter
@@ -13,6 +12,7 @@ from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.engines.base import (
     FollowsPhrases,
     Packable,
+    Remote,
     ReusesEncodings,
     SpreadsPieces,
     Unpacker,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         EngineSpec,
         ImageEngine,
         Prediction,
+        Traffic,
         VideoEngine,
         VideoTrack,
     )
@@ -79,11 +80,6 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         self._lock = turns or EngineLock(engine.spec.title)
         self._loaded = False
 
-    @cached_property
-    def _version(self) -> str:
-        # Engines ask the package's metadata for it, which takes 2 ms.
-        return self._engine.version
-
     @property
     def spec(self) -> EngineSpec:
         """The engine's card."""
@@ -98,6 +94,12 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
     def device(self) -> str:
         """Where the loaded engine runs: ``cpu``, ``cuda:0``, ``mps``."""
         return self._engine.device
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What went to its server and came back so far; None where it works in this process."""
+        engine = self._engine
+        return engine.traffic if isinstance(engine, Remote) else None
 
     @property
     def precision(self) -> str:
@@ -217,7 +219,7 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         return Provenance(
             engine=engine.spec.name,
             title=engine.spec.title,
-            version=self._version,
+            version=engine.version,
             device=engine.device,
             threshold=prediction.threshold,
             weights=engine.weights,

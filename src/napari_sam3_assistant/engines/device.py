@@ -286,6 +286,15 @@ def device_reason(requested: str, used: str) -> str:
     return f"The engine runs on the device {used}."
 
 
+def name_device(device: str) -> str:
+    """Return what a device is, for the user, such as ``NVIDIA H100``."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return "Apple GPU" if device == "mps" else f"CPU with {os.cpu_count() or 1} cores"
+
+
 def supports_bfloat16(device: str) -> bool:
     """Return whether the model shall run in bfloat16: on CUDA GPUs that have it in hardware."""
     if not device.startswith("cuda"):

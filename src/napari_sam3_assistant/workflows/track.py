@@ -143,9 +143,10 @@ class Tracking(AbstractContextManager["Tracking"]):
         PromptError
             If they can't be used, or find nothing.
         """
-        notes = check_prompts(self.engine.spec, prompts, self.frames)
         reporter.report(Progress(0, 0, f"Loading {self.engine.spec.title}"))
         self.engine.load(reporter)
+        # Of an engine on a server it is known only now what it takes.
+        notes = check_prompts(self.engine.spec, prompts, self.frames)
         if self._track is None:
             self._track = self._open(prompts)
         resolver = PromptResolver(self.engine, self.frames, self._options, self._ids)

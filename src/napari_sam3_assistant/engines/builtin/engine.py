@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
 from napari_sam3_assistant.core.results import ObjectRecord
-from napari_sam3_assistant.engines.base import Prediction
+from napari_sam3_assistant.engines.base import Prediction, package_version
 from napari_sam3_assistant.engines.builtin.detection import detect, detect_all
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
@@ -71,9 +71,7 @@ class BuiltinEngine:
     @property
     def version(self) -> str:
         """Version of scikit-image."""
-        from importlib.metadata import version
-
-        return version("scikit-image")
+        return package_version("scikit-image")
 
     def load(self, reporter: Reporter) -> None:
         """Do nothing: there is nothing to load."""

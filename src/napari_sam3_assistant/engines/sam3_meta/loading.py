@@ -18,7 +18,7 @@ import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.checkpoints.files import (
     FileIdentity,
     read_strings,
@@ -109,7 +110,7 @@ class LoadedModel:
 def sam3_version() -> str:
     """Return the version of the sam3 package."""
     try:
-        return version("sam3")
+        return package_version("sam3")
     except PackageNotFoundError:
         # A copy of the repository on the path, that was never installed.
         return "unknown"

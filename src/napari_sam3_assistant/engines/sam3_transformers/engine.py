@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.sam3.engine import Sam3Engine, watch_layers
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam3_transformers.image import (
@@ -42,7 +42,7 @@ class Sam3TransformersEngine(Sam3Engine[LoadedSam3, Sam3Embedding]):
     @property
     def version(self) -> str:
         """Version of transformers."""
-        return version("transformers")
+        return package_version("transformers")
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> Sam3Embedding:
         """Return the encoding that :meth:`Sam3Embedding.tensors` was asked of.

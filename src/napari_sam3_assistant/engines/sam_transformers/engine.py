@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from napari_sam3_assistant.engines.base import package_version
 from napari_sam3_assistant.engines.sam3.engine import SamEngine
 from napari_sam3_assistant.engines.sam3.track import TrackContext
 from napari_sam3_assistant.engines.sam_transformers.image import (
@@ -39,7 +39,7 @@ class SamTransformersEngine(SamEngine[LoadedModel, SamEmbedding]):
     @property
     def version(self) -> str:
         """Version of transformers."""
-        return version("transformers")
+        return package_version("transformers")
 
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> SamEmbedding:
         """Return the encoding that :meth:`SamEmbedding.tensors` was asked of.
