@@ -54,7 +54,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         # Copying a stack is a job of its own.
         save_file=(wait if stack else "") if found or stack or model.kept else _NOTHING_TO_SAVE,
         save_and_clean=_why_not_save_and_clean(model) or wait,
-        figure=wait or ("" if found else "There is no preview yet"),
+        figure=wait or ("" if model.image else "Open an image first"),
         go_on=go_on,
         remove_object=go_on or ("" if model.tracked else "No object is followed"),
         export_tracks=wait if stack else "There is nothing propagated yet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.masks.objects import explain_lost, explain_lost_
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.outputs import (
     free_name,
@@ -27,8 +28,14 @@ from napari_sam3_assistant.io.outputs import (
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.filtering import explain_hidden
 from napari_sam3_assistant.session.label_storage import find_highest
-from napari_sam3_assistant.session.model import Level, Message
-from napari_sam3_assistant.workflows.figure import save_figure
+from napari_sam3_assistant.session.model import (
+    FileBackedLabels,
+    FramePlace,
+    KeptPlace,
+    Level,
+    Message,
+)
+from napari_sam3_assistant.workflows.figure import FigureRequest, LabelsOnShow, save_figure
 from napari_sam3_assistant.workflows.provenance import object_entry, track_entries
 from napari_sam3_assistant.workflows.save import (
     LabelsExport,
@@ -41,7 +48,7 @@ from napari_sam3_assistant.workflows.save import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.display import Figure
@@ -245,8 +252,13 @@ class Saving:
             raise PromptError("There is no preview yet.", "Press Run Preview first.")
         return found
 
-    def save_figure(self, path: Path, draw: Callable[[Figure, str], bytes]) -> Job:
-        """Write a figure of the latest preview: image, outlines, scale bar and legend.
+    def save_figure(
+        self,
+        path: Path,
+        draw: Callable[[Figure, str], bytes],
+        scans: Mapping[FileBackedLabels, LabelsOnShow],
+    ) -> Job:
+        """Write a figure of the plane on show: image, outlines, scale bar and legend.
 
         Parameters
         ----------
@@ -254,23 +266,43 @@ class Saving:
             The file, ``.png`` or ``.svg``; replaced if it exists.
         draw : callable
             Returns a figure as a file with an ending; called on the worker.
+        scans : mapping of FileBackedLabels to LabelsOnShow
+            The labels in files, with what is known of them.
 
         Raises
         ------
-        PromptError
-            If there is no preview.
         ImageError
-            If its image is gone.
+            If the viewer shows no plane of the image.
         """
-        found = [one for one in self._model.previews if one.segmentation.objects]
-        if not found:
-            raise PromptError("There is no preview yet.", "Press Run Preview first.")
-        preview = found[-1]
-        view = self._adapter.view_at(preview.target)
-        pixel = self._adapter.raw_plane(preview).pixel
-        job = Job("The figure", partial(save_figure, view, preview.segmentation, pixel, path, draw))
+        adapter = self._adapter
+        target = adapter.displayed(self._model.image).target
+        previews = adapter.visible_previews(target)
+        labels = [
+            scans[place]
+            if isinstance(place, FileBackedLabels)
+            else LabelsOnShow(adapter.plane_labels(place), self._names(place))
+            for place in adapter.visible_labels(target, scans)
+        ]
+        region = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
+        if previews and not labels:
+            first, *others = [one.segmentation.region for one in previews]
+            region = reduce(Region.union, others, first)
+        request = FigureRequest(
+            adapter.view_at(target),
+            region,
+            adapter.raw_plane(KeptPlace(target)).pixel,
+            [record for one in previews for record in one.segmentation.objects],
+            labels,
+        )
+        job = Job("The figure", partial(save_figure, request, path, draw))
         job.yielded.connect(lambda saved: self._say(f"Saved {saved}."))
         return self._start(job)
+
+    def _names(self, place: KeptPlace | FramePlace) -> dict[int, str]:
+        """Return what found the objects of labels on show, by their values."""
+        if isinstance(place, FramePlace):
+            return {one.id: one.text for one in self._propagation.objects_on(place)}
+        return {id_: one.text for id_, one in self._adapter.kept_objects(place).items()}
 
     def _say(self, text: str, note: str = "") -> None:
         level = Level.WARNING if note else Level.SUCCESS

@@ -38,12 +38,15 @@ from napari_sam3_assistant.session.storing import Storing
 from napari_sam3_assistant.session.thumbnails import Thumbnails
 from napari_sam3_assistant.session.track_corrections import TrackCorrections
 from napari_sam3_assistant.session.undo import Undo, make_seed
+from napari_sam3_assistant.workflows.figure import LabelsOnShow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from psygnal import EmissionInfo
 
+    from napari_sam3_assistant.core.display import Figure
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.jobs import Job
     from napari_sam3_assistant.session.model import (
@@ -418,6 +421,19 @@ class Session:
         if not any(one.segmentation.objects for one in self.model.previews):
             raise PromptError("The preview is empty; nothing was accepted.", "Add a prompt first.")
         self._accepting.accept()
+
+    def save_figure(self, path: Path, draw: Callable[[Figure, str], bytes]) -> Job:
+        """Write a figure of the plane on show, see :meth:`.Saving.save_figure`."""
+        self.note_edits()
+        scans = {
+            stored: LabelsOnShow(
+                stored.levels[0],
+                {row.record.id: row.record.text for row in rows},
+                self.results.left_out(stored.slot),
+            )
+            for stored, rows in self.results.scans.items()
+        }
+        return self.saving.save_figure(path, draw, scans)
 
     def resume(self) -> None:
         """Know again the results that an earlier session has left on show."""

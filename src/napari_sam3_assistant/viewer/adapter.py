@@ -21,8 +21,10 @@ from napari_sam3_assistant.viewer.accepted import Acceptance
 from napari_sam3_assistant.viewer.file_backed_layers import FileBackedLayers
 from napari_sam3_assistant.viewer.geometry import (
     World,
+    array_of,
     file_axes,
     is_aligned,
+    result_shape,
     show_slice,
     spacing,
 )
@@ -69,6 +71,16 @@ if TYPE_CHECKING:
 # What each layer of preview labels shows, the latest last: it is not written again, and who closes
 # the dock and opens it again finds it.
 _SHOWN: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
+
+
+def _is_same_plane(one: PlaneTarget, other: PlaneTarget) -> bool:
+    """Return whether two targets are one plane; results are on show on all channels."""
+
+    def place(target: PlaneTarget) -> tuple[object, ...]:
+        return target.image, target.axes.y, target.axes.x, target.plane.leading
+
+    return place(one) == place(other)
+
 
 _NO_LENGTH = ("t", "c", "s")
 """Kinds of axes along which there is no distance."""
@@ -414,6 +426,31 @@ class ViewerAdapter(ViewerPrompts):
             if kind not in _NO_LENGTH and target.shape[axis] > 1
         ]
         return found[0] if len(found) == 1 else None
+
+    def visible_previews(self, target: PlaneTarget) -> list[Preview]:
+        """Return the previews of a plane whose layers are visible, the latest last."""
+        found = [_SHOWN[layer] for layer in self.viewer.layers if layer.visible and layer in _SHOWN]
+        return [one for one in found if _is_same_plane(one.target, target)]
+
+    def visible_labels(
+        self, target: PlaneTarget, stored: Iterable[FileBackedLabels]
+    ) -> list[KeptPlace | FramePlace | FileBackedLabels]:
+        """Return which other labels of a plane are visible, of those in files some that are known.
+
+        Those are accepted ones, propagated ones, and those of scans.
+        """
+        whole = result_shape(target.shape, target.axes)
+        places: list[KeptPlace | FramePlace] = [KeptPlace(target), FramePlace(target)]
+        found: list[KeptPlace | FramePlace | FileBackedLabels] = []
+        for place in places if target.axes.leading else places[:1]:
+            layer = self._layer_of(place)
+            if layer is not None and layer.visible and array_of(layer).shape == whole:
+                found.append(place)
+        for one in stored:
+            layer = self._stored.find(one)
+            if layer is not None and layer.visible and _is_same_plane(one.target, target):
+                found.append(one)
+        return found
 
     def view_at(self, target: PlaneTarget) -> ImageView:
         """Return a plane of an image as the user sees it, also while another one is on show.

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 from skimage.measure import find_contours
 
 from napari_sam3_assistant.core.display import Figure
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
+from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.core.units import ome_symbol
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.atomic import atomic_write
 from napari_sam3_assistant.io.outputs import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.display import ImageView
-    from napari_sam3_assistant.core.images import PixelSize
+    from napari_sam3_assistant.core.images import LazyArray, PixelSize
+    from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.results import Segmentation
+    from napari_sam3_assistant.core.regions import Region
 
 
 _MOST_PIXELS = 8192 * 8192
@@ -49,37 +54,97 @@ def choose_bar(width: int, pixel: PixelSize) -> tuple[float, str]:
     return length / pixel.width, f"{length:g} {unit if unit == 'px' else ome_symbol(unit)}"
 
 
-def make_figure(
-    view: ImageView, found: Segmentation, pixel: PixelSize, reporter: Reporter
-) -> Figure:
-    """Return the figure of a result: the part of the plane that it covers.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsOnShow:
+    """Labels of a whole plane, and what is known of their objects.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        Read by rows and columns when they are asked for.
+    names : mapping of int to str
+        What found an object, by its value.
+    hidden : collection of int
+        Objects that are not on show.
+    """
+
+    labels: LazyArray | PlaneOfLabels
+    names: Mapping[int, str]
+    hidden: Collection[int] = ()
+
+    def read(self, region: Region) -> Iterator[ObjectRecord]:
+        """Yield the objects on show in a region, as far as they lie in it."""
+        pixels = np.asarray(self.labels[region.slices])
+        values, places = np.unique(pixels, return_inverse=True)
+        numbers = places.reshape(pixels.shape).astype(np.int32) + 1
+        for value, where in zip(values.tolist(), ndimage.find_objects(numbers), strict=True):
+            if value <= 0 or value in self.hidden:
+                continue
+            mask = pixels[where] == value
+            offset = (where[0].start + region.y0, where[1].start + region.x0)
+            record = ObjectRecord.from_mask(
+                value, mask, offset=offset, text=self.names.get(value, "")
+            )
+            if record is not None:
+                yield record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureRequest:
+    """What a figure is made of.
+
+    Parameters
+    ----------
+    view : ImageView
+        The plane as it is shown.
+    region : Region
+        The part of it that is drawn.
+    pixel : PixelSize
+        How large a pixel is.
+    found : sequence of ObjectRecord
+        Objects with masks of their own.
+    labels : sequence of LabelsOnShow
+        All others.
+    """
+
+    view: ImageView
+    region: Region
+    pixel: PixelSize
+    found: Sequence[ObjectRecord] = ()
+    labels: Sequence[LabelsOnShow] = ()
+
+
+def make_figure(request: FigureRequest, reporter: Reporter) -> Figure:
+    """Return the figure of a plane with the objects on show.
 
     Raises
     ------
     ImageError
         If it is too large for a picture, or can't be read.
     """
-    region = found.region
+    region, pixel = request.region, request.pixel
     if region.height * region.width > _MOST_PIXELS:
         raise ImageError(
             f"A figure of {region.height} x {region.width} pixels would be too large.",
             "Work on a region (large-image mode), and save a figure of that.",
         )
-    texts = [record.text or "Objects" for record in found.objects]
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    counts: dict[str, int] = {}
     outlines = []
-    for record, text in zip(found.objects, texts, strict=True):
+    read = (one.read(region) for one in request.labels)
+    for record in itertools.chain(request.found, *read):
         reporter.check()
+        text = record.text or "Objects"
+        counts[text] = counts.get(text, 0) + 1
         inside = record.region.localise(region)
         # A border of background closes the lines of what touches the edge of its box.
         lines = find_contours(np.pad(record.mask, 1).astype(np.float32), 0.5)
         for line in lines:
             y, x = line.T - 0.5
             corners = np.column_stack((x + inside.x0, y + inside.y0))
-            outlines.append((numbers[text], corners))
-    names = tuple(f"{text} ({pluralize(texts.count(text), 'object')})" for text in numbers)
+            outlines.append((list(counts).index(text), corners))
+    names = tuple(f"{text} ({pluralize(count, 'object')})" for text, count in counts.items())
     return Figure(
-        view.rgb(region),
+        request.view.rgb(region),
         tuple(outlines),
         names,
         choose_bar(region.width, pixel),
@@ -88,23 +153,17 @@ def make_figure(
 
 
 def save_figure(
-    view: ImageView,
-    found: Segmentation,
-    pixel: PixelSize,
+    request: FigureRequest,
     path: Path,
     draw: Callable[[Figure, str], bytes],
     reporter: Reporter,
 ) -> Iterator[Path]:
-    """Write the figure of a result and yield its path.
+    """Write the figure of a plane and yield its path.
 
     Parameters
     ----------
-    view : ImageView
-        The plane as it is shown.
-    found : Segmentation
-        The result.
-    pixel : PixelSize
-        How large a pixel is.
+    request : FigureRequest
+        What is on it.
     path : Path
         The file; replaced if it exists.
     draw : callable
@@ -120,7 +179,7 @@ def save_figure(
         If the file can't be written; nothing is left behind then.
     """
     reporter.report(Progress(0, 1, f"Drawing {path.name}"))
-    drawn = draw(make_figure(view, found, pixel, reporter), path.suffix.lower())
+    drawn = draw(make_figure(request, reporter), path.suffix.lower())
     make_folder(path)
     with atomic_write(path) as draft:
         draft.write_bytes(drawn)

@@ -1,4 +1,4 @@
-"""A figure of the latest preview, as PNG and as SVG."""
+"""A figure of the plane on show, as PNG and as SVG."""
 
 from xml.etree import ElementTree
 
@@ -55,6 +55,6 @@ def test_a_drawing_with_text_that_can_be_edited(found, tmp_path, monkeypatch):
     assert len(shapes) >= 4
 
 
-def test_why_there_is_no_figure(advanced, discs):
+def test_why_there_is_no_figure(advanced):
     button = advanced.user.button("save_figure")
-    assert (button.isEnabled(), button.toolTip()) == (False, "There is no preview yet")
+    assert (button.isEnabled(), button.toolTip()) == (False, "Open an image first")

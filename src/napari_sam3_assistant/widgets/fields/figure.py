@@ -29,7 +29,7 @@ _BACK = QColor(0, 0, 0, 150)
 
 
 def figure_button(session: Session) -> QPushButton:
-    """Return the button that saves a figure of the latest preview."""
+    """Return the button that saves a figure of the plane on show."""
     made, model = QPushButton("Save Figure …"), session.model
     made.setObjectName("save_figure")
     made.setToolTip("Save the image with outlines, scale bar and legend, as PNG or SVG")
@@ -42,7 +42,7 @@ def figure_button(session: Session) -> QPushButton:
             ending = ".svg" if "svg" in kind else ".png"
             known = path.suffix.lower() in (".png", ".svg")
             file = path if known else path.with_name(path.name + ending)
-            session.saving.save_figure(file, draw_figure)
+            session.save_figure(file, draw_figure)
 
     made.clicked.connect(show_errors(model, save))
     bind_enabled(model, "figure", made)
@@ -112,6 +112,8 @@ def _paint_bar(painter: QPainter, length: float, text: str, size: QSize, unit: f
 
 def _paint_legend(painter: QPainter, names: tuple[str, ...], unit: float) -> None:
     """Draw what each colour is at the upper left."""
+    if not names:
+        return
     metrics = QFontMetricsF(painter.font())
     high, margin = metrics.height(), 12 * unit
     wide = max((metrics.horizontalAdvance(name) for name in names), default=0.0)
