@@ -303,3 +303,56 @@ def test_a_cancel_ends_it(threads, squares):
     token.cancel()
     with pytest.raises(JobCancelled):
         list(outcomes)
+
+
+@pytest.fixture(scope="module")
+def sam3(tiny_checkpoint):
+    """Two workers with a small SAM 3, as threads of this process."""
+    pytest.importorskip("torch")
+    choice = hosting.EngineChoice("sam3-transformers", tiny_checkpoint)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=4, processes=False, dashboard_address=":0"
+        ) as made,
+        distributed.Client(made, set_as_default=False) as client,
+    ):
+        client.register_plugin(hosting.HostPlugin(choice))
+        with api.open_engine(compute=client) as engine:
+            yield engine
+
+
+def test_sam_3_on_workers_gives_the_labels_of_one_process(sam3, tiny_checkpoint, image, tmp_path):
+    scan = {"text": "cell", "tile": 256, "overlap": 0.2, "threshold": 0.0}
+    there = api.scan(image, output=tmp_path / "there.zarr", engine=sam3, **scan)
+    here = api.scan(image, output=tmp_path / "here.zarr", model_folder=tiny_checkpoint, **scan)
+    assert len(here.objects) > 0
+    assert_same(there, here)
+
+
+def test_workers_encode_ahead_for_clicks_here(
+    sam3, tiny_checkpoint, image, tmp_path, model_calls, monkeypatch
+):
+    source = tmp_path / "in"
+    source.mkdir()
+    tifffile.imwrite(source / "a.tif", image)
+    tifffile.imwrite(source / "b.tif", image[::-1])
+    # Workers that see the folder write there; others, as these are made to be, send.
+    rows = api.precompute(source, tmp_path / "shared", engine=sam3)
+    assert [(row.status, row.planes) for row in rows] == [("done", 1)] * 2
+    monkeypatch.setattr(
+        "pathlib.Path.exists",
+        lambda path: path.is_dir() or (path.is_file() and not path.name.startswith("writer-")),
+    )
+    api.precompute(source, tmp_path / "sent", engine=sam3)
+    names = [
+        sorted(one.name for one in (tmp_path / name).glob("*.safetensors"))
+        for name in ("shared", "sent")
+    ]
+    assert names[0] == names[1]
+    encoded = model_calls["encode"]
+    with api.open_engine(
+        "sam3-transformers", model_folder=tiny_checkpoint, encodings_folder=tmp_path / "sent"
+    ) as engine:
+        for path in sorted(source.iterdir()):
+            api.segment(path, points=[(25, 25)], engine=engine)
+    assert model_calls["encode"] == encoded

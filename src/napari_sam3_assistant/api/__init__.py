@@ -25,6 +25,7 @@ from napari_sam3_assistant.api.labels import (
     take_back_edits,
     unfinished_edits,
 )
+from napari_sam3_assistant.api.precompute import precompute
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track
@@ -66,6 +67,7 @@ from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.everything import label_seeds
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
+from napari_sam3_assistant.workflows.precompute import PrecomputedRow
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
 from napari_sam3_assistant.workflows.track import Tracking
 
@@ -98,6 +100,7 @@ __all__ = [
     "ObjectClass",
     "ObjectRecord",
     "PointPrompt",
+    "PrecomputedRow",
     "PredictOptions",
     "Progress",
     "PromptSet",
@@ -133,6 +136,7 @@ __all__ = [
     "measure",
     "measure_precision",
     "open_engine",
+    "precompute",
     "read_classes",
     "read_coco",
     "rerun",

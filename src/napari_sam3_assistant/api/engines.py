@@ -103,7 +103,8 @@ def open_engine(
         the CPU ``int8``.
     encodings_folder : str or Path, optional
         Where encodings of SAM 3 are kept on disk too, so that another process need not encode
-        the same pixels again: up to 10 GB, the least recently used go first.
+        the same pixels again: up to 10 GB, the least recently used go first; or the folder that
+        :func:`precompute` filled, of which nothing goes. Not with ``compute``.
 
     Raises
     ------
@@ -128,7 +129,13 @@ def open_engine(
                 "Model folder, device and precision are the server's, and were given here.",
                 "Give them to 'napari-sam3 serve'.",
             )
-        return CachingEngine(_reach_engine(name, compute), folder=kept)
+        if kept is not None:
+            raise EngineError(
+                "A folder of encodings is for an engine on this machine.",
+                "Leave out the server, or the folder; 'napari-sam3 precompute' fills one by a "
+                "server.",
+            )
+        return CachingEngine(_reach_engine(name, compute))
     name = name or engine_for(folder, video=True)
     spec = registry.spec_for(name, folder)
     if folder is not None and not spec.needs_weights:

@@ -88,6 +88,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         download,
         info,
         labels,
+        precompute,
         rerun,
         scan,
         segment,
@@ -95,7 +96,19 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         track,
     )
 
-    for command in (segment, scan, batch, rerun, track, info, serve, demo, doctor, download):
+    for command in (
+        segment,
+        scan,
+        batch,
+        precompute,
+        rerun,
+        track,
+        info,
+        serve,
+        demo,
+        doctor,
+        download,
+    ):
         command.add(commands)
     labels.add_clean(commands)
     labels.add_measure(commands)

@@ -238,7 +238,24 @@ def parse_signed(text: str, count: int, option: str) -> list[float]:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses the engine."""
+    """Add what chooses the engine, its encodings and the threshold."""
+    engine = add_engine_choice(parser)
+    engine.add_argument(
+        "--encodings",
+        type=parse_path,
+        metavar="FOLDER",
+        help="keep encodings of SAM there, and take those that 'napari-sam3 precompute' made",
+    )
+    engine.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help="detection threshold, 0 to 1 (default: %(default)s)",
+    )
+
+
+def add_engine_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what chooses the engine alone."""
     engine = parser.add_argument_group("engine")
     engine.add_argument(
         "--engine",
@@ -256,12 +273,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="have a server do the work: the connection file that 'napari-sam3 serve' wrote, or "
         "tcp://127.0.0.1:8786 for one on this machine",
     )
-    engine.add_argument(
-        "--threshold",
-        type=float,
-        default=DEFAULT_THRESHOLD,
-        help="detection threshold, 0 to 1 (default: %(default)s)",
-    )
+    return engine
 
 
 def add_precision(
@@ -278,7 +290,7 @@ def add_precision(
 
 @contextmanager
 def chosen_engine(chosen: argparse.Namespace, *, video: bool = False) -> Iterator[dict[str, Any]]:
-    """Give the engine that was chosen, as the functions of the API take it.
+    """Give the engine that was chosen, and the threshold, as the functions of the API take it.
 
     Parameters
     ----------
@@ -292,11 +304,15 @@ def chosen_engine(chosen: argparse.Namespace, *, video: bool = False) -> Iterato
         "device": chosen.device,
         "precision": chosen.precision,
     }
+    name = chosen.engine
     if chosen.compute is None:
-        name = chosen.engine or api.engine_for(chosen.model_folder, video=video)
-        yield {"engine": name, "threshold": chosen.threshold, **about}
-        return
-    with api.open_engine(chosen.engine, compute=chosen.compute, **about) as engine:
+        name = name or api.engine_for(chosen.model_folder, video=video)
+        if chosen.encodings is None:
+            yield {"engine": name, "threshold": chosen.threshold, **about}
+            return
+    with api.open_engine(
+        name, compute=chosen.compute, encodings_folder=chosen.encodings, **about
+    ) as engine:
         yield {"engine": engine, "threshold": chosen.threshold}
 
 
@@ -410,6 +426,35 @@ def add_plane(parser: argparse.ArgumentParser, leading: str = "each leading axis
     plane.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
     plane.add_argument("--channel", type=int, help="one channel (default: all together)")
     plane.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+
+
+def add_look(parser: argparse.ArgumentParser) -> None:
+    """Add what is looked at of every image of a folder."""
+    look = parser.add_argument_group("what to look at")
+    add_series(look)
+    look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
+    look.add_argument("--channel", type=int, help="one channel (default: all together)")
+    look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+
+
+def look_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`add_look` asked for, as the functions of the API take it.
+
+    Raises
+    ------
+    PromptError
+        If numbers can't be read.
+    """
+    contrast = None
+    if chosen.contrast is not None:
+        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
+        contrast = (low, high)
+    return {
+        "contrast": contrast,
+        "channel_axis": chosen.channel_axis,
+        "channel": chosen.channel,
+        "series": chosen.series,
+    }
 
 
 def add_series(group: argparse._ArgumentGroup) -> None:

@@ -13,9 +13,10 @@ from napari_sam3_assistant.cli.arguments import (
     add_engine,
     add_everything,
     add_json,
-    add_series,
+    add_look,
     chosen_engine,
     everything_argument,
+    look_arguments,
     parse_numbers,
     parse_path,
     parse_signed,
@@ -69,21 +70,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompts.add_argument("--exemplar", action="append", default=[], metavar="Y0,X0,Y1,X1[,+|-]")
     add_everything(parser)
     add_engine(parser)
-    look = parser.add_argument_group("what to look at")
-    add_series(look)
-    look.add_argument("--channel-axis", type=int, metavar="AXIS", help="default: found out")
-    look.add_argument("--channel", type=int, help="one channel (default: all together)")
-    look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
+    add_look(parser)
     add_json(parser)
     parser.set_defaults(command=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Segment the images of the folder; returns 1 if one failed."""
-    contrast = None
-    if chosen.contrast is not None:
-        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
-        contrast = (low, high)
+    look = look_arguments(chosen)
     with Answer(chosen) as answer:
         told: list[dict[str, Any]] = []
 
@@ -102,12 +96,9 @@ def run(chosen: argparse.Namespace) -> int:
                 everything=everything_argument(chosen),
                 pattern=chosen.pattern,
                 ending=f".{chosen.format}",
-                contrast=contrast,
-                channel_axis=chosen.channel_axis,
-                channel=chosen.channel,
-                series=chosen.series,
                 reporter=reporter,
                 on_row=tell,
+                **look,
                 **engine,
             )
         counts = Counter(row.status for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -422,6 +423,10 @@ class Unpacker(Protocol):
     def encoding_id(self) -> str:
         """Identity of package, weights and number format; empty while nothing is loaded."""
 
+    @property
+    def portable_id(self) -> str:
+        """The same by the content of the weights, so that it is equal on all machines."""
+
     def unpack(self, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> Packable:
         """Return the encoding, on the engine's device.
 
@@ -476,6 +481,25 @@ def encoding_nbytes(embedding: object) -> int | None:
     """Return the memory that an encoding takes, in bytes; None where it does not tell."""
     size = getattr(embedding, "nbytes", None)
     return None if size is None else int(size)
+
+
+@cache
+def _digest_of(file: Path, size: int, changed: int) -> str:
+    """Return a hash of a file's content; size and time tell when it has to be made again."""
+    del size, changed
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+
+
+def portable_id(engine: str, version: str, weights: Path, precision: str) -> str:
+    """Return the identity of what makes encodings, equal wherever the weights lie.
+
+    Reads all of the weights, once in a process: 3 GB take seconds. Parameters as of
+    :func:`encoding_id`.
+    """
+    about = weights.stat()
+    digest = _digest_of(weights.resolve(), about.st_size, about.st_mtime_ns)
+    return "|".join((engine, version, digest, precision))
 
 
 def encoding_id(engine: str, version: str, weights: Path, precision: str) -> str:

@@ -18,9 +18,19 @@ from napari_sam3_assistant.engines.base import (
     Unpacker,
 )
 from napari_sam3_assistant.engines.device import free_cache, give_back_memory
-from napari_sam3_assistant.engines.encoding_cache import EmbeddingStore
+from napari_sam3_assistant.engines.encoding_cache import (
+    EmbeddingFolder,
+    EmbeddingStore,
+    pack_encoding,
+)
 from napari_sam3_assistant.engines.errors import map_engine_errors
-from napari_sam3_assistant.errors import EngineError, JobCancelled, OutOfDeviceMemory, PromptError
+from napari_sam3_assistant.errors import (
+    CheckpointInvalid,
+    EngineError,
+    JobCancelled,
+    OutOfDeviceMemory,
+    PromptError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -42,7 +52,6 @@ if TYPE_CHECKING:
         VideoEngine,
         VideoTrack,
     )
-    from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder
 
 
 T = TypeVar("T")
@@ -177,6 +186,33 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         with self._lock.hold(reporter) as stoppable:
             return self._retry_with_room(lambda: self._engine.embed(image, stoppable))
 
+    def encode_for_folder(
+        self, image: npt.NDArray[np.uint8], reporter: Reporter
+    ) -> tuple[str, bytes]:
+        """Encode a picture for an :class:`EmbeddingFolder`; returns its key and the file's content.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), dtype uint8
+            RGB picture.
+        reporter : Reporter
+            Is told of the progress, and stops the work.
+
+        Raises
+        ------
+        EngineError
+            If the engine's encodings can't be kept.
+        """
+        made, engine = self.encode(image, reporter), self._engine
+        if not (isinstance(made, Packable) and isinstance(engine, Unpacker)):
+            raise EngineError(
+                f"{self.spec.title} makes no encodings that can be kept.",
+                "Give the model folder of SAM 3 or of a SAM.",
+            )
+        with self._lock.hold(reporter):
+            key = EmbeddingFolder.key(image, engine.portable_id)
+            return key, pack_encoding(made.shape, made.tensors())
+
     def predict(
         self,
         embedding: Encoding,
@@ -266,10 +302,14 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         engine, folder = self._engine, self._folder
         if folder is None or not isinstance(engine, Unpacker):
             return engine.embed(image, reporter)
-        name = folder.key(image, engine.encoding_id)
+        name = folder.key(image, engine.portable_id)
         packed = folder.load(name)
         if packed is not None:
-            return engine.unpack(*packed)
+            try:
+                return engine.unpack(*packed)
+            except (CheckpointInvalid, LookupError, TypeError, ValueError, RuntimeError):
+                # Of a stranger: tensors of other names or shapes than this engine makes.
+                folder.drop(name)
         made = engine.embed(image, reporter)
         if isinstance(made, Packable):
             folder.save(name, made.shape, made.tensors())

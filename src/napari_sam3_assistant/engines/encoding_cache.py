@@ -193,6 +193,10 @@ class EmbeddingStore:
 
 
 LIMIT_BYTES = 10 * 2**30
+INDEX = "precomputed.jsonl"
+"""Lists what was encoded ahead; of a folder that has it, nothing is removed to make room."""
+LARGEST_FILE = 2**30
+"""No encoding takes more; of a larger file nothing is read."""
 _FORMAT = "napari-sam3-assistant encoding 1"
 _NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 _DRAFT = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{32}\.draft")
@@ -206,6 +210,9 @@ Packed = tuple[tuple[int, int], "dict[str, torch.Tensor]"]
 
 class EmbeddingFolder:
     """A folder of encodings; of more than its limit, the least recently used go.
+
+    It may be moved to another machine with the same weights: names are of content alone. Of a
+    folder that was filled ahead (:data:`INDEX`) nothing goes.
 
     A file appears under its name only when it is complete. One that can't be read, or is not
     what was written, is removed. Files of other names are never touched. Trouble with the disk
@@ -222,8 +229,10 @@ class EmbeddingFolder:
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self._path = expand_user(path)
         self._limit = limit_bytes
+        self._told_miss = False
 
-    def key(self, image: npt.NDArray[np.uint8], encoding_id: str) -> str:
+    @staticmethod
+    def key(image: npt.NDArray[np.uint8], encoding_id: str) -> str:
         """Return the name for an image encoded by certain weights: a hash of both.
 
         Parameters
@@ -231,7 +240,7 @@ class EmbeddingFolder:
         image : ndarray, shape (H, W, 3), dtype uint8
             The pixels; all are read.
         encoding_id : str
-            Identity of package, weights and number format.
+            Identity of package, weights and number format, the same on all machines.
         """
         digest = hashlib.blake2b(digest_size=32)
         digest.update(f"{_FORMAT}|{encoding_id}|{image.shape}|".encode())
@@ -244,8 +253,13 @@ class EmbeddingFolder:
 
         file = self._file(key)
         if not file.is_file():
+            self._tell_miss()
             return None
         try:
+            # The library takes all that the file has, and no more.
+            if file.stat().st_size > LARGEST_FILE:
+                logger.warning("%s is larger than any encoding; it is not read.", file)
+                return None
             with safe_open(file, framework="pt") as opened:
                 about = opened.metadata() or {}
                 # Copies: what is mapped from the file would change with it, or end the program.
@@ -257,8 +271,7 @@ class EmbeddingFolder:
             logger.warning("%s is not what was written; it is removed.", file)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             logger.warning("%s can't be read (%s); it is removed.", file, error)
-        with suppress(OSError):
-            file.unlink()
+        self.drop(key)
         return None
 
     def save(self, key: str, shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -273,30 +286,52 @@ class EmbeddingFolder:
         tensors : mapping
             The encoding.
         """
-        from safetensors.torch import save_file
-
-        here = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        if sum(tensor.nbytes for tensor in here.values()) > self._limit:
+        if sum(tensor.nbytes for tensor in tensors.values()) > self._limit:
             return
-        about = {
-            "format": _FORMAT,
-            "height": str(shape[0]),
-            "width": str(shape[1]),
-            "sum": _checksum(here),
-        }
-        draft = self._path / f"{key}.{uuid.uuid4().hex}.draft"
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            save_file(here, draft, about)
-            with draft.open("rb+") as written:
-                os.fsync(written.fileno())
-            draft.replace(self._file(key))
-            self._remove_oldest()
+            self.write(key, pack_encoding(shape, tensors))
+            if not (self._path / INDEX).exists():
+                self._remove_oldest()
         except OSError as error:
             logger.warning("The encoding can't be kept in %s: %s", self._path, error)
+
+    def _tell_miss(self) -> None:
+        if not self._told_miss and (self._path / INDEX).exists():
+            self._told_miss = True
+            logger.warning(
+                "An image has no encoding in %s: it was encoded by another engine, release, "
+                "weights or precision, or seen with another contrast. It is encoded now.",
+                self._path,
+            )
+
+    def has(self, key: str) -> bool:
+        """Return whether there is a file for an encoding."""
+        return self._file(key).is_file()
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write the file of an encoding, as :func:`pack_encoding` made it.
+
+        Raises
+        ------
+        OSError
+            If it can't be written.
+        """
+        draft = self._path / f"{key}.{uuid.uuid4().hex}.draft"
+        self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("xb") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())
+            draft.replace(self._file(key))
         finally:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
+
+    def drop(self, key: str) -> None:
+        """Remove an encoding that can't be used."""
+        with suppress(OSError):
+            self._file(key).unlink()
 
     def _file(self, key: str) -> Path:
         return self._path / f"{key}.safetensors"
@@ -313,6 +348,28 @@ class EmbeddingFolder:
                 return
             file.unlink(missing_ok=True)
             total -= size
+
+
+def pack_encoding(shape: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the content of an encoding's file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the encoded image in pixels.
+    tensors : mapping
+        The encoding.
+    """
+    from safetensors.torch import save
+
+    here = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    about = {
+        "format": _FORMAT,
+        "height": str(shape[0]),
+        "width": str(shape[1]),
+        "sum": _checksum(here),
+    }
+    return save(here, about)
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:

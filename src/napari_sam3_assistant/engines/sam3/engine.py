@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import PromptKind
-from napari_sam3_assistant.engines.base import Prediction, encoding_id
+from napari_sam3_assistant.engines.base import Prediction, encoding_id, portable_id
 from napari_sam3_assistant.engines.device import choose_device, free_cache
 from napari_sam3_assistant.engines.precision import AUTO, choose_precision
 from napari_sam3_assistant.engines.sam3.grounding import ConceptFinder, SearchableEncoding
@@ -124,6 +124,12 @@ class SamEngine(ABC, Generic[M, E]):
     def encoding_id(self) -> str:
         """Identity of package, weights and number format; empty while nothing is loaded."""
         return self._encoding_id
+
+    @property
+    def portable_id(self) -> str:
+        """The same by the content of the weights, which are read once for it."""
+        weights = self._named_folder() / self.model.weights
+        return portable_id(self.spec.name, self.version, weights, self.precision)
 
     @property
     def model(self) -> M:

@@ -1,0 +1,143 @@
+"""Encodings made ahead: found again elsewhere, by clicks that then encode nothing."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.errors import EngineError
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 4000, (3, 60, 70), np.uint16)
+    tifffile.imwrite(folder / "stack.ome.tif", pixels, metadata={"axes": "ZYX"})
+    tifffile.imwrite(folder / "plane.tif", rng.integers(0, 255, (50, 40), np.uint8))
+    (folder / "broken.tif").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled(images, tiny_checkpoint, tmp_path_factory):
+    """A folder of encodings, and what was said of each image."""
+    output = tmp_path_factory.mktemp("filled") / "encodings"
+    return output, api.precompute(images, output, model_folder=tiny_checkpoint)
+
+
+@pytest.fixture
+def weights_elsewhere(tiny_checkpoint, tmp_path):
+    """The same weights as another machine has them: another folder, other times."""
+    return shutil.copytree(tiny_checkpoint, tmp_path / "weights", copy_function=shutil.copyfile)
+
+
+def test_every_plane_is_encoded_and_what_fails_is_said(filled):
+    output, rows = filled
+    assert [(row.image, row.status, row.planes) for row in rows] == [
+        ("broken.tif", "failed", 0),
+        ("plane.tif", "done", 1),
+        ("stack.ome.tif", "done", 3),
+    ]
+    assert len(list(output.glob("*.safetensors"))) == 4
+    assert not list(output.glob("writer-*"))
+
+
+def test_clicks_on_another_machine_encode_nothing(
+    filled, images, weights_elsewhere, tmp_path, model_calls
+):
+    moved = shutil.copytree(filled[0], tmp_path / "moved")
+    open_engine = {"model_folder": weights_elsewhere, "encodings_folder": moved}
+    stack = images / "stack.ome.tif"
+    with api.open_engine("sam3-transformers", **open_engine) as engine:
+        found = api.segment(stack, plane=(2,), points=[(30, 30)], engine=engine)
+        assert model_calls["encode"] == 0
+        assert model_calls["click"] > 0
+        wanted = api.segment(
+            stack, plane=(2,), points=[(30, 30)], engine="sam3-transformers",
+            model_folder=weights_elsewhere,
+        )  # fmt: skip
+        assert model_calls["encode"] == 1
+    np.testing.assert_array_equal(found.labels, wanted.labels)
+    assert [one.score for one in found.objects] == [one.score for one in wanted.objects]
+
+
+def test_a_second_start_does_what_is_missing(
+    filled, images, tiny_checkpoint, tmp_path, model_calls
+):
+    moved = shutil.copytree(filled[0], tmp_path / "moved")
+    *_, last = (moved / "precomputed.jsonl").read_text().splitlines()
+    (moved / f"{json.loads(last)['key']}.safetensors").unlink()
+    with (moved / "precomputed.jsonl").open("a") as file:
+        file.write('{"of": 3}\n[]\n{"of": "x", "plane": [1e9], "key": "../a"}\n{"of')
+    rows = api.precompute(images, moved, model_folder=tiny_checkpoint)
+    assert [row.status for row in rows] == ["failed", "skipped", "done"]
+    assert model_calls["encode"] == 1
+    # With another contrast the model sees other pixels.
+    rows = api.precompute(
+        images / "plane.tif", moved, model_folder=tiny_checkpoint, contrast=(9, 99)
+    )
+    assert [row.status for row in rows] == ["done"]
+    assert len(list(moved.glob("*.safetensors"))) == 5
+
+
+def test_nothing_goes_to_make_room(filled, tiny_checkpoint, tmp_path, monkeypatch):
+    from napari_sam3_assistant.engines import encoding_cache
+
+    moved = shutil.copytree(filled[0], tmp_path / "moved")
+    monkeypatch.setattr(encoding_cache.EmbeddingFolder.__init__, "__defaults__", (4_000_000,))
+    image = np.arange(2500, dtype=np.uint8).reshape(50, 50)
+    with api.open_engine(
+        "sam3-transformers", model_folder=tiny_checkpoint, encodings_folder=moved
+    ) as one:
+        api.segment(image, points=[(20, 20)], engine=one)
+    assert len(list(moved.glob("*.safetensors"))) == 5
+
+
+def stranger(file):
+    """Tensors that this engine does not make, in a file that is complete."""
+    from napari_sam3_assistant.engines.encoding_cache import pack_encoding
+
+    file.write_bytes(pack_encoding((50, 40), {"evil": torch.zeros(3)}))
+
+
+def sparse(file):
+    with file.open("wb") as opened:
+        opened.truncate(1 << 34)
+
+
+@pytest.mark.parametrize("harm", [stranger, sparse])
+def test_a_file_that_is_not_what_it_should_be_costs_one_encoding(
+    filled, images, tiny_checkpoint, tmp_path, model_calls, harm
+):
+    moved = shutil.copytree(filled[0], tmp_path / "moved")
+    for file in moved.glob("*.safetensors"):
+        harm(file)
+    with api.open_engine(
+        "sam3-transformers", model_folder=tiny_checkpoint, encodings_folder=moved
+    ) as one:
+        assert api.segment(images / "plane.tif", points=[(20, 20)], engine=one).objects
+    assert model_calls["encode"] == 1
+
+
+def test_by_the_command_line(images, tiny_checkpoint, tmp_path, capsys, model_calls):
+    image, output = images / "plane.tif", tmp_path / "encodings"
+    common = ["--model-folder", str(tiny_checkpoint)]
+    assert main(["precompute", str(image), "--output", str(output), *common]) == 0
+    assert "plane.tif: done, 1 plane" in capsys.readouterr().out
+    labels = str(tmp_path / "labels.tif")
+    click = ["segment", str(image), "-o", labels, "--point", "20,20,+"]
+    assert main([*click, "--encodings", str(output), *common]) == 0
+    assert model_calls["encode"] == 1
+
+
+def test_the_built_in_engine_needs_none(images, tmp_path):
+    with pytest.raises(EngineError, match="no encoder whose work could be kept"):
+        api.precompute(images, tmp_path / "encodings")
