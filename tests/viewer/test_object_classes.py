@@ -1,18 +1,24 @@
 """The class of objects: chosen by keys, changed with undo, and the same wherever it is told."""
 
+import json
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
+from roifile import ImagejRoi
 from skimage.draw import disk
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import MaskError, PromptError
+from napari_sam3_assistant.io.class_list import read_object_names, write_classes
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.messages import column_titles
 from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Preview
@@ -267,3 +273,72 @@ def test_a_class_that_is_renamed_is_so_in_all_objects_also_by_the_other_window(d
     assert not other.model.class_list
     assert desk.model.object_class == ""
     other.close()
+
+
+def test_the_class_is_the_same_in_every_file(desk, tmp_path):
+    """What was accepted, what is on show beside it, and what Mask Operations exports of both."""
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[:1], "tumour")
+    desk.session.classes.set_class(desk.rows(Preview)[1:3], "nucleus")
+    desk.session.classes.set_class(desk.rows(Preview)[3:], "tumour")
+    classes = {1: "tumour", 2: "nucleus", 3: "nucleus", 4: "tumour"}
+    desk.session.accept()
+    assert desk.session.saving.export(tmp_path / "cells.tif").wait(240)
+    assert read_object_names(tmp_path / "cells_classes.csv") == classes
+    write_classes(LISTED, tmp_path / "classes.csv")
+    categories = {1: "nucleus", 2: "tumour"}
+
+    def of_coco(path):
+        told = json.loads(path.read_text())
+        names = {one["id"]: one["name"] for one in told["categories"]}
+        assert names == categories
+        assert {one["name"]: one["supercategory"] for one in told["categories"]} == {
+            "tumour": "nucleus",
+            "nucleus": "",
+        }
+        return Counter(names[one["category_id"]] for one in told["annotations"])
+
+    many = Counter(classes.values())
+    api.export(tmp_path / "cells.tif", tmp_path / "api.json", classes=tmp_path / "classes.csv")
+    assert of_coco(tmp_path / "api.json") == many
+
+    other = mask_binding_for(desk.viewer, deliver_inline)
+    ended = threading.Event()
+    other.model.events.running.connect(lambda running: running or ended.set())
+    other.model.output = ACCEPTED
+    for format_, name in (
+        (ExportFormat.COCO_RLE, "m.json"),
+        (ExportFormat.YOLO, "m.txt"),
+        (ExportFormat.GEOJSON, "m.geojson"),
+        (ExportFormat.IMAGEJ_ROIS, "m.zip"),
+    ):
+        other.model.export_format, other.model.path = format_, str(tmp_path / name)
+        ended.clear()
+        other.session.collection.export()
+        assert ended.wait(240), other.model.message
+        assert "Exported" in other.model.message.text, other.model.message
+    assert of_coco(tmp_path / "m.json") == many
+    lines = (tmp_path / "m.txt").read_text().splitlines()
+    assert Counter(categories[int(line.split()[0]) + 1] for line in lines) == many
+    told = json.loads((tmp_path / "m.geojson").read_text())
+    features = told["features"] if isinstance(told, dict) else told
+    assert Counter(one["properties"]["classification"]["name"] for one in features) == many
+    rois = ImagejRoi.fromfile(tmp_path / "m.zip")
+    assert {int(roi.name): categories[roi.group] for roi in rois} == classes
+    other.close()
+
+
+def test_an_object_without_a_class_is_named_where_a_list_is_fixed(desk, tmp_path):
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[:1], "tumour")
+    desk.session.accept()
+    assert desk.session.saving.export(tmp_path / "cells.tif").wait(240)
+    api.export(tmp_path / "cells.tif", tmp_path / "free.json")
+    told = json.loads((tmp_path / "free.json").read_text())
+    names = {one["id"]: one["name"] for one in told["categories"]}
+    assert Counter(names[one["category_id"]] for one in told["annotations"]) == {
+        "tumour": 1,
+        "object": 3,
+    }
+    with pytest.raises(MaskError, match="The object 2 has no class"):
+        api.export(tmp_path / "cells.tif", tmp_path / "fixed.json", classes=LISTED)

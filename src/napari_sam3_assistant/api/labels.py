@@ -20,7 +20,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
-from napari_sam3_assistant.io.class_list import read_object_classes
+from napari_sam3_assistant.io.class_list import read_object_classes, read_object_names
 from napari_sam3_assistant.io.coco import CocoFile
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
@@ -37,7 +37,7 @@ from napari_sam3_assistant.io.provenance import (
 )
 from napari_sam3_assistant.workflows.edit_masks import end_edit
 from napari_sam3_assistant.workflows.measure import columns_of, measure_in_image
-from napari_sam3_assistant.workflows.save import MaskExport, export_masks
+from napari_sam3_assistant.workflows.save import MaskExport, classes_path, export_masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,7 +151,8 @@ def export(
         their components the objects.
     object_classes : mapping of int to int, str or Path, optional
         The class of each label; or a CSV file with the columns ``id`` and ``class``, by its name
-        in ``classes``. Without all of these, labels are objects of one class.
+        in ``classes``. Without all of these, labels are objects of the classes that the note or
+        the file ``NAME_classes.csv`` beside them says, or else of one class.
     object_class : str
         The class of all labels, which are objects.
     parents : mapping of int to int, optional
@@ -191,7 +192,13 @@ def export(
     else:
         if isinstance(object_classes, str | Path):
             object_classes = read_object_classes(expand_user(object_classes), listed)
-        meaning = Classes(dict(class_names or {}), dict(object_classes or {}))
+        known = class_names or object_classes is not None
+        beside = {} if known else _classes_beside(labels)
+        meaning = (
+            Classes.of_objects(beside)
+            if beside
+            else Classes(dict(class_names or {}), dict(object_classes or {}))
+        )
     meaning = meaning.number_by(listed, by_value=True)
     array, axes, place = _read_placed(labels, image or path.stem)
     if image:
@@ -371,6 +378,22 @@ def _place_in_image(labels: AnyArray | str | Path, shape: Sequence[int]) -> Imag
     """Return where labels lie in their image, as the note beside their file says it."""
     note = _note_beside(labels)
     return None if note is None else find_place(note, shape)
+
+
+def _classes_beside(labels: object) -> dict[int, str]:
+    """Return the class of each label by what lies beside their file; empty where that says none."""
+    if not isinstance(labels, str | Path):
+        return {}
+    table = classes_path(expand_user(labels))
+    if table.exists():
+        return read_object_names(table)
+    note = _note_beside(labels)
+    told = () if note is None else note.objects
+    named = ((one.get("id"), one.get("class")) for one in told)
+    # A stranger's note may say anything.
+    return {
+        id_: name for id_, name in named if isinstance(id_, int) and isinstance(name, str) and name
+    }
 
 
 def _note_beside(labels: AnyArray | str | Path) -> ProvenanceRecord | None:

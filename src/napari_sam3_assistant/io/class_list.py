@@ -158,24 +158,64 @@ def _read_colour(told: object) -> Colour | None:
 
 
 def read_object_classes(path: Path, listed: ClassList) -> dict[int, int]:
-    """Return the class of each label, of a CSV file with the columns ``id`` and ``class``.
+    """Return the values of the classes that :func:`read_object_names` names.
 
     Raises
     ------
     MaskError
         If it can't be read, or names a class that the list has not.
     """
+    named = read_object_names(path)
+    values = {name: listed.value(name) for name in set(named.values())}
+    return {label: values[name] for label, name in named.items()}
+
+
+def read_object_names(path: Path) -> dict[int, str]:
+    """Return the class of each label, of a CSV file with the columns ``id`` and ``class``.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read.
+    """
     try:
         with open_regular(path) as file:
             text = file.read(_LARGEST_COCO).decode("utf-8-sig")
-        rows = [(int(row["id"]), row["class"]) for row in csv.DictReader(text.splitlines())]
+        return {int(row["id"]): row["class"] for row in csv.DictReader(text.splitlines())}
     except (OSError, TypeError, ValueError, KeyError, csv.Error) as exc:
         raise MaskError(
             f"{path} does not say of which class each label is: {exc}.",
             "Give a CSV file with the columns id and class.",
         ) from exc
-    values = {name: listed.value(name) for name in {name for _, name in rows}}
-    return {label: values[name] for label, name in rows}
+
+
+def write_object_classes(told: Mapping[int, str], path: Path, *, replace: bool = True) -> Path:
+    """Write the class of each label as :func:`read_object_classes` reads it.
+
+    Parameters
+    ----------
+    told : mapping of int to str
+        The names, by label; those without one are left out.
+    path : Path
+        The file.
+    replace : bool
+        Whether a file of that name is replaced.
+
+    Raises
+    ------
+    NameTaken
+        If there is one, and it is not to be replaced.
+    ExportError
+        If it can't be written.
+    """
+    with (
+        atomic_write(path, replace=replace) as draft,
+        draft.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(("id", "class"))
+        writer.writerows((label, name) for label, name in sorted(told.items()) if name)
+    return path
 
 
 def write_classes(classes: ClassList, path: Path) -> Path:

@@ -24,6 +24,7 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
+from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -376,7 +377,7 @@ def _classes(layer: Labels) -> Classes:
         return Classes({value: str(known.get("class_name", "object"))}, every=value)
     names = {int(value): str(name) for value, name in known.get("class_names", {}).items()}
     of_object = {int(one): int(value) for one, value in known.get("object_classes", {}).items()}
-    return Classes(names, of_object)
+    return Classes(names, of_object) if names else Classes.of_objects(class_names(layer))
 
 
 def _colours_of(colours: dict[int, Colour]) -> Any:  # noqa: ANN401 - one of napari's colormaps

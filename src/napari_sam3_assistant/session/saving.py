@@ -139,8 +139,9 @@ class Saving:
             return kept
         self._check_idle()
         self._propagation.edited.check_done()
-        found = self._adapter.stacks.to_accept(stack, self._propagation.tracks).objects
-        return replace(kept, parts=tuple(one[:2] for one in found))
+        found = self._adapter.stacks.to_accept(stack, self._propagation.tracks)
+        of_parts = tuple(found.told[number].class_name for _, _, number in found.objects)
+        return replace(kept, parts=tuple(one[:2] for one in found.objects), of_parts=of_parts)
 
     def save(self) -> Job:
         """Write what was accepted and what is on show to a file with a free name.
@@ -227,7 +228,8 @@ class Saving:
             request = make_request(whole, path, self._propagation)
             return self._write(partial(save_stack, request, overwrite=overwrite), whole.axes)
         pixels = self._adapter.pixels(found[-1])
-        plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite)
+        classes = {one.id: one.class_name for one in found[-1].segmentation.objects}
+        plane = LabelsExport(pixels.labels, path, pixels.axes, overwrite=overwrite, classes=classes)
         return self._write(partial(export_labels, plane), pixels.axes)
 
     def _write(self, work: Callable[[Reporter], Iterator[Path]], axes: Axes) -> Job:
@@ -353,7 +355,7 @@ class SaveAtAccept:
         before = self._written.get(image)
         ours = before is not None and stamp_of(before[0]) == before[1]
         path = before[0] if before and ours else self._saving.propose_path("labels", ".tif", image)
-        request = LabelsExport(kept.labels, path, kept.axes, overwrite=ours)
+        request = LabelsExport(kept.labels, path, kept.axes, overwrite=ours, classes=kept.classes)
         job = self._job = Job("Saving", partial(export_labels, request))
 
         def note(saved: Path) -> None:
@@ -444,7 +446,7 @@ class SaveAndClean:
         exports = []
         for name, labels in kept:
             path = self._choose_path(f"{name}_kept_mask", f"{name}_kept", taken, alone=alone)
-            exports.append(LabelsExport(labels.labels, path, labels.axes))
+            exports.append(LabelsExport(labels.labels, path, labels.axes, classes=labels.classes))
         return exports
 
     def _choose_path(self, stem: str, part: str, taken: set[str], *, alone: bool) -> Path:
@@ -492,9 +494,12 @@ def export_kept(
     kept: KeptPixels, path: Path, overwrite: bool, reporter: Reporter
 ) -> Iterator[tuple[Path, int]]:
     """Write accepted labels with what is new on show; yield the path and how many were new."""
-    parts = tuple(kept.parts[place] for place in find_new(kept.labels, kept.parts, reporter))
+    new = find_new(kept.labels, kept.parts, reporter)
+    parts = tuple(kept.parts[place] for place in new)
     next_id = find_highest(kept.labels) + 1 if parts else 1
-    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite)
+    added = {id_: kept.of_parts[place] for id_, place in enumerate(new, next_id) if kept.of_parts}
+    classes = {**kept.classes, **added}
+    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite, classes)
     for written in export_labels(request, reporter):
         yield written, len(parts)
 

@@ -119,11 +119,17 @@ class KeptPixels:
         What a file can say of their place.
     parts : tuple
         For each object on show the slices and the pixels of the labels that it has, as a mask.
+    classes : mapping of int to str
+        The class of each accepted object; empty for none.
+    of_parts : tuple of str
+        The class of each object on show.
     """
 
     labels: AnyArray
     axes: Axes
     parts: tuple[tuple[Box, ObjectMask], ...]
+    classes: Mapping[int, str] = field(default_factory=dict)
+    of_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ from napari_sam3_assistant.session.label_storage import (
 from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_prompts, is_measured
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
+from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
     World,
@@ -260,8 +261,8 @@ def find_kept(
     if layer is None or count_kept(viewer, image) == 0:
         return None
     labels = array_of(layer)
-    parts = [
-        (where, mask)
+    found = [
+        (where, mask, _class_of(preview, number))
         for preview, shown in previews
         if result_shape(shape_of(image), preview.target.axes) == labels.shape
         for where, mask, number in _find_objects(preview, shown)
@@ -269,7 +270,13 @@ def find_kept(
         if number != preview.replaces
     ]
     _, axes = locate_labels(viewer, layer)
-    return KeptPixels(labels, axes, tuple(parts))
+    parts, of_parts = tuple(one[:2] for one in found), tuple(one[2] for one in found)
+    return KeptPixels(labels, axes, parts, class_names(layer), of_parts)
+
+
+def _class_of(preview: Preview, number: int) -> str:
+    names = (one.class_name for one in preview.segmentation.objects if one.id == number)
+    return next(names, "")
 
 
 def _find_objects(

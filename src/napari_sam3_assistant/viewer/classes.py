@@ -9,7 +9,7 @@ from napari.utils import DirectLabelColormap
 from psygnal import Signal
 
 from napari_sam3_assistant.core.classes import ClassList
-from napari_sam3_assistant.session.messages import CLASS
+from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.viewer.label_pixels import default_colours, kept_colours
 from napari_sam3_assistant.viewer.roles import Role, role_of
 
@@ -105,9 +105,12 @@ _COLOURED: WeakKeyDictionary[Labels, object] = WeakKeyDictionary()
 
 
 def class_names(layer: Labels) -> dict[int, str]:
-    """Return the class of each object of a layer, by its features."""
+    """Return the class of each object of a layer, by its features; empty for none."""
     told = layer.features
-    return dict(zip(told["index"], told[CLASS], strict=True)) if CLASS in told else {}
+    if CLASS not in told or "index" not in told:
+        return {}
+    pairs = zip(told["index"], told[CLASS], strict=True)
+    return {int(id_): "" if name == NOTHING else str(name) for id_, name in pairs}
 
 
 def colour_by_class(layer: Labels, listed: ClassList, names: Mapping[int, str]) -> None:

@@ -14,6 +14,7 @@ from napari_sam3_assistant.core.masks.objects import Classes, ExportFormat
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.atomic import draft_folder, explain_os_errors, give_name, is_there
+from napari_sam3_assistant.io.class_list import write_object_classes
 from napari_sam3_assistant.io.exports import (
     save_coco,
     save_geojson,
@@ -29,7 +30,7 @@ from napari_sam3_assistant.io.ome_zarr_labels import (
     find_image,
     save_ome_zarr,
 )
-from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name
+from napari_sam3_assistant.io.outputs import make_folder, save_under_free_name, split_ending
 from napari_sam3_assistant.io.provenance import (
     check_provenance_path,
     removing_provenance,
@@ -247,6 +248,8 @@ class LabelsExport:
     overwrite : bool
         Whether a file of that name is replaced, a folder never; if not, ``name_02``, ``name_03``,
         ... is taken.
+    classes : mapping of int to str
+        The class of each object that has one, for a table beside the labels.
     """
 
     labels: AnyArray
@@ -255,10 +258,16 @@ class LabelsExport:
     parts: tuple[tuple[Box, ObjectMask], ...] = ()
     next_id: int = 1
     overwrite: bool = False
+    classes: Mapping[int, str] = field(default_factory=dict)
+
+
+def classes_path(labels: Path) -> Path:
+    """Return where the classes of the objects of labels are: ``cells_labels_classes.csv``."""
+    return labels.with_name(f"{split_ending(labels.name)[0]}_classes.csv")
 
 
 def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
-    """Write labels and yield the path.
+    """Write labels, and the classes of their objects, and yield the path.
 
     Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
     """
@@ -283,6 +292,12 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
         save(path)
     else:
         path = save_under_free_name(path, save)
+    beside = classes_path(path)
+    if any(request.classes.values()):
+        write = partial(write_object_classes, request.classes, replace=overwrite)
+        (write if overwrite else partial(save_under_free_name, save=write))(beside)
+    elif overwrite and is_there(beside):
+        write_object_classes({}, beside)  # what it said holds no more
     yield path
 
 

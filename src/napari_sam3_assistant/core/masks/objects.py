@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.masks.labels import read, whole_box
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -45,6 +45,8 @@ class Classes:
         The classes of the project, whose names ``names`` holds; empty where no list is fixed.
     of_value : dict of int to int
         The class in that list of labels that are classes, where they have other values.
+    none : int
+        The value of objects that ``of_object`` has not, which have no class; 0 where all have one.
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -52,6 +54,15 @@ class Classes:
     every: int | None = None
     listed: ClassList = field(default_factory=ClassList)
     of_value: dict[int, int] = field(default_factory=dict)
+    none: int = 0
+
+    @classmethod
+    def of_objects(cls, told: Mapping[int, str]) -> Classes:
+        """Return the classes of objects by their names; empty names stand for no class."""
+        names = dict(enumerate(sorted({name for name in told.values() if name}), 1))
+        values = {name: value for value, name in names.items()}
+        of_object = {label: values[name] for label, name in told.items() if name}
+        return cls(names, of_object, none=len(names) + 1) if names else cls()
 
     @property
     def is_semantic(self) -> bool:
@@ -65,14 +76,20 @@ class Classes:
         elif self.every is not None:
             value = self.every
         else:
-            value = self.of_object.get(label, 1)
+            value = self.of_object.get(label, self.none or 1)
+            if self.listed and self.none and label not in self.of_object:
+                raise MaskError(
+                    f"The object {label} has no class of the list.",
+                    "Give it one: mark it, and press the key of its class.",
+                )
         if self.listed:
             self.listed.check_value(value)
         return value
 
     def name(self, value: int) -> str:
         """Return the name of a class."""
-        return self.names.get(value, f"class {value}" if self.names else ANY_CLASS)
+        nameless = f"class {value}" if self.names and value != self.none else ANY_CLASS
+        return self.names.get(value, nameless)
 
     def parent(self, value: int) -> str:
         """Return what a class is a kind of, by the list; empty for nothing."""
@@ -105,6 +122,7 @@ class Classes:
                 None if self.every is None else numbers.get(self.every, self.every),
                 listed,
                 numbers if self.is_semantic else {},
+                self.none,
             )
         every = self.every
         if not self.of_object and every is None and not by_value:
