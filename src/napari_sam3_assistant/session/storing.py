@@ -18,9 +18,9 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import TrackRow
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.io import session_folder
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.session_folder import (
-    ENDING,
     StoredArray,
     check_free,
     is_session,
@@ -84,6 +84,8 @@ if TYPE_CHECKING:
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 _MOST_TOLD = 6
+SESSION_ENDING = session_folder.ENDING
+"""How the folders of sessions are named."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -352,8 +354,8 @@ class Storing:
         place = folder or self.folder
         if place is None:
             raise PromptError("The session has no folder yet.", "Press Save Session As.")
-        if not place.name.lower().endswith(ENDING):
-            place = place.with_name(place.name + ENDING)
+        if not place.name.lower().endswith(SESSION_ENDING):
+            place = place.with_name(place.name + SESSION_ENDING)
         place = place.absolute()
         check_free(place)
         known = dict(self._held) if place == self.folder else {}

@@ -22,7 +22,8 @@ from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
-from napari_sam3_assistant.widgets.fields.run import StatusField, help_button, sound_box
+from napari_sam3_assistant.widgets.fields.run import StatusField, help_button
+from napari_sam3_assistant.widgets.fields.session import SessionMenu
 from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
@@ -70,9 +71,10 @@ class MainWidget(Dock):
         scroll.setWidget(SimplePanel(binding))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        beside = (SessionMenu(binding, store), help_button())
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
         layout.setSpacing(0)
-        layout.addWidget(Modes(panels, store, sound_box(binding.model), help_button()), 1)
+        layout.addWidget(Modes(panels, store, *beside), 1)
         # Below what scrolls, so that it is always in sight.
         layout.addWidget(StatusField(binding.session))
         self.end_with(activity.release, shared.release)

@@ -300,7 +300,7 @@ _TICK_MS = 200
 
 
 class StatusField(QWidget):
-    """The status line, Cancel, a progress bar with count and time, and the results line."""
+    """The status line, Cancel, the results line, the chime, and a bar with count and time."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -324,7 +324,8 @@ class StatusField(QWidget):
         layout.setColumnStretch(0, 1)
         layout.addWidget(self._message, 0, 0)
         layout.addWidget(cancel, 0, 1, Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self._results, 1, 0, 1, 2)
+        layout.addWidget(self._results, 1, 0)
+        layout.addWidget(sound_box(model), 1, 1, Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self._bar, 2, 0, 1, 2)
         watch(model, "message", self, self._show_message)
         follow(self, self._read_results, self._results.setText, model)

@@ -1,0 +1,174 @@
+"""Fields: the menu that saves the session and opens others."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QPushButton
+
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.qt.bind import show_errors
+from napari_sam3_assistant.session.storing import SESSION_ENDING, is_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_sam3_assistant.session.settings import SettingsStore
+    from napari_sam3_assistant.viewer.binding import Binding
+
+
+_RECENT, _MOST_RECENT = "recent_sessions", 10
+_SAVES = (
+    "Save images by reference, prompts, results, accepted objects, choices and the view: it all "
+    "comes back when the session is opened"
+)
+_OPENS = "Open a session in the place of what is in the viewer"
+_COPIES = (
+    "Save everything into one folder, also the pixels of images in files: to be opened on another "
+    "computer"
+)
+_FILTER = f"Sessions (*{SESSION_ENDING})"
+
+
+class SessionMenu(QPushButton):
+    """A button whose menu saves the session, and opens others.
+
+    Parameters
+    ----------
+    binding : Binding
+        The viewer and its session.
+    store : SettingsStore
+        Remembers the sessions that were open.
+
+    Attributes
+    ----------
+    model : SessionModel
+        The state of the session.
+    """
+
+    def __init__(self, binding: Binding, store: SettingsStore) -> None:
+        super().__init__("Session")
+        self.setObjectName("session_menu")
+        self.setToolTip("Save what is open, with all prompts and results, and open it again")
+        self._binding, self._store = binding, store
+        self.model = binding.model
+        self._storing = storing = binding.session.storing
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        self._add(menu, "Save Session", "save_session", self.save, _SAVES)
+        self._add(menu, "Save Session As …", "save_session_as", self.save_as, _SAVES)
+        self._add(menu, "Open Session …", "open_session", self.open_chosen, _OPENS)
+        self._recent = QMenu("Recent", menu)
+        menu.addMenu(self._recent)
+        self._recent.setObjectName("recent_sessions")
+        self._recent.aboutToShow.connect(self._list_recent)
+        self._add(menu, "Portable Copy …", "portable_copy", self.save_copy, _COPIES)
+        self.setMenu(menu)
+        storing.ask_place = self._ask_place
+        storing.opened.connect(self._remember)
+        storing.saved.connect(self._remember)
+        self._list_recent()
+
+    def _add(
+        self, menu: QMenu, text: str, name: str, verb: Callable[[], object], tooltip: str
+    ) -> None:
+        action = QAction(text, menu)
+        menu.addAction(action)
+        action.setObjectName(name)
+        action.setToolTip(tooltip)
+        action.triggered.connect(show_errors(self.model, verb))
+
+    # -- the verbs ------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Save the session where it is open; the first time, ask where."""
+        if self._storing.folder is None:
+            self.save_as()
+        else:
+            self._storing.save()
+
+    def save_as(self) -> None:
+        """Ask where to save the session, and work on there."""
+        if (folder := self._ask_folder("Save the session as")) is not None:
+            self._storing.save(folder)
+
+    def save_copy(self) -> None:
+        """Ask where to put a copy that needs no other file."""
+        if (folder := self._ask_folder("Save a portable copy as")) is not None:
+            self._storing.save(folder, portable=True)
+
+    def open_chosen(self) -> None:
+        """Ask for a session, and open it."""
+        start = str(Path(next(iter(self._recents()), self._start())).parent)
+        chosen = QFileDialog.getExistingDirectory(
+            self, f"Open a session (*{SESSION_ENDING})", start
+        )
+        if chosen:
+            self.open(Path(chosen))
+
+    def open(self, folder: Path) -> None:
+        """Open a session, once the user agrees that the layers go."""
+        count = len(self._binding.viewer.layers)
+        if count:
+            asked = f"Open “{folder.name}” in the place of {pluralize(count, 'layer')}?"
+            more = "Save the session first, if you want to come back to it."
+            answer = QMessageBox.question(self, "Open a session", f"{asked}\n{more}")
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        self._storing.open(folder)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _ask_folder(self, title: str) -> Path | None:
+        chosen, _ = QFileDialog.getSaveFileName(self, title, self._start(), _FILTER)
+        return Path(chosen) if chosen else None
+
+    def _start(self) -> str:
+        """Return the name that is proposed: beside the image, and called as it is."""
+        model = self.model
+        image = self._binding.adapter.file_of(model.image)
+        folder = Path(model.save_folder) if model.save_folder else Path.home()
+        name = "session"
+        if image is not None:
+            folder, name = image.parent, image.name.split(".")[0]
+        return str(self._storing.folder or folder / f"{name}{SESSION_ENDING}")
+
+    def _ask_place(self, before: Path) -> Path | None:
+        title = f"{before.name} is not in {before.parent} any more. Where is it now?"
+        chosen, _ = QFileDialog.getOpenFileName(self, title, str(Path.home()))
+        return Path(chosen) if chosen else None
+
+    def _recents(self) -> list[str]:
+        try:
+            kept = json.loads(self._store.get(_RECENT) or "[]")
+        except ValueError:
+            return []
+        return [one for one in kept if isinstance(one, str)] if isinstance(kept, list) else []
+
+    def _remember(self, folder: Path) -> None:
+        others = (one for one in self._recents() if one != str(folder))
+        self._store.set(_RECENT, json.dumps([str(folder), *others][:_MOST_RECENT]))
+
+    def _list_recent(self) -> None:
+        self._recent.clear()
+        for kept in self._recents():
+            folder = Path(kept)
+            if is_stored(folder):
+                action = QAction(folder.name, self._recent)
+                self._recent.addAction(action)
+                action.setToolTip(kept)
+                verb = partial(self.open, folder)
+                action.triggered.connect(show_errors(self.model, verb))
+        self._recent.setEnabled(not self._recent.isEmpty())
+
+
+def menu_of(widget: QWidget) -> SessionMenu:
+    """Return the menu in a dock widget."""
+    found: SessionMenu = widget.findChild(SessionMenu)
+    return found
