@@ -282,7 +282,7 @@ def test_a_phrase_after_a_refined_object_is_not_undone_by_the_next_click(desk):
     assert desk.labels[BRIGHT[0]] == dark.max() + 1
 
 
-def test_what_was_found_on_another_slice_stays():
+def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_path):
     image = draw_discs()
     desk = Desk(np.stack([image, image]), (1,))
     found = desk.find()
@@ -292,12 +292,40 @@ def test_what_was_found_on_another_slice_stays():
     desk.click(DARK)
     assert [one.target.plane.leading for one in desk.model.previews] == [(1,), (0,)]
     np.testing.assert_array_equal(desk.labels, found)
+    desk.session.saving.export(tmp_path / "both.npy")  # each under its own number
+    desk.settle()
+    assert "Saved 5 objects" in desk.model.message.text
+    both = np.load(tmp_path / "both.npy")
     desk.session.accept()
     desk.settle()
     accepted = np.asarray(desk.viewer.layers[ACCEPTED].data)
+    np.testing.assert_array_equal(both, accepted)
     np.testing.assert_array_equal(accepted[1] > 0, found > 0)
     assert accepted[0][DARK]
     assert not accepted[0][BRIGHT[0]]
+    desk.binding.close()
+
+
+def test_regions_of_a_large_image_are_saved_together(tmp_path):
+    image = np.tile(draw_discs(), (4, 4))
+    desk = Desk(np.stack([image, image]), (1,))
+    desk.model.large_image, desk.model.roi_size = True, 96
+    desk.take(Tool.POINTS)
+    masks = []
+    for at in ((45, 45), (195, 315)):
+        if masks:
+            desk.binding.adapter.clear_prompts(desk.model.image)
+        desk.click(at)
+        found = desk.model.preview.segmentation
+        (one,) = found.objects
+        mask = np.zeros(image.shape, bool)
+        mask[one.region.slices] = one.mask
+        masks.append(mask)
+    assert len(desk.model.previews) == 2
+    desk.session.saving.export(tmp_path / "both.npy")
+    desk.settle()
+    saved = np.load(tmp_path / "both.npy")
+    np.testing.assert_array_equal(saved, masks[0] + 2 * masks[1])
     desk.binding.close()
 
 

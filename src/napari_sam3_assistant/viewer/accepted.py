@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_sam3_assistant.core.axes import Axes, ImageAxes
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
@@ -279,6 +280,56 @@ def _class_of(preview: Preview, number: int) -> str:
     return next(names, "")
 
 
+def find_together(
+    image: Layer, previews: Sequence[tuple[Preview, npt.NDArray[np.integer[Any]]]]
+) -> KeptPixels | None:
+    """Return the objects of several previews for one file, where nothing was accepted.
+
+    Of one plane that is the plane, of several the whole image, empty but for them. None where they
+    lie in no common plane or image.
+
+    Parameters
+    ----------
+    image : Layer
+        The image layer.
+    previews : sequence of (Preview, ndarray of int)
+        Results of the image, and their labels as they are on show.
+    """
+    target = previews[0][0].target
+    cuts = {(one.target.axes, one.target.shape) for one, _ in previews}
+    if len(cuts) > 1:
+        return None
+    axes = target.axes
+    if len({one.target.plane.leading for one, _ in previews}) == 1:
+        shape: tuple[int, ...] = (target.shape[axes.y], target.shape[axes.x])
+        placed = file_axes(image, (axes.y, axes.x), ("y", "x"))
+        parts: list[tuple[Box, npt.NDArray[np.bool_]]] = [
+            (where, mask)
+            for preview, shown in previews
+            for where, mask, number in _iter_objects(preview, shown)
+            if number != preview.replaces
+        ]
+    else:
+        shape, placed = result_shape(shape_of(image), axes), _result_axes(image, axes)
+        parts = [
+            (where, mask)
+            for preview, shown in previews
+            for where, mask, number in _find_objects(preview, shown)
+            if number != preview.replaces
+        ]
+    # One number that is repeated: it takes no memory.
+    return KeptPixels(np.broadcast_to(np.uint32(0), shape), placed, tuple(parts))
+
+
+def _result_axes(image: Layer, axes: ImageAxes) -> Axes:
+    """Return what a file can say of the place of results of a whole image."""
+    kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
+    names = [axis_kind(image.axis_labels[axis]) for axis in kept]
+    found = zip(file_axes(image, kept, names), shape, strict=True)
+    # Of the channels of the image the labels are of none.
+    return tuple(replace(axis, length=length) for axis, length in found)
+
+
 def _find_objects(
     preview: Preview, shown: npt.NDArray[np.integer[Any]]
 ) -> list[tuple[Box, npt.NDArray[np.bool_], int]]:
@@ -320,12 +371,8 @@ def _accepted_layer(
     layer = _find(viewer, target.image, shape, Role.ACCEPTED)
     if layer is not None:
         return layer
-    names = [axis_kind(image.axis_labels[axis]) for axis in kept]
-    found = zip(file_axes(image, kept, names), shape, strict=True)
-    # Of the channels of the image the labels are of none.
-    placed = tuple(replace(axis, length=length) for axis, length in found)
     plane = (kept.index(axes.y), kept.index(axes.x))
-    stays = None if lasting is None else (lasting, placed)
+    stays = None if lasting is None else (lasting, _result_axes(image, axes))
     levels = empty_levels(shape, plane, stays, in_memory=in_memory)
     layer = Labels(
         levels if len(levels) > 1 else levels[0],

@@ -274,14 +274,17 @@ class ViewerAdapter(ViewerPrompts):
     def kept(self, image: str, previews: Sequence[Preview] = ()) -> KeptPixels | None:
         """Return the accepted labels of an image, and the objects of its previews.
 
-        None where nothing was accepted.
+        None where nothing was accepted, and no or one preview is given.
         """
         found = self.find(image)
         if found is None:
             return None
         mine = [one for one in previews if one.target.image == key_of(found)]
         shown = [(one, self._labels_on_show(one)) for one in mine]
-        return accepted_layer.find_kept(self.viewer, found, shown)
+        kept = accepted_layer.find_kept(self.viewer, found, shown)
+        if kept is None and len(shown) > 1:
+            return accepted_layer.find_together(found, shown)
+        return kept
 
     def highest_kept(self, place: KeptPlace) -> int:
         """Return the highest number of an accepted object in the labels that a plane is of."""
