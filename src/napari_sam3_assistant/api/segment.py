@@ -13,7 +13,7 @@ import numpy as np
 from napari_sam3_assistant.api.engines import engine_for, open_engine
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
-from napari_sam3_assistant.core.images import AnyArray, level_zero
+from napari_sam3_assistant.core.images import AnyArray, Untyped, level_zero
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -81,6 +81,7 @@ def segment(
     boxes: Sequence[Sequence[float]] = (),
     exemplars: Sequence[Sequence[float]] = (),
     mask: npt.ArrayLike | None = None,
+    labels: npt.ArrayLike | str | Path | None = None,
     text: str | None = None,
     everything: bool | Everything = False,
     engine: str | CachingEngine | None = None,
@@ -118,6 +119,9 @@ def segment(
         Boxes around examples of what to find in the whole plane.
     mask : array-like, shape (H, W), optional
         Rough mask of one object, non-zero where painted.
+    labels : array-like of int, shape (H, W), str or Path, optional
+        Labels of another tool (Cellpose, StarDist, ilastik), or their file: each object is a mask
+        prompt of its own, and keeps its number. Without any other prompt.
     text : str, optional
         A short phrase.
     everything : bool or Everything
@@ -189,6 +193,8 @@ def segment(
         rgb=source.rgb,
     )
     prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape, everything)
+    if labels is not None:
+        prompts = _labels_alone(prompts, labels, view)
     prompts.check(view.shape)
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
@@ -210,6 +216,34 @@ def segment(
         )
         save_segmentation(result, path, run, overwrite=overwrite, reporter=reporter)
     return result
+
+
+def _labels_alone(
+    prompts: PromptSet, labels: npt.ArrayLike | str | Path, view: ImageView
+) -> PromptSet:
+    """Return the objects of labels as masks; of a stack of labels those of the plane."""
+    if prompts.kinds:
+        raise PromptError(
+            "Labels are segmented without other prompts.", "Leave the other prompts out."
+        )
+    data: Untyped = (
+        read_input(labels).image.data if isinstance(labels, str | Path) else np.asarray(labels)
+    )
+    if np.dtype(data.dtype).kind not in "iu":
+        raise PromptError("These are no labels: they hold no whole numbers.", "Give labels.")
+    channel = view.channels[0]
+    lengths = channel.source.leading_shape
+    at = tuple(at for at, size in zip(channel.plane.leading, lengths, strict=True) if size > 1)
+    if data.ndim > len(view.shape):
+        # ilastik writes a channel of length 1, ImageJ a slice.
+        data = data[tuple(0 if size == 1 else slice(None) for size in data.shape)]
+    plane = np.asarray(data[at] if data.ndim == len(view.shape) + len(at) else data)
+    if plane.shape != view.shape:
+        raise PromptError(
+            f"The labels have the shape {plane.shape}, the image plane {view.shape}.",
+            "Give labels of the plane's height and width.",
+        )
+    return PromptSet(masks=MaskPrompt.of_labels(plane))
 
 
 def _pixels_key(view: ImageView) -> Hashable:

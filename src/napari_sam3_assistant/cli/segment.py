@@ -65,6 +65,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompts.add_argument(
         "--mask", type=parse_path, metavar="FILE", help="image, non-zero where painted"
     )
+    prompts.add_argument(
+        "--labels",
+        type=parse_path,
+        metavar="FILE",
+        help="labels of another tool: each object is a mask prompt of its own and keeps its number",
+    )
     add_text(prompts)
     add_everything(parser)
     add_engine(parser)
@@ -74,7 +80,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Segment the image that was named."""
-    read = [chosen.image, *([chosen.mask] if chosen.mask else ())]
+    read = [one for one in (chosen.image, chosen.mask, chosen.labels) if one]
     check_output(chosen.output, *read)
     check_ending(chosen.output)
     if chosen.table is not None:
@@ -92,6 +98,7 @@ def run(chosen: argparse.Namespace) -> int:
                 exemplars=[parse_signed(text, 4, "--exemplar") for text in chosen.exemplar],
                 everything=everything_argument(chosen),
                 mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
+                labels=chosen.labels,
                 text=chosen.text,
                 series=chosen.series,
                 reporter=reporter,

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from scipy import ndimage
+from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
@@ -197,6 +199,32 @@ class MaskPrompt:
         if region.is_empty:
             raise PromptError("The mask is empty.", "Paint over the object first.")
         return cls(painted[region.slices].copy(), region, object_id)
+
+    @classmethod
+    def of_labels(cls, labels: npt.NDArray[np.integer[Any]]) -> tuple[Self, ...]:
+        """Return one mask for each object of a plane of labels, with its number.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (H, W)
+            Object ids; 0 is background.
+
+        Raises
+        ------
+        PromptError
+            If there is no object.
+        """
+        # Room for each number up to the highest one is taken; some tools write -1 for background.
+        numbers, _, ids = relabel_sequential(np.where(labels > 0, labels, 0))
+        found = []
+        for number, box in enumerate(ndimage.find_objects(numbers), 1):
+            if box is not None:
+                rows, columns = box
+                region = Region(rows.start, columns.start, rows.stop, columns.stop)
+                found.append(cls(numbers[box] == number, region, int(ids[number])))
+        if not found:
+            raise PromptError("The labels are empty here.", "Go to a slice with objects.")
+        return tuple(found)
 
     def to_plane(self, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
         """Return the painted pixels in a plane, those beyond its sides left out.
@@ -412,6 +440,12 @@ class PromptSet:
             PromptKind.EVERYTHING: self.everything,
         }
         return frozenset(kind for kind, prompts in given.items() if prompts)
+
+    @property
+    def are_labels(self) -> bool:
+        """Whether they are the objects of labels, each a mask with its number, and nothing else."""
+        numbered = all(mask.object_id is not None for mask in self.masks)
+        return numbered and self.kinds == {PromptKind.MASK}
 
     @property
     def most_points(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.axes import axis_kind, make_axes
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.loaded import LAZY_BYTES, LoadedImage, check_memory, only_image
 from napari_sam3_assistant.io.series import Series, choose_series
 from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_number, as_text
@@ -29,6 +30,16 @@ _HEADER_2 = np.lib.format.read_array_header_2_0
 
 def read_npy(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES) -> LoadedImage:
     """Map an array of NumPy; reads no pixels."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _HEADER_2
+        _, _, dtype = header(file)  # type: ignore[no-untyped-call]
+    if dtype.hasobject:
+        raise ImageError(
+            f"{path.name} can't be read: it holds pickled Python objects, and these could run any "
+            "program.",
+            "Of a _seg.npy of Cellpose, save the masks as TIFF or PNG in Cellpose, and open that.",
+        )
     data = np.load(path, mmap_mode="r", allow_pickle=False)
     return only_image(data, ("",) * data.ndim, series, rgb=None)
 

@@ -15,8 +15,9 @@ from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import PlaneRef
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
+from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import Segmentation, paint_labels
+from napari_sam3_assistant.core.results import ObjectRecord, Segmentation, paint_labels
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.workflows.everything import find_everything
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.core.prompts import PromptSet
-    from napari_sam3_assistant.core.results import ObjectRecord, Provenance
+    from napari_sam3_assistant.core.results import Provenance
     from napari_sam3_assistant.engines.base import Prediction
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.loaded import LoadedImage
@@ -55,7 +55,8 @@ class SegmentRequest:
     pixels_key : hashable or None
         Identity of the pixels for the store of encodings; None for that of the view.
     in_steps : bool
-        Whether what was found so far comes before the result, where everything is looked for.
+        Whether what was found so far comes before the result, where everything is looked for, or
+        the objects of labels.
     """
 
     view: ImageView
@@ -101,11 +102,17 @@ def segment(
     reporter.report(Progress(2, 3, SEGMENTING))
     prompts = request.prompts.localise(region)
     if prompts.everything is None:
-        answers = [
-            engine.predict(embedding, one, request.options, reporter)
-            for one in split_objects(prompts)
-        ]
-        yield _result(engine, answers, region)
+        parts = split_objects(prompts)
+        answers: list[Prediction] = []
+        for done, one in enumerate(parts):
+            if len(parts) > 1:
+                told = f"{SEGMENTING}: object {done + 1} of {len(parts)}"
+                reporter.report(Progress(done, len(parts), told))
+            answer = engine.predict(embedding, one, request.options, reporter)
+            answers.append(_keep_number(answer, one) if prompts.are_labels else answer)
+            if request.in_steps and len(answers) % _STEP == 0 and len(answers) < len(parts):
+                yield _result(engine, answers, region, numbered=prompts.are_labels)
+        yield _result(engine, answers, region, numbered=prompts.are_labels)
         return
     found = find_everything(
         engine,
@@ -120,12 +127,34 @@ def segment(
         yield _result(engine, [answer], region)
 
 
+_STEP = 50
+"""So many objects of labels are shown at once while the others are still asked for."""
+
+
+def _keep_number(answer: Prediction, asked: PromptSet) -> Prediction:
+    """Return the object of one label, with its number; the label itself where none was found."""
+    (mask,) = asked.masks
+    assert mask.object_id is not None
+    found = answer.objects[:1] or (ObjectRecord(mask.object_id, mask.mask, mask.region),)
+    notes = answer.notes if answer.objects else (KEPT_LABELS,)
+    objects = tuple(replace(one, id=mask.object_id) for one in found)
+    return replace(answer, objects=objects, notes=notes, candidates=())
+
+
+KEPT_LABELS = "Where nothing was found, the labels stay as they were."
+"""What is noted where an engine finds nothing at the mask of a label."""
+
+
 def _result(
-    engine: CachingEngine, predictions: Sequence[Prediction], region: Region
+    engine: CachingEngine,
+    predictions: Sequence[Prediction],
+    region: Region,
+    *,
+    numbered: bool = False,
 ) -> Segmentation:
     """Return what was found in a region, in the pixels of the plane."""
     found = [record for prediction in predictions for record in prediction.objects]
-    if len(predictions) > 1:
+    if len(predictions) > 1 and not numbered:
         found = [replace(record, id=number) for number, record in enumerate(found, 1)]
     objects = tuple(record.shift(region.y0, region.x0) for record in found)
     return Segmentation(
@@ -142,7 +171,12 @@ def _result(
 
 
 def split_objects(prompts: PromptSet) -> tuple[PromptSet, ...]:
-    """Return the prompts of each object that positive points are on; those of none are of all."""
+    """Return the prompts of each object: of a label, or that positive points are on.
+
+    Negative points of no object are of all.
+    """
+    if prompts.are_labels:
+        return tuple(PromptSet(masks=(mask,)) for mask in prompts.masks)
     numbers = dict.fromkeys(point.object_id for point in prompts.points if point.positive)
     if len(numbers) < 2:
         return (prompts,)
