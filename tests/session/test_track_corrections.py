@@ -15,6 +15,8 @@ from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import Everything, Joining, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
+from napari_sam3_assistant.session.messages import STATE, column_titles
+from napari_sam3_assistant.session.results import format_row
 
 
 def movie():
@@ -150,7 +152,7 @@ def test_what_can_not_be_is_said(follow):
         (corrections.join, (one, one), "the same track"),
         (corrections.join, (one, 77), "no track 77"),
         (corrections.split, (ends,), "goes from frame 0 to 3; the one on show is 0"),
-        (corrections.divide, (one, ends), "begins on frame 4"),
+        (corrections.divide, (stays, ends), "both begin on frame 0"),
         (corrections.unlink, (one,), "neither a parent nor daughters"),
         (corrections.unlink, (one, ends), "no link to track"),
     ):
@@ -274,3 +276,17 @@ def test_any_corrections_are_what_the_lineage_says_and_can_all_be_taken_back(ope
         check_rows(bench)
 
     corrected()
+
+
+def test_rows_name_the_mother_and_the_labels_keep_it_for_the_next_session(follow):
+    bench = follow()
+    _, ends, one, _ = names(bench)
+    bench.session.corrections.divide(one, ends)
+
+    rows = {row.record.id: format_row(row, (STATE,))[-1] for row in bench.model.results}
+    assert rows[one] == f"propagated, daughter of {ends}"
+    assert rows[ends] == "propagated"
+    assert column_titles(bench.model.results, ()) == (STATE,)
+    bench.propagation.resume()
+    settle(bench)
+    assert bench.propagation.tracks.links() == {one: ends}

@@ -56,6 +56,8 @@ class StitchedObject:
         The phrase that found it.
     class_name : str
         The class that it is of, by its name in the project's list; empty for none.
+    parent : int
+        Of an object of a propagation, the one that divided into it and others; 0 for none.
     """
 
     id: int
@@ -64,6 +66,7 @@ class StitchedObject:
     score: float | None = None
     text: str = ""
     class_name: str = ""
+    parent: int = 0
 
 
 class Known(NamedTuple):

@@ -254,6 +254,8 @@ class TrackRow:
         The phrase that found it; empty for other prompts.
     class_name : str
         The class that it is of; empty for none.
+    parent : int
+        The object that divided into it and others; 0 for none.
     """
 
     frame: int
@@ -265,6 +267,7 @@ class TrackRow:
     score: float | None = None
     text: str = ""
     class_name: str = ""
+    parent: int = 0
 
     @classmethod
     def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
@@ -447,7 +450,10 @@ class TrackTable:
 
     def all_on(self, frame: int) -> tuple[TrackRow, ...]:
         """Return the rows of a frame by object, also of hidden ones."""
-        return tuple(row for _, row in sorted(self._rows.get(frame, {}).items()))
+        return tuple(
+            replace(row, parent=self.parents[id_]) if id_ in self.parents else row
+            for id_, row in sorted(self._rows.get(frame, {}).items())
+        )
 
     def totals(self) -> dict[int, tuple[int, float | None]]:
         """Return of each object, also a hidden one, all its pixels and its mean score."""

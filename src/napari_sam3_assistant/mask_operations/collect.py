@@ -399,7 +399,10 @@ class MaskCollection:
         classes = snapshot.classes
         if model.export_format.has_image:
             classes = classes.number_by(model.class_list)
-        request = MaskExport(snapshot.array, path, model.export_format, place, axes, classes, known)
+        parents = self._adapter.parents(layer.key)
+        request = MaskExport(
+            snapshot.array, path, model.export_format, place, axes, classes, known, parents
+        )
 
         def tell(saved: Path) -> None:
             of_image = place.note if request.format.has_image else ""

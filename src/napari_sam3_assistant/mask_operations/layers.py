@@ -39,7 +39,15 @@ from napari_sam3_assistant.viewer.geometry import (
 from napari_sam3_assistant.viewer.images import image_layers, shape_of
 from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in_parts
 from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
-from napari_sam3_assistant.viewer.roles import IMAGE, ROLE, Role, key_of, preserve_choices, role_of
+from napari_sam3_assistant.viewer.roles import (
+    IMAGE,
+    PARENTS,
+    ROLE,
+    Role,
+    key_of,
+    preserve_choices,
+    role_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -170,6 +178,10 @@ class LabelsAdapter:
     def metadata(self, key: str) -> dict[str, Any]:
         """Return what is known of a layer."""
         return dict(self.layer(key).metadata)
+
+    def parents(self, key: str) -> dict[int, int]:
+        """Return which label came of which one's division, where a propagation has told that."""
+        return dict(self.layer(key).metadata.get(PARENTS, {}))
 
     def picked_label(self, key: str) -> int:
         """Return the label that the user chose in a layer; 0 for none."""

@@ -157,7 +157,7 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     """Return the titles after ``COLUMNS``: what was measured and is wanted, class and state.
 
     What was measured is left out where nothing was, the class where no object has one, the state
-    where nothing is accepted.
+    where nothing is accepted and nothing divides.
 
     Parameters
     ----------
@@ -168,7 +168,8 @@ def column_titles(rows: Iterable[ResultRow], chosen: Collection[str]) -> tuple[s
     """
     rows = tuple(rows)
     classed = (OBJECT_CLASS,) if any(row.record.class_name for row in rows) else ()
-    state = (STATE,) if any(isinstance(row.preview, KeptPlace) for row in rows) else ()
+    told = any(isinstance(row.preview, KeptPlace) or parent_of(row) for row in rows)
+    state = (STATE,) if told else ()
     said = (*classed, *state)
     measured = (row.measured for row in rows if row.measured is not None)
     # Mostly all rows have the same.
@@ -207,12 +208,18 @@ def describe_class(row: ResultRow) -> str:
     return row.record.class_name or NOTHING
 
 
+def parent_of(row: ResultRow) -> int:
+    """Return the object that divided into the one of a row and others; 0 for none."""
+    return int(getattr(row.record, "parent", 0))
+
+
 def describe_state(row: ResultRow) -> str:
     """Return what the user has made of an object so far."""
     if isinstance(row.preview, KeptPlace):
         return "accepted"
     if isinstance(row.preview, FramePlace):
-        return "propagated"
+        parent = parent_of(row)
+        return f"propagated, daughter of {parent}" if parent else "propagated"
     return "scanned" if isinstance(row.preview, FileBackedLabels) else "found"
 
 

@@ -295,6 +295,8 @@ class Propagation:
         stack = self._adapter.stacks.find_earlier()
         self._model.propagated = stack
         if stack is not None:
+            known = Lineage(self._adapter.stacks.parents(stack))
+            self._undo.change_lineage(lambda _: known)
             self.note_edited(range(stack.target.shape[stack.axis]))
 
     def restore(
@@ -474,13 +476,13 @@ class Propagation:
         self.tracks.parents = dict(lineage.parents)
         for one in changes:
             self.tracks.relabel(one.old, one.new, one.first)
-        if not changes:
-            return
         if self.provenance is not None:
             self.provenance.note_relabelled(changes)
         stack = self._model.propagated
-        if stack is not None:
-            self._list_frames(stack, self.tracks.frames)
+        if stack is None or self._job is not None:
+            return  # the end of a run lists all of them
+        self._adapter.stacks.note_parents(stack, lineage.parents)
+        self._list_frames(stack, self.tracks.frames)
         self._model.propagated_ids = tuple(sorted(self.tracks.ids))
         self._model.picked = None
         self._results.list_frames()
@@ -501,6 +503,11 @@ class Propagation:
     def _finish(
         self, opened: OpenTracking, state: JobState, seconds: float, notes: Sequence[str]
     ) -> None:
+        stack, lineage = self._model.propagated, self._model.lineage
+        if stack is not None and lineage != Lineage():
+            # The parent of an object may have come after it.
+            self._adapter.stacks.note_parents(stack, lineage.parents)
+            self._list_frames(stack, self.tracks.frames)
         self._results.list_frames()
         self._adapter.stacks.finish()
         if opened is not self._open:
@@ -854,7 +861,8 @@ class TrackTables:
         services.jobs.idle.connect(self._update)
         self._edited.done.connect(self._update)
         propagation.filtered.connect(self._update)
-        self._model.events.tracks_layer.connect(self._update, max_args=0)
+        for event in (self._model.events.tracks_layer, self._model.events.lineage):
+            event.connect(self._update, max_args=0)
         self._model.events.propagated.connect(self._on_propagated)
 
     def export(self, path: Path, ending: str = CSV) -> Job:

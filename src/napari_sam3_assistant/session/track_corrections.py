@@ -73,22 +73,24 @@ class TrackCorrections:
         said = f"From frame {frame} on, track {track} is track {new}. Undo takes that back."
         self._relabel(stack, Relabel(track, new, frame), self._model.lineage, said)
 
-    def divide(self, mother: int, daughter: int) -> None:
-        """Say that a track is a daughter of another one.
+    def divide(self, track: int, other: int) -> None:
+        """Say that of two tracks the one that begins later is a daughter of the other.
 
         Where the mother goes on beside her, the rest of it is the other daughter, a new track.
 
         Raises
         ------
         PromptError
-            If the mother does not begin before her daughter, or not now.
+            If both begin on the same frame, or not now.
         """
-        stack = self._check(mother, daughter)
-        begins, frames = self._tracks.frames_of(daughter)[0], self._tracks.frames_of(mother)
-        if frames[0] >= begins:
+        stack = self._check(track, other)
+        tracks = sorted((track, other), key=self._begin_of)
+        (mother, daughter), begins = tracks, self._begin_of(tracks[1])
+        frames = self._tracks.frames_of(mother)
+        if frames[0] == begins:
             raise PromptError(
-                f"Track {mother} begins on frame {frames[0]}, track {daughter} on frame {begins}.",
-                "Choose the mother first, which begins before her daughter.",
+                f"Tracks {track} and {other} both begin on frame {begins}.",
+                "Choose a mother, which begins before, and one daughter after the other.",
             )
         links = {daughter: mother}
         said = f"Track {daughter} is a daughter of track {mother}. Undo takes that back."

@@ -161,6 +161,8 @@ def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
 
 
 ENGINE = "sam3_engine"
+PARENTS = "sam3_parents"
+"""Of labels of a propagation: which object came of which one's division."""
 _ON_TOP = PROMPT_ROLES | {Role.PREVIEW_BOXES, Role.ACTIVE_ROI, Role.SPLIT_LINE}
 
 

@@ -45,6 +45,7 @@ from napari_sam3_assistant.viewer.prompts import find_pixels, read_prompts
 from napari_sam3_assistant.viewer.roles import (
     ENGINE,
     NAMES,
+    PARENTS,
     Role,
     add_below_prompts,
     key_of,
@@ -328,6 +329,17 @@ class StacksAdapter:
         _TARGETS[layer] = stack
         self._written = set(range(stack.target.shape[stack.axis]))
         return True
+
+    def note_parents(self, stack: StackTarget, parents: Mapping[int, int]) -> None:
+        """Keep in the propagated labels which object came of which one's division."""
+        layer = self._layer(stack)
+        if layer is not None:
+            layer.metadata[PARENTS] = dict(parents)
+
+    def parents(self, stack: StackTarget) -> dict[int, int]:
+        """Return what :meth:`note_parents` has kept."""
+        layer = self._layer(stack)
+        return {} if layer is None else dict(layer.metadata.get(PARENTS, {}))
 
     def show(self, stack: StackTarget, result: FrameResult) -> None:
         """Write a frame into the propagated labels, which the first frame makes."""

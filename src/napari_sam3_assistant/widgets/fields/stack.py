@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
     QSpinBox,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -20,13 +22,17 @@ from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, watc
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     ElidedCombo,
+    Fold,
     ask_where,
     check_box,
     push_button,
     spin_box,
 )
+from napari_sam3_assistant.session.model import FramePlace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam3_assistant.session.model import FrameAxis, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
@@ -216,6 +222,82 @@ class FollowedField(QWidget):
         self._objects.offer([(id_, f"Followed: {id_}") for id_ in self._session.model.tracked])
 
 
+class TrackCorrectionsField(QWidget):
+    """Two tracks, the last two that were clicked on, and what can be wrong with them."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._model = model = session.model
+        self._track, self._other = ElidedCombo(), ElidedCombo()
+        for combo, name, said in (
+            (self._track, "track", "The track to correct: the last object that was clicked on"),
+            (self._other, "other_track", "The other track: the object that was clicked on before"),
+        ):
+            combo.setObjectName(name)
+            combo.setAccessibleName(said.partition(":")[0])
+            combo.setToolTip(f"{said}, by its value in the labels")
+            combo.setMinimumContentsLength(4)
+            bind_enabled(model, "correct_tracks", combo)
+        verbs = session.corrections
+        pair, one = self._call_with_both, self._call_with_one
+        buttons = (
+            ("Join", "join_tracks", pair(verbs.join), "The later track goes on the earlier one"),
+            (
+                "Split Here",
+                "split_track",
+                one(verbs.split),
+                "From the frame on show on, the first track is a track of its own",
+            ),
+            (
+                "Division",
+                "divide_track",
+                pair(verbs.divide),
+                "The track that begins later is a daughter of the other; where that goes on beside "
+                "her, its rest is the other daughter",
+            ),
+            (
+                "Unlink",
+                "unlink_track",
+                self._unlink,
+                "Forget the link between both; without another track, all links of the first one",
+            ),
+        )
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(self._track, 0, 0)
+        grid.addWidget(self._other, 0, 1)
+        for place, (text, name, verb, tip) in enumerate(buttons):
+            button = push_button(model, text, name, verb, f"{tip}. Undo takes it back.")
+            bind_enabled(model, "correct_tracks", button)
+            grid.addWidget(button, 1 + place // 2, place % 2)
+        watch(model, "propagated_ids", self, self._list)
+        watch(model, "picked", self, self._take_picked)
+
+    def _call_with_both(self, verb: Callable[[int, int], None]) -> Callable[[], None]:
+        return lambda: verb(self._track.value or 0, self._other.value or 0)
+
+    def _call_with_one(self, verb: Callable[[int], None]) -> Callable[[], None]:
+        return lambda: verb(self._track.value or 0)
+
+    def _unlink(self) -> None:
+        self._session.corrections.unlink(self._track.value or 0, self._other.value or 0)
+
+    def _list(self) -> None:
+        ids = [(id_, f"Track {id_}") for id_ in self._model.propagated_ids]
+        self._track.offer(ids)
+        self._other.offer([(0, "No other"), *ids])
+
+    def _take_picked(self) -> None:
+        row = self._model.picked
+        if row is None or not isinstance(row.preview, FramePlace):
+            return
+        if row.record.id != self._track.value:
+            self._other.choose(self._track.value or 0)
+            self._track.choose(row.record.id)
+
+
 _TRACKS = {
     "CSV, one row for each frame and object (*.csv)": ".csv",
     "Cell Tracking Challenge, a folder (*.ctc)": ".ctc",
@@ -224,7 +306,7 @@ _TRACKS = {
 
 
 class TracksField(QWidget):
-    """A box for the Tracks layer, and a button that exports the tracks; for 3D/video only."""
+    """The Tracks layer, the export of tracks, and their correction; for 3D/video only."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -246,11 +328,17 @@ class TracksField(QWidget):
             "pixels and in the units of the image, score), a folder of the Cell Tracking "
             "Challenge, or a GEFF graph",
         )
-        layout = QHBoxLayout(self)
+        row = QHBoxLayout()
+        row.addWidget(box)
+        row.addWidget(export, 1)
+        fold = Fold("Correct Tracks", TrackCorrectionsField(session))
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(box)
-        layout.addWidget(export, 1)
+        layout.addLayout(row)
+        layout.addWidget(fold)
         follow(self, lambda: model.task is Task.VIDEO, self.setVisible, model)
+        # There is no room to spare for what can't be used yet.
+        follow(fold, lambda: model.propagated is not None, fold.setVisible, model)
         bind_enabled(model, "export_tracks", export)
 
     def _choose_file(self) -> None:

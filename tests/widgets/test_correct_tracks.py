@@ -1,0 +1,99 @@
+"""Tracks that are corrected in the docked window, by the mouse and the keys, and taken back."""
+
+import numpy as np
+from qtpy.QtWidgets import QComboBox, QPushButton
+from skimage.draw import disk
+
+LABELS = "SAM3 propagated preview labels"
+TRACKS = "SAM3 propagated tracks"
+BEFORE, AFTER, OTHER, STAYS = (85, 40), (85, 75), (85, 110), (30, 40)
+
+
+def movie():
+    """A cell that stays; another jumps right at frame 3, where a third begins: (6, 120, 150)."""
+    frames = np.full((6, 120, 150), 50, np.uint8)
+    for t, frame in enumerate(frames):
+        for y, x in (STAYS, BEFORE) if t < 3 else (STAYS, AFTER, OTHER):
+            frame[disk((y, x), 13)] = 190
+    return frames
+
+
+def follow_all(user):
+    """Look at the first frame, and follow everything."""
+    user.viewer.dims.set_current_step(0, 0)
+    user.look_at_all()
+    user.choose("3d_video_propagation", "everything")
+    user.click("tracks_layer")
+    user.run()
+
+
+def name_at(user, frame, spot):
+    return int(user.viewer.layers[LABELS].data[(frame, *spot)])
+
+
+def pick(user, frame, spot):
+    """Go to a frame, and click on an object with the labels' own picker."""
+    layer = user.viewer.layers[LABELS]
+    user.viewer.dims.set_current_step(0, frame)
+    user.viewer.layers.selection.active = layer
+    layer.mode = "pick"
+    user.settle()
+    user.click_at(layer, (frame, *spot))
+    layer.mode = "pan_zoom"
+
+
+def open_fold(user):
+    (fold,) = (
+        one
+        for one in user.widget.findChildren(QPushButton, "fold")
+        if "Correct Tracks" in one.text() and one.isVisible()
+    )
+    fold.click()
+    user.settle()
+
+
+def graph(user):
+    return user.viewer.layers[TRACKS].graph
+
+
+def frames_of(user, id_):
+    data = user.viewer.layers[TRACKS].data
+    return data[data[:, 0] == id_][:, 1].tolist()
+
+
+def test_clicked_objects_are_joined_divided_split_and_unlinked_with_undo(open_window):
+    user = open_window(movie())
+    follow_all(user)
+    first = np.asarray(user.viewer.layers[LABELS].data).copy()
+    before = name_at(user, 0, BEFORE)
+    after, other = name_at(user, 4, AFTER), name_at(user, 4, OTHER)
+    open_fold(user)
+    pick(user, 0, BEFORE)
+    pick(user, 4, AFTER)
+    assert user.find(QComboBox, "track").currentText() == f"Track {after}"
+    assert user.find(QComboBox, "other_track").currentText() == f"Track {before}"
+
+    user.click("join_tracks")
+    user.wait(lambda: frames_of(user, before) == list(range(6)))
+    assert name_at(user, 4, AFTER) == before
+
+    pick(user, 4, OTHER)
+    pick(user, 2, BEFORE)
+    user.click("divide_track")
+    rest = name_at(user, 4, AFTER)
+    assert rest not in (before, after, other)
+    user.wait(lambda: graph(user) == {rest: [before], other: [before]})
+
+    pick(user, 4, STAYS)
+    user.click("split_track")
+    tail = name_at(user, 4, STAYS)
+    user.wait(lambda: frames_of(user, tail) == [4, 5])
+    pick(user, 4, OTHER)
+    pick(user, 1, BEFORE)
+    user.click("unlink_track")
+    user.wait(lambda: graph(user) == {rest: [before]})
+
+    for _ in range(4):
+        user.undo()
+    user.wait(lambda: graph(user) == {} and frames_of(user, after) == [3, 4, 5])
+    np.testing.assert_array_equal(user.viewer.layers[LABELS].data, first)
