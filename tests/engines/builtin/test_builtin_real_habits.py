@@ -210,6 +210,23 @@ def test_a_cell_on_grainy_ground_that_was_painted_roughly_gets_better():
     assert np.mean(gains) > 0.02
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_small_nucleus_painted_too_large_or_too_small_gets_its_edge(sign):
+    gains = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shape, radius = (60, 70), rng.uniform(4, 6)
+        cell = disc(30, 35, radius, shape)
+        grey = 110 + sign * 60 * ndi.gaussian_filter(cell * 1.0, 1.0)
+        image = rgb(grey + rng.normal(0, 6, shape))
+        for off in (-1, 1):
+            painted = disc(30, 35, radius + off, shape)
+            (record,) = predict(image, masks=(MaskPrompt.from_plane(painted),))
+            gains.append(iou(plane(record, shape), cell) - iou(painted, cell))
+    assert min(gains) > -0.02
+    assert np.mean(gains) > 0.12
+
+
 def test_a_thin_painted_rod_stays_on_grainy_ground():
     shape = (80, 100)
     painted = np.zeros(shape, bool)

@@ -93,6 +93,11 @@ BESIDE = 0.45  # of the longer side: what is looked at round what was painted
 DRAWN = 6.0  # log-odds of a pixel far from the outline to be as it was painted
 THIN = 4.0  # greatest depth, in pixels, up to which a painted outline is as exact as pixels are
 NEAR_OUTLINE = 0.25  # share of the greatest depth over which these odds rise
+# Hands paint too large or too small all round. How far at most, as a share of the diameter and in
+# pixels; by which share they often are; and how much steeper the edge there must be.
+OFF, OFF_PIXELS, OFTEN, STEEPER = 0.12, 1.5, 0.08, 1.05
+OFF_STEP = 0.5  # pixels
+ALL_ROUND = 0.65  # of the mean edge, which three quarters of such an outline must reach
 
 EXAMPLE_SCORE = 0.99
 UNWANTED = 0.3  # share of its score that an object keeps which is more like a negative example
@@ -655,7 +660,8 @@ def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) ->
 
     Among what the image proposes the clearest outline is taken if it is clearer than the painted
     one, and so much the clearer the less the two overlap. Otherwise only pixels near the outline
-    change sides, which what was painted, the proposals and the grey levels together speak for.
+    change sides, which what was painted, the proposals and the grey levels together speak for. If
+    a clearer edge than that runs all round at the same distance from what was painted, that is it.
 
     Parameters
     ----------
@@ -690,10 +696,51 @@ def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) ->
             continue
         if found * overlap**0.5 > best_rating:
             best, best_rating = patch, found * overlap**0.5
-    if best is not None:
-        return best
-    votes = [(proposal, BESIDE_DRAWN * weight / total) for proposal, weight in votes]
-    return _refine_pixels(features, painted, octave, votes)
+    if best is None:
+        votes = [(proposal, BESIDE_DRAWN * weight / total) for proposal, weight in votes]
+        best = _refine_pixels(features, painted, octave, votes)
+    moved = _move_outline(features, painted, octave)
+    if moved is not None and clearness(features, moved) > clearness(features, best):
+        return moved
+    return best
+
+
+def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch | None:
+    """Return an object grown or shrunk to an edge that runs all round it, if there is one."""
+    image = features.octave(octave)
+    seen = painted.coarser(octave)
+    if not seen.mask.any():
+        return None
+    reach = max(OFF_PIXELS, OFF * 2 * math.sqrt(seen.area / math.pi))
+    window = seen.region.grow(math.ceil(reach) + 3)
+    window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
+    if min(window.shape) < 2:
+        return None
+    before = seen.within(window)
+    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
+    depth = np.where(before, inside - 0.5, 0.5 - ndi.distance_transform_edt(~before))
+    inwards = np.gradient(ndi.gaussian_filter(depth, 1.0))
+    smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
+    down, across = np.gradient(smooth)
+    steps = painted.polarity * (down * inwards[0] + across * inwards[1])
+    steps /= np.hypot(*inwards) + 1e-6
+    count = int(reach / OFF_STEP)
+    levels = OFF_STEP * np.arange(-count, count + 1)
+    levels = levels[levels <= 0.6 * inside.max()]
+    rings = [np.abs(depth - level) <= 0.75 for level in levels]
+    edges = np.array([steps[ring].mean() if ring.any() else 0.0 for ring in rings])
+    edges *= np.exp(-((levels / (OFTEN * 2 * math.sqrt(seen.area / math.pi))) ** 2) / 2)
+    best = int(edges.argmax())
+    if edges[best] < STEEPER * max(edges[count], 0.1) or not 1 < best < levels.size - 2:
+        return None
+    along = steps[rings[best]]
+    if np.percentile(along, WEAKEST) < ALL_ROUND * along.mean():
+        return None
+    mask = depth > levels[best]
+    if not mask.any():
+        return None
+    found = Proposal(_largest(mask), window, octave, painted.polarity, 0.0)
+    return upsample_proposal(features, found).crop()
 
 
 def _refine_pixels(
