@@ -19,13 +19,10 @@ import tifffile
 from demo_gui import open_demo
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListWidget, QTabWidget
 from scipy import ndimage
 from screenshots import shoot
 from skimage.metrics import contingency_table
-from user import User
-
-from napari_sam3_assistant.widgets.fields.save import open_mask_operations
+from user import MaskOperations, User
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,57 +73,6 @@ def nuclei(data: Path, folder: Path, pictures: Path) -> None:
     user.viewer.close()
 
 
-class MaskOperations:
-    """The second window, in somebody's hands."""
-
-    def __init__(self, user: User) -> None:
-        self.widget = open_mask_operations(user.viewer)
-        QTest.qWait(500)
-
-    def tab(self, index: int) -> None:
-        """Bring a tab to the front."""
-        self.widget.findChild(QTabWidget, "mask_tabs").setCurrentIndex(index)
-        QTest.qWait(100)
-
-    def click(self, name: str) -> None:
-        """Press a button and wait for the work."""
-        button = self.widget.findChild(QAbstractButton, name)
-        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
-        while not self.widget.findChild(QAbstractButton, "mask_cancel").isHidden():
-            QTest.qWait(20)
-        QTest.qWait(200)
-
-    def type_in(self, name: str, text: str) -> None:
-        """Type a text, or a number."""
-        found = self.widget.findChild(object, name)
-        line = found if isinstance(found, QLineEdit) else found.findChild(QLineEdit)
-        line.selectAll()
-        QTest.keyClicks(line, text)
-        QTest.keyClick(line, Qt.Key.Key_Return)
-
-    def choose(self, name: str, text: str) -> None:
-        """Choose from a list."""
-        box = self.widget.findChild(QComboBox, name)
-        box.setCurrentText(text)
-        box.activated.emit(box.currentIndex())
-        QTest.qWait(100)
-
-    def save_accepted(self, name: str, value: int) -> None:
-        """Save what was accepted as an object of a class."""
-        self.tab(0)
-        self.type_in("object_name", name)
-        self.type_in("class_name", name)
-        self.type_in("class_value", str(value))
-        self.click("save_accepted")
-
-    def tick_all(self, name: str) -> None:
-        """Tick all layers of a list."""
-        layers = self.widget.findChild(QListWidget, name)
-        for row in range(layers.count()):
-            layers.item(row).setCheckState(Qt.CheckState.Checked)
-        QTest.qWait(300)
-
-
 def rings(data: Path, folder: Path, pictures: Path) -> None:
     """Box one axon, keep all that are like it, and make rings of them."""
     user, truth = open_user(data, AXONS, folder)
@@ -142,15 +88,15 @@ def rings(data: Path, folder: Path, pictures: Path) -> None:
     shoot(user.demo, pictures / "kick-axons.png")
     user.press(Qt.Key.Key_K)
     user.wait_for(lambda: user.model.preview is None)
-    operations = MaskOperations(user)
-    operations.save_accepted("fibre", 1)
+    operations = MaskOperations(user.viewer)
+    operations.save_accepted("fibre", "fibre", 1)
     operations.tab(2)
     operations.choose("target", "fibre_fibre")
     operations.type_in("distance", str(_THICKNESS))
     operations.click("apply_expand")
-    operations.save_accepted("axon", 2)
+    operations.save_accepted("axon", "axon", 2)
     operations.tab(1)
-    operations.tick_all("merge_layers")
+    operations.tick("merge_layers")
     operations.click("merge_accepted")
     operations.widget.window().hide()
     for layer in user.viewer.layers[1:-1]:

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import napari
 import numpy as np
 from PIL import Image
-from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QLineEdit, QListWidget, QTabWidget
 from skimage import data, measure
-
-from napari_sam3_assistant.widgets.fields.save import open_mask_operations
+from user import MaskOperations
 
 _TABS = ("accepted", "merge", "cleanup", "final")
 _NARROW = 420
 
 
-class Demo:
+class Demo(MaskOperations):
     """The coins with a rough threshold as the preview to curate."""
 
     def __init__(self) -> None:
@@ -34,36 +30,7 @@ class Demo:
         self.viewer.add_image(coins, name="coins")
         rough = measure.label(coins > 110).astype(np.uint16)
         self.viewer.add_labels(rough, name="SAM3 preview labels")
-        self.widget: Any = open_mask_operations(self.viewer)
-        QTest.qWait(500)
-
-    def tab(self, index: int) -> None:
-        """Bring a tab to the front."""
-        self.widget.findChild(QTabWidget, "mask_tabs").setCurrentIndex(index)
-        QTest.qWait(50)
-
-    def click(self, name: str) -> None:
-        """Press a button and wait for the work."""
-        found = self.widget.findChild(QAbstractButton, name)
-        QTest.mouseClick(found, Qt.MouseButton.LeftButton)
-        while not self.widget.findChild(QAbstractButton, "mask_cancel").isHidden():
-            QTest.qWait(20)
-        QTest.qWait(50)
-
-    def type_in(self, name: str, text: str) -> None:
-        """Type a text, or a number."""
-        found = self.widget.findChild(object, name)
-        line = found if isinstance(found, QLineEdit) else found.findChild(QLineEdit)
-        line.selectAll()
-        QTest.keyClicks(line, text)
-        QTest.keyClick(line, Qt.Key.Key_Return)
-
-    def tick_all(self, name: str) -> None:
-        """Tick the first two layers of a list."""
-        layers = self.widget.findChild(QListWidget, name)
-        for row in range(2):
-            layers.item(row).setCheckState(Qt.CheckState.Checked)
-        QTest.qWait(300)
+        super().__init__(self.viewer)
 
     def shoot(self, path: Path, *, whole: bool = False) -> None:
         """Write a picture of the window of the mask operations, or of all of napari's."""
@@ -80,16 +47,12 @@ class Demo:
 
 def play(demo: Demo) -> None:
     """Save two objects, tick them, analyse, and look at what would go."""
-    demo.tab(0)
-    for name, class_name, value in (("coins", "coin", "1"), ("shine", "reflection", "2")):
-        demo.type_in("object_name", name)
-        demo.type_in("class_name", class_name)
-        demo.type_in("class_value", value)
-        demo.click("save_accepted")
+    demo.save_accepted("coins", "coin", 1)
+    demo.save_accepted("shine", "reflection", 2)
     demo.tab(1)
-    demo.tick_all("merge_layers")
+    demo.tick("merge_layers", 2)
     demo.tab(3)
-    demo.tick_all("final_layers")
+    demo.tick("final_layers", 2)
     demo.tab(2)
     demo.click("analyze")
     demo.type_in("minimum", "300")

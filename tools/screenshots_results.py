@@ -101,7 +101,7 @@ def main() -> None:
                 panel.findChild(QAbstractButton, f"results_{view}_button").click()
                 wait_for_pictures(panel)
                 save(widget, folder / f"results-{view}-{theme}{suffix}.png")
-    widget.binding.session.saving.save_figure(folder / "results-figure.png", draw_figure)
+    widget.binding.session.save_figure(folder / "results-figure.png", draw_figure)
     wait_until(lambda: demo.status.startswith(("✓ Saved", "✕")))
     demo.viewer.close()
 
