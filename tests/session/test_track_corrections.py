@@ -290,3 +290,62 @@ def test_rows_name_the_mother_and_the_labels_keep_it_for_the_next_session(follow
     bench.propagation.resume()
     settle(bench)
     assert bench.propagation.tracks.links() == {one: ends}
+
+
+def falls_apart():
+    """A cell whose mask is in two pieces from frame 3 on: (7, 60, 90) uint8."""
+    frames = np.full((7, 60, 90), 30, np.uint8)
+    for t, frame in enumerate(frames):
+        apart = 12 + 2 * (t - 3)
+        for x, radius in ((45, 14),) if t < 3 else ((45 - apart, 10), (45 + apart, 10)):
+            frame[disk((30, x), radius, shape=frame.shape)] = 200
+    return frames
+
+
+def test_divisions_are_proposed_accepted_and_dropped(open_bench):
+    frames = falls_apart()
+    bench = open_bench(frames)
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.arm(Tool.EVERYTHING)
+    bench.start()
+    session, corrections = bench.session, bench.session.corrections
+    first = np.asarray(bench.labels.data).copy()
+    mother = at(bench, 0, 30, 45)
+    pieces = np.where(np.asarray(frames) > 100, mother, 0)
+
+    bench.finish(corrections.find_divisions())
+    (division,) = bench.model.proposed_divisions
+    assert (division.frame, division.mother) == (3, mother)
+    corrections.reveal(division)
+    assert bench.viewer.dims.current_step[0] == 3
+    corrections.accept_division(division)
+    assert set(bench.propagation.tracks.links().values()) == {mother}
+    assert len(bench.propagation.tracks.links()) == 2
+    assert bench.model.proposed_divisions == ()
+    while bench.propagation.tracks.links():
+        session.undo()
+        settle(bench)
+    np.testing.assert_array_equal(bench.labels.data, first)
+
+    bench.labels.data = pieces.astype(np.uint32)  # as an engine that keeps both in one mask
+    settle(bench)
+    bench.finish(corrections.find_divisions())
+    (division,) = bench.model.proposed_divisions
+    assert division.daughters == (mother, mother)
+    corrections.accept_division(division)
+    settle(bench)
+    left, right = at(bench, 3, 30, 33), at(bench, 3, 30, 57)
+    assert len({left, right, mother}) == 3
+    for t in range(3, 7):
+        assert (at(bench, t, 30, 33 - 2 * (t - 3)), at(bench, t, 30, 57 + 2 * (t - 3))) == (
+            left,
+            right,
+        )
+    assert bench.propagation.tracks.links() == {left: mother, right: mother}
+    check_rows(bench)
+    session.undo()
+    settle(bench)
+    np.testing.assert_array_equal(bench.labels.data, pieces)
+    bench.finish(corrections.find_divisions())
+    corrections.drop_division(bench.model.proposed_divisions[0])
+    assert bench.model.proposed_divisions == ()

@@ -32,7 +32,7 @@ _UNLINKED = 2.0
 """What it costs to leave an object without a partner: more than any link."""
 _ALIKE = 1 / 3
 """Objects that do not overlap are linked if the smaller has so much of the area of the larger."""
-_DAUGHTERS = 0.4
+DAUGHTERS = 0.4
 """The smaller daughter has so much of the area of the larger one at least."""
 _LARGEST_DAUGHTER = 0.85
 """No daughter has more of the area of its mother."""
@@ -211,7 +211,7 @@ def _second_daughters(
     together = (one + other) / mother
     sizes = np.stack([one, other])
     fits = (
-        (sizes.min(0) >= _DAUGHTERS * sizes.max(0))
+        (sizes.min(0) >= DAUGHTERS * sizes.max(0))
         & (sizes.max(0) <= _LARGEST_DAUGHTER * mother)
         & (together >= _TOGETHER[0])
         & (together <= _TOGETHER[1])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import ImageAxes
+    from napari_sam3_assistant.core.divisions import Division
     from napari_sam3_assistant.core.images import LazyArray, PlaneRef
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
@@ -465,6 +466,8 @@ class SessionModel:
         Whether objects have the colours of their classes, and not each one of its own.
     lineage : Lineage
         Which of the propagated objects descend from which, and how their numbers were corrected.
+    proposed_divisions : tuple of Division
+        What looks like divisions in the propagated labels, to be accepted or dropped.
     propagated : StackTarget or None
         What the propagated preview labels belong to; None where there are none.
     can_continue : bool
@@ -548,6 +551,7 @@ class SessionModel:
     colour_by_class: bool = False
     propagated: StackTarget | None = None
     lineage: Lineage = field(default_factory=Lineage)
+    proposed_divisions: tuple[Division, ...] = ()
     can_continue: bool = False
     tracked: tuple[int, ...] = ()
     propagated_ids: tuple[int, ...] = ()

@@ -311,6 +311,7 @@ class Propagation:
         self.tracks.restore(rows, parents, classes)
         self.provenance = provenance
         self._model.propagated = stack
+        self._undo.change_lineage(lambda _: Lineage(parents))
         self._model.propagated_ids = tuple(sorted(self.tracks.ids))
         for frame in self.tracks.frames:
             self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
@@ -553,6 +554,7 @@ class Propagation:
         self.tracks.clear()
         self._lineage = Lineage()  # what is taken back now was not corrected
         self._undo.change_lineage(lambda _: Lineage())
+        self._model.proposed_divisions = ()
         self._model.propagated_ids = ()
         self.provenance = None
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from napari_sam3_assistant.core.divisions import find_divisions, split_parts
 from napari_sam3_assistant.core.lineage import Relabel
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.jobs import Job
 from napari_sam3_assistant.session.model import FramePlace, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.divisions import Division
     from napari_sam3_assistant.core.lineage import Lineage
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import StackTarget
@@ -26,7 +40,7 @@ class TrackCorrections:
 
     def __init__(self, services: Services, accepting: Accepting, propagation: Propagation) -> None:
         self._model, self._adapter = services.model, services.adapter
-        self._undo = services.undo
+        self._undo, self._start = services.undo, services.jobs.start
         self._accepting, self._propagation = accepting, propagation
         self._tracks = propagation.tracks
 
@@ -123,6 +137,81 @@ class TrackCorrections:
         ends = ", ".join(f"{child} to {parent}" for child, parent in pairs)
         self._step(lineage.unlink(*pairs), f"Unlinked: {ends}. Undo takes that back.")
 
+    def find_divisions(self) -> Job:
+        """Look for divisions in the propagated labels; they are proposed when it is done.
+
+        Raises
+        ------
+        PromptError
+            If it can't be done now.
+        """
+        stack = self._check()
+        read = self._adapter.stacks.pixels(stack).read
+        frames, known = sorted(self._tracks.frames), set(self._model.lineage.parents)
+
+        def work(reporter: Reporter) -> Iterator[tuple[Division, ...]]:
+            def labels() -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
+                for done, frame in enumerate(frames):
+                    said = f"Looking for divisions: frame {done + 1} of {len(frames)}"
+                    reporter.report(Progress(done, len(frames), said))
+                    yield frame, read(frame)
+
+            yield tuple(find_divisions(labels(), known))
+
+        def propose(found: tuple[Division, ...]) -> None:
+            self._model.proposed_divisions = found
+            many = pluralize(len(found), "division")
+            more = " Look at each, then accept or drop it." if found else ""
+            self._model.message = Message(f"Proposed: {many}.{more}")
+
+        job = Job("Looking for divisions", work)
+        job.yielded.connect(propose)
+        return self._start(job)
+
+    def reveal(self, division: Division) -> None:
+        """Show the frame of a division that is proposed, and pick one of the daughters."""
+        for row in self._model.results:
+            place = row.preview
+            if (
+                isinstance(place, FramePlace)
+                and row.record.id in division.daughters
+                and division.frame in place.target.plane.leading
+            ):
+                self._adapter.reveal(row)
+                self._model.picked = row
+                return
+
+    def accept_division(self, division: Division) -> None:
+        """Make a division that is proposed one; a step of undo.
+
+        Raises
+        ------
+        PromptError
+            If its tracks are not there any more, or not now.
+        """
+        mother, daughters = division.mother, division.daughters
+        own = daughters.count(mother)
+        if own == 1:
+            self.divide(mother, next(one for one in daughters if one != mother))
+        elif own == 0:
+            self._check(mother, *daughters)
+            said = f"Track {mother} divides into {daughters[0]} and {daughters[1]}."
+            lineage = self._model.lineage.link(dict.fromkeys(daughters, mother))
+            self._step(lineage, f"{said} Undo takes that back.")
+        else:
+            stack, one = self._check(mother), self._free()
+            links = dict.fromkeys((one, one + 1), mother)
+            said = f"Track {mother} divides into {one} and {one + 1}. Undo takes that back."
+            change = Relabel(mother, one, division.frame)
+            pieces = _Pieces(one, one + 1).name
+            self._relabel(stack, change, self._model.lineage, said, links, pieces)
+        self.drop_division(division)
+
+    def drop_division(self, division: Division) -> None:
+        """Propose a division no more."""
+        left = tuple(one for one in self._model.proposed_divisions if one != division)
+        self._model.proposed_divisions = left
+
     # -- inside -----------------------------------------------------------------------------
 
     def _check(self, *tracks: int) -> StackTarget:
@@ -150,15 +239,17 @@ class TrackCorrections:
         change: Relabel,
         lineage: Lineage,
         said: str,
-        links: dict[int, int] | None = None,
+        links: Mapping[int, int] | None = None,
+        rename: Callable[[npt.NDArray[np.bool_], Region], npt.NDArray[np.uint32]] | None = None,
     ) -> None:
         """Give the pixels of a track another number, and keep its links; a step of undo."""
+        named = rename or (lambda mask, _: mask * np.uint32(change.new))
         boxes = {
             frame: region
-            for frame, region in self._tracks.boxes_of(change.old).items()
+            for frame, region in sorted(self._tracks.boxes_of(change.old).items())
             if frame >= change.first
         }
-        edit = self._adapter.stacks.relabel(stack, change.old, change.new, boxes)
+        edit = self._adapter.stacks.relabel(stack, change.old, boxes, named)
         after = lineage.relabel(change, lambda track: self._begin_of(track))
         if links:
             after = replace(after, parents={**after.parents, **links})
@@ -174,3 +265,29 @@ class TrackCorrections:
         self._undo.push(replace(self._undo.current, lineage=lineage))
         self._model.lineage = lineage
         self._model.message = Message(said)
+
+
+class _Pieces:
+    """Follows the two pieces of a mask from frame to frame, and gives each its number."""
+
+    def __init__(self, one: int, other: int) -> None:
+        self._numbers = (np.uint32(one), np.uint32(other))
+        self._centres: npt.NDArray[np.float64] | None = None
+
+    def name(self, mask: npt.NDArray[np.bool_], region: Region) -> npt.NDArray[np.uint32]:
+        """Return the numbers of the pixels of the next frame, shape (h, w)."""
+        parts = split_parts(mask)
+        offset = np.array((region.y0, region.x0))
+        centres = np.array([np.argwhere(part).mean(0) + offset for part in parts])
+        named = np.zeros(mask.shape, np.uint32)
+        away = cdist(centres, centres if self._centres is None else self._centres)
+        if len(parts) == 1:
+            # One piece alone is that which was nearer to it.
+            named[mask] = self._numbers[int(np.argmin(away[0]))]
+            return named
+        if away[0, 0] + away[1, 1] > away[0, 1] + away[1, 0]:
+            parts, centres = parts[::-1], centres[::-1]
+        self._centres = centres
+        for part, number in zip(parts, self._numbers, strict=True):
+            named[part] = number
+        return named

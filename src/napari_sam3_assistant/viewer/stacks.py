@@ -15,6 +15,7 @@ from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import (
     FilteredLabels,
+    box_shape,
     check_fits,
     unfiltered,
     union_box,
@@ -361,17 +362,39 @@ class StacksAdapter:
         return np.array(window.upright(np.asarray(layer.data[window.key(frame)])), np.uint32)
 
     def relabel(
-        self, stack: StackTarget, old: int, new: int, boxes: Mapping[int, Region]
+        self,
+        stack: StackTarget,
+        old: int,
+        boxes: Mapping[int, Region],
+        rename: Callable[[npt.NDArray[np.bool_], Region], npt.NDArray[np.integer[Any]]],
     ) -> LabelEdit:
-        """Return the edit that gives an object another number on some frames, given its boxes."""
+        """Return the edit that gives an object other numbers on some frames.
+
+        Parameters
+        ----------
+        stack : StackTarget
+            What was propagated.
+        old : int
+            The object.
+        boxes : mapping of int to Region
+            Its bounding box on each frame, in the order of the frames.
+        rename : callable
+            Returns the numbers of the pixels of a frame, shape (h, w), given those of the object
+            in its box; called frame by frame.
+        """
         layer, window = self._require_layer(stack), self._window(stack)
         labels = unfiltered(layer.data)
-        check_fits(new, labels.dtype)
         parts = []
         for frame, region in boxes.items():
+            key = window.key(frame, region.slices)
             box = tuple(window.box(frame, region.slices))
-            here = np.asarray(labels[box]) == old
-            before, after = (here * labels.dtype.type(one) for one in (old, new))
+            here = window.upright(np.asarray(labels[key])) == old
+            named = rename(here, region)
+            check_fits(int(named.max(initial=0)), labels.dtype)
+            before, after = (
+                window.upright(one.astype(labels.dtype)).reshape(box_shape(box))
+                for one in (here * old, named * here)
+            )
             parts.append((box, before, after))
         changes = changes_between(parts, labels.shape)
         return LabelEdit.pack("correct tracks", labels.shape, changes, labels.dtype)

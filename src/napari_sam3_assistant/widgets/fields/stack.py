@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.core.tracks import Direction
-from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, watch
+from napari_sam3_assistant.qt.bind import bind_enabled, bind_value, follow, show_errors, watch
 from napari_sam3_assistant.qt.controls import (
     ChoiceCombo,
     ElidedCombo,
@@ -33,6 +33,7 @@ from napari_sam3_assistant.session.model import FramePlace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam3_assistant.core.divisions import Division
     from napari_sam3_assistant.session.model import FrameAxis, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
@@ -272,8 +273,50 @@ class TrackCorrectionsField(QWidget):
             button = push_button(model, text, name, verb, f"{tip}. Undo takes it back.")
             bind_enabled(model, "correct_tracks", button)
             grid.addWidget(button, 1 + place // 2, place % 2)
+        tip = "Look for tracks that end where two begin, and for masks that fall into two pieces"
+        find = push_button(model, "Find Divisions", "find_divisions", verbs.find_divisions, tip)
+        bind_enabled(model, "correct_tracks", find)
+        grid.addWidget(find, 3, 0, 1, 2)
+        grid.addWidget(self._make_proposals(), 4, 0, 1, 2)
         watch(model, "propagated_ids", self, self._list)
         watch(model, "picked", self, self._take_picked)
+
+    def _make_proposals(self) -> QWidget:
+        """Return the divisions that are proposed, each to be accepted or dropped."""
+        model, verbs = self._model, self._session.corrections
+        made, proposed = QWidget(), ElidedCombo()
+        proposed.setObjectName("proposed_divisions")
+        proposed.setAccessibleName("Proposed divisions")
+        proposed.setToolTip("Divisions that are proposed; choosing one shows its frame")
+        proposed.activated.connect(show_errors(model, lambda: verbs.reveal(proposed.value)))
+        accept = push_button(
+            model,
+            "Accept Division",
+            "accept_division",
+            lambda: verbs.accept_division(proposed.value),
+            "Make the proposed division one. Undo takes it back.",
+        )
+        drop = push_button(
+            model,
+            "Drop",
+            "drop_division",
+            lambda: verbs.drop_division(proposed.value),
+            "Propose this division no more",
+        )
+        bind_enabled(model, "correct_tracks", proposed, accept, drop)
+        grid = QGridLayout(made)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(proposed, 0, 0, 1, 2)
+        grid.addWidget(accept, 1, 0)
+        grid.addWidget(drop, 1, 1)
+
+        def show(divisions: tuple[Division, ...]) -> None:
+            proposed.offer([(one, _describe(one)) for one in divisions])
+            made.setVisible(bool(divisions))
+
+        follow(made, lambda: model.proposed_divisions, show, model)
+        return made
 
     def _call_with_both(self, verb: Callable[[int, int], None]) -> Callable[[], None]:
         return lambda: verb(self._track.value or 0, self._other.value or 0)
@@ -296,6 +339,14 @@ class TrackCorrectionsField(QWidget):
         if row.record.id != self._track.value:
             self._other.choose(self._track.value or 0)
             self._track.choose(row.record.id)
+
+
+def _describe(division: Division) -> str:
+    """Return what is said of a division that is proposed."""
+    if division.daughters == (division.mother,) * 2:
+        return f"Frame {division.frame}: {division.mother} falls in two"
+    one, other = division.daughters
+    return f"Frame {division.frame}: {division.mother} to {one} and {other}"
 
 
 _TRACKS = {
