@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import os
 import sys
+import tempfile
 from collections import Counter
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -17,6 +18,10 @@ os.environ["NAPARI_CONFIG"] = ""
 
 # What `auto` stands for, so that masks are the same on processors with and without bfloat16.
 os.environ["NAPARI_SAM3_PRECISION"] = "float32"
+
+# Journals of sessions go where no other test, and no user, finds them.
+_STATE = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 # Few random examples, the same in every run; `make test-thorough` tries many, and others each time.
 # What fails is printed with a decorator that repeats it. Slow examples fail no test.

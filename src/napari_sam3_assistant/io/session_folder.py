@@ -242,6 +242,14 @@ def take_folder(folder: Path) -> bool:
     return False
 
 
+def is_taken(folder: Path) -> bool:
+    """Return whether a process that may still run has a session."""
+    try:
+        return is_running((folder / _LOCK).read_text("utf8")[:100]) is not False
+    except (OSError, ValueError):
+        return False
+
+
 def release_folder(folder: Path) -> None:
     """Let other processes have a session."""
     with suppress(OSError, ValueError):
@@ -416,9 +424,16 @@ def write_index(folder: Path, entries: Mapping[str, Any], arrays: Mapping[str, S
         "arrays": {name: _array_to_json(stored) for name, stored in arrays.items()},
     }
     with atomic_write(folder / _INDEX) as draft:
-        draft.write_text(json.dumps(content, allow_nan=False), encoding="utf8")
+        draft.write_text(json.dumps(content, default=_as_python), encoding="utf8")
     _sweep(folder, {stored.path for stored in arrays.values()})
     return key
+
+
+def _as_python(value: object) -> object:
+    """Return a number of NumPy as JSON holds it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not kept")
 
 
 def _own_version() -> str:
@@ -574,7 +589,7 @@ def _pack_record(changed: Changed) -> bytes:
             for box, blob in zip(changed.pixels, blobs, strict=True)
         ],
     }
-    text = json.dumps(about, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(about, default=_as_python, separators=(",", ":")).encode()
     return _HEAD.pack(len(text), 0) + text + b"".join(blobs)
 
 

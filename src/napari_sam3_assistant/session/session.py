@@ -19,6 +19,7 @@ from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
 from napari_sam3_assistant.session.jobs import Running, Services
+from napari_sam3_assistant.session.journaling import Journaling
 from napari_sam3_assistant.session.model import (
     ONLY_TOLD,
     REMEMBERED_OF_SCANS,
@@ -122,8 +123,8 @@ class Session:
         Small pictures of the objects of the results table.
     propagation : Propagation
         Follows objects through a stack.
-    storing : Storing
-        Saves the session, and opens another one.
+    journaling : Journaling
+        Writes down what changes, for the case of a crash.
     tracks : TrackTables
         What it found as tracks in the viewer, and as a file.
     annotation : FolderAnnotation
@@ -173,8 +174,17 @@ class Session:
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
-        self.storing = Storing(services, self.propagation, self.filtering, self.results, deliver)
+        self.journaling = Journaling(
+            services,
+            Storing(services, self.propagation, self.filtering, self.results, deliver),
+            deliver,
+        )
         self._watch()
+
+    @property
+    def storing(self) -> Storing:
+        """Saves the session, and opens another one."""
+        return self.journaling.storing
 
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
@@ -455,6 +465,7 @@ class Session:
         self.soft_masks.close()
         self._accepting.close()
         self.propagation.edited.close()
+        self.journaling.close()
         self.storing.close()
         self.thumbnails.close()
         self.measuring.close()

@@ -22,6 +22,7 @@ from napari_sam3_assistant.io import session_folder
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.session_folder import (
     StoredArray,
+    apply_journal,
     check_free,
     is_session,
     make_folder,
@@ -232,6 +233,8 @@ class Storing:
     ----------
     folder : Path or None
         The session that is open; None for one that was not saved yet.
+    problems : tuple of str
+        What could not be brought back of the session that was opened last.
     ask_place : callable
         Asks the user where a file is now, given where it was; returns None for nowhere.
     opened, saved : Signal
@@ -250,6 +253,7 @@ class Storing:
         deliver: Deliver,
     ) -> None:
         self.folder: Path | None = None
+        self.problems: tuple[str, ...] = ()
         self.ask_place: Callable[[Path], Path | None] = lambda _: None
         self._services = services
         self._model, self._adapter = services.model, services.adapter
@@ -286,6 +290,12 @@ class Storing:
             entries["seed"] = Entry(seed, lambda: write_value(seed))
         self._numbers.forget_unused()
         return Captured(entries, saved.pixels())
+
+    def capture_for_journal(self) -> Captured:
+        """Return the session as it is now, with where it is saved."""
+        captured = self.capture()
+        place = Entry.of("" if self.folder is None else str(self.folder))
+        return Captured({**captured.entries, "session_folder": place}, captured.pixels)
 
     def _entries_of_rows(self) -> tuple[dict[str, Entry], Mapping[int, Measurement]]:
         """Return the entries of what the results table lists, which is a new one if any changed."""
@@ -389,15 +399,16 @@ class Storing:
 
     # -- open -----------------------------------------------------------------------------
 
-    def open(self, folder: Path, *, bind: bool = True) -> Job:
+    def open(self, folder: Path, *, journal: bool = False) -> Job:
         """Open a session in the place of what is in the viewer.
 
         Parameters
         ----------
         folder : Path
             The folder; or a workspace file of version 4.5, ``*.sam3.json``.
-        bind : bool
-            Whether the session is saved there again.
+        journal : bool
+            Whether it is the journal of an earlier start, which goes on: the session is saved
+            where that was.
 
         Raises
         ------
@@ -410,6 +421,8 @@ class Storing:
 
         def look(reporter: Reporter) -> Iterator[Loaded]:
             reporter.check()
+            if journal:
+                apply_journal(place)
             loaded = Loaded(read_workspace(place) if is_workspace(place) else read_session(place))
             _find_files(loaded)
             yield loaded
@@ -419,7 +432,7 @@ class Storing:
         def go_on(state: JobState) -> None:
             if state is JobState.DONE:
                 self._ask(found[0])
-                self._load(found[0], bind=bind and not is_workspace(place))
+                self._load(found[0], bind=not is_workspace(place))
 
         job = Job("Opening the session", look)
         job.yielded.connect(found.append)
@@ -470,9 +483,14 @@ class Storing:
         (read, bind), self._read = self._read, None
         session = read.session
         self._restore(read)
-        self.folder = session.folder if bind and not read.problems else None
-        if self.folder is None:
-            release_folder(session.folder)
+        before = session.entries.get("session_folder")
+        if isinstance(before, str):  # it is a journal
+            place = Path(before)
+            self.folder = place if before and take_folder(place) else None
+        else:
+            self.folder = session.folder if bind and not read.problems else None
+            if self.folder is None:
+                release_folder(session.folder)
         self.opened.emit(session.folder)
 
     def _restore(self, loaded: Loaded) -> None:
@@ -624,6 +642,7 @@ class Storing:
         session, problems = loaded.session, loaded.problems
         if session.damaged:
             problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
+        self.problems = tuple(problems)
         if not problems:
             self._say(f"Session opened: {session.folder}", Level.SUCCESS)
             return

@@ -31,7 +31,7 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -244,16 +244,8 @@ def _each_to_json(value: Any) -> Any:  # noqa: ANN401
     return [str(one) for one in array.reshape(-1).tolist()]
 
 
-def layer_pixels(layer: Layer, changed: Collection[Layer]) -> LayerPixels | None:
-    """Return the pixels of an image or of labels, not copied; None for what has none.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer.
-    changed : collection of Layer
-        Those whose pixels are known to be others than those of their file.
-    """
+def layer_pixels(layer: Layer) -> LayerPixels | None:
+    """Return the pixels of an image or of labels, not copied; None for what has none."""
     if not isinstance(layer, Image | Labels) or role_of(layer) in DERIVED:
         return None
     levels: tuple[AnyArray, ...] = tuple(layer.data) if layer.multiscale else (layer.data,)
@@ -267,7 +259,7 @@ def layer_pixels(layer: Layer, changed: Collection[Layer]) -> LayerPixels | None
         levels,
         path,
         plugin,
-        held=painted or layer in changed,
+        held=painted or count_written(layer) > 0,
         labels=labels,
         revision=count_written(layer),
     )

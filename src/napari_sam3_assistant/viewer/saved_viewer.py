@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import numpy as np
 from napari.layers._source import layer_source  # what napari's own readers are called in
@@ -16,6 +15,7 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.saved import Entry, read_target, read_value, write_value
 from napari_sam3_assistant.viewer import accepted as accepted_layer
+from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
 from napari_sam3_assistant.viewer.label_pixels import forget_written, take_written, watch_written
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
@@ -31,7 +31,7 @@ from napari_sam3_assistant.viewer.saved_layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari.layers import Layer
@@ -53,7 +53,6 @@ class SavedViewer:
     def __init__(self, adapter: ViewerAdapter) -> None:
         self._adapter = adapter
         self._viewer = adapter.viewer
-        self._changed: WeakSet[Layer] = WeakSet()
 
     # -- to entries -----------------------------------------------------------------------
 
@@ -82,8 +81,25 @@ class SavedViewer:
 
     def pixels(self) -> dict[str, LayerPixels]:
         """Return the pixels of the layers that have some of their own, not copied."""
-        found = {key_of(one): layer_pixels(one, self._changed) for one in self._viewer.layers}
+        found = {key_of(one): layer_pixels(one) for one in self._viewer.layers}
         return {key: one for key, one in found.items() if one is not None}
+
+    def watch(self, changed: Callable[..., None]) -> None:
+        """Call a function whenever something of the viewer may have changed."""
+        for emitter in self._emitters():
+            emitter.connect(changed)
+
+    def unwatch(self, changed: Callable[..., None]) -> None:
+        """Call it no more."""
+        for emitter in self._emitters():
+            emitter.disconnect(changed)
+
+    def _emitters(self) -> list[Any]:
+        viewer, edits = self._viewer, edits_of(self._viewer)
+        camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
+        # napari's list tells what its layers tell.
+        listed = (viewer.layers.events, viewer.layers.selection.events)
+        return [*listed, viewer.dims.events, camera.events, edits.edited, edits.changed]
 
     def watch_pixels(self) -> None:
         """Take note of what is written to layers from now on, for :meth:`take_written`."""
@@ -94,9 +110,6 @@ class SavedViewer:
     def take_written(self) -> dict[str, list[Box] | None]:
         """Return where pixels of layers were written since the last time; None for anywhere."""
         found = {key_of(one): take_written(one) for one in self._viewer.layers}
-        for layer in self._viewer.layers:
-            if found[key_of(layer)] != []:
-                self._changed.add(layer)
         return {key: boxes for key, boxes in found.items() if boxes != []}
 
     def forget_written(self) -> None:

@@ -23,7 +23,7 @@ from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
 from napari_sam3_assistant.widgets.fields.run import StatusField, help_button
-from napari_sam3_assistant.widgets.fields.session import SessionMenu
+from napari_sam3_assistant.widgets.fields.session import JournalField, SessionMenu
 from napari_sam3_assistant.widgets.live_points import live_points_of
 from napari_sam3_assistant.widgets.simple_panel import SimplePanel
 
@@ -74,6 +74,7 @@ class MainWidget(Dock):
         beside = (SessionMenu(binding, store), help_button())
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
         layout.setSpacing(0)
+        layout.addWidget(JournalField(binding))
         layout.addWidget(Modes(panels, store, *beside), 1)
         # Below what scrolls, so that it is always in sight.
         layout.addWidget(StatusField(binding.session))

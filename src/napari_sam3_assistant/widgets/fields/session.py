@@ -1,17 +1,21 @@
-"""Fields: the menu that saves the session and opens others."""
+"""Fields: the menu that saves the session and opens others, and what goes on after a crash."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QPushButton
+from qtpy.QtWidgets import QFileDialog, QFrame, QGridLayout, QMenu, QMessageBox, QPushButton
 
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.qt.bind import show_errors
+from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
+from napari_sam3_assistant.session.journaling import default_root, time_of
 from napari_sam3_assistant.session.storing import SESSION_ENDING, is_stored
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ _COPIES = (
     "Save everything into one folder, also the pixels of images in files: to be opened on another "
     "computer"
 )
+_GOES_ON = "Open what was done until then, in the place of what is in the viewer"
+_DISCARDS = "Remove what was kept of it"
 _FILTER = f"Sessions (*{SESSION_ENDING})"
 
 
@@ -166,6 +172,59 @@ class SessionMenu(QPushButton):
                 verb = partial(self.open, folder)
                 action.triggered.connect(show_errors(self.model, verb))
         self._recent.setEnabled(not self._recent.isEmpty())
+
+
+_TICK_MS = 300
+
+
+class JournalField(QFrame):
+    """Offers to go on where an earlier start stopped; out of sight, it has the journal written.
+
+    Parameters
+    ----------
+    binding : Binding
+        The viewer and its session.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__()
+        self.setObjectName("left_journal")
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self._journaling = binding.session.journaling
+        self._journaling.start(default_root())
+        self._text = WrappedLabel()
+        self._text.setObjectName("left_journal_text")
+        go_on = push_button(
+            binding.model, "Go on where it stopped", "journal_go_on", self._go_on, _GOES_ON
+        )
+        discard = push_button(binding.model, "Discard", "journal_discard", self._discard, _DISCARDS)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(9, 4, 9, 4)
+        layout.addWidget(self._text, 0, 0, 1, 2)
+        layout.addWidget(go_on, 1, 0)
+        layout.addWidget(discard, 1, 1)
+        self._left: list[Path] = []
+        self._look()
+        self._clock = QTimer(self)
+        self._clock.setInterval(_TICK_MS)
+        self._clock.timeout.connect(self._journaling.tick)
+        self._clock.start()
+
+    def _look(self) -> None:
+        self._left = self._journaling.left()
+        self.setVisible(bool(self._left))
+        if self._left:
+            ended = datetime.fromtimestamp(time_of(self._left[0])).strftime("%d %B, %H:%M")
+            more = f" ({len(self._left) - 1} earlier ones, too.)" if len(self._left) > 1 else ""
+            self._text.setText(f"An earlier session ended unsaved on {ended}.{more}")
+
+    def _go_on(self) -> None:
+        self._journaling.go_on(self._left[0])
+        self.hide()
+
+    def _discard(self) -> None:
+        self._journaling.discard(self._left[0])
+        self._look()
 
 
 def menu_of(widget: QWidget) -> SessionMenu:

@@ -1,0 +1,423 @@
+"""Write down what changes as one works, so that a crash costs nothing.
+
+A journal is a session folder of its own in the user's state folder, see :mod:`.io.session_folder`.
+The GUI thread finds what has changed since the last time, by tokens, and copies the pixels of
+changed boxes; a thread of the journal's own makes JSON of it, packs and writes it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import platformdirs
+from psygnal import Signal
+
+from napari_sam3_assistant.errors import Sam3AssistantError
+from napari_sam3_assistant.io.session_folder import (
+    ENDING,
+    Changed,
+    Journal,
+    PixelBox,
+    apply_journal,
+    is_session,
+    is_taken,
+    make_folder,
+    release_folder,
+    remove_session,
+    take_folder,
+    write_index,
+)
+from napari_sam3_assistant.session.model import ONLY_TOLD, Level, Message
+from napari_sam3_assistant.session.storing import keep_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from psygnal import EmissionInfo
+
+    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.masks.labels import Box
+    from napari_sam3_assistant.core.progress import Deliver
+    from napari_sam3_assistant.io.session_folder import StoredArray
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.saved import Entry, LayerPixels
+    from napari_sam3_assistant.session.storing import Captured, Storing
+
+
+_MOST_BYTES = 16 << 20
+"""A journal that grows beyond it is made the session itself, and begins anew."""
+_MOST_PIXELS = 1 << 26
+"""So does one that holds more pixels than this, however well they are packed."""
+_LARGEST_IMAGE = 1 << 30
+"""Images in memory of more bytes are not copied into the journal."""
+_MOST_KEPT = 5
+"""So many journals of earlier starts are kept at most, the latest."""
+_IDLE_S = 1.0
+_PATIENCE_S = 30.0
+_WORTH = ("record/", "kept/", "frame/", "scan/")
+
+
+def default_root() -> Path:
+    """Return the folder of the user's journals."""
+    return platformdirs.user_state_path("napari-sam3-assistant") / "journals"
+
+
+def find_left(root: Path) -> list[Path]:
+    """Return the journals that earlier processes have left, the latest first.
+
+    More than a few are removed, the oldest first.
+    """
+    try:
+        found = [one for one in root.iterdir() if one.name.endswith(ENDING) and is_session(one)]
+    except OSError:
+        return []
+    left = sorted((one for one in found if not is_taken(one)), key=time_of, reverse=True)
+    for old in left[_MOST_KEPT:]:
+        remove_session(old)
+    return left[:_MOST_KEPT]
+
+
+def time_of(folder: Path) -> float:
+    """Return when a journal was written last, in seconds since 1970; 0 where it is gone."""
+    try:
+        return max(one.stat().st_mtime for one in (folder, *folder.glob("*.*")))
+    except OSError:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What the journal's thread is to write."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    bases: Mapping[str, LayerPixels] = field(default_factory=dict)
+    boxes: tuple[tuple[str, tuple[AnyArray, ...], Box, AnyArray | None], ...] = ()
+    done: threading.Event | None = None
+
+    @property
+    def is_view_alone(self) -> bool:
+        """Whether nothing but the view is another one."""
+        return self.entries.keys() <= {"view"} and not (self.gone or self.bases or self.boxes)
+
+
+class Journaling:
+    """Writes the journal of a session. All methods are called on the GUI thread.
+
+    Attributes
+    ----------
+    folder : Path or None
+        The journal; None where there is nothing yet that is worth one.
+    storing : Storing
+        Saves the session, and opens another one.
+    written : int
+        Bytes that were appended so far.
+    adopted : Signal
+        Tells that a journal of an earlier start goes on as this one.
+    """
+
+    adopted = Signal(object)
+
+    def __init__(self, services: Services, storing: Storing, deliver: Deliver) -> None:
+        self.folder: Path | None = None
+        self.written = 0
+        self._model, self._adapter = services.model, services.adapter
+        self._services, self.storing, self._deliver = services, storing, deliver
+        self._root: Path | None = None
+        self._dirty = False
+        self._known: dict[str, object] = {}
+        self._bases: dict[str, tuple[AnyArray, ...]] = {}
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._failed = False
+        self._clean = False
+
+    def start(self, root: Path) -> None:
+        """Begin to listen; journals go into a folder."""
+        if self._root is not None:
+            return
+        self._root = root
+        self._model.events.connect(self._on_model)
+        self._services.scan_model.events.connect(self.mark, max_args=0)
+        self._adapter.saved.watch(self.mark)
+        self.storing.saved.connect(self._on_saved)
+        self.storing.opened.connect(self._on_opened)
+
+    def mark(self, *_: object) -> None:
+        """Take note that something may have changed."""
+        self._dirty = True
+
+    def tick(self) -> None:
+        """Write down what has changed; called some times a second."""
+        if not self._dirty or self._root is None or self._failed:
+            return
+        self._dirty = False
+        self._adapter.saved.watch_pixels()
+        captured = self.storing.capture_for_journal()
+        if self.folder is None and not _is_worth(captured):
+            return
+        task = self._compare(captured)
+        if task is not None:
+            self._clean &= task.is_view_alone
+            self._put(task)
+
+    def finish(self) -> None:
+        """Wait until all that has changed is written."""
+        self.tick()
+        if self._thread is not None:
+            done = threading.Event()
+            self._tasks.put(_Task(done=done))
+            done.wait(_PATIENCE_S)
+
+    def close(self) -> None:
+        """End: what is saved elsewhere needs no journal, all else stays for the next start."""
+        if self._root is None:
+            return
+        self.tick()
+        self._adapter.saved.unwatch(self.mark)
+        thread, folder = self._thread, self.folder
+        if thread is not None:
+            self._tasks.put(None)
+            thread.join(_PATIENCE_S)
+        if folder is not None:
+            if self._clean:
+                remove_session(folder)
+            else:
+                release_folder(folder)
+        self._root = self.folder = None
+
+    # -- journals of earlier starts -------------------------------------------------------
+
+    def left(self) -> list[Path]:
+        """Return the journals that earlier starts have left."""
+        return [] if self._root is None else find_left(self._root)
+
+    def go_on(self, folder: Path) -> None:
+        """Open what an earlier start has left, and go on with its journal."""
+        self.storing.open(folder, journal=True)
+
+    @staticmethod
+    def discard(folder: Path) -> None:
+        """Remove a journal."""
+        remove_session(folder)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _on_model(self, change: EmissionInfo) -> None:
+        if change.signal.name not in ONLY_TOLD:
+            self.mark()
+
+    def _on_saved(self, folder: Path) -> None:
+        self.tick()
+        self._clean = self.storing.folder == folder
+
+    def _on_opened(self, folder: Path) -> None:
+        """Write all anew: into the journal itself, if that is what was opened."""
+        ours = self._root is not None and folder.parent == self._root.absolute()
+        # One that could not be opened whole stays as it is, for the next start.
+        if ours and not self.storing.problems:
+            self._known.clear()
+            self._bases.clear()
+            self._stop_thread()
+            if self.folder is not None and self.folder != folder:
+                remove_session(self.folder)
+            self.folder = folder
+            self.adopted.emit(folder)
+        self.mark()
+        self.tick()
+        self._clean = self.storing.folder == folder
+
+    def _stop_thread(self) -> None:
+        if self._thread is not None:
+            self._tasks.put(None)
+            self._thread.join(_PATIENCE_S)
+            self._thread = None
+
+    def _compare(self, captured: Captured) -> _Task | None:
+        """Return what differs from what was written last; None for nothing."""
+        known, tokens = self._known, {name: one.token for name, one in captured.entries.items()}
+        entries = {
+            name: one
+            for name, one in captured.entries.items()
+            if name not in known or known[name] != tokens[name]
+        }
+        gone = [name for name in known if name not in tokens]
+        self._known = tokens
+        boxes, bases = [], {}
+        written = self._adapter.saved.take_written()
+        for key, pixels in captured.pixels.items():
+            before = self._bases.get(key)
+            same = before is not None and len(before) == len(pixels.levels)
+            same = same and all(map(_is_one, before or (), pixels.levels))
+            if not same or (key in written and written[key] is None):
+                bases[key] = pixels
+                self._bases[key] = pixels.levels
+                continue
+            for box in written.get(key) or ():
+                level = pixels.levels[0]
+                copy = np.array(level[box]) if isinstance(level, np.ndarray) else None
+                boxes.append((key, pixels.levels, box, copy))
+        gone += [f"pixels/{key}" for key in self._bases if key not in captured.pixels]
+        self._bases = {key: one for key, one in self._bases.items() if key in captured.pixels}
+        if not entries and not gone and not bases and not boxes:
+            return None
+        return _Task(entries, tuple(gone), bases, tuple(boxes))
+
+    def _put(self, task: _Task) -> None:
+        if self._thread is None:
+            assert self._root is not None
+            name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{uuid.uuid4().hex[:8]}{ENDING}"
+            folder = self.folder or self._root.absolute() / name
+            self.folder = folder
+            self._tasks = queue.SimpleQueue()
+            writer = _Writer(folder, self._tasks, self._note_bytes, self._on_failed)
+            self._thread = threading.Thread(target=writer.run, name="sam3-journal", daemon=True)
+            self._thread.start()
+        self._tasks.put(task)
+
+    def _note_bytes(self, count: int) -> None:
+        self.written += count
+
+    def _on_failed(self, error: Sam3AssistantError) -> None:
+        def tell() -> None:
+            self._failed = True
+            said = f"The journal is not written any more: {error} Save the session now and then."
+            self._model.message = Message(said, Level.WARNING)
+
+        self._deliver(tell)
+
+
+def _is_one(one: object, other: object) -> bool:
+    return one is other
+
+
+def _is_worth(captured: Captured) -> bool:
+    """Return whether there is something that would be missed."""
+    if any(name.startswith(_WORTH) for name in captured.entries):
+        return True
+    if any(pixels.labels and not pixels.path for pixels in captured.pixels.values()):
+        return True
+    drawn = (one for name, one in captured.entries.items() if name.startswith("data/"))
+    return any(shape[0] for one in drawn for shape, _ in one.token[0])  # type: ignore[index]
+
+
+class _Writer:
+    """Writes tasks, on a thread of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tasks: queue.SimpleQueue[_Task | None],
+        note_bytes: Callable[[int], None],
+        failed: Callable[[Sam3AssistantError], None],
+    ) -> None:
+        self._folder, self._tasks = folder, tasks
+        self._note_bytes, self._failed = note_bytes, failed
+        self._journal: Journal | None = None
+        self._pixels = 0
+        self._arrays: dict[str, dict[str, StoredArray]] = {}
+
+    def run(self) -> None:
+        """Write until there is nothing more to come."""
+        try:
+            self._run()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
+
+    def _run(self) -> None:
+        synced = True
+        while True:
+            try:
+                task = self._tasks.get(timeout=None if synced else _IDLE_S)
+            except queue.Empty:
+                self._try(self._sync)
+                synced = True
+                continue
+            if task is None:
+                break
+            self._try(partial(self._write, task))
+            synced = False
+        self._try(self._sync)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (Sam3AssistantError, OSError, TypeError, ValueError) as error:
+            told = (
+                error if isinstance(error, Sam3AssistantError) else Sam3AssistantError(str(error))
+            )
+            self._failed(told)
+
+    def _sync(self) -> None:
+        if self._journal is not None:
+            self._journal.sync()
+
+    def _write(self, task: _Task) -> None:
+        if task.done is not None:
+            task.done.set()
+            return
+        entries = {name: one.make() for name, one in task.entries.items()}
+        if self._journal is None:
+            make_folder(self._folder)
+            take_folder(self._folder)
+        arrays: dict[str, StoredArray] = {}
+        for key, pixels in task.bases.items():
+            told, mine = self._keep(key, pixels)
+            entries[f"pixels/{key}"] = told
+            arrays |= mine
+            self._arrays[key] = mine
+        boxes = tuple(box for one in task.boxes for box in self._boxes(*one))
+        if self._journal is None:
+            key = write_index(self._folder, entries, arrays)
+            self._journal = Journal(self._folder, key)
+            entries, arrays = {}, {}
+        changed = Changed(entries, task.gone, arrays, boxes)
+        if changed:
+            self._note_bytes(self._journal.append(changed))
+            self._pixels += sum(box.values.size for box in boxes)
+        if self._journal.size > _MOST_BYTES or self._pixels > _MOST_PIXELS:
+            self._compact()
+
+    def _keep(self, key: str, pixels: LayerPixels) -> tuple[dict[str, Any], dict[str, StoredArray]]:
+        size = sum(int(np.prod(one.shape)) * np.dtype(one.dtype).itemsize for one in pixels.levels)
+        refers = pixels.path and not pixels.held
+        if not pixels.labels and not refers and size > _LARGEST_IMAGE:
+            return {"kind": "lost", "why": "It was in memory only and is too large to copy."}, {}
+        # So that the same name is not that of an array with boxes of an earlier one.
+        unique = f"{key}/{uuid.uuid4().hex[:8]}"
+        return keep_pixels(self._folder, unique, pixels, None, sync=False)
+
+    def _boxes(
+        self, key: str, levels: Sequence[AnyArray], box: Box, copy: AnyArray | None
+    ) -> Iterator[PixelBox]:
+        names = list(self._arrays.get(key, ()))
+        for number, name in enumerate(names):
+            level = levels[number]
+            part = _shrink(box, levels[0].shape, level.shape)
+            whole = copy if number == 0 and copy is not None else np.asarray(level[part])
+            yield PixelBox(name, tuple(side.start for side in part), np.asarray(whole))
+
+    def _compact(self) -> None:
+        assert self._journal is not None
+        self._journal.close()
+        key = apply_journal(self._folder)
+        self._journal, self._pixels = Journal(self._folder, key), 0
+
+
+def _shrink(box: Box, largest: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return the part of a smaller size that a box of the largest one covers."""
+    sides = []
+    for side, whole, length in zip(box, largest, shape, strict=True):
+        factor = max(1, round(whole / max(1, length)))
+        stop = min(length, -(-side.stop // factor))
+        sides.append(slice(min(side.start // factor, stop), stop))
+    return tuple(sides)

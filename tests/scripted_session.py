@@ -1,0 +1,93 @@
+"""A session by a script, the same each time: clicks, runs, acceptances, strokes, corrections."""
+
+from contextlib import suppress
+
+import numpy as np
+
+from napari_sam3_assistant.core.prompts import Task
+from napari_sam3_assistant.errors import PromptError
+
+COUNT = 10
+
+
+def begin(binding):
+    """Show an image."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(40, 3, (128, 160))
+    y, x = np.ogrid[:128, :160]
+    for cy in range(16, 128, 32):
+        for cx in range(16, 160, 32):
+            image[(y - cy) ** 2 + (x - cx) ** 2 <= 81] += 150
+    binding.viewer.add_image(image.clip(0, 255).astype(np.uint8), name="cells")
+    binding.session.run_live = lambda: None  # runs are acts of their own
+
+
+def _click(binding, rng):
+    binding.arm()
+    points = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
+    points.add(rng.integers(4, 120, 2).astype(float))
+
+
+def _run(binding, rng):
+    del rng
+    if not binding.model.why_not.run:
+        assert binding.session.run().wait(240)
+
+
+def _accept(binding, rng):
+    del rng
+    with suppress(PromptError):  # all of it is accepted already
+        binding.session.accept()
+
+
+def _paint(binding, rng):
+    name = "SAM3 live accepted labels"
+    if name in binding.viewer.layers:
+        layer = binding.viewer.layers[name]
+        layer.brush_size = 9
+        layer.paint(tuple(rng.integers(4, 120, 2)), int(rng.integers(1, 9)))
+
+
+def _undo(binding, rng):
+    del rng
+    binding.undo()
+
+
+def _everything(binding, rng):
+    del rng
+    task, binding.model.task = binding.model.task, Task.EVERYTHING
+    assert binding.session.run().wait(240)
+    binding.model.task = task
+
+
+ACTS = {
+    "click": _click,
+    "run": _run,
+    "accept": _accept,
+    "paint": _paint,
+    "everything": _everything,
+    "undo": _undo,
+}
+_ORDER = (
+    "click",
+    "run",
+    "accept",
+    "paint",
+    "click",
+    "run",
+    "undo",
+    "everything",
+    "accept",
+    "paint",
+)
+
+
+def act(binding, number):
+    """Do the act of a number."""
+    ACTS[_ORDER[number % len(_ORDER)]](binding, np.random.default_rng(number))
+
+
+def without_times(facts):
+    """Return what does not depend on how fast the machine is."""
+    previews = [(*one[:2], *one[3:]) for one in facts["previews"]]
+    return {**facts, "previews": previews}

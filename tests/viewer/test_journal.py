@@ -1,0 +1,187 @@
+"""What is written as one works: small, complete up to a kill, and bounded."""
+
+import pickle
+import signal
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
+saved = import_module("saved_sessions")
+scripted = import_module("scripted_session")
+run_python = import_module("killed_process").run_python
+
+from napari_sam3_assistant.io.session_folder import is_session, read_session  # noqa: E402
+from napari_sam3_assistant.session import journaling  # noqa: E402
+
+
+@pytest.fixture
+def binding(tmp_path):
+    bound = saved.new_binding()
+    bound.session.journaling.start(tmp_path / "journals")
+    yield bound
+    bound.close()
+
+
+def left_by_a_kill(folder):
+    """Make a journal look as if its process were gone."""
+    lock = folder / "open.lock"
+    machine, _, token = lock.read_text().split("-")
+    lock.write_text(f"{machine}-999999999-{token}")
+
+
+def go_on(root):
+    again = saved.new_binding()
+    again.session.journaling.start(root)
+    (left,) = again.session.journaling.left()
+    opened = threading.Event()
+    again.session.storing.opened.connect(lambda _: opened.set())
+    again.session.journaling.go_on(left)
+    assert opened.wait(240)
+    return again
+
+
+def write_down(binding):
+    binding.session.journaling.finish()
+    return binding.session.journaling.folder
+
+
+def test_nothing_is_written_until_there_is_something_to_lose(binding, tmp_path):
+    binding.viewer.add_image(np.zeros((20, 30), np.uint8), name="image")
+    assert write_down(binding) is None
+    assert not (tmp_path / "journals").exists()
+
+
+def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):
+    scripted.begin(binding)
+    for number in range(6):
+        scripted.act(binding, number)
+    folder = write_down(binding)
+    sizes = {}
+    for what, do in scripted.ACTS.items():
+        before = binding.session.journaling.written
+        do(binding, np.random.default_rng(3))
+        write_down(binding)
+        sizes[what] = binding.session.journaling.written - before
+    # Bytes, of an image with some tens of objects.
+    assert sizes["click"] < 3_000
+    assert sizes["paint"] < 20_000
+    assert max(sizes.values()) < 60_000, sizes
+    before = saved.facts(binding)
+    left_by_a_kill(folder)
+    again = go_on(tmp_path / "journals")
+    saved.assert_same(before, saved.facts(again))
+    # It goes on, in the same journal.
+    scripted.act(again, 7)
+    assert write_down(again) == folder
+    before = saved.facts(again)
+    left_by_a_kill(folder)
+    third = go_on(tmp_path / "journals")
+    saved.assert_same(before, saved.facts(third))
+    third.close()
+    again.close()
+
+
+def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path, monkeypatch):
+    monkeypatch.setattr(journaling, "_MOST_BYTES", 20_000)
+    scripted.begin(binding)
+    largest = 0
+    for number in range(30):
+        scripted.act(binding, number)
+        folder = write_down(binding)
+        largest = max(largest, (folder / "journal.log").stat().st_size)
+    assert largest < 80_000
+    before = saved.facts(binding)
+    left_by_a_kill(folder)
+    again = go_on(tmp_path / "journals")
+    saved.assert_same(before, saved.facts(again))
+    again.close()
+
+
+def test_what_is_saved_leaves_no_journal_and_what_is_not_stays(binding, tmp_path):
+    scripted.begin(binding)
+    scripted.act(binding, 0)
+    folder = write_down(binding)
+    assert is_session(folder)
+    saved.save(binding, tmp_path / "work")
+    binding.viewer.dims.ndisplay = 3  # the view alone is no work
+    binding.viewer.dims.ndisplay = 2
+    binding.session.journaling.close()
+    assert not folder.exists()
+    other = saved.new_binding()
+    other.session.journaling.start(tmp_path / "journals")
+    scripted.begin(other)
+    scripted.act(other, 0)
+    folder = write_down(other)
+    other.close()  # not saved: napari was closed by mistake
+    assert journaling.find_left(tmp_path / "journals") == [folder]
+    again = go_on(tmp_path / "journals")
+    assert len(again.viewer.layers["SAM3 points"].data) == 1
+    again.close()
+
+
+def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):
+    scripted.begin(binding)
+    scripted.act(binding, 0)
+    folder = write_down(binding)
+    left_by_a_kill(folder)
+    session = read_session(folder)
+    for stored in session.arrays.values():
+        (folder / stored.path / "zarr.json").unlink()
+    again = go_on(tmp_path / "journals")
+    assert "but for this" in again.model.message.text
+    scripted.begin(again)
+    scripted.act(again, 0)
+    assert write_down(again) != folder
+    assert is_session(folder)
+    again.close()
+
+
+KILLED = """
+import os, pickle, signal, sys, threading
+sys.path.insert(0, {tests!r})
+import saved_sessions as saved, scripted_session as scripted
+from pathlib import Path
+root, after, told = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+binding = saved.new_binding()
+binding.session.journaling.start(root)
+scripted.begin(binding)
+done = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+for number in range(scripted.COUNT):
+    if number == 1 and after:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    scripted.act(binding, number)
+    binding.session.journaling.finish()
+    os.write(done, pickle.dumps(scripted.without_times(saved.facts(binding))))
+threading.Event().wait(60 if after else 0)
+"""
+
+
+def run_killed(tmp_path, name, after):
+    root, told = tmp_path / name, tmp_path / f"{name}.pickles"
+    code = KILLED.format(tests=str(Path(__file__).parents[1]))
+    _, status = run_python(code, root, after, told)
+    states = []
+    with told.open("rb") as file:
+        try:
+            while True:
+                states.append(pickle.load(file))
+        except (EOFError, pickle.UnpicklingError):
+            return status, root, states
+
+
+def test_after_a_kill_all_but_the_act_in_flight_is_there(tmp_path):
+    status, _, states = run_killed(tmp_path, "whole", 0)
+    assert status == 0
+    for after in np.random.default_rng(5).uniform(0.01, 0.5, 3):
+        status, root, done = run_killed(tmp_path, f"killed {after:.3f}", after)
+        assert status == -signal.SIGKILL
+        again = go_on(root)
+        found = scripted.without_times(saved.facts(again))
+        again.close()
+        number = len(done)
+        assert found in (states[number - 1], *states[number : number + 1]), (after, number)
