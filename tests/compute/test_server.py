@@ -14,6 +14,7 @@ import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from skimage.data import coins
@@ -460,3 +461,33 @@ def test_sam_3_on_a_server_gives_the_same_bits_and_tells_its_stages(sam_server, 
     for one, other in zip(masks_there, masks_here, strict=True):
         np.testing.assert_array_equal(one, other)
     assert "Checking the model folder" in told.messages
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
+def test_a_scan_whose_scheduler_is_killed_goes_on_without_it(tmp_path):
+    image = np.tile(COINS, (2, 3))
+    scan = {"text": "bright objects", "tile": 256, "output": tmp_path / "labels.zarr"}
+    server = Server("--connection", str(tmp_path / "keys.json"), "--port", "0")
+    processes = [psutil.Process(server.process.pid)]
+    processes += processes[0].children(recursive=True)
+
+    def kill(step):
+        if step.done == 2:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    with (
+        api.open_engine(compute=tmp_path / "keys.json") as engine,
+        pytest.raises(EngineError, match="connection to the server was lost"),
+    ):
+        api.scan(image, engine=engine, on_step=kill, **scan)
+    server.stop()
+    steps = []
+    found = api.scan(image, on_step=steps.append, **scan)
+    assert steps[0].kept >= 2
+    wanted = api.scan(image, **{**scan, "output": tmp_path / "whole.zarr"})
+    assert found.objects == wanted.objects
+    np.testing.assert_array_equal(
+        *(np.asarray(api.imread(one.path).data) for one in (found, wanted))
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PORT = 8786
+DASHBOARD_PORT = 8787
 # Calls of several clients wait for the engine in threads of their own.
 _THREADS = 32
 
@@ -73,7 +74,7 @@ def serve(
             scheduler_port=port,
             security=keys.security(),
             # Whoever reaches it reads what is done: this machine only.
-            dashboard_address="127.0.0.1:0",
+            dashboard_address=f"127.0.0.1:{DASHBOARD_PORT if port else 0}",
         )
     except (OSError, RuntimeError) as error:
         raise EngineError(
