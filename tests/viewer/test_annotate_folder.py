@@ -169,7 +169,7 @@ def test_skip_done_is_remembered_and_passes_over(binding, annotation):
 
 
 def test_a_flag_stays_through_next(binding, annotation):
-    assert annotation.toggle_flag().wait(60)
+    assert annotation.set_state(ImageState.FLAGGED).wait(60)
     go(binding, 1)
     assert annotation.model.images[0].state is ImageState.FLAGGED
 

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel
-    from napari_sam3_assistant.session.model import ScanModel, SessionModel
+    from napari_sam3_assistant.session.model import AnnotationModel, ScanModel, SessionModel
 
-    Model = SessionModel | ScanModel | MaskModel
+    Model = SessionModel | ScanModel | AnnotationModel | MaskModel
 
 ListedLayers = tuple[list[tuple[str, str]], tuple[str, ...]]
 """Layers as (key, text), and the keys of those that are ticked."""

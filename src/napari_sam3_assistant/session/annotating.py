@@ -63,6 +63,11 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage, FolderExport
 
 
+NO_SOURCE = "Choose the folder of the images first."
+STATES = tuple((one, one.value.capitalize()) for one in ImageState)
+"""The states of an image, and what the user reads."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
     """An image that was read for the window, or why it could not be.
@@ -155,7 +160,7 @@ class FolderAnnotation:
             source = scan_model.folder_source
             output = output or scan_model.folder_output
         if not source.strip():
-            raise PromptError("No folder of images is chosen.", "Press Choose.")
+            raise PromptError(NO_SOURCE)
         images = typed_folder(source)
         labels = typed_folder(output) if output.strip() else images / DEFAULT_OUTPUT
         pattern = scan_model.folder_pattern.strip() or "*"
@@ -173,7 +178,6 @@ class FolderAnnotation:
 
         def show(found: tuple[AnnotatedFolder, ReadImage]) -> None:
             folder, read = found
-            self._close_image()
             self._folder = folder
             self._model.class_list = folder.classes or self._model.class_list
             self._annotation.source, self._annotation.output = str(images), str(labels)
@@ -227,12 +231,6 @@ class FolderAnnotation:
         # On a worker of its own: a run goes on.
         self._states.start(job)
         return job
-
-    def toggle_flag(self) -> Job:
-        """Flag the image on show, or take the flag away."""
-        shown = self._annotation.shown
-        flagged = shown is not None and shown.state is ImageState.FLAGGED
-        return self.set_state(ImageState.BEGUN if flagged else ImageState.FLAGGED)
 
     def finish(self) -> None:
         """Save the image on show, write the files of all images, and close the folder."""
@@ -311,10 +309,9 @@ class FolderAnnotation:
                 self._stamp = what.stamp
                 said.extend(_tell_unrun(unrun))
                 self._list_images()
-            elif not moment.is_now(self._moment()):
+            elif moment != self._moment():
                 said.append("You went on working meanwhile: press Next again.")
             else:
-                self._close_image()
                 self._show(what, " ".join(said))
                 said.clear()
 
@@ -343,10 +340,9 @@ class FolderAnnotation:
             )  # fmt: skip
         return LabelsToSave(kept.labels, kept.axes, objects, run, self._stamp)
 
-    def _moment(self) -> _Moment:
+    def _moment(self) -> tuple[object, ...]:
         """Return what changes when the user does something to the image."""
-        kept = self._adapter.opened.accepted(self._key) if self._key else None
-        return _Moment(self._undo.step, self._model.prompts, kept.token if kept else None)
+        return self._undo.step, self._model.prompts, self._adapter.kept_changes
 
     def _write(
         self, job: Job, show: Callable[[Any], None], done: Callable[[], None] = lambda: None
@@ -371,13 +367,15 @@ class FolderAnnotation:
         annotation, folder = self._annotation, self._require_folder()
         annotation.images, annotation.name = folder.images, read.name
         place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
-        opened = read.opened
+        opened, before = read.opened, self._key
         if opened is None:
+            self._close_image(before)
             self._say(f"{said} {place} {read.problem} Press Next to go on.", Level.ERROR)
             self._read_ahead()
             return
-        self._key = self._adapter.opened.open(opened.image, opened.path, read.contrast)
+        self._key = self._adapter.opened.open(opened.image, opened.path, read.contrast, before)
         self._model.image = self._key
+        self._close_image(before)
         self._stamp, problem = opened.stamp, read.problem
         if read.edit is not None:
             try:
@@ -389,12 +387,13 @@ class FolderAnnotation:
         self._prefetch.start()
         self._read_ahead()
 
-    def _close_image(self) -> None:
-        if self._key:
-            model, key = self._model, self._key
+    def _close_image(self, key: str) -> None:
+        if key:
+            model = self._model
             model.previews = tuple(one for one in model.previews if one.target.image != key)
             self._adapter.opened.close(key)
-        self._key, self._stamp = "", None
+        if self._key == key:
+            self._key, self._stamp = "", None
 
     def _read_ahead(self) -> None:
         """Read the image that comes next on a thread that waits for nobody."""
@@ -456,18 +455,6 @@ class FolderAnnotation:
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Moment:
-    """What the user has done so far."""
-
-    step: int
-    prompts: PromptCounts
-    labels: object
-
-    def is_now(self, now: _Moment) -> bool:
-        return (self.step, self.prompts) == (now.step, now.prompts) and self.labels is now.labels
 
 
 def _next_state(shown: AnnotatedImage | None, *, done: bool, has_objects: bool) -> ImageState:

@@ -144,14 +144,11 @@ class AcceptedState:
         What a file can say of their place.
     features : mapping of str to list
         What is known of the objects, by column.
-    token : object
-        Another one after each change.
     """
 
     labels: AnyArray
     axes: Axes
     features: Mapping[str, list[Any]]
-    token: object
 
 
 @dataclass(frozen=True, slots=True, eq=False)

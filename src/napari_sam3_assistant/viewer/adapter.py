@@ -95,6 +95,8 @@ class ViewerAdapter(ViewerPrompts):
         Accepted labels up to this size are in memory, larger ones on the disk.
     outlines : bool
         Whether objects are shown as outlines, and not filled.
+    kept_changes : int
+        How often accepted labels were changed so far, by whom ever.
     stacks : StacksAdapter
         The same of whole stacks, for 3D/video.
     tracks : TracksAdapter
@@ -109,6 +111,7 @@ class ViewerAdapter(ViewerPrompts):
         super().__init__(viewer)
         self.in_memory = in_memory
         self.outlines = False
+        self.kept_changes = 0
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
         self.opened = OpenedImages(self)
@@ -292,10 +295,12 @@ class ViewerAdapter(ViewerPrompts):
 
     def follow_kept(self, layer: Labels, changes: Changes) -> None:
         """Take note that somebody has changed pixels of accepted labels."""
+        self.kept_changes += 1
         accepted_layer.follow_changes(layer, changes)
 
     def recount_kept(self, layer: Labels) -> None:
         """Take note that accepted labels were replaced by others."""
+        self.kept_changes += 1
         accepted_layer.recount(layer)
 
     def kept_rows(self, layer: Labels) -> Iterator[tuple[KeptPlace, StitchedObject]]:
@@ -311,6 +316,7 @@ class ViewerAdapter(ViewerPrompts):
 
     def note_written(self, written: Iterable[tuple[Accepted, LabelEdit]], *, listed: bool) -> None:
         """Show what was written to labels, or taken out, and what is known of the objects."""
+        self.kept_changes += 1
         with self.mark_changes():
             for one, edit in written:
                 accepted_layer.note_written(self.viewer, one, edit, listed=listed)

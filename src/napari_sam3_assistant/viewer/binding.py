@@ -418,6 +418,14 @@ class Binding(RefCounted):
         """Show the previous object of the results."""
         self.next_object(-1)
 
+    def next_image(self) -> None:
+        """Save what was done, and go to the next image of the folder that is annotated."""
+        self.session.annotation.go(1)
+
+    def previous_image(self) -> None:
+        """Save what was done, and go to the previous image of the folder that is annotated."""
+        self.session.annotation.go(-1)
+
     def toggle_results(self) -> None:
         """Show or hide what was found and what was accepted."""
         layers = [one for one in self.viewer.layers if role_of(one) in _RESULTS]

@@ -65,6 +65,8 @@ SHORTCUTS = (
     Shortcut("toggle_results", ("Shift-H",), "Show or hide what was found and accepted"),
     Shortcut("toggle_outlines", ("O",), "Show outlines or filled objects"),
     Shortcut("toggle_class_colours", ("Shift-C",), "Colour objects by class, or one by one"),
+    Shortcut("next_image", ("PageDown",), "Save, and go to the next image of the folder"),
+    Shortcut("previous_image", ("PageUp",), "Save, and go to the previous image of the folder"),
 )
 """On our prompt layers they go before napari's own keys; on other layers napari's go first."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Points, Shapes
 
 # napari has no public name for where a layer is from.
 from napari.layers._source import layer_source
@@ -16,7 +16,8 @@ from napari_sam3_assistant.viewer import accepted
 from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, topmost
+from napari_sam3_assistant.viewer.previews import empty_shapes
+from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, put_away, role_of, topmost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +39,15 @@ class OpenedImages:
 
     def __init__(self, adapter: ViewerAdapter) -> None:
         self._adapter, self._viewer = adapter, adapter.viewer
-        self._at_first: dict[str, Any] = {}
+        self._at_first: dict[str, dict[str, Any]] = {}
         self._chosen: dict[str, Any] = {}
 
     def open(
-        self, image: LoadedImage, path: Path, contrast: tuple[float, float] | None = None
+        self,
+        image: LoadedImage,
+        path: Path,
+        contrast: tuple[float, float] | None = None,
+        before: str = "",
     ) -> str:
         """Add an image as the selected layer; returns its key.
 
@@ -54,7 +59,10 @@ class OpenedImages:
             Its file.
         contrast : tuple of float, optional
             Its contrast limits, where napari shall not look at all pixels to find them.
+        before : str
+            Key of the image whose place it takes; that one is closed next. Empty for none.
         """
+        self._keep_look(before)
         rgb = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels).rgb
         axes = image.axes[:-1] if rgb else image.axes
         many = len(image.levels) > 1
@@ -67,28 +75,43 @@ class OpenedImages:
                 contrast_limits=None if rgb else contrast,
                 **placed(axes),
             )
-        self._at_first = _look(layer)
+        self._at_first[key_of(layer)] = _look(layer)
         if self._chosen and not rgb and self._chosen["dtype"] == layer.dtype:
             for name in _LOOK:
                 setattr(layer, name, self._chosen[name])
-        shape = None
-        if self._viewer.layers:
-            shape = tuple(self._viewer.dims.range)
-        self._viewer.add_layer(layer)
-        self._viewer.layers.selection.active = layer
-        if shape != tuple(self._viewer.dims.range):
+        layers = self._viewer.layers
+        # Below the layers that stay for it.
+        stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
+        layers.insert(min(stay, default=len(layers)), layer)
+        layers.selection.active = layer
+        earlier = self._adapter.find(before)
+        if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
             self._viewer.reset_view()
         return key_of(layer)
 
     def close(self, key: str) -> None:
-        """Remove an image, if it is there, and our layers of it."""
+        """Remove an image, if it is there, and our layers of it.
+
+        Its layers of points and shapes are emptied and stay for the next image.
+        """
         layer = self._adapter.find(key)
-        if layer is not None and not layer.rgb and _look(layer) != self._at_first:
-            self._chosen = {**_look(layer), "dtype": layer.dtype}
+        self._keep_look(key)
+        self._adapter.clear_prompts(key)
         ours = [one for one in self._viewer.layers if one.metadata.get(IMAGE) == key]
         with self._adapter.mark_changes():
             for one in [*reversed(ours), *([] if layer is None else [layer])]:
-                self._viewer.layers.remove(one)
+                if isinstance(one, Shapes) and role_of(one) is not Role.BOXES:
+                    empty_shapes(self._viewer, one)
+                elif isinstance(one, Points | Shapes):
+                    put_away(self._viewer, one)
+                else:
+                    self._viewer.layers.remove(one)
+
+    def _keep_look(self, key: str) -> None:
+        """Take note of how the user has changed what an image looks like."""
+        layer, at_first = self._adapter.find(key), self._at_first.pop(key, None)
+        if layer is not None and not layer.rgb and at_first not in (None, _look(layer)):
+            self._chosen = {**_look(layer), "dtype": layer.dtype}
 
     def accepted(self, key: str) -> AcceptedState | None:
         """Return the accepted labels of an image as they are now; None where there are none."""
@@ -96,8 +119,7 @@ class OpenedImages:
         if layer is None:
             return None
         _, axes = locate_labels(self._viewer, layer)
-        features = layer.features
-        return AcceptedState(array_of(layer), axes, features.to_dict("list"), features)
+        return AcceptedState(array_of(layer), axes, layer.features.to_dict("list"))
 
     def put_accepted(self, key: str, edit: LabelEdit, features: Mapping[str, list[Any]]) -> None:
         """Put labels that were saved back as accepted ones.

@@ -36,7 +36,6 @@ from napari_sam3_assistant.viewer.label_pixels import (
 from napari_sam3_assistant.viewer.picking import keep_columns
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
-    ROLE,
     Role,
     add_below_prompts,
     in_slot,
@@ -44,6 +43,7 @@ from napari_sam3_assistant.viewer.roles import (
     move_to,
     name_of,
     preserve_choices,
+    put_away,
     role_metadata,
     role_of,
     slot_of,
@@ -344,18 +344,10 @@ def reuse_shapes(viewer: ViewerModel, role: Role, transform: dict[str, Any]) -> 
 
 
 def empty_shapes(viewer: ViewerModel, layer: Shapes) -> None:
-    """Empty a layer of shapes, to be used again.
-
-    Once napari has drawn a Shapes layer and deleted it, OpenGL may read what is gone when it draws
-    the rest (napari/napari#8471); Mesa's software renderer ends the process then, and does so, too,
-    where the layer was hidden while another one went. It goes all the same where it would leave
-    the viewer with sliders that no image has.
-    """
+    """Empty a layer of shapes, to be used again."""
     layer.selected_data = set()
     layer.data = []
-    layer.metadata.update(role_metadata(Role(layer.metadata[ROLE]), ""))
-    if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
-        viewer.layers.remove(layer)
+    put_away(viewer, layer)
 
 
 def edge_width(viewer: ViewerModel, layer: Shapes) -> float:

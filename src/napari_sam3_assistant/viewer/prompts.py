@@ -57,7 +57,9 @@ from napari_sam3_assistant.viewer.roles import (
     IMAGE,
     NAMES,
     Role,
+    find_spare,
     key_of,
+    move_to,
     preserve_choices,
     role_metadata,
     role_of,
@@ -108,10 +110,23 @@ def ensure(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer:
     if layer is not None and role is Role.MASK and not _on_plane(layer, displayed):
         layer = None
     if layer is None:
+        layer = _take_spare(viewer, displayed, role)
+    if layer is None:
         layer = _make(displayed, role)
         viewer.add_layer(layer)
     get_ready(layer, role)
     return layer
+
+
+def _take_spare(viewer: ViewerModel, displayed: DisplayedPlane, role: Role) -> Layer | None:
+    """Return a layer of points or boxes of an image that was closed, for this one."""
+    transform = layer_transform(displayed.layer, displayed.axes, displayed.world)
+    spare = find_spare(viewer.layers, role, len(transform["scale"]))
+    if spare is not None:
+        move_to(spare, transform)
+        spare.metadata.update(role_metadata(role, key_of(displayed.layer)))
+        viewer.layers.selection.active = spare
+    return spare
 
 
 def get_ready(layer: Layer, role: Role) -> None:

@@ -160,6 +160,24 @@ def topmost(layers: Iterable[Layer], role: Role, image: str) -> Layer | None:
     return next(reversed(list(with_role(layers, role, image))), None)
 
 
+def put_away(viewer: ViewerModel, layer: Layer) -> None:
+    """Leave an empty layer of points or shapes for whoever needs one of its role next.
+
+    Once napari has drawn such a layer and deleted it, OpenGL may read what is gone when it draws
+    the rest (napari/napari#8471); Mesa's software renderer ends the process then, and does so, too,
+    where the layer was hidden while another one went. It goes all the same where it would leave
+    the viewer with sliders that no image has.
+    """
+    layer.metadata.update(role_metadata(Role(layer.metadata[ROLE]), ""))
+    if layer.ndim > max((one.ndim for one in viewer.layers if role_of(one) is None), default=0):
+        viewer.layers.remove(layer)
+
+
+def find_spare(layers: Iterable[Layer], role: Role, ndim: int) -> Layer | None:
+    """Return a layer of a role that was put away, or None."""
+    return next((one for one in with_role(layers, role, "") if one.ndim == ndim), None)
+
+
 ENGINE = "sam3_engine"
 PARENTS = "sam3_parents"
 """Of labels of a propagation: which object came of which one's division."""

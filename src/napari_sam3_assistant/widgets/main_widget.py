@@ -22,6 +22,7 @@ from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.widgets.activity import activity_of
 from napari_sam3_assistant.widgets.advanced_panel import AdvancedPanel
+from napari_sam3_assistant.widgets.fields.annotate import AnnotationBar
 from napari_sam3_assistant.widgets.fields.run import StatusField, help_button
 from napari_sam3_assistant.widgets.fields.session import JournalField, SessionMenu
 from napari_sam3_assistant.widgets.live_points import live_points_of
@@ -75,6 +76,7 @@ class MainWidget(Dock):
         panels = {"simple": scroll, "advanced": AdvancedPanel(binding, store)}
         layout.setSpacing(0)
         layout.addWidget(JournalField(binding))
+        layout.addWidget(AnnotationBar(session))
         layout.addWidget(Modes(panels, store, *beside), 1)
         # Below what scrolls, so that it is always in sight.
         layout.addWidget(StatusField(binding.session))

@@ -10,6 +10,7 @@ from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.qt.bind import follow, show_errors
 from napari_sam3_assistant.qt.controls import ChoiceButtons, Fold
 from napari_sam3_assistant.viewer.keys import with_key
+from napari_sam3_assistant.widgets.fields.annotate import AnnotateFolderButton
 from napari_sam3_assistant.widgets.fields.classes import ClassField
 from napari_sam3_assistant.widgets.fields.filters import FilterField
 from napari_sam3_assistant.widgets.fields.gallery import lone_gallery
@@ -67,7 +68,8 @@ class SimplePanel(QWidget):
         layout.setContentsMargins(*_INSIDE)
         layout.setSpacing(_BETWEEN)
         layout.addWidget(EngineBadge(session))
-        layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model)))
+        annotate = AnnotateFolderButton(session, asks=True)
+        layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model), annotate))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         classes = ClassField(binding)

@@ -32,6 +32,7 @@ from napari_sam3_assistant.qt.controls import (
     spin_box,
 )
 from napari_sam3_assistant.session.availability import is_worth_a_scan
+from napari_sam3_assistant.widgets.fields.annotate import AnnotateFolderButton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,6 +175,7 @@ class BatchFolderField(QWidget):
         form.addRow("Format", ChoiceCombo(scan_model, "folder_format", _FORMATS))
         form.addRow(skips)
         form.addRow(run)
+        form.addRow(AnnotateFolderButton(session, asks=False))
         form.addRow(self._open)
         bind_enabled(session.model, "batch_folder", run)
         choice = session.series_choice

@@ -1,0 +1,104 @@
+"""A folder is annotated by mouse and keys in a docked window."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDialog, QFileDialog, QFrame, QTableView
+from skimage.draw import disk
+
+COUNT = 6
+CENTRES = ((30, 40), (85, 110))
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(1, COUNT + 1):
+        image = np.full((120, 150), 50, np.uint8)
+        for centre in CENTRES[: number % 2 + 1]:
+            image[disk(centre, 14, shape=image.shape)] = 190
+        tifffile.imwrite(folder / f"a_long_name_of_an_experiment_{number}.tif", image)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    return folder
+
+
+@pytest.fixture
+def user(open_window, source):
+    """Somebody with the folder open, in Live Points."""
+    user = open_window()
+    user.choose("refinement")
+    user.click("annotate_folder")
+    user.wait(lambda: "1 of" in user.status)
+    user.wait_for_end()
+    yield user
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
+def on_show(user):
+    return [one.name for one in user.viewer.layers if "SAM3" not in one.name]
+
+
+def test_a_folder_from_the_first_image_to_the_files_of_all(user, source):
+    bar = user.find(QFrame, "annotation_bar")
+    assert bar.isVisible()
+    for number in range(1, COUNT + 1):
+        (name,) = on_show(user)
+        assert name.endswith(f"_{number}")
+        user.click_at(user.viewer.layers[name], CENTRES[0])
+        user.wait(lambda: user.preview is not None)
+        user.wait_for_end()
+        user.press(Qt.Key.Key_PageDown)
+        place = f"{min(number + 1, COUNT)} of {COUNT}"
+        user.wait(lambda place=place: user.text_of("annotation_place") == place)
+        user.wait_for_end()
+    assert "no other image" in user.status
+
+    # Back by its key: what was accepted is there again.
+    user.press(Qt.Key.Key_PageUp)
+    user.wait(lambda: on_show(user)[0].endswith(f"_{COUNT - 1}"))
+    user.wait_for_end()
+    (accepted,) = (one for one in user.viewer.layers if "accepted" in one.name)
+    assert set(np.unique(accepted.data)) == {0, 1}
+
+    # The list goes to any image.
+    user.click("annotation_list")
+    window = user.window.findChild(QDialog, "annotation_images")
+    table = window.findChild(QTableView, "annotation_table")
+    assert [table.model().index(at, 1).data() for at in range(COUNT)] == ["done"] * COUNT
+    cell = table.visualRect(table.model().index(2, 0))
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell.center())
+    user.wait(lambda: on_show(user)[0].endswith("_3"))
+    user.wait_for_end()
+    window.close()
+
+    user.click("annotation_finish")
+    user.wait(lambda: "sam3_coco.json" in user.status)
+    with (source / "sam3_labels" / "sam3_objects.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == COUNT
+    assert not bar.isVisible()
+
+
+def test_the_bar_shows_a_state_and_changes_it(user, source):
+    combo = user.combo("annotation_state")
+    assert combo.currentText() == "Untouched"
+    user.choose_in("annotation_state", "Flagged")
+    user.wait(lambda: "flagged" in user.status)
+    user.click("next_image")
+    user.wait(lambda: "2 of" in user.text_of("annotation_place"))
+    user.wait_for_end()
+    user.click("previous_image")
+    user.wait(lambda: "1 of" in user.text_of("annotation_place"))
+    user.wait_for_end()
+    assert combo.currentText() == "Flagged"
+
+
+def test_without_a_folder_the_keys_say_what_to_do(open_window, discs):
+    user = open_window(discs)
+    user.press(Qt.Key.Key_PageDown)
+    assert "Annotate Folder" in user.status
+    assert user.widget.findChild(QTableView, "annotation_table") is None
