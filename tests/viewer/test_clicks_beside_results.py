@@ -13,7 +13,7 @@ from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
-from napari_sam3_assistant.viewer.label_pixels import CURRENT
+from napari_sam3_assistant.viewer.label_pixels import CURRENT, current_colours, kept_colours
 
 PREVIEW, ACCEPTED = "SAM3 preview labels", "SAM3 live accepted labels"
 BRIGHT = ((15, 15), (15, 45), (45, 15), (45, 45))
@@ -108,6 +108,19 @@ def masks(labels):
     return {int(id_): labels == id_ for id_ in np.unique(labels) if id_}
 
 
+@settings(max_examples=20, deadline=None)
+@given(ids=st.sets(st.integers(1, 3000), min_size=1, max_size=4), count=st.integers(2, 3000))
+def test_no_other_object_has_the_colour_of_the_current_ones(ids, count):
+    every = np.arange(1, max(count, *ids) + 1)
+    marked = current_colours(ids, int(every[-1])).map(every)
+    others = kept_colours().map(every)
+    near = np.linalg.norm(marked[:, :3] - CURRENT[:3], axis=1) < 0.5
+    assert set(every[near].tolist()) == ids
+    mine = np.isin(every, list(ids))
+    np.testing.assert_allclose(marked[~mine], others[~mine])
+    np.testing.assert_allclose(marked[mine], np.tile(CURRENT, (len(ids), 1)))
+
+
 @pytest.mark.parametrize("task", [Task.SEGMENT, Task.LIVE_POINTS])
 def test_a_click_beside_what_a_phrase_found_makes_a_new_object(desk, task):
     desk.take(Tool.POINTS, task)
@@ -121,7 +134,8 @@ def test_a_click_beside_what_a_phrase_found_makes_a_new_object(desk, task):
     # The one that is worked on has the bright colour, the others those that they had.
     colours = desk.layer.colormap
     np.testing.assert_allclose(colours.map(5), CURRENT)
-    assert not any(np.allclose(colours.map(id_), CURRENT, atol=0.1) for id_ in (1, 2, 3, 4))
+    for id_ in (1, 2, 3, 4):
+        assert np.linalg.norm(colours.map(id_).ravel()[:3] - CURRENT[:3]) > 0.5
 
     desk.session.undo()  # the click and its object are one step
     np.testing.assert_array_equal(desk.labels, desk.found)

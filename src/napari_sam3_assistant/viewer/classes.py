@@ -139,5 +139,5 @@ def colour_by_class(layer: Labels, listed: ClassList, names: Mapping[int, str]) 
 def colour_by_object(layer: Labels) -> None:
     """Give objects colours of their own again, where they had those of their classes."""
     if _COLOURED.pop(layer, None) is not None:
-        kept = role_of(layer) is Role.ACCEPTED
+        kept = role_of(layer) in (Role.ACCEPTED, Role.PREVIEW_LABELS)
         layer.colormap = kept_colours() if kept else default_colours()

@@ -146,7 +146,7 @@ class LeanColormap(CyclicLabelColormap):  # type: ignore[misc]  # napari is not 
 
 CURRENT = (0.0, 0.9, 1.0, 1.0)
 """The colour of the one object that is worked on."""
-_ALIKE = 0.35
+_ALIKE = 0.5  # of colours that are hard to tell apart, side by side
 _MOST_COLOURS = (1 << 16) - 2 * _COLOURS  # napari numbers colours by 16 bits at most
 
 
@@ -163,7 +163,7 @@ def current_colours(ids: Collection[int] = (), highest: int = 0) -> LeanColormap
     repeats = max(1, math.ceil(min(highest, _MOST_COLOURS) / _COLOURS))
 
     def mark(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        wide = np.tile(colours, (repeats, 1))
+        wide = np.tile(_leave_out_current(colours), (repeats, 1))
         wide[[(one - 1) % len(wide) for one in ids]] = CURRENT
         return wide
 
@@ -172,12 +172,12 @@ def current_colours(ids: Collection[int] = (), highest: int = 0) -> LeanColormap
 
 def kept_colours() -> LeanColormap:
     """Return napari's colours without those that look like the one of the current object."""
+    return _make_colours(_leave_out_current)
 
-    def replace(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        alike = np.linalg.norm(colours[:, :3] - CURRENT[:3], axis=1) < _ALIKE
-        return np.where(alike[:, None], colours[::-1], colours)
 
-    return _make_colours(replace)
+def _leave_out_current(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    alike = np.linalg.norm(colours[:, :3] - CURRENT[:3], axis=1) < _ALIKE
+    return np.where(alike[:, None], colours[::-1], colours)
 
 
 def _make_colours(

@@ -31,6 +31,7 @@ from napari_sam3_assistant.viewer.label_pixels import (
     LeanColormap,
     current_colours,
     default_colours,
+    kept_colours,
     redraw,
 )
 from napari_sam3_assistant.viewer.picking import keep_columns
@@ -142,7 +143,7 @@ def _choose_colours(preview: Preview) -> LeanColormap:
     if len(objects) == 1:
         return current_colours()
     ids = {one.id for one in objects}.intersection(*[set().union(*preview.added.values())])
-    return current_colours(ids, max(preview.ids)) if ids else default_colours()
+    return current_colours(ids, max(preview.ids)) if ids else kept_colours()
 
 
 def _copy_labels(data: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
