@@ -1,9 +1,12 @@
 """A session by a script, the same each time: clicks, runs, acceptances, strokes, corrections."""
 
+import pickle
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
+from killed_process import run_python
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import PromptError
 
@@ -91,3 +94,37 @@ def without_times(facts):
     """Return what does not depend on how fast the machine is."""
     previews = [(*one[:2], *one[3:]) for one in facts["previews"]]
     return {**facts, "previews": previews}
+
+
+KILLED = """
+import os, pickle, signal, sys, threading
+sys.path.insert(0, {tests!r})
+import saved_sessions as saved, scripted_session as scripted
+from pathlib import Path
+root, after, told = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+binding = saved.new_binding()
+binding.session.journaling.start(root)
+scripted.begin(binding)
+done = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+for number in range(scripted.COUNT):
+    if number == 1 and after:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    scripted.act(binding, number)
+    binding.session.journaling.finish()
+    os.write(done, pickle.dumps(scripted.without_times(saved.facts(binding))))
+threading.Event().wait(60 if after else 0)
+"""
+
+
+def run_killed(tmp_path, name, after):
+    """Run the script, which is killed after so many seconds; return what it did until then."""
+    root, told = tmp_path / name, tmp_path / f"{name}.pickles"
+    code = KILLED.format(tests=str(Path(__file__).parent))
+    _, status = run_python(code, root, after, told)
+    states = []
+    with told.open("rb") as file:
+        try:
+            while True:
+                states.append(pickle.load(file))
+        except (EOFError, pickle.UnpicklingError):
+            return status, root, states

@@ -1,6 +1,5 @@
 """What is written as one works: small, complete up to a kill, and bounded."""
 
-import pickle
 import signal
 import sys
 import threading
@@ -13,7 +12,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
 saved = import_module("saved_sessions")
 scripted = import_module("scripted_session")
-run_python = import_module("killed_process").run_python
 
 from napari_sam3_assistant.io.session_folder import is_session, read_session  # noqa: E402
 from napari_sam3_assistant.session import journaling  # noqa: E402
@@ -133,7 +131,7 @@ def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):
     for stored in session.arrays.values():
         (folder / stored.path / "zarr.json").unlink()
     again = go_on(tmp_path / "journals")
-    assert "but for this" in again.model.message.text
+    assert "Not brought back" in again.model.message.text
     scripted.begin(again)
     scripted.act(again, 0)
     assert write_down(again) != folder
@@ -141,44 +139,11 @@ def test_a_journal_that_can_not_be_opened_whole_stays(binding, tmp_path):
     again.close()
 
 
-KILLED = """
-import os, pickle, signal, sys, threading
-sys.path.insert(0, {tests!r})
-import saved_sessions as saved, scripted_session as scripted
-from pathlib import Path
-root, after, told = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
-binding = saved.new_binding()
-binding.session.journaling.start(root)
-scripted.begin(binding)
-done = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-for number in range(scripted.COUNT):
-    if number == 1 and after:
-        threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    scripted.act(binding, number)
-    binding.session.journaling.finish()
-    os.write(done, pickle.dumps(scripted.without_times(saved.facts(binding))))
-threading.Event().wait(60 if after else 0)
-"""
-
-
-def run_killed(tmp_path, name, after):
-    root, told = tmp_path / name, tmp_path / f"{name}.pickles"
-    code = KILLED.format(tests=str(Path(__file__).parents[1]))
-    _, status = run_python(code, root, after, told)
-    states = []
-    with told.open("rb") as file:
-        try:
-            while True:
-                states.append(pickle.load(file))
-        except (EOFError, pickle.UnpicklingError):
-            return status, root, states
-
-
 def test_after_a_kill_all_but_the_act_in_flight_is_there(tmp_path):
-    status, _, states = run_killed(tmp_path, "whole", 0)
+    status, _, states = scripted.run_killed(tmp_path, "whole", 0)
     assert status == 0
     for after in np.random.default_rng(5).uniform(0.01, 0.5, 3):
-        status, root, done = run_killed(tmp_path, f"killed {after:.3f}", after)
+        status, root, done = scripted.run_killed(tmp_path, f"killed {after:.3f}", after)
         assert status == -signal.SIGKILL
         again = go_on(root)
         found = scripted.without_times(saved.facts(again))

@@ -116,7 +116,11 @@ class Loaded:
     levels : dict of str to tuple of array-like
         The pixels of its layers.
     problems : list of str
-        What could not be read, for the user.
+        What could not be read or brought back, for the user: saved again it would be lost.
+    notes : list of str
+        What else the user should know.
+    is_ours : bool
+        Whether the folder may be written to: no other process has it.
     paths : dict of str to Path
         The files of images, by the keys of their layers.
     """
@@ -124,6 +128,8 @@ class Loaded:
     session: StoredSession
     levels: dict[str, tuple[AnyArray, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_ours: bool = False
     paths: dict[str, Path] = field(default_factory=dict)
 
 
@@ -262,7 +268,7 @@ class Storing:
         self._numbers = Numbers()
         self._quiet = JobRunner(deliver)
         self._held: dict[str, _Held] = {}
-        self._read: tuple[Loaded, bool] | None = None
+        self._read: Loaded | None = None
         services.jobs.idle.connect(self._on_idle)
         self._rows: tuple[object, dict[str, Entry], Mapping[int, Measurement]] | None = None
 
@@ -455,22 +461,22 @@ class Storing:
         session = loaded.session
 
         def work(reporter: Reporter) -> Iterator[Loaded]:
-            writable = bind and take_folder(session.folder)
-            if bind and not writable:
-                loaded.problems.append(
+            loaded.is_ours = bind and take_folder(session.folder)
+            if bind and not loaded.is_ours:
+                loaded.notes.append(
                     f"{session.folder} is open in another napari, so it can't be saved there."
                 )
             for key, told in _pixel_entries(session):
                 reporter.check()
                 try:
-                    loaded.levels[key] = _open_pixels(loaded, key, told, writable=writable)
+                    loaded.levels[key] = _open_pixels(loaded, key, told, writable=loaded.is_ours)
                 except (*_BROKEN, Sam3AssistantError) as error:
                     name = _layer_name(session, key)
                     loaded.problems.append(f"“{name}”: {error}")
             yield loaded
 
         def keep(read: Loaded) -> None:
-            self._read = (read, bind)
+            self._read = read
 
         job = Job("Opening the session", work)
         job.yielded.connect(keep)
@@ -480,7 +486,7 @@ class Storing:
         """Show what was read: once nothing runs, since what follows from it waits for that."""
         if self._read is None:
             return
-        (read, bind), self._read = self._read, None
+        read, self._read = self._read, None
         session = read.session
         self._restore(read)
         before = session.entries.get("session_folder")
@@ -488,7 +494,7 @@ class Storing:
             place = Path(before)
             self.folder = place if before and take_folder(place) else None
         else:
-            self.folder = session.folder if bind and not read.problems else None
+            self.folder = session.folder if read.is_ours and not read.problems else None
             if self.folder is None:
                 release_folder(session.folder)
         self.opened.emit(session.folder)
@@ -504,7 +510,7 @@ class Storing:
         self._held, self._rows = {}, None
         keys, told = saved.restore_layers(entries, loaded.levels, loaded.paths)
         problems += told
-        self._choose(entries, keys, problems)
+        self._choose(entries, keys, loaded.notes)
         self._restore_previews(entries, keys, problems)
         for what, restore in (
             ("What was measured of accepted objects", self._restore_measured),
@@ -520,18 +526,16 @@ class Storing:
         self._say_opened(loaded)
 
     def _choose(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], notes: list[str]
     ) -> None:
         model = self._model
         chosen, scans = read_choices(entries, keys)
         engine, folder = chosen.get("engine", model.engine), chosen.get("model_folder", "")
         if engine not in registry.entries():
-            problems.append(f"The engine “{engine}” is not installed here; {model.engine} is used.")
+            notes.append(f"The engine “{engine}” is not installed here; {model.engine} is used.")
             chosen.pop("engine")
         if folder and not os.path.isdir(folder):
-            problems.append(
-                f"The model folder {folder} is not here; choose the one of this machine."
-            )
+            notes.append(f"The model folder {folder} is not here; choose the one of this machine.")
             chosen.pop("model_folder")
         for name, value in chosen.items():
             setattr(model, name, value)
@@ -612,11 +616,6 @@ class Storing:
                 self._results.add_to_frame(row.preview, {id(row.record): one})
         self._results.list_frames()
         self._filtering.hide_beside(read_value(tuple[ColumnRange, ...], told["filters"]))
-        if told.get("left"):
-            problems.append(
-                "What the engine knew of propagated objects is not kept: press Start 3D "
-                "Propagation to follow them anew; the labels that are done are here."
-            )
 
     def _restore_scans(
         self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
@@ -639,16 +638,22 @@ class Storing:
             self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))
 
     def _say_opened(self, loaded: Loaded) -> None:
-        session, problems = loaded.session, loaded.problems
+        session, problems, notes = loaded.session, loaded.problems, loaded.notes
+        if session.entries.get("propagated", {}).get("left") is True:
+            notes.append(
+                "What the engine knew of propagated objects is not kept: press Start 3D "
+                "Propagation to follow them anew; the labels that are done are here."
+            )
+        if session.entries.get("mask_steps") is True:
+            notes.append("What was done in Mask Operations is here; its steps of undo are not.")
         if session.damaged:
             problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
         self.problems = tuple(problems)
-        if not problems:
-            self._say(f"Session opened: {session.folder}", Level.SUCCESS)
-            return
         told = problems[:_MOST_TOLD]
         more = f" And {len(problems) - len(told)} more." if len(problems) > len(told) else ""
-        self._say(f"Session opened, but for this: {' '.join(told)}{more}", Level.WARNING)
+        missing = f" Not brought back: {' '.join(told)}{more}" if problems else ""
+        level = Level.WARNING if problems else Level.SUCCESS
+        self._say(" ".join([f"Session opened: {session.folder}.{missing}", *notes]), level)
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)

@@ -53,12 +53,20 @@ class SavedViewer:
     def __init__(self, adapter: ViewerAdapter) -> None:
         self._adapter = adapter
         self._viewer = adapter.viewer
+        self._has_mask_steps = False
+        edits_of(self._viewer).edited.connect(self._on_edited)
+
+    def _on_edited(self, layer: Layer, box: Box) -> None:
+        del box
+        self._has_mask_steps |= role_of(layer) is not Role.PROPAGATED
 
     # -- to entries -----------------------------------------------------------------------
 
     def entries(self) -> dict[str, Entry]:
         """Return what is known of all layers, and what is on show."""
         entries = {"view": view_entry(self._viewer)}
+        if self._has_mask_steps:
+            entries["mask_steps"] = Entry.of(True)
         for layer in self._viewer.layers:
             entries |= layer_entries(layer)
         return entries
