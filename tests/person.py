@@ -29,8 +29,22 @@ class Person:
 
     def click(self, name):
         button = self.button(name)
+        if button is None:
+            self.pick(name)
+            return
         assert button.isEnabled(), f"{name} is greyed out"
         QTest.mouseClick(button, LEFT)
+
+    def pick(self, name, menu_button="engine_menu"):
+        """Click on an entry of a button's menu."""
+        menu = self.button(menu_button).menu()
+        self.click(menu_button)
+        while not menu.isVisible():
+            self.qtbot.wait(10)
+        entry = next((one for one in menu.actions() if one.objectName() == name), None)
+        assert entry is not None, f"there is no {name}"
+        assert entry.isEnabled(), f"{name} is greyed out"
+        QTest.mouseClick(menu, LEFT, pos=menu.actionGeometry(entry).center())
 
     # -- the canvas -----------------------------------------------------------------------
 

@@ -5,13 +5,11 @@ import datetime
 import importlib
 import json
 import os
-import queue
 import signal
 import socket
 import stat
-import subprocess
 import sys
-import threading
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -30,6 +28,8 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.workflows.track import Tracking
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
+Server = importlib.import_module("server_process").Server
 pytest.importorskip("cryptography")
 hosting = pytest.importorskip("napari_sam3_assistant.compute.host")
 remote_engine = pytest.importorskip("napari_sam3_assistant.compute.remote_engine")
@@ -39,36 +39,6 @@ find_connection = connection_module.find_connection
 
 COINS = coins()[:160, :200]
 POINT = (54, 45)
-
-
-class Server:
-    """A process of ``napari-sam3 serve``."""
-
-    def __init__(self, *options):
-        command = [sys.executable, "-m", "napari_sam3_assistant", "serve", *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
-        self.lines = queue.Queue()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-        self.said = []
-        while not self.said or "stops the server" not in self.said[-1]:
-            self.said.append(self.lines.get(timeout=240))
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.put(line)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(60)
-        self.process.kill()
-        self.process.wait()
-        self.reader.join(60)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")

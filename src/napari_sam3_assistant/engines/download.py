@@ -61,6 +61,13 @@ class HubModel:
         return Path.home() / "models" / self.name
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether its weights are in that folder, as far as a look at the names tells."""
+        return any(map(Path.is_file, map(self.folder.joinpath, _WEIGHTS))) and not any(
+            self.folder.glob("*.part")
+        )
+
+    @property
     def summary(self) -> str:
         """Name, size and whether it is open, for a list."""
         size = f"{self.megabytes} MB"
@@ -84,6 +91,7 @@ HUB_MODELS = (
     _SAM3,
 )
 REPOSITORY = _SAM3.repository
+_WEIGHTS = ("model.safetensors", "sam3.pt")
 _META_WEIGHTS = ("sam3.pt", "sam3.1_multiplex.pt")
 _SMALL_FILES = (
     "config.json",

@@ -199,6 +199,14 @@ class EngineLease:
             self._shared.engine.close()
 
 
+def lend(engine: CachingEngine) -> EngineLease:
+    """Return the one share of an engine that nobody else asks for, such as one on a server."""
+    key, shared = object(), _SharedEngine(engine, "", holders=1)
+    with _lock:
+        _engines[key] = [shared]
+    return EngineLease(key, shared)
+
+
 def acquire(
     name: str, model_folder: Path | None = None, device: str = "auto", precision: str = AUTO
 ) -> EngineLease:

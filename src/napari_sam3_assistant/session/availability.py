@@ -71,6 +71,7 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         load=spec.why_no_planes or _why_not_load(model, spec),
         load_video=_why_no_video(spec) or _why_not_load(model, spec),
         unload="" if _is_loaded(model, spec) else "No model is loaded",
+        test_server="" if model.compute else "Choose a server first",
         validate="" if model.model_folder else "Choose a model folder first",
         encode_ahead=""
         if spec.needs_weights
@@ -119,9 +120,11 @@ def _may_refine(model: SessionModel) -> bool:
 
 
 def _why_no_model(model: SessionModel, spec: EngineSpec) -> str:
-    if spec.needs_weights and not model.model_folder:
+    if spec.needs_weights and not (model.model_folder or model.compute):
         return f"{spec.title} needs its weights. Use Choose model folder."
     if spec.needs_weights and not model.load_when_running and model.device_in_use is None:
+        if model.compute:
+            return "The server is not connected. Press Connect, or tick Load model when running."
         button = "Load 3D/Video Model" if spec.why_no_planes else "Load 2D Model"
         return (
             f"The model is not loaded. In Advanced, press {button}, or tick "
@@ -316,17 +319,19 @@ def _why_no_prompt_layer(model: SessionModel) -> str:
 
 
 def _is_loaded(model: SessionModel, spec: EngineSpec) -> bool:
-    return spec.needs_weights and model.device_in_use is not None
+    return (spec.needs_weights or bool(model.compute)) and model.device_in_use is not None
 
 
 def _why_not_load(model: SessionModel, spec: EngineSpec) -> str:
-    if not spec.needs_weights:
+    if not (spec.needs_weights or model.compute):
         return f"{spec.title} has no model to load"
-    if not model.model_folder:
+    if not (model.model_folder or model.compute):
         return "Choose a model folder first"
     if model.running:
         return _WAIT
-    return "The model is loaded" if _is_loaded(model, spec) else ""
+    if not _is_loaded(model, spec):
+        return ""
+    return "The server is connected" if model.compute else "The model is loaded"
 
 
 def _why_no_video(spec: EngineSpec) -> str:

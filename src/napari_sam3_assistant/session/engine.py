@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
+from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, open_remote_engine
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
+from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import device_reason
-from napari_sam3_assistant.engines.registry import EngineLease, acquire
+from napari_sam3_assistant.engines.registry import EngineLease, acquire, lend
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.engines.base import EngineSpec
-    from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.jobs import JobRunner
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.viewer.adapter import ViewerAdapter
@@ -48,20 +49,31 @@ class EngineInUse:
     def __init__(self, model: SessionModel) -> None:
         self._model = model
         self._lease: EngineLease | None = None
-        self._key: tuple[str, str, str, str] | None = None
+        self._key: tuple[str, ...] | None = None
         self._unused: list[EngineLease] = []
         self._trackings: list[Tracking] = []
 
     @property
-    def choice(self) -> tuple[str, str, str, str]:
-        """The chosen engine, model folder, device and precision."""
+    def choice(self) -> tuple[str, ...]:
+        """The chosen server, or engine, model folder, device and precision."""
         model = self._model
+        if model.compute:
+            return (model.compute,)
         return model.engine, model.model_folder, model.device, model.precision
 
     @property
     def spec(self) -> EngineSpec:
-        """The card of the chosen engine."""
-        return registry.spec_for(self._model.engine, self._model.model_folder)
+        """The card of the chosen engine; of a server that has not answered one that takes all."""
+        model = self._model
+        if model.compute:
+            return model.server_spec or UNKNOWN_ENGINE
+        return registry.spec_for(model.engine, model.model_folder)
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The folder of the weights on this computer, for the notes of results."""
+        folder = self._model.model_folder
+        return Path(folder) if folder and not self._model.compute else None
 
     @property
     def choices(self) -> tuple[EngineSpec, ...]:
@@ -85,13 +97,19 @@ class EngineInUse:
         EngineError
             If it can't run on this machine; nothing has changed then.
         """
-        name, folder, device, precision = key = self.choice
-        lease = self._lease
+        key, lease = self.choice, self._lease
         if lease is None or key != self._key or not lease.engine.is_loaded:
-            lease = acquire(name, Path(folder) if folder else None, device, precision)
+            lease = self._borrow()
             self.release()
             self._lease, self._key = lease, key
         return lease.engine
+
+    def _borrow(self) -> EngineLease:
+        model = self._model
+        if model.compute:
+            return lend(CachingEngine(open_remote_engine(model.compute)))
+        folder = Path(model.model_folder) if model.model_folder else None
+        return acquire(model.engine, folder, model.device, model.precision)
 
     def make_job(
         self,
@@ -119,6 +137,9 @@ class EngineInUse:
             self.close_unused()
             device = known
             for result in work(reporter):
+                if engine.traffic is not None:
+                    # A server that was started again may have another engine.
+                    device = DeviceInUse(engine.device, "", engine.precision)
                 # Asked for here and once, since it may start PyTorch's GPU.
                 device = device or DeviceInUse(
                     engine.device, device_reason(asked, engine.device), engine.precision
@@ -128,6 +149,8 @@ class EngineInUse:
         def tell(answer: tuple[T, DeviceInUse]) -> None:
             result, device = answer
             if choice == self.choice:
+                if engine.traffic is not None:
+                    self._model.server_spec, self._model.traffic = engine.spec, engine.traffic
                 self._model.device_in_use = device
             show(result)
 
@@ -189,9 +212,10 @@ class ModelLoading:
         """
         engine = self._engine.take()
 
-        def show(_: str) -> None:
+        def show(device: str) -> None:
             hint = _NEXT_VIDEO if self._model.task is Task.VIDEO else _NEXT
-            self._model.message = Message(f"{engine.spec.title} is loaded. {hint}", Level.SUCCESS)
+            loaded = f"answers, on {device}" if self._model.compute else "is loaded"
+            self._model.message = Message(f"{engine.spec.title} {loaded}. {hint}", Level.SUCCESS)
 
         return self._start(
             self._engine.make_job("Loading", engine, lambda reporter: load(engine, reporter), show)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.session.model import (
@@ -18,6 +21,8 @@ from napari_sam3_assistant.session.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from napari_sam3_assistant.compute.host import HostCard
+    from napari_sam3_assistant.compute.remote_engine import Link
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
@@ -79,7 +84,8 @@ def format_outcome(preview: Preview, used: str, outside: int = 0) -> Message:
     result = preview.segmentation
     if outside:
         used += f" ({pluralize(outside, 'other')} left out: flat, or beside the image)"
-    made = f"in {preview.seconds:.1f} s by {result.engine.title}, from {used}."
+    place = describe_place(result.engine.device)
+    made = f"in {preview.seconds:.1f} s by {result.engine.title}{place}, from {used}."
     notes = " ".join(result.notes)
     if not result.objects:
         hint = "Try another prompt or a lower detection threshold."
@@ -116,13 +122,27 @@ def _format_scores(result: Segmentation) -> str:
     return f", score {low:.2f}" if low == high else f", scores {low:.2f} to {high:.2f}"
 
 
+def describe_place(device: str) -> str:
+    """Return on which server a device is, such as `` on 10.0.0.5``; empty for this computer."""
+    _, on, server = device.partition(" on ")
+    return f"{on}{server}"
+
+
+def format_server(compute: str) -> str:
+    """Return the short name of a server: its address, or the name of its connection file."""
+    return compute.partition("://")[2] or re.split(r"[/\\]", compute)[-1].removesuffix(".json")
+
+
 def format_engine(model: SessionModel, spec: EngineSpec) -> str:
     """Return which engine runs, of which version, and where."""
-    if not spec.needs_weights:
-        return f"Engine: {spec.title}"
     used = model.device_in_use
+    if model.compute and used is None:
+        return f"Engine: on the server {format_server(model.compute)}\nNot connected yet"
+    if not (spec.needs_weights or model.compute):
+        return f"Engine: {spec.title}"
     asked = "automatic" if model.device == "auto" else model.device
-    version = "" if spec.model_name == model.sam_version else model.sam_version
+    told = model.sam_version if not model.compute else ""
+    version = "" if spec.model_name == told else told
     precision = used.precision if used else ""
     parts = [version, f"device: {used.name if used else asked}", precision]
     return f"Engine: {spec.title}\n{', '.join(part for part in parts if part)}"
@@ -130,6 +150,9 @@ def format_engine(model: SessionModel, spec: EngineSpec) -> str:
 
 def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
     """Return why that engine runs and why there, line by line."""
+    if model.compute:
+        sent, received = (f"{size / 1e6:.1f} MB" for size in astuple(model.traffic))
+        return f"Server: {model.compute}\nSent {sent} of pictures, received {received}."
     if not spec.needs_weights:
         phrases = f" It understands {spec.phrases} as phrases." if spec.phrases else ""
         return f"It needs no weights.{phrases}"
@@ -139,6 +162,15 @@ def explain_engine(model: SessionModel, spec: EngineSpec) -> str:
     if model.device == "auto":
         return f"{folder}\nThe device is chosen when the model is loaded."
     return f"{folder}\nThe device {model.device} was asked for."
+
+
+def format_server_test(card: HostCard, link: Link) -> str:
+    """Return who answers at a server, with which engine, and how quick the way to it is."""
+    parts = [card.spec.title, card.weights, card.precision, f"{card.hardware} ({card.device})"]
+    return (
+        f"{card.machine} answers (release {__version__}): {', '.join(filter(None, parts))}. "
+        f"Round trip {1000 * link.round_trip:.1f} ms, {link.bytes_a_second / 1e6:.0f} MB/s."
+    )
 
 
 FRAME, SCORE, AREA = "Frame", "Score", "Area"

@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.measurements import BASIC, VOLUME
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool, parse_phrases
 from napari_sam3_assistant.core.tracks import Direction
+from napari_sam3_assistant.engines.base import Traffic
 from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.io.outputs import typed_folder
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
     from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.engines.base import EngineSpec
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage
     from napari_sam3_assistant.workflows.batch import FolderSeries
@@ -317,6 +319,7 @@ class WhyNot:
     load: str = ""
     load_video: str = ""
     unload: str = ""
+    test_server: str = ""
     validate: str = ""
     encode_ahead: str = ""
     results: str = ""
@@ -384,6 +387,19 @@ class SessionModel:
         Whether a chime tells the end of a long run.
     device_in_use : DeviceInUse or None
         Where the engine runs; None until it has been loaded.
+    compute : str
+        The server that does the work: a connection file, or an address on this computer; empty
+        for this computer.
+    servers : str
+        The servers that were used, the latest first, one a line.
+    server_spec : EngineSpec or None
+        The card of the server's engine; None until the server has answered.
+    traffic : Traffic
+        What went to the server and came back.
+    testing : bool
+        Whether a connection is being tested.
+    server_test : Message
+        What the latest test of a connection found.
     findings : tuple of Message
         What a check of the model folder found, line by line.
     download : str
@@ -504,6 +520,12 @@ class SessionModel:
     load_when_running: bool = True
     sound: bool = False
     device_in_use: DeviceInUse | None = None
+    compute: str = ""
+    servers: str = ""
+    server_spec: EngineSpec | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    testing: bool = False
+    server_test: Message = field(default_factory=lambda: Message(""))
     findings: tuple[Message, ...] = ()
     download: str = ""
     images: tuple[ImageChoice, ...] = ()

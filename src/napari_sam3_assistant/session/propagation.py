@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
@@ -34,6 +33,7 @@ from napari_sam3_assistant.core.tracks import (
 )
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
+from napari_sam3_assistant.session.messages import describe_place
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.session.results import as_object
 from napari_sam3_assistant.workflows.provenance import StackProvenance
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -107,7 +108,7 @@ class Propagation:
         self._engine.leaving.connect(self._forget)
         self._jobs.idle.connect(self._on_idle)
         self._model.events.lineage.connect(self._on_lineage, max_args=1)
-        for name in ("engine", "model_folder", "device", "precision"):
+        for name in ("engine", "model_folder", "device", "precision", "compute"):
             getattr(self._model.events, name).connect(self._on_choice, max_args=0)
 
     # -- the verbs ------------------------------------------------------------------------
@@ -151,7 +152,7 @@ class Propagation:
         options = PredictOptions(model.threshold)
         opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
         self._open = opened
-        folder = Path(model.model_folder) if model.model_folder else None
+        folder = self._engine.model_folder
         self.provenance = StackProvenance(stack.frames, stack.prompts, options, folder, stack.paths)
         return self._run(opened, stack.prompts, {}, [span])
 
@@ -528,7 +529,8 @@ class Propagation:
         elif state is JobState.DONE:
             opened.left = ()
             objects = pluralize(len(self._model.tracked), "object")
-            said = f"Propagated: {objects} on {count}, in {seconds:.1f} s. {' '.join(notes)}"
+            took = f"in {seconds:.1f} s{describe_place(opened.tracking.engine.device)}"
+            said = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
             self._last_words = Message(said.strip(), Level.SUCCESS)
 
     def _on_idle(self) -> None:
@@ -669,7 +671,7 @@ class OpenTracking:
 
     tracking: Tracking
     stack: StackSnapshot
-    choice: tuple[str, str, str, str]
+    choice: tuple[str, ...]
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
     followed: set[int] = field(default_factory=set)

@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.core.options import PredictOptions
@@ -38,6 +37,7 @@ from napari_sam3_assistant.workflows.segment import SEGMENTING, SegmentRequest, 
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from napari_sam3_assistant.core.images import PlaneRef
     from napari_sam3_assistant.core.prompts import PointPrompt
@@ -91,7 +91,7 @@ class SegmentRun:
         snapshot.prompts.check(snapshot.view.shape)
         if seed is None and points and not any(one.positive for one in points):
             raise PromptError("All points are negative.", "Add a positive point on the object.")
-        engine = self._engine.take()
+        engine, folder = self._engine.take(), self._engine.model_folder
         region = (
             self._roi.choose_region(snapshot)
             if seed is None
@@ -107,7 +107,7 @@ class SegmentRun:
             seconds = timed.elapsed
             self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
             result = self._classify(result, snapshot.target, kind)
-            provenance = make_provenance(snapshot, request, result, model.model_folder)
+            provenance = make_provenance(snapshot, request, result, folder)
             preview = Preview(snapshot.target, result, seconds, "", provenance)
             said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
             self._show(said, preview, kind, seed, amend=live or bool(shown))
@@ -371,7 +371,10 @@ def number_points(points: tuple[PointPrompt, ...], *, each: bool) -> tuple[Point
 
 
 def make_provenance(
-    snapshot: ImageSnapshot, request: SegmentRequest, result: Segmentation, model_folder: str
+    snapshot: ImageSnapshot,
+    request: SegmentRequest,
+    result: Segmentation,
+    model_folder: Path | None,
 ) -> RunProvenance:
     """Return what made a result.
 
@@ -383,15 +386,15 @@ def make_provenance(
         What it was asked.
     result : Segmentation
         What came out.
-    model_folder : str
-        Folder of the weights; empty for none.
+    model_folder : Path or None
+        Folder of the weights on this computer.
     """
     return RunProvenance(
         request.view,
         request.prompts,
         request.options,
         result.engine,
-        Path(model_folder) if model_folder and result.engine.weights else None,
+        model_folder if result.engine.weights else None,
         snapshot.paths,
         request.region,
         notes=result.notes,
@@ -537,7 +540,9 @@ class Batch:
             for snapshot, item in zip(usable, request.items, strict=True)
             if item.request.region is not None
         )
-        collected = _BatchResults(model, usable, request, self._undo, list(failed))
+        collected = _BatchResults(
+            model, usable, request, self._undo, self._engine.model_folder, list(failed)
+        )
 
         job = self._engine.make_job(
             "The batch",
@@ -567,12 +572,14 @@ class _BatchResults:
         snapshots: list[ImageSnapshot],
         request: BatchRequest,
         undo: Undo,
+        model_folder: Path | None,
         failed: list[str],
     ) -> None:
         self._request = request
         self._model = model
         self._snapshots = snapshots
         self._undo = undo
+        self._model_folder = model_folder
         self._failed = failed
         self._found: tuple[Preview, ...] = ()
         self._results = 0
@@ -598,9 +605,7 @@ class _BatchResults:
                 asked = self._request.items[int(result.key)].request
                 if result.phrase:
                     asked = replace(asked, prompts=replace(asked.prompts, text=result.phrase))
-                provenance = make_provenance(
-                    snapshot, asked, segmentation, self._model.model_folder
-                )
+                provenance = make_provenance(snapshot, asked, segmentation, self._model_folder)
                 preview = Preview(
                     snapshot.target, segmentation, result.seconds, result.scope, provenance
                 )

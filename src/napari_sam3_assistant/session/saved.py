@@ -62,8 +62,10 @@ if TYPE_CHECKING:
     TellView = Callable[[ImageView], list[dict[str, Any]]]
 
 
+# Another's session must not send anybody's pixels to a server, nor let one answer.
+_OF_THIS_MACHINE = ("device", "save_folder", "compute", "servers")
 CHOICES = (
-    *(name for name in REMEMBERED if name not in ("device", "save_folder")),
+    *(name for name in REMEMBERED if name not in _OF_THIS_MACHINE),
     "image",
     "text",
     "everything",

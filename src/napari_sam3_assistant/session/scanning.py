@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -53,6 +52,7 @@ from napari_sam3_assistant.workflows.scan import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from napari_sam3_assistant.core.images import LazyArray
     from napari_sam3_assistant.core.progress import Deliver, Reporter
@@ -370,7 +370,7 @@ class Scanning(FileRun):
             PredictOptions(model.threshold),
             self._scan_model.tiles(),
             self._adapter.plane_axes(snapshot.target),
-            model_folder=Path(model.model_folder) if model.model_folder else None,
+            model_folder=self._engine.model_folder,
             paths=snapshot.paths,
         )
 
@@ -436,9 +436,7 @@ class FolderBatch(FileRun):
             phrases,
             scan_model.folder_pattern.strip() or "*",
             scan_model.folder_format,
-            Path(model.model_folder)
-            if model.model_folder and self._engine.spec.needs_weights
-            else None,
+            self._engine.model_folder if self._engine.spec.needs_weights else None,
             {"channel_axis": chosen},
             scan_model.folder_skips,
             None if scan_model.folder_series == LARGEST else scan_model.folder_series,

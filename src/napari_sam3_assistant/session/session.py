@@ -15,6 +15,7 @@ from napari_sam3_assistant.session.accepting import NOT_PUT_BACK, Accepting
 from napari_sam3_assistant.session.annotating import FolderAnnotation
 from napari_sam3_assistant.session.availability import resolve, usable_tool
 from napari_sam3_assistant.session.classes import ObjectClasses
+from napari_sam3_assistant.session.computing import Computing
 from napari_sam3_assistant.session.correcting import Correcting, drop
 from napari_sam3_assistant.session.engine import EmbeddingPrefetch, EngineInUse, ModelLoading
 from napari_sam3_assistant.session.filtering import Filtering
@@ -83,6 +84,8 @@ class Session:
         The verbs about the model folder and the device.
     loading : ModelLoading
         The verbs that load and unload the model.
+    computing : Computing
+        The verbs about the server that does the work.
     saving : Saving
         The verbs that keep results.
     correcting : Correcting
@@ -136,8 +139,7 @@ class Session:
     def __init__(
         self, model: SessionModel, adapter: ViewerAdapter, deliver: Deliver, settings: SettingsStore
     ) -> None:
-        self.model = model
-        self._adapter = adapter
+        self.model, self._adapter = model, adapter
         self._live_again = self._edited = False
         self._undo = Undo(model, adapter)
         restore(model, settings)
@@ -151,6 +153,7 @@ class Session:
         services = Services(model, self.scan_model, adapter, self.engine, self._running, self._undo)
         self.setup = ModelSetup(model, self._running.start, deliver)
         self.loading = ModelLoading(model, self.engine, self._running.start)
+        self.computing = Computing(model, self.loading, deliver)
         self.roi_inference = RoiInference(model)
         self.results = Results(model, self._running.start)
         self.propagation = Propagation(services, self.results, deliver)
@@ -461,6 +464,7 @@ class Session:
         self.engine.release()
         self._running.close(self.engine.close_unused)
         self.setup.close()
+        self.computing.close()
         self.series_choice.close()
         self.soft_masks.close()
         self._accepting.close()

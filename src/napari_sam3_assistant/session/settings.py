@@ -21,6 +21,8 @@ REMEMBERED = (
     "sam_version",
     "device",
     "precision",
+    "compute",
+    "servers",
     "encode_ahead",
     "live",
     "each_click",

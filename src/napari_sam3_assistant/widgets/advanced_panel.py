@@ -53,6 +53,7 @@ from napari_sam3_assistant.widgets.fields.scan import (
     ScanField,
     batch_images_box,
 )
+from napari_sam3_assistant.widgets.fields.server import ComputeField
 from napari_sam3_assistant.widgets.fields.stack import (
     ObjectField,
     StackOptions,
@@ -116,6 +117,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             EngineBadge(session),
             _form(
                 {
+                    "Compute on": ComputeField(session),
                     "Engine": EngineField(session),
                     "Device": DeviceField(session),
                     "Precision": PrecisionField(session),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -16,13 +18,13 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_sam3_assistant.qt.bind import (
-    bind_enabled,
     follow,
     format_message,
     set_enabled,
@@ -32,13 +34,20 @@ from napari_sam3_assistant.qt.bind import (
 from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box, push_button
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
+from napari_sam3_assistant.widgets.fields.server import OTHER, ServerDialog, server_choices, use
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam3_assistant.engines.download import HubModel
     from napari_sam3_assistant.session.session import Session
 
 
 class EngineBadge(QWidget):
-    """Says which engine runs and where; a model is chosen, or an open one fetched, by one press."""
+    """Says which engine runs and where; a menu chooses another, or another computer.
+
+    While the built-in engine runs, an open model is fetched by one press.
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -46,14 +55,14 @@ class EngineBadge(QWidget):
         self._label = QLabel()
         self._label.setObjectName("engine_badge")
         self._label.setWordWrap(True)
-        button = QPushButton("Choose model folder")
-        button.setObjectName("choose_model_folder")
+        button = QPushButton("Engine")
+        button.setObjectName("engine_menu")
         button.setToolTip(
-            "A folder with the weights of SAM 3, SAM 2.1, SAM 1 or EdgeTAM. Without one, the "
-            "built-in engine runs: it needs no weights, and understands “bright …” and “dark …” "
-            "as phrases."
+            "Built-in, SAM 2.1, SAM 3, or a folder with the weights of SAM 3, SAM 2.1, SAM 1 or "
+            "EdgeTAM; on this computer, or on a server. The built-in engine needs no weights, and "
+            "understands “bright …” and “dark …” as phrases."
         )
-        button.clicked.connect(show_errors(session.model, self._choose))
+        button.setMenu(EngineMenu(session, self))
         self._get = QPushButton()
         self._get.setObjectName("get_open_model")
         self._get.clicked.connect(show_errors(session.model, self._start_or_stop))
@@ -72,7 +81,7 @@ class EngineBadge(QWidget):
             lambda: (
                 format_engine(model, session.engine.spec),
                 model.download,
-                not (session.engine.spec.needs_weights or model.model_folder),
+                not (session.engine.spec.needs_weights or model.model_folder or model.compute),
             ),
             lambda read: self._show(*read),
             model,
@@ -88,7 +97,7 @@ class EngineBadge(QWidget):
             if download
             else f"Fetch {small.repository} from Hugging Face ({small.licence}; no account is "
             f"needed) into {small.folder}, and use it for clicks, boxes, painted masks and 3D. "
-            "SAM 3 (3.4 GB, gated), which finds what a phrase or an example names, and larger "
+            "SAM 3 (3.4 GB, gated), which finds what a phrase or an example names: Engine. Larger "
             "models: More options, Download weights."
         )
 
@@ -98,12 +107,121 @@ class EngineBadge(QWidget):
         else:
             self._session.setup.download()
 
-    def _choose(self) -> None:
+
+_USES_OPEN = (
+    "Use it, or fetch it first: an open model, no account is needed. It takes clicks, boxes and "
+    "painted masks, also through stacks."
+)
+_USES_GATED = (
+    "Finds what a phrase names, and all that look like an example, beside what SAM 2.1 takes. Meta "
+    "grants access to an account at Hugging Face; you are asked for your token. Nothing is fetched "
+    "before you press Download."
+)
+
+
+class EngineMenu(QMenu):
+    """The engines that are at hand, those that can be fetched, and the computers to work on."""
+
+    def __init__(self, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._session, self._badge = session, parent
+        self.setToolTipsVisible(True)
+        self.aboutToShow.connect(self._fill)
+
+    def _fill(self) -> None:
+        session, model = self._session, self._session.model
+        self.clear()
+        local = not model.compute
+        built_in = session.engine.choices[0]
+        self._add(
+            "use_builtin",
+            built_in.title,
+            self._use_builtin,
+            chosen=local and model.engine == built_in.name,
+        )
+        for place in (0, -1):
+            hub_model = session.setup.models[place]
+            asks = hub_model.gated and not hub_model.is_fetched
+            self._add(
+                f"use_{hub_model.name}",
+                f"{hub_model.summary} …" if asks else hub_model.summary,
+                partial(self._use_model, hub_model),
+                chosen=local and model.model_folder == str(hub_model.folder) and self._is_sam,
+                tip=_USES_GATED if hub_model.gated else _USES_OPEN,
+            )
+        self._add(
+            "choose_model_folder",
+            "Choose model folder …",
+            self._choose_folder,
+            tip="A folder with the weights of SAM 3, SAM 2.1, SAM 1 or EdgeTAM",
+        )
+        self.addSeparator()
+        for number, (compute, title) in enumerate(server_choices(session)):
+            self._add(
+                f"compute_{number}",
+                title,
+                partial(use, session, compute),
+                chosen=compute == model.compute,
+                tip=compute,
+            )
+        self._add("other_server", OTHER, lambda: ServerDialog(session, self._badge).open())
+        if model.compute:
+            self._add("test_this_server", "Test connection", session.computing.test)
+
+    @property
+    def _is_sam(self) -> bool:
+        return self._session.engine.spec.needs_weights
+
+    def _add(
+        self,
+        name: str,
+        text: str,
+        verb: Callable[[], object],
+        *,
+        chosen: bool | None = None,
+        tip: str = "",
+    ) -> None:
+        action = QAction(text, self)
+        self.addAction(action)
+        action.setObjectName(name)
+        action.setToolTip(tip)
+        if chosen is not None:
+            action.setCheckable(True)
+            action.setChecked(chosen)
+        action.triggered.connect(show_errors(self._session.model, verb))
+
+    def _use_builtin(self) -> None:
+        self._here(
+            lambda: setattr(self._session.model, "engine", self._session.engine.choices[0].name)
+        )
+
+    def _use_model(self, hub_model: HubModel) -> None:
+        setup = self._session.setup
+        if hub_model.is_fetched:
+            self._here(partial(setup.use_folder, str(hub_model.folder)))
+        elif hub_model.gated:
+            self._here(DownloadDialog(self._session, self._badge).open)
+        else:
+            self._here(partial(setup.download, model=hub_model))
+
+    def _choose_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(
             self, "Choose the folder of the weights", self._session.model.model_folder
         )
         if folder:
-            self._session.setup.use_folder(folder)
+            self._here(partial(self._session.setup.use_folder, folder))
+
+    def _here(self, verb: Callable[[], object]) -> None:
+        """Do something on this computer, when the server has been let go."""
+        freeing = self._session.computing.use_this_computer()
+        told = show_errors(self._session.model, verb)
+        if freeing is None:
+            told()
+        else:
+            freeing.finished.connect(told)
+
+
+_SERVERS = "It is the server's, as 'napari-sam3 serve' was started. Choose This computer first."
 
 
 class EngineField(ChoiceCombo):
@@ -112,7 +230,13 @@ class EngineField(ChoiceCombo):
     def __init__(self, session: Session) -> None:
         choices = [(spec.name, spec.title) for spec in session.engine.choices]
         super().__init__(session.model, "engine", choices)
-        self.setToolTip("The engine that makes the masks.")
+        model = session.model
+        follow(
+            self,
+            lambda: (_SERVERS if model.compute else "", "The engine that makes the masks."),
+            lambda read: set_enabled(self, *read),
+            model,
+        )
 
 
 _FIXED = (
@@ -129,14 +253,22 @@ class DeviceField(ChoiceCombo):
         super().__init__(session.model, "device")
         self._model = session.model
         free = session.setup.may_choose_device
-        self.setEnabled(free)
-        self.setToolTip(_FREE if free else _FIXED)
+        self.setToolTip(_FREE)
+        model = session.model
+        follow(
+            self,
+            lambda: _SERVERS if model.compute else "" if free else _FIXED,
+            lambda why_not: set_enabled(self, why_not),
+            model,
+        )
         follow(self, self._read_choices, self.offer, self._model)
         if free:
             session.setup.find_devices()
 
     def _read_choices(self) -> list[tuple[str, str]]:
         model, used = self._model, self._model.device_in_use
+        if model.compute:
+            return [(model.device, used.name if used else "the server's")]
         titles = dict(model.device_options)
         # Remembered from another time; whether it is there will be known in a moment.
         titles.setdefault(model.device, model.device)
@@ -158,12 +290,19 @@ class PrecisionField(ChoiceCombo):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.model, "precision", list(PRECISION_TITLES.items()))
+        self._session = session
         follow(
             self,
-            lambda: ("" if session.engine.spec.precisions else _NO_PRECISION, _PRECISION),
+            self._read,
             lambda read: set_enabled(self, *read),
             session.model,
         )
+
+    def _read(self) -> tuple[str, str]:
+        session = self._session
+        if session.model.compute:
+            return _SERVERS, _PRECISION
+        return "" if session.engine.spec.precisions else _NO_PRECISION, _PRECISION
 
 
 class ModelFolderField(QWidget):
@@ -226,18 +365,26 @@ class ModelFolderField(QWidget):
 
 _NOW = "Load the weights now, so that the first run need not"
 _BOTH = "Load the weights now; one checkpoint serves planes and stacks"
+_UNLOADS = "Unload the model from memory; a run that is going is stopped"
+_CONNECTS = "Connect to the server now, so that the first run need not"
+_LEAVES = "Leave the server, which frees what it holds; a run that is going is stopped"
 
 
 class ModelActions(QWidget):
-    """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself."""
+    """Load 2D Model, Load 3D/Video Model, Unload, and whether a run loads the model by itself.
+
+    With a server these are Connect and Disconnect.
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         model, loading = session.model, session.loading
-        load = push_button(model, "Load 2D Model", "load_model", loading.load, _NOW)
-        load_video = push_button(model, "Load 3D/Video Model", "load_video_model", loading.load, "")
-        tip = "Unload the model from memory; a run that is going is stopped"
-        unload = push_button(model, "Unload", "unload_model", loading.unload, tip)
+        self._session = session
+        self._load = push_button(model, "", "load_model", loading.load, _NOW)
+        self._load_video = push_button(
+            model, "Load 3D/Video Model", "load_video_model", loading.load, ""
+        )
+        self._unload = push_button(model, "", "unload_model", loading.unload, _UNLOADS)
         by_itself = check_box(
             model,
             "load_when_running",
@@ -246,24 +393,38 @@ class ModelActions(QWidget):
         )
         buttons = QGridLayout()
         buttons.setSpacing(4)
-        buttons.addWidget(load, 0, 0)
-        buttons.addWidget(load_video, 0, 1)
-        buttons.addWidget(unload, 1, 0, 1, 2)
+        buttons.addWidget(self._load, 0, 0)
+        buttons.addWidget(self._load_video, 0, 1)
+        buttons.addWidget(self._unload, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
         layout.addWidget(by_itself, 0, Qt.AlignmentFlag.AlignLeft)
-        bind_enabled(model, "load", load)
-        bind_enabled(model, "unload", unload)
+        follow(self, lambda: bool(model.compute), self._show_place, model)
+        follow(
+            self,
+            lambda: (model.why_not.load, model.why_not.unload, bool(model.compute)),
+            lambda read: self._show_reasons(*read),
+            model,
+        )
         follow(
             self,
             lambda: (
                 model.why_not.load_video,
                 _NOW if session.engine.spec.why_no_planes else _BOTH,
             ),
-            lambda read: set_enabled(load_video, *read),
+            lambda read: set_enabled(self._load_video, *read),
             model,
         )
+
+    def _show_place(self, served: bool) -> None:
+        self._load.setText("Connect" if served else "Load 2D Model")
+        self._unload.setText("Disconnect" if served else "Unload")
+        self._load_video.setVisible(not served)
+
+    def _show_reasons(self, load: str, unload: str, served: bool) -> None:
+        set_enabled(self._load, load, _CONNECTS if served else _NOW)
+        set_enabled(self._unload, unload, _LEAVES if served else _UNLOADS)
 
 
 _ABOUT_GATED = (
