@@ -10,7 +10,9 @@ from skimage.draw import disk
 from faulty_disks import locked
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.session.model import Level
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.model import Level, Propose
+from napari_sam3_assistant.viewer.roles import Role
 from napari_sam3_assistant.workflows.annotate_folder import AnnotatedFolder, ImageState
 
 CENTRES = ((20, 30), (20, 80), (60, 30))
@@ -299,3 +301,97 @@ def test_stacks_channels_and_colours_come_back(binding, tmp_path, shape, axes, r
     np.testing.assert_array_equal(accepted(binding).data, labels)
     assert len(accepted(binding).features) == 1
     assert len(at) == binding.viewer.dims.ndim
+
+
+def boxes(binding, *corners):
+    """Draw example boxes as the user does."""
+    binding.model.task = Task.EXEMPLAR
+    binding.arm()
+    layer = binding.adapter.prompt_layer(binding.model.image, Role.BOXES)
+    for (y0, x0), (y1, x1) in corners:
+        layer.add([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], shape_type="rectangle")
+
+
+def wait_for(binding, text):
+    """Wait until the status line says something."""
+    said = threading.Event()
+    binding.model.events.message.connect(lambda message: text in message.text and said.set())
+    assert text in binding.model.message.text or said.wait(60)
+
+
+def test_examples_of_one_image_propose_objects_on_the_next(binding, annotation, tmp_path):
+    boxes(binding, ((8, 18), (32, 42)))
+    annotation.proposals.add_example()
+    wait_for(binding, "Added 1 example")
+    annotation.model.propose = Propose.EXAMPLES
+
+    go(binding, 1)
+    settle(binding)
+
+    assert "Proposed 2 objects" in binding.model.message.text
+    assert "Experimental" in binding.model.message.text
+    (preview,) = binding.model.previews
+    assert len(preview.segmentation.objects) == 2
+    assert binding.model.kept == 0  # nobody has accepted them
+    # One is dropped, the other kept by going on.
+    binding.session.correcting.delete(binding.model.results[0])
+    go(binding, 1)
+    settle(binding)
+    assert annotation.model.images[1].objects == 1
+    # On an image with objects nothing is proposed.
+    go(binding, -1)
+    settle(binding)
+    assert binding.model.previews == ()
+    assert binding.model.kept == 1
+
+
+def test_a_marked_object_is_an_example_of_its_class(binding, annotation, tmp_path):
+    click(binding, *CENTRES[0])
+    binding.model.picked = binding.model.results[0]
+    annotation.proposals.add_example()
+    wait_for(binding, "Added 1 example")
+    assert len(list((tmp_path / "labels" / "sam3_examples").glob("*.png"))) == 1
+
+
+def test_without_an_example_it_is_said_what_to_do(binding, annotation):
+    with pytest.raises(PromptError, match="no example to add"):
+        annotation.proposals.add_example()
+
+
+def test_a_phrase_proposes_on_the_next_image(binding, annotation):
+    binding.model.task = Task.TEXT
+    binding.model.text = "bright disc"
+    annotation.model.propose = Propose.PHRASE
+
+    go(binding, 1)
+    settle(binding)
+
+    (preview,) = binding.model.previews
+    assert len(preview.segmentation.objects) == 2
+    binding.session.undo()
+    assert binding.model.previews == ()
+
+
+def test_labels_of_another_tool_are_proposed(binding, source, tmp_path):
+    masks = np.zeros((80, 110), np.uint16)
+    masks[disk(CENTRES[0], 10)] = 7
+    masks[disk(CENTRES[1], 10)] = 9
+    tifffile.imwrite(source / "cell2_cp_masks.tif", masks)
+    tifffile.imwrite(source / "cell3_cp_masks.tif", masks[:20])
+    annotation = binding.session.annotation
+    annotation.model.propose = Propose.LABELS
+    annotation.start(str(source), str(tmp_path / "labels"))
+    settle(binding)
+    assert binding.model.previews == ()
+
+    go(binding, 1)
+    settle(binding)
+
+    assert "Proposed 2 objects" in binding.model.message.text
+    go(binding, 1)  # what nobody drops is kept
+    settle(binding)
+    saved = tifffile.imread(tmp_path / "labels" / "cell2_labels.tif")
+    np.testing.assert_array_equal(saved > 0, masks > 0)
+    # Labels that don't fit are said, and nothing else happens.
+    assert annotation.model.name == "cell3.tif"
+    assert "holds no labels of this plane" in binding.model.message.text

@@ -27,7 +27,7 @@ from napari_sam3_assistant.errors import (
     Sam3AssistantError,
 )
 from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
-from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.layer_files import features_of
 from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.model import (
@@ -36,6 +36,7 @@ from napari_sam3_assistant.session.model import (
     Level,
     Message,
 )
+from napari_sam3_assistant.session.proposing import Proposals
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.workflows.annotate_folder import (
     DEFAULT_OUTPUT,
@@ -116,6 +117,8 @@ class FolderAnnotation:
     ----------
     model : AnnotationModel
         The state of the folder.
+    proposals : Proposals
+        What is proposed on an image that is opened, and the examples for it.
     """
 
     def __init__(
@@ -134,7 +137,7 @@ class FolderAnnotation:
         self._folder: AnnotatedFolder | None = None
         self._key = ""  # of the layer of the image on show
         self._stamp: object = None  # of its labels
-        self._states = JobRunner(deliver)
+        self.proposals = Proposals(services, self.model, deliver)
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[str, Future[ReadImage]] | None = None
 
@@ -220,17 +223,7 @@ class FolderAnnotation:
             self._list_images()
             self._say(f"{name} is {state}.", Level.SUCCESS)
 
-        job = Job("The state", work, writes=True)
-        job.yielded.connect(show)
-
-        def end(state: JobState) -> None:
-            if state is JobState.FAILED:
-                self._say(str(job.error), Level.ERROR)
-
-        job.finished.connect(end)
-        # On a worker of its own: a run goes on.
-        self._states.start(job)
-        return job
+        return self.proposals.start_beside(Job("The state", work, writes=True), show)
 
     def finish(self) -> None:
         """Save the image on show, write the files of all images, and close the folder."""
@@ -239,7 +232,7 @@ class FolderAnnotation:
 
     def close(self) -> None:
         """Read nothing ahead any more, and let the states that are being written be written."""
-        self._states.finish()
+        self.proposals.close()
         self._ahead = None
         if self._reader is not None:
             self._reader.shutdown(wait=False, cancel_futures=True)
@@ -384,8 +377,10 @@ class FolderAnnotation:
                 self._stamp, problem = None, str(error)
         level = Level.WARNING if problem else Level.SUCCESS
         self._say(" ".join(filter(None, (said, place, *opened.image.notes, problem))), level)
-        self._prefetch.start()
         self._read_ahead()
+        if self._adapter.opened.accepted(self._key) is None:
+            self.proposals.propose(self._key)
+        self._prefetch.start()
 
     def _close_image(self, key: str) -> None:
         if key:

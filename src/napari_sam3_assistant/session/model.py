@@ -871,7 +871,16 @@ class ScanModel:
         return TileOptions(self.scan_tile, self.scan_overlap / 100)
 
 
-REMEMBERED_OF_ANNOTATION = ("skip_done",)
+REMEMBERED_OF_ANNOTATION = ("skip_done", "propose")
+
+
+class Propose(StrEnum):
+    """What is proposed on an image that is opened and has no objects yet."""
+
+    NOTHING = "nothing"
+    PHRASE = "phrase"
+    LABELS = "labels"
+    EXAMPLES = "examples"
 
 
 @dataclass
@@ -890,6 +899,8 @@ class AnnotationModel:
         The image on show; empty for none.
     skip_done : bool
         Whether images that are done are passed over.
+    propose : Propose
+        What is proposed on the next image.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -899,6 +910,7 @@ class AnnotationModel:
     images: tuple[AnnotatedImage, ...] = ()
     name: str = ""
     skip_done: bool = False
+    propose: Propose = Propose.NOTHING
 
     @property
     def place(self) -> int:

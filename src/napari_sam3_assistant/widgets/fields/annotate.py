@@ -23,8 +23,9 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_sam3_assistant.qt.bind import follow, show_errors, watch
-from napari_sam3_assistant.qt.controls import ElidedCombo, check_box, push_button
+from napari_sam3_assistant.qt.controls import ChoiceCombo, ElidedCombo, check_box, push_button
 from napari_sam3_assistant.session.annotating import STATES
+from napari_sam3_assistant.session.proposing import PROPOSALS
 from napari_sam3_assistant.viewer.keys import first_key, with_key
 
 if TYPE_CHECKING:
@@ -114,7 +115,33 @@ class AnnotationBar(QFrame):
             layout.addWidget(button, 1, column)
         layout.addWidget(self._state, 2, 0, 1, 2)
         layout.addWidget(skip, 2, 2, 1, 2)
+        propose, add = self._proposals()
+        layout.addWidget(propose, 3, 0, 1, 2)
+        layout.addWidget(add, 3, 2, 1, 2)
         follow(self, self._read, self._show, self._annotation)
+
+    def _proposals(self) -> tuple[ChoiceCombo, KeyedButton]:
+        """Return what is proposed on the next image, and the way to add an example."""
+        session = self._session
+        proposes = (
+            "What is shown on the next image that has no objects yet, to be kept, corrected or "
+            "dropped: what the phrase names, the labels of another tool beside it "
+            "(NAME_cp_masks.tif), or what the examples of this folder show (experimental)"
+        )
+        propose = ChoiceCombo(self._annotation, "propose", PROPOSALS, proposes)
+        propose.setAccessibleName("Proposals on the next image")
+        adds = (
+            "Keep the example boxes that are drawn, or else the marked object, as examples for the "
+            "other images of the folder (experimental)"
+        )
+        add = push_button(
+            session.model,
+            "Add Example",
+            "add_example",
+            session.annotation.proposals.add_example,
+            adds,
+        )
+        return propose, add
 
     def _button(self, text: str, name: str, step: int) -> KeyedButton:
         session = self._session

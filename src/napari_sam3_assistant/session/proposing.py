@@ -1,0 +1,229 @@
+"""What is proposed on the next image of a folder, and the examples that some of it is made by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant import __version__
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.core.results import (
+    ObjectRecord,
+    Provenance,
+    Segmentation,
+    paint_labels,
+    set_class,
+)
+from napari_sam3_assistant.core.tiling import crop_around
+from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.images import read_image
+from napari_sam3_assistant.jobs import Job, JobRunner, JobState
+from napari_sam3_assistant.session.model import Level, Message, Preview, Propose
+from napari_sam3_assistant.workflows.examples import (
+    EXAMPLES_FOLDER,
+    Example,
+    ExampleLibrary,
+    propose,
+)
+from napari_sam3_assistant.workflows.provenance import RunProvenance
+from napari_sam3_assistant.workflows.segment import SegmentRequest, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam3_assistant.core.progress import Deliver, Reporter
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.model import AnnotationModel
+
+
+PROPOSALS = (
+    (Propose.NOTHING, "Propose nothing"),
+    (Propose.PHRASE, "Propose by phrase"),
+    (Propose.LABELS, "Propose labels beside it"),
+    (Propose.EXAMPLES, "Propose by examples"),
+)
+
+
+class Proposals:
+    """Proposes objects on an image that was opened. All methods are called on the GUI thread.
+
+    Parameters
+    ----------
+    services : Services
+        The state, the viewer and the engine.
+    annotation : AnnotationModel
+        The state of the folder.
+    deliver : callable
+        Runs what it is given on the GUI thread.
+    """
+
+    def __init__(self, services: Services, annotation: AnnotationModel, deliver: Deliver) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._engine, self._jobs, self._undo = services.engine, services.jobs, services.undo
+        self._annotation = annotation
+        self._runner = JobRunner(deliver)
+        self._key = ""  # of the image that was opened
+
+    @property
+    def _library(self) -> ExampleLibrary:
+        return ExampleLibrary(Path(self._annotation.output) / EXAMPLES_FOLDER)
+
+    def close(self) -> None:
+        """Let what is being written be written."""
+        self._runner.finish()
+
+    def start_beside(self, job: Job, show: Callable[[Any], None]) -> Job:
+        """Start a short job that writes on a worker of its own: a run goes on."""
+
+        def end(state: JobState) -> None:
+            if state is JobState.FAILED:
+                self._say(str(job.error), Level.ERROR)
+
+        job.yielded.connect(show)
+        job.finished.connect(end)
+        self._runner.start(job)
+        return job
+
+    def add_example(self, *, positive: bool = True) -> None:
+        """Keep the example boxes on the image, or else the object that is marked, as examples.
+
+        Parameters
+        ----------
+        positive : bool
+            Whether a marked object is an example of what is looked for; boxes say it themselves.
+
+        Raises
+        ------
+        PromptError
+            If there is neither.
+        """
+        model, name = self._model, self._annotation.name
+        if not name:
+            raise PromptError("No image of a folder is on show.", "Press Annotate Folder first.")
+        snapshot = self._adapter.take_snapshot(model.image, PromptKind.EXEMPLARS)
+        named = [
+            (one.region, one.positive, model.object_class) for one in snapshot.prompts.exemplars
+        ]
+        picked = model.picked
+        if picked is not None and picked.preview.target == snapshot.target and not named:
+            named = [(picked.record.region, positive, picked.record.class_name)]
+        if not named:
+            raise PromptError(
+                "There is no example to add.",
+                "Draw a box around one in the task Exemplar, or click on an object first.",
+            )
+        whole = Region.whole(snapshot.view.shape)
+        cut = [(region.intersect(whole), is_positive, of) for region, is_positive, of in named]
+        library = self._library
+
+        def work(reporter: Reporter) -> Iterator[int]:
+            for region, is_positive, class_name in cut:
+                reporter.check()
+                place = crop_around(region, snapshot.view.shape)
+                picture = snapshot.view.rgb(place)
+                library.add(Example(picture, region.localise(place), is_positive, class_name, name))
+            yield len(library.read())
+
+        def show(count: int) -> None:
+            added = pluralize(len(cut), "example")
+            self._say(f"Added {added}; the folder has {count}. (Experimental)", Level.SUCCESS)
+
+        self.start_beside(Job("The examples", work, writes=True), show)
+
+    def propose(self, image: str) -> None:
+        """Show objects that the user may keep, correct or drop, as was chosen.
+
+        Parameters
+        ----------
+        image : str
+            Key of the image that was opened.
+        """
+        self._key, chosen = image, self._annotation.propose
+        try:
+            if chosen is Propose.PHRASE and self._model.text.strip():
+                self._run_proposal(PromptSet(text=self._model.text.strip()))
+            elif chosen is Propose.EXAMPLES:
+                self._run_proposal(None)
+            elif chosen is Propose.LABELS:
+                self._show_others()
+        except Sam3AssistantError as error:
+            self._say(f"{self._model.message.text} Nothing is proposed: {error}", Level.WARNING)
+
+    def _run_proposal(self, prompts: PromptSet | None) -> None:
+        """Look for what a phrase names, or without one for what the examples show."""
+        model = self._model
+        options, engine = PredictOptions(model.threshold), self._engine.take()
+        snapshot = self._adapter.take_snapshot(self._key, PromptKind.TEXT)
+        given = prompts or PromptSet()
+        library = self._library
+
+        def work(reporter: Reporter) -> Iterator[Segmentation]:
+            if prompts is None:
+                yield from propose(engine, snapshot.view, library.read(), options, reporter)
+            else:
+                request = SegmentRequest(snapshot.view, prompts, options)
+                yield from segment(engine, request, reporter)
+
+        def show(found: Segmentation) -> None:
+            found = set_class(found, model.object_class)
+            path = Path(model.model_folder) if model.model_folder and found.engine.weights else None
+            run = RunProvenance(
+                snapshot.view, given, options, found.engine, path, snapshot.paths, notes=found.notes
+            )
+            self._show_proposal(Preview(snapshot.target, found, 0.0, "", run))
+
+        self._jobs.start(self._engine.make_job("The proposal", engine, work, show))
+
+    def _show_others(self) -> None:
+        """Show the labels that another tool has put beside the image."""
+        shown = self._annotation.shown
+        others = None if shown is None else shown.others
+        if others is None:
+            return
+        target = self._adapter.take_snapshot(self._key, PromptKind.TEXT).target
+        whole = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
+
+        def work(reporter: Reporter) -> Iterator[Segmentation]:
+            reporter.check()
+            yield _read_others(others, whole)
+
+        def show(found: Segmentation) -> None:
+            self._show_proposal(Preview(target, found, 0.0, ""))
+
+        job = Job("The labels beside the image", work)
+        job.yielded.connect(show)
+        self._jobs.start(job)
+
+    def _show_proposal(self, preview: Preview) -> None:
+        if preview.target.image != self._key or self._model.previews:
+            return  # the user has gone on
+        self._undo.record((preview,), amend=False)
+        count = pluralize(len(preview.segmentation.objects), "object")
+        notes = " ".join(preview.segmentation.notes)
+        self._say(f"Proposed {count}: keep, correct or drop them. {notes}".strip(), Level.SUCCESS)
+        self._model.previews = (preview,)
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+def _read_others(path: Path, whole: Region) -> Segmentation:
+    """Return labels of another tool as a result; raises ImageError if they don't fit."""
+    labels = np.squeeze(read_image(path).pixels())
+    if labels.shape != whole.shape or labels.dtype.kind not in "iu":
+        raise ImageError(f"{path.name} holds no labels of this plane.", "Look at the file.")
+    masks = MaskPrompt.of_labels(labels)
+    made = [
+        ObjectRecord.from_mask(
+            number, one.mask, offset=(one.region.y0, one.region.x0), text=path.name
+        )
+        for number, one in enumerate(masks, 1)
+    ]
+    objects = tuple(one for one in made if one is not None)
+    engine = Provenance("labels", f"Labels of {path.name}", __version__, "cpu", 0.0)
+    return Segmentation(paint_labels(objects, whole), objects, whole, engine)

@@ -1,0 +1,122 @@
+"""A library of examples, and what it proposes on another image."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.draw import disk
+
+from napari_sam3_assistant.core.display import view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.regions import Region
+from napari_sam3_assistant.engines.registry import acquire
+from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.workflows.examples import (
+    EXPERIMENTAL,
+    PROMPT,
+    Example,
+    ExampleLibrary,
+    propose,
+)
+
+CENTRES = ((30, 40), (30, 110), (85, 40), (85, 110))
+
+
+def discs(level=190, radius=14):
+    image = np.random.default_rng(0).normal(50, 4, (120, 150))
+    for centre in CENTRES:
+        image[disk(centre, radius, shape=image.shape)] = level
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def example(**changes):
+    picture = np.repeat(discs()[:64, :80, None], 3, axis=2)
+    return Example(picture, Region(15, 25, 45, 55), **changes)
+
+
+@pytest.fixture
+def engine():
+    lease = acquire("builtin", None, "cpu")
+    yield lease.engine
+    lease.close()
+
+
+def test_examples_come_back_in_their_order(tmp_path):
+    library = ExampleLibrary(tmp_path / "examples")
+    assert library.read() == ()
+    first = example(class_name="nucleus", image="a/b.tif")
+    library.add(first)
+    library.add(example(positive=False))
+
+    one, other = ExampleLibrary(tmp_path / "examples").read()
+
+    np.testing.assert_array_equal(one.picture, first.picture)
+    assert (one.region, one.positive, one.class_name) == (first.region, True, "nucleus")
+    assert one.image == "b.tif"
+    assert other.positive is False
+
+
+def test_what_looks_like_the_examples_is_proposed_on_another_image(engine):
+    image = np.pad(discs(), ((20, 0), (10, 0)), constant_values=50)
+
+    (found,) = propose(
+        engine,
+        view_of_array(image),
+        [example(class_name="disc")],
+        PredictOptions(),
+        NullReporter(),
+    )
+
+    assert len(found.objects) == len(CENTRES)
+    assert found.labels.shape == image.shape
+    for y, x in CENTRES:
+        assert found.labels[y + 20, x + 10]
+    assert {one.class_name for one in found.objects} == {"disc"}
+    assert {one.text for one in found.objects} == {PROMPT}
+    assert [one.id for one in found.objects] == [1, 2, 3, 4]
+    assert EXPERIMENTAL in found.notes
+
+
+def test_each_class_is_looked_for(engine):
+    (found,) = propose(
+        engine,
+        view_of_array(discs()),
+        [example(class_name="one"), example(class_name="two")],
+        PredictOptions(),
+        NullReporter(),
+    )
+    assert {one.class_name for one in found.objects} == {"one", "two"}
+
+
+@pytest.mark.parametrize("examples", [(), (example(positive=False),)])
+def test_without_a_positive_example_it_is_said(engine, examples):
+    with pytest.raises(PromptError, match="no example"):
+        next(propose(engine, view_of_array(discs()), examples, PredictOptions(), NullReporter()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=30),
+        st.fixed_dictionaries(
+            {
+                "box": st.lists(st.integers(-5, 200) | st.just("x"), max_size=5),
+                "positive": st.sampled_from([True, 1, None]),
+                "class": st.sampled_from(["a", 3]),
+                "image": st.sampled_from(["../../x", None]),
+            }
+        ).map(lambda told: json.dumps(told).encode()),
+    )
+)
+def test_strange_notes_are_no_examples(tmp_path_factory, told):
+    folder = tmp_path_factory.mktemp("library")
+    library = ExampleLibrary(folder)
+    path = library.add(example())
+    path.with_suffix(".json").write_bytes(told)
+
+    for one in library.read():
+        assert one.region.intersect(Region(0, 0, 64, 80)) == one.region
+        assert "/" not in one.image
