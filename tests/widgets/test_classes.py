@@ -52,6 +52,9 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     user = open_window(discs)
     model, image = user.widget.binding.model, user.viewer.layers["image"]
     assert not shown_combo(user).isEnabled()
+    button = visible(user, QAbstractButton, "edit_object_classes")
+    text = button.fontMetrics().horizontalAdvance(button.text())
+    assert button.width() >= text + 20, "the arrow covers the text"
     user.press(Key.Key_P)
     points = user.viewer.layers[POINTS]
     user.press(Key.Key_3)

@@ -67,6 +67,8 @@ class ClassField(QWidget):
         button = QToolButton()
         button.setObjectName("edit_object_classes")
         button.setText("Edit")
+        # napari's style leaves no room for the arrow beside the text.
+        button.setStyleSheet("QToolButton { padding-right: 16px; }")
         button.setToolTip("Add, rename, recolour, order and remove classes, or choose a list")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
 
