@@ -112,6 +112,8 @@ def _layer(layer, names):
             told[name] = tuple(value) if isinstance(value, list | tuple) else value
     if type(layer).__name__ == "Image":
         told["colormap"] = np.round(layer.colormap.colors, 6).tolist()
+    if type(layer).__name__ == "Tracks":
+        told["graph"] = layer.graph
     if type(layer).__name__ == "Points":
         told["colours"] = np.round(layer.face_color, 6).tolist()
     if type(layer).__name__ == "Shapes":

@@ -93,6 +93,13 @@ def test_a_journal_does_not_grow_beyond_a_bound(binding, tmp_path, monkeypatch):
         folder = write_down(binding)
         largest = max(largest, (folder / "journal.log").stat().st_size)
     assert largest < 80_000
+    for number in range(20):
+        binding.viewer.add_labels(np.full((500, 500), number + 1, np.uint16), name="one of many")
+        folder = write_down(binding)
+        binding.viewer.layers.remove("one of many")
+        scripted.act(binding, number)
+    write_down(binding)
+    assert len(list((folder / "arrays").iterdir())) < 15
     before = saved.facts(binding)
     left_by_a_kill(folder)
     again = go_on(tmp_path / "journals")

@@ -143,6 +143,9 @@ def test_layers_of_the_user_come_back(binding, tmp_path):
         rng.random((4, 2)) * 40, name="dots", size=[1, 2, 3, 4], features={"n": [1.5, np.nan, 2, 3]}
     )
     viewer.add_shapes([rng.random((5, 2)) * 40], shape_type="polygon", name="outline")
+    viewer.add_vectors(rng.random((3, 2, 2)) * 40, name="arrows", edge_width=2)
+    ways = [[1, 0, 5, 5], [1, 1, 6, 6], [2, 2, 7, 7], [2, 3, 8, 8], [3, 2, 5, 7], [3, 3, 4, 8]]
+    viewer.add_tracks(np.array(ways, float), graph={2: [1], 3: [1]}, name="ways")
     viewer.layers["mine"].visible = False
     viewer.layers.selection.active = viewer.layers["dots"]
     check_same(binding, tmp_path)

@@ -81,6 +81,11 @@ class StoredArray:
     shape: tuple[int, ...]
     dtype: str
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values, unpacked."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelBox:
@@ -116,7 +121,7 @@ class Changed:
     entries : mapping of str to object
         Entries that came or are others now, any JSON each.
     gone : tuple of str
-        Entries that are no more.
+        Entries and arrays that are no more.
     arrays : mapping of str to StoredArray
         Arrays that came, or took the place of others.
     pixels : tuple of PixelBox
@@ -164,8 +169,9 @@ class StoredSession:
         self.entries |= changed.entries
         for name in changed.gone:
             self.entries.pop(name, None)
-        for name in changed.arrays:
-            self.pixels = [box for box in self.pixels if box.array != name]
+            self.arrays.pop(name, None)
+        others = {*changed.gone, *changed.arrays}
+        self.pixels = [box for box in self.pixels if box.array not in others]
         self.arrays |= changed.arrays
         self.pixels += changed.pixels
 
@@ -664,6 +670,8 @@ def apply_journal(folder: Path) -> str:
     opened: dict[str, Any] = {}
     with explain_os_errors(folder):
         for box in session.pixels:
+            if box.array not in session.arrays:
+                continue  # a damaged record
             if box.array not in opened:
                 opened[box.array] = session.open(box.array, writable=True)
             opened[box.array][box.key] = box.values

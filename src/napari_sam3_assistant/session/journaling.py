@@ -56,6 +56,8 @@ _MOST_BYTES = 16 << 20
 """A journal that grows beyond it is made the session itself, and begins anew."""
 _MOST_PIXELS = 1 << 26
 """So does one that holds more pixels than this, however well they are packed."""
+_MOST_HELD = 1 << 31
+"""Or when so many bytes of pixels were written into its folder, some of which may be gone."""
 _LARGEST_IMAGE = 1 << 30
 """Images in memory of more bytes are not copied into the journal."""
 _MOST_KEPT = 5
@@ -106,7 +108,9 @@ class _Task:
     @property
     def is_view_alone(self) -> bool:
         """Whether nothing but the view is another one."""
-        return self.entries.keys() <= {"view"} and not (self.gone or self.bases or self.boxes)
+        return self.entries.keys() <= {"view", "session_folder"} and not (
+            self.gone or self.bases or self.boxes
+        )
 
 
 class Journaling:
@@ -139,6 +143,7 @@ class Journaling:
         self._thread: threading.Thread | None = None
         self._failed = False
         self._clean = False
+        self._works = self._at_saving = 0
 
     def start(self, root: Path) -> None:
         """Begin to listen; journals go into a folder."""
@@ -148,6 +153,7 @@ class Journaling:
         self._model.events.connect(self._on_model)
         self._services.scan_model.events.connect(self.mark, max_args=0)
         self._adapter.saved.watch(self.mark)
+        self.storing.saving.connect(self._on_saving)
         self.storing.saved.connect(self._on_saved)
         self.storing.opened.connect(self._on_opened)
 
@@ -166,7 +172,8 @@ class Journaling:
             return
         task = self._compare(captured)
         if task is not None:
-            self._clean &= task.is_view_alone
+            if not task.is_view_alone:
+                self._clean, self._works = False, self._works + 1
             self._put(task)
 
     def finish(self) -> None:
@@ -215,9 +222,14 @@ class Journaling:
         if change.signal.name not in ONLY_TOLD:
             self.mark()
 
+    def _on_saving(self) -> None:
+        self.tick()
+        self._at_saving = self._works
+
     def _on_saved(self, folder: Path) -> None:
         self.tick()
-        self._clean = self.storing.folder == folder
+        # What was done while it was saved is not in it.
+        self._clean = self.storing.folder == folder and self._works == self._at_saving
 
     def _on_opened(self, folder: Path) -> None:
         """Write all anew: into the journal itself, if that is what was opened."""
@@ -322,7 +334,7 @@ class _Writer:
         self._folder, self._tasks = folder, tasks
         self._note_bytes, self._failed = note_bytes, failed
         self._journal: Journal | None = None
-        self._pixels = 0
+        self._pixels = self._held = 0
         self._arrays: dict[str, dict[str, StoredArray]] = {}
 
     def run(self) -> None:
@@ -370,21 +382,26 @@ class _Writer:
             make_folder(self._folder)
             take_folder(self._folder)
         arrays: dict[str, StoredArray] = {}
+        # What is not named any more is removed when the journal begins anew.
+        keys = [*task.bases, *(name.removeprefix("pixels/") for name in task.gone)]
+        gone = tuple(name for key in keys for name in self._arrays.pop(key, ()))
         for key, pixels in task.bases.items():
             told, mine = self._keep(key, pixels)
             entries[f"pixels/{key}"] = told
             arrays |= mine
             self._arrays[key] = mine
+            self._held += sum(one.nbytes for one in mine.values())
         boxes = tuple(box for one in task.boxes for box in self._boxes(*one))
         if self._journal is None:
             key = write_index(self._folder, entries, arrays)
             self._journal = Journal(self._folder, key)
             entries, arrays = {}, {}
-        changed = Changed(entries, task.gone, arrays, boxes)
+        changed = Changed(entries, (*task.gone, *gone), arrays, boxes)
         if changed:
             self._note_bytes(self._journal.append(changed))
             self._pixels += sum(box.values.size for box in boxes)
-        if self._journal.size > _MOST_BYTES or self._pixels > _MOST_PIXELS:
+        too_much = self._pixels > _MOST_PIXELS or self._held > _MOST_HELD
+        if self._journal.size > _MOST_BYTES or too_much:
             self._compact()
 
     def _keep(self, key: str, pixels: LayerPixels) -> tuple[dict[str, Any], dict[str, StoredArray]]:
@@ -410,7 +427,7 @@ class _Writer:
         assert self._journal is not None
         self._journal.close()
         key = apply_journal(self._folder)
-        self._journal, self._pixels = Journal(self._folder, key), 0
+        self._journal, self._pixels, self._held = Journal(self._folder, key), 0, 0
 
 
 def _shrink(box: Box, largest: Sequence[int], shape: Sequence[int]) -> Box:

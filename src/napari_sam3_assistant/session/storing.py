@@ -245,9 +245,12 @@ class Storing:
         Asks the user where a file is now, given where it was; returns None for nowhere.
     opened, saved : Signal
         Tell the folder of a session.
+    saving : Signal
+        Tells that the session as it is now is about to be saved.
     """
 
     opened = Signal(object)
+    saving = Signal()
     saved = Signal(object)
 
     def __init__(
@@ -375,6 +378,7 @@ class Storing:
         place = place.absolute()
         check_free(place)
         known = dict(self._held) if place == self.folder else {}
+        self.saving.emit()
         saving = _Saving(place, self.capture(), known, portable=portable)
         self._adapter.saved.watch_pixels()
         job = Job("Saving the session", saving.work, writes=True)

@@ -228,6 +228,8 @@ def _data_entry(layer: Layer, kind: str) -> Entry:
     if role_of(layer) in PROMPT_ROLES:
         each = {name: one for name, one in each.items() if name == "shape_type"}
     told = {name: _each_to_json(value) for name, value in each.items()}
+    if isinstance(layer, Tracks):
+        told["graph"] = [[int(one), list(map(int, of))] for one, of in layer.graph.items()]
     bytes_ = tuple((one.shape, np.asarray(one).tobytes()) for one in map(np.asarray, arrays))
 
     def make() -> dict[str, Any]:
@@ -374,7 +376,7 @@ def _make_vectors(
     kind: str, role: Role | None, told: Mapping[str, Any], common: dict[str, Any]
 ) -> Layer:
     data = [read_value(np.ndarray, one) for one in told["data"]]
-    each = {name: _each_from_json(one) for name, one in told["each"].items()}
+    each = {name: _each_from_json(one) for name, one in told["each"].items() if name != "graph"}
     ndim = int(told["ndim"])
     if role is Role.POINTS:
         points = prompt_layers.make_points(ndim, common)
@@ -389,7 +391,10 @@ def _make_vectors(
         return Points(data[0].reshape(-1, ndim), ndim=ndim, **_given(each, "points"), **common)
     if kind == "shapes":
         return Shapes(data or None, ndim=ndim, **(_given(each, "shapes") if data else {}), **common)
-    return _TYPES[kind](data[0], **common)
+    if kind == "tracks":
+        graph = {int(one): list(map(int, of)) for one, of in told["each"].get("graph", ())}
+        return Tracks(data[0], graph=graph, **common)
+    return Vectors(data[0], ndim=ndim, **common)
 
 
 def _given(each: Mapping[str, Any], kind: str) -> dict[str, Any]:
