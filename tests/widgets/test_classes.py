@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QTableWidget,
 )
+from tifffile import imwrite
 
 from napari_sam3_assistant.io.class_list import read_classes
 
@@ -104,3 +105,32 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     assert shown_combo(user).currentText() == "2  nucleus (1)"
     action = next(iter(user.widget.findChildren(QAction, "colour_by_class")))
     assert not action.isChecked()
+
+
+def test_labels_of_another_tool_by_the_mouse(open_window, discs, tmp_path, monkeypatch):
+    labels = np.zeros(discs.shape, np.uint16)
+    labels[22:38, 32:48], labels[77:93, 102:118] = 5, 9
+    imwrite(tmp_path / "stardist.tif", labels)
+    file = str(tmp_path / "stardist.tif")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (file, ""))
+    user = open_window(discs)
+    user.click("mode_advanced")
+
+    def dialog():
+        button = visible(user, QAbstractButton, "use_labels")
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        user.settle()
+        return user.window.findChild(QDialog, "use_labels_dialog")
+
+    shown = dialog()
+    QTest.mouseClick(shown.findChild(QAbstractButton, "open_labels"), Qt.MouseButton.LeftButton)
+    user.wait(lambda: user.has("stardist"))
+    user.settle()
+    assert shown.findChild(QComboBox, "other_labels").currentText() == "stardist"
+    QTest.mouseClick(shown.findChild(QAbstractButton, "refine_labels"), Qt.MouseButton.LeftButton)
+    user.wait(lambda: user.has(PREVIEW) and not user.is_running)
+    assert set(np.unique(user.preview)) == {0, 5, 9}
+    shown = dialog()
+    QTest.mouseClick(shown.findChild(QAbstractButton, "accept_labels"), Qt.MouseButton.LeftButton)
+    user.wait(lambda: user.has(ACCEPTED) and not user.is_running)
+    np.testing.assert_array_equal(user.viewer.layers[ACCEPTED].data > 0, labels > 0)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, Preview, StackTarget
     from napari_sam3_assistant.session.saving import SaveAtAccept
-    from napari_sam3_assistant.session.snapshots import Accepted
-    from napari_sam3_assistant.viewer.accepted import Acceptance
+    from napari_sam3_assistant.session.snapshots import Accepted, OtherLabels
+    from napari_sam3_assistant.viewer.accepted import Acceptance, PlacedObject
 
 
 NOT_PUT_BACK = (
@@ -104,6 +104,20 @@ class Accepting:
         accepted = (*before.accepted, begun[0].accepted)
         prompts = self._adapter.prompt_state()
         self._undo.push(replace(before, prompts=prompts, accepted=accepted, seed=None))
+        self._run(begun)
+
+    def accept_other(self, found: OtherLabels, objects: Sequence[PlacedObject]) -> None:
+        """Add objects of labels of another tool to the accepted labels; prompts stay.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done; nothing has changed then.
+        """
+        self.check_idle()
+        begun = [self._adapter.begin_accept_labels(found, objects, self._place(found.target))]
+        before = self._undo.current
+        self._undo.push(replace(before, accepted=(*before.accepted, begun[0].accepted)))
         self._run(begun)
 
     def _run(self, begun: Sequence[Acceptance]) -> None:

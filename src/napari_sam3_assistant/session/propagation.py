@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import SessionModel, StackSeed, StackTarget
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.snapshots import StackSnapshot
+    from napari_sam3_assistant.session.snapshots import OtherLabels, StackSnapshot
 
 
 T = TypeVar("T", "PointPrompt", "BoxPrompt", "MaskPrompt")
@@ -139,6 +139,20 @@ class Propagation:
         mask = MaskPrompt(seed.record.mask, seed.record.region)
         job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=(mask,))}))
         self._class_name = seed.record.class_name or self._class_name
+        return job
+
+    def follow_labels(self, found: OtherLabels, masks: tuple[MaskPrompt, ...]) -> Job:
+        """Follow objects of labels from the slice on show, with their numbers and classes.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        stack = self._take(self._model.frame_axis)
+        job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=masks)}))
+        named = ((id_, one.class_name) for id_, one in found.known.items())
+        self.tracks.classes.update((id_, name) for id_, name in named if name)
         return job
 
     def _begin(self, stack: StackSnapshot) -> Job:

@@ -14,11 +14,12 @@ from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
     ONE_BY_ONE,
     PromptKind,
+    PromptSet,
     Task,
     prompt_kind,
 )
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.results import put_objects, set_class
+from napari_sam3_assistant.core.results import ObjectRecord, put_objects, set_class
 from napari_sam3_assistant.core.tiling import (
     LARGE_PLANE,
     LocalRoi,
@@ -36,17 +37,17 @@ from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.segment import SEGMENTING, SegmentRequest, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.images import PlaneRef
-    from napari_sam3_assistant.core.prompts import PointPrompt
-    from napari_sam3_assistant.core.results import ObjectRecord, Segmentation
+    from napari_sam3_assistant.core.prompts import MaskPrompt, PointPrompt
+    from napari_sam3_assistant.core.results import Segmentation
     from napari_sam3_assistant.jobs import JobProgress
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
-    from napari_sam3_assistant.session.snapshots import ImageSnapshot
+    from napari_sam3_assistant.session.snapshots import ImageSnapshot, OtherLabels
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
     from napari_sam3_assistant.workflows.batch import BatchResult
 
@@ -91,12 +92,68 @@ class SegmentRun:
         snapshot.prompts.check(snapshot.view.shape)
         if seed is None and points and not any(one.positive for one in points):
             raise PromptError("All points are negative.", "Add a positive point on the object.")
-        engine, folder = self._engine.take(), self._engine.model_folder
         region = (
             self._roi.choose_region(snapshot)
             if seed is None
             else self._roi.refine_region(seed, snapshot)
         )
+
+        def classify(result: Segmentation) -> Segmentation:
+            return self._classify(result, snapshot.target, kind)
+
+        used = (given, outside)
+        return self._start(snapshot, kind, region, used, classify, seed=seed, live=live)
+
+    def refine_labels(
+        self, found: OtherLabels, asked: Sequence[MaskPrompt], kept: Sequence[MaskPrompt]
+    ) -> Job:
+        """Ask for objects of labels by their masks, one by one.
+
+        Parameters
+        ----------
+        found : OtherLabels
+            The labels.
+        asked : sequence of MaskPrompt
+            The objects to ask for.
+        kept : sequence of MaskPrompt
+            The others, which are in the result as they are.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        snapshot = self._adapter.take_snapshot(self._model.image, PromptKind.MASK)
+        given = PromptSet(masks=tuple(asked))
+        snapshot = replace(snapshot, prompts=given)
+        given.check(snapshot.view.shape)
+        known = found.known
+        beside = tuple(ObjectRecord(one.object_id or 0, one.mask, one.region) for one in kept)
+
+        def complete(result: Segmentation) -> Segmentation:
+            whole = put_objects(result, (), beside)
+            for id_, one in known.items():
+                if one.class_name:
+                    whole = set_class(whole, one.class_name, [id_])
+            return set_class(whole, self._model.object_class)
+
+        # As what is asked for everything at once: no painted mask makes its objects anew.
+        return self._start(snapshot, PromptKind.EVERYTHING, None, (given, 0), complete)
+
+    def _start(
+        self,
+        snapshot: ImageSnapshot,
+        kind: PromptKind,
+        region: Region | None,
+        used: tuple[PromptSet, int],
+        complete: Callable[[Segmentation], Segmentation],
+        *,
+        seed: RefineSeed | None = None,
+        live: bool = False,
+    ) -> Job:
+        """Start a run, given its prompts for the user, and how many could not be used."""
+        model, (given, outside) = self._model, used
+        engine, folder = self._engine.take(), self._engine.model_folder
         request = SegmentRequest(
             snapshot.view, snapshot.prompts, PredictOptions(model.threshold), region, in_steps=True
         )
@@ -106,9 +163,11 @@ class SegmentRun:
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
             self._pace.note(self._engine.choice, snapshot.view.key, timed.ready, seconds)
-            result = self._classify(result, snapshot.target, kind)
+            result = complete(result)
             provenance = make_provenance(snapshot, request, result, folder)
-            preview = Preview(snapshot.target, result, seconds, "", provenance)
+            ids = frozenset(one.id for one in result.objects)
+            added = {kind: ids} if kind not in request.prompts.kinds else {}
+            preview = Preview(snapshot.target, result, seconds, "", provenance, added=added)
             said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
             self._show(said, preview, kind, seed, amend=live or bool(shown))
             shown.append(preview)
@@ -202,7 +261,7 @@ class SegmentRun:
             left = (put_in(latest, {seed.record.id}, (seed.record,)),)
         elif mine and latest.holds_others(kind):
             left = (put_in(latest, mine, ()),)
-        elif not mine and not is_of_kind(latest, kind):
+        elif not mine and (latest.ids or not is_of_kind(latest, kind)):
             return
         model.previews = (*model.previews[:-1], *left)
         self._undo.record(model.previews, amend=True)

@@ -30,6 +30,7 @@ from napari_sam3_assistant.session.model import (
     ScanModel,
 )
 from napari_sam3_assistant.session.model_setup import ModelSetup
+from napari_sam3_assistant.session.other_labels import UseLabels
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
 from napari_sam3_assistant.session.runs import Batch, RoiInference, SegmentRun
@@ -94,6 +95,8 @@ class Session:
         Corrects tracks of a propagation, and what descends from what.
     classes : ObjectClasses
         The class list, and the class of each object.
+    use_labels : UseLabels
+        Labels of other tools: accepted, refined, or followed.
     cleaning : SaveAndClean
         Saves every preview and frees the memory.
     batch : Batch
@@ -172,7 +175,8 @@ class Session:
         self.chime = self._running.chime
         self.measuring = Measuring(services, self.results, deliver)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
-        self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        run = self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
+        self.use_labels = UseLabels(services, self._accepting, run, self.propagation)
         self.thumbnails = Thumbnails(adapter, deliver)
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
@@ -192,9 +196,9 @@ class Session:
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
         model = self.model
+        model.events.task.connect(self._on_task)
         self._running.idle.connect(self._on_idle)
         self._running.begun.connect(self._on_begun)
-        model.events.task.connect(self._on_task)
         self.prompts_edited.connect(self.prefetch.start)
         self.prompts_edited.connect(self._on_edited)
         for event in (model.events.task, model.events.tool, model.events.image, model.events.live):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
     from napari_sam3_assistant.core.regions import Region
+    from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
 
 
@@ -149,6 +150,31 @@ class AcceptedState:
     labels: AnyArray
     axes: Axes
     features: Mapping[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OtherLabels:
+    """What a layer of labels holds of an image.
+
+    Parameters
+    ----------
+    target : PlaneTarget
+        The image, and the plane on show.
+    plane : ndarray of int, shape (H, W)
+        The labels on that plane.
+    name : str
+        The name of the layer.
+    known : mapping of int to Known
+        What its features say of the objects.
+    whole : array-like of int or None
+        All of its labels, where they lie on the image pixel on pixel, see :func:`.result_shape`.
+    """
+
+    target: PlaneTarget
+    plane: npt.NDArray[np.int64]
+    name: str
+    known: Mapping[int, Known]
+    whole: AnyArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

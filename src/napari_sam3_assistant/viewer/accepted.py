@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -73,8 +73,14 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.masks.accept import AcceptedObjects, ObjectMask
     from napari_sam3_assistant.core.masks.labels import Box, PlaneOfLabels
+    from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.session.model import PlaneTarget, Preview
+    from napari_sam3_assistant.session.snapshots import OtherLabels
+
+
+PlacedObject: TypeAlias = "tuple[Box, ObjectMask, int]"
+"""An object: the slices of accepted labels that it lies in, its mask there, and its number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +109,26 @@ class AcceptedResult:
     prompt: str
     engine: str
     replaces: int = 0
+
+
+def of_other(found: OtherLabels, objects: Sequence[PlacedObject]) -> AcceptedResult:
+    """Return objects of labels of another tool."""
+    return AcceptedResult(found.target, objects, found.known, "labels", f"“{found.name}”")
+
+
+def place_masks(target: PlaneTarget, masks: Sequence[MaskPrompt]) -> list[PlacedObject]:
+    """Return masks on a plane as objects of accepted labels."""
+    shape = result_shape(target.shape, target.axes)
+    # Only where the plane lies counts.
+    place = plane_of(np.broadcast_to(np.uint8(0), shape), target)
+    return [
+        (
+            place.box(one.region.slices),
+            to_layer_axes(one.mask, target.axes),
+            one.object_id or 0,
+        )
+        for one in masks
+    ]
 
 
 def of_preview(preview: Preview, shown: npt.NDArray[np.integer[Any]]) -> AcceptedResult:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from napari.layers import Labels
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import ImageView
@@ -30,6 +31,7 @@ from napari_sam3_assistant.viewer.geometry import (
 )
 from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
 from napari_sam3_assistant.viewer.opened import OpenedImages
+from napari_sam3_assistant.viewer.other_labels import add_labels, read_labels
 from napari_sam3_assistant.viewer.picking import (
     add_columns,
     first_pixel,
@@ -48,13 +50,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Labels, Layer
+    from napari.layers import Layer
 
     from napari_sam3_assistant.core.axes import Axes
-    from napari_sam3_assistant.core.images import LazyArray, RawPlane
+    from napari_sam3_assistant.core.images import LazyArray, RawPlane, Untyped
     from napari_sam3_assistant.core.masks.accept import AcceptRequest
     from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
     from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
+    from napari_sam3_assistant.core.prompts import MaskPrompt
     from napari_sam3_assistant.core.regions import Region
     from napari_sam3_assistant.core.stitching import StitchedObject
     from napari_sam3_assistant.core.tracks import TrackTable
@@ -65,7 +68,13 @@ if TYPE_CHECKING:
         SoftImage,
         StackTarget,
     )
-    from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels, Pixels
+    from napari_sam3_assistant.session.snapshots import (
+        Accepted,
+        KeptPixels,
+        OtherLabels,
+        Pixels,
+    )
+    from napari_sam3_assistant.viewer.accepted import PlacedObject
 
 
 # What each layer of preview labels shows, the latest last: it is not written again, and who closes
@@ -82,6 +91,7 @@ def _is_same_plane(one: PlaneTarget, other: PlaneTarget) -> bool:
     return place(one) == place(other)
 
 
+_WORKED_IN = (Role.MASK, Role.PREVIEW_LABELS, Role.ACCEPTED, Role.MASK_CHANGES)
 _NO_LENGTH = ("t", "c", "s")
 """Kinds of axes along which there is no distance."""
 
@@ -243,6 +253,50 @@ class ViewerAdapter(ViewerPrompts):
         image, shown = self.image_of(preview.target), self._labels_on_show(preview)
         with self.mark_changes():
             result = accepted_layer.of_preview(preview, shown)
+            return Acceptance(self.viewer, image, result, lasting, self.in_memory)
+
+    def add_labels(self, image: str, name: str, data: Untyped) -> str:
+        """Add labels of a file as a layer on an image; returns its name.
+
+        Raises
+        ------
+        ImageError
+            If they have another size.
+        """
+        with self.mark_changes():
+            return str(add_labels(self.viewer, self.displayed(image), name, data).name)
+
+    def other_labels(self) -> list[tuple[str, str]]:
+        """Return key and name of the labels that no session works in, the topmost first."""
+        return [
+            (key_of(layer), str(layer.name))
+            for layer in reversed(self.viewer.layers)
+            if isinstance(layer, Labels) and role_of(layer) not in _WORKED_IN
+        ]
+
+    def read_labels(self, image: str, layer: str) -> OtherLabels:
+        """Return what a layer of labels, given its key, holds of an image.
+
+        Raises
+        ------
+        ImageError
+            If it is gone, or has nothing on the plane on show.
+        """
+        found = next((one for one in self.viewer.layers if key_of(one) == layer), None)
+        if found is None:
+            raise ImageError("The labels layer is gone.", "Choose another one.")
+        return read_labels(found, self.displayed(image))
+
+    def place_masks(self, found: OtherLabels, masks: Sequence[MaskPrompt]) -> list[PlacedObject]:
+        """Return masks on the plane of labels as objects of accepted labels."""
+        return accepted_layer.place_masks(found.target, masks)
+
+    def begin_accept_labels(
+        self, found: OtherLabels, objects: Sequence[PlacedObject], lasting: Path | None
+    ) -> Acceptance:
+        """Return what is to be written to add objects of labels to the accepted labels."""
+        with self.mark_changes():
+            image, result = self.image_of(found.target), accepted_layer.of_other(found, objects)
             return Acceptance(self.viewer, image, result, lasting, self.in_memory)
 
     def begin_accept_stack(

@@ -27,6 +27,7 @@ from napari_sam3_assistant.widgets.fields.model import (
     ModelFolderField,
     PrecisionField,
 )
+from napari_sam3_assistant.widgets.fields.other_labels import use_labels_button
 from napari_sam3_assistant.widgets.fields.prompt import (
     CreatePromptLayer,
     EverythingField,
@@ -148,6 +149,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             _form({"Text prompt": TextField(binding)}),
             EverythingField(binding),
             ClassField(binding),
+            use_labels_button(session),
             _form({"Batch text prompts": BatchTextField(model, run)}, above=True),
             Fold("Prompt Layers", PromptLayersField(model)),
         ),

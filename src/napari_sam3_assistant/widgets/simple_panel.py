@@ -27,6 +27,7 @@ from napari_sam3_assistant.widgets.fields.model import (
     EngineField,
     ModelFolderField,
 )
+from napari_sam3_assistant.widgets.fields.other_labels import use_labels_button
 from napari_sam3_assistant.widgets.fields.prompt import PromptField
 from napari_sam3_assistant.widgets.fields.run import RunControls
 from napari_sam3_assistant.widgets.fields.scan import SimpleScan
@@ -109,6 +110,7 @@ def _look_at(binding: Binding) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(FilterField(binding.session))
     layout.addWidget(lone_gallery(binding))
+    layout.addWidget(use_labels_button(binding.session))
     return content
 
 

@@ -10,8 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
+from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.images import map_read_errors
+from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.progress import Reporter
 
 
 if TYPE_CHECKING:
@@ -189,6 +193,34 @@ def union_box(boxes: Iterable[Box]) -> Box:
     return tuple(
         slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in each
     )
+
+
+def find_boxes(labels: AnyArray, reporter: Reporter) -> dict[int, Box]:
+    """Return the box of each object of labels, block by block, by their numbers.
+
+    Raises
+    ------
+    MaskError
+        If they are no labels.
+    ImageError
+        If they can't be read.
+    """
+    boxes: dict[int, Box] = {}
+    blocks = split_blocks(labels, whole_box(labels.shape))
+    for done, block in enumerate(blocks):
+        reporter.report(Progress(done, len(blocks), "Reading the labels"))
+        # Room for each number up to the highest one is taken.
+        numbers, _, ids = relabel_sequential(read(labels, block))
+        for number, found in enumerate(ndimage.find_objects(numbers), 1):
+            if found is None:
+                continue
+            box = tuple(
+                slice(side.start + outer.start, side.stop + outer.start)
+                for side, outer in zip(found, block, strict=True)
+            )
+            id_ = int(ids[number])
+            boxes[id_] = union_box((boxes[id_], box)) if id_ in boxes else box
+    return boxes
 
 
 def localise_box(box: Box, outer: Box) -> Box:

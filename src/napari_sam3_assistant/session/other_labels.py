@@ -1,0 +1,184 @@
+"""Labels of other tools: accepted as they are, refined one by one, or followed through a stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam3_assistant.core.masks.accept import LabelMask
+from napari_sam3_assistant.core.masks.labels import Box, find_boxes
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import MaskPrompt, Task
+from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.images import image_name, read_image
+from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.model import Level, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.stitching import Known
+    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.session.accepting import Accepting
+    from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.propagation import Propagation
+    from napari_sam3_assistant.session.runs import SegmentRun
+    from napari_sam3_assistant.session.snapshots import OtherLabels
+
+
+class UseLabels:
+    """The verbs about labels of other tools. All are called on the GUI thread."""
+
+    def __init__(
+        self,
+        services: Services,
+        accepting: Accepting,
+        run: SegmentRun,
+        propagation: Propagation,
+    ) -> None:
+        self._model, self._adapter = services.model, services.adapter
+        self._jobs = services.jobs
+        self._accepting, self._run, self._propagation = accepting, run, propagation
+
+    def open_file(self, path: Path) -> Job:
+        """Add the labels of a file as a layer on the chosen image.
+
+        Raises
+        ------
+        PromptError
+            If there is no image. What is wrong with the file the job says.
+        """
+        if not self._model.image:
+            raise PromptError("There is no image.", "Open the image of the labels first.")
+
+        def work(reporter: Reporter) -> Iterator[LoadedImage]:
+            reporter.check()
+            found = read_image(path)
+            if np.dtype(found.data.dtype).kind not in "iu":
+                raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
+            yield found
+
+        def add(found: LoadedImage) -> None:
+            try:
+                name = self._adapter.add_labels(self._model.image, image_name(path), found.data)
+            except ImageError as error:
+                self._say(str(error), Level.ERROR)
+            else:
+                self._say(f"“{name}” lies on the image. Press Use Labels for what to do with it.")
+
+        job = Job("Reading the labels", work)
+        job.yielded.connect(add)
+        return self._jobs.start(job)
+
+    def layers(self) -> list[tuple[str, str]]:
+        """Return key and name of the layers that can be taken, the topmost first."""
+        return self._adapter.other_labels()
+
+    def read(self, layer: str) -> OtherLabels:
+        """Return what a layer holds, given its key.
+
+        Raises
+        ------
+        ImageError
+            If it has nothing on the plane on show.
+        """
+        return self._adapter.read_labels(self._model.image, layer)
+
+    def accept(self, layer: str) -> Job | None:
+        """Add all objects of a layer to the accepted labels: a step that can be taken back.
+
+        Where the layer does not lie on the image pixel on pixel, those of the plane on show.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If that can't be done; nothing has changed then.
+        """
+        self._accepting.check_idle()
+        found = self.read(layer)
+        if found.whole is None:
+            masks = MaskPrompt.of_labels(found.plane)
+            self._accepting.accept_other(found, self._adapter.place_masks(found, masks))
+            return None
+        labels, boxes = found.whole, dict[int, Box]()
+
+        def work(reporter: Reporter) -> Iterator[dict[int, Box]]:
+            yield find_boxes(labels, reporter)
+
+        job = Job("Reading the labels", work)
+        job.yielded.connect(lambda read: boxes.update(read))
+
+        def accept(state: JobState) -> None:
+            if state is not JobState.DONE:
+                return
+            objects = [
+                (box, LabelMask(labels, box, id_), id_) for id_, box in sorted(boxes.items())
+            ]
+            try:
+                self._accepting.accept_other(found, objects)
+            except Sam3AssistantError as error:
+                self._say(str(error), Level.ERROR)
+
+        job.finished.connect(accept)
+        return self._jobs.start(job)
+
+    def refine(self, layer: str, below: float | None = None) -> Job:
+        """Ask for each object of a layer on the plane on show by its mask; the result is a preview.
+
+        Parameters
+        ----------
+        layer : str
+            Key of the layer.
+        below : float, optional
+            Only those with a lower score; the others stay as they are, in the preview, too.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        found = self.read(layer)
+        masks = MaskPrompt.of_labels(found.plane)
+        asked = [
+            one for one in masks if below is None or is_below(found.known.get(_id(one)), below)
+        ]
+        if not asked:
+            raise PromptError(
+                f"All of the {pluralize(len(masks), 'object')} have a score of {below:g} or more.",
+                "Give a higher score, or accept them as they are.",
+            )
+        return self._run.refine_labels(found, asked, [one for one in masks if one not in asked])
+
+    def follow(self, layer: str) -> Job:
+        """Follow the objects of a layer on the slice on show through the stack, with their numbers.
+
+        Raises
+        ------
+        Sam3AssistantError
+            If it can't start; nothing has changed then.
+        """
+        found = self.read(layer)
+        masks = MaskPrompt.of_labels(found.plane)
+        if self._model.frame_axis < 0:
+            raise PromptError("This image is no stack.", "Refine the labels, or accept them.")
+        if self._model.running:
+            raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
+        job = self._propagation.follow_labels(found, masks)
+        self._model.task = Task.VIDEO
+        return job
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        self._model.message = Message(text, level)
+
+
+def is_below(known: Known | None, below: float) -> bool:
+    """Return whether an object has a lower score; one without any has."""
+    return known is None or known.score is None or known.score < below
+
+
+def _id(mask: MaskPrompt) -> int:
+    assert mask.object_id is not None
+    return mask.object_id

@@ -1,0 +1,206 @@
+"""Labels of other tools: accepted, refined one by one, or followed through a stack."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+from skimage.draw import disk
+from tifffile import imwrite
+
+from napari_sam3_assistant import api
+from napari_sam3_assistant.core.masks.labels import find_boxes
+from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
+from napari_sam3_assistant.core.prompts import Task, Tool
+from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.session.model import FramePlace
+from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.binding import binding_for
+from napari_sam3_assistant.viewer.roles import key_of
+
+ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"
+CENTRES = {3: (20, 20), 7: (20, 60), 70000: (55, 40)}
+
+
+def plane():
+    image, labels = np.full((80, 90), 20, np.uint8), np.zeros((80, 90), np.uint32)
+    for label, (y, x) in CENTRES.items():
+        image[disk((y, x), 10)] = 200
+        labels[disk((y + 1, x - 1), 8)] = label
+    return image, labels
+
+
+class Desk:
+    def __init__(self, image, **placed):
+        self.viewer = ViewerModel()
+        self.image = self.viewer.add_image(image, name="cells", **placed)
+        self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
+        self.session, self.model = self.binding.session, self.binding.model
+        self.verbs = self.session.use_labels
+
+    def settle(self):
+        ended = threading.Event()
+        self.model.events.running.connect(lambda running: running or ended.set())
+        while self.model.running:
+            assert ended.wait(240)
+            ended.clear()
+
+    def add(self, labels, **features):
+        layer = self.viewer.add_labels(labels, name="cellpose", features=features or None)
+        return key_of(layer)
+
+
+@pytest.fixture
+def desk():
+    made = Desk(plane()[0])
+    yield made
+    made.binding.close()
+
+
+def test_labels_are_accepted_as_they_are_with_what_is_known_of_them_and_undone(desk):
+    _, labels = plane()
+    key = desk.add(labels, index=[3, 7, 70000], score=[0.9, 0.4, 0.7], **{"class": ["a", "-", "b"]})
+    job = desk.verbs.accept(key)
+    assert job.wait(240)
+    desk.settle()
+
+    kept = desk.viewer.layers[ACCEPTED]
+    expected = sum((labels == id_) * (at + 1) for at, id_ in enumerate(CENTRES))
+    np.testing.assert_array_equal(kept.data, expected)
+    told = kept.features
+    assert list(told["score"]) == [0.9, 0.4, 0.7]
+    assert list(told["class"]) == ["a", "-", "b"]
+    assert set(told["engine"]) == {"“cellpose”"}
+    desk.session.undo()
+    assert not kept.data.any()
+    desk.session.redo()
+    np.testing.assert_array_equal(kept.data, expected)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_labels_of_a_whole_stack_keep_their_slices_and_their_numbers(lazy):
+    dask = pytest.importorskip("dask.array")
+    image, labels = plane()
+    stack = np.stack([labels, np.roll(labels, 2, 0), np.zeros_like(labels)])
+    desk = Desk(np.stack([image] * 3))
+    data = dask.from_array(stack, chunks=(1, 40, 90)) if lazy else stack
+    assert desk.verbs.accept(desk.add(data)).wait(240)
+    desk.settle()
+    kept = np.asarray(desk.viewer.layers[ACCEPTED].data)
+    expected = sum((stack == id_) * (at + 1) for at, id_ in enumerate(CENTRES))
+    np.testing.assert_array_equal(kept, expected)
+    desk.binding.close()
+
+
+def test_labels_that_lie_elsewhere_are_accepted_where_they_are_seen():
+    image, labels = plane()
+    desk = Desk(np.stack([image] * 3))
+    desk.viewer.dims.set_current_step(0, 1)
+    layer = desk.viewer.add_labels(labels[10:, 5:], translate=(10, 5), name="other")
+    assert desk.verbs.accept(key_of(layer)) is None
+    desk.settle()
+    kept = np.asarray(desk.viewer.layers[ACCEPTED].data)
+    expected = labels.copy()
+    expected[:10], expected[:, :5] = 0, 0
+    np.testing.assert_array_equal(kept[1] > 0, expected > 0)
+    assert not kept[[0, 2]].any()
+    desk.binding.close()
+
+
+def test_each_object_is_refined_with_its_number_as_by_the_api(desk):
+    image, labels = plane()
+    job = desk.verbs.refine(desk.add(labels, index=[3, 7, 70000], **{"class": ["a", "b", "-"]}))
+    assert job.wait(240)
+    assert job.error is None, job.error
+
+    np.testing.assert_array_equal(
+        desk.viewer.layers[PREVIEW].data, api.segment(image, labels=labels).labels
+    )
+    objects = desk.model.preview.segmentation.objects
+    assert {one.id: one.class_name for one in objects} == {3: "a", 7: "b", 70000: ""}
+    # What is painted next joins them, and takes none of them away.
+    desk.model.task, desk.model.tool = Task.SEGMENT, Tool.MASK
+    desk.binding.arm()
+    brush = desk.viewer.layers.selection.active
+    painted = brush.data.copy()
+    painted[60:72, 70:82] = 1
+    brush.data = painted
+    desk.session.note_prompts()
+    again = desk.session.run()
+    assert again.wait(240)
+    assert {3, 7, 70000} < {one.id for one in desk.model.preview.segmentation.objects}
+
+
+def test_only_those_below_a_score_are_refined(desk):
+    _, labels = plane()
+    key = desk.add(labels, index=[3, 7, 70000], score=[0.9, 0.4, 0.95])
+    assert desk.verbs.refine(key, below=0.5).wait(240)
+    found = desk.model.preview.segmentation.labels
+    np.testing.assert_array_equal(found == 3, labels == 3)
+    np.testing.assert_array_equal(found == 70000, labels == 70000)
+    assert (found == 7).sum() != (labels == 7).sum()
+    with pytest.raises(PromptError, match="have a score of"):
+        desk.verbs.refine(key, below=0.3)
+
+
+def test_objects_of_a_slice_are_followed_with_their_numbers():
+    image, labels = plane()
+    labels[labels == 70000] = 9
+    desk = Desk(np.stack([image] * 4))
+    desk.viewer.dims.set_current_step(0, 1)
+    stack = np.zeros((4, *labels.shape), np.uint32)
+    stack[1] = labels
+    job = desk.verbs.follow(desk.add(stack))
+    assert job.wait(240)
+    assert job.error is None, job.error
+    assert desk.model.task is Task.VIDEO
+    assert desk.model.propagated_ids == (3, 7, 9)
+    rows = [row for row in desk.model.results if isinstance(row.preview, FramePlace)]
+    assert len(rows) == 12
+    desk.binding.close()
+
+
+def test_a_file_becomes_a_layer_on_the_image_or_its_slice(desk, tmp_path):
+    _, labels = plane()
+    imwrite(tmp_path / "cellpose_masks.tif", labels[None].astype(np.uint16))
+    assert desk.verbs.open_file(tmp_path / "cellpose_masks.tif").wait(240)
+    layer = desk.viewer.layers["cellpose_masks"]
+    np.testing.assert_array_equal(layer.data, labels.astype(np.uint16))
+    imwrite(tmp_path / "small.tif", labels[:-1].astype(np.uint16))
+    desk.verbs.open_file(tmp_path / "small.tif").wait(240)
+    assert "79 x 90" in desk.model.message.text
+    imwrite(tmp_path / "real.tif", labels.astype(np.float32))
+    job = desk.verbs.open_file(tmp_path / "real.tif")
+    job.wait(240)
+    assert isinstance(job.error, ImageError)
+
+
+def test_labels_on_no_plane_on_show_are_said(desk):
+    with pytest.raises(ImageError, match="gone"):
+        desk.verbs.refine("nothing")
+    with pytest.raises(PromptError, match="no stack"):
+        desk.verbs.follow(desk.add(plane()[1]))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_boxes_of_objects_are_those_of_the_array(data):
+    dask = pytest.importorskip("dask.array")
+    shape = data.draw(st.lists(st.integers(1, 7), min_size=2, max_size=3))
+    values = data.draw(
+        st.lists(
+            st.sampled_from([0, 1, 2, 10**6]),
+            min_size=int(np.prod(shape)),
+            max_size=int(np.prod(shape)),
+        )
+    )
+    labels = np.array(values).reshape(shape)
+    chunks = tuple(data.draw(st.integers(1, size)) for size in shape)
+    found = find_boxes(dask.from_array(labels, chunks=chunks), NullReporter())
+    assert set(found) == set(np.unique(labels)) - {0}
+    for id_, box in found.items():
+        where = np.argwhere(labels == id_)
+        sides = zip(where.min(axis=0), where.max(axis=0) + 1, strict=True)
+        assert box == tuple(slice(int(low), int(high)) for low, high in sides)
