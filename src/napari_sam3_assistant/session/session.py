@@ -145,12 +145,8 @@ class Session:
         self.model, self._adapter = model, adapter
         self._live_again = self._edited = False
         self._undo = Undo(model, adapter)
-        restore(model, settings)
-        if model.engine not in registry.entries():
-            model.engine = next(iter(registry.entries()))
-        model.tool = usable_tool(model.task, model.tool)
         self.scan_model = ScanModel()
-        restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
+        self._restore(settings)
         self.engine = EngineInUse(model)
         self._running = Running(model, deliver)
         services = Services(model, self.scan_model, adapter, self.engine, self._running, self._undo)
@@ -192,6 +188,15 @@ class Session:
     def storing(self) -> Storing:
         """Saves the session, and opens another one."""
         return self.journaling.storing
+
+    def _restore(self, settings: SettingsStore) -> None:
+        """Choose again what was chosen the last time, as far as it is there."""
+        model = self.model
+        restore(model, settings)
+        if model.engine not in registry.entries():
+            model.engine = next(iter(registry.entries()))
+        model.tool = usable_tool(model.task, model.tool)
+        restore(self.scan_model, settings, REMEMBERED_OF_SCANS)
 
     def _watch(self) -> None:
         """Follow the changes of the models, and of the prompts."""
