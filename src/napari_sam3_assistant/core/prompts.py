@@ -13,8 +13,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import ndimage
-from skimage.segmentation import relabel_sequential
 
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.errors import PromptError
@@ -214,6 +212,9 @@ class MaskPrompt:
         PromptError
             If there is no object.
         """
+        from scipy import ndimage
+        from skimage.segmentation import relabel_sequential
+
         # Room for each number up to the highest one is taken; some tools write -1 for background.
         numbers, _, ids = relabel_sequential(np.where(labels > 0, labels, 0))
         found = []
