@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.builtin import contours, prompted
+from napari_sam3_assistant.engines.builtin import clicks, contours
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 
@@ -340,11 +340,11 @@ def test_a_contour_round_an_ellipse_finds_the_edge_near_it(kind, sign):
 def test_a_click_beside_the_outline_of_a_grainy_cell_corrects_all_of_the_outline():
     shape = (80, 80)
     cell, rough = disc(40, 40, 14, shape), disc(40, 43, 16, shape)
-    click = prompted.Click((40, 57), positive=False)
+    click = clicks.Click((40, 57), positive=False)
     for seed in range(8):
         grain = ndi.gaussian_filter(np.random.default_rng(seed).normal(0, 20, shape), 0.7)
         grey = 100 + 30 * ndi.gaussian_filter(cell * 1.0, 1.2) + grain
-        patch = prompted.correct_by_clicks(
+        patch = clicks.correct_by_clicks(
             PlaneFeatures(grey.astype(np.float32)),
             Patch(rough, Region.whole(shape)).crop(),
             [click],

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from napari_sam3_assistant.core.prompts import PromptKind, clean_phrase
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.engines.base import Prediction, package_version
+from napari_sam3_assistant.engines.builtin.clicks import (
+    Click,
+    candidates_at,
+    correct_by_clicks,
+    object_at,
+)
 from napari_sam3_assistant.engines.builtin.detection import detect, detect_all
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 from napari_sam3_assistant.engines.builtin.prompted import (
-    Click,
-    candidates_at,
     clearness,
-    correct_by_clicks,
-    object_at,
     object_in,
     polarity_named,
     similar,

@@ -313,7 +313,7 @@ class PlaneFeatures:
         :func:`napari_sam3_assistant.engines.builtin.detection.detect`.
     proposals : dict
         What may be the object under a pixel, by row and column; filled by
-        :func:`napari_sam3_assistant.engines.builtin.prompted.find_proposals`.
+        :func:`napari_sam3_assistant.engines.builtin.clicks.find_proposals`.
     """
 
     def __init__(self, luminance: npt.NDArray[np.float32]) -> None:

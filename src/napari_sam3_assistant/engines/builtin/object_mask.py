@@ -150,6 +150,22 @@ def solidity(mask: npt.NDArray[np.bool_]) -> float:
     return min(1.0, float(np.count_nonzero(mask) / hull))
 
 
+def largest_part(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the largest connected part of a mask, without holes; the mask has a pixel."""
+    labels, _ = ndi.label(mask)
+    name = 1 + np.bincount(labels.flat)[1:].argmax()
+    largest: npt.NDArray[np.bool_] = ndi.binary_fill_holes(labels == name)
+    return largest
+
+
+def signed_depth(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return how far inside the outline of a mask pixels lie, in pixels; below 0 outside."""
+    inside = ndi.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    outside = ndi.distance_transform_edt(~mask)
+    depth: npt.NDArray[np.float64] = np.where(mask, inside - 0.5, 0.5 - outside)
+    return depth
+
+
 def split(mask: npt.NDArray[np.bool_], convex: float = 0.0) -> npt.NDArray[np.int32]:
     """Return the parts of a mask that necks divide, by watershed on its distance transform.
 

@@ -1,4 +1,4 @@
-"""What prompts name: objects under clicks, in boxes, painted, like examples, or by a phrase.
+"""What prompts name: objects in boxes, painted, like examples, or by a phrase.
 
 The image proposes (:mod:`component_tree`), the prompt picks.
 """
@@ -6,7 +6,7 @@ The image proposes (:mod:`component_tree`), the prompt picks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +17,9 @@ from napari_sam3_assistant.engines.builtin import contours
 from napari_sam3_assistant.engines.builtin.component_tree import (
     agreement,
     along_outline,
-    at_point,
     in_box,
     octave_for,
     outline_values,
-    rated,
     upsample_proposal,
 )
 from napari_sam3_assistant.engines.builtin.detection import detect
@@ -29,14 +27,15 @@ from napari_sam3_assistant.engines.builtin.object_mask import (
     Detection,
     Patch,
     Proposal,
-    disc,
+    largest_part,
     measure,
+    signed_depth,
     solidity,
 )
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -55,21 +54,7 @@ BESIDE_DRAWN = 0.57  # share of its vote that a proposal has where an outline is
 BINS = 24  # of a histogram of grey levels
 ROUNDS = 4
 
-REMEMBERED = 16  # clicks of a plane whose proposals are kept
-NOTHING = 2  # radius of the disc where nothing stands out, in pixels
-# Clicks are made in the middle of what they mean. Shares of the greatest depth: below the first a
-# click is as good as on the outline, from the second on it is in the middle.
-RIM, MIDDLE = 0.25, 0.75
-LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
-ANOTHER = 1.5  # times the area from which on something is another candidate
-CANDIDATES = 5
 CREST = 2  # pixels beside an outline in which the edge is looked for
-# Share of an object's greatest depth: a click deeper inside does not mean its outline.
-SHALLOW = 0.34
-CLICKED = 8.0  # log-odds under a click, which fall off with its distance from the outline
-REACH = 1.3  # radii of an object's disc round which its outline is drawn anew
-FAINTEST = 0.1  # of the best one's worth that a candidate needs
-
 TINY = 4  # boxes with a thinner side are filled
 LEAST_AGREEMENT = 0.12  # of an object's box with the drawn one: a third of its sides
 CENTRED = 3.0  # cost of lying beside the middle of the box, per its side
@@ -150,364 +135,6 @@ def _log_odds(
         greys = np.log(sides[0] / sides[1]).clip(-GREYS, GREYS)[bins]
         odds = ndi.gaussian_filter(known + greys, 1.0, mode="nearest")
     return odds
-
-
-def _largest(mask: Bools) -> Bools:
-    """Return the largest connected part of a mask, without holes; the mask has a pixel."""
-    labels, _ = ndi.label(mask)
-    largest: Bools = ndi.binary_fill_holes(labels == 1 + np.bincount(labels.flat)[1:].argmax())
-    return largest
-
-
-# -- clicks ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Click:
-    """A pixel of the plane that belongs to an object, or does not.
-
-    Parameters
-    ----------
-    pixel : (int, int)
-        Row and column.
-    positive : bool
-        Whether it belongs to the object.
-    """
-
-    pixel: Pixel
-    positive: bool = True
-
-
-def object_at(features: PlaneFeatures, clicks: Sequence[Click], reporter: Reporter) -> Patch:
-    """Return the one object that clicks mark: the best under the first one, then corrected.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    clicks : sequence of Click
-        In the order in which they were made; at least one is positive.
-    reporter : Reporter
-        Stops the work.
-    """
-    first = next(click for click in clicks if click.positive)
-    best = _aimed_at(first.pixel, find_proposals(features, first.pixel, reporter))
-    if best is None:
-        patch = disc(first.pixel, NOTHING, features.region)
-    else:
-        patch = upsample_proposal(features, best)
-    return correct_by_clicks(features, patch, clicks, reporter, anchored=False)
-
-
-def candidates_at(features: PlaneFeatures, pixel: Pixel, reporter: Reporter) -> list[Patch]:
-    """Return what a click may mean, a part, the object or a group, from the smallest on.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    pixel : (int, int)
-        Row and column of the click.
-    reporter : Reporter
-        Stops the work.
-
-    Returns
-    -------
-    list of Patch
-        ``CANDIDATES`` at most; the first choice of :func:`object_at` is among them.
-    """
-    worths = [(_aim(pixel, item), item) for item in find_proposals(features, pixel, reporter)]
-    worths.sort(key=lambda pair: -pair[0])
-    kept: list[Proposal] = []
-    for worth, item in worths:
-        if len(kept) == CANDIDATES or worth < FAINTEST * worths[0][0]:
-            break
-        if all(abs(math.log(item.area / other.area)) > math.log(ANOTHER) for other in kept):
-            kept.append(item)
-    return [upsample_proposal(features, item) for item in sorted(kept, key=lambda item: item.area)]
-
-
-def clearness(features: PlaneFeatures, patch: Patch) -> float:
-    """Return how far an outline runs along an edge all round, 0 to 1, times its solidity.
-
-    That is its mean gradient, as a share of the greatest gradients within ``CREST`` pixels.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    patch : Patch
-        An object of at least one pixel.
-    """
-    octave = octave_for(patch.region)
-    image, seen = features.octave(octave), patch.coarser(octave)
-    if not seen.mask.any():
-        return 0.0
-    seen = seen.crop()
-    window = seen.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
-    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
-    crest = ndi.maximum_filter(gradient, 2 * CREST + 1)
-    own, best = (
-        along_outline(one, seen.mask, seen.region.localise(window)) for one in (gradient, crest)
-    )
-    return own / best * solidity(seen.mask) if best > 0 else 0.0
-
-
-def correct_by_clicks(
-    features: PlaneFeatures,
-    patch: Patch,
-    clicks: Sequence[Click],
-    reporter: Reporter,
-    *,
-    anchored: bool = True,
-) -> Patch:
-    """Return an object corrected by clicks, one after the other.
-
-    A click that the object obeys already changes nothing. Else a positive one only adds and a
-    negative one only takes away, so what the clicks before agreed on stays. There are four ways to
-    obey it and all clicks before: what the image shows under the click; a disc round it that
-    reaches the outline; the best proposal for all clicks; the likeliest outline near the object's,
-    if that is where the click is. The best-rated way is taken, and it must be the better rated, the
-    more it changes and the further the click lies from the middle of what it changes.
-
-    Parameters
-    ----------
-    features : PlaneFeatures
-        The plane.
-    patch : Patch
-        The object so far.
-    clicks : sequence of Click
-        In the order in which they were made; none is on the pixel of another.
-    reporter : Reporter
-        Stops the work.
-    anchored : bool
-        Whether something other than the clicks marked the object, so that its largest part
-        stays without a click on it.
-    """
-    for number, click in enumerate(clicks, start=1):
-        if patch.holds(*click.pixel) == click.positive:
-            continue
-        reporter.check()
-        wanted = [other.pixel for other in clicks[:number] if other.positive]
-        unwanted = [other.pixel for other in clicks[:number] if not other.positive]
-        if not wanted:
-            wanted = [other.pixel for other in clicks if other.positive][:1]
-        ways = [
-            _obey_clicks(features, _kept(patch, way, click), wanted, unwanted, anchored=anchored)
-            for way in _ways(features, patch, click, wanted, unwanted, reporter)
-        ]
-        ratings = [
-            _rated(features, way) * way.overlap(patch) * _centred(_changed(patch, way, click))
-            for way in ways
-        ]
-        patch = ways[int(np.argmax(ratings))]
-    wanted = [click.pixel for click in clicks if click.positive]
-    unwanted = [click.pixel for click in clicks if not click.positive]
-    return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
-
-
-def _kept(patch: Patch, way: Patch, click: Click) -> Patch:
-    """Return an object with what a way adds, or without what it takes away, as the click asks."""
-    if click.positive:
-        return patch.union(way)
-    return replace(patch, mask=patch.mask & way.within(patch.region))
-
-
-def _changed(patch: Patch, way: Patch, click: Click) -> float:
-    """Return how deep in what a way changes a click lies: 1 in the middle, 0 outside."""
-    region = patch.region.union(way.region)
-    change = Proposal(patch.within(region) ^ way.within(region), region, 0, 1, 0.0)
-    return change.depth(click.pixel)
-
-
-def _ways(
-    features: PlaneFeatures,
-    patch: Patch,
-    click: Click,
-    wanted: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
-    reporter: Reporter,
-) -> Iterator[Patch]:
-    """Yield what an object may become so that it obeys a click."""
-    y, x = click.pixel
-    proposals = [item for point in wanted for item in find_proposals(features, point, reporter)]
-    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
-    best = max(obeying, key=_rating, default=None)
-    if best is not None:
-        yield upsample_proposal(features, best)
-    inside = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
-    depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
-    near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
-    if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        yield from _redrawn(features, patch, near, wanted, unwanted)
-    if click.positive:
-        here = find_proposals(features, click.pixel, reporter)
-        obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
-        best = max(obeying, key=_rating, default=None)
-        if best is not None:
-            yield patch.union(upsample_proposal(features, best))
-        # No larger than the object, which may be far away.
-        rows, columns = np.nonzero(patch.mask)
-        away = np.hypot(rows + patch.region.y0 - y, columns + patch.region.x0 - x)
-        radius = min(float(away.min(initial=np.inf)), math.sqrt(patch.area / math.pi))
-        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
-        return
-    yield _without(features, patch, wanted, click.pixel)
-    cut = disc(click.pixel, max(1, int(depth)), features.region)
-    yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
-
-
-def _redrawn(
-    features: PlaneFeatures,
-    patch: Patch,
-    near: Region,
-    wanted: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
-) -> Iterator[Patch]:
-    """Yield the likeliest closed outline near an object's, in which the clicks near it count.
-
-    A click tells something of the pixels round it, so far as it lies from the outline.
-    """
-    octave = octave_for(near)
-    image, size = features.octave(octave), 2**octave
-    window = Region(near.y0 // size, near.x0 // size, -(-near.y1 // size), -(-near.x1 // size))
-    seen = patch.coarser(octave)
-    if not seen.mask.any():
-        return
-    before = seen.within(window)
-    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
-    depth = np.where(before, inside - 0.5, 0.5 - ndi.distance_transform_edt(~before))
-    odds = SHAPE * np.tanh(depth / (SOFT * max(1.0, inside.max())))
-    rows, columns = np.indices(window.shape)
-    for points, sign in ((wanted, 1), (unwanted, -1)):
-        for y, x in points:
-            y, x = y // size - window.y0, x // size - window.x0
-            if 0 <= y < window.height and 0 <= x < window.width:
-                width = max(1.5, abs(float(depth[y, x])))
-                away = np.hypot(rows - y, columns - x) / width
-                odds += sign * CLICKED * np.exp(-(away**2) / 2)
-    held = odds > 0
-    if not held.any():
-        return
-    held = _largest(held)
-    rows, columns = np.nonzero(held)
-    centre = (float(rows.mean()), float(columns.mean()))
-    radius = math.sqrt(rows.size / math.pi)
-    smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
-    axes = np.full((1, 2), REACH * radius)
-    (mask,) = contours.likeliest(smooth, odds[None], centre, axes)
-    yield upsample_proposal(features, Proposal(mask, window, octave, patch.polarity, 0.0))
-
-
-def find_proposals(
-    features: PlaneFeatures, point: Pixel, reporter: Reporter
-) -> tuple[Proposal, ...]:
-    """Return what may be the object under a point; the plane keeps the last answers."""
-    if point not in features.proposals:
-        while len(features.proposals) >= REMEMBERED:
-            features.proposals.pop(next(iter(features.proposals)))
-        features.proposals[point] = tuple(at_point(features, point, reporter))
-    return features.proposals[point]
-
-
-def _aimed_at(click: Pixel, proposals: Sequence[Proposal]) -> Proposal | None:
-    """Return the proposal that a click most likely means: well rated, the click in its middle."""
-    best, most = None, 0.0
-    for item in sorted(proposals, key=_worth, reverse=True):
-        if _worth(item) <= most:
-            break  # a click in the middle takes nothing away
-        worth = _aim(click, item)
-        if worth > most:
-            best, most = item, worth
-    return best
-
-
-def _aim(click: Pixel, proposal: Proposal) -> float:
-    return _worth(proposal) * _centred(proposal.depth(click))
-
-
-def _centred(depth: float) -> float:
-    """Return how likely a click so deep inside something means it."""
-    return min(1.0, max(RIM, depth) / MIDDLE)
-
-
-def _rating(proposal: Proposal) -> float:
-    return proposal.rating
-
-
-def _worth(proposal: Proposal) -> float:
-    return float(proposal.rating * proposal.area**LARGER)
-
-
-def _rated(features: PlaneFeatures, patch: Patch) -> float:
-    """Return the rating of an object of the plane, in grey levels per pixel of it."""
-    octave = octave_for(patch.region)
-    return float(rated(features.octave(octave), patch.coarser(octave)) / 2**octave)
-
-
-def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
-    """Return whether a proposal holds all positive clicks and no negative one."""
-    return all(proposal.holds(point) for point in wanted) and not any(
-        proposal.holds(point) for point in unwanted
-    )
-
-
-def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], point: Pixel) -> Patch:
-    """Return an object without the part under a negative click.
-
-    The object is flooded from the clicks over its gradient; where the image shows no edge
-    between them, the line lies half way.
-    """
-    from skimage.segmentation import watershed
-
-    region = patch.region
-    seed = (point[0] - region.y0, point[1] - region.x0)
-    islands, _ = ndi.label(patch.mask)
-    island = islands == islands[seed]
-    depth = ndi.distance_transform_edt(np.pad(island, 1))[1:-1, 1:-1]
-    gradient = ndi.gaussian_gradient_magnitude(features.luminance[region.slices], 1.0)
-    cost = gradient / (gradient[island].max() + 1e-6) - 0.5 * depth / depth.max()
-    markers = np.zeros(region.shape, np.int8)
-    kept = [(y - region.y0, x - region.x0) for y, x in wanted if patch.holds(y, x)]
-    kept = [pixel for pixel in kept if island[pixel]]
-    if not kept:  # the middle of what lies far from the click stays
-        rows, columns = np.indices(region.shape)
-        away = np.hypot(rows - seed[0], columns - seed[1])
-        best = int((np.minimum(depth, away / 2) * island).argmax())
-        kept = [(best // region.width, best % region.width)]
-    for pixel in kept:
-        markers[pixel] = 1
-    markers[seed] = 2
-    flooded = watershed(cost, markers, mask=island)
-    return Patch((patch.mask & ~island) | (flooded == 1), region, patch.polarity)
-
-
-def _obey_clicks(
-    features: PlaneFeatures,
-    patch: Patch,
-    wanted: Sequence[Pixel],
-    unwanted: Sequence[Pixel],
-    *,
-    anchored: bool,
-) -> Patch:
-    """Return an object that holds every positive click's pixel and no negative one's.
-
-    Islands without a positive click are dropped, except the largest of an anchored object.
-    """
-    missed = [point for point in wanted if not patch.holds(*point)]
-    for point in missed:  # with its neighbours, so that it is not a lone pixel
-        patch = patch.union(disc(point, 1, features.region))
-    mask = patch.mask.copy()
-    for y, x in unwanted:
-        if patch.region.holds(y, x):
-            mask[y - patch.region.y0, x - patch.region.x0] = False
-    if wanted:
-        labels, _ = ndi.label(mask, np.ones((3, 3)))
-        names = {int(labels[y - patch.region.y0, x - patch.region.x0]) for y, x in wanted}
-        if (missed or anchored) and mask.any():
-            names.add(int(np.bincount(labels[labels > 0]).argmax()))
-        mask = np.isin(labels, sorted(names - {0}))
-    return Patch(mask, patch.region, patch.polarity)
 
 
 # -- boxes ----------------------------------------------------------------------------------------
@@ -614,7 +241,7 @@ def _contents(
     masks = contours.likeliest(smooth, np.stack(odds), (centre[0], centre[1]), axes)
     likely = odds[0] > 0
     if likely.any():
-        masks = np.concatenate([[_largest(likely)], masks])
+        masks = np.concatenate([[largest_part(likely)], masks])
     found = [Proposal(mask, window, octave, 1, 0.0) for mask in masks]
     smaller = len(SCALES) - 1
     return found[:-smaller], found[-smaller:]
@@ -653,6 +280,32 @@ def polarity_of(features: PlaneFeatures, patch: Patch) -> int:
         return 1
     values = image[frame.slices]
     return 1 if np.median(values[inside]) >= np.median(values[outer]) else -1
+
+
+def clearness(features: PlaneFeatures, patch: Patch) -> float:
+    """Return how far an outline runs along an edge all round, 0 to 1, times its solidity.
+
+    That is its mean gradient, as a share of the greatest gradients within ``CREST`` pixels.
+
+    Parameters
+    ----------
+    features : PlaneFeatures
+        The plane.
+    patch : Patch
+        An object of at least one pixel.
+    """
+    octave = octave_for(patch.region)
+    image, seen = features.octave(octave), patch.coarser(octave)
+    if not seen.mask.any():
+        return 0.0
+    seen = seen.crop()
+    window = seen.region.grow(8).intersect(Region.whole((image.shape[0], image.shape[1])))
+    gradient = ndi.gaussian_gradient_magnitude(image[window.slices], 1.0, mode="nearest")
+    crest = ndi.maximum_filter(gradient, 2 * CREST + 1)
+    own, best = (
+        along_outline(one, seen.mask, seen.region.localise(window)) for one in (gradient, crest)
+    )
+    return own / best * solidity(seen.mask) if best > 0 else 0.0
 
 
 def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) -> Patch:
@@ -717,8 +370,7 @@ def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch
     if min(window.shape) < 2:
         return None
     before = seen.within(window)
-    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
-    depth = np.where(before, inside - 0.5, 0.5 - ndi.distance_transform_edt(~before))
+    depth = signed_depth(before)
     inwards = np.gradient(ndi.gaussian_filter(depth, 1.0))
     smooth = ndi.gaussian_filter(image[window.slices], 1.0, mode="nearest")
     down, across = np.gradient(smooth)
@@ -726,7 +378,7 @@ def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch
     steps /= np.hypot(*inwards) + 1e-6
     count = int(reach / OFF_STEP)
     levels = OFF_STEP * np.arange(-count, count + 1)
-    levels = levels[levels <= 0.6 * inside.max()]
+    levels = levels[levels <= 0.6 * (depth.max() + 0.5)]
     rings = [np.abs(depth - level) <= 0.75 for level in levels]
     edges = np.array([steps[ring].mean() if ring.any() else 0.0 for ring in rings])
     edges *= np.exp(-((levels / (OFTEN * 2 * math.sqrt(seen.area / math.pi))) ** 2) / 2)
@@ -739,7 +391,7 @@ def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch
     mask = depth > levels[best]
     if not mask.any():
         return None
-    found = Proposal(_largest(mask), window, octave, painted.polarity, 0.0)
+    found = Proposal(largest_part(mask), window, octave, painted.polarity, 0.0)
     return upsample_proposal(features, found).crop()
 
 
@@ -752,18 +404,17 @@ def _refine_pixels(
     window = seen.region.grow(max(6, round(BESIDE * max(seen.region.shape))))
     window = window.intersect(Region.whole((image.shape[0], image.shape[1])))
     before = seen.within(window)
-    inside = ndi.distance_transform_edt(np.pad(before, 1))[1:-1, 1:-1]
-    if inside.max() < THIN:
+    depth = signed_depth(before)
+    deepest = depth.max() + 0.5
+    if deepest < THIN:
         return painted
-    outside = ndi.distance_transform_edt(~before)
-    depth = np.where(before, inside - 0.5, 0.5 - outside)
-    odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * inside.max()))
+    odds = DRAWN * np.tanh(depth / (NEAR_OUTLINE * deepest))
     after = _log_odds(image, window, odds, votes) > 0
     if not after.any():
         return painted
     old, new = (
         upsample_proposal(features, Proposal(mask, window, octave, painted.polarity, 0.0))
-        for mask in (before, _largest(after))
+        for mask in (before, largest_part(after))
     )
     mask = painted.within(new.region) ^ old.within(new.region) ^ new.mask
     return replace(new, mask=mask).crop() if mask.any() else painted
