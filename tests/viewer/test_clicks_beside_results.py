@@ -2,6 +2,7 @@
 
 import queue
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,18 @@ def test_a_negative_click_beside_all_objects_says_what_is_missing(desk):
     with pytest.raises(PromptError, match="negative"):
         desk.session.run_live()
     np.testing.assert_array_equal(desk.labels, desk.found)
+
+
+def test_a_result_without_objects_beside_others_leaves_these_to_be_accepted_and_saved(desk):
+    (found,) = desk.model.previews
+    nothing = replace(found.segmentation, objects=(), labels=found.segmentation.labels * 0)
+    desk.model.previews = (found, replace(found, segmentation=nothing, label="nothing"))
+    why_not = desk.model.why_not
+    assert (why_not.accept, why_not.save, why_not.save_file, why_not.refine) == ("", "", "", "")
+    desk.session.accept()
+    desk.settle()
+    accepted = np.asarray(desk.viewer.layers[ACCEPTED].data).reshape(-1, 60, 90)
+    np.testing.assert_array_equal(accepted[-1] > 0, desk.found > 0)
 
 
 def test_boxes_and_clicks_each_make_their_own_objects_anew(desk):

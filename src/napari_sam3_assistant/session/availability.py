@@ -36,7 +36,8 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
     """Return why each thing that the user can ask for can't be done now."""
     run = _why_not_run(model, spec)
     wait = _WAIT if model.running else ""
-    found = model.preview is not None and bool(model.preview.segmentation.objects)
+    # The latest result may be one without objects, beside others that have some.
+    found = any(one.segmentation.objects for one in model.previews)
     stack = model.propagated is not None
     go_on = _why_not_go_on(model)
     clicks = model.tool is Tool.POINTS
