@@ -14,7 +14,7 @@ from napari_sam3_assistant.api.engines import (
     measure_precision,
     open_engine,
 )
-from napari_sam3_assistant.api.folder import Rerun, rerun, segment_folder
+from napari_sam3_assistant.api.folder import Rerun, export_series, rerun, segment_folder
 from napari_sam3_assistant.api.labels import (
     clean,
     export,
@@ -64,6 +64,7 @@ from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
 from napari_sam3_assistant.io.coco import CocoFile, CocoImage, ImportedLabels
 from napari_sam3_assistant.io.loaded import LoadedImage
+from napari_sam3_assistant.workflows.annotate_folder import FolderExport
 from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.everything import label_seeds
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
@@ -86,6 +87,7 @@ __all__ = [
     "Expand",
     "ExportFormat",
     "FillHoles",
+    "FolderExport",
     "FolderRow",
     "FrameResult",
     "FrameSource",
@@ -130,6 +132,7 @@ __all__ = [
     "engine_for",
     "engines",
     "export",
+    "export_series",
     "finish_edits",
     "imread",
     "label_seeds",

@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.api.segment import make_prompts, use_engine
+from napari_sam3_assistant.core.measurements import MORE
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.core.prompts import parse_phrases
 from napari_sam3_assistant.engines.precision import AUTO
-from napari_sam3_assistant.errors import CheckpointNotFound
+from napari_sam3_assistant.errors import CheckpointNotFound, ExportError, MaskError
 from napari_sam3_assistant.io.labels import check_ending, save_labels
 from napari_sam3_assistant.io.outputs import check_output, free_name, save_under_free_name
 from napari_sam3_assistant.io.provenance import is_on_a_share, read_provenance
+from napari_sam3_assistant.workflows.annotate_folder import (
+    DEFAULT_OUTPUT,
+    STATES_FILE,
+    AnnotatedFolder,
+    FolderExport,
+)
 from napari_sam3_assistant.workflows.batch import FolderRequest, FolderRow
 from napari_sam3_assistant.workflows.batch import segment_folder as _segment_folder
 from napari_sam3_assistant.workflows.rerun import RerunRequest, differences
@@ -119,6 +126,59 @@ def segment_folder(
             if on_row is not None:
                 on_row(row)
     return tuple(rows)
+
+
+def export_series(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    pattern: str = "*",
+    more: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> FolderExport:
+    """Write a table of all objects of an annotated folder, and one COCO file of its images.
+
+    It is what Finish does in the window, and may be done at any time. Images are read one by one.
+
+    Parameters
+    ----------
+    source : str or Path
+        The folder of the images.
+    output : str or Path, optional
+        The folder of the labels; by default ``sam3_labels`` in that of the images.
+    pattern : str
+        Which images, as in the window.
+    more : sequence of str
+        What to measure besides, see :func:`measure`.
+    reporter : Reporter, optional
+        Is told of the progress, and can stop the work.
+
+    Returns
+    -------
+    FolderExport
+        ``table`` and ``coco`` (paths), ``images``, ``objects``, and ``failed``.
+
+    Raises
+    ------
+    ImageError
+        If there is no image in the folder.
+    ExportError
+        If nothing was annotated there, or a file can't be written.
+    MaskError
+        If there is no such measurement.
+    """
+    unknown = [title for title in more if title not in MORE]
+    if unknown:
+        raise MaskError(f"There is no measurement “{unknown[0]}”.", f"Use {', '.join(MORE)}.")
+    images = expand_user(source)
+    labels = images / DEFAULT_OUTPUT if output is None else expand_user(output)
+    if not (labels / STATES_FILE).is_file():
+        raise ExportError(
+            f"{labels} holds no annotation of a folder.",
+            "Give the folder of the labels that Annotate Folder has written.",
+        )
+    folder = AnnotatedFolder(images, labels, pattern)
+    return folder.export(reporter or NullReporter(), tuple(more))
 
 
 @dataclass(frozen=True, slots=True)

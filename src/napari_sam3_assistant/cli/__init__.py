@@ -113,6 +113,7 @@ def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     labels.add_clean(commands)
     labels.add_measure(commands)
     labels.add_export(commands)
+    labels.add_export_series(commands)
     labels.add_import(commands)
 
 

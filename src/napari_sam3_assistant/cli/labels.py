@@ -111,6 +111,47 @@ def add_measure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(command=measure)
 
 
+def add_export_series(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``export-series``."""
+    parser = commands.add_parser(
+        "export-series",
+        help="write a table and a COCO file of a folder that was annotated in the window",
+        description=(
+            "Write a table of all objects and one COCO file of all images of a folder that was "
+            "annotated image by image in the window, beside their labels. Earlier ones are "
+            "replaced."
+        ),
+        epilog="Example: napari-sam3 export-series images --more Perimeter,Solidity",
+    )
+    parser.add_argument("source", type=parse_path, metavar="FOLDER", help="the images")
+    parser.add_argument(
+        "--labels", type=parse_path, metavar="FOLDER", help="their labels (default: sam3_labels)"
+    )
+    parser.add_argument(
+        "--pattern", default="*", help="which images, as *.tif; **/* for all folders below"
+    )
+    parser.add_argument("--more", default="", metavar="NAME,NAME,...", help="what else to measure")
+    add_json(parser)
+    parser.set_defaults(command=export_series)
+
+
+def export_series(chosen: argparse.Namespace) -> int:
+    """Write the files of all images of an annotated folder."""
+    more = [one.strip() for one in chosen.more.split(",") if one.strip()]
+    with Answer(chosen) as answer:
+        with TerminalReporter() as reporter:
+            made = api.export_series(
+                chosen.source, chosen.labels, pattern=chosen.pattern, more=more, reporter=reporter
+            )
+        said = f"{pluralize(made.objects, 'object')} on {pluralize(made.images, 'image')}"
+        answer.say(said, objects=made.objects, images=made.images, failed=dict(made.failed))
+        for name, why in made.failed:
+            answer.say(f"{name}: {why}")
+        answer.file(made.table)
+        answer.file(made.coco)
+    return 0
+
+
 def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``export``."""
     parser = commands.add_parser(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.axes import guess_axes
 from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
@@ -19,7 +18,6 @@ from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import PromptSet, Task
-from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import (
     ImageError,
     NothingNew,
@@ -39,6 +37,7 @@ from napari_sam3_assistant.session.model import (
 from napari_sam3_assistant.session.proposing import Proposals
 from napari_sam3_assistant.session.settings import restore
 from napari_sam3_assistant.workflows.annotate_folder import (
+    ACCEPTED,
     DEFAULT_OUTPUT,
     AnnotatedFolder,
     ImageState,
@@ -325,10 +324,9 @@ class FolderAnnotation:
         except ImageError:
             run = None  # the viewer shows no plane of it now
         else:
-            engine = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
             paths = self._adapter.paths()
             run = RunProvenance(
-                view, PromptSet(), PredictOptions(), engine, paths=paths, axes=kept.axes,
+                view, PromptSet(), PredictOptions(), ACCEPTED, paths=paths, axes=kept.axes,
                 all_planes=stack,
             )  # fmt: skip
         return LabelsToSave(kept.labels, kept.axes, objects, run, self._stamp)

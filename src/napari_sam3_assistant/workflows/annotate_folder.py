@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ANY_CLASS, Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace
 from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
+from napari_sam3_assistant.core.prompts import PromptSet
+from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, ImageError, MaskError
 from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
@@ -31,6 +34,7 @@ from napari_sam3_assistant.io.image_folder import list_images
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.io.outputs import free_name, make_folder, stamp_of
 from napari_sam3_assistant.io.provenance import (
+    ProvenanceRecord,
     find_place,
     provenance_path,
     read_provenance,
@@ -51,7 +55,6 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.image_folder import FolderImage
     from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.io.provenance import ProvenanceRecord
     from napari_sam3_assistant.workflows.provenance import RunProvenance
 
 
@@ -63,6 +66,8 @@ DEFAULT_OUTPUT = "sam3_labels"
 """What the folder of the labels is called in that of the images, where no other is chosen."""
 FORMAT = "napari-sam3-assistant folder annotation"
 VERSION = 1
+ACCEPTED = Provenance("accepted", "Accepted objects", __version__, "cpu", 0.0)
+"""What a note says made labels that were accepted one by one."""
 _MOST_BYTES = 1 << 28
 _MOST_LABELS = 1 << 31  # bytes
 _LINE_ERRORS = (TypeError, ValueError, KeyError, RecursionError)
@@ -153,7 +158,7 @@ class LabelsToSave:
     objects : tuple of mapping
         What the note says of each object.
     provenance : RunProvenance or None
-        What the image looked like to the model; None for no note.
+        What the image looked like to the model; None where that is not known.
     stamp : object
         The stamp of :class:`OpenedImage`: labels that somebody has written since are not replaced.
     """
@@ -487,17 +492,13 @@ class AnnotatedFolder:
         begun = ImageState.BEGUN if one.state is ImageState.UNTOUCHED else one.state
         self._note(replace(one, state=begun, labels=relative))
         make_folder(path)
-        record = None
-        if to_save.provenance is not None:
-            extra = {"source": one.name, "annotated": str(state)}
-            record = make_record(to_save.provenance, path.parent, to_save.objects, extra)
+        record = _make_note(to_save, path.parent, {"source": one.name, "annotated": str(state)})
         request = LabelsExport(
             to_save.labels, path, to_save.axes, overwrite=beside is None and now is not None
         )
         (written,) = export_labels(request, reporter)
         stamp = stamp_of(written)
-        if record is not None:
-            write_provenance(written, record)
+        write_provenance(written, record)
         count = len(to_save.objects)
         relative = written.relative_to(self.output).as_posix()
         self._note(replace(one, state=state, labels=relative, objects=count))
@@ -633,6 +634,13 @@ def _measure_image(
         rows.append({**state, "id": row.pop("id"), **named, **row})
     of_object = {id_: known["class"] for id_, known in told.items()}
     return CocoPart(labels, classes.meaning(of_object), place), rows
+
+
+def _make_note(to_save: LabelsToSave, folder: Path, extra: Mapping[str, Any]) -> ProvenanceRecord:
+    if to_save.provenance is not None:
+        return make_record(to_save.provenance, folder, to_save.objects, extra)
+    axes, objects = to_save.axes, to_save.objects
+    return ProvenanceRecord((), PromptSet(), 0.0, ACCEPTED, axes=axes, objects=objects, extra=extra)
 
 
 def _told_of_objects(note: ProvenanceRecord) -> dict[int, dict[str, Any]]:
