@@ -252,3 +252,23 @@ def test_mistakes_are_told_and_nothing_is_written(
 
     assert said in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_stacks(tmp_path, capsys):
+    rows, columns = np.ogrid[:40, :50]
+    movie = np.stack([np.hypot(rows - 20, columns - 20 - shift) < 9 for shift in range(3)])
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(
+            tmp_path / "in" / name,
+            np.where(movie, 200, 20).astype(np.uint8),
+            photometric="minisblack",
+        )
+    command = ["track", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--point", "20,20,+"]
+    assert main(command) == 0
+    assert "a.tif: 1 object, done: a_tracks.tif" in capsys.readouterr().out
+    labels = tifffile.imread(tmp_path / "out" / "b_tracks.tif")
+    assert [int(frame.max()) for frame in labels] == [1, 1, 1]
+    assert main([*command, "--json"]) == 0
+    assert '"skipped": 2' in capsys.readouterr().out
+    assert main([*command, "--csv", "a.csv"]) == 2

@@ -15,6 +15,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.workflows.folder_work import FolderImages
 from napari_sam3_assistant.workflows.shared_view import SharedView
 
 distributed = pytest.importorskip("distributed")
@@ -188,6 +189,42 @@ def test_a_folder_gives_the_labels_of_one_process(engine, image, tmp_path):
             np.testing.assert_array_equal(found, wanted)
     again = api.segment_folder(source, tmp_path / "there", texts=texts)
     assert [row.status for row in again] == ["failed"] * 3 + ["skipped", "failed", "skipped"] * 2
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_stacks_of_a_folder_give_the_labels_of_one_process(
+    engine, image, tmp_path, reached, monkeypatch
+):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a broken one.tif").write_bytes(b"no image")
+    tifffile.imwrite(source / "plane.tif", image[:100, :100])
+    for name, first in (("one", 0), ("two", 40)):
+        frames = [image[first : first + 200, shift : shift + 210] for shift in (0, 3, 5, 9)]
+        tifffile.imwrite(source / f"{name}.ome.tif", np.stack(frames), metadata={"axes": "TYX"})
+    if not reached:
+        monkeypatch.setattr(FolderImages, "take_sample", lambda *_: None)
+    follow = {"points": [(25, 25), (75, 75, True, 2)], "frame": 1}
+    there = api.track_folder(source, tmp_path / "there", engine=engine, **follow)
+    here = api.track_folder(source, tmp_path / "here", **follow)
+    assert [replace(row, seconds=0) for row in there] == [replace(row, seconds=0) for row in here]
+    assert [(row.status, row.objects) for row in there] == [
+        ("failed", None), ("done", 2), ("failed", None), ("done", 2),
+    ]  # fmt: skip
+    for row in there:
+        if row.labels:
+            found, wanted = (
+                tifffile.imread(tmp_path / name / row.labels) for name in ("there", "here")
+            )
+            np.testing.assert_array_equal(found, wanted)
+            assert found.shape == (4, 200, 210)
+            alone = api.track(source / row.image, **follow)
+            for frame in alone:
+                np.testing.assert_array_equal(found[frame.frame], frame.labels)
+            remade = api.rerun(tmp_path / "there" / f"{row.labels}.json")
+            np.testing.assert_array_equal(tifffile.imread(remade.path), found)
+    again = api.track_folder(source, tmp_path / "there", **follow)
+    assert [row.status for row in again] == ["failed", "skipped", "failed", "skipped"]
 
 
 def test_what_no_worker_can_do_is_said_at_once(engine, image, tmp_path):

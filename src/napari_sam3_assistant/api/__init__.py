@@ -28,7 +28,7 @@ from napari_sam3_assistant.api.labels import (
 from napari_sam3_assistant.api.precompute import precompute
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import imread, segment
-from napari_sam3_assistant.api.track import save_tracks, track
+from napari_sam3_assistant.api.track import save_tracks, track, track_folder
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.masks.labels import Connectivity
@@ -149,6 +149,7 @@ __all__ = [
     "segment_folder",
     "take_back_edits",
     "track",
+    "track_folder",
     "unfinished_edits",
     "view_of_array",
 ]

@@ -9,6 +9,7 @@ from napari_sam3_assistant.api.segment import use_engine
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.engines.precision import AUTO
+from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.zarr_images import list_fields
 from napari_sam3_assistant.workflows.precompute import PrecomputedRow, PrecomputeRequest
 from napari_sam3_assistant.workflows.precompute import precompute as _precompute
@@ -75,7 +76,7 @@ def precompute(
         If the encodings can't be written.
     """
     folder = expand_user(source)
-    if folder.is_file() or (folder.suffix.lower() == ".zarr" and not list_fields(folder)):
+    if folder.is_file() or (is_zarr(folder) and not list_fields(folder)):
         folder, pattern = folder.parent, glob.escape(folder.name)
     request = PrecomputeRequest(
         folder,

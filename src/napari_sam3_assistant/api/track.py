@@ -25,20 +25,24 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.exports import write_table
+from napari_sam3_assistant.io.labels import check_stack_path
 from napari_sam3_assistant.io.provenance import write_provenance
 from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
 from napari_sam3_assistant.workflows.track import TrackRequest
 from napari_sam3_assistant.workflows.track import track as run_track
+from napari_sam3_assistant.workflows.track_folder import TrackFolderRequest
+from napari_sam3_assistant.workflows.track_folder import track_folder as run_track_folder
 from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.prompts import Everything
+    from napari_sam3_assistant.workflows.batch import FolderRow
 
 
 def track(
@@ -170,13 +174,7 @@ def track(
         frame, points, boxes, exemplars, mask, text, source.shape, everything
     )
     first, last = (None, None) if frames is None else frames
-    try:
-        way = Direction(direction)
-    except ValueError as error:
-        raise PromptError(
-            f"There is no direction '{direction}'.", f"Choose {', '.join(Direction)}."
-        ) from error
-    span = Span(way, first, last, stop_after_lost=stop_after_lost)
+    span = Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost)
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
     chosen = engine_for(model_folder, video=True) if engine is None else engine
@@ -187,6 +185,114 @@ def track(
     )
     check_prompts(spec, prompts, source)
     return TrackFrames(request, chosen, model_folder, device, precision, reporter or NullReporter())
+
+
+def track_folder(
+    source: str | Path,
+    output: str | Path,
+    *,
+    axis: int | str | None = None,
+    frame: int = 0,
+    points: ByFrame = (),
+    boxes: ByFrame = (),
+    exemplars: ByFrame = (),
+    text: str | None = None,
+    everything: bool | Everything = False,
+    direction: str | Direction = Direction.BOTH,
+    frames: tuple[int, int] | None = None,
+    stop_after_lost: int | None = None,
+    pattern: str = "*",
+    ending: str = ".tif",
+    engine: str | CachingEngine | None = None,
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    precision: str = AUTO,
+    threshold: float = DEFAULT_THRESHOLD,
+    contrast: tuple[float, float] | None = None,
+    channel_axis: int | None = None,
+    channel: int | None = None,
+    series: int | None = None,
+    reporter: Reporter | None = None,
+    on_row: Callable[[FolderRow], None] | None = None,
+) -> tuple[FolderRow, ...]:
+    """Follow objects through every stack of a folder, by the same prompts in each.
+
+    Beside each labels file lies a note (``.json``) from which :func:`rerun` makes it again. A stack
+    that fails is reported and the rest goes on; what is finished is skipped by a second start.
+
+    Parameters
+    ----------
+    source, output : str or Path
+        Folder of the stacks, and folder of the labels (``NAME_tracks.tif``). Files are never
+        overwritten.
+    axis : int or str, optional
+        The axis along which the frames lie; by default the only one beside rows, columns and
+        channels.
+    frame, points, boxes, exemplars, text, everything, direction, frames, stop_after_lost
+        As :func:`track` takes them, in pixels and frames of each stack.
+    pattern : str
+        Which files, as ``*.tif``; ``**/*`` for all folders below.
+    ending : str
+        Format of the labels: ``.tif``, ``.npy`` or ``.zarr``.
+    engine, model_folder, device, precision, threshold, contrast, channel_axis, channel
+        As :func:`track` takes them. Of an engine of a server each worker follows a stack.
+    series : int, optional
+        Which image of files that hold several, from 0; by default the largest.
+    reporter : Reporter, optional
+        Is told of each stack, and may stop the work.
+    on_row : callable, optional
+        Is called with each :class:`FolderRow`.
+
+    Returns
+    -------
+    tuple of FolderRow
+        For each stack ``status``, ``objects``, ``labels`` and ``message``; and for each file that
+        is ``left out`` why.
+
+    Raises
+    ------
+    PromptError
+        If there is no prompt, or it can't be used.
+    ImageError
+        If there is no image in the folder.
+    EngineError
+        If the engine can't be loaded.
+    ExportError
+        If the output folder can't be made.
+    """
+    check_stack_path(f"labels{ending}")
+    prompts = prompts_by_frame(frame, points, boxes, exemplars, None, text, (0, 0), everything)
+    first, last = (None, None) if frames is None else frames
+    request = TrackFolderRequest(
+        expand_user(source),
+        expand_user(output),
+        prompts,
+        Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost),
+        PredictOptions(threshold),
+        axis,
+        pattern,
+        ending,
+        None if model_folder is None else expand_user(model_folder),
+        {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
+        series,
+    )
+    chosen = engine_for(model_folder, video=True) if engine is None else engine
+    rows = []
+    with use_engine(chosen, model_folder, device, precision) as ready:
+        for row in run_track_folder(ready, request, reporter or NullReporter()):
+            rows.append(row)
+            if on_row is not None:
+                on_row(row)
+    return tuple(rows)
+
+
+def _parse_direction(direction: str | Direction) -> Direction:
+    try:
+        return Direction(direction)
+    except ValueError as error:
+        raise PromptError(
+            f"There is no direction '{direction}'.", f"Choose {', '.join(Direction)}."
+        ) from error
 
 
 class TrackFrames(Iterator[FrameResult]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, TileOptions
 from napari_sam3_assistant.core.paths import expand_user
-from napari_sam3_assistant.core.plurals import plural_of
+from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import format_duration
 from napari_sam3_assistant.engines.precision import AUTO, PRECISIONS
 from napari_sam3_assistant.errors import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from napari_sam3_assistant.api import ObjectRecord, StitchedObject
+    from napari_sam3_assistant.api import FolderRow, ObjectRecord, StitchedObject
     from napari_sam3_assistant.core.progress import Progress
 
 
@@ -486,6 +486,15 @@ def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
         "channel_axis": chosen.channel_axis,
         "channel": chosen.channel,
     }
+
+
+def explain_row(row: FolderRow) -> str:
+    """Return the line that is printed of an image of a folder."""
+    name = f"{row.image} - {row.phrase}" if row.phrase else row.image
+    if row.status in ("failed", "left out"):
+        return f"{name}: {row.status}. {row.message}"
+    objects = pluralize(row.objects or 0, "object")
+    return f"{name}: {objects}, {row.status}: {row.labels}{row.message and f' ({row.message})'}"
 
 
 def add_tiles(parser: argparse.ArgumentParser) -> None:

@@ -16,12 +16,12 @@ from napari_sam3_assistant.cli.arguments import (
     add_look,
     chosen_engine,
     everything_argument,
+    explain_row,
     look_arguments,
     parse_numbers,
     parse_path,
     parse_signed,
 )
-from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(chosen: argparse.Namespace) -> int:
 
         def tell(row: FolderRow) -> None:
             told.append(asdict(row))
-            answer.say(_explain(row), rows=told)
+            answer.say(explain_row(row), rows=told)
 
         with TerminalReporter() as reporter, chosen_engine(chosen) as engine:
             rows = api.segment_folder(
@@ -118,11 +118,3 @@ def _read_lines(path: Path | None) -> list[str]:
         raise PromptError(
             f"The phrases in {path} can't be read ({error}).", "Give a text file in UTF-8."
         ) from error
-
-
-def _explain(row: FolderRow) -> str:
-    name = f"{row.image} - {row.phrase}" if row.phrase else row.image
-    if row.status in ("failed", "left out"):
-        return f"{name}: {row.status}. {row.message}"
-    objects = pluralize(row.objects or 0, "object")
-    return f"{name}: {objects}, {row.status}: {row.labels}{row.message and f' ({row.message})'}"

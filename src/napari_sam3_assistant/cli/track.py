@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam3_assistant import api
@@ -22,6 +25,7 @@ from napari_sam3_assistant.cli.arguments import (
     check_replaceable,
     chosen_engine,
     everything_argument,
+    explain_row,
     parse_image,
     parse_numbers,
     parse_path,
@@ -33,12 +37,12 @@ from napari_sam3_assistant.core.tracks import Direction, TrackScale, TrackTable
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_stack_path, open_label_stack
+from napari_sam3_assistant.io.ome_zarr_labels import is_zarr
 from napari_sam3_assistant.io.outputs import check_apart, check_output
 from napari_sam3_assistant.io.provenance import check_provenance_path
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from napari_sam3_assistant.api.track import TrackFrames
     from napari_sam3_assistant.core.axes import Axes
@@ -59,9 +63,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ),
     )
     parser.add_argument(
-        "stack", type=parse_image, metavar="STACK", help="a file of any format, or a zarr folder"
+        "stack",
+        type=parse_image,
+        metavar="STACK",
+        help="a file of any format, a zarr folder, or a folder of stacks",
     )
-    add_output(parser, "LABELS", "for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr)")
+    add_output(
+        parser,
+        "LABELS",
+        "for the labels: .tif (multi-page), .npy or .zarr (OME-Zarr); of a folder of stacks a "
+        "folder",
+    )
+    parser.add_argument(
+        "--pattern", default="*", help="which files of a folder, as '*.tif' (default: %(default)s)"
+    )
     parser.add_argument(
         "--csv",
         type=parse_path,
@@ -72,7 +87,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_json(parser)
     _add_prompts(parser)
     way = parser.add_argument_group("which frames")
-    way.add_argument("--axis", default="0", help="number or name of their axis (default: 0)")
+    way.add_argument(
+        "--axis", help="number or name of their axis (default: 0; of a folder the only one)"
+    )
     way.add_argument("--frame", type=int, default=0, metavar="K", help="the prompted one")
     way.add_argument("--direction", choices=list(Direction), default=Direction.BOTH)
     way.add_argument("--frames", metavar="FIRST,LAST", help="both included (default: all)")
@@ -108,6 +125,8 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Follow the objects that were named, and write each frame as it is done."""
+    if _is_folder(chosen.stack):
+        return _run_folder(chosen)
     output = check_stack_path(chosen.output)
     read = [chosen.stack, *(_split_mask(text, 0)[1] for text in chosen.mask)]
     check_apart(output, *read)
@@ -119,11 +138,72 @@ def run(chosen: argparse.Namespace) -> int:
         return _run(chosen, output, answer)
 
 
+def _is_folder(stack: Path | str) -> bool:
+    """Return whether a folder of stacks was named."""
+    return isinstance(stack, Path) and stack.is_dir() and not is_zarr(stack)
+
+
+def _run_folder(chosen: argparse.Namespace) -> int:
+    """Follow the objects in each stack of a folder; returns 1 if one failed."""
+    if chosen.csv is not None or chosen.mask or chosen.plane is not None:
+        raise PromptError(
+            "--csv, --mask and --plane are for a single stack.",
+            "Leave them out; the notes beside the labels list the objects.",
+        )
+    look = plane_arguments(chosen)
+    look.pop("plane")
+    with Answer(chosen) as answer:
+        told: list[dict[str, Any]] = []
+
+        def tell(row: api.FolderRow) -> None:
+            told.append(asdict(row))
+            answer.say(explain_row(row), rows=told)
+
+        with TerminalReporter() as reporter, chosen_engine(chosen, video=True) as engine:
+            rows = api.track_folder(
+                chosen.stack,
+                chosen.output,
+                axis=None if chosen.axis is None else _axis(chosen),
+                pattern=chosen.pattern,
+                series=chosen.series,
+                reporter=reporter,
+                on_row=tell,
+                **_prompts(chosen),
+                **engine,
+                **look,
+            )
+        counts = Counter(row.status for row in rows)
+        parts = [f"{many} {status}" for status, many in counts.items()]
+        answer.say(", ".join(parts), counts=dict(counts))
+    return 1 if counts["failed"] else 0
+
+
+def _axis(chosen: argparse.Namespace) -> int | str:
+    text: str = "0" if chosen.axis is None else chosen.axis
+    return int(text) if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) else text
+
+
+def _prompts(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return prompts, but for masks, and frames as the functions of the API take them."""
+    bounds = None if chosen.frames is None else parse_whole_numbers(chosen.frames, (2,), "--frames")
+    return {
+        "frame": chosen.frame,
+        "points": _parse_by_frame(chosen.point, chosen.frame, 2, "--point"),
+        "boxes": _parse_by_frame(chosen.box, chosen.frame, 4, "--box"),
+        "exemplars": _parse_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
+        "text": chosen.text,
+        "everything": everything_argument(chosen),
+        "direction": chosen.direction,
+        "frames": None if bounds is None else (bounds[0], bounds[1]),
+        "stop_after_lost": chosen.stop_after_lost,
+    }
+
+
 def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
     image = read_image(chosen.stack, chosen.series)
     for note in image.notes:
         answer.note(note)
-    axis = int(chosen.axis) if re.fullmatch(r"-?\d{1,9}", chosen.axis, re.ASCII) else chosen.axis
+    axis = _axis(chosen)
     # What both calls are told of the stack.
     look: dict[str, Any] = {
         **plane_arguments(chosen),
@@ -131,22 +211,14 @@ def _run(chosen: argparse.Namespace, output: Path, answer: Answer) -> int:
         "rgb": image.rgb,
     }
     source = frame_source(image.data, axis, **look)
-    bounds = None if chosen.frames is None else parse_whole_numbers(chosen.frames, (2,), "--frames")
+    prompts = _prompts(chosen)
     with TerminalReporter() as reporter, chosen_engine(chosen, video=True) as engine:
         results = api.track(
             image.data,
             axis=axis,
-            frame=chosen.frame,
-            points=_parse_by_frame(chosen.point, chosen.frame, 2, "--point"),
-            boxes=_parse_by_frame(chosen.box, chosen.frame, 4, "--box"),
-            exemplars=_parse_by_frame(chosen.exemplar, chosen.frame, 4, "--exemplar"),
             mask=_read_masks(chosen.mask, chosen.frame),
-            text=chosen.text,
-            everything=everything_argument(chosen),
-            direction=chosen.direction,
-            frames=None if bounds is None else (bounds[0], bounds[1]),
-            stop_after_lost=chosen.stop_after_lost,
             reporter=reporter,
+            **prompts,
             **engine,
             **look,
         )

@@ -557,8 +557,9 @@ def call(method: str, *arguments: object) -> bytes:
 
 def pack_pixels(pixels: Pixels) -> bytes:
     """Return pictures for the wire."""
-    pictures = pixels if isinstance(pixels, tuple) else (pixels,)
-    return pack((isinstance(pixels, tuple), [PackedPicture.pack(one) for one in pictures]))
+    pictures = (pixels,) if isinstance(pixels, np.ndarray) else pixels
+    packed = [PackedPicture.pack(picture) for picture in pictures]
+    return pack((pictures is pixels, packed))
 
 
 def unpack_pixels(packed: bytes) -> Pixels:

@@ -25,8 +25,8 @@ Read = TypeVar("Read")
 P_contra = TypeVar("P_contra", contravariant=True)
 V_co = TypeVar("V_co", covariant=True)
 R = TypeVar("R", bound="Pixels")
-Pixels: TypeAlias = "npt.NDArray[np.uint8] | tuple[npt.NDArray[np.uint8], ...]"
-"""RGB pictures, shape (H, W, 3)."""
+Pixels: TypeAlias = "npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]"
+"""RGB pictures, shape (H, W, 3): one, or several, which arrive as a tuple where they are sent."""
 
 
 class Piecework(Protocol[P_contra, R, V_co]):

@@ -61,8 +61,8 @@ class FolderPiece:
 _OPEN = 2  # images: the one that is read, and the one whose labels are written
 
 
-class FolderPlanes:
-    """The planes of the images of a folder, on any machine that has the same folder.
+class FolderImages:
+    """The images of a folder, on any machine that has the same folder.
 
     Parameters
     ----------
@@ -121,6 +121,10 @@ class FolderPlanes:
     def _open(self, image: FolderImage) -> tuple[LoadedImage, ImageView]:
         loaded = read_image(image.path, self._series)
         return loaded, first_view(loaded, **self._look)
+
+
+class FolderPlanes(FolderImages):
+    """The planes of the images of a folder; parameters as of :class:`FolderImages`."""
 
     def read(self, piece: FolderPiece) -> npt.NDArray[np.uint8]:
         """Read a plane."""

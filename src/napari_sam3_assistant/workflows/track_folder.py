@@ -1,0 +1,371 @@
+"""Follow objects through every stack of a folder, several at the same time on a server."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numcodecs  # type: ignore[import-untyped]
+import numpy as np
+
+from napari_sam3_assistant.core.display import FrameSource, view_of_array
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import (
+    CancelOnlyReporter,
+    Progress,
+    RemainingTime,
+    format_duration,
+)
+from napari_sam3_assistant.core.tracks import Span, TrackTable
+from napari_sam3_assistant.engines.piecework import work_through
+from napari_sam3_assistant.errors import NO_MEMORY, ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.atomic import explain_os_errors
+from napari_sam3_assistant.io.image_folder import find_images, finished_outputs
+from napari_sam3_assistant.io.labels import open_label_stack
+from napari_sam3_assistant.io.outputs import save_under_free_name
+from napari_sam3_assistant.io.provenance import prompts_to_json, write_provenance
+from napari_sam3_assistant.workflows.batch import FolderRow
+from napari_sam3_assistant.workflows.folder_work import FolderImages
+from napari_sam3_assistant.workflows.provenance import StackProvenance, make_record, track_entries
+from napari_sam3_assistant.workflows.track import TrackRequest, track
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.progress import Reporter
+    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.tracks import FrameResult
+    from napari_sam3_assistant.engines.base import Outcome
+    from napari_sam3_assistant.engines.caching_engine import CachingEngine
+    from napari_sam3_assistant.io.image_folder import FolderImage
+    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.provenance import ProvenanceRecord
+
+_MOST_SENT = 2**32  # bytes of a stack's pictures; larger ones are for workers that read the file
+_CODEC = numcodecs.Blosc("lz4", clevel=1, shuffle=numcodecs.Blosc.SHUFFLE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackFolderRequest:
+    """What to follow in which folder.
+
+    Parameters
+    ----------
+    source, output : Path
+        Folder of the stacks, and folder of the labels; the latter is made.
+    prompts : mapping of int to PromptSet
+        Prompts by frame, the same in each stack.
+    span : Span
+        Which frames to go through.
+    options : PredictOptions
+        The choices of the run.
+    axis : int, str or None
+        Number or name of the axis along which the frames lie; None for the only one.
+    pattern : str
+        Which files, as ``*.tif`` or ``**/*`` for all folders below.
+    ending : str
+        Format of the labels: ``.tif``, ``.npy`` or ``.zarr``.
+    model_folder : Path or None
+        Folder of the weights, for the notes beside the labels.
+    look : mapping
+        ``channel_axis``, ``channel`` and ``contrast``, where they are not to be found out.
+    series : int or None
+        Which image of files that hold several; None for the largest.
+    """
+
+    source: Path
+    output: Path
+    prompts: Mapping[int, PromptSet]
+    span: Span = field(default_factory=Span)
+    options: PredictOptions = field(default_factory=PredictOptions)
+    axis: int | str | None = None
+    pattern: str = "*"
+    ending: str = ".tif"
+    model_folder: Path | None = None
+    look: Mapping[str, Any] = field(default_factory=dict)
+    series: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FollowedStack:
+    """What came of a stack.
+
+    Parameters
+    ----------
+    frames : tuple of (FrameResult, bytes)
+        Each frame as it was done; its labels are empty, and compressed beside it.
+    steps : list of dict
+        What the note says of the run.
+    seconds : float
+        How long it took.
+    """
+
+    frames: tuple[tuple[FrameResult, bytes], ...]
+    steps: list[dict[str, Any]]
+    seconds: float
+
+
+class StackPictures:
+    """The pictures of a stack, read when they are asked for.
+
+    Parameters
+    ----------
+    frames : FrameSource
+        The stack.
+    """
+
+    def __init__(self, frames: FrameSource) -> None:
+        self.frames = frames
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Read all of them, to be sent."""
+        if 3 * math.prod((len(self.frames), *self.frames.shape)) > _MOST_SENT:
+            raise ImageError(
+                "The stack is too large to be sent to a worker.",
+                "Put it where the workers reach it under the same path, or follow it alone.",
+            )
+        return (self.frames.read(number) for number in range(len(self.frames)))
+
+
+class FollowWork(FolderImages):
+    """Follow the objects of each stack, see :class:`.engines.piecework.Piecework`.
+
+    Parameters
+    ----------
+    request : TrackFolderRequest
+        What to do.
+    """
+
+    def __init__(self, request: TrackFolderRequest) -> None:
+        super().__init__(request.look, request.series)
+        self._prompts, self._axis = dict(request.prompts), request.axis
+        self._span, self._options = request.span, request.options
+
+    def frames(self, image: FolderImage) -> FrameSource:
+        """Return the frames of a stack.
+
+        Raises
+        ------
+        ImageError
+            If it has no such axis, or several that may be meant.
+        """
+        loaded, view = self.open(image)
+        axes = view.channels[0].source.axes
+        axis = self._axis
+        if isinstance(axis, str):
+            names = [one.name.lower() for one in loaded.axes]
+            if names.count(axis.lower()) != 1:
+                raise ImageError(f"There is no axis '{axis}'.", f"It has {', '.join(names)}.")
+            axis = names.index(axis.lower())
+        longer = [one for one in axes.leading if loaded.data.shape[one] > 1]
+        if axis is None and len(longer) != 1:
+            raise ImageError(
+                f"An image of the shape {tuple(loaded.data.shape)} is no single stack.",
+                "Name the axis of the frames.",
+            )
+        number = longer[0] if axis is None else axis % len(loaded.data.shape)
+        if any(one != number for one in longer):
+            raise ImageError(
+                f"An image of the shape {tuple(loaded.data.shape)} has other axes beside that of "
+                "the frames.",
+                "Follow its stacks one by one.",
+            )
+        return FrameSource(view, number)
+
+    def read(self, image: FolderImage) -> StackPictures:
+        """Open a stack."""
+        return StackPictures(self.frames(image))
+
+    def run(
+        self,
+        engine: CachingEngine,
+        image: FolderImage,
+        pixels: StackPictures | tuple[npt.NDArray[np.uint8], ...],
+        reporter: Reporter,
+    ) -> FollowedStack:
+        """Follow the objects of a stack."""
+        del image
+        if isinstance(pixels, tuple):
+            frames = FrameSource(view_of_array(np.stack(pixels), plane=(0,), rgb=True), 0)
+        else:
+            frames = pixels.frames
+        began = time.monotonic()
+        told = StackProvenance(frames, self._prompts, self._options, None, {})
+        request = TrackRequest(frames, self._prompts, self._span, self._options)
+        none = np.zeros((0, 0), np.uint32)
+        found = tuple(
+            (replace(result, labels=none), bytes(_CODEC.encode(result.labels)))
+            for result in track(engine, request, reporter, told)
+        )
+        return FollowedStack(found, told.steps, time.monotonic() - began)
+
+
+def track_folder(
+    engine: CachingEngine, request: TrackFolderRequest, reporter: Reporter
+) -> Iterator[FolderRow]:
+    """Follow the objects of each stack of a folder; one that fails is reported, the rest goes on.
+
+    What an earlier start has finished with the same prompts on the same file is skipped.
+
+    Parameters
+    ----------
+    engine : CachingEngine
+        The engine to run; it is loaded if it is not. Of a server, each worker follows a stack.
+    request : TrackFolderRequest
+        What to do.
+    reporter : Reporter
+        Is told of the progress, and stops the work.
+
+    Yields
+    ------
+    FolderRow
+        For each stack; at the end one for each file that is left out.
+
+    Raises
+    ------
+    ImageError
+        If there is no image in the folder.
+    PromptError
+        If there is no prompt.
+    ExportError
+        If the output folder can't be made or is the source.
+    """
+    if not any(own.kinds for own in request.prompts.values()):
+        raise PromptError("No prompts found.", "Give a phrase, points, boxes or example boxes.")
+    content = find_images(request.source, request.output, request.pattern)
+    reporter.report(Progress(0, len(content.images), f"Loading {engine.spec.title}"))
+    engine.load(reporter)
+    work = FollowWork(request)
+    finished = finished_outputs(request.output)
+    stacks = [_Stack(engine, request, image) for image in content.images]
+    skipped = {stack.image: stack.find_finished(finished) for stack in stacks}
+    to_do = [stack.image for stack in stacks if skipped[stack.image] is None]
+    if engine.many is not None:
+        work.take_sample(to_do)
+    remaining = RemainingTime(len(to_do))
+    left: float | None = None
+    quiet = CancelOnlyReporter(reporter)
+    with closing(work_through(engine, work, to_do, quiet)) as outcomes:
+        for number, stack in enumerate(stacks):
+            soon = "" if left is None else f", {format_duration(left)} left"
+            said = f"{stack.image.relative} ({number + 1} of {len(stacks)}{soon})"
+            reporter.report(Progress(number, len(stacks), said, left))
+            row = skipped[stack.image]
+            if row is None:
+                row = stack.finish(work, next(outcomes))
+                left = remaining.step()
+            yield row
+    yield from (FolderRow(name, "", "left out", message=why) for name, why in content.left_out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """One stack of a folder."""
+
+    engine: CachingEngine
+    request: TrackFolderRequest
+    image: FolderImage
+
+    @property
+    def _phrase(self) -> str:
+        return next((own.text for own in self.request.prompts.values() if own.text), "")
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for finished labels to count, as JSON holds it."""
+        request, span = self.request, self.request.span
+        look = {**request.look, "series": request.series, "axis": request.axis}
+        prompts = {str(frame): prompts_to_json(own) for frame, own in request.prompts.items()}
+        told = {
+            "source": self.image.relative,
+            "state": self.image.state,
+            "look": {key: value for key, value in look.items() if value is not None},
+            "prompts": prompts,
+            "span": [str(span.direction), span.first, span.last, span.stop_after_lost],
+            "engine": self.engine.spec.name,
+        }
+        through_json: dict[str, Any] = json.loads(json.dumps(told))
+        return through_json
+
+    def find_finished(
+        self, finished: Mapping[str, list[tuple[Path, ProvenanceRecord]]]
+    ) -> FolderRow | None:
+        """Return the row of labels that are finished, or None."""
+        for labels, record in finished.get(self.image.relative, ()):
+            told = {key: value for key, value in record.extra.items() if key != "propagation"}
+            if (
+                told == self._identity
+                and record.threshold == self.request.options.threshold
+                and labels.suffix == self.request.ending
+                and labels.exists()
+            ):
+                name = labels.relative_to(self.request.output).as_posix()
+                objects = len(tuple(record.objects))
+                return FolderRow(self.image.relative, self._phrase, "skipped", objects, 0.0, name)
+        return None
+
+    def finish(self, work: FollowWork, outcome: Outcome) -> FolderRow:
+        """Write what was found, and return the row."""
+        try:
+            if outcome.error is not None:
+                raise outcome.error
+            return self._write(work, outcome.value)
+        except Sam3AssistantError as error:
+            message = str(error)
+        except MemoryError:
+            message = NO_MEMORY
+        return FolderRow(self.image.relative, self._phrase, "failed", message=message)
+
+    def _write(self, work: FollowWork, found: FollowedStack) -> FolderRow:
+        """Write labels and note, and return the row."""
+        request, began = self.request, time.monotonic()
+        loaded: LoadedImage = work.open(self.image)[0]
+        frames = work.frames(self.image)
+        layout = frames.view.channels[0].source.axes
+        axes = loaded.along((frames.axis, layout.y, layout.x))
+        tokens = {channel.source.token: self.image.path for channel in frames.view.channels}
+        told = StackProvenance(
+            frames, request.prompts, request.options, request.model_folder, tokens
+        )
+        told.steps += found.steps
+        table, notes = TrackTable(), dict.fromkeys(loaded.notes)
+        for result, _ in found.frames:
+            # Where it runs is said by the engine here: a worker knows itself alone.
+            told.note_frame(replace(result.engine, device=self.engine.device))
+            table.add(result)
+            notes |= dict.fromkeys(result.notes)
+        folder = request.output / self.image.folder
+        with explain_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def write(name: Path) -> Path:
+            shape = (len(frames), *frames.shape)
+            with open_label_stack(name, shape, axes, replace=False) as write_frame:
+                for result, packed in found.frames:
+                    labels = np.frombuffer(_CODEC.decode(packed), np.uint32)
+                    write_frame(result.frame, labels.reshape(frames.shape))
+            return name
+
+        path = save_under_free_name(folder / f"{self.image.stem}_tracks{request.ending}", write)
+        run = told.to_run(axes)
+        if run is not None:
+            run = replace(run, series=loaded.series, notes=tuple(notes))
+            extra = {**self._identity, **told.extra()}
+            # The note comes last: labels without one are not finished, and are made again.
+            write_provenance(path, make_record(run, folder, track_entries(table), extra))
+        return FolderRow(
+            self.image.relative,
+            self._phrase,
+            "done",
+            len({row.object_id for row in table.rows()}),
+            found.seconds + time.monotonic() - began,
+            path.relative_to(request.output).as_posix(),
+            " ".join(notes),
+        )
