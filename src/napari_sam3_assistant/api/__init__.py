@@ -29,6 +29,7 @@ from napari_sam3_assistant.api.precompute import precompute
 from napari_sam3_assistant.api.scan import scan
 from napari_sam3_assistant.api.segment import imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track, track_folder
+from napari_sam3_assistant.compute.connection import Connection
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.masks.labels import Connectivity
@@ -78,6 +79,7 @@ __all__ = [
     "ClassList",
     "CocoFile",
     "CocoImage",
+    "Connection",
     "Connectivity",
     "DeviceComparison",
     "Direction",
