@@ -70,11 +70,12 @@ class SimplePanel(QWidget):
         layout.setSpacing(_BETWEEN)
         layout.addWidget(EngineBadge(session))
         annotate = AnnotateFolderButton(session, asks=True)
+        # What is done in 3D/video has no line to spare.
+        follow(annotate, lambda: model.task is not Task.VIDEO, annotate.setVisible, model)
         layout.addWidget(_group("Image", ImageField(binding), LargeImageHint(model), annotate))
         tasks = ChoiceButtons(model, "task", _TASKS, columns=3, chosen=begin)
         layout.addWidget(_group("Task", tasks))
         classes = ClassField(binding)
-        # What is done in 3D/video has no line to spare.
         follow(
             classes,
             lambda: bool(model.class_list) or model.task is not Task.VIDEO,
