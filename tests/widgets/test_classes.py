@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QLineEdit,
+    QTableView,
     QTableWidget,
 )
 from tifffile import imwrite
@@ -102,6 +103,13 @@ def test_a_list_is_made_and_objects_get_their_classes_by_keys(
     user.press(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
     assert not isinstance(kept.colormap, DirectLabelColormap)
     user.click("mode_advanced")
+    table = visible(user, QTableView, "results_table")
+    table.selectAll()
+    QTest.keyClick(table, Key.Key_2)
+    user.settle()
+    assert list(kept.features["class"]) == ["nucleus", "nucleus"]
+    assert len(table.selectionModel().selectedRows()) == 2
+    user.press(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert shown_combo(user).currentText() == "2  nucleus (1)"
     action = next(iter(user.widget.findChildren(QAction, "colour_by_class")))
     assert not action.isChecked()

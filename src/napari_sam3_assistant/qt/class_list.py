@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
+    QHeaderView,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -119,7 +120,7 @@ class ClassListDialog(QDialog):
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         top = self._table.horizontalHeader()
         if top is not None:
-            top.setStretchLastSection(True)
+            top.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self._table.cellDoubleClicked.connect(self._pick_colour)
         for value, one in zip(classes.names, classes, strict=True):
             self._add_row(one.id, one.name, QColor(*classes.colour(value)), one.parent)

@@ -126,10 +126,20 @@ class ObjectClasses:
         self._dropped = ""  # the chosen class, when the list lost it
         self._model.events.class_list.connect(self._follow_list)
 
-    def press(self, number: int) -> bool:
-        """Choose the class of a key, from 1, for the marked object, or else the next objects.
+    def press(self, number: int, rows: Sequence[ResultRow] = ()) -> bool:
+        """Choose the class of a key, from 1, for some objects, or else the next objects.
 
-        Returns whether there is a class list: without one the key is none of ours.
+        Parameters
+        ----------
+        number : int
+            The key.
+        rows : sequence of ResultRow
+            The objects; by default the marked one.
+
+        Returns
+        -------
+        bool
+            Whether there is a class list: without one the key is none of ours.
 
         Raises
         ------
@@ -146,8 +156,8 @@ class ObjectClasses:
             )
         name = listed[number - 1].name
         picked = self._model.picked
-        if picked is not None:
-            self.set_class([picked], name)
+        if rows or picked is not None:
+            self.set_class(rows or [row for row in (picked,) if row is not None], name)
         else:
             self.choose(name)
         return True

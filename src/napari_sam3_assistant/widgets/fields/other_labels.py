@@ -30,7 +30,6 @@ _ABOUT = (
     "Labels of Cellpose, StarDist, ilastik or by hand: accept them as they are, let the engine "
     "refine each object of the plane on show by its mask, or follow them from this slice."
 )
-_ALL = 1.01
 
 
 def use_labels_button(session: Session) -> QPushButton:
@@ -68,10 +67,9 @@ class UseLabelsDialog(QDialog):
         self._layer.setAccessibleName("Labels layer")
         self._below = QDoubleSpinBox()
         self._below.setObjectName("refine_below")
-        self._below.setRange(0.0, _ALL)
+        self._below.setRange(0.0, 1.0)
         self._below.setSingleStep(0.05)
-        self._below.setValue(_ALL)
-        self._below.setSpecialValueText("")
+        self._below.setSpecialValueText("(all)")
         self._below.setToolTip("Refine only objects whose score is lower; the others stay")
         source = QHBoxLayout()
         source.addWidget(self._layer, 1)
@@ -127,7 +125,7 @@ class UseLabelsDialog(QDialog):
 
     def _refine(self, layer: str) -> None:
         below = self._below.value()
-        self._session.use_labels.refine(layer, None if below > 1 else below)
+        self._session.use_labels.refine(layer, below or None)
 
     def _open(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Labels", self._model.save_folder, _KINDS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QSize, Qt
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSize, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -26,8 +27,9 @@ from qtpy.QtWidgets import (
 from napari_sam3_assistant.qt.bind import bind_enabled, show_errors, watch
 from napari_sam3_assistant.qt.controls import FittedTable, ask_where, check_box, push_button
 from napari_sam3_assistant.session.messages import COLUMN_CHOICES
+from napari_sam3_assistant.viewer.keys import CLASS_KEYS
 from napari_sam3_assistant.widgets.fields.figure import figure_button
-from napari_sam3_assistant.widgets.fields.gallery import Gallery, drop_by_key
+from napari_sam3_assistant.widgets.fields.gallery import Gallery, drop_by_key, on_keys
 from napari_sam3_assistant.widgets.fields.result_rows import ResultRows
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class ResultsTable(QWidget):
         table.setMinimumHeight(_HEIGHT)
         table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         header = table.horizontalHeader()
         if header is not None:
             header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
@@ -126,7 +128,24 @@ class ResultsTable(QWidget):
         table.clicked.connect(self._reveal)
         table.activated.connect(self._reveal)  # by Enter
         drop_by_key(table, self._binding, self._rows)
+        for number, key in enumerate(CLASS_KEYS, 1):
+            verb = show_errors(self._model, partial(self._classify, table, number))
+            on_keys(table, (getattr(Qt.Key, f"Key_{key}"),), verb)
         return table
+
+    def _classify(self, table: FittedTable, number: int) -> None:
+        """Give the objects of the chosen rows the class of a key, and choose the rows again."""
+        selection = table.selectionModel()
+        if selection is None:
+            return
+        places = [index.row() for index in selection.selectedRows()]
+        self._binding.session.classes.press(number, [self._rows.shown[at] for at in places])
+        if len(places) > 1:
+            columns = self._rows.columnCount() - 1
+            for place in places:
+                first, last = self._rows.index(place, 0), self._rows.index(place, columns)
+                command = QItemSelectionModel.SelectionFlag.Select
+                selection.select(QItemSelection(first, last), command)
 
     def _reveal(self, index: QModelIndex) -> None:
         row = self._rows.shown[index.row()]
