@@ -14,7 +14,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import Everything, Joining, Tool
 from napari_sam3_assistant.core.tracks import Direction
-from napari_sam3_assistant.errors import PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.messages import STATE, column_titles
 from napari_sam3_assistant.session.results import format_row
 
@@ -227,9 +227,16 @@ def test_what_goes_on_later_has_the_corrected_numbers_and_rerun_makes_it_again(
     bench.model.output_folder = str(tmp_path)
     bench.finish(bench.session.cleaning.save())
     note = tmp_path / f"{bench.model.saved[0]}.json"
-    assert [*json.loads(note.read_text())["extra"]["propagation"]["steps"][1]] == ["relabelled"]
+    told = json.loads(note.read_text())
+    correction = told["extra"]["propagation"]["steps"][1]
+    assert correction == {"relabelled": [1, 5, 3]}
     made = api.rerun(note, image=tmp_path / "m.tif")
     np.testing.assert_array_equal(tifffile.imread(made.path), labels)
+    for hostile in ([1, 2**40, 3], [0, 5, 3], [1, 5, -1], [1, 5, 8], [1, 5], "x"):
+        correction["relabelled"] = hostile
+        note.write_text(json.dumps(told))
+        with pytest.raises(ExportError, match="does not say completely"):
+            api.rerun(note, image=tmp_path / "m.tif")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

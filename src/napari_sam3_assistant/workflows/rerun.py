@@ -207,6 +207,13 @@ def _parse_frame(told: str) -> int:
     return int(told)
 
 
+def _check_relabel(step: Relabel, count: int) -> None:
+    """Raise ValueError unless it names tracks and a frame of a stack of so many frames."""
+    most = np.iinfo(np.uint32).max
+    if not (0 < step.old <= most and 0 < step.new <= most and 0 <= step.first < count):
+        raise ValueError(f"track {step.old} can't be {step.new} from frame {step.first} on")
+
+
 def _read_step(told: Mapping[str, Any]) -> int | Relabel | _PropagationRun:
     """Return a step of a propagation: an object that was removed, a correction, or a run."""
     if "removed" in told:
@@ -233,6 +240,8 @@ def _read_steps(
         for step in steps:
             if isinstance(step, _PropagationRun):
                 step.check(len(frames))
+            elif isinstance(step, Relabel):
+                _check_relabel(step, len(frames))
     except (KeyError, TypeError, ValueError, zlib.error) as exc:
         raise ExportError(
             f"The note does not say completely how the labels were propagated ({exc}).", _BY_HAND
