@@ -357,6 +357,28 @@ def test_any_session_is_opened_or_refused_in_words(rich, tmp_path_factory, data)
     binding.close()
 
 
+def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
+    binding.viewer.add_image(np.tile(discs((96, 128)), (4, 4)), name="cells")
+    binding.model.task, binding.model.text = Task.TEXT, "bright objects"
+    binding.session.scan_model.scan_folder = str(tmp_path / "scans")
+    binding.session.scan_model.scan_tile = 256
+    job = binding.session.scanning.run()
+    assert job.wait(240)
+    assert job.error is None
+    saved.wait_idle(binding)
+    assert len(binding.session.results.scans) == 1
+    check_same(binding, tmp_path)
+    before = saved.facts(binding)
+    saved.save(binding, tmp_path / "copy", portable=True)
+    shutil.rmtree(tmp_path / "scans")
+    again = saved.open_in_new(tmp_path / "copy.sam3session")
+    saved.assert_same(before, saved.facts(again))
+    again.close()
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    assert "labels of the scan" in again.model.message.text
+    again.close()
+
+
 def test_labels_on_the_disk_are_not_read_and_stay_writable(binding, tmp_path, monkeypatch):
     import zarr
 

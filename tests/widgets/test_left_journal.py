@@ -35,7 +35,7 @@ def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, 
     user.open()
     assert not user.widget.findChild(QFrame, "left_journal").isHidden()
     user.click("journal_go_on")
-    user.wait(lambda: "Session opened" in user.status)
+    user.wait(lambda: "goes on where it stopped" in user.status)
     np.testing.assert_array_equal(user.preview, found)
     assert user.widget.findChild(QFrame, "left_journal").isHidden()
     assert threading.active_count() < 50

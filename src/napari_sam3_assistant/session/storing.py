@@ -227,9 +227,23 @@ class _Saving:
             self.held[key] = held
             entries[f"pixels/{key}"] = held.told
         named = {name: one for held in self.held.values() for name, one in held.arrays.items()}
+        if self.portable:
+            named |= self._hold_scans(entries, reporter)
         reporter.check()
         write_index(self.folder, entries, named)
         yield len(self.held)
+
+    def _hold_scans(self, entries: dict[str, Any], reporter: Reporter) -> dict[str, StoredArray]:
+        """Write the labels of scans, too; return the arrays."""
+        arrays: dict[str, StoredArray] = {}
+        for name, entry in self._captured.entries.items():
+            if name.startswith("scan/"):
+                token: Any = entry.token
+                scan: FileBackedLabels = token[0]
+                told, mine = hold(self.folder, name, scan.levels, reporter, sync=True)
+                entries[name] = {**entries[name], "arrays": told}
+                arrays |= mine
+        return arrays
 
 
 class Storing:
@@ -470,7 +484,7 @@ class Storing:
                 loaded.notes.append(
                     f"{session.folder} is open in another napari, so it can't be saved there."
                 )
-            for key, told in _pixel_entries(session):
+            for key, told in (*_pixel_entries(session), *_scan_entries(session)):
                 reporter.check()
                 try:
                     loaded.levels[key] = _open_pixels(loaded, key, told, writable=loaded.is_ours)
@@ -519,7 +533,7 @@ class Storing:
         for what, restore in (
             ("What was measured of accepted objects", self._restore_measured),
             ("The propagation", self._restore_propagation),
-            ("The scans", self._restore_scans),
+            ("The scans", partial(self._restore_scans, loaded.levels)),
         ):
             try:
                 restore(entries, keys, problems)
@@ -622,19 +636,22 @@ class Storing:
         self._filtering.hide_beside(read_value(tuple[ColumnRange, ...], told["filters"]))
 
     def _restore_scans(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+        self,
+        levels: Mapping[str, tuple[AnyArray, ...]],
+        entries: Mapping[str, Any],
+        keys: Mapping[str, str],
+        problems: list[str],
     ) -> None:
         for name, told in entries.items():
             if not name.startswith("scan/"):
                 continue
             target = read_target(told["target"], keys)
             path = read_value(Path, told["path"])
-            if target is None or not path.is_dir():
+            if target is None or not (path.is_dir() or name in levels):
                 problems.append(f"The labels of the scan {path} are not here.")
                 continue
-            stored = FileBackedLabels(
-                FileBackedKind(told["kind"]), target, path, open_levels(path, writable=True)
-            )
+            pixels = levels[name] if name in levels else open_levels(path, writable=True)
+            stored = FileBackedLabels(FileBackedKind(told["kind"]), target, path, pixels)
             self._adapter.show_file_backed(stored)
             objects = read_value(tuple[StitchedObject, ...], told["objects"])
             measured = read_value(tuple[Measurement | None, ...], told["measured"])
@@ -657,7 +674,10 @@ class Storing:
         more = f" And {len(problems) - len(told)} more." if len(problems) > len(told) else ""
         missing = f" Not brought back: {' '.join(told)}{more}" if problems else ""
         level = Level.WARNING if problems else Level.SUCCESS
-        self._say(" ".join([f"Session opened: {session.folder}.{missing}", *notes]), level)
+        what = f"Session opened: {session.folder}."
+        if "session_folder" in session.entries:
+            what = "The session goes on where it stopped."
+        self._say(" ".join([f"{what}{missing}", *notes]), level)
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
@@ -686,6 +706,13 @@ def _pixel_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
         for name, told in session.entries.items()
         if name.startswith("pixels/") and isinstance(told, dict)
     ]
+
+
+def _scan_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
+    """Return the labels of scans that the session holds itself."""
+    scans = [(name, one) for name, one in session.entries.items() if name.startswith("scan/")]
+    told = [(name, one.get("arrays")) for name, one in scans if isinstance(one, dict)]
+    return [(name, one) for name, one in told if isinstance(one, dict)]
 
 
 def _find_files(loaded: Loaded) -> None:

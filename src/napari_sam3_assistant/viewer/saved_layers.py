@@ -444,7 +444,8 @@ def show_again(
         if role_of(layer) is role and slot_of(layer) == (image, label):
             if features and isinstance(layer, Labels):
                 told = {str(name): _column_from_json(one) for name, one in features}
-                if len(next(iter(told.values()), ())) == len(layer.features):
+                count = len(next(iter(told.values()), ()))
+                if len(layer.features) in (0, count):
                     layer.features = told
             _show_as(layer, head["shown"])
             return layer
