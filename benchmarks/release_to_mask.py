@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 os.environ["NAPARI_CONFIG"] = ""  # napari's settings are neither read nor written
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="napari-sam3-benchmark-")  # nor ours
+os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"]
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engines"))
 

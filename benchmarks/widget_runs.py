@@ -16,6 +16,7 @@ import weakref
 
 os.environ["NAPARI_CONFIG"] = ""  # napari's settings are neither read nor written
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="napari-sam3-benchmark-")  # nor ours
+os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"]
 
 import napari
 import numpy as np

@@ -89,6 +89,7 @@ def open_demo(
     import napari
 
     folder = Path(tempfile.mkdtemp(prefix="napari-sam3-demo-"))
+    os.environ["XDG_STATE_HOME"] = str(folder)  # no journal of another session is offered
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(folder))
     viewer = napari.Viewer()
