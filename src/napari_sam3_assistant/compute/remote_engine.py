@@ -117,6 +117,7 @@ class RemoteEngine:
         self._compute = compute
         self._session = uuid.uuid4().hex
         self._client: Client | None = None
+        self._described: Client | None = None
         self._worker = ""
         self._released: deque[str] = deque()
         # The call that is going, and the latest that was heard of it: what Progress is made of.
@@ -159,9 +160,14 @@ class RemoteEngine:
         EngineError
             If it can't be reached, runs another release of this package, or can't load.
         """
+        client = self._client
+        if client is not None and client is self._described and client.status == "running":
+            # What the server runs changes with the connection only.
+            reporter.check()
+            return
         reporter.report(Progress(0, 0, "Loading the model on the server"))
-        self.card = self.ask("describe", reporter=reporter)
-        self.spec = self.card.spec
+        self._described = None
+        self._know(self.ask("describe", reporter=reporter))
 
     def measure(self, reporter: Reporter) -> Link:
         """Measure how quick the way to the server is; takes a second or two."""
@@ -278,7 +284,19 @@ class RemoteEngine:
                 f"{__version__}.",
                 "Install the same release on both.",
             )
+        if self._described is not None:
+            # In the middle of a run: what was asked for is asked of the same engine.
+            before = self.card.model
+            self._know(self._ask(client, "describe", (), reporter))
+            if self.card.model != before:
+                raise EngineError(
+                    f"The server runs another engine now: {self.spec.title}.",
+                    "Run again: it is used from now on.",
+                )
         return client
+
+    def _know(self, card: HostCard) -> None:
+        self.card, self.spec, self._described = card, card.spec, self._client
 
     def _find_workers(self, client: Client, reporter: Reporter) -> list[str]:
         """Return the workers that are there; one that was lost is started again in a moment."""
