@@ -218,9 +218,6 @@ def test_stacks_of_a_folder_give_the_labels_of_one_process(
             )
             np.testing.assert_array_equal(found, wanted)
             assert found.shape == (4, 200, 210)
-            alone = api.track(source / row.image, **follow)
-            for frame in alone:
-                np.testing.assert_array_equal(found[frame.frame], frame.labels)
             remade = api.rerun(tmp_path / "there" / f"{row.labels}.json")
             np.testing.assert_array_equal(tifffile.imread(remade.path), found)
     again = api.track_folder(source, tmp_path / "there", **follow)
@@ -360,8 +357,9 @@ def sam3(tiny_checkpoint):
 
 def test_sam_3_on_workers_gives_the_labels_of_one_process(sam3, tiny_checkpoint, image, tmp_path):
     scan = {"text": "cell", "tile": 256, "overlap": 0.2, "threshold": 0.0}
-    there = api.scan(image, output=tmp_path / "there.zarr", engine=sam3, **scan)
-    here = api.scan(image, output=tmp_path / "here.zarr", model_folder=tiny_checkpoint, **scan)
+    part = image[:300, :400]
+    there = api.scan(part, output=tmp_path / "there.zarr", engine=sam3, **scan)
+    here = api.scan(part, output=tmp_path / "here.zarr", model_folder=tiny_checkpoint, **scan)
     assert len(here.objects) > 0
     assert_same(there, here)
 
