@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 PROPOSALS = (
-    (Propose.NOTHING, "Propose nothing"),
-    (Propose.PHRASE, "Propose by phrase"),
-    (Propose.LABELS, "Propose labels beside it"),
-    (Propose.EXAMPLES, "Propose by examples"),
+    (Propose.NOTHING, "No proposals"),
+    (Propose.PHRASE, "By phrase"),
+    (Propose.LABELS, "By labels"),
+    (Propose.EXAMPLES, "By examples"),
 )
 
 
