@@ -129,15 +129,16 @@ def test_a_box_is_given_as_it_was_drawn(viewer, binding, kind):
     np.testing.assert_allclose(boxes[1].corners, (0, 45.25, 8.75, 50))
 
 
-def test_any_shape_gives_its_bounding_box(viewer, binding):
+def test_any_shape_gives_its_bounding_box_and_a_lasso_a_mask(viewer, binding):
     viewer.add_image(np.zeros((40, 50)))
     layer = Shapes(name="SAM3 boxes")
     viewer.add_layer(layer)
     layer.add(np.array([[5, 5], [10, 20], [15, 8]]), shape_type="polygon")
     layer.add(np.array([[30, 30], [4, 6]]), shape_type="ellipse")
 
-    boxes = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES).prompts.boxes
-    assert [box.region.box for box in boxes] == [(5, 5, 16, 21), (26, 24, 35, 37)]
+    prompts = binding.adapter.take_snapshot(binding.model.image, PromptKind.BOXES).prompts
+    assert [box.region.box for box in prompts.boxes] == [(26, 24, 35, 37)]
+    assert [mask.region.box for mask in prompts.masks] == [(5, 5, 16, 21)]
 
 
 def test_only_the_chosen_kind_is_taken(viewer, binding):

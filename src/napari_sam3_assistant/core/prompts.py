@@ -199,6 +199,12 @@ class MaskPrompt:
         return cls(painted[region.slices].copy(), region, object_id)
 
     @classmethod
+    def from_region(cls, mask: npt.NDArray[np.bool_], region: Region) -> MaskPrompt:
+        """Return the pixels of a region, cropped to their bounding box; there has to be one."""
+        crop = Region.around(mask)
+        return cls(mask[crop.slices].copy(), crop.globalise(region))
+
+    @classmethod
     def of_labels(cls, labels: npt.NDArray[np.integer[Any]]) -> tuple[Self, ...]:
         """Return one mask for each object of a plane of labels, with its number.
 

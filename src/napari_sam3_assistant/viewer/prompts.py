@@ -13,6 +13,7 @@ import numpy as np
 from napari.layers import Labels, Layer, Points, Shapes
 from psygnal import Signal
 from scipy import ndimage
+from skimage import draw
 
 from napari_sam3_assistant.core.prompts import (
     NOT_DRAWN,
@@ -227,9 +228,13 @@ def read_prompts(
                 outside += 1
             else:
                 found[frame].append(prompt)
-    sets: dict[int, dict[str, Any]] = {
-        frame: {_FIELDS[kind]: tuple(found[frame])} for frame in sorted(found)
-    }
+    sets: dict[int, dict[str, Any]] = {}
+    for frame in sorted(found):
+        masks = tuple(one for one in found[frame] if isinstance(one, MaskPrompt))
+        others = tuple(one for one in found[frame] if not isinstance(one, MaskPrompt))
+        sets[frame] = {"masks": masks}
+        if others:
+            sets[frame][_FIELDS[kind]] = others
     frames = {frame: PromptSet(**given) for frame, given in sets.items()}
     return PromptsRead(frames, elsewhere, outside)
 
@@ -249,7 +254,7 @@ def count_prompts(
     return PromptCounts(
         positive.count(True),
         positive.count(False),
-        sum(len(prompts.boxes) + len(prompts.exemplars) for prompts in sets),
+        sum(len(prompts.boxes) + len(prompts.masks) + len(prompts.exemplars) for prompts in sets),
         elsewhere=read.elsewhere,
         outside=read.outside,
         most_points=max((prompts.most_points for prompts in sets), default=0),
@@ -331,16 +336,37 @@ def _read_boxes(
     displayed: DisplayedPlane,
     axis: int | None,
 ) -> Found:
-    """Yield the frame of each shape, and its bounding box unless that encloses no pixel."""
+    """Yield the frame of each shape, and its bounding box unless that encloses no pixel.
+
+    Of a lasso, a polygon or a path, the pixels inside are a mask, where boxes name objects.
+    """
     way = DataMap.between(layer, displayed.layer, displayed.world)
-    for outline in layer.data:
+    for outline, kind in zip(layer.data, layer.shape_type, strict=True):
         corners = way(outline)
         frames = set(_find_frames(layer, outline, corners, displayed, axis).tolist())
         frame = frames.pop() if len(frames) == 1 else -1
         if frame < 0:
             yield frame, None
             continue
-        yield frame, _enclose(make, corners, displayed)
+        lasso = make is BoxPrompt and kind in _LASSOS
+        yield frame, _fill(corners, displayed) if lasso else _enclose(make, corners, displayed)
+
+
+_LASSOS = ("polygon", "path")
+
+
+def _fill(corners: npt.NDArray[np.float64], displayed: DisplayedPlane) -> Prompt | None:
+    """Return the pixels inside an outline, shape (N, D), as a mask; if it encloses any."""
+    box = _enclose(BoxPrompt, corners, displayed)
+    if box is None:
+        return None
+    region = box.region.intersect(Region.whole(displayed.shape))
+    rows = corners[:, displayed.axes.y] - region.y0
+    columns = corners[:, displayed.axes.x] - region.x0
+    mask = np.zeros(region.shape, bool)
+    mask[draw.polygon(rows, columns, region.shape)] = True
+    # What is thinner than a pixel has no pixel's centre inside.
+    return MaskPrompt.from_region(mask, region) if mask.any() else box
 
 
 def _read_masks(layer: Labels, displayed: DisplayedPlane, axis: int | None) -> Found:
