@@ -48,7 +48,6 @@ from napari_sam3_assistant.session.model import (
     SessionModel,
 )
 from napari_sam3_assistant.session.settings import REMEMBERED
-from napari_sam3_assistant.session.undo import RefineSeed
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:
@@ -487,12 +486,3 @@ def _view_from(value: Json, keys: Mapping[str, str], make_view: MakeView) -> Ima
     for one in channels:
         one["image"] = keys[one["image"]]
     return make_view(channels)
-
-
-def read_seed(value: Json, keys: Mapping[str, str]) -> RefineSeed | None:
-    """Return the object that clicks refine; None where its image is not there."""
-    seed: RefineSeed = read_value(RefineSeed, value)
-    target = read_target(as_dict(value)["target"], keys)
-    if seed.record.mask.shape != seed.record.region.shape:
-        raise ValueError("an object's mask has not the size of its box")
-    return None if target is None else replace(seed, target=target)

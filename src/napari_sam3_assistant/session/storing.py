@@ -61,13 +61,13 @@ from napari_sam3_assistant.session.saved import (
     preview_entries,
     read_choices,
     read_previews,
-    read_seed,
     read_stack_run,
     read_target,
     read_value,
     stack_run_to_json,
     write_value,
 )
+from napari_sam3_assistant.session.undo import RefineSeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -565,7 +565,7 @@ class Storing:
     ) -> None:
         try:
             found, measured = read_previews(entries, keys, self._adapter.saved.make_view)
-            seed = read_seed(entries["seed"], keys) if "seed" in entries else None
+            seed = _read_seed(entries["seed"], keys) if "seed" in entries else None
         except (*_BROKEN, Sam3AssistantError) as error:
             problems.append(f"The results on show: {error}")
             found, measured, seed = [], {}, None
@@ -755,3 +755,12 @@ def _layer_name(session: StoredSession, key: str) -> str:
 def is_stored(path: Path) -> bool:
     """Return whether a path is a session, or a workspace of version 4.5."""
     return is_session(path) or is_workspace(path)
+
+
+def _read_seed(value: object, keys: Mapping[str, str]) -> RefineSeed | None:
+    """Return the object that clicks refine; None where its image is not there."""
+    seed: RefineSeed = read_value(RefineSeed, value)
+    target = read_target(write_value(seed.target), keys)
+    if seed.record.mask.shape != seed.record.region.shape:
+        raise ValueError("an object's mask has not the size of its box")
+    return None if target is None else replace(seed, target=target)

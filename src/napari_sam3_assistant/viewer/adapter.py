@@ -125,7 +125,7 @@ class ViewerAdapter(ViewerPrompts):
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
         self.opened = OpenedImages(self)
-        self.saved = SavedViewer(self)
+        self.saved = SavedViewer(self, self.stacks)
         self._stored = FileBackedLayers(viewer)
 
     # -- results --------------------------------------------------------------------------

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
     from napari_sam3_assistant.session.saved import LayerPixels
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.viewer.prompts import ViewerPrompts
+    from napari_sam3_assistant.viewer.stacks import StacksAdapter
 
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
@@ -50,8 +51,8 @@ _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overflow
 class SavedViewer:
     """The layers of a viewer as entries of a session. GUI thread only."""
 
-    def __init__(self, adapter: ViewerAdapter) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: ViewerPrompts, stacks: StacksAdapter) -> None:
+        self._adapter, self._stacks = adapter, stacks
         self._viewer = adapter.viewer
         self._has_mask_steps = False
         edits_of(self._viewer).edited.connect(self._on_edited)
@@ -291,7 +292,7 @@ class SavedViewer:
     def restore_stack(self, key: str, stack: StackTarget) -> bool:
         """Take a layer for the propagated labels of a stack; returns whether it fits."""
         by_key = {key_of(layer): layer for layer in self._viewer.layers}
-        return key in by_key and self._adapter.stacks.restore(by_key[key], stack)
+        return key in by_key and self._stacks.restore(by_key[key], stack)
 
     def restore_view(self, entries: Mapping[str, Any], keys: Mapping[str, str]) -> None:
         """Bring back the order of the layers, how results are shown, and what was on show."""
