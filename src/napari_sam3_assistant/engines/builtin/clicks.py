@@ -42,6 +42,7 @@ NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 # Clicks are made in the middle of what they mean. Shares of the greatest depth: below the first a
 # click is as good as on the outline, from the second on it is in the middle.
 RIM, MIDDLE = 0.25, 0.75
+UNSEEN = 0.67  # ... of a disc round the click, in whose middle it is whatever the image shows
 LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
 ANOTHER = 1.5  # times the area from which on something is another candidate
 CANDIDATES = 5
@@ -156,15 +157,15 @@ def correct_by_clicks(
         unwanted = [other.pixel for other in clicks[:number] if not other.positive]
         if not wanted:
             wanted = [other.pixel for other in clicks if other.positive][:1]
-        ways = [
-            _obey_clicks(features, _kept(patch, way, click), wanted, unwanted, anchored=anchored)
-            for way in _ways(features, patch, click, wanted, unwanted, reporter)
-        ]
-        ratings = [
-            _rated(features, way) * way.overlap(patch) * _centred(_changed(patch, way, click))
-            for way in ways
-        ]
-        patch = ways[int(np.argmax(ratings))]
+        best, most = patch, -1.0
+        for way, seen in _ways(features, patch, click, wanted, unwanted, reporter):
+            way = _kept(patch, way, click)
+            way = _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
+            centred = _centred(_changed(patch, way, click)) if seen else UNSEEN
+            worth = _rated(features, way) * way.overlap(patch) * centred
+            if worth > most:
+                best, most = way, worth
+        patch = best
     wanted = [click.pixel for click in clicks if click.positive]
     unwanted = [click.pixel for click in clicks if not click.positive]
     return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
@@ -191,34 +192,35 @@ def _ways(
     wanted: Sequence[Pixel],
     unwanted: Sequence[Pixel],
     reporter: Reporter,
-) -> Iterator[Patch]:
-    """Yield what an object may become so that it obeys a click."""
+) -> Iterator[tuple[Patch, bool]]:
+    """Yield what an object may become so that it obeys a click, and whether the image shows it."""
     y, x = click.pixel
     proposals = [item for point in wanted for item in find_proposals(features, point, reporter)]
     obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
     best = max(obeying, key=_rating, default=None)
     if best is not None:
-        yield upsample_proposal(features, best)
+        yield upsample_proposal(features, best), True
     inside = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
     depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
     near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
     if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        yield from _redrawn(features, patch, near, wanted, unwanted)
+        for drawn in _redrawn(features, patch, near, wanted, unwanted):
+            yield drawn, True
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
         obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
         best = max(obeying, key=_rating, default=None)
         if best is not None:
-            yield patch.union(upsample_proposal(features, best))
+            yield patch.union(upsample_proposal(features, best)), True
         # No larger than the object, which may be far away.
         rows, columns = np.nonzero(patch.mask)
         away = np.hypot(rows + patch.region.y0 - y, columns + patch.region.x0 - x)
         radius = min(float(away.min(initial=np.inf)), math.sqrt(patch.area / math.pi))
-        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region))
+        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region)), False
         return
-    yield _without(features, patch, wanted, click.pixel)
+    yield _without(features, patch, wanted, click.pixel), True
     cut = disc(click.pixel, max(1, int(depth)), features.region)
-    yield replace(patch, mask=patch.mask & ~cut.within(patch.region))
+    yield replace(patch, mask=patch.mask & ~cut.within(patch.region)), False
 
 
 def _redrawn(
