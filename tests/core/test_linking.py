@@ -130,3 +130,11 @@ def test_a_missed_object_is_kept_with_its_own_size_under_others():
     assert both.ids.tolist() == [2, 3, 1]
     assert both.areas[2] == before.areas[0] > np.count_nonzero(both.labels == 1) > 0
     np.testing.assert_array_equal(both.labels[here.labels > 0], here.labels[here.labels > 0])
+
+
+def test_a_condensed_mother_lies_between_daughters_as_large_as_she_is():
+    before = draw({1: (100, 100, 10)})
+    apart = draw({8: (100, 86, 9.8), 9: (100, 114, 9.8)})
+    beside = draw({8: (100, 101, 9.8), 9: (100, 123, 9.8)})  # a neighbour that came into sight
+    assert link_times(frame_of(before), frame_of(apart), 0.25)[1] == {1: (8, 9)}
+    assert link_times(frame_of(before), frame_of(beside), 0.25) == ({8: 1}, {})

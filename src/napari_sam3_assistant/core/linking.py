@@ -34,12 +34,16 @@ _ALIKE = 1 / 3
 """Objects that do not overlap are linked if the smaller has so much of the area of the larger."""
 DAUGHTERS = 0.4
 """The smaller daughter has so much of the area of the larger one at least."""
-_LARGEST_DAUGHTER = 0.85
-"""No daughter has more of the area of its mother."""
-_TOGETHER = (0.5, 1.7)
-"""The area of both daughters as a share of that of their mother."""
-_BETWEEN = 0.7
-"""So far from where the mother was, in sides of a square as large, lies the middle of both."""
+_LARGEST_DAUGHTER = (0.85, 1.1)
+"""No daughter has more of the area of its mother; or where she clearly lay between both."""
+_TOGETHER = (0.5, 2.1)
+"""The area of both daughters as a share of that of their mother, who may be condensed."""
+_APART = 1.5
+"""No daughter is further from where her mother was, in sides of a square as large."""
+_BETWEEN = (0.7, 0.45)
+"""So far from where the mother was lies the middle of both; or where she clearly lay between."""
+_ALIKE_APART = 0.35
+"""She clearly lay between if the nearer daughter is so much of the distance of the other away."""
 _REGISTERED = 512
 """So many rows and columns at most are looked at for a drift."""
 _DRIFTED = 1.15
@@ -204,17 +208,17 @@ def _second_daughters(
     free[list(first.values())] = False
     sister = np.full(len(earlier.ids), -1)
     sister[list(first)] = list(first.values())
-    open_ = free[columns] & (sister[rows] >= 0) & (overlaps | (far <= 1))
+    open_ = free[columns] & (sister[rows] >= 0) & (overlaps | (far <= _APART))
     rows, columns = rows[open_], columns[open_]
     sisters = sister[rows]
     mother, one, other = earlier.areas[rows], later.areas[sisters], later.areas[columns]
     together = (one + other) / mother
     sizes = np.stack([one, other])
-    fits = (
-        (sizes.min(0) >= DAUGHTERS * sizes.max(0))
-        & (sizes.max(0) <= _LARGEST_DAUGHTER * mother)
-        & (together >= _TOGETHER[0])
-        & (together <= _TOGETHER[1])
+    away = np.stack(
+        [
+            np.hypot(*(later.centres[place] - earlier.centres[rows]).T)
+            for place in (sisters, columns)
+        ]
     )
     # Where the mother was, between her daughters.
     weights = one / (one + other)
@@ -222,7 +226,15 @@ def _second_daughters(
         weights[:, None] * later.centres[sisters] + (1 - weights)[:, None] * later.centres[columns]
     )
     off = np.hypot(*(middle - earlier.centres[rows]).T) / np.sqrt(mother)
-    fits &= off <= _BETWEEN
+    between = away.min(0) >= _ALIKE_APART * away.max(0)
+    small = (sizes.max(0) <= _LARGEST_DAUGHTER[0] * mother) & (off <= _BETWEEN[0])
+    alike = (sizes.max(0) <= _LARGEST_DAUGHTER[1] * mother) & (off <= _BETWEEN[1]) & between
+    fits = (
+        (sizes.min(0) >= DAUGHTERS * sizes.max(0))
+        & (together >= _TOGETHER[0])
+        & (together <= _TOGETHER[1])
+        & (small | alike)
+    )
     cost = off + np.abs(np.log(together))
     return _assign(rows[fits], columns[fits], cost[fits] / 2, (len(earlier.ids), len(later.ids)))
 
@@ -247,7 +259,7 @@ def _candidates(earlier: LinkedFrame, later: LinkedFrame) -> tuple[Indices, Indi
     """Return the pairs that share pixels or lie near each other, and the pixels that they share."""
     rows, columns, shared = _overlaps(earlier, later)
     if len(earlier.ids) and len(later.ids):
-        reach = float(np.sqrt(max(earlier.areas.max(), later.areas.max())))
+        reach = _APART * float(np.sqrt(max(earlier.areas.max(), later.areas.max())))
         trees = KDTree(earlier.centres), KDTree(later.centres)
         near = trees[0].sparse_distance_matrix(trees[1], reach, output_type="coo_matrix")
         rows = np.concatenate([rows, near.row])
