@@ -180,8 +180,11 @@ def _kept(patch: Patch, way: Patch, click: Click) -> Patch:
 
 def _changed(patch: Patch, way: Patch, click: Click) -> float:
     """Return how deep in what a way changes a click lies: 1 in the middle, 0 outside."""
-    region = patch.region.union(way.region)
-    change = Proposal(patch.within(region) ^ way.within(region), region, 0, 1, 0.0)
+    # Large ones are looked at coarsely, but finer than outlines, since a change may be thin.
+    octave = max(0, octave_for(patch.region.union(way.region)) - 2)
+    before, after = patch.coarser(octave), way.coarser(octave)
+    region = before.region.union(after.region)
+    change = Proposal(before.within(region) ^ after.within(region), region, octave, 1, 0.0)
     return change.depth(click.pixel)
 
 
