@@ -6,6 +6,7 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -52,6 +53,32 @@ def test_nothing_is_written_until_there_is_something_to_lose(binding, tmp_path):
     binding.viewer.add_image(np.zeros((20, 30), np.uint8), name="image")
     assert write_down(binding) is None
     assert not (tmp_path / "journals").exists()
+
+
+def test_what_is_computed_when_looked_at_is_not_copied(binding, tmp_path):
+    read = []
+
+    def block(block_id):
+        read.append(block_id)
+        return np.full((1, 64, 64), 90, np.uint8)
+
+    stack = da.map_blocks(block, dtype=np.uint8, chunks=((1,) * 9, (64, 64), (64, 64)))
+    binding.viewer.add_image(stack, name="computed", contrast_limits=(0, 255), cache=False)
+    binding.viewer.add_labels(stack.astype(np.int32), name="labels", cache=False)
+    accepted = binding.viewer.add_labels(np.ones((128, 128), np.uint8), name="mine")
+    binding.arm()
+    points = next(one for one in binding.viewer.layers if one.name == "SAM3 points")
+    points.add((4.0, 20.0, 20.0))
+    read.clear()
+
+    folder = write_down(binding)
+
+    assert read == []
+    left_by_a_kill(folder)
+    again = go_on(tmp_path / "journals")
+    names = [layer.name for layer in again.viewer.layers]
+    assert accepted.name in names
+    assert "computed" not in names
 
 
 def test_a_journal_goes_on_where_it_stopped_and_is_small(binding, tmp_path):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
+import zarr
 from psygnal import Signal
 
 from napari_sam3_assistant.errors import Sam3AssistantError
@@ -409,6 +410,9 @@ class _Writer:
         refers = pixels.path and not pixels.held
         if not pixels.labels and not refers and size > _LARGEST_IMAGE:
             return {"kind": "lost", "why": "It was in memory only and is too large to copy."}, {}
+        if not refers and not isinstance(pixels.levels[0], np.ndarray | zarr.Array):
+            # Unasked nobody waits for what may take hours to compute, or lies on a server.
+            return {"kind": "lost", "why": "Its pixels are computed when they are looked at."}, {}
         # So that the same name is not that of an array with boxes of an earlier one.
         unique = f"{key}/{uuid.uuid4().hex[:8]}"
         return keep_pixels(self._folder, unique, pixels, None, sync=False)
