@@ -1,5 +1,7 @@
 """zarr arrays and OME-Zarr images of both zarr formats."""
 
+import json
+
 import numpy as np
 import pytest
 import zarr
@@ -182,3 +184,20 @@ def test_a_plate_leads_nowhere_else(tmp_path, path):
 
     with pytest.raises(ImageError, match=r"leads out of it"):
         read_image(tmp_path / "plate.zarr")
+
+
+@pytest.mark.parametrize("level", ["", "0", "1"])
+def test_pixels_that_could_run_a_program_are_not_read(tmp_path, level):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    for name, size in (("0", 8), ("1", 4)):
+        group.create_array(name, shape=(size, size), chunks=(4, 4), dtype="u1")
+    datasets = [{"path": "0"}, {"path": "1"}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": ["y", "x"], "datasets": datasets}]
+    about = tmp_path / "a.zarr" / (level or "0") / ".zarray"
+    # zarr itself refuses pickle where it is the only codec of objects.
+    packed = {"filters": [{"id": "vlen-utf8"}], "compressor": {"id": "pickle", "protocol": 5}}
+    told = json.loads(about.read_text()) | packed | {"dtype": "|O", "fill_value": ""}
+    about.write_text(json.dumps(told))
+
+    with pytest.raises(ImageError, match="packed with pickle"):
+        read_image(tmp_path / "a.zarr" if level else about.parent)

@@ -5,6 +5,7 @@ Specification: https://ngff.openmicroscopy.org
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,9 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
         axis if isinstance(axis, dict) else {"name": axis}
         for axis in image.get("axes", _AXES_BEFORE_0_3)
     ]
+    smaller = tuple(group[one["path"]] for one in image["datasets"][1:] if one["path"] in group)
+    for one in (array, *smaller):
+        _check_codecs(one)
     if len(told) != array.ndim:
         raise ImageError(
             f"The OME-Zarr image names {len(told)} axes, its array has {array.ndim}.",
@@ -182,8 +186,19 @@ def _read_multiscale(group: Untyped, image: Mapping[str, Any]) -> LoadedImage:
             origin=np.where(usable, origin, 0.0).tolist(),
         ),
         name=str(image.get("name") or ""),
-        smaller=tuple(group[one["path"]] for one in image["datasets"][1:] if one["path"] in group),
+        smaller=smaller,
     )
+
+
+def _check_codecs(array: Untyped) -> None:
+    """Raise for an array of which reading pixels may run what whoever wrote it wanted to run."""
+    told = array.metadata.to_dict()
+    packed = [told.get(name) for name in ("compressor", "filters", "codecs")]
+    if "pickle" in json.dumps(packed, default=str):
+        raise ImageError(
+            "The zarr array is packed with pickle, by which a file can run any program.",
+            "Ask whoever made it to save it with another codec, such as zstd.",
+        )
 
 
 def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -198,6 +213,7 @@ def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _read_array(array: Untyped) -> LoadedImage:
     """Return an array with the names of its axes: zarr format 3, or xarray's attribute."""
+    _check_codecs(array)
     names = getattr(array.metadata, "dimension_names", None) if _is_format_3(array) else None
     if names is None:
         names = array.attrs.get("_ARRAY_DIMENSIONS")
