@@ -84,6 +84,10 @@ def f( a ):
     assert metrics.read_code("").lines == {}
 
 
+def test_no_two_files_of_ours_import_each_other(metrics):
+    assert metrics.import_circles(metrics.PACKAGE) == []
+
+
 def test_circles_are_found_by_type_only_imports_and_within_functions(metrics, package):
     assert metrics.import_circles(package.name) == [
         ["small.later", "small.now"],

@@ -151,7 +151,7 @@ def open_engine(
 
 def _reach_engine(name: str | None, compute: Compute) -> ImageEngine:
     """Return the engine of a server, which may be asked to be a certain one."""
-    from napari_sam3_assistant.compute.connection import open_remote_engine
+    from napari_sam3_assistant.compute import open_remote_engine
 
     engine = open_remote_engine(compute)
     engine.load(NullReporter())

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from distributed import Client, Security
 
-    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
     from napari_sam3_assistant.core.progress import Reporter
 
     Compute: TypeAlias = "str | Path | Client"
@@ -204,20 +203,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def open_remote_engine(compute: Compute) -> RemoteEngine:
-    """Return the engine of a server; it is reached when it is loaded.
-
-    Raises
-    ------
-    EngineNotInstalled
-        If Dask distributed is missing.
-    """
-    require_distributed()
-    from napari_sam3_assistant.compute.remote_engine import RemoteEngine
-
-    return RemoteEngine(compute)
 
 
 def connect(compute: Compute, reporter: Reporter | None = None) -> Client:

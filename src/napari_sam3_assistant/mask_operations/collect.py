@@ -34,7 +34,7 @@ from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
 from napari_sam3_assistant.io.coco import CocoFile, check_fits
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
-from napari_sam3_assistant.session.classes import ClassFile
+from napari_sam3_assistant.session.class_list import ClassFile
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.workflows.edit_masks import overlay, pick_label
 from napari_sam3_assistant.workflows.save import MaskExport, export_masks

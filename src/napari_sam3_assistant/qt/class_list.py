@@ -30,7 +30,7 @@ from napari_sam3_assistant.qt.controls import WrappedLabel, hint_label
 
 if TYPE_CHECKING:
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.classes import ClassFile
+    from napari_sam3_assistant.session.class_list import ClassFile
     from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.settings import SettingsStore
 

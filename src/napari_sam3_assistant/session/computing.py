@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_sam3_assistant.compute.connection import (
-    find_connection,
-    open_remote_engine,
-    require_distributed,
-)
+from napari_sam3_assistant.compute import open_remote_engine
+from napari_sam3_assistant.compute.connection import find_connection, require_distributed
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.engines.base import Traffic
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState

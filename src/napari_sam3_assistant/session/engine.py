@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, open_remote_engine
+from napari_sam3_assistant.compute import open_remote_engine
+from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine

@@ -124,7 +124,7 @@ class ViewerAdapter(ViewerPrompts):
         self.kept_changes = 0
         self.stacks = StacksAdapter(self, in_memory)
         self.tracks = TracksAdapter(self)
-        self.opened = OpenedImages(self)
+        self.opened = OpenedImages(self, in_memory)
         self.saved = SavedViewer(self, self.stacks)
         self._stored = FileBackedLayers(viewer)
 

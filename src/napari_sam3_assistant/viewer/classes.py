@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_sam3_assistant.mask_operations.model import MaskModel
-    from napari_sam3_assistant.session.classes import ClassFile
+    from napari_sam3_assistant.session.class_list import ClassFile
     from napari_sam3_assistant.session.model import SessionModel
 
 

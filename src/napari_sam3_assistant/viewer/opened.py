@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
+    from napari_sam3_assistant.viewer.prompts import ViewerPrompts
 
 
 _LOOK = ("contrast_limits", "gamma", "colormap", "interpolation2d")
@@ -35,10 +35,18 @@ class OpenedImages:
     """Opens images, and closes them with all that is ours of them. GUI thread only.
 
     What the user changes in how one is seen holds for those that are opened after it.
+
+    Parameters
+    ----------
+    prompts : ViewerPrompts
+        The viewer with its prompts.
+    in_memory : int, bytes
+        Accepted labels up to this size are in memory, larger ones on the disk.
     """
 
-    def __init__(self, adapter: ViewerAdapter) -> None:
-        self._adapter, self._viewer = adapter, adapter.viewer
+    def __init__(self, prompts: ViewerPrompts, in_memory: int) -> None:
+        self._prompts, self._viewer = prompts, prompts.viewer
+        self._in_memory = in_memory
         self._at_first: dict[str, dict[str, Any]] = {}
         self._chosen: dict[str, Any] = {}
 
@@ -84,7 +92,7 @@ class OpenedImages:
         stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
         layers.insert(min(stay, default=len(layers)), layer)
         layers.selection.active = layer
-        earlier = self._adapter.find(before)
+        earlier = self._prompts.find(before)
         if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
             self._viewer.reset_view()
         return key_of(layer)
@@ -94,11 +102,11 @@ class OpenedImages:
 
         Its layers of points and shapes are emptied and stay for the next image.
         """
-        layer = self._adapter.find(key)
+        layer = self._prompts.find(key)
         self._keep_look(key)
-        self._adapter.clear_prompts(key)
+        self._prompts.clear_prompts(key)
         ours = [one for one in self._viewer.layers if one.metadata.get(IMAGE) == key]
-        with self._adapter.mark_changes():
+        with self._prompts.mark_changes():
             for one in [*reversed(ours), *([] if layer is None else [layer])]:
                 if isinstance(one, Shapes) and role_of(one) is not Role.BOXES:
                     empty_shapes(self._viewer, one)
@@ -109,7 +117,7 @@ class OpenedImages:
 
     def _keep_look(self, key: str) -> None:
         """Take note of how the user has changed what an image looks like."""
-        layer, at_first = self._adapter.find(key), self._at_first.pop(key, None)
+        layer, at_first = self._prompts.find(key), self._at_first.pop(key, None)
         if layer is not None and not layer.rgb and at_first not in (None, _look(layer)):
             self._chosen = {**_look(layer), "dtype": layer.dtype}
 
@@ -130,9 +138,9 @@ class OpenedImages:
             If they don't fit the image.
         """
         image = find_image(self._viewer, key)
-        target = self._adapter.displayed(key).target
-        with self._adapter.mark_changes():
-            accepted.put_back(self._viewer, image, target, edit, features, self._adapter.in_memory)
+        target = self._prompts.displayed(key).target
+        with self._prompts.mark_changes():
+            accepted.put_back(self._viewer, image, target, edit, features, self._in_memory)
 
 
 def _look(layer: Image) -> dict[str, Any]:
