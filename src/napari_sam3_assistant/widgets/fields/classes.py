@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QAction, QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
 from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
 from napari_sam3_assistant.qt.class_list import choose_file, edit_classes
@@ -62,24 +62,15 @@ class ClassField(QWidget):
             watch(self._model, field, self, self._show)
         watch(self._model, "object_class", self, self._show_chosen)
 
-    def _make_button(self) -> QToolButton:
+    def _make_button(self) -> QPushButton:
         model, file = self._model, self._classes.file
-        button = QToolButton()
+        button = QPushButton("Edit")
         button.setObjectName("edit_object_classes")
-        button.setText("Edit")
-        # napari's style leaves no room for the arrow beside the text.
-        button.setStyleSheet("QToolButton { padding-right: 16px; }")
         button.setToolTip("Add, rename, recolour, order and remove classes, or choose a list")
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
-
-        def edit() -> None:
-            edit_classes(self, model, file)
-
-        button.clicked.connect(edit)
         menu = QMenu(button)
         for text, name, verb in (
-            ("Edit classes", "menu_edit_classes", edit),
-            ("Choose a list", "menu_choose_classes", lambda: choose_file(self, model, file)),
+            ("Edit classes …", "menu_edit_classes", lambda: edit_classes(self, model, file)),
+            ("Choose a list …", "menu_choose_classes", lambda: choose_file(self, model, file)),
             ("Clear the list", "menu_forget_classes", file.forget),
         ):
             action = QAction(text, menu)
