@@ -58,6 +58,16 @@ def test_a_lasso_beside_the_image_or_without_a_pixel_is_outside(viewer, binding,
     assert (binding.model.prompts.boxes, binding.model.prompts.outside) == (0, 2)
 
 
+def distance_to(outline, points):
+    """How far points are from the nearest side of a closed outline."""
+    sides = np.roll(outline, -1, axis=0) - outline
+    lengths = np.maximum((sides**2).sum(axis=1), 1e-300)
+    beside = points[:, None] - outline
+    along = ((beside * sides).sum(axis=2) / lengths).clip(0, 1)
+    nearest = outline + along[..., None] * sides
+    return np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     corners=st.lists(
@@ -77,8 +87,8 @@ def test_the_mask_has_the_pixels_whose_centres_are_inside(corners):
         (mask,) = prompts.masks
         pixels = np.argwhere(np.ones((24, 36), bool))
         sure_in = points_in_poly(pixels, outline).reshape(24, 36)
-        differs = mask.to_plane((24, 36)) != sure_in
-        # Where an outline crosses itself, or a centre lies on it, the two may differ.
-        assert differs.sum() <= 0.25 * max(8, sure_in.sum() + mask.mask.sum())
+        differs = pixels[(mask.to_plane((24, 36)) != sure_in).ravel()]
+        # A centre on the outline may count as inside or not.
+        assert (distance_to(outline, differs) < 1e-6).all()
     finally:
         binding.close()
