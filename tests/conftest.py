@@ -97,7 +97,17 @@ def plugin_manager(npe2pm):
 
 
 @pytest.fixture
-def settings_file(monkeypatch, tmp_path):
+def journals(monkeypatch, tmp_path_factory):
+    """The folder of the journals of this test: what an earlier one has left is not offered."""
+    from napari_sam3_assistant.widgets.fields import session
+
+    folder = tmp_path_factory.mktemp("state") / "journals"
+    monkeypatch.setattr(session, "default_root", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def settings_file(monkeypatch, tmp_path, journals):
     """Keep the widgets' settings in a file of this test, not where the user's are."""
     import napari.settings
     from qtpy.QtCore import QSettings

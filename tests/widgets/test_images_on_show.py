@@ -43,8 +43,8 @@ def test_a_click_and_a_box_on_a_placed_image(open_window, discs, place):
     user.click("tool_box")
     user.drag(image, (66, 22), (90, 40), (104, 58))
     user.run()
-    assert user.preview[85, 40] == 1
-    assert user.preview[CLICK] == 0
+    assert user.preview[85, 40] == 2
+    assert user.preview[CLICK] == 1
     assert_same_place(user.viewer.layers["SAM3 boxes"], image)
     assert_same_place(user.viewer.layers["SAM3 preview boxes"], image)
 

@@ -3,19 +3,10 @@
 import threading
 
 import numpy as np
-import pytest
 from qtpy.QtWidgets import QFrame
 
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.session import journaling
-from napari_sam3_assistant.widgets.fields import session as field
-
-
-@pytest.fixture
-def journals(tmp_path, monkeypatch):
-    """The user's state folder, one of this test."""
-    monkeypatch.setattr(field, "default_root", lambda: tmp_path / "journals")
-    return tmp_path / "journals"
 
 
 def test_what_was_done_before_a_crash_is_offered_and_comes_back(journals, user, discs, monkeypatch):

@@ -234,7 +234,7 @@ def combine_planes(planes: Sequence[Measurement]) -> Measurement:
     whole = combine_measurements(
         [replace(one, more={title: one.more[title] for title in shared}) for one in planes]
     )
-    solid = {title: planes[0].more[title] for title in shared if title.startswith(VOLUME[0])}
+    solid = {title: planes[0].more[title] for title in shared if title.startswith(VOLUME)}
     return replace(whole, area=math.nan, diameter=math.nan, more={**whole.more, **solid})
 
 

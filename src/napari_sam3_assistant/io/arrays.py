@@ -36,7 +36,7 @@ def read_npy(path: Path, series: int | None = None, lazy_bytes: int = LAZY_BYTES
         _, _, dtype = header(file)  # type: ignore[no-untyped-call]
     if dtype.hasobject:
         raise ImageError(
-            f"{path.name} can't be read: it holds pickled Python objects, and these could run any "
+            f"{path} can't be read: it holds pickled Python objects, and these could run any "
             "program.",
             "Of a _seg.npy of Cellpose, save the masks as TIFF or PNG in Cellpose, and open that.",
         )
