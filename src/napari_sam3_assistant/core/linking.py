@@ -288,11 +288,11 @@ def _assign(
         return []
     # A column of its own for each row: to have no partner. Costs of 0 would be no entries.
     alone = np.arange(there.size)
+    # Older versions of SciPy match with indices of 32 bits only.
+    lines = np.concatenate([place, alone]).astype(np.int32)
+    places = np.concatenate([columns, shape[1] + alone]).astype(np.int32)
     matrix = coo_array(
-        (
-            np.concatenate([costs + 1e-6, np.full(there.size, _UNLINKED)]),
-            (np.concatenate([place, alone]), np.concatenate([columns, shape[1] + alone])),
-        ),
+        (np.concatenate([costs + 1e-6, np.full(there.size, _UNLINKED)]), (lines, places)),
         (there.size, shape[1] + there.size),
     )
     found, partner = min_weight_full_bipartite_matching(matrix.tocsr())

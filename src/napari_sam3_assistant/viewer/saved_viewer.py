@@ -108,7 +108,9 @@ class SavedViewer:
         camera = getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
         # napari's list tells what its layers tell.
         listed = (viewer.layers.events, viewer.layers.selection.events)
-        return [*listed, viewer.dims.events, camera.events, edits.edited, edits.changed]
+        # Not all of the camera's: napari 0.5 would warn of a name of its own that is old.
+        seen = (camera.events.center, camera.events.zoom, camera.events.angles)
+        return [*listed, viewer.dims.events, *seen, edits.edited, edits.changed]
 
     def watch_pixels(self) -> None:
         """Take note of what is written to layers from now on, for :meth:`take_written`."""
