@@ -437,6 +437,13 @@ def add_look(parser: argparse.ArgumentParser) -> None:
     look.add_argument("--contrast", metavar="LOW,HIGH", help="intensities of black and white")
 
 
+def _parse_contrast(chosen: argparse.Namespace) -> tuple[float, float] | None:
+    if chosen.contrast is None:
+        return None
+    low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
+    return low, high
+
+
 def look_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_look` asked for, as the functions of the API take it.
 
@@ -445,12 +452,8 @@ def look_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     PromptError
         If numbers can't be read.
     """
-    contrast = None
-    if chosen.contrast is not None:
-        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
-        contrast = (low, high)
     return {
-        "contrast": contrast,
+        "contrast": _parse_contrast(chosen),
         "channel_axis": chosen.channel_axis,
         "channel": chosen.channel,
         "series": chosen.series,
@@ -475,14 +478,10 @@ def plane_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
     PromptError
         If numbers can't be read.
     """
-    contrast = None
-    if chosen.contrast is not None:
-        low, high = parse_numbers(chosen.contrast, (2,), "--contrast")
-        contrast = (low, high)
     plane = None if chosen.plane is None else parse_whole_numbers(chosen.plane, (), "--plane")
     return {
         "plane": plane,
-        "contrast": contrast,
+        "contrast": _parse_contrast(chosen),
         "channel_axis": chosen.channel_axis,
         "channel": chosen.channel,
     }
