@@ -2,6 +2,7 @@
 
 import gc
 import queue
+import threading
 import weakref
 
 import dask.array as da
@@ -378,10 +379,9 @@ def test_live_points_run_again_after_a_click_during_a_run(viewer, binding, disc)
     binding.session.run_live()
     viewer.layers["SAM3 points"].add((2.0, 2.0))
     binding.session.run_live()
-    binding.session._running.runner.close(lambda: None)  # noqa: SLF001 (ends when the queue is empty)
-    for thread in __import__("threading").enumerate():
-        if thread.name == "sam3-jobs":
-            thread.join(240)
+    ended = threading.Event()
+    binding.session._running.runner.close(ended.set)  # noqa: SLF001 (ends when the queue is empty)
+    assert ended.wait(240)
 
     assert "from 2 points" in binding.model.message.text
 
