@@ -39,10 +39,10 @@ def open_in_new(folder, ask=None):
     """Open a session in a viewer of its own."""
     binding = new_binding()
     if ask is not None:
-        binding.session.storing.ask_place = ask
+        binding.session.opening.ask_place = ask
     opened = threading.Event()
-    binding.session.storing.opened.connect(lambda _: opened.set())
-    job = binding.session.storing.open(folder)
+    binding.session.opening.opened.connect(lambda _: opened.set())
+    job = binding.session.opening.open(folder)
     assert job.wait(240)
     if job.error is not None:
         binding.close()

@@ -22,7 +22,7 @@ def go_on(root: Path) -> dict[str, object]:
     binding.session.journaling.start(root)
     (left,) = binding.session.journaling.left()
     opened = threading.Event()
-    binding.session.storing.opened.connect(lambda _: opened.set())
+    binding.session.opening.opened.connect(lambda _: opened.set())
     binding.session.journaling.go_on(left)
     assert opened.wait(240)
     found = scripted.without_times(saved.facts(binding))

@@ -38,7 +38,7 @@ def go_on(root):
     again.session.journaling.start(root)
     (left,) = again.session.journaling.left()
     opened = threading.Event()
-    again.session.storing.opened.connect(lambda _: opened.set())
+    again.session.opening.opened.connect(lambda _: opened.set())
     again.session.journaling.go_on(left)
     assert opened.wait(240)
     return again

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Deliver
     from napari_sam3_assistant.io.session_folder import StoredArray
     from napari_sam3_assistant.session.jobs import Services
+    from napari_sam3_assistant.session.opening import Opening
     from napari_sam3_assistant.session.saved import Entry, LayerPixels
     from napari_sam3_assistant.session.storing import Captured, Storing
 
@@ -122,7 +123,9 @@ class Journaling:
     folder : Path or None
         The journal; None where there is nothing yet that is worth one.
     storing : Storing
-        Saves the session, and opens another one.
+        Saves the session.
+    opening : Opening
+        Opens another one.
     written : int
         Bytes that were appended so far.
     adopted : Signal
@@ -131,11 +134,14 @@ class Journaling:
 
     adopted = Signal(object)
 
-    def __init__(self, services: Services, storing: Storing, deliver: Deliver) -> None:
+    def __init__(
+        self, services: Services, storing: Storing, opening: Opening, deliver: Deliver
+    ) -> None:
         self.folder: Path | None = None
         self.written = 0
         self._model, self._adapter = services.model, services.adapter
-        self._services, self.storing, self._deliver = services, storing, deliver
+        self._services, self._deliver = services, deliver
+        self.storing, self.opening = storing, opening
         self._root: Path | None = None
         self._dirty = False
         self._known: dict[str, object] = {}
@@ -156,7 +162,7 @@ class Journaling:
         self._adapter.saved.watch(self.mark)
         self.storing.saving.connect(self._on_saving)
         self.storing.saved.connect(self._on_saved)
-        self.storing.opened.connect(self._on_opened)
+        self.opening.opened.connect(self._on_opened)
 
     def mark(self, *_: object) -> None:
         """Take note that something may have changed."""
@@ -210,7 +216,7 @@ class Journaling:
 
     def go_on(self, folder: Path) -> None:
         """Open what an earlier start has left, and go on with its journal."""
-        self.storing.open(folder, journal=True)
+        self.opening.open(folder, journal=True)
 
     @staticmethod
     def discard(folder: Path) -> None:
@@ -236,7 +242,7 @@ class Journaling:
         """Write all anew: into the journal itself, if that is what was opened."""
         ours = self._root is not None and folder.parent == self._root.absolute()
         # One that could not be opened whole stays as it is, for the next start.
-        if ours and not self.storing.problems:
+        if ours and not self.opening.problems:
             self._known.clear()
             self._bases.clear()
             self._stop_thread()

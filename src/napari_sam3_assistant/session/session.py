@@ -30,6 +30,7 @@ from napari_sam3_assistant.session.model import (
     ScanModel,
 )
 from napari_sam3_assistant.session.model_setup import ModelSetup
+from napari_sam3_assistant.session.opening import Opening
 from napari_sam3_assistant.session.other_labels import UseLabels
 from napari_sam3_assistant.session.propagation import Propagation, TrackTables
 from napari_sam3_assistant.session.results import Measuring, Results, SoftMasks
@@ -177,17 +178,20 @@ class Session:
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
-        self.journaling = Journaling(
-            services,
-            Storing(services, self.propagation, self.filtering, self.results, deliver),
-            deliver,
-        )
+        found = (self.propagation, self.filtering, self.results)
+        storing = Storing(services, *found, deliver)
+        self.journaling = Journaling(services, storing, Opening(services, storing, *found), deliver)
         self._watch()
 
     @property
     def storing(self) -> Storing:
-        """Saves the session, and opens another one."""
+        """Saves the session."""
         return self.journaling.storing
+
+    @property
+    def opening(self) -> Opening:
+        """Opens another session."""
+        return self.journaling.opening
 
     def _restore(self, settings: SettingsStore) -> None:
         """Choose again what was chosen the last time, as far as it is there."""

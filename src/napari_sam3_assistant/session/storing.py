@@ -1,9 +1,9 @@
-"""Save sessions, open them again, and go on after a crash."""
+"""Save sessions: what is open as entries and pixels, in a folder."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,13 @@ import numpy as np
 import zarr
 from psygnal import Signal
 
-from napari_sam3_assistant.core.measurements import Measurement
 from napari_sam3_assistant.core.plurals import pluralize
-from napari_sam3_assistant.core.stitching import StitchedObject
-from napari_sam3_assistant.core.tracks import TrackRow
-from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.errors import PromptError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.errors import PromptError, SessionError
 from napari_sam3_assistant.io import session_folder
-from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.session_folder import (
     StoredArray,
-    apply_journal,
     check_free,
-    is_session,
     make_folder,
-    read_session,
     release_folder,
     take_folder,
     write_index,
@@ -34,57 +26,35 @@ from napari_sam3_assistant.io.session_folder import (
 from napari_sam3_assistant.io.session_pixels import (
     array_reference,
     file_reference,
-    find_file,
     hold,
-    open_held,
-    open_zarr,
-    read_file,
     zarr_reference,
 )
-from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.label_storage import is_temporary
-from napari_sam3_assistant.session.model import (
-    ColumnRange,
-    FileBackedKind,
-    FileBackedLabels,
-    FramePlace,
-    Level,
-    Message,
-    ResultRow,
-    StackTarget,
-)
+from napari_sam3_assistant.session.model import FileBackedLabels, Level, Message
 from napari_sam3_assistant.session.saved import (
     Entry,
     Numbers,
     choice_entries,
     preview_entries,
-    read_choices,
-    read_previews,
-    read_stack_run,
-    read_target,
-    read_value,
     stack_run_to_json,
     write_value,
 )
-from napari_sam3_assistant.session.undo import RefineSeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from napari_sam3_assistant.core.images import AnyArray
+    from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
-    from napari_sam3_assistant.io.session_folder import StoredSession
+    from napari_sam3_assistant.core.tracks import TrackRow
     from napari_sam3_assistant.session.filtering import Filtering
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PlaneTarget
+    from napari_sam3_assistant.session.model import PlaneTarget, ResultRow
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.saved import LayerPixels
 
 
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-_MOST_TOLD = 6
 SESSION_ENDING = session_folder.ENDING
 """How the folders of sessions are named."""
 
@@ -103,34 +73,6 @@ class Captured:
 
     entries: Mapping[str, Entry]
     pixels: Mapping[str, LayerPixels]
-
-
-@dataclass(slots=True, eq=False)
-class Loaded:
-    """A session that was read.
-
-    Parameters
-    ----------
-    session : StoredSession
-        The session.
-    levels : dict of str to tuple of array-like
-        The pixels of its layers.
-    problems : list of str
-        What could not be read or brought back, for the user: saved again it would be lost.
-    notes : list of str
-        What else the user should know.
-    is_ours : bool
-        Whether the folder may be written to: no other process has it.
-    paths : dict of str to Path
-        The files of images, by the keys of their layers.
-    """
-
-    session: StoredSession
-    levels: dict[str, tuple[AnyArray, ...]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    is_ours: bool = False
-    paths: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,23 +189,18 @@ class _Saving:
 
 
 class Storing:
-    """The verbs of saved sessions. All are called on the GUI thread.
+    """Saves the session. All methods are called on the GUI thread.
 
     Attributes
     ----------
     folder : Path or None
         The session that is open; None for one that was not saved yet.
-    problems : tuple of str
-        What could not be brought back of the session that was opened last.
-    ask_place : callable
-        Asks the user where a file is now, given where it was; returns None for nowhere.
-    opened, saved : Signal
-        Tell the folder of a session.
     saving : Signal
         Tells that the session as it is now is about to be saved.
+    saved : Signal
+        Tells the folder of a session.
     """
 
-    opened = Signal(object)
     saving = Signal()
     saved = Signal(object)
 
@@ -276,8 +213,6 @@ class Storing:
         deliver: Deliver,
     ) -> None:
         self.folder: Path | None = None
-        self.problems: tuple[str, ...] = ()
-        self.ask_place: Callable[[Path], Path | None] = lambda _: None
         self._services = services
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
@@ -285,8 +220,6 @@ class Storing:
         self._numbers = Numbers()
         self._quiet = JobRunner(deliver)
         self._held: dict[str, _Held] = {}
-        self._read: Loaded | None = None
-        services.jobs.idle.connect(self._on_idle)
         self._rows: tuple[object, dict[str, Entry], Mapping[int, Measurement]] | None = None
 
     def close(self) -> None:
@@ -294,6 +227,16 @@ class Storing:
         if self.folder is not None:
             release_folder(self.folder)
         self._quiet.finish()
+
+    def forget(self) -> None:
+        """Forget what was written of the pixels of layers, which are about to be others."""
+        self._held, self._rows = {}, None
+
+    def go_on_in(self, folder: Path | None) -> None:
+        """Save where a session was opened from now on; None for nowhere, so that it is asked."""
+        if self.folder is not None and self.folder != folder:
+            release_folder(self.folder)
+        self.folder = folder
 
     # -- to entries -----------------------------------------------------------------------
 
@@ -408,9 +351,8 @@ class Storing:
         if saving.portable:
             release_folder(place)
         else:
-            if self.folder is not None and self.folder != place:
-                release_folder(self.folder)
-            self.folder, self._held = place, saving.held
+            self.go_on_in(place)
+            self._held = saving.held
         said = f"Session saved in {place} ({pluralize(count, 'image and labels layer')})."
         self._say(said, Level.SUCCESS)
         self.saved.emit(place)
@@ -420,264 +362,6 @@ class Storing:
             self._say(str(job.error), Level.ERROR)
         elif state is JobState.CANCELLED:
             self._say("Cancelled; the session was not saved.")
-
-    # -- open -----------------------------------------------------------------------------
-
-    def open(self, folder: Path, *, journal: bool = False) -> Job:
-        """Open a session in the place of what is in the viewer.
-
-        Parameters
-        ----------
-        folder : Path
-            The folder; or a workspace file of version 4.5, ``*.sam3.json``.
-        journal : bool
-            Whether it is the journal of an earlier start, which goes on: the session is saved
-            where that was.
-
-        Raises
-        ------
-        PromptError
-            While accepted labels are being written.
-        """
-        if self._model.running:
-            raise PromptError("A run is going on.", "Wait for its end, or cancel it first.")
-        place = folder.absolute()
-
-        def look(reporter: Reporter) -> Iterator[Loaded]:
-            reporter.check()
-            if journal:
-                apply_journal(place)
-            loaded = Loaded(read_workspace(place) if is_workspace(place) else read_session(place))
-            _find_files(loaded)
-            yield loaded
-
-        found: list[Loaded] = []
-
-        def go_on(state: JobState) -> None:
-            if state is JobState.DONE:
-                self._ask(found[0])
-                self._load(found[0], bind=not is_workspace(place))
-
-        job = Job("Opening the session", look)
-        job.yielded.connect(found.append)
-        job.finished.connect(go_on)
-        return self._services.jobs.start(job)
-
-    def _ask(self, loaded: Loaded) -> None:
-        """Ask the user for the files that are not where they were."""
-        known: dict[str, Path | None] = {}
-        for key, told in _pixel_entries(loaded.session):
-            if told.get("kind") != "file" or key in loaded.paths:
-                continue
-            before = str(told.get("path", ""))
-            if before not in known:
-                known[before] = self.ask_place(Path(before))
-            if (place := known[before]) is not None:
-                loaded.paths[key] = place
-
-    def _load(self, loaded: Loaded, *, bind: bool) -> None:
-        session = loaded.session
-
-        def work(reporter: Reporter) -> Iterator[Loaded]:
-            loaded.is_ours = bind and take_folder(session.folder)
-            if bind and not loaded.is_ours:
-                loaded.notes.append(
-                    f"{session.folder} is open in another napari, so it can't be saved there."
-                )
-            for key, told in (*_pixel_entries(session), *_scan_entries(session)):
-                reporter.check()
-                try:
-                    loaded.levels[key] = _open_pixels(loaded, key, told, writable=loaded.is_ours)
-                except (*_BROKEN, Sam3AssistantError) as error:
-                    name = _layer_name(session, key)
-                    loaded.problems.append(f"“{name}”: {error}")
-            yield loaded
-
-        def keep(read: Loaded) -> None:
-            self._read = read
-
-        job = Job("Opening the session", work)
-        job.yielded.connect(keep)
-        self._services.jobs.start(job)
-
-    def _on_idle(self) -> None:
-        """Show what was read: once nothing runs, since what follows from it waits for that."""
-        if self._read is None:
-            return
-        read, self._read = self._read, None
-        session = read.session
-        self._restore(read)
-        before = session.entries.get("session_folder")
-        if isinstance(before, str):  # it is a journal
-            place = Path(before)
-            self.folder = place if before and take_folder(place) else None
-        else:
-            self.folder = session.folder if read.is_ours and not read.problems else None
-            if self.folder is None:
-                release_folder(session.folder)
-        self.opened.emit(session.folder)
-
-    def _restore(self, loaded: Loaded) -> None:
-        """Bring a session back, in the place of what there is."""
-        model, entries, saved = self._model, loaded.session.entries, self._adapter.saved
-        problems = loaded.problems
-        model.previews = ()
-        self._propagation.clear()
-        self._results.clear()
-        saved.clear()
-        self._held, self._rows = {}, None
-        keys, told = saved.restore_layers(entries, loaded.levels, loaded.paths)
-        problems += told
-        self._choose(entries, keys, loaded.notes)
-        self._restore_previews(entries, keys, problems)
-        for what, restore in (
-            ("What was measured of accepted objects", self._restore_measured),
-            ("The propagation", self._restore_propagation),
-            ("The scans", partial(self._restore_scans, loaded.levels)),
-        ):
-            try:
-                restore(entries, keys, problems)
-            except (*_BROKEN, Sam3AssistantError) as error:
-                problems.append(f"{what}: {error}")
-        saved.restore_view(entries, keys)
-        self._choose(entries, keys, [])
-        self._say_opened(loaded)
-
-    def _choose(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], notes: list[str]
-    ) -> None:
-        model = self._model
-        chosen, scans = read_choices(entries, keys)
-        engine, folder = chosen.get("engine", model.engine), chosen.get("model_folder", "")
-        if engine not in registry.entries():
-            notes.append(f"The engine “{engine}” is not installed here; {model.engine} is used.")
-            chosen.pop("engine")
-        if folder and not os.path.isdir(folder):
-            notes.append(f"The model folder {folder} is not here; choose the one of this machine.")
-            chosen.pop("model_folder")
-        for name, value in chosen.items():
-            setattr(model, name, value)
-        for name, value in scans.items():
-            setattr(self._services.scan_model, name, value)
-
-    def _restore_previews(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
-    ) -> None:
-        try:
-            found, measured = read_previews(entries, keys, self._adapter.saved.make_view)
-            seed = _read_seed(entries["seed"], keys) if "seed" in entries else None
-        except (*_BROKEN, Sam3AssistantError) as error:
-            problems.append(f"The results on show: {error}")
-            found, measured, seed = [], {}, None
-        there = [one for one in found if self._adapter.saved.is_current(one.target)]
-        missing = sum(name.startswith("preview/") for name in entries) - len(there)
-        if missing:
-            problems.append(f"{pluralize(missing, 'result')} of images that are not here.")
-        paths = self._adapter.paths()
-        previews = tuple(
-            one
-            if one.provenance is None
-            else replace(one, provenance=replace(one.provenance, paths=paths))
-            for one in there
-        )
-        self._services.undo.begin_anew(previews, seed)
-        self._model.previews = previews
-        self._results.add_measurements(measured)
-
-    def _restore_measured(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
-    ) -> None:
-        del problems
-        told = self._adapter.saved.measured_of_kept(entries, keys)
-        self._results.add_measurements(
-            {record: read_value(Measurement, one) for record, one in told.items()}
-        )
-
-    def _restore_propagation(
-        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
-    ) -> None:
-        if "propagated" not in entries:
-            return
-        told = entries["propagated"]
-        target = read_target(told["target"], keys)
-        layer = next(
-            (
-                keys.get(name.partition("/")[2], "")
-                for name, head in entries.items()
-                if name.startswith("layer/") and head["role"] == "propagated_labels"
-            ),
-            "",
-        )
-        stack = None if target is None else StackTarget(target, read_value(int, told["axis"]))
-        fits = stack is not None and self._adapter.saved.restore_stack(layer, stack)
-        if stack is None or target is None or not fits:
-            problems.append("The propagation: its image or its labels are not here.")
-            return
-        rows: dict[int, tuple[TrackRow, ...]] = {}
-        measured: dict[int, dict[int, Measurement]] = {}
-        for name, one in entries.items():
-            if name.startswith("frame/"):
-                frame = read_value(int, one["frame"])
-                rows[frame] = read_value(tuple[TrackRow, ...], one["rows"])
-                measured[frame] = read_value(dict[int, Measurement], one["measured"])
-        run = None
-        if "propagated_run" in entries:
-            make_view = self._adapter.saved.make_view
-            run = read_stack_run(entries["propagated_run"], keys, make_view, self._adapter.paths())
-        parents = read_value(dict[int, int], told["parents"])
-        classes = read_value(dict[int, str], told["classes"])
-        self._propagation.restore(stack, dict(sorted(rows.items())), parents, classes, run)
-        for row in self._results.of_frames:
-            at = row.preview.target.plane.leading[target.axes.leading.index(stack.axis)]
-            one = measured.get(at, {}).get(row.record.id)
-            if one is not None and isinstance(row.preview, FramePlace):
-                self._results.add_to_frame(row.preview, {id(row.record): one})
-        self._results.list_frames()
-        self._filtering.hide_beside(read_value(tuple[ColumnRange, ...], told["filters"]))
-
-    def _restore_scans(
-        self,
-        levels: Mapping[str, tuple[AnyArray, ...]],
-        entries: Mapping[str, Any],
-        keys: Mapping[str, str],
-        problems: list[str],
-    ) -> None:
-        for name, told in entries.items():
-            if not name.startswith("scan/"):
-                continue
-            target = read_target(told["target"], keys)
-            path = read_value(Path, told["path"])
-            if target is None or not (path.is_dir() or name in levels):
-                problems.append(f"The labels of the scan {path} are not here.")
-                continue
-            pixels = levels[name] if name in levels else open_levels(path, writable=True)
-            stored = FileBackedLabels(FileBackedKind(told["kind"]), target, path, pixels)
-            self._adapter.show_file_backed(stored)
-            objects = read_value(tuple[StitchedObject, ...], told["objects"])
-            measured = read_value(tuple[Measurement | None, ...], told["measured"])
-            rows = zip(objects, measured, strict=True)
-            self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))
-
-    def _say_opened(self, loaded: Loaded) -> None:
-        session, problems, notes = loaded.session, loaded.problems, loaded.notes
-        if session.entries.get("propagated", {}).get("left") is True:
-            notes.append(
-                "What the engine knew of propagated objects is not kept: press Start 3D "
-                "Propagation to follow them anew; the labels that are done are here."
-            )
-        if session.entries.get("mask_steps") is True:
-            notes.append("What was done in Mask Operations is here; its steps of undo are not.")
-        if session.damaged:
-            problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
-        self.problems = tuple(problems)
-        told = problems[:_MOST_TOLD]
-        more = f" And {len(problems) - len(told)} more." if len(problems) > len(told) else ""
-        missing = f" Not brought back: {' '.join(told)}{more}" if problems else ""
-        level = Level.WARNING if problems else Level.SUCCESS
-        what = f"Session opened: {session.folder}."
-        if "session_folder" in session.entries:
-            what = "The session goes on where it stopped."
-        self._say(" ".join([f"{what}{missing}", *notes]), level)
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
@@ -698,69 +382,3 @@ def _frame_to_json(
 ) -> dict[str, Any]:
     told = [[id_, write_value(one)] for id_, one in measured.items()]
     return {"frame": frame, "rows": write_value(rows), "measured": told}
-
-
-def _pixel_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (name.partition("/")[2], told)
-        for name, told in session.entries.items()
-        if name.startswith("pixels/") and isinstance(told, dict)
-    ]
-
-
-def _scan_entries(session: StoredSession) -> list[tuple[str, dict[str, Any]]]:
-    """Return the labels of scans that the session holds itself."""
-    scans = [(name, one) for name, one in session.entries.items() if name.startswith("scan/")]
-    told = [(name, one.get("arrays")) for name, one in scans if isinstance(one, dict)]
-    return [(name, one) for name, one in told if isinstance(one, dict)]
-
-
-def _find_files(loaded: Loaded) -> None:
-    for key, told in _pixel_entries(loaded.session):
-        if told.get("kind") == "file":
-            try:
-                place = find_file(told, loaded.session.folder)
-            except _BROKEN:
-                continue
-            if place is not None:
-                loaded.paths[key] = place
-
-
-def _open_pixels(
-    loaded: Loaded, key: str, told: Mapping[str, Any], *, writable: bool
-) -> tuple[AnyArray, ...]:
-    kind = told.get("kind")
-    if kind == "file":
-        if key not in loaded.paths:
-            raise SessionError(
-                f"{told['path']} is not here.", "Open the session again to say where."
-            )
-        levels, note = read_file(told, loaded.paths[key])
-        if note:
-            loaded.problems.append(note)
-        return levels
-    if kind == "zarr":
-        return open_zarr(told, writable=True)
-    if kind == "lost":
-        raise SessionError(str(told["why"]), "Open the image again.")
-    return open_held(told, loaded.session, writable=writable)
-
-
-def _layer_name(session: StoredSession, key: str) -> str:
-    head = session.entries.get(f"layer/{key}")
-    shown = head.get("shown", {}) if isinstance(head, dict) else {}
-    return str(shown.get("name", key)) if isinstance(shown, dict) else key
-
-
-def is_stored(path: Path) -> bool:
-    """Return whether a path is a session, or a workspace of version 4.5."""
-    return is_session(path) or is_workspace(path)
-
-
-def _read_seed(value: object, keys: Mapping[str, str]) -> RefineSeed | None:
-    """Return the object that clicks refine; None where its image is not there."""
-    seed: RefineSeed = read_value(RefineSeed, value)
-    target = read_target(write_value(seed.target), keys)
-    if seed.record.mask.shape != seed.record.region.shape:
-        raise ValueError("an object's mask has not the size of its box")
-    return None if target is None else replace(seed, target=target)

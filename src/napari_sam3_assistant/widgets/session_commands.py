@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer
 
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.dock import chosen_viewer
-from napari_sam3_assistant.session.storing import is_stored
+from napari_sam3_assistant.session.opening import is_stored
 from napari_sam3_assistant.widgets.fields.session import menu_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
 from napari_sam3_assistant.session.journaling import default_root, time_of
-from napari_sam3_assistant.session.storing import SESSION_ENDING, is_stored
+from napari_sam3_assistant.session.opening import is_stored
+from napari_sam3_assistant.session.storing import SESSION_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ class SessionMenu(QPushButton):
         self.setToolTip("Save what is open, with all prompts and results, and open it again")
         self._binding, self._store = binding, store
         self.model = binding.model
-        self._storing = storing = binding.session.storing
+        self._storing, self._opening = binding.session.storing, binding.session.opening
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         self._add(menu, "Save Session", "save_session", self.save, _SAVES)
@@ -76,9 +77,9 @@ class SessionMenu(QPushButton):
         self._recent.aboutToShow.connect(self._list_recent)
         self._add(menu, "Portable Copy …", "portable_copy", self.save_copy, _COPIES)
         self.setMenu(menu)
-        storing.ask_place = self._ask_place
-        storing.opened.connect(self._remember)
-        storing.saved.connect(self._remember)
+        self._opening.ask_place = self._ask_place
+        self._opening.opened.connect(self._remember)
+        self._storing.saved.connect(self._remember)
         self._list_recent()
 
     def _add(
@@ -127,7 +128,7 @@ class SessionMenu(QPushButton):
             answer = QMessageBox.question(self, "Open a session", f"{asked}\n{more}")
             if answer != QMessageBox.StandardButton.Yes:
                 return
-        self._storing.open(folder)
+        self._opening.open(folder)
 
     # -- inside ---------------------------------------------------------------------------
 
