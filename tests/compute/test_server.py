@@ -107,6 +107,23 @@ def test_a_picture_is_sent_once_and_not_again_for_other_prompts(engine, remote):
     assert remote.bytes_sent == sent
 
 
+def count_transitions(dask_scheduler):
+    """How often a task of a scheduler has changed its state; itself it is none."""
+    return dask_scheduler.transition_counter
+
+
+def test_a_click_is_no_task_of_the_scheduler_and_its_masks_come_as_bits(engine, remote, connection):
+    image = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
+    api.segment(image, engine=engine, points=[POINT])
+    with connect(connection) as watching:
+        before = watching.run_on_scheduler(count_transitions)
+        received = remote.bytes_received
+        mask = np.random.default_rng(1).random(image.shape) < 0.5
+        api.segment(image, engine=engine, mask=mask)
+        assert watching.run_on_scheduler(count_transitions) == before
+    assert remote.bytes_received - received < image.size / 8 + 2000
+
+
 def test_what_the_server_has_forgotten_is_sent_again(engine, remote):
     first = api.segment(COINS, engine=engine, points=[POINT])
     for image in range(hosting.ENCODINGS + 1):
@@ -387,6 +404,18 @@ def test_pictures_arrive_as_they_were(grey):
     packed = hosting.PackedPicture.pack(image)
     np.testing.assert_array_equal(packed.unpack(), image)
     assert packed.grey == grey
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7,), (5, 9), (3, 4, 5), ()])
+def test_masks_of_any_shape_and_order_arrive_as_they_were_and_can_be_written(shape):
+    mask = np.random.default_rng(2).random(shape) < 0.5
+    for one in (np.asarray(mask), np.asfortranarray(mask), np.asarray(mask).T):
+        (found, again), other = hosting.unpack(hosting.pack(((one, one), one.astype(np.uint8))))
+        np.testing.assert_array_equal(found, one)
+        assert (found.dtype, found.shape) == (np.dtype(bool), one.shape)
+        assert found is again
+        assert found.flags.writeable
+        assert other.dtype == np.uint8
 
 
 @pytest.fixture(scope="module")

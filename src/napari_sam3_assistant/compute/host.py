@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import math
 import pickle
 import queue
 import socket
@@ -23,14 +26,21 @@ from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine, EngineLock
 from napari_sam3_assistant.engines.device import free_cache, name_device, read_devices
 from napari_sam3_assistant.engines.errors import map_engine_errors
-from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, OutOfDeviceMemory
+from napari_sam3_assistant.errors import (
+    EngineError,
+    ImageError,
+    JobCancelled,
+    OutOfDeviceMemory,
+    Sam3AssistantError,
+)
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
-    from distributed import Worker
+    from distributed import Client, Worker
 
     from napari_sam3_assistant.core.options import PredictOptions
     from napari_sam3_assistant.core.progress import Reporter
@@ -546,7 +556,49 @@ def progress_topic(session: str) -> str:
 
 def call(method: str, *arguments: object) -> bytes:
     """Call a method of this worker's host, and return its answer packed; a task."""
-    plugin = cast("HostPlugin | None", get_worker().plugins.get(PLUGIN))
+    return _call(get_worker(), method, arguments)
+
+
+async def answer(method: str, *arguments: object, dask_worker: Worker) -> bytes:
+    """Do the same as :func:`call` as an answer to a message, without a task of the scheduler.
+
+    What the engine or the user refuses is an answer, too: errors would be in the worker's log.
+    """
+
+    def work() -> bytes:
+        try:
+            return _call(dask_worker, method, arguments)
+        except Sam3AssistantError as error:
+            return pack(error)
+
+    threads = dask_worker.executors["default"]
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def ask_worker(
+    client: Client, address: str, method: str, *arguments: object
+) -> concurrent.futures.Future[bytes]:
+    """Call a method of a worker's host by one message there and one back.
+
+    For whoever waits: a task goes through the scheduler's queue, and its answer is fetched by
+    messages of its own, which takes several times as long.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        The answer, packed; an OSError where the worker or the way to it is gone.
+    """
+
+    async def ask() -> bytes:
+        answers = await client.run(answer, method, *arguments, workers=[address])
+        return cast("bytes", answers[address])
+
+    # Dask types it as one that may not be there, and by the class of another loop.
+    return asyncio.run_coroutine_threadsafe(ask(), cast("Any", client.loop).asyncio_loop)
+
+
+def _call(worker: Worker, method: str, arguments: tuple[object, ...]) -> bytes:
+    plugin = cast("HostPlugin | None", worker.plugins.get(PLUGIN))
     if plugin is None:
         raise EngineError(
             "The workers of this scheduler run no engine.",
@@ -569,9 +621,26 @@ def unpack_pixels(packed: bytes) -> Pixels:
     return unpacked if many else unpacked[0]
 
 
-def pack(answer: object) -> bytes:
-    """Return an answer for the wire; masks become a small part of what they were."""
-    return bytes(_CODEC.encode(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)))
+class _Packer(pickle.Pickler):
+    """Pickles masks as bits."""
+
+    def reducer_override(self, value: object) -> Any:  # noqa: ANN401 - as pickle has it
+        """Return how a mask is made again; the rest is pickled as usual."""
+        if type(value) is np.ndarray and value.dtype == np.bool_:
+            return _unpack_mask, (np.packbits(value).tobytes(), value.shape)
+        return NotImplemented
+
+
+def _unpack_mask(bits: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    count = math.prod(shape)
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).view(bool).reshape(shape)
+
+
+def pack(value: object) -> bytes:
+    """Return a value for the wire; masks become a small part of what they were."""
+    file = io.BytesIO()
+    _Packer(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    return bytes(_CODEC.encode(file.getbuffer()))
 
 
 def unpack(packed: bytes) -> Any:  # noqa: ANN401 - as it was packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import statistics
 import threading
@@ -13,15 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributed import fire_and_forget
-
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE, connect
 from napari_sam3_assistant.compute.host import (
     HostCard,
     PackedPicture,
     TrackForgotten,
-    call,
+    ask_worker,
     progress_topic,
     unpack,
 )
@@ -29,14 +28,14 @@ from napari_sam3_assistant.compute.workers import LOST, spread
 from napari_sam3_assistant.core.progress import NullReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.engines.base import Traffic
-from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled
+from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, Sam3AssistantError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     import numpy as np
     import numpy.typing as npt
-    from distributed import Client, Future
+    from distributed import Client
 
     from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.display import FrameSource
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _POLLS_A_LOOK = 20
-_FETCH_SECONDS = 20.0
 _LOOKS, _LOOK_SECONDS = 240, 0.25
 _AGAIN = (
     "Prompts and results are kept. See that 'napari-sam3 serve' runs there; the next run connects "
@@ -232,7 +230,7 @@ class RemoteEngine:
             return
         if client.status == "running":
             with suppress(*LOST):
-                self._submit(client, "leave").result(timeout=5)
+                self._start(client, "leave").result(timeout=5)
         if client is not self._compute:
             client.close()
 
@@ -243,7 +241,7 @@ class RemoteEngine:
             client = self._connect(reporter)
             if self._released:
                 gone = [self._released.popleft() for _ in range(len(self._released))]
-                fire_and_forget(self._submit(client, "release", gone))
+                self._start(client, "release", gone)
             return self._ask(client, method, arguments, reporter)
 
     def release(self, name: str) -> None:
@@ -321,20 +319,20 @@ class RemoteEngine:
     ) -> Any:  # noqa: ANN401 - as the method
         self._asked = name = uuid.uuid4().hex
         self._told = None
-        asked = self._submit(client, method, name, *arguments)
+        asked = self._start(client, method, name, *arguments)
         try:
             return self._wait(client, asked, reporter)
         except JobCancelled:
-            fire_and_forget(self._submit(client, "stop", name))
+            if not asked.done():
+                self._start(client, "stop", name)
             raise
 
-    def _wait(self, client: Client, asked: Future[Any], reporter: Reporter) -> Any:  # noqa: ANN401 - as the method
+    def _wait(
+        self, client: Client, asked: concurrent.futures.Future[bytes], reporter: Reporter
+    ) -> Any:  # noqa: ANN401 - as the method
         """Return an answer; give up when the worker that gives it is gone."""
-        # Not result(timeout): where both come at once, Dask loses the answer.
-        answered = threading.Event()
-        asked.add_done_callback(lambda _: answered.set())
         polls = 0
-        while not answered.wait(_POLL_SECONDS):
+        while not concurrent.futures.wait([asked], _POLL_SECONDS).done:
             told, self._told = self._told, None
             if told is not None:
                 reporter.report(Progress(*told))
@@ -345,22 +343,17 @@ class RemoteEngine:
                 and self._worker not in client.scheduler_info(n_workers=-1)["workers"]
             ):
                 raise ConnectionError("it does not answer")
-        # It is there; where it is lost again on its way, Dask would wait for ever.
-        packed = asked.result(timeout=_FETCH_SECONDS)
+        packed = asked.result()
         self.bytes_received += len(packed)
-        return unpack(packed)
+        answer = unpack(packed)
+        if isinstance(answer, Sam3AssistantError):
+            raise answer
+        return answer
 
-    def _submit(self, client: Client, method: str, *arguments: object) -> Future[Any]:
-        return client.submit(
-            call,
-            method,
-            self._session,
-            *arguments,
-            workers=[self._worker],
-            pure=False,
-            retries=0,
-            priority=10,
-        )
+    def _start(
+        self, client: Client, method: str, *arguments: object
+    ) -> concurrent.futures.Future[bytes]:
+        return ask_worker(client, self._worker, method, self._session, *arguments)
 
     def _drop(self) -> None:
         client, self._client = self._client, None

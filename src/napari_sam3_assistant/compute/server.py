@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import dask
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from napari_sam3_assistant.compute.connection import Connection, connect, is_loopback
@@ -65,17 +67,19 @@ def serve(
         )
     keys = Connection("") if connection is None else choose_keys(connection)
     scheme = "tls" if keys.certificate else "tcp"
+    count = workers or choice.count_gpus() or 1
     try:
-        cluster = LocalCluster(
-            n_workers=workers or choice.count_gpus() or 1,
-            threads_per_worker=_THREADS,
-            memory_limit=0,
-            host=f"{scheme}://{host}",
-            scheduler_port=port,
-            security=keys.security(),
-            # Whoever reaches it reads what is done: this machine only.
-            dashboard_address=f"127.0.0.1:{DASHBOARD_PORT if port else 0}",
-        )
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": _share_cores(count)}):
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=_THREADS,
+                memory_limit=0,
+                host=f"{scheme}://{host}",
+                scheduler_port=port,
+                security=keys.security(),
+                # Whoever reaches it reads what is done: this machine only.
+                dashboard_address=f"127.0.0.1:{DASHBOARD_PORT if port else 0}",
+            )
     except (OSError, RuntimeError) as error:
         raise EngineError(
             f"The server can't start at {host}:{port} ({error}).",
@@ -90,6 +94,16 @@ def serve(
             if connection is not None:
                 found.write(connection)
             yield found, engine
+
+
+def _share_cores(workers: int) -> dict[str, int | None]:
+    """Return the environment in which each worker has its share of the cores.
+
+    Dask gives a worker one core, since it has many tasks at once; an engine works alone. What is
+    None follows the first; variables of the user's own win.
+    """
+    cores = max(1, CPU_COUNT // workers)
+    return {"OMP_NUM_THREADS": cores, "MKL_NUM_THREADS": None, "OPENBLAS_NUM_THREADS": None}
 
 
 def choose_keys(connection: Path) -> Connection:
