@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, ImageError
 from napari_sam3_assistant.io.atomic import draft_path
 from napari_sam3_assistant.io.coco import CocoFile
+from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.workflows.annotate_folder import (
     COCO_FILE,
     STATES_FILE,
@@ -185,6 +187,33 @@ def test_two_processes_add_up_and_overwrite_nothing(source, output):
     one.refresh()
     assert states(one) == states(other)
     assert states(one)["cell2.tif"] == "flagged"
+
+
+def test_labels_on_the_disk_keep_one_name(source, output, tmp_path):
+    folder = AnnotatedFolder(source, output)
+    stored = zarr.open(tmp_path / "accepted.zarr", mode="w", shape=(40, 50), dtype="uint32")
+    first = folder.images[0].name
+    stamp, names = None, set()
+    for value in (1, 2, 3):
+        stored[3:9, 4:9] = value
+        to_save = LabelsToSave(stored, make_axes(stored.shape), stamp=stamp)
+        saved = folder.save(first, ImageState.BEGUN, to_save, QUIET)
+        assert saved.beside is None
+        names.add(saved.path)
+        stamp = saved.stamp
+        assert read_image(saved.path).pixels().max() == value
+    assert len(names) == 1
+    assert len(list(output.glob("*.zarr"))) == 1
+
+    # What somebody else has written there meanwhile stays.
+    (path,) = names
+    path.rename(tmp_path / "away")
+    zarr.save(path, np.full((4, 5), 9))
+    stored[0, 0] = 7
+    to_save = LabelsToSave(stored, make_axes(stored.shape), stamp=stamp)
+    saved = folder.save(first, ImageState.BEGUN, to_save, QUIET)
+    assert saved.beside == path
+    assert saved.path != path
 
 
 def test_somebody_elses_file_of_that_name_stays(source, output):

@@ -54,12 +54,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam3_assistant.core.classes import ClassList
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.session.engine import EmbeddingPrefetch
     from napari_sam3_assistant.session.jobs import Services
-    from napari_sam3_assistant.session.model import PromptCounts
     from napari_sam3_assistant.session.settings import SettingsStore
     from napari_sam3_assistant.session.snapshots import AcceptedState
+    from napari_sam3_assistant.viewer.opened import KeptPrompts
     from napari_sam3_assistant.workflows.annotate_folder import AnnotatedImage, FolderExport
 
 
@@ -94,6 +95,29 @@ class ReadImage:
     edit: LabelEdit | None = None
     features: Mapping[str, list[Any]] = field(default_factory=dict)
     contrast: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftFolder:
+    """A folder that was open when its session ended: the next one on the viewer goes on with it.
+
+    Parameters
+    ----------
+    folder : AnnotatedFolder
+        The folder.
+    name, key : str
+        The image on show, and its layer's key.
+    stamp : object
+        The stamp of its labels.
+    prompts : dict of str to object
+        The prompts that were not run, by the image.
+    """
+
+    folder: AnnotatedFolder
+    name: str
+    key: str
+    stamp: object
+    prompts: dict[str, KeptPrompts]
 
 
 class FolderAnnotation:
@@ -139,6 +163,9 @@ class FolderAnnotation:
         self.proposals = Proposals(services, self.model, deliver)
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[str, Future[ReadImage]] | None = None
+        self._prompts: dict[str, KeptPrompts] = {}  # not run, by the image
+        self._deliver = deliver
+        prefetch.find_upcoming = self._view_ahead
 
     # -- what the user asks for -------------------------------------------------------------
 
@@ -180,7 +207,8 @@ class FolderAnnotation:
 
         def show(found: tuple[AnnotatedFolder, ReadImage]) -> None:
             folder, read = found
-            self._folder = folder
+            self._folder, self._annotation.name = folder, ""
+            self._prompts.clear()
             self._model.class_list = folder.classes or self._model.class_list
             self._annotation.source, self._annotation.output = str(images), str(labels)
             self._show(read, f"Labels go to {labels}.")
@@ -229,10 +257,33 @@ class FolderAnnotation:
         self._require_folder()
         self._leave("", done=False, then=self._export)
 
+    def resume(self) -> None:
+        """Go on with the folder that an earlier session on this viewer has left open."""
+        opened, annotation = self._adapter.opened, self._annotation
+        left, opened.left = opened.left, None
+        if not isinstance(left, LeftFolder):
+            return
+        folder = left.folder
+        if self._adapter.find(left.key) is None:
+            self.start(str(folder.source), str(folder.output))
+            return
+        self._folder, self._key, self._stamp = folder, left.key, left.stamp
+        self._prompts = left.prompts
+        annotation.source, annotation.output = str(folder.source), str(folder.output)
+        annotation.images, annotation.name = folder.images, left.name
+        self._read_ahead()
+
     def close(self) -> None:
+        """Leave the folder to the next session, and let what is being written be written."""
+        if self._folder is not None:
+            name, opened = self._annotation.name, self._adapter.opened
+            opened.left = LeftFolder(self._folder, name, self._key, self._stamp, self._prompts)
+        self._stop()
+
+    def _stop(self) -> None:
         """Read nothing ahead any more, and let the states that are being written be written."""
         self.proposals.close()
-        self._ahead = None
+        self._forget_ahead()
         if self._reader is not None:
             self._reader.shutdown(wait=False, cancel_futures=True)
             self._reader = None
@@ -289,7 +340,7 @@ class FolderAnnotation:
         kept = self._adapter.opened.accepted(self._key) if self._key else None
         to_save = None if kept is None else self._to_save(kept)
         state = _next_state(shown, done=done, has_objects=kept is not None)
-        moment, unrun = self._moment(), self._model.prompts
+        moment = self._moment()
         save = partial(folder.save, left, state, to_save) if left else None
         work = partial(_save_and_read, folder, self._model.class_list, save, name, self._ahead)
 
@@ -299,7 +350,6 @@ class FolderAnnotation:
             if isinstance(what, SavedImage):
                 said.append(_tell_saved(left, what, state))
                 self._stamp = what.stamp
-                said.extend(_tell_unrun(unrun))
                 self._list_images()
             elif moment != self._moment():
                 said.append("You went on working meanwhile: press Next again.")
@@ -356,6 +406,10 @@ class FolderAnnotation:
 
     def _show(self, read: ReadImage, said: str) -> None:
         annotation, folder = self._annotation, self._require_folder()
+        kept = self._adapter.opened.take_prompts(self._key) if annotation.name else ()
+        if kept:
+            self._prompts[annotation.name] = kept
+            said += " Its prompts that were not run will be there again."
         annotation.images, annotation.name = folder.images, read.name
         place = f"{annotation.place + 1} of {len(annotation.images)}: {read.name}."
         opened, before = read.opened, self._key
@@ -373,6 +427,7 @@ class FolderAnnotation:
                 self._adapter.opened.put_accepted(self._key, read.edit, read.features)
             except Sam3AssistantError as error:
                 self._stamp, problem = None, str(error)
+        self._put_prompts(self._prompts.pop(read.name, ()))
         level = Level.WARNING if problem else Level.SUCCESS
         self._say(" ".join(filter(None, (said, place, *opened.image.notes, problem))), level)
         self._read_ahead()
@@ -380,11 +435,18 @@ class FolderAnnotation:
             self.proposals.propose(self._key)
         self._prefetch.start()
 
+    def _put_prompts(self, kept: KeptPrompts) -> None:
+        """Put prompts that were not run back: a step of its own, and no run."""
+        with suppress(ImageError):  # no plane of it is on show now
+            if kept:
+                self._adapter.opened.put_prompts(self._key, kept)
+                self._undo.note_prompts()
+
     def _close_image(self, key: str) -> None:
         if key:
             model = self._model
             model.previews = tuple(one for one in model.previews if one.target.image != key)
-            self._adapter.opened.close(key)
+            self._undo.forget(key, self._adapter.opened.close(key))
         if self._key == key:
             self._key, self._stamp = "", None
 
@@ -392,11 +454,28 @@ class FolderAnnotation:
         """Read the image that comes next on a thread that waits for nobody."""
         folder, annotation = self._require_folder(), self._annotation
         name = folder.find_next(annotation.name, 1, skip_done=annotation.skip_done)
+        self._forget_ahead()
         if not name:
-            self._ahead = None
             return
         self._reader = self._reader or ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._ahead = (name, self._reader.submit(_read, folder, name))
+        future = self._reader.submit(_read, folder, name)
+        self._ahead = (name, future)
+        future.add_done_callback(lambda _: self._deliver(self._prefetch.start_upcoming))
+
+    def _view_ahead(self) -> ImageView | None:
+        """Return what the model would see of the image that was read ahead; None for none."""
+        future = None if self._ahead is None else self._ahead[1]
+        if future is None or not future.done() or future.cancelled() or future.exception():
+            return None
+        opened = future.result().opened
+        if opened is None:
+            return None
+        return self._adapter.opened.view_ahead(opened.image, opened.path, self._key)
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead = None
+            self._adapter.opened.forget_ahead()
 
     def _export(self) -> None:
         folder = self._require_folder()
@@ -421,8 +500,9 @@ class FolderAnnotation:
 
     def _end(self) -> None:
         """Close the folder; the image stays open as any other."""
-        self.close()
+        self._stop()
         self._folder, self._key = None, ""
+        self._prompts.clear()
         annotation = self._annotation
         annotation.images, annotation.name = (), ""
         annotation.source = annotation.output = ""
@@ -475,11 +555,6 @@ def _save_and_read(
         known = ahead[1].result() if ahead is not None and ahead[0] == name else None
         fresh = known is not None and _is_fresh(folder, known)
         yield known if known is not None and fresh else _read(folder, name)
-
-
-def _tell_unrun(prompts: PromptCounts) -> list[str]:
-    drawn = prompts.positive or prompts.negative or prompts.boxes or prompts.painted
-    return ["Prompts that were not run are not kept."] if drawn else []
 
 
 def _tell_saved(name: str, saved: SavedImage, state: ImageState) -> str:

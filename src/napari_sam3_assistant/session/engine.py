@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -251,8 +252,14 @@ logger = logging.getLogger(__name__)
 class EmbeddingPrefetch:
     """Encodes the plane on show before it is asked for; never loads weights to do so.
 
-    Every run comes before it: one of another plane ends it, one of the same plane waits for it
-    and goes on with what it has made. All methods are called on the GUI thread.
+    Then, while nothing else is to be done, the plane that is on show next. Every run comes before
+    it: one of another plane ends it, one of the same plane waits for it and goes on with what it
+    has made. All methods are called on the GUI thread.
+
+    Attributes
+    ----------
+    find_upcoming : callable
+        Returns what is on show next; None where that is not known.
     """
 
     def __init__(
@@ -262,12 +269,14 @@ class EmbeddingPrefetch:
         self._adapter = adapter
         self._runner = runner
         self._engine = engine
+        self.find_upcoming: Callable[[], ImageView | None] = lambda: None
         self._job: Job | None = None
-        # What was encoded last, or is being encoded, or failed: not to be tried again.
-        self._last: tuple[CachingEngine, object] | None = None
+        # What was encoded, is being encoded (the last one), or failed: not to be tried again.
+        self._tried: deque[tuple[CachingEngine, object]] = deque(maxlen=2)
         # Who types a phrase will run it on the plane on show.
         model.events.text.connect(self.start, max_args=0)
         model.events.image.connect(self.stop_if_stale, max_args=0)
+        model.events.running.connect(self.start_upcoming, max_args=0)
 
     @property
     def is_enabled(self) -> bool:
@@ -279,30 +288,44 @@ class EmbeddingPrefetch:
 
     def start(self) -> None:
         """Encode the plane on show, if that is wanted and the engine is loaded and idle."""
-        engine = self._engine.loaded
+        engine = self._usable_engine()
+        view = None if engine is None else self._take_view()
+        if engine is not None and view is not None and (engine, view.key) not in self._tried:
+            self._encode(engine, view)
+
+    def start_upcoming(self) -> None:
+        """Encode what is on show next, if that is known and nothing else is to be encoded."""
+        engine = self._usable_engine()
+        if engine is None or self._job is not None:
+            return
+        view = self.find_upcoming()
+        if view is not None and (engine, view.key) not in self._tried:
+            self._encode(engine, view)
+
+    def _usable_engine(self) -> CachingEngine | None:
+        """Return the engine, if it is to encode ahead and has nothing else to do."""
+        engine, model = self._engine.loaded, self._model
         if engine is None or not engine.spec.needs_weights or not self.is_enabled:
-            return
-        if self._model.task is Task.VIDEO:
-            # A tracker reads its frames by itself.
-            return
-        if self._model.large_image:
-            # Which part a run will work on is known when it begins.
-            return
-        view = None if self._model.running else self._take_view()
-        if view is None or self._last == (engine, view.key):
-            return
+            return None
+        # A tracker reads its frames by itself. Of a large image it is known when a run begins
+        # which part it works on.
+        busy = model.running or model.task is Task.VIDEO or model.large_image
+        return None if busy else engine
+
+    def _encode(self, engine: CachingEngine, view: ImageView) -> None:
         self.cancel()
         job = Job("Encoding ahead", partial(prefetch, engine, view))
         job.finished.connect(partial(self._on_finished, job))
-        self._job, self._last = job, (engine, view.key)
+        self._job = job
+        self._tried.append((engine, view.key))
         self._runner.start(job)
 
     def stop_if_stale(self) -> None:
         """Stop if another plane is on show now, unless a run waits for the one in work."""
         if self._job is None or self._model.running:
             return
-        view = self._take_view()
-        if view is None or self._last is None or view.key != self._last[1]:
+        on_show = (self._take_view(), self.find_upcoming())
+        if self._tried[-1][1] not in [view.key for view in on_show if view is not None]:
             self.cancel()
 
     def cancel(self) -> None:
@@ -312,7 +335,8 @@ class EmbeddingPrefetch:
 
     def find_job(self, engine: CachingEngine, view: ImageView) -> Job | None:
         """Return the job that makes what a run of a plane needs, or None."""
-        return self._job if self._last == (engine, view.key) else None
+        going = self._job is not None and self._tried[-1] == (engine, view.key)
+        return self._job if going else None
 
     def _take_view(self) -> ImageView | None:
         try:
@@ -328,4 +352,6 @@ class EmbeddingPrefetch:
         if job is self._job:
             self._job = None
             if state is JobState.CANCELLED:
-                self._last = None
+                self._tried.pop()
+            else:
+                self.start_upcoming()

@@ -499,7 +499,7 @@ def export_kept(
     next_id = find_highest(kept.labels) + 1 if parts else 1
     added = {id_: kept.of_parts[place] for id_, place in enumerate(new, next_id) if kept.of_parts}
     classes = {**kept.classes, **added}
-    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite, classes)
+    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite, classes=classes)
     for written in export_labels(request, reporter):
         yield written, len(parts)
 

@@ -469,6 +469,7 @@ class Session:
             self.model.previews = left
             self.note_edits()
         self.propagation.resume()
+        self.annotation.resume()
 
     def close(self) -> None:
         """Stop the work and free the engine."""

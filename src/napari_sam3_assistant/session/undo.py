@@ -86,12 +86,24 @@ class Undo:
         self.push(replace(self.current, prompts=prompts))
         return True
 
-    def forget(self, image: str) -> None:
-        """Drop what was found on an image that is gone, and its pixels with it."""
+    def forget(self, image: str, layers: Iterable[str] = ()) -> None:
+        """Drop what was found on an image that is gone, and its pixels with it.
+
+        Parameters
+        ----------
+        image : str
+            Key of the image.
+        layers : iterable of str
+            Keys of prompt layers that stay for the next image: no step fills them again.
+        """
+        empty: dict[str, object] = dict.fromkeys(layers, ())
 
         def without(step: UndoStep) -> UndoStep:
             kept = tuple(one for one in step.previews if one.target.image != image)
-            return replace(step, previews=kept)
+            prompts = step.prompts
+            if isinstance(prompts, dict):
+                prompts = prompts | {key: empty[key] for key in prompts.keys() & empty.keys()}
+            return replace(step, previews=kept, prompts=prompts)
 
         self._history.change(without)
 

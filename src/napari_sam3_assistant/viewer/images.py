@@ -335,7 +335,16 @@ class ViewerImages:
         ImageError
             If the image is gone, or the viewer shows no plane of it.
         """
-        layer = self.image(key)
+        return self.displayed_of(self.image(key))
+
+    def displayed_of(self, layer: Image) -> DisplayedPlane:
+        """Return the plane of an image layer that is on show, or would be in the viewer.
+
+        Raises
+        ------
+        ImageError
+            If the viewer shows no plane of it.
+        """
         axes = self.axes(layer)
         shape = shape_of(layer)
         return DisplayedPlane(

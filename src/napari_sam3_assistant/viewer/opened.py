@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.layers import Image, Points, Shapes
 
 # napari has no public name for where a layer is from.
 from napari.layers._source import layer_source
 
 from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.layer_files import placed
 from napari_sam3_assistant.session.snapshots import AcceptedState
 from napari_sam3_assistant.viewer import accepted
-from napari_sam3_assistant.viewer.geometry import array_of
+from napari_sam3_assistant.viewer.geometry import array_of, transform_of
 from napari_sam3_assistant.viewer.images import find_image
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.previews import empty_shapes
-from napari_sam3_assistant.viewer.roles import IMAGE, Role, key_of, put_away, role_of, topmost
+from napari_sam3_assistant.viewer.prompts import ensure, read_states, restore_states
+from napari_sam3_assistant.viewer.roles import (
+    IMAGE,
+    PROMPT_ROLES,
+    Role,
+    key_of,
+    move_to,
+    put_away,
+    role_of,
+    topmost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from napari.components import ViewerModel
+
+    from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.io.loaded import LoadedImage
-    from napari_sam3_assistant.viewer.prompts import ViewerPrompts
+    from napari_sam3_assistant.viewer.prompts import State, ViewerPrompts
 
+    KeptPrompts = tuple[tuple[Role, dict[str, Any], State], ...]
 
+# What a session has left open in a viewer, for the next one.
+_LEFT: WeakKeyDictionary[ViewerModel, object] = WeakKeyDictionary()
 _LOOK = ("contrast_limits", "gamma", "colormap", "interpolation2d")
 
 
@@ -49,6 +68,53 @@ class OpenedImages:
         self._in_memory = in_memory
         self._at_first: dict[str, dict[str, Any]] = {}
         self._chosen: dict[str, Any] = {}
+        # The image that is opened next, as a layer, and the look that it was given.
+        self._ready: tuple[LoadedImage, Image, dict[str, Any]] | None = None
+
+    @property
+    def left(self) -> object:
+        """What an earlier session has left open in this viewer, as it has put it here."""
+        return _LEFT.get(self._viewer)
+
+    @left.setter
+    def left(self, what: object) -> None:
+        _LEFT[self._viewer] = what
+
+    def view_ahead(self, image: LoadedImage, path: Path, before: str) -> ImageView | None:
+        """Return what the model would see of an image that is opened next, as far as is known.
+
+        Parameters
+        ----------
+        image : LoadedImage
+            The image.
+        path : Path
+            Its file.
+        before : str
+            Key of the image whose place it will take.
+
+        Returns
+        -------
+        ImageView or None
+            None where its pixels are read when they are indexed: finding their contrast takes time.
+        """
+        if not isinstance(image.data, np.ndarray) or len(image.levels) > 1:
+            return None
+        look, prompts = self._look_to_keep(before), self._prompts
+        layer = self._find_ready(image, look)
+        if layer is None:
+            self.forget_ahead()
+            layer = self._make(image, path, None, look)
+            self._ready = (image, layer, look)
+        try:
+            return prompts.view_of(key_of(layer), prompts.displayed_of(layer))
+        except ImageError:  # the viewer will show no plane of it
+            return None
+
+    def forget_ahead(self) -> None:
+        """Let go of the image that was to be opened next."""
+        if self._ready is not None:
+            self._prompts.sources.forget(self._ready[1])
+            self._ready = None
 
     def open(
         self,
@@ -70,7 +136,35 @@ class OpenedImages:
         before : str
             Key of the image whose place it takes; that one is closed next. Empty for none.
         """
-        self._keep_look(before)
+        self._chosen = self._look_to_keep(before)
+        layer = self._find_ready(image, self._chosen)
+        if layer is None:
+            self.forget_ahead()
+            layer = self._make(image, path, contrast, self._chosen)
+        self._ready = None
+        self._at_first[key_of(layer)] = _look(layer)
+        layers = self._viewer.layers
+        # Below the layers that stay for it.
+        stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
+        layers.insert(min(stay, default=len(layers)), layer)
+        layers.selection.active = layer
+        earlier = self._prompts.find(before)
+        if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
+            self._viewer.reset_view()
+        return key_of(layer)
+
+    def _find_ready(self, image: LoadedImage, look: dict[str, Any]) -> Image | None:
+        """Return the layer of an image that was looked at ahead, if it looks as it is to."""
+        ready = self._ready
+        return ready[1] if ready is not None and ready[0] is image and ready[2] == look else None
+
+    def _make(
+        self,
+        image: LoadedImage,
+        path: Path,
+        contrast: tuple[float, float] | None,
+        look: dict[str, Any],
+    ) -> Image:
         rgb = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels).rgb
         axes = image.axes[:-1] if rgb else image.axes
         many = len(image.levels) > 1
@@ -83,27 +177,29 @@ class OpenedImages:
                 contrast_limits=None if rgb else contrast,
                 **placed(axes),
             )
-        self._at_first[key_of(layer)] = _look(layer)
-        if self._chosen and not rgb and self._chosen["dtype"] == layer.dtype:
+        if look and not rgb and look["dtype"] == layer.dtype:
             for name in _LOOK:
-                setattr(layer, name, self._chosen[name])
-        layers = self._viewer.layers
-        # Below the layers that stay for it.
-        stay = (at for at, one in enumerate(layers) if one.metadata.get(IMAGE) in ("", before))
-        layers.insert(min(stay, default=len(layers)), layer)
-        layers.selection.active = layer
-        earlier = self._prompts.find(before)
-        if earlier is None or tuple(earlier.extent.world[1]) != tuple(layer.extent.world[1]):
-            self._viewer.reset_view()
-        return key_of(layer)
+                setattr(layer, name, look[name])
+        return layer
 
-    def close(self, key: str) -> None:
+    def close(self, key: str) -> list[str]:
         """Remove an image, if it is there, and our layers of it.
 
         Its layers of points and shapes are emptied and stay for the next image.
+
+        Parameters
+        ----------
+        key : str
+            Key of the image.
+
+        Returns
+        -------
+        list of str
+            Keys of the layers of prompts that stay.
         """
         layer = self._prompts.find(key)
-        self._keep_look(key)
+        self._chosen = self._look_to_keep(key)
+        self._at_first.pop(key, None)
         self._prompts.clear_prompts(key)
         ours = [one for one in self._viewer.layers if one.metadata.get(IMAGE) == key]
         with self._prompts.mark_changes():
@@ -114,12 +210,35 @@ class OpenedImages:
                     put_away(self._viewer, one)
                 else:
                     self._viewer.layers.remove(one)
+        return [key_of(one) for one in ours if role_of(one) in PROMPT_ROLES]
 
-    def _keep_look(self, key: str) -> None:
-        """Take note of how the user has changed what an image looks like."""
-        layer, at_first = self._prompts.find(key), self._at_first.pop(key, None)
-        if layer is not None and not layer.rgb and at_first not in (None, _look(layer)):
-            self._chosen = {**_look(layer), "dtype": layer.dtype}
+    def _look_to_keep(self, key: str) -> dict[str, Any]:
+        """Return what the images after one look like, as far as the user has changed that."""
+        layer, at_first = self._prompts.find(key), self._at_first.get(key)
+        if layer is None or layer.rgb or at_first in (None, _look(layer)):
+            return self._chosen
+        return {**_look(layer), "dtype": layer.dtype}
+
+    def take_prompts(self, key: str) -> KeptPrompts:
+        """Return the prompts on an image, for :meth:`put_prompts` when it is opened again."""
+        kept = []
+        for role in sorted(PROMPT_ROLES):
+            layer = topmost(self._viewer.layers, role, key)
+            state = () if layer is None else read_states([layer])[key_of(layer)]
+            if layer is not None and state:
+                kept.append((role, transform_of(layer), state))
+        return tuple(kept)
+
+    def put_prompts(self, key: str, kept: KeptPrompts) -> None:
+        """Put prompts back on an image that was opened again."""
+        prompts = self._prompts
+        with prompts.mark_changes():
+            for role, place, state in kept:
+                layer = ensure(self._viewer, prompts.displayed(key), role)
+                if role is Role.MASK:  # it lies on a plane of its own
+                    move_to(layer, place)
+                restore_states([layer], {key_of(layer): state})
+        prompts.restored.emit()
 
     def accepted(self, key: str) -> AcceptedState | None:
         """Return the accepted labels of an image as they are now; None where there are none."""

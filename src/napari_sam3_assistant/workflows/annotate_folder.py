@@ -482,8 +482,8 @@ class AnnotatedFolder:
         known = self.output / one.labels if one.labels else None
         now = stamp_of(known) if known else None
         beside = known if now is not None and now != to_save.stamp else None
-        if known is None or beside is not None or not in_memory:
-            ending = ".tif" if in_memory else ".ome.zarr"
+        ending = ".tif" if in_memory else ".ome.zarr"
+        if known is None or beside is not None or not known.name.endswith(ending):
             folder = self.output / one.file.folder
             path = free_name(folder / f"{one.file.stem}_labels{ending}")
         else:
@@ -493,8 +493,9 @@ class AnnotatedFolder:
         self._note(replace(one, state=begun, labels=relative))
         make_folder(path)
         record = _make_note(to_save, path.parent, {"source": one.name, "annotated": str(state)})
+        ours = path == known and now is not None
         request = LabelsExport(
-            to_save.labels, path, to_save.axes, overwrite=beside is None and now is not None
+            to_save.labels, path, to_save.axes, overwrite=ours, overwrite_folder=ours
         )
         (written,) = export_labels(request, reporter)
         stamp = stamp_of(written)

@@ -246,8 +246,9 @@ class LabelsExport:
     next_id : int
         The id of the first of them.
     overwrite : bool
-        Whether a file of that name is replaced, a folder never; if not, ``name_02``, ``name_03``,
-        ... is taken.
+        Whether a file of that name is replaced; if not, ``name_02``, ``name_03``, ... is taken.
+    overwrite_folder : bool
+        Whether a zarr folder of that name is replaced, too: who asks for it has written it.
     classes : mapping of int to str
         The class of each object that has one, for a table beside the labels.
     """
@@ -258,6 +259,7 @@ class LabelsExport:
     parts: tuple[tuple[Box, ObjectMask], ...] = ()
     next_id: int = 1
     overwrite: bool = False
+    overwrite_folder: bool = False
     classes: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -278,7 +280,7 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
 
     def save(name: Path) -> None:
         if name.suffix.lower() == ".zarr":
-            save_ome_zarr(labels, name, axes, reporter)
+            save_ome_zarr(labels, name, axes, reporter, replace=request.overwrite_folder)
         elif isinstance(request.labels, np.ndarray) or labels.ndim != 3:
             save_labels(np.asarray(labels), name, axes, overwrite=overwrite, reporter=reporter)
         else:
