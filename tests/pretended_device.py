@@ -3,6 +3,9 @@
 No GPU is at hand. Each tensor is noted to be on the device that was asked for; an operation on
 tensors of two devices raises, as PyTorch would on a machine with the GPU, and so does NumPy on a
 tensor that is not on the CPU. Number formats need no pretence: CPU kernels refuse to mix them, too.
+Where CUDA's autocast is asked for, the CPU's works, which takes the same matrix products and
+convolutions. Of Apple's GPU it is refused what it has not (float64), and what corrupts (copies that
+nobody waits for: the memory may be used again before they begin).
 """
 
 from __future__ import annotations
@@ -39,25 +42,52 @@ _MAY_MIX = (
     "aten::index_put",
     "aten::index_put_",
 )
+_MOVES = (torch.Tensor.pin_memory, torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda)
+_COMPUTE = tuple(
+    f"aten::{name}"
+    for name in (
+        *("linear", "matmul", "mm", "addmm", "bmm", "baddbmm", "scaled_dot_product_attention"),
+        *("conv2d", "convolution", "conv_transpose2d"),
+    )
+)
 
 
-def _full(place):
-    place = torch.device(place)
-    return torch.device("cuda:0") if place == torch.device("cuda") else place
+class _Autocast(torch.autocast):
+    def __init__(self, device_type, *args, **kwargs):
+        super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
 
 class _Places:
-    """Where each tensor is said to be; what PyTorch makes within its own functions, anywhere."""
+    """Where each tensor is said to be; what PyTorch makes within its own functions, anywhere.
+
+    Attributes
+    ----------
+    current : int
+        The current CUDA device.
+    seen : set of str
+        The devices that there were tensors on.
+    computed : set of torch.dtype
+        The number formats of matrix products and convolutions on a GPU.
+    """
 
     def __init__(self):
         self._by_storage = WeakKeyDictionary()
+        self.current = 0
+        self.seen, self.computed = set(), set()
+
+    def full(self, place):
+        place = torch.device(place)
+        return torch.device("cuda", self.current) if place == torch.device("cuda") else place
 
     def of(self, tensor):
         return self._by_storage.get(tensor.untyped_storage())
 
     def put(self, value, place):
         for tensor in _tensors(value):
+            if place.type == "mps" and tensor.dtype == torch.float64:
+                raise TypeError("The MPS framework doesn't support float64.")
             self._by_storage[tensor.untyped_storage()] = place
+            self.seen.add(str(place))
         return value
 
 
@@ -86,6 +116,8 @@ class _Watch(TorchDispatchMode):
         if len(seen) > 1 and name not in _MAY_MIX:
             raise RuntimeError(f"{func.name()}: tensors on {', '.join(sorted(map(str, seen)))}")
         places = {self._places.of(one) for one in given} - {None}
+        if name in _COMPUTE and seen - {CPU}:
+            self._places.computed.add(given[0].dtype)
         place = self._places.of(given[0]) if given and len(places) > 1 else None
         answer = func(*args, **(kwargs or {}))
         # A number on the CPU beside a tensor on the GPU gives a tensor on the GPU.
@@ -110,22 +142,40 @@ class _Pretend(TorchFunctionMode):
             return own is not None and own.type == "cuda"
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and own not in (None, CPU):
             raise TypeError(f"can't convert a tensor on {own} to numpy")
+        if func in _MOVES:
+            return self._copy(func, args, kwargs)
+        return self._make(func, args, kwargs)
+
+    def _copy(self, func, args, kwargs):
         if func is torch.Tensor.pin_memory:
             return args[0]
-        kwargs.pop("pin_memory", None)
-        if func in (torch.Tensor.cpu, torch.Tensor.cuda):
-            return self._move(args[0], _full("cpu" if func is torch.Tensor.cpu else "cuda"))
         if func is torch.Tensor.to:
             return self._to(args, kwargs)
+        place = "cpu" if func is torch.Tensor.cpu else "cuda"
+        return self._move(args[0], self._places.full(place), wait=True)
+
+    def _make(self, func, args, kwargs):
+        if getattr(func, "__name__", "") == "_parse_to":
+            # `Module.to` reads what it was given; its tensors are moved one by one.
+            return func(*args, **kwargs)
+        kwargs.pop("pin_memory", None)
         asked = kwargs.pop("device", None)
         if asked is not None:
             kwargs["device"] = "meta" if str(asked) == "meta" else CPU
-        answer = func(*args, **kwargs)
+        with self._autocast_of(args, kwargs):
+            answer = func(*args, **kwargs)
         if asked is not None and str(asked) != "meta":
-            return self._places.put(answer, _full(asked))
+            return self._places.put(answer, self._places.full(asked))
         if not list(_tensors((args, kwargs))) and list(_tensors(answer)):
             return self._places.put(answer, CPU)
         return answer
+
+    def _autocast_of(self, args, kwargs):
+        """Return CUDA's autocast if it is on, and off for what is on the CPU."""
+        places = {self._places.of(one) or CPU for one in _tensors((args, kwargs))}
+        if places != {CPU} or not torch.is_autocast_enabled("cpu"):
+            return nullcontext()
+        return _Autocast("cuda", enabled=False)
 
     def _to(self, args, kwargs):
         tensor, *rest = args
@@ -144,23 +194,51 @@ class _Pretend(TorchFunctionMode):
         if left and not isinstance(left[0], torch.dtype):
             left.insert(0, tensor.dtype)
         changed = tensor.to(*left, **kwargs) if left or "dtype" in kwargs else tensor
-        return changed if asked is None else self._move(changed, _full(asked))
+        if asked is None:
+            return changed
+        # After device and number format, `True` is that nobody waits for the copy.
+        wait = not (kwargs.get("non_blocking") or True in left[1:2])
+        return self._move(changed, self._places.full(asked), wait=wait)
 
-    def _move(self, tensor, place):
-        if (self._places.of(tensor) or CPU) == place:
+    def _move(self, tensor, place, *, wait):
+        own = self._places.of(tensor) or CPU
+        if own == place:
             return tensor
+        if "mps" in {own.type, place.type} and not wait:
+            raise RuntimeError(f"A copy from {own} to {place} that nobody waits for.")
         return self._places.put(tensor.detach().clone(), place)
 
 
 @contextmanager
-def pretended_gpu(monkeypatch, *, capability=(7, 5), free_bytes=2**40):
-    """Have PyTorch of this thread find one GPU; the answers about it are made up."""
-    found = devices.Devices(True, ("sm_75", "sm_80"), (devices.CudaDevice("GPU", capability),))
-    monkeypatch.setattr(devices, "read_devices", lambda _requested="": found)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_bytes, free_bytes))
-    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+def pretended_gpu(monkeypatch, gpu="cuda:0", *, capability=(7, 5), free_bytes=2**40):
+    """Have PyTorch of this thread find a GPU; the answers about it are made up.
+
+    Yields
+    ------
+    _Places
+        Where tensors are, and the current CUDA device.
+    """
     places = _Places()
+    kind, _, number = gpu.partition(":")
+    if kind == "cuda":
+        cards = (devices.CudaDevice("GPU", capability),) * (int(number) + 1)
+        found = devices.Devices(True, ("sm_75", "sm_80"), cards)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_bytes, free_bytes))
+    else:
+        found = devices.Devices(mps=True)
+
+    @contextmanager
+    def current(device):
+        before, places.current = places.current, places.full(device).index
+        yield
+        places.current = before
+
+    monkeypatch.setattr(devices, "read_devices", lambda _requested="": found)
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(torch, "autocast", _Autocast)
+    monkeypatch.setattr(torch.amp, "autocast", _Autocast)
     with _Watch(places), _Pretend(places):
         yield places
 
@@ -187,14 +265,15 @@ def movie():
 
 def go_through(engine, *, phrases=True):
     """Run every prompt on an image and through a stack, within :func:`pretended_gpu`."""
+    gpu = engine.device
     engine.load(REPORTER)
-    assert engine.device == GPU
+    assert engine.device == gpu
     images = view_of_array(movie(), plane=0)
     encoding = engine.embed(images.rgb(), REPORTER)
     for prompts in PROMPTS:
         if prompts.kinds <= engine.spec.accepts:
             engine.predict(encoding, prompts, PredictOptions(0.0), REPORTER)
-    moved = encoding.to("cpu").to(GPU)
+    moved = encoding.to("cpu").to(gpu)
     engine.predict(moved, PROMPTS[0], PredictOptions(0.0), REPORTER)
     unpacked = engine.unpack(encoding.shape, encoding.to("cpu").tensors())
     engine.predict(unpacked, PROMPTS[0], PredictOptions(0.0), REPORTER)

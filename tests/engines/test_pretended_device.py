@@ -26,19 +26,38 @@ def test_what_a_gpu_refuses_is_refused(monkeypatch):
 
 CASES = [
     # Room for what is remembered of objects, and none: it then lies in the computer's memory.
-    ("sam3", (8, 0), 2**30),
-    ("sam2_video", (7, 5), 2**40),
-    ("sam", (8, 0), 2**40),
+    ("sam3", "cuda:1", (8, 0), 2**30),
+    ("sam2_video", "cuda:0", (7, 5), 2**40),
+    ("sam", "cuda:0", (8, 0), 2**40),
+    ("sam3", "mps", (0, 0), 0),
+    ("sam2_video", "mps", (0, 0), 0),
+    ("sam", "mps", (0, 0), 0),
 ]
 
 
-@pytest.mark.parametrize(("kind", "capability", "free"), CASES)
-def test_transformers(tiny_checkpoint, sam_folder, monkeypatch, kind, capability, free):
+@pytest.mark.parametrize(("kind", "gpu", "capability", "free"), CASES)
+def test_transformers(tiny_checkpoint, sam_folder, monkeypatch, kind, gpu, capability, free):
     # Here the hardware shall say which number format `auto` is, see conftest.py.
     monkeypatch.delenv("NAPARI_SAM3_PRECISION")
-    with pretended_gpu(monkeypatch, capability=capability, free_bytes=free):
+    with pretended_gpu(monkeypatch, gpu, capability=capability, free_bytes=free) as places:
         if kind == "sam3":
-            engine = registry.create("sam3-transformers", tiny_checkpoint, GPU)
+            engine = registry.create("sam3-transformers", tiny_checkpoint, gpu)
         else:
-            engine = registry.create("sam-transformers", sam_folder(kind), GPU)
+            engine = registry.create("sam-transformers", sam_folder(kind), gpu)
         go_through(engine, phrases=kind == "sam3")
+    assert places.seen == {"cpu", gpu}
+    # The image encoder's; the rest is float32 on every card.
+    both = {torch.float32, torch.bfloat16}
+    assert places.computed == (both if capability >= (8, 0) else {torch.float32})
+
+
+def test_what_an_apple_gpu_refuses_is_refused(monkeypatch):
+    with pretended_gpu(monkeypatch, "mps"):
+        there = torch.ones(3, device="mps")
+        with pytest.raises(TypeError, match="float64"):
+            there.double()
+        with pytest.raises(RuntimeError, match="nobody waits"):
+            there.to("cpu", non_blocking=True)
+        with pytest.raises(RuntimeError, match="nobody waits"):
+            torch.ones(3).to("mps", torch.float32, True)
+        assert there.to("cpu").sum() == 3
