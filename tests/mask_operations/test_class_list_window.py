@@ -165,7 +165,7 @@ def test_annotations_become_accepted_objects_of_the_image(
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
 
     curator.tab("Accepted Objects")
-    curator.click("import_coco")
+    curator.click("import_annotations")
     curator.qtbot.waitUntil(lambda: "Imported" in curator.status, timeout=240_000)
 
     assert curator.status == "✓ Imported 3 objects of 2 classes from a.json."
@@ -197,10 +197,10 @@ def test_annotations_of_another_image_are_refused(curator, tmp_path, monkeypatch
 
     curator.tab("Accepted Objects")
     curator.viewer.layers.selection.active = curator.viewer.layers["cells"]
-    curator.click("import_coco")
+    curator.click("import_annotations")
     assert "30 x 41 pixels; the image has 30 x 40" in curator.status
     curator.viewer.layers["cells"].name = "unknown"
-    curator.click("import_coco")
+    curator.click("import_annotations")
     assert "no image “unknown”" in curator.status
     assert len(curator.viewer.layers) == before
 

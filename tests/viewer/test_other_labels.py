@@ -1,5 +1,6 @@
 """Labels of other tools: accepted, refined one by one, or followed through a stack."""
 
+import json
 import threading
 
 import numpy as np
@@ -204,3 +205,50 @@ def test_boxes_of_objects_are_those_of_the_array(data):
         where = np.argwhere(labels == id_)
         sides = zip(where.min(axis=0), where.max(axis=0) + 1, strict=True)
         assert box == tuple(slice(int(low), int(high)) for low, high in sides)
+
+
+def ring(y, x, size):
+    return [[x, y], [x + size, y], [x + size, y + size], [x, y + size], [x, y]]
+
+
+def test_objects_of_qupath_are_accepted_on_the_slice_on_show_with_their_classes(tmp_path):
+    image, _ = plane()
+    desk = Desk(np.stack([image] * 3))
+    desk.viewer.dims.set_current_step(0, 1)
+
+    def feature(y, x, plane, **properties):
+        geometry = {"type": "Polygon", "coordinates": [ring(y, x, 9)], "plane": plane}
+        return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+    on, off = {"c": -1, "z": 1, "t": 0}, {"c": -1, "z": 2, "t": 0}
+    told = [
+        feature(10, 20, on, classification={"name": "Tumor"}, measurements={"Area": 81.0}),
+        feature(40, 30, on),
+        feature(40, 60, off, classification={"name": "Tumor"}),
+    ]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": told}))
+    assert desk.verbs.open_file(path).wait(240)
+    desk.settle()
+    assert "on other planes left out" in desk.model.message.text
+    layer = desk.viewer.layers["a"]
+    assert list(layer.features["class"]) == ["Tumor", "-"]
+    assert layer.features["Area"][0] == 81
+    desk.verbs.accept(key_of(layer))
+    desk.settle()
+    kept = desk.viewer.layers[ACCEPTED]
+    assert list(kept.features["class"]) == ["Tumor", "-"]
+    expected = np.zeros((3, *image.shape), int)
+    expected[1, 10:19, 20:29], expected[1, 40:49, 30:39] = 1, 2
+    np.testing.assert_array_equal(kept.data, expected)
+    desk.binding.close()
+
+
+def test_annotations_for_another_image_are_refused(desk, tmp_path):
+    path = tmp_path / "a.geojson"
+    size = {"name": "b.tif", "height": 9, "width": 9}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [], "image": size}))
+    job = desk.verbs.open_file(path)
+    assert job.wait(240)
+    assert "9 x 9" in str(job.error)
+    assert len(desk.viewer.layers) == 1

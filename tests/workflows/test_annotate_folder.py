@@ -22,8 +22,8 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.errors import ExportError, ImageError
+from napari_sam3_assistant.io.annotations import CocoFile
 from napari_sam3_assistant.io.atomic import draft_path
-from napari_sam3_assistant.io.coco import CocoFile
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.workflows.annotate_folder import (
     COCO_FILE,

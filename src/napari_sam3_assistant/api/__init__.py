@@ -22,6 +22,7 @@ from napari_sam3_assistant.api.labels import (
     measure,
     read_classes,
     read_coco,
+    read_geojson,
     take_back_edits,
     unfinished_edits,
 )
@@ -63,7 +64,12 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, FrameResult, Span, TrackScale, TrackTable
 from napari_sam3_assistant.engines.download import HUB_MODELS
 from napari_sam3_assistant.errors import JobCancelled, Sam3AssistantError
-from napari_sam3_assistant.io.coco import CocoFile, CocoImage, ImportedLabels
+from napari_sam3_assistant.io.annotations import (
+    CocoFile,
+    CocoImage,
+    GeoJsonFile,
+    ImportedLabels,
+)
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.annotate_folder import FolderExport
 from napari_sam3_assistant.workflows.batch import FolderRow
@@ -93,6 +99,7 @@ __all__ = [
     "FolderRow",
     "FrameResult",
     "FrameSource",
+    "GeoJsonFile",
     "ImportedLabels",
     "JobCancelled",
     "Joining",
@@ -144,6 +151,7 @@ __all__ = [
     "precompute",
     "read_classes",
     "read_coco",
+    "read_geojson",
     "rerun",
     "save_tracks",
     "scan",

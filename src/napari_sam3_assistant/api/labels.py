@@ -19,9 +19,9 @@ from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
+from napari_sam3_assistant.io.annotations import CocoFile, GeoJsonFile
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
 from napari_sam3_assistant.io.class_list import read_object_classes, read_object_names
-from napari_sam3_assistant.io.coco import CocoFile
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address, read_image
@@ -341,6 +341,30 @@ def read_coco(path: str | Path) -> CocoFile:
         If it can't be read, or is no COCO file.
     """
     return CocoFile(expand_user(path))
+
+
+def read_geojson(path: str | Path) -> GeoJsonFile:
+    """Read a GeoJSON file as QuPath writes it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    GeoJsonFile
+        ``classes``, and ``paint(shape, plane)`` for the labels of a plane of an image of that
+        height and width: areas with their holes. ``labels``, ``classes`` and
+        ``object_classes`` of these are what :func:`export` takes; ``measurements`` what QuPath has
+        measured.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is no GeoJSON file.
+    """
+    return GeoJsonFile(expand_user(path))
 
 
 def _files(labels: AnyArray | str | Path) -> tuple[Path, ...]:

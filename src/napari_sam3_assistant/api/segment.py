@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam3_assistant.api.engines import engine_for, open_engine
-from napari_sam3_assistant.core.axes import make_axes
+from napari_sam3_assistant.core.axes import axis_kind, make_axes
 from napari_sam3_assistant.core.display import ImageView, view_of_array
 from napari_sam3_assistant.core.images import AnyArray, Untyped, level_zero
+from napari_sam3_assistant.core.masks.place import plane_names
 from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
@@ -28,6 +29,7 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.precision import AUTO
 from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
@@ -120,8 +122,9 @@ def segment(
     mask : array-like, shape (H, W), optional
         Rough mask of one object, non-zero where painted.
     labels : array-like of int, shape (H, W), str or Path, optional
-        Labels of another tool (Cellpose, StarDist, ilastik), or their file: each object is a mask
-        prompt of its own, and keeps its number. Without any other prompt.
+        Labels of another tool (Cellpose, StarDist, ilastik), or their file, which may be COCO or
+        GeoJSON of QuPath: each object is a mask prompt of its own, and keeps its number. Without
+        any other prompt.
     text : str, optional
         A short phrase.
     everything : bool or Everything
@@ -194,7 +197,7 @@ def segment(
     )
     prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape, everything)
     if labels is not None:
-        prompts = _labels_alone(prompts, labels, view)
+        prompts = _labels_alone(prompts, labels, view, source.axis_labels)
     prompts.check(view.shape)
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
@@ -219,13 +222,22 @@ def segment(
 
 
 def _labels_alone(
-    prompts: PromptSet, labels: npt.ArrayLike | str | Path, view: ImageView
+    prompts: PromptSet,
+    labels: npt.ArrayLike | str | Path,
+    view: ImageView,
+    axis_labels: Sequence[str] | None,
 ) -> PromptSet:
     """Return the objects of labels as masks; of a stack of labels those of the plane."""
     if prompts.kinds:
         raise PromptError(
             "Labels are segmented without other prompts.", "Leave the other prompts out."
         )
+    file = expand_user(labels) if isinstance(labels, str | Path) else None
+    if file is not None and is_annotations(file):
+        axes, index = view.channels[0].source.axes.leading, view.channels[0].plane.leading
+        kinds = [axis_kind(axis_labels[axis]) if axis_labels else "" for axis in axes]
+        shown = dict(zip(plane_names(len(axes), kinds), index, strict=True))
+        labels = paint_annotations(file, view.shape, plane=shown).labels
     data: Untyped = (
         read_input(labels).image.data if isinstance(labels, str | Path) else np.asarray(labels)
     )

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,13 @@ from napari_sam3_assistant.cli.arguments import (
     parse_path,
     parse_whole_numbers,
 )
+from napari_sam3_assistant.core.axes import guess_axes
+from napari_sam3_assistant.core.images import ImageSource
 from napari_sam3_assistant.core.measurements import MORE, VOLUME_MORE
 from napari_sam3_assistant.core.plurals import plural_of, pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError
+from napari_sam3_assistant.io.annotations import is_geojson
 from napari_sam3_assistant.io.class_list import write_classes
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.labels import save_labels
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam3_assistant.core.masks.operations import MaskOperation
+
+    _Annotated = tuple[str, str, Callable[[], api.ImportedLabels]]
 
 # What each step is called, what makes it of its number, and which number it has by itself.
 _STEPS: dict[str, tuple[Callable[..., MaskOperation], type | None, str]] = {
@@ -209,55 +215,79 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``import``."""
     parser = commands.add_parser(
         "import",
-        help="make labels of the annotations of a COCO file",
+        help="make labels of annotations: COCO, or GeoJSON of QuPath",
         description=(
-            "Make labels of the annotations of a COCO file. For each image there is "
-            "IMAGE_labels.tif and IMAGE_objects.csv, the class of each object; classes.csv is the "
-            "class list of all."
+            "Make labels of the annotations of a file: COCO, or GeoJSON as QuPath writes it. For "
+            "each image there is IMAGE_labels.tif and IMAGE_objects.csv, the class of each object; "
+            "classes.csv is the class list of all."
         ),
         epilog=(
-            "Example: napari-sam3 import coco.json -o labels; napari-sam3 export "
-            "labels/a_labels.tif -o a.txt --classes labels/classes.csv "
-            "--objects labels/a_objects.csv"
+            "Examples: napari-sam3 import coco.json -o labels; napari-sam3 import slide.geojson "
+            "--image slide.tif -o labels; napari-sam3 export labels/a_labels.tif -o a.txt "
+            "--classes labels/classes.csv --objects labels/a_objects.csv"
         ),
     )
-    parser.add_argument("coco", type=parse_path, metavar="FILE.json", help="the COCO file")
+    parser.add_argument("file", type=parse_path, metavar="FILE", help="the COCO or GeoJSON file")
     add_output(parser, "FOLDER", "where to; it is made")
-    parser.add_argument("--image", default="", metavar="NAME", help="one image only")
+    parser.add_argument(
+        "--image",
+        default="",
+        metavar="NAME",
+        help="one image of a COCO file only; of GeoJSON the file of its image, which has its size",
+    )
     add_overwrite(parser)
     add_json(parser)
-    parser.set_defaults(command=import_coco)
+    parser.set_defaults(command=import_annotations)
 
 
-def import_coco(chosen: argparse.Namespace) -> int:
-    """Make labels of the COCO file that was named."""
-    file = api.read_coco(chosen.coco)
-    images = (file.find(chosen.image),) if chosen.image else file.images
+def import_annotations(chosen: argparse.Namespace) -> int:
+    """Make labels of the annotations that were named."""
+    found, classes = (_of_geojson if is_geojson(chosen.file) else _of_coco)(chosen)
     folder: Path = chosen.output
-    stems = [safe_name(Path(one.file_name).stem) for one in images]
-    twice = Counter(stems)
-    stems = [f"{stem}_{one.id}" if twice[stem] > 1 else stem
-             for stem, one in zip(stems, images, strict=True)]  # fmt: skip
     listed = folder / "classes.csv"
-    paths = [(folder / f"{stem}_labels.tif", folder / f"{stem}_objects.csv") for stem in stems]
+    paths = [
+        (folder / f"{stem}_labels.tif", folder / f"{stem}_objects.csv") for stem, _, _ in found
+    ]
     check_replaceable(chosen, listed, *itertools.chain(*paths))
     make_folder(listed)
     with Answer(chosen) as answer, TerminalReporter() as reporter:
-        for done, (image, (labels, table)) in enumerate(zip(images, paths, strict=True)):
-            reporter.report(Progress(done, len(images), f"Importing {image.file_name}"))
-            found = file.paint(image)
-            save_labels(found.labels, labels, overwrite=chosen.overwrite)
-            names = found.classes.names
-            rows = ((label, names[value]) for label, value in found.object_classes.items())
+        for done, ((_, name, paint), (labels, table)) in enumerate(zip(found, paths, strict=True)):
+            reporter.report(Progress(done, len(found), f"Importing {name}"))
+            painted = paint()
+            save_labels(painted.labels, labels, overwrite=chosen.overwrite)
+            names = painted.classes.names
+            rows = ((label, names[value]) for label, value in painted.object_classes.items())
             write_table(table, ("id", "class"), rows)
-            objects = pluralize(len(found.object_classes), "object")
-            answer.say(f"{image.file_name}: {objects}")
-            for note in found.notes:
-                answer.note(f"{image.file_name}: {note}")
+            answer.say(f"{name}: {pluralize(len(painted.object_classes), 'object')}")
+            for note in painted.notes:
+                answer.note(f"{name}: {note}")
             answer.file(labels)
             answer.file(table)
-        answer.file(write_classes(file.classes, listed))
+        answer.file(write_classes(classes, listed))
     return 0
+
+
+def _of_coco(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
+    """Return the images of a COCO file: file name, name, and what paints their labels."""
+    file = api.read_coco(chosen.file)
+    images = (file.find(chosen.image),) if chosen.image else file.images
+    stems = [safe_name(Path(one.file_name).stem) for one in images]
+    twice = Counter(stems)
+    return [
+        (f"{stem}_{one.id}" if twice[stem] > 1 else stem, one.file_name, partial(file.paint, one))
+        for stem, one in zip(stems, images, strict=True)
+    ], file.classes
+
+
+def _of_geojson(chosen: argparse.Namespace) -> tuple[list[_Annotated], api.ClassList]:
+    """Return the image of a GeoJSON file in the same way."""
+    file, shape = api.read_geojson(chosen.file), None
+    if chosen.image:
+        image = api.imread(parse_path(chosen.image))
+        layout = guess_axes(image.data.shape, rgb=image.rgb, axis_labels=image.axis_labels)
+        shape = ImageSource(image.levels, layout).plane_shape
+    name = Path(chosen.image).name or file.image or chosen.file.name
+    return [(safe_name(Path(name).stem), name, partial(file.paint, shape))], file.classes
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:

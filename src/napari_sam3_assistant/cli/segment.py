@@ -69,7 +69,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--labels",
         type=parse_path,
         metavar="FILE",
-        help="labels of another tool: each object is a mask prompt of its own and keeps its number",
+        help="labels of another tool, or COCO or GeoJSON of QuPath: each object is a mask prompt "
+        "of its own and keeps its number",
     )
     add_text(prompts)
     add_everything(parser)

@@ -104,7 +104,7 @@ def _classes_in(told: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever 
         id_, name = as_whole(one.get("id", place)), as_text(one["name"]).strip()
         colour = next((one[key] for key in ("color", "colour", "colorRGB") if key in one), None)
         parent = next((one[key] for key in _PARENT if key in one), None) or ""
-        yield ObjectClass(id_, name, _read_colour(colour), _read_parent(as_text(parent), name))
+        yield ObjectClass(id_, name, read_colour(colour), _read_parent(as_text(parent), name))
 
 
 def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
@@ -121,14 +121,14 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
             yield ObjectClass(
                 int(number) if number else place,
                 name,
-                _read_colour(colour),
+                read_colour(colour),
                 _read_parent(parent, name),
             )
         return
     rows = [[line] for line in lines] if plain else list(csv.reader(lines))
     for place, row in enumerate(rows, 1):
         if len(row) > 1 and row[0].strip().isdecimal():
-            yield ObjectClass(int(row[0]), row[1].strip(), _read_colour(",".join(row[2:3])))
+            yield ObjectClass(int(row[0]), row[1].strip(), read_colour(",".join(row[2:3])))
         else:
             yield ObjectClass(place, row[0].strip())
 
@@ -139,7 +139,7 @@ def _read_parent(told: str, name: str) -> str:
     return "" if parent in (name, "none") else parent
 
 
-def _read_colour(told: object) -> Colour | None:
+def read_colour(told: object) -> Colour | None:
     """Return a colour: ``#rrggbb``, a name, three numbers, also as text, or QuPath's one number."""
     if told is None or told == "":
         return None

@@ -31,7 +31,7 @@ from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.errors import MaskError, Sam3AssistantError
-from napari_sam3_assistant.io.coco import CocoFile, check_fits
+from napari_sam3_assistant.io.annotations import paint_annotations
 from napari_sam3_assistant.io.outputs import propose_path
 from napari_sam3_assistant.mask_operations.model import NewLabels, SaveMode
 from napari_sam3_assistant.session.class_list import ClassFile
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.core.progress import Reporter
-    from napari_sam3_assistant.io.coco import ImportedLabels
+    from napari_sam3_assistant.io.annotations import ImportedLabels
     from napari_sam3_assistant.mask_operations.edits import MaskEdits, MaskJobs
     from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
     from napari_sam3_assistant.mask_operations.model import LabelsChoice, MaskModel, PlaneChoice
@@ -180,8 +180,8 @@ class MaskCollection:
 
         self._jobs.start("Saving the object", copy, add)
 
-    def import_coco(self, path: Path) -> None:
-        """Make an accepted layer of each class of a COCO file's annotations of the plane on show.
+    def import_annotations(self, path: Path) -> None:
+        """Make an accepted layer of each class of a file's annotations of the plane on show.
 
         Raises MaskError if no image is chosen. With a class list, classes have its numbers.
         """
@@ -189,10 +189,7 @@ class MaskCollection:
 
         def work(reporter: Reporter) -> Iterator[ImportedLabels]:
             reporter.report(Progress(0, 0, f"Reading {path.name}"))
-            file = CocoFile(path)
-            image = file.find_any(plane.files)
-            check_fits(image, plane.shape)
-            found = file.paint(image)
+            found = paint_annotations(path, plane.shape, plane.files, plane.index)
             for value in sorted(set(found.object_classes.values())) if listed else ():
                 listed.value(found.classes.names[value])
             yield found
@@ -224,8 +221,9 @@ class MaskCollection:
         kept = np.zeros(len(found.object_classes) + 1, np.uint32)
         kept[mine] = mine
         name, listed = found.classes.names[value], self.model.class_list
+        stem = Path(found.image or plane.name).stem
         metadata = {
-            "object_name": Path(found.image).stem,
+            "object_name": stem,
             "class_name": name,
             "class_value": listed.value(name) if listed else value,
             "instance_kind": "object",
@@ -234,7 +232,7 @@ class MaskCollection:
         }
         labels = kept[found.labels][(np.newaxis,) * len(plane.leading)]
         first = (*plane.leading, 0, 0) if plane.leading else ()
-        title = f"{name}_{Path(found.image).stem}"
+        title = f"{name}_{stem}"
         return NewLabels(title, ACCEPTED, labels, plane.key, metadata, first)
 
     # -- class merge ----------------------------------------------------------------------

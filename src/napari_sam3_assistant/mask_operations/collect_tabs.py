@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.qt.controls import ListedLayers
 
 
+_ANNOTATIONS = "Annotations: COCO, GeoJSON of QuPath (*.json *.geojson)"
 _SAVE_MODES = (
     (SaveMode.NEW, "Save as new layer"),
     (SaveMode.APPEND, "Append to existing accepted layer"),
@@ -105,10 +106,11 @@ class AcceptedTab(QWidget):
         layout.addWidget(
             push_button(
                 model,
-                "Import COCO",
-                "import_coco",
+                "Import Annotations",
+                "import_annotations",
                 self._import,
-                "Make accepted objects of the annotations of a COCO file, for the image on show",
+                "Make accepted objects of annotations of COCO or QuPath (GeoJSON), for the image "
+                "on show",
             )
         )
         layout.addWidget(UndoRow(session, "accepted"))
@@ -135,9 +137,9 @@ class AcceptedTab(QWidget):
         )
 
     def _import(self) -> None:
-        file, _ = QFileDialog.getOpenFileName(self, "COCO file", "", "COCO (*.json)")
+        file, _ = QFileDialog.getOpenFileName(self, "Annotations", "", _ANNOTATIONS)
         if file:
-            self._collection.import_coco(Path(file))
+            self._collection.import_annotations(Path(file))
 
 
 class MergeTab(QWidget):

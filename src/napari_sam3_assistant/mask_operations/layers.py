@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Labels, Shapes
 from napari.utils import DirectLabelColormap
 
+from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.masks.labels import check_labels, is_writable
 from napari_sam3_assistant.core.masks.objects import Classes
 from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
@@ -285,13 +286,13 @@ class LabelsAdapter:
         steps = zip(World.of(self.viewer).slice_of(image), longs, strict=False)
         leading = tuple(min(max(round(float(one)), 0), size - 1) for one, size in steps)
         file = Path(image.source.path).name if image.source.path else ""
-        place = ImagePlace(
-            str(image.name), (height, width), 0, 0, leading, plane_names(len(leading)), file=file
+        kinds = [axis_kind(label) for label in image.axis_labels[: len(leading)]]
+        names = plane_names(len(leading), kinds)
+        place = ImagePlace(str(image.name), (height, width), 0, 0, leading, names, file=file)
+        index = place.plane((0,) * len(leading))
+        return PlaneChoice(
+            key_of(image), str(image.name), place.file_names, index, place.shape, leading
         )
-        numbered = place.file_name((0,) * len(leading))
-        names = dict.fromkeys((numbered, file, str(image.name)) if longs else (file, image.name))
-        files = tuple(str(one) for one in names if one)
-        return PlaneChoice(key_of(image), str(image.name), files, (height, width), leading)
 
     def add(self, built: Labels) -> tuple[str, str]:
         """Add a layer that was built; returns its key and its name."""

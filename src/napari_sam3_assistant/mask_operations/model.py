@@ -28,6 +28,8 @@ from napari_sam3_assistant.core.masks.operations import (
 from napari_sam3_assistant.session.model import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import numpy.typing as npt
 
@@ -148,6 +150,8 @@ class PlaneChoice:
         Its name.
     files : tuple of str
         What a file may call the plane, the likeliest first.
+    index : mapping of str to int
+        Which plane it is, by ``z`` and ``t``.
     shape : tuple of int
         Height and width.
     leading : tuple of int
@@ -157,6 +161,7 @@ class PlaneChoice:
     key: str
     name: str
     files: tuple[str, ...]
+    index: Mapping[str, int]
     shape: tuple[int, int]
     leading: tuple[int, ...] = ()
 

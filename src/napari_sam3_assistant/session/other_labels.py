@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,17 +12,20 @@ from napari_sam3_assistant.core.masks.labels import Box, find_boxes
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.model import Level, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from napari_sam3_assistant.core.images import Untyped
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.stitching import Known
-    from napari_sam3_assistant.io.loaded import LoadedImage
+    from napari_sam3_assistant.io.annotations import ImportedLabels
     from napari_sam3_assistant.session.accepting import Accepting
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.propagation import Propagation
@@ -44,7 +48,10 @@ class UseLabels:
         self._accepting, self._run, self._propagation = accepting, run, propagation
 
     def open_file(self, path: Path) -> Job:
-        """Add the labels of a file as a layer on the chosen image.
+        """Add the labels of a file as a layer on the chosen image, or on its plane on show.
+
+        Annotations (COCO, GeoJSON of QuPath) are labels of that plane, with classes and what was
+        measured as features.
 
         Raises
         ------
@@ -54,20 +61,29 @@ class UseLabels:
         if not self._model.image:
             raise PromptError("There is no image.", "Open the image of the labels first.")
 
-        def work(reporter: Reporter) -> Iterator[LoadedImage]:
+        plane = self._adapter.named_plane(self._model.image) if is_annotations(path) else None
+
+        def work(reporter: Reporter) -> Iterator[tuple[Untyped, Mapping[str, Any], str]]:
             reporter.check()
+            if plane is not None:
+                painted = paint_annotations(path, *plane)
+                yield painted.labels, _features_of(painted), " ".join(painted.notes)
+                return
             found = read_image(path)
             if np.dtype(found.data.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            yield found
+            yield found.data, {}, ""
 
-        def add(found: LoadedImage) -> None:
+        def add(found: tuple[Untyped, Mapping[str, Any], str]) -> None:
+            data, features, notes = found
             try:
-                name = self._adapter.add_labels(self._model.image, image_name(path), found.data)
+                name = self._adapter.add_labels(self._model.image, image_name(path), data, features)
             except ImageError as error:
                 self._say(str(error), Level.ERROR)
             else:
-                self._say(f"“{name}” lies on the image. Press Use Labels for what to do with it.")
+                next_ = "lies on the image. Press Use Labels for what to do with it."
+                level = Level.WARNING if notes else Level.INFO
+                self._say(f"“{name}” {next_} {notes}".strip(), level)
 
         job = Job("Reading the labels", work)
         job.yielded.connect(add)
@@ -172,6 +188,22 @@ class UseLabels:
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)
+
+
+def _features_of(found: ImportedLabels) -> dict[str, list[Any]]:
+    """Return what a layer of annotations says of its objects."""
+    ids = list(found.object_classes)
+    names = dict.fromkeys(name for told in found.measurements.values() for name in told)
+    measured = [found.measurements.get(id_, {}) for id_ in ids]
+    return {
+        "index": ids,
+        CLASS: [found.names[id_] or NOTHING for id_ in ids],
+        **{name: [told.get(name, math.nan) for told in measured] for name in [*names][:_MOST]},
+    }
+
+
+_MOST = 200
+"""So many measurements of annotations become columns."""
 
 
 def is_below(known: Known | None, below: float) -> bool:

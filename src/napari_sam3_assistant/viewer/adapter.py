@@ -11,6 +11,7 @@ from napari.layers import Labels
 
 from napari_sam3_assistant.core.axes import axis_kind
 from napari_sam3_assistant.core.display import ImageView
+from napari_sam3_assistant.core.masks.place import ImagePlace, plane_names
 from napari_sam3_assistant.core.results import ObjectRecord
 from napari_sam3_assistant.errors import ImageError, MaskError
 from napari_sam3_assistant.session.label_storage import IN_MEMORY
@@ -29,7 +30,7 @@ from napari_sam3_assistant.viewer.geometry import (
     show_slice,
     spacing,
 )
-from napari_sam3_assistant.viewer.images import image_layers, shape_of, view_channel
+from napari_sam3_assistant.viewer.images import axis_name, image_layers, shape_of, view_channel
 from napari_sam3_assistant.viewer.opened import OpenedImages
 from napari_sam3_assistant.viewer.other_labels import add_labels, read_labels
 from napari_sam3_assistant.viewer.picking import (
@@ -255,8 +256,37 @@ class ViewerAdapter(ViewerPrompts):
             result = accepted_layer.of_preview(preview, shown)
             return Acceptance(self.viewer, image, result, lasting, self.in_memory)
 
-    def add_labels(self, image: str, name: str, data: Untyped) -> str:
-        """Add labels of a file as a layer on an image; returns its name.
+    def named_plane(self, image: str) -> tuple[tuple[int, int], tuple[str, ...], dict[str, int]]:
+        """Return the plane of an image that is on show as files of annotations tell of it.
+
+        Returns
+        -------
+        shape : tuple of int
+            Its height and width.
+        names : tuple of str
+            What a file may call it, the likeliest first.
+        plane : dict of str to int
+            Its index along ``z`` and ``t``.
+
+        Raises
+        ------
+        ImageError
+            If no plane of it is on show.
+        """
+        shown, file = self.displayed(image), self.file_of(image)
+        layer, axes, index = shown.layer, shown.axes, shown.plane.leading
+        kinds = [axis_kind(axis_name(layer, axes, axis)) for axis in axes.leading]
+        place = ImagePlace(
+            str(layer.name),
+            shown.shape,
+            leading=index,
+            names=plane_names(len(index), kinds),
+            file="" if file is None else file.name,
+        )
+        return shown.shape, place.file_names, place.plane((0,) * len(index))
+
+    def add_labels(self, image: str, name: str, data: Untyped, features: Mapping[str, Any]) -> str:
+        """Add labels of a file as a layer on an image, with their features; returns its name.
 
         Raises
         ------
@@ -264,7 +294,7 @@ class ViewerAdapter(ViewerPrompts):
             If they have another size.
         """
         with self.mark_changes():
-            return str(add_labels(self.viewer, self.displayed(image), name, data).name)
+            return str(add_labels(self.viewer, self.displayed(image), name, data, features).name)
 
     def other_labels(self) -> list[tuple[str, str]]:
         """Return key and name of the labels that no session works in, the topmost first."""

@@ -28,6 +28,8 @@ from napari_sam3_assistant.viewer.prompts import read_plane
 from napari_sam3_assistant.viewer.roles import add_below_prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.components import ViewerModel
 
     from napari_sam3_assistant.core.images import AnyArray, Untyped
@@ -86,7 +88,13 @@ def _find_whole(layer: Labels, displayed: DisplayedPlane) -> AnyArray | None:
     return labels if is_aligned(there, layer, displayed.world) else None
 
 
-def add_labels(viewer: ViewerModel, displayed: DisplayedPlane, name: str, data: Untyped) -> Labels:
+def add_labels(
+    viewer: ViewerModel,
+    displayed: DisplayedPlane,
+    name: str,
+    data: Untyped,
+    features: Mapping[str, Any],
+) -> Labels:
     """Add labels of a file as a layer that lies on an image, or on its plane on show.
 
     Raises
@@ -111,6 +119,6 @@ def add_labels(viewer: ViewerModel, displayed: DisplayedPlane, name: str, data: 
             f"{' x '.join(map(str, whole))}.",
             "Choose the image that they were made of, or their file.",
         )
-    layer = Labels(data, name=name, **placed)
+    layer = Labels(data, name=name, features=dict(features), **placed)
     add_below_prompts(viewer, layer)
     return layer

@@ -71,6 +71,12 @@ class ImagePlace:
         places = zip(self.names, self.leading, index, strict=True)
         return {name: first + at for name, first, at in places if name}
 
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What a file of annotations may call the first plane, the likeliest first."""
+        numbered = self.file_name((0,) * len(self.leading)) if self.leading else ""
+        return tuple(dict.fromkeys(one for one in (numbered, self.file, self.image) if one))
+
     def file_name(self, index: tuple[int, ...]) -> str:
         """Return what a plane of the image is called as a file: in stacks with its numbers."""
         name, dot, ending = self.file.rpartition(".") if self.file else (self.image, "", "")

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.session.session import Session
 
-_KINDS = "Labels (*.tif *.tiff *.png *.npy *.npz *.h5 *.hdf5 *.zarr *.ome.zarr);;All files (*)"
+_KINDS = (
+    "Labels (*.tif *.tiff *.png *.npy *.npz *.h5 *.hdf5 *.zarr *.ome.zarr *.geojson *.json)"
+    ";;All files (*)"
+)
 _ABOUT = (
-    "Labels of Cellpose, StarDist, ilastik or by hand: accept them as they are, let the engine "
-    "refine each object of the plane on show by its mask, or follow them from this slice."
+    "Labels of Cellpose, StarDist, ilastik, QuPath (GeoJSON) or by hand: accept them as they are, "
+    "let the engine refine each object of the plane on show by its mask, or follow them from "
+    "this slice."
 )
 
 

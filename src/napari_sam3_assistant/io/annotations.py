@@ -1,0 +1,628 @@
+"""Read annotations of other programs as labels: COCO, and GeoJSON of QuPath.
+
+Formats: https://cocodataset.org/#format-data; RFC 7946 with the fields of
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.draw import polygon
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
+from napari_sam3_assistant.core.masks.objects import ANY_CLASS
+from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.errors import ImageError, MaskError
+from napari_sam3_assistant.io.class_list import classes_in, read_colour
+from napari_sam3_assistant.io.loaded import check_memory
+from napari_sam3_assistant.io.untrusted import (
+    as_dict,
+    as_list,
+    as_number,
+    as_text,
+    as_whole,
+    open_regular,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from napari_sam3_assistant.core.classes import Colour
+
+_LARGEST = 1 << 30  # bytes of a file
+_WRONG = (TypeError, ValueError, KeyError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """An image of a COCO file.
+
+    Parameters
+    ----------
+    id : int
+        Its number there.
+    file_name : str
+        Its file, without folders.
+    shape : tuple of int
+        Height and width.
+    """
+
+    id: int
+    file_name: str
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImportedLabels:
+    """Annotations of one image as labels.
+
+    Parameters
+    ----------
+    image : str
+        The file of the image, or its name; empty where the annotations don't name it.
+    labels : ndarray, shape (H, W), dtype uint32
+        Objects 1, 2, ... in the order of the file; where they overlap, the later one is on top.
+    classes : ClassList
+        The classes of the file.
+    object_classes : dict of int to int
+        The value of the class of each object, as ``classes`` has it.
+    notes : tuple of str
+        What was left out.
+    measurements : dict of int to dict of str to float
+        What the file says was measured of each object.
+    """
+
+    image: str
+    labels: npt.NDArray[np.uint32]
+    classes: ClassList
+    object_classes: dict[int, int]
+    notes: tuple[str, ...] = ()
+    measurements: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The class of each object by its name; empty for those that the file gives none."""
+        names = self.classes.names
+        named = ((label, names[value]) for label, value in self.object_classes.items())
+        return {label: "" if name == ANY_CLASS else name for label, name in named}
+
+
+def is_annotations(path: Path) -> bool:
+    """Return whether a file is one of annotations by its ending."""
+    return path.suffix.lower() in (".json", ".geojson")
+
+
+def paint_annotations(
+    path: Path,
+    shape: tuple[int, int],
+    names: Sequence[str] = (),
+    plane: Mapping[str, int] | None = None,
+) -> ImportedLabels:
+    """Return the annotations that a file of COCO or GeoJSON has of a plane of an image.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        Height and width of the plane.
+    names : sequence of str
+        What a COCO file may call the plane, the likeliest first.
+    plane : mapping of str to int, optional
+        Which plane it is, by ``z`` and ``t``, for GeoJSON.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, is neither, or has no such image.
+    ImageError
+        If the annotations are for an image of another size.
+    """
+    if is_geojson(path):
+        return GeoJsonFile(path).paint(shape, plane)
+    file = CocoFile(path)
+    image = file.find_any(names or ("",))
+    check_fits(image, shape)
+    return file.paint(image)
+
+
+def _read_json(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise MaskError(f"{path} is too large.", "Split it into several files.")
+            return file.read()
+    except OSError as exc:
+        raise MaskError(
+            f"{path} can't be read: {exc.strerror or exc}.", "Choose another file."
+        ) from exc
+
+
+class CocoFile:
+    """A COCO file of whatever origin: what it says is checked, and its pixels are made when asked.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Attributes
+    ----------
+    images : tuple of CocoImage
+        The images.
+    classes : ClassList
+        The categories.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is no COCO file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = _read_json(path)
+        try:
+            told = as_dict(json.loads(content))
+            self.classes = classes_in({"categories": as_list(told["categories"])})
+            self.images = tuple(map(_read_image, as_list(told["images"])))
+            self._annotations: dict[int, list[dict[str, Any]]] = {one.id: [] for one in self.images}
+            for one in as_list(told["annotations"]):
+                self._annotations[as_whole(as_dict(one)["image_id"])].append(one)
+        except _WRONG as exc:
+            raise MaskError(
+                f"{path} is no COCO file: {exc}.", "Choose one with images and annotations."
+            ) from exc
+
+    def find(self, name: str) -> CocoImage:
+        """Return an image by the name of its file, with or without its ending, or the only one.
+
+        Parameters
+        ----------
+        name : str
+            The name; empty for the only image of the file.
+
+        Raises
+        ------
+        MaskError
+            If there is none, or several.
+        """
+        same = [one for one in self.images if one.file_name == name]
+        same = same or [one for one in self.images if _stem(one.file_name) == _stem(name) and name]
+        same = same or (list(self.images) if not name else [])
+        if len(same) == 1:
+            return same[0]
+        listed = ", ".join(one.file_name for one in self.images[:4])
+        listed += ", ..." if len(self.images) > 4 else ""
+        many = "no image" if not same else "several images"
+        raise MaskError(
+            f"{self.path.name} has {many}{f' “{name}”' if name else ''}.",
+            f"It has {listed}: give the name of one." if self.images else "Choose another file.",
+        )
+
+    def find_any(self, names: Sequence[str]) -> CocoImage:
+        """Return the image of the first name that it has, or the only one; raises MaskError."""
+        if len(self.images) == 1:
+            return self.images[0]
+        stems = {_stem(one.file_name) for one in self.images}
+        return self.find(next((name for name in names if _stem(name) in stems), names[0]))
+
+    def paint(self, image: CocoImage) -> ImportedLabels:
+        """Return the annotations of an image as labels.
+
+        Raises
+        ------
+        MaskError
+            If an annotation can't be used.
+        ImageError
+            If there is no memory for so many pixels.
+        """
+        check_memory(image.shape, np.uint32)
+        labels = np.zeros(image.shape, np.uint32)
+        values = {one.id: one.id + self.classes.first for one in self.classes}
+        classes: dict[int, int] = {}
+        empty = crowds = 0
+        for place, one in enumerate(self._annotations[image.id], 1):
+            try:
+                value = values[as_whole(one["category_id"])]
+                if one.get("iscrowd") and "segmentation" in one:
+                    crowds += 1
+                    continue
+                rows, columns = _pixels(one.get("segmentation"), image.shape)
+            except _WRONG as exc:
+                raise MaskError(
+                    f"Annotation {place} of {image.file_name} in {self.path.name} can't be used: "
+                    f"{exc}.",
+                    "Export it again from the program that wrote it.",
+                ) from exc
+            if not len(rows):
+                empty += 1
+                continue
+            label = len(classes) + 1
+            labels[rows, columns] = label
+            classes[label] = value
+        notes = _tell_left_out(
+            {
+                "without pixels left out": empty,
+                "of crowds left out": crowds,
+                "wholly below others": _count_hidden(labels, len(classes)),
+            }
+        )
+        return ImportedLabels(image.file_name, labels, self.classes, classes, notes)
+
+
+def _count_hidden(labels: npt.NDArray[np.uint32], count: int) -> int:
+    """Return how many of the labels 1, 2, ... have no pixel."""
+    seen = np.bincount(labels.reshape(-1), minlength=count + 1)[1:] > 0
+    return int(np.count_nonzero(~seen))
+
+
+def _tell_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(
+        f"{pluralize(count, 'annotation')} {why}." for why, count in counts.items() if count
+    )
+
+
+def _read_image(told: object) -> CocoImage:
+    found = as_dict(told)
+    shape = as_whole(found["height"]), as_whole(found["width"])
+    if min(shape) < 1:
+        raise ValueError(f"an image of {shape[0]} x {shape[1]} pixels")
+    # Folders are those of another computer, and may lead anywhere.
+    name = as_text(found["file_name"]).replace("\\", "/").rpartition("/")[2]
+    return CocoImage(as_whole(found["id"]), name, shape)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _pixels(
+    told: object, shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return rows and columns of the pixels of a segmentation: polygons, or run lengths."""
+    if isinstance(told, dict):
+        if tuple(map(as_whole, as_list(told["size"], 2))) != shape:
+            raise ValueError("its mask has another size than the image")
+        counts = told["counts"]
+        if isinstance(counts, str):
+            runs = list(_unpack_counts(counts))
+        else:
+            runs = [as_whole(count) for count in as_list(counts)]
+        return _pixels_of_runs(runs, shape)
+    found = [np.zeros((2, 0), np.intp)]
+    for ring in [] if told is None else as_list(told):
+        # Those far outside are as far as any.
+        corners = np.array([as_number(one) for one in as_list(ring)]).clip(-1e9, 1e9)
+        if corners.size % 2:
+            raise ValueError("a polygon has an odd number of coordinates")
+        x, y = corners.reshape(-1, 2).T
+        # Corners are those of pixels, and a pixel is inside by its centre.
+        found.append(np.stack(polygon(y - 0.5, x - 0.5, shape)))
+    rows, columns = np.concatenate(found, axis=1)
+    return rows, columns
+
+
+def _pixels_of_runs(
+    runs: list[int], shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the pixels of run lengths: of 0 and of 1 in turns, column by column."""
+    if min(runs, default=0) < 0 or sum(runs) != shape[0] * shape[1]:
+        raise ValueError("its run lengths are not those of the image")
+    edges = np.cumsum(runs)
+    starts, lengths = edges[:-1:2], np.array(runs[1::2], np.intp)
+    first = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+    columns, rows = np.divmod(first + np.arange(lengths.sum()), shape[0])
+    return rows, columns
+
+
+def _unpack_counts(text: str) -> Iterator[int]:
+    """Yield the run lengths of COCO's compressed text.
+
+    Each number is in groups of five bits, the lowest first, of which the sixth bit says whether
+    another follows; from the fourth number on it is the difference to the one two before.
+    """
+    known: list[int] = []
+    letters = iter(text.encode("ascii"))
+    for letter in letters:
+        groups = [letter - 48]
+        while groups[-1] & 0x20:
+            if len(groups) > 10:
+                raise ValueError("its run lengths are damaged")
+            groups.append(next(letters, 48) - 48)
+        if not all(0 <= group < 64 for group in groups):
+            raise ValueError("its run lengths are damaged")
+        bits = itertools.count(0, 5)
+        value = sum((group & 0x1F) << bit for group, bit in zip(groups, bits, strict=False))
+        if groups[-1] & 0x10:
+            value -= 1 << 5 * len(groups)
+        if len(known) > 2:
+            value += known[-2]
+        known.append(value)
+        yield value
+
+
+_GEOJSON = re.compile(rb'"type"\s*:\s*"Feature')
+_AREAS = ("Polygon", "MultiPolygon")
+_FOR_PROGRAM = ("root", "tma_core")
+"""Kinds of QuPath's objects that are no annotations: the whole image, a core of a tissue array."""
+_MOST_MEASUREMENTS = 200
+
+
+def is_geojson(path: Path) -> bool:
+    """Return whether a file of annotations is GeoJSON: by its ending, or by how it begins.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return path.suffix.lower() == ".geojson" or bool(_GEOJSON.search(file.read(4096)))
+    except OSError as exc:
+        raise MaskError(
+            f"{path} can't be read: {exc.strerror or exc}.", "Choose another file."
+        ) from exc
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Area:
+    """An object of GeoJSON.
+
+    Parameters
+    ----------
+    polygons : tuple of tuple of ndarray, each of shape (N, 2)
+        Of each polygon its outline, then its holes: ``(y, x)`` of their corners, in pixels.
+    plane : tuple of int
+        Its index along z and t.
+    class_name : str
+        Its class.
+    measured : dict of str to float
+        What is known of it.
+    """
+
+    polygons: tuple[tuple[npt.NDArray[np.float64], ...], ...]
+    plane: tuple[int, int]
+    class_name: str
+    measured: dict[str, float]
+
+
+class GeoJsonFile:
+    """A GeoJSON file as QuPath writes it: checked when it is read, its pixels are made when asked.
+
+    It is a collection of features, a list of them, or one. Areas are objects; points and lines
+    have no pixels and are counted. Those without a class are of the class ``object``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Attributes
+    ----------
+    image : str
+        The name of the image, where the file has it, as ours do.
+    shape : tuple of int or None
+        Height and width of the image, where the file has them.
+    classes : ClassList
+        The classes, in the order of the file, with their colours.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read, or is no GeoJSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = _read_json(path)
+        self._areas: list[_Area] = []
+        self._left_out: Counter[str] = Counter()
+        self._colours: dict[str, Colour | None] = {}
+        place = 0
+        try:
+            told = json.loads(content)
+            self.image, self.shape = _image_of(told)
+            for one in _features_of(told):
+                place += 1
+                self._read(as_dict(one))
+        except _WRONG as exc:
+            where = f"in its object {place}, " if place else ""
+            raise MaskError(
+                f"{path} is no GeoJSON file of objects: {where}{exc}.",
+                "Export it again from QuPath, as a FeatureCollection.",
+            ) from exc
+        named = enumerate(self._colours.items(), 1)
+        self.classes = ClassList(tuple(ObjectClass(id_, *one) for id_, one in named))
+
+    def _read(self, feature: dict[str, Any]) -> None:
+        """Take in a feature; raises TypeError, ValueError or KeyError."""
+        if as_text(feature.get("type")) != "Feature":
+            raise ValueError(f"“{feature['type']}” is no feature")
+        properties = as_dict(feature.get("properties") or {})
+        geometry = as_dict(feature.get("geometry") or {})
+        kind = properties.get("objectType", properties.get("object_type"))
+        if kind in _FOR_PROGRAM:
+            self._left_out["of the whole image or of tissue cores left out"] += 1
+        elif geometry.get("type") in _AREAS:
+            self._areas.append(self._read_area(geometry, properties))
+        else:
+            self._left_out["without an area (points, lines) left out"] += 1
+
+    def _read_area(self, geometry: dict[str, Any], properties: dict[str, Any]) -> _Area:
+        polygons = as_list(geometry["coordinates"])
+        if geometry["type"] == "Polygon":
+            polygons = [polygons]
+        plane = as_dict(geometry.get("plane") or {})
+        name, colour = _classification(properties.get("classification"))
+        self._colours[name] = self._colours.get(name) or colour
+        return _Area(
+            tuple(tuple(_ring(ring) for ring in as_list(rings)) for rings in polygons),
+            (as_whole(plane.get("z", 0)), as_whole(plane.get("t", 0))),
+            name,
+            _measurements(properties.get("measurements")),
+        )
+
+    def paint(
+        self, shape: tuple[int, int] | None = None, plane: Mapping[str, int] | None = None
+    ) -> ImportedLabels:
+        """Return the objects of a plane as labels.
+
+        Parameters
+        ----------
+        shape : tuple of int, optional
+            Height and width of the image; by default what the file says.
+        plane : mapping of str to int, optional
+            Which plane of a stack, by ``z`` and ``t``. Objects of a file that knows one plane
+            alone, the first one, are for any.
+
+        Raises
+        ------
+        MaskError
+            If nobody says how large the image is.
+        ImageError
+            If the image has another size, or there is no memory for so many pixels.
+        """
+        shape = shape or self.shape
+        if shape is None:
+            raise MaskError(
+                f"{self.path.name} does not say how large its image is.", "Give the image, too."
+            )
+        if self.shape is not None:
+            check_fits(CocoImage(0, self.image or self.path.name, self.shape), shape)
+        check_memory(shape, np.uint32)
+        labels = np.zeros(shape, np.uint32)
+        values = {name: value for value, name in self.classes.names.items()}
+        classes: dict[int, int] = {}
+        measured: dict[int, dict[str, float]] = {}
+        areas = self._on_plane(plane or {})
+        empty = 0
+        for area in areas:
+            label = len(classes) + 1
+            if not _fill(area, labels, label):
+                empty += 1
+                continue
+            classes[label] = values[area.class_name]
+            measured[label] = area.measured
+        notes = _tell_left_out(
+            {
+                **self._left_out,
+                "on other planes left out": len(self._areas) - len(areas),
+                "without pixels left out": empty,
+                "wholly below others": _count_hidden(labels, len(classes)),
+            }
+        )
+        return ImportedLabels(self.image, labels, self.classes, classes, notes, measured)
+
+    def _on_plane(self, plane: Mapping[str, int]) -> list[_Area]:
+        known = {area.plane for area in self._areas}
+        if known == {(0, 0)} or (len(known) == 1 and not plane):
+            return self._areas
+        at = plane.get("z", 0), plane.get("t", 0)
+        return [area for area in self._areas if area.plane == at]
+
+
+def _image_of(told: object) -> tuple[str, tuple[int, int] | None]:
+    """Return name and shape of the image, where a collection has them as ours do."""
+    image = told.get("image") if isinstance(told, dict) else None
+    if not isinstance(image, dict) or "height" not in image:
+        return "", None
+    shape = as_whole(image["height"]), as_whole(image["width"])
+    if min(shape) < 1:
+        raise ValueError(f"an image of {shape[0]} x {shape[1]} pixels")
+    return as_text(image.get("name", "")), shape
+
+
+def _features_of(told: object) -> list[Any]:
+    if isinstance(told, dict):
+        return as_list(told["features"]) if "features" in told else [told]
+    return as_list(told)
+
+
+def _ring(told: object) -> npt.NDArray[np.float64]:
+    """Return the corners of a line, shape (N, 2), as ``(y, x)``."""
+    corners = [as_list(one) for one in as_list(told)]
+    if any(len(one) < 2 for one in corners):
+        raise ValueError("a corner has not two coordinates")
+    # Those far outside are as far as any.
+    found = [(as_number(one[1]), as_number(one[0])) for one in corners]
+    return np.array(found, float).reshape(-1, 2).clip(-1e9, 1e9)
+
+
+def _classification(told: object) -> tuple[str, Colour | None]:
+    """Return name and colour of a class; of QuPath's several names the whole path."""
+    if told is None:
+        return ANY_CLASS, None
+    if isinstance(told, str):
+        return told.strip() or ANY_CLASS, None
+    found = as_dict(told)
+    name = found.get("name")
+    if name is None and found.get("names") is not None:
+        name = ": ".join(map(as_text, as_list(found["names"])))
+    colour = None
+    with suppress(*_WRONG):  # a strange one is none
+        colour = read_colour(found.get("color", found.get("colorRGB")))
+    return as_text(name or "").strip() or ANY_CLASS, colour
+
+
+def _measurements(told: object) -> dict[str, float]:
+    """Return what was measured: by name, or as older versions write it, as a list."""
+    if told is None:
+        return {}
+    pairs: list[tuple[Any, Any]]
+    if isinstance(told, list):
+        pairs = [(as_dict(one)["name"], one.get("value")) for one in told]
+    else:
+        pairs = list(as_dict(told).items())
+    known = {}
+    for name, value in pairs[:_MOST_MEASUREMENTS]:
+        with suppress(*_WRONG):  # not a number, or none that is known
+            known[as_text(name)] = as_number(value)
+    return known
+
+
+def _fill(area: _Area, labels: npt.NDArray[np.uint32], label: int) -> bool:
+    """Paint an object; returns whether it has a pixel. No more than its box is looked at."""
+    corners = [rings[0] for rings in area.polygons if rings and len(rings[0])]
+    if not corners:
+        return False
+    every, shape = np.concatenate(corners), np.array(labels.shape)
+    first = np.floor(every.min(axis=0)).clip(0, shape).astype(int)
+    end = np.ceil(every.max(axis=0)).clip(first, shape).astype(int)
+    size = tuple(end - first)
+    if not all(size):
+        return False
+    whole = np.zeros(size, bool)
+    for rings in area.polygons:
+        one = np.zeros(size, bool)
+        for place, ring in enumerate(rings):
+            if len(ring):
+                # Corners are those of pixels, and a pixel is inside by its centre.
+                y, x = (ring - first - 0.5).T
+                one[polygon(y, x, size)] = place == 0  # then come holes
+        whole |= one
+    labels[first[0] : end[0], first[1] : end[1]][whole] = label
+    return bool(whole.any())
+
+
+def check_fits(image: CocoImage, shape: tuple[int, int]) -> None:
+    """Raise ImageError unless an image has the size that its annotations are for."""
+    if image.shape != shape:
+        raise ImageError(
+            f"The annotations are for {image.file_name} of {image.shape[0]} x {image.shape[1]} "
+            f"pixels; the image has {shape[0]} x {shape[1]}.",
+            "Choose the image that they were made for.",
+        )
