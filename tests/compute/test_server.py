@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -157,6 +158,48 @@ def test_commands_take_the_connection_file(connection, server, tmp_path):
     )
     scanned = [api.imread(tmp_path / f"{name}.zarr") for name in ("there", "here")]
     np.testing.assert_array_equal(*(np.asarray(one.data) for one in scanned))
+
+
+def test_every_function_that_takes_an_engine_takes_a_server():
+    functions = [getattr(api, name) for name in api.__all__]
+    signatures = [inspect.signature(one).parameters for one in functions if inspect.isfunction(one)]
+    with_engines = [one for one in signatures if "engine" in one]
+    assert len(with_engines) >= 7
+    assert all("compute" in one for one in with_engines)
+
+
+def test_functions_of_the_api_work_on_a_server(connection, server, tmp_path):
+    del server
+    source = tmp_path / "in"
+    source.mkdir()
+    tifffile.imwrite(source / "coins.tif", COINS)
+    stack = np.stack([np.roll(COINS, shift, axis=1) for shift in (0, 2, 4)])
+    made = {}
+    for name, there in (("there", {"compute": connection}), ("here", {})):
+        out = tmp_path / name
+        labels = [api.segment(COINS, points=[POINT], **there).labels]
+        (row,) = api.segment_folder(source, out, points=[POINT], **there)
+        labels.append(tifffile.imread(out / row.labels))
+        again = api.rerun(out / f"{row.labels}.json", **there)
+        labels.append(tifffile.imread(again.path))
+        found = api.scan(COINS, output=out / "coins.zarr", text="bright objects", **there)
+        labels.append(np.asarray(api.imread(found.path).data))
+        labels += [one.labels for one in api.track(stack, points=[POINT], **there)]
+        made[name] = labels
+        assert ("on 127.0.0.1" in found.engine.device) == (name == "there")
+    for one, other in zip(made["there"], made["here"], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_open_engine_and_a_server_are_one_too_many(engine, connection):
+    with pytest.raises(EngineError, match="Leave out one of them"):
+        api.segment(COINS, points=[POINT], engine=engine, compute=connection)
+    with pytest.raises(EngineError, match="runs the engine 'builtin', not 'sam-transformers'"):
+        list(
+            api.track(
+                np.stack([COINS] * 2), points=[POINT], engine="sam-transformers", compute=connection
+            )
+        )
 
 
 def test_errors_of_the_engine_come_with_their_remedies(engine):

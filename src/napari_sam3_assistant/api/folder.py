@@ -32,6 +32,7 @@ from napari_sam3_assistant.workflows.scan import ScanResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.prompts import Everything
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
@@ -48,6 +49,7 @@ def segment_folder(
     pattern: str = "*",
     ending: str = ".tif",
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -79,8 +81,8 @@ def segment_folder(
         Which files, as ``*.tif``; ``**/*`` for all folders below.
     ending : str
         Format of the labels: ``.tif``, ``.png``, ``.npy`` or ``.zarr``.
-    engine, model_folder, device, precision, threshold, contrast, channel_axis, channel
-        As :func:`segment` takes them.
+    engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
+        As :func:`segment` takes them. All workers of a server segment.
     series : int, optional
         Which image of files that hold several, from 0. By default the largest; the message says
         which.
@@ -120,7 +122,7 @@ def segment_folder(
         series=series,
     )
     rows = []
-    with use_engine(engine, model_folder, device, precision) as ready:
+    with use_engine(engine, compute, model_folder, device, precision) as ready:
         for row in _segment_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -206,6 +208,7 @@ def rerun(
     output: str | Path | None = None,
     image: str | Path | None = None,
     engine: CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str | None = None,
@@ -223,6 +226,8 @@ def rerun(
         The image, where it is not at its old place.
     engine : CachingEngine, optional
         What :func:`open_engine` returned; by default the engine that the note names.
+    compute : str, Path or Client, optional
+        A server that does the work, as :func:`open_engine` takes it; it must run that engine.
     model_folder : str or Path, optional
         Folder of the weights, where it is not at its old place.
     device : str
@@ -259,8 +264,11 @@ def rerun(
     check_output(target, replaces=False)
     if record.tiles is None:
         check_ending(target)
-    precision = precision or record.engine.precision or AUTO
-    with use_engine(engine or record.engine.engine, weights, device, precision) as ready:
+    if compute is None:
+        model_folder, precision = weights, precision or record.engine.precision
+    with use_engine(
+        engine or record.engine.engine, compute, model_folder, device, precision or AUTO
+    ) as ready:
         result = next(_rerun(ready, request, reporter or NullReporter()))
     if isinstance(result, ScanResult):
         target = result.path

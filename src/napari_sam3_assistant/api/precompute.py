@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
@@ -27,6 +28,7 @@ def precompute(
     *,
     pattern: str = "*",
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -51,8 +53,8 @@ def precompute(
         The folder of the encodings; nothing is removed from it to make room.
     pattern : str
         Which files of a folder, as ``*.tif``; ``**/*`` for all folders below.
-    engine, model_folder, device, precision, contrast, channel_axis, channel
-        As :func:`segment` takes them. An engine of a server has all of its workers encode.
+    engine, compute, model_folder, device, precision, contrast, channel_axis, channel
+        As :func:`segment` takes them. All workers of a server encode.
     series : int, optional
         Which image of files that hold several, from 0; by default the largest.
     reporter : Reporter, optional
@@ -86,7 +88,7 @@ def precompute(
         series,
     )
     rows = []
-    with use_engine(engine, model_folder, device, precision) as ready:
+    with use_engine(engine, compute, model_folder, device, precision) as ready:
         for row in _precompute(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:

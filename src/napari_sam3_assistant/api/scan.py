@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.prompts import Everything
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
@@ -33,6 +34,7 @@ def scan(
     tile: int = 1024,
     overlap: float = 0.15,
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -73,8 +75,8 @@ def scan(
     overlap : float
         Share of a tile that the next one sees as well, 0 to 0.5. Objects smaller than that
         band are found whole.
-    engine, model_folder, device, precision, threshold
-        As :func:`segment` takes them.
+    engine, compute, model_folder, device, precision, threshold
+        As :func:`segment` takes them. All workers of a server scan.
     contrast, plane, channel_axis, channel, axis_labels, rgb
         As :func:`segment` takes them; of a file, its own axes are the default.
     scale : (y, x), optional
@@ -135,7 +137,7 @@ def scan(
         None if source.path is None else source.image.series,
         source.image.notes,
     )
-    with use_engine(engine, model_folder, device, precision) as ready:
+    with use_engine(engine, compute, model_folder, device, precision) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):
             if isinstance(step, ScanResult):
                 return step

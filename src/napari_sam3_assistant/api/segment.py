@@ -28,7 +28,7 @@ from napari_sam3_assistant.core.prompts import (
 )
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.precision import AUTO
-from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.errors import EngineError, ImageError, PromptError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.results import Segmentation
 
@@ -87,6 +88,7 @@ def segment(
     text: str | None = None,
     everything: bool | Everything = False,
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -132,6 +134,8 @@ def segment(
     engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
+    compute : str, Path or Client, optional
+        A server that does the work, as :func:`open_engine` takes it; not with an open engine.
     model_folder : str or Path, optional
         The folder of the weights; only with an engine's name.
     device : str
@@ -202,7 +206,7 @@ def segment(
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
     request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
-    with use_engine(engine, model_folder, device, precision) as ready:
+    with use_engine(engine, compute, model_folder, device, precision) as ready:
         result = next(_segment(ready, request, reporter or NullReporter()))
     result = replace(result, notes=(*source.notes, *result.notes))
     if path is not None:
@@ -335,19 +339,28 @@ def read_input(
 @contextmanager
 def use_engine(
     engine: str | CachingEngine | None,
+    compute: Compute | None,
     model_folder: str | Path | None,
     device: str,
     precision: str = AUTO,
 ) -> Iterator[CachingEngine]:
     """Give an engine that is closed at the end, or the one that the caller has opened.
 
-    Without a name it is the one that reads the model folder, or the built-in one without a folder.
+    Without a name it is that of the server, or the one that reads the model folder, or the built-in
+    one without either.
     """
     if isinstance(engine, CachingEngine):
+        if compute is not None:
+            raise EngineError(
+                "An open engine and a server were given; one of them does the work.",
+                "Leave out one of them, or give the server to open_engine.",
+            )
         yield engine
         return
-    name = engine_for(model_folder) if engine is None else engine
-    with open_engine(name, model_folder=model_folder, device=device, precision=precision) as made:
+    name = engine_for(model_folder) if engine is None and compute is None else engine
+    with open_engine(
+        name, compute=compute, model_folder=model_folder, device=device, precision=precision
+    ) as made:
         yield made
 
 

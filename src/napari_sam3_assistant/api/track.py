@@ -36,9 +36,11 @@ from napari_sam3_assistant.workflows.track_prompts import check_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from napari_sam3_assistant.api.track_arguments import ByFrame
+    from napari_sam3_assistant.compute.connection import Compute
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.prompts import Everything
@@ -60,6 +62,7 @@ def track(
     frames: tuple[int, int] | None = None,
     stop_after_lost: int | None = None,
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -75,7 +78,8 @@ def track(
 ) -> TrackFrames:
     """Spread prompts through the slices of a stack, or the frames of a video.
 
-    All arguments are checked before anything is read or loaded. Frames are read one at a time,
+    All arguments are checked before anything is read or loaded, those of a server when the first
+    frame is asked for. Frames are read one at a time,
     when they are needed. Object ids are the same on all frames.
 
     Parameters
@@ -113,6 +117,8 @@ def track(
     engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
+    compute : str, Path or Client, optional
+        A server that does the work, as :func:`open_engine` takes it; not with an open engine.
     model_folder : str or Path, optional
         The folder of the weights; only with an engine's name.
     device : str
@@ -177,14 +183,14 @@ def track(
     span = Span(_parse_direction(direction), first, last, stop_after_lost=stop_after_lost)
     span.within(len(source))
     request = TrackRequest(source, prompts, span, PredictOptions(threshold))
-    chosen = engine_for(model_folder, video=True) if engine is None else engine
-    spec = (
-        chosen.spec
-        if isinstance(chosen, CachingEngine)
-        else registry.spec_for(chosen, model_folder)
-    )
-    check_prompts(spec, prompts, source)
-    return TrackFrames(request, chosen, model_folder, device, precision, reporter or NullReporter())
+    if engine is None and compute is None:
+        engine = engine_for(model_folder, video=True)
+    if isinstance(engine, CachingEngine):
+        check_prompts(engine.spec, prompts, source)
+    elif engine is not None and compute is None:
+        check_prompts(registry.spec_for(engine, model_folder), prompts, source)
+    ready = use_engine(engine, compute, model_folder, device, precision)
+    return TrackFrames(request, ready, model_folder, reporter or NullReporter())
 
 
 def track_folder(
@@ -204,6 +210,7 @@ def track_folder(
     pattern: str = "*",
     ending: str = ".tif",
     engine: str | CachingEngine | None = None,
+    compute: Compute | None = None,
     model_folder: str | Path | None = None,
     device: str = "auto",
     precision: str = AUTO,
@@ -234,8 +241,8 @@ def track_folder(
         Which files, as ``*.tif``; ``**/*`` for all folders below.
     ending : str
         Format of the labels: ``.tif``, ``.npy`` or ``.zarr``.
-    engine, model_folder, device, precision, threshold, contrast, channel_axis, channel
-        As :func:`track` takes them. Of an engine of a server each worker follows a stack.
+    engine, compute, model_folder, device, precision, threshold, contrast, channel_axis, channel
+        As :func:`track` takes them. Each worker of a server follows a stack.
     series : int, optional
         Which image of files that hold several, from 0; by default the largest.
     reporter : Reporter, optional
@@ -276,9 +283,10 @@ def track_folder(
         {"channel_axis": channel_axis, "channel": channel, "contrast": contrast},
         series,
     )
-    chosen = engine_for(model_folder, video=True) if engine is None else engine
+    if engine is None and compute is None:
+        engine = engine_for(model_folder, video=True)
     rows = []
-    with use_engine(chosen, model_folder, device, precision) as ready:
+    with use_engine(engine, compute, model_folder, device, precision) as ready:
         for row in run_track_folder(ready, request, reporter or NullReporter()):
             rows.append(row)
             if on_row is not None:
@@ -302,14 +310,10 @@ class TrackFrames(Iterator[FrameResult]):
     ----------
     request : TrackRequest
         What to follow.
-    engine : str or CachingEngine
-        The engine, or its name.
+    ready : context manager
+        Gives the engine, and closes it where it was opened for this.
     model_folder : str or Path or None
-        Folder of the weights.
-    device : str
-        Where to run it.
-    precision : str
-        The number format of its image encoder.
+        Folder of the weights, for the note.
     reporter : Reporter
         Is told of each frame, and may stop the work.
     """
@@ -317,10 +321,8 @@ class TrackFrames(Iterator[FrameResult]):
     def __init__(
         self,
         request: TrackRequest,
-        engine: str | CachingEngine,
+        ready: AbstractContextManager[CachingEngine],
         model_folder: str | Path | None,
-        device: str,
-        precision: str,
         reporter: Reporter,
     ) -> None:
         self._provenance = StackProvenance(
@@ -330,19 +332,16 @@ class TrackFrames(Iterator[FrameResult]):
             None if model_folder is None else expand_user(model_folder),
             {},
         )
-        self._frames = self._run(request, engine, model_folder, device, precision, reporter)
+        self._frames = self._run(request, ready, reporter)
 
     def _run(
         self,
         request: TrackRequest,
-        engine: str | CachingEngine,
-        model_folder: str | Path | None,
-        device: str,
-        precision: str,
+        ready: AbstractContextManager[CachingEngine],
         reporter: Reporter,
     ) -> Generator[FrameResult]:
-        with use_engine(engine, model_folder, device, precision) as ready:
-            yield from run_track(ready, request, reporter, self._provenance)
+        with ready as engine:
+            yield from run_track(engine, request, reporter, self._provenance)
 
     def __iter__(self) -> Self:
         return self
