@@ -75,6 +75,7 @@ def facts(binding):
         "image": names.get(model.image, model.image),
         "chosen": [names.get(getattr(model, name), "") for name in NAMES_LAYERS[1:4]],
         "kept": model.kept,
+        "undo": (model.can_undo, model.can_redo),
         "refining": model.refining,
         "propagated": None if model.propagated is None else
         (_target(model.propagated.target, names), model.propagated.axis),
@@ -88,6 +89,54 @@ def facts(binding):
     }  # fmt: skip
 
 
+def walk_steps(binding):
+    """Take all steps of undo back and make them again; return what was there at each."""
+    model, session, seen = binding.model, binding.session, []
+
+    def go(verb):
+        verb()
+        wait_idle(binding)
+        seen.append(_step(binding))
+
+    taken_back = made = 0
+    while model.can_undo:
+        go(session.undo)
+        taken_back += 1
+    while model.can_redo:
+        go(session.redo)
+        made += 1
+    for _ in range(made - taken_back):
+        go(session.undo)
+    return seen
+
+
+def _step(binding):
+    names = {key_of(layer): layer.name for layer in binding.viewer.layers}
+    held = [
+        (layer.name, [np.asarray(one).tobytes() for one in _arrays(layer)])
+        for layer in binding.viewer.layers
+        if type(layer).__name__ != "Image" and role_of(layer) not in DERIVED
+    ]
+    rows = binding.session.results.kept
+    return {
+        "previews": [_preview(one, names) for one in binding.model.previews],
+        "layers": sorted(held, key=lambda one: one[0]),
+        "kept": sorted(
+            (_place(row, names), row.record.id, row.record.area, row.record.region.box,
+             row.record.score, row.record.text, row.record.class_name)
+            for row in rows
+        ),
+        "refining": binding.model.refining,
+        "lineage": binding.model.lineage,
+        "undo": (binding.model.can_undo, binding.model.can_redo),
+    }  # fmt: skip
+
+
+def _arrays(layer):
+    several = isinstance(layer.data, list) or getattr(layer, "multiscale", False)
+    return layer.data if several else [layer.data]
+
+
 def _layer(layer, names):
     told = {
         "name": layer.name, "type": type(layer).__name__, "role": role_of(layer),
@@ -97,12 +146,8 @@ def _layer(layer, names):
         "affine": np.round(layer.affine.affine_matrix, 9).tolist(),
         "units": tuple(map(str, layer.units)), "labels": tuple(layer.axis_labels),
     }  # fmt: skip
-    data = (
-        layer.data
-        if isinstance(layer.data, list) or getattr(layer, "multiscale", False)
-        else [layer.data]
-    )
-    told["data"] = [(one.shape, str(one.dtype), one.tobytes()) for one in map(np.asarray, data)]
+    data = map(np.asarray, _arrays(layer))
+    told["data"] = [(one.shape, str(one.dtype), one.tobytes()) for one in data]
     if hasattr(layer, "features"):
         table = layer.features
         told["features"] = {name: [_plain(one) for one in table[name]] for name in table.columns}

@@ -53,3 +53,13 @@ def test_states_that_take_too_much_room_are_dropped_but_for_the_latest():
     for state in (70, 70, 70, 70, 70, 70):
         history.push(state)
     assert [history.undo() for _ in range(5)] == [70] * 5
+
+
+def test_states_that_were_saved_are_gone_on_with():
+    history = History("a", "b", "c", at=1)
+    assert history.states == {0: "a", 1: "b", 2: "c"}
+    assert history.current == "b"
+    assert history.redo() == "c"
+    history.push("d")
+    assert history.states == {0: "a", 1: "b", 2: "c", 3: "d"}
+    assert history.number == 3

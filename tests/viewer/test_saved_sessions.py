@@ -56,7 +56,12 @@ def reopened(binding, tmp_path, ask=None, **options):
     saved.save(binding, tmp_path / "work", **options)
     again = saved.open_in_new(tmp_path / "work.sam3session", ask)
     try:
-        return before, saved.facts(again), again.model.message
+        after, message = saved.facts(again), again.model.message
+        steps = zip(saved.walk_steps(binding), saved.walk_steps(again), strict=True)
+        for number, (mine, theirs) in enumerate(steps):
+            for part, told in mine.items():
+                assert theirs[part] == told, (number, part)
+        return before, after, message
     finally:
         again.close()
 

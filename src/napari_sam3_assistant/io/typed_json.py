@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -42,6 +42,8 @@ _NO_NUMBERS = ("nan", "inf", "-inf")
 def to_json(value: Any) -> Any:  # noqa: ANN401 (any value)
     """Return a value as JSON holds it: dataclasses by their fields, arrays compressed.
 
+    Bytes are written in base 64, and of slices where they begin and end.
+
     Raises
     ------
     TypeError
@@ -57,6 +59,10 @@ def to_json(value: Any) -> Any:  # noqa: ANN401 (any value)
         return _number_to_json(value)
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, slice):
+        return [to_json(value.start), to_json(value.stop)]
     return _whole_to_json(value)
 
 
@@ -274,7 +280,13 @@ class _Reader:
         return kind(**given)
 
 
-_PLAIN = {str: as_text, bool: as_flag, int: as_whole}
+_PLAIN: dict[Any, Callable[[Any], Any]] = {
+    str: as_text,
+    bool: as_flag,
+    int: as_whole,
+    bytes: lambda value: base64.b64decode(as_text(value), validate=True),
+    slice: lambda value: slice(*map(as_whole, as_list(value, 2))),
+}
 
 
 def _read_plain(kind: Any, value: Any) -> Any:  # noqa: ANN401

@@ -25,6 +25,7 @@ from napari_sam3_assistant.io.session_folder import (
     take_folder,
 )
 from napari_sam3_assistant.io.session_pixels import find_file, open_held, open_zarr, read_file
+from napari_sam3_assistant.io.untrusted import as_list, as_whole
 from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import (
@@ -43,9 +44,9 @@ from napari_sam3_assistant.session.saved import (
     read_stack_run,
     read_target,
     read_value,
-    write_value,
 )
-from napari_sam3_assistant.session.undo import RefineSeed
+from napari_sam3_assistant.session.saved_undo import read_steps
+from napari_sam3_assistant.session.undo import UndoStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -265,24 +266,35 @@ class Opening:
     def _restore_previews(
         self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
     ) -> None:
+        saved, undo = self._adapter.saved, self._services.undo
+        count = sum(name.startswith("preview/") for name in entries)
         try:
-            found, measured = read_previews(entries, keys, self._adapter.saved.make_view)
-            seed = _read_seed(entries["seed"], keys) if "seed" in entries else None
+            found, measured = read_previews(entries, keys, saved.make_view)
+            there = {number: one for number, one in found.items() if saved.is_current(one.target)}
+            numbers = [as_whole(one) for one in as_list(entries.get("shown", []))]
         except (*_BROKEN, Sam3AssistantError) as error:
             problems.append(f"The results on show: {error}")
-            found, measured, seed = [], {}, None
-        there = [one for one in found if self._adapter.saved.is_current(one.target)]
-        missing = sum(name.startswith("preview/") for name in entries) - len(there)
-        if missing:
-            problems.append(f"{pluralize(missing, 'result')} of images that are not here.")
+            there, measured, numbers = {}, {}, []
+        else:
+            missing = sum(one not in there for one in numbers)
+            if missing:
+                problems.append(f"{pluralize(missing, 'result')} of images that are not here.")
         paths = self._adapter.paths()
-        previews = tuple(
-            one
-            if one.provenance is None
-            else replace(one, provenance=replace(one.provenance, paths=paths))
-            for one in there
-        )
-        self._services.undo.begin_anew(previews, seed)
+        for number, one in there.items():
+            if one.provenance is not None:
+                run = replace(one.provenance, paths=paths)
+                there[number] = replace(one, provenance=run)
+        previews = tuple(there[one] for one in numbers if one in there)
+        try:
+            steps, at = read_steps(entries, keys, there, saved.read_prompts)
+        except (*_BROKEN, Sam3AssistantError) as error:
+            if count:
+                problems.append(f"The steps of undo: {error}")
+            steps, at = [], 0
+        steps = steps or [UndoStep(self._adapter.prompt_state(), previews)]
+        for accepted in steps[-1].accepted:
+            saved.locate(accepted)
+        undo.begin_anew(steps, at)
         self._model.previews = previews
         self._results.add_measurements(measured)
 
@@ -437,12 +449,3 @@ def _layer_name(session: StoredSession, key: str) -> str:
     head = session.entries.get(f"layer/{key}")
     shown = head.get("shown", {}) if isinstance(head, dict) else {}
     return str(shown.get("name", key)) if isinstance(shown, dict) else key
-
-
-def _read_seed(value: object, keys: Mapping[str, str]) -> RefineSeed | None:
-    """Return the object that clicks refine; None where its image is not there."""
-    seed: RefineSeed = read_value(RefineSeed, value)
-    target = read_target(write_value(seed.target), keys)
-    if seed.record.mask.shape != seed.record.region.shape:
-        raise ValueError("an object's mask has not the size of its box")
-    return None if target is None else replace(seed, target=target)

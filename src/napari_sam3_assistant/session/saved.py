@@ -8,6 +8,7 @@ new field of a dataclass that is kept needs no line here; a new field of a model
 
 from __future__ import annotations
 
+import itertools
 import typing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +22,8 @@ from napari_sam3_assistant.core.axes import Axis, ImageAxes
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.display import FrameSource
 from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.lineage import Lineage
+from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.measurements import Measurement
 from napari_sam3_assistant.core.options import PredictOptions, TileOptions
 from napari_sam3_assistant.core.prompts import Everything, PromptKind, Task, Tool
@@ -51,7 +54,7 @@ from napari_sam3_assistant.session.settings import REMEMBERED
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_sam3_assistant.core.display import ImageView
     from napari_sam3_assistant.core.images import AnyArray
@@ -94,9 +97,9 @@ _KEYS = ("image", "points_layer", "shapes_layer", "labels_layer")
 _NAMES = {
     one.__name__: one
     for one in (
-        ActiveRoi, Axis, ClassList, ColumnRange, Direction, Everything, ImageAxes, Measurement,
-        ObjectRecord, Path, PlaneRef, PlaneTarget, PredictOptions, Precision, PromptKind,
-        Provenance, Region, SoftMask, StitchedObject, Task, TileOptions, Tool, TrackRow,
+        ActiveRoi, Axis, ClassList, ColumnRange, Direction, Everything, ImageAxes, LabelEdit,
+        Lineage, Measurement, ObjectRecord, Path, PlaneRef, PlaneTarget, PredictOptions, Precision,
+        PromptKind, Provenance, Region, SoftMask, StitchedObject, Task, TileOptions, Tool, TrackRow,
     )
 } | {"np": np, "npt": npt, "Any": Any}  # fmt: skip
 for _name in ("Mapping", "Sequence", "Callable", "Iterable"):
@@ -178,7 +181,6 @@ class Numbers:
 
     _known: dict[int, tuple[object, int]] = field(default_factory=dict)
     _latest: int = 0
-    _used: set[int] = field(default_factory=set)
 
     def of(self, value: object) -> int:
         """Return the number of a value, a new one for a new value."""
@@ -186,13 +188,11 @@ class Numbers:
         if known is None:
             self._latest += 1
             known = self._known[id(value)] = (value, self._latest)
-        self._used.add(id(value))
         return known[1]
 
-    def forget_unused(self) -> None:
-        """Forget the values that nobody has asked for since the last time."""
-        self._known = {key: one for key, one in self._known.items() if key in self._used}
-        self._used.clear()
+    def keep(self, used: set[int]) -> None:
+        """Forget all values but some, given their identities."""
+        self._known = {key: one for key, one in self._known.items() if key in used}
 
 
 # -- choices --------------------------------------------------------------------------------------
@@ -244,52 +244,89 @@ def _read_named(value: object, names: Iterable[str], hints: Mapping[str, Any]) -
 # -- previews -------------------------------------------------------------------------------------
 
 
-def preview_entries(
-    previews: Iterable[Preview],
-    measured: Mapping[int, Measurement],
-    numbers: Numbers,
-    tell_view: TellView,
-) -> dict[str, Entry]:
-    """Return results on show: each object is an entry of its own, so a change of one is small.
+class PreviewEntries:
+    """Results as entries; each object is an entry of its own, so that a change of one is small.
 
     Parameters
     ----------
-    previews : iterable of Preview
-        The results.
-    measured : mapping of int to Measurement
-        Measurements, by the identity of the objects' records.
-    numbers : Numbers
-        Names the objects.
     tell_view : callable
         Returns what a model was shown as JSON.
     """
-    entries: dict[str, Entry] = {}
-    for place, preview in enumerate(previews):
-        found = preview.segmentation
+
+    def __init__(self, tell_view: TellView) -> None:
+        self._tell_view = tell_view
+        self._numbers = Numbers()
+        # What was made of each result, and the values in it that have numbers.
+        self._made: dict[int, tuple[Preview, dict[str, Entry], set[int]]] = {}
+
+    def of(
+        self,
+        shown: Sequence[Preview],
+        earlier: Iterable[Preview],
+        measured: Mapping[int, Measurement],
+    ) -> dict[str, Entry]:
+        """Return results as entries.
+
+        Parameters
+        ----------
+        shown : sequence of Preview
+            The results on show, the latest last.
+        earlier : iterable of Preview
+            Those that undo and redo go to.
+        measured : mapping of int to Measurement
+            Measurements, by the identity of the objects' records.
+        """
+        entries: dict[str, Entry] = {}
+        made = {}
+        for preview in (*shown, *earlier):
+            known = self._made.get(id(preview)) or (preview, *self._make(preview))
+            made[id(preview)] = known
+            entries.update(known[1])
+        if made.keys() != self._made.keys():
+            self._numbers.keep(set().union(*(used for _, _, used in made.values())))
+        self._made = made
+        numbers = [self.number_of(preview) for preview in shown]
+        if numbers:
+            entries["shown"] = Entry.of(numbers)
+        for record in itertools.chain.from_iterable(map(_records_of, shown)):
+            if id(record) in measured:
+                told = measured[id(record)]
+                name = f"measured/{self._numbers.of(record)}"
+                entries[name] = Entry(told, partial(to_json, told))
+        return entries
+
+    def number_of(self, preview: Preview) -> int:
+        """Return the number by which entries name a result."""
+        return self._numbers.of(preview)
+
+    def _make(self, preview: Preview) -> tuple[dict[str, Entry], set[int]]:
+        found, numbers = preview.segmentation, self._numbers
         groups = {
             "objects": found.objects,
             "hidden": preview.hidden,
             "candidates": found.candidates,
         }
-        listed = {name: [numbers.of(one) for one in group] for name, group in groups.items()}
-        for record in (one for group in groups.values() for one in group):
-            number = numbers.of(record)
-            entries[f"record/{number}"] = Entry(record, partial(to_json, record))
-            if id(record) in measured:
-                told = measured[id(record)]
-                entries[f"measured/{number}"] = Entry(told, partial(to_json, told))
-        made_by, run = preview.provenance, None
-        if made_by is not None:
-            run = numbers.of(made_by)
-            entries[f"run/{run}"] = Entry(made_by, partial(run_to_json, made_by, tell_view))
-        more = {**listed, "place": place, "run": run}
-        name = f"preview/{preview.target.image}/{preview.label}"
-        entries[name] = Entry((preview, place), partial(_preview_to_json, preview, more))
-    return entries
+        more: dict[str, Json] = {
+            name: [numbers.of(one) for one in group] for name, group in groups.items()
+        }
+        records = _records_of(preview)
+        entries = {
+            f"record/{numbers.of(one)}": Entry(one, partial(to_json, one)) for one in records
+        }
+        used = {id(preview), *map(id, records)}
+        run = preview.provenance
+        if run is not None:
+            more["run"] = numbers.of(run)
+            used.add(id(run))
+            entries[f"run/{more['run']}"] = Entry(run, partial(run_to_json, run, self._tell_view))
+        name = f"preview/{numbers.of(preview)}"
+        entries[name] = Entry(preview, lambda: {**_head(preview), **more})
+        return entries, used
 
 
-def _preview_to_json(preview: Preview, more: Mapping[str, Json]) -> Json:
-    return {**_head(preview), **more}
+def _records_of(preview: Preview) -> tuple[ObjectRecord, ...]:
+    found = preview.segmentation
+    return (*found.objects, *preview.hidden, *found.candidates)
 
 
 def _head(preview: Preview) -> dict[str, Json]:
@@ -302,15 +339,15 @@ def _head(preview: Preview) -> dict[str, Json]:
 
 def read_previews(
     entries: Mapping[str, Json], keys: Mapping[str, str], make_view: MakeView
-) -> tuple[list[Preview], dict[int, Measurement]]:
-    """Return the results of images that are there, and what was measured of their objects.
+) -> tuple[dict[int, Preview], dict[int, Measurement]]:
+    """Return the results of images that are there by number, and what was measured of objects.
 
     Raises
     ------
     ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
         If they are damaged.
     """
-    found: list[tuple[int, Preview]] = []
+    found: dict[int, Preview] = {}
     measured: dict[int, Measurement] = {}
     known: dict[int, ObjectRecord] = {}
 
@@ -322,15 +359,22 @@ def read_previews(
                 measured[id(known[at])] = read_value(Measurement, entries[f"measured/{at}"])
         return known[at]
 
+    runs: dict[int, RunProvenance | None] = {}
     for name, value in entries.items():
         if not name.startswith("preview/"):
             continue
         told = as_dict(value)
         target = read_target(told["target"], keys)
-        if target is not None:
-            found.append((as_whole(told["place"]), _read_preview(told, target, record_of)))
-            found[-1] = (found[-1][0], _with_run(found[-1][1], told, entries, keys, make_view))
-    return [preview for _, preview in sorted(found, key=lambda pair: pair[0])], measured
+        if target is None:
+            continue
+        preview = _read_preview(told, target, record_of)
+        if "run" in told:
+            number = as_whole(told["run"])
+            if number not in runs:
+                runs[number] = read_run(entries[f"run/{number}"], keys, make_view)
+            preview = replace(preview, provenance=runs[number])
+        found[int(name.partition("/")[2])] = preview
+    return found, measured
 
 
 def _read_preview(
@@ -373,20 +417,6 @@ def _read_record(value: Json) -> ObjectRecord:
     if record.id > np.iinfo(np.uint32).max:
         raise ValueError("an object's number is too high")
     return record
-
-
-def _with_run(
-    preview: Preview,
-    told: Mapping[str, Json],
-    entries: Mapping[str, Json],
-    keys: Mapping[str, str],
-    make_view: MakeView,
-) -> Preview:
-    number = told.get("run")
-    if number is None or f"run/{as_whole(number)}" not in entries:
-        return preview
-    run = read_run(entries[f"run/{number}"], keys, make_view)
-    return preview if run is None else replace(preview, provenance=run)
 
 
 def read_target(value: Json, keys: Mapping[str, str]) -> PlaneTarget | None:

@@ -34,12 +34,12 @@ from napari_sam3_assistant.session.label_storage import is_temporary
 from napari_sam3_assistant.session.model import FileBackedLabels, Level, Message
 from napari_sam3_assistant.session.saved import (
     Entry,
-    Numbers,
+    PreviewEntries,
     choice_entries,
-    preview_entries,
     stack_run_to_json,
     write_value,
 )
+from napari_sam3_assistant.session.saved_undo import UndoEntries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -217,7 +217,9 @@ class Storing:
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
         self._filtering = filtering
-        self._numbers = Numbers()
+        saved = services.adapter.saved
+        self._previews = PreviewEntries(saved.tell_view)
+        self._steps = UndoEntries(services.undo, saved.tell_prompts)
         self._quiet = JobRunner(deliver)
         self._held: dict[str, _Held] = {}
         self._rows: tuple[object, dict[str, Entry], Mapping[int, Measurement]] | None = None
@@ -248,13 +250,9 @@ class Storing:
             **choice_entries(self._model, self._services.scan_model),
             **saved.entries(),
             **listed,
-            **preview_entries(self._model.previews, measured, self._numbers, saved.tell_view),
+            **self._undo_entries(measured),
             **self._propagation_entries(),
         }
-        seed = self._services.undo.current.seed
-        if seed is not None:
-            entries["seed"] = Entry(seed, lambda: write_value(seed))
-        self._numbers.forget_unused()
         return Captured(entries, saved.pixels())
 
     def capture_for_journal(self) -> Captured:
@@ -262,6 +260,13 @@ class Storing:
         captured = self.capture()
         place = Entry.of("" if self.folder is None else str(self.folder))
         return Captured({**captured.entries, "session_folder": place}, captured.pixels)
+
+    def _undo_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
+        """Return the entries of the results on show, and of the steps of undo."""
+        steps, now = self._steps.steps()
+        earlier = (one for step in steps.values() for one in step.previews)
+        shown = self._previews.of(self._model.previews, earlier, measured)
+        return shown | self._steps.of(steps, now, self._previews.number_of)
 
     def _entries_of_rows(self) -> tuple[dict[str, Entry], Mapping[int, Measurement]]:
         """Return the entries of what the results table lists, which is a new one if any changed."""

@@ -53,11 +53,53 @@ class Undo:
         self._history.push(step)
         self._tell()
 
-    def begin_anew(self, previews: tuple[Preview, ...], seed: RefineSeed | None) -> None:
-        """Forget all steps, and begin with results that are there."""
-        first = UndoStep(self._adapter.prompt_state(), previews, seed=seed)
-        self._history = History(first, fits=self._fits)
+    def begin_anew(self, steps: Sequence[UndoStep], at: int) -> None:
+        """Go on with other steps.
+
+        Parameters
+        ----------
+        steps : sequence of UndoStep
+            The steps, at least one.
+        at : int
+            Which of them holds now.
+        """
+        self._history = History(*steps, at=at, fits=self._fits)
         self._tell()
+
+    def latest(self, most_bytes: int, most_objects: int) -> tuple[dict[int, UndoStep], int]:
+        """Return the latest steps that take little enough room, and which one holds now.
+
+        Parameters
+        ----------
+        most_bytes : int
+            What they may take of the memory.
+        most_objects : int
+            How many objects their results may have, counted in each of them.
+
+        Returns
+        -------
+        dict of int to UndoStep
+            The steps by their numbers, in order; that one at least which holds now.
+        int
+            Its number.
+        """
+        states, now = self._history.states, self._history.number
+        kept: dict[int, UndoStep] = {}
+        size, seen = 0, set[int]()
+        before = dict(zip([*states][1:], states.values(), strict=False))
+        for number, step in reversed(states.items()):
+            own = replace(step, accepted=find_accepted(step, before.get(number)))
+            parts = {id(part): part for part in _iter_parts(own) if id(part) not in seen}
+            size += sum(map(self._size_of, parts.values()))
+            most_objects -= sum(len(one.ids) for one in step.previews if id(one) not in seen)
+            seen |= {*parts, *map(id, step.previews)}
+            if size > most_bytes or most_objects < 0:
+                if number >= now:
+                    kept.clear()  # what was taken back is the first to go
+                    kept[now] = states[now]
+                break
+            kept[number] = step
+        return dict(sorted(kept.items())), now
 
     def amend(self, step: UndoStep) -> None:
         """Make a state a part of the latest step."""
@@ -186,11 +228,15 @@ class Undo:
     def _fits(self, steps: Sequence[UndoStep]) -> bool:
         """Return whether what steps hold takes little enough memory; they may share things."""
         parts = {id(part): part for step in steps for part in _iter_parts(step)}
-        # Held here, so that nothing else gets the identity of what is gone.
-        self._sizes = {
-            key: self._sizes.get(key) or (part, count_bytes(part)) for key, part in parts.items()
-        }
-        return sum(size for _, size in self._sizes.values()) <= _MOST_BYTES
+        self._sizes = {key: one for key, one in self._sizes.items() if key in parts}
+        return sum(map(self._size_of, parts.values())) <= _MOST_BYTES
+
+    def _size_of(self, part: object) -> int:
+        """Return the memory that a part of steps takes, in bytes."""
+        if id(part) not in self._sizes:
+            # Held here, so that nothing else gets the identity of what is gone.
+            self._sizes[id(part)] = (part, count_bytes(part))
+        return self._sizes[id(part)][1]
 
 
 def _iter_parts(step: UndoStep) -> Iterator[object]:
@@ -324,6 +370,11 @@ class UndoStep:
     lineage: Lineage = field(default_factory=Lineage)
 
 
+def find_accepted(step: UndoStep, before: UndoStep | None) -> tuple[Accepted, ...]:
+    """Return what a step has accepted that the step before had not; nothing of the first one."""
+    return () if before is None else step.accepted[len(before.accepted) :]
+
+
 T = TypeVar("T")
 
 _LEAST = 5
@@ -335,8 +386,10 @@ class History(Generic[T]):
 
     Parameters
     ----------
-    first : T
-        The state to begin with.
+    states : T
+        The states to begin with.
+    at : int
+        Which of them holds now.
     limit : int
         How many states are kept; the oldest are dropped.
     fits : callable, optional
@@ -344,14 +397,23 @@ class History(Generic[T]):
     """
 
     def __init__(
-        self, first: T, limit: int = 100, fits: Callable[[Sequence[T]], bool] = lambda _: True
+        self,
+        *states: T,
+        at: int = 0,
+        limit: int = 100,
+        fits: Callable[[Sequence[T]], bool] = lambda _: True,
     ) -> None:
-        self._states = [first]
-        self._numbers = [0]
-        self._latest = 0
-        self._at = 0
+        self._states = list(states)
+        self._numbers = list(range(len(states)))
+        self._latest = self._numbers[-1]
+        self._at = at
         self._limit = limit
         self._fits = fits
+
+    @property
+    def states(self) -> dict[int, T]:
+        """All states in their order, by their numbers."""
+        return dict(zip(self._numbers, self._states, strict=True))
 
     @property
     def current(self) -> T:

@@ -643,6 +643,15 @@ def _find_written(viewer: ViewerModel, accepted: Accepted) -> Labels | None:
     return _find(viewer, accepted.image, accepted.shape, role)
 
 
+def locate(viewer: ViewerModel, accepted: Accepted) -> None:
+    """Note in what was accepted in which folder its labels are now; none where in memory."""
+    layer = _find_written(viewer, accepted)
+    labels = None if layer is None else unfiltered(array_of(layer))
+    on_disk = isinstance(labels, zarr.Array)
+    accepted.folder = label_folder(labels) if on_disk else None
+    accepted.lasts = on_disk and not is_temporary(labels)
+
+
 def lock_written(viewer: ViewerModel, accepted: Accepted) -> Callable[[], None]:
     """Keep all others from writing to accepted labels until what is returned is called."""
     layer = _find_written(viewer, accepted)

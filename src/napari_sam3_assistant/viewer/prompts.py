@@ -28,6 +28,7 @@ from napari_sam3_assistant.core.prompts import (
 from napari_sam3_assistant.core.regions import Region, bounds_of
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.session.model import LayerChoice, PromptCounts
+from napari_sam3_assistant.session.saved import read_value, write_value
 from napari_sam3_assistant.session.snapshots import ImageSnapshot
 from napari_sam3_assistant.viewer import points as point_features
 from napari_sam3_assistant.viewer.geometry import (
@@ -562,6 +563,59 @@ def restore_states(layers: Iterable[Layer], kept: dict[str, State]) -> None:
         role = role_of(layer)
         if role in writers:
             writers[role](layer, kept.get(key_of(layer), ()))
+
+
+_OUTLINES = {"rectangle", "ellipse", "line", "path", "polygon"}
+
+
+def state_to_json(state: State) -> Any:  # noqa: ANN401 (JSON)
+    """Return what a prompt layer held as JSON."""
+    if not state:
+        return {}
+    if isinstance(state[0][0], slice):
+        bounds, kind, pixels = state
+        shape = [side.stop - side.start for side in bounds]
+        values = np.frombuffer(pixels, kind).reshape(shape)
+        return {"first": [int(side.start) for side in bounds], "pixels": write_value(values)}
+    if isinstance(state[0][0], str):
+        return {"boxes": [[kind, write_value(np.array(rows, float))] for kind, rows in state]}
+    rows, words, ids = zip(*state, strict=True)
+    numbers = [None if one is None else int(one) for one in ids]
+    return {"points": write_value(np.array(rows, float)), "polarity": words, "ids": numbers}
+
+
+def state_from_json(layer: Layer, value: object) -> State:
+    """Return what a prompt layer held.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError
+        If it is damaged, or of another layer.
+    """
+    told, role, ndim = read_value(dict[str, Any], value), role_of(layer), layer.ndim
+    if role is Role.MASK and "pixels" in told:
+        pixels = read_value(np.ndarray, told["pixels"])
+        first = read_value(tuple[int, ...], told["first"])
+        if len(first) != ndim:
+            raise ValueError("a painted mask is of another layer")
+        sides = zip(first, pixels.shape, strict=True)
+        bounds = tuple(slice(start, start + side) for start, side in sides)
+        return (bounds, str(pixels.dtype), pixels.tobytes())
+    if role is Role.BOXES and "boxes" in told:
+        boxes = read_value(tuple[tuple[str, Any], ...], told["boxes"])
+        kinds = [kind for kind, _ in boxes]
+        if not set(kinds) <= _OUTLINES:
+            raise ValueError("an outline is of an unknown kind")
+        outlines = [read_value(np.ndarray, one).reshape(-1, ndim).tolist() for _, one in boxes]
+        return tuple(zip(kinds, (tuple(map(tuple, one)) for one in outlines), strict=True))
+    if role is Role.POINTS and "points" in told:
+        places = read_value(np.ndarray, told["points"]).reshape(-1, ndim).tolist()
+        words = read_value(tuple[str, ...], told["polarity"])
+        ids = read_value(tuple[int | None, ...], told["ids"])
+        return tuple(zip(map(tuple, places), words, ids, strict=True))
+    if told:
+        raise ValueError("prompts are those of another layer")
+    return ()
 
 
 def _points_state(layer: Points) -> State:

@@ -18,6 +18,7 @@ from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer.edits import edits_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
 from napari_sam3_assistant.viewer.label_pixels import forget_written, take_written, watch_written
+from napari_sam3_assistant.viewer.prompts import state_from_json, state_to_json
 from napari_sam3_assistant.viewer.roles import Role, key_of, role_of
 from napari_sam3_assistant.viewer.saved_layers import (
     DERIVED,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.session.model import PlaneTarget, StackTarget
     from napari_sam3_assistant.session.saved import LayerPixels
+    from napari_sam3_assistant.session.snapshots import Accepted
     from napari_sam3_assistant.viewer.prompts import ViewerPrompts
     from napari_sam3_assistant.viewer.stacks import StacksAdapter
 
@@ -141,6 +143,10 @@ class SavedViewer:
             }
             for channel in view.channels
         ]
+
+    def tell_prompts(self, state: object) -> Any:  # noqa: ANN401 (JSON)
+        """Return what a prompt layer held, as steps of undo know it, as JSON."""
+        return state_to_json(state if isinstance(state, tuple) else ())
 
     # -- from entries ---------------------------------------------------------------------
 
@@ -286,6 +292,21 @@ class SavedViewer:
                 ViewChannel(self._adapter.sources.source(layer, axes, plane), plane, display)
             )
         return ImageView(tuple(made))
+
+    def read_prompts(self, key: str, told: object) -> object:
+        """Return what a prompt layer held, as steps of undo know it.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, IndexError
+            If it is damaged, or of another layer.
+        """
+        layer = next(one for one in self._viewer.layers if key_of(one) == key)
+        return state_from_json(layer, told)
+
+    def locate(self, accepted: Accepted) -> None:
+        """Note in what was accepted in which folder its labels are now."""
+        accepted_layer.locate(self._viewer, accepted)
 
     def is_current(self, target: PlaneTarget) -> bool:
         """Return whether a result fits its image."""

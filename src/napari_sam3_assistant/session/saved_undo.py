@@ -1,0 +1,260 @@
+"""The steps of undo as entries of a session, and back; and edits of labels, which they hold."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam3_assistant.core.lineage import Lineage
+from napari_sam3_assistant.io.typed_json import check_kind, check_shape
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
+from napari_sam3_assistant.session.saved import (
+    Entry,
+    Numbers,
+    read_target,
+    read_value,
+    write_value,
+)
+from napari_sam3_assistant.session.snapshots import Accepted
+from napari_sam3_assistant.session.undo import RefineSeed, UndoStep, find_accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.session.model import Preview
+    from napari_sam3_assistant.session.undo import Undo
+
+    Json = Any
+
+
+_MOST_BYTES = 256 << 20
+_MOST_OBJECTS = 20_000
+_LARGEST_EDIT = 1 << 28
+
+
+class UndoEntries:
+    """The steps of undo as entries: what several steps share is written once.
+
+    Parameters
+    ----------
+    undo : Undo
+        The steps.
+    tell_prompts : callable
+        Returns the prompts of one layer, as steps hold them, as JSON.
+    """
+
+    def __init__(self, undo: Undo, tell_prompts: Callable[[object], Json]) -> None:
+        self._undo, self._tell_prompts = undo, tell_prompts
+        self._numbers = Numbers()
+
+    def steps(self) -> tuple[dict[int, UndoStep], int]:
+        """Return the steps that are kept, by number, and the number of the one that holds now.
+
+        Up to 256 MB in memory, and 20 000 objects counted in each step, the latest ones.
+        """
+        return self._undo.latest(_MOST_BYTES, _MOST_OBJECTS)
+
+    def of(
+        self, steps: Mapping[int, UndoStep], now: int, number_of: Callable[[Preview], int]
+    ) -> dict[str, Entry]:
+        """Return steps as entries, given the numbers by which entries name their results."""
+        entries = {"undo": Entry.of(now)}
+        before: UndoStep | None = None
+        used: set[int] = set()
+
+        def refer(kind: str, value: object, token: object, make: Callable[[], Json]) -> int:
+            number = self._numbers.of(value)
+            used.add(id(value))
+            entries[f"{kind}/{number}"] = Entry(token, make)
+            return number
+
+        for number, step in steps.items():
+            prompts = step.prompts if isinstance(step.prompts, dict) else {}
+            told: dict[str, Json] = {
+                "prompts": {
+                    key: refer("prompts", one, one, partial(self._tell_prompts, one))
+                    for key, one in prompts.items()
+                    if one
+                },
+                "previews": [number_of(one) for one in step.previews],
+            }
+            accepted = [
+                refer("taken", one, (one, one.edit, one.ids), partial(_accepted_to_json, one))
+                for one in find_accepted(step, before)
+            ]
+            if accepted:
+                told["accepted"] = accepted
+            if step.seed is not None:
+                told["seed"] = refer("seed", step.seed, step.seed, partial(write_value, step.seed))
+            if step.lineage != Lineage():
+                told["lineage"] = write_value(step.lineage)
+            entries[f"step/{number}"] = Entry.of(told)
+            before = step
+        self._numbers.keep(used)
+        return entries
+
+
+def read_steps(
+    entries: Mapping[str, Json],
+    keys: Mapping[str, str],
+    previews: Mapping[int, Preview],
+    read_prompts: Callable[[str, Json], object],
+) -> tuple[list[UndoStep], int]:
+    """Return the steps of undo, and which of them holds now; none for a session without.
+
+    Parameters
+    ----------
+    entries : mapping of str to JSON
+        The session.
+    keys : mapping of str to str
+        The keys of layers now, by those that they had; what is of others is left out.
+    previews : mapping of int to Preview
+        The results by their numbers.
+    read_prompts : callable
+        Returns the prompts of a layer, given its key now and their JSON.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
+        If they are damaged.
+    """
+    told = {
+        int(name.partition("/")[2]): as_dict(one)
+        for name, one in entries.items()
+        if name.startswith("step/")
+    }
+    known: dict[tuple[str, int], Any] = {}
+
+    def find(kind: str, number: object, read: Callable[[Json], Any]) -> Any:  # noqa: ANN401
+        at = kind, as_whole(number)
+        if at not in known:
+            known[at] = read(entries[f"{kind}/{at[1]}"])
+        return known[at]
+
+    steps: list[UndoStep] = []
+    for _, one in sorted(told.items()):
+        taken = [
+            find("taken", number, partial(_read_accepted, keys=keys))
+            for number in as_list(one.get("accepted", []))
+        ]
+        steps.append(
+            UndoStep(
+                {
+                    keys[key]: find("prompts", number, partial(read_prompts, keys[key]))
+                    for key, number in as_dict(one["prompts"]).items()
+                    if key in keys
+                },
+                tuple(
+                    previews[number]
+                    for number in map(as_whole, as_list(one["previews"]))
+                    if number in previews
+                ),
+                # What the first step had accepted before is never taken back.
+                (*steps[-1].accepted, *(each for each in taken if each is not None))
+                if steps
+                else (),
+                find("seed", one["seed"], partial(_read_seed, keys=keys))
+                if "seed" in one
+                else None,
+                read_value(Lineage, one["lineage"]) if "lineage" in one else Lineage(),
+            )
+        )
+    return steps, sorted(told).index(as_whole(entries["undo"])) if told else 0
+
+
+def _read_seed(value: Json, keys: Mapping[str, str]) -> RefineSeed | None:
+    """Return the object that clicks refine; None where its image is not there."""
+    seed: RefineSeed = read_value(RefineSeed, value)
+    target = read_target(write_value(seed.target), keys)
+    if seed.record.mask.shape != seed.record.region.shape:
+        raise ValueError("an object's mask has not the size of its box")
+    return None if target is None else replace(seed, target=target)
+
+
+def _accepted_to_json(accepted: Accepted) -> Json:
+    told = {
+        one.name: write_value(getattr(accepted, one.name))
+        for one in fields(accepted)
+        if one.name not in ("features", "gone")
+    }
+    rows = {name: rows_to_json(getattr(accepted, name)) for name in ("features", "gone")}
+    return {**told, **rows}
+
+
+def _read_accepted(value: Json, keys: Mapping[str, str]) -> Accepted | None:
+    """Return what was accepted; None where its image is not there, or it was not written yet."""
+    told = as_dict(value)
+    features, gone = rows_from_json(told["features"]), rows_from_json(told["gone"])
+    accepted: Accepted = read_value(Accepted, {**told, "features": {}, "gone": {}})
+    if accepted.edit is None or accepted.image not in keys:
+        return None
+    check_edit(accepted.edit)
+    return replace(accepted, image=keys[accepted.image], features=features, gone=gone)
+
+
+def rows_to_json(rows: Mapping[str, list[Any]]) -> Json:
+    """Return what is known of objects, by column, as JSON: None where it is no number."""
+    return {name: [_plain(one) for one in column] for name, column in rows.items()}
+
+
+def _plain(value: object) -> Json:
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is None or (isinstance(plain, float) and not math.isfinite(plain)):
+        return None
+    return plain if isinstance(plain, bool | int | float | str) else str(plain)
+
+
+def rows_from_json(value: Json) -> dict[str, list[Any]]:
+    """Return what is known of objects, by column.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is damaged.
+    """
+    rows: dict[str, list[Any]] = {}
+    for name, column in as_dict(value).items():
+        rows[name] = [math.nan if one is None else one for one in as_list(column)]
+        if not all(isinstance(one, bool | int | float | str) for one in rows[name]):
+            raise TypeError("what is known of an object is no number and no word")
+    if len(set(map(len, rows.values()))) > 1:
+        raise ValueError("columns are of several lengths")
+    return rows
+
+
+def check_edit(edit: LabelEdit) -> None:
+    """Raise unless an edit from a file is whole, and takes no more room than it says.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it isn't.
+    """
+    shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
+    sizes = [8, 4, kind.itemsize, kind.itemsize]
+    if kind.kind not in "iu" or len(edit.packed) != 4 or edit.count < 0:
+        raise ValueError("an edit of labels is none")
+    if edit.count * sum(sizes) > _LARGEST_EDIT:
+        raise ValueError("an edit of labels is too large")
+    for packed, size in zip(edit.packed, sizes, strict=True):
+        if len(zlib.decompressobj().decompress(packed, edit.count * size + 1)) != edit.count * size:
+            raise ValueError("an edit of labels has not the size that it says")
+    changes = edit.changes()
+    if edit.count and (
+        changes.starts.min() < 0
+        or (np.diff(changes.starts) < 0).any()
+        or (changes.starts + changes.lengths).max() > math.prod(shape)
+        or int(changes.lengths.sum()) != edit.pixels
+    ):
+        raise ValueError("an edit of labels lies beside them")
+    if len(edit.box) != len(shape) or any(
+        not 0 <= side.start <= side.stop <= length
+        for side, length in zip(edit.box, shape, strict=True)
+    ):
+        raise ValueError("an edit of labels lies beside them")
