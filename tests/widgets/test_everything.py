@@ -40,12 +40,17 @@ def test_the_key_chooses_it_and_the_threshold_acts_afterwards(open_window, discs
 
 
 @pytest.fixture
-def with_sam(open_window, sam_folder, discs, monkeypatch):
+def sam2_folder(sam_folder):
+    """Before any window: napari's fixture fails where a test is skipped after it."""
+    return str(sam_folder("sam2_video"))
+
+
+@pytest.fixture
+def with_sam(sam2_folder, open_window, discs, monkeypatch):
     """The window on a small SAM 2.1, that keeps all masks: its weights are random."""
     user = open_window(discs)
     # The dialog is the system's own, which no test can reach with mouse and keyboard.
-    folder = str(sam_folder("sam2_video"))
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: folder)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: sam2_folder)
     user.click("choose_model_folder")
     user.wait(lambda: user.text_of("engine_badge").startswith("Engine: SAM 2.1"))
     user.look_at_all()
