@@ -9,10 +9,13 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 
+from napari_sam3_assistant import api
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.session.model import EncodeAhead
 from napari_sam3_assistant.session.settings import MemorySettings
+from napari_sam3_assistant.viewer.accepted import read_parents
 from napari_sam3_assistant.viewer.binding import binding_for
+from napari_sam3_assistant.viewer.roles import key_of
 
 BOX = [[10, 15], [10, 45], [40, 45], [40, 15]]
 
@@ -209,3 +212,26 @@ def test_an_image_that_was_removed_meanwhile_is_read_again(annotator, source):
     user.open()
     user.wait(lambda: user.annotation.model.name == "image_1.tif")
     assert [one.name for one in user.viewer.layers] == ["image_1"]
+
+
+def test_what_descends_from_what_is_saved_and_there_again(annotator, tmp_path):
+    for number in (1, 2):
+        movie = np.full((4, 40, 50), 20, np.uint8)
+        path = tmp_path / f"movie_{number}.tif"
+        tifffile.imwrite(path, movie, photometric="minisblack", metadata={"axes": "TYX"})
+    user = annotator
+    user.start(tmp_path)
+    labels = np.zeros((4, 40, 50), np.uint32)
+    labels[0, 5:20, 5:20], labels[1:, 5:20, 5:11], labels[1:, 5:20, 14:20] = 4, 5, 6
+    layer = user.viewer.add_labels(labels, features={"index": [4, 5, 6], "parent": [0, 4, 4]})
+    user.session.use_labels.accept(key_of(layer))
+    user.wait()
+    user.viewer.layers.remove(layer)
+    user.go(1)
+    saved = tmp_path / "sam3_labels" / "movie_1_labels.tif"
+    made = api.export(saved, tmp_path / "RES", format="ctc")
+    table = np.loadtxt(made / "res_track.txt", int)
+    assert {row[0]: row[3] for row in table.tolist()} == {1: 0, 2: 1, 3: 1}
+    user.go(-1)
+    kept = user.viewer.layers["SAM3 live accepted labels"]
+    assert read_parents(kept) == {2: 1, 3: 1}

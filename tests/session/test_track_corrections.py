@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import Everything, Joining, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
 from napari_sam3_assistant.session.messages import STATE, column_titles
 from napari_sam3_assistant.session.results import format_row
+from napari_sam3_assistant.viewer.accepted import read_parents
+from napari_sam3_assistant.viewer.roles import key_of
 
 
 def movie():
@@ -123,6 +127,49 @@ def test_a_division_from_two_links_and_one_from_a_track_that_goes_on(follow, tmp
     with (tmp_path / "a.csv").open() as file:
         told = {int(row["object"]): row["parent"] for row in csv.DictReader(file)}
     assert {id_: int(parent) for id_, parent in told.items() if parent} == tracks.links()
+
+
+def test_accepted_objects_keep_their_parents(follow, tmp_path):
+    bench = follow()
+    _, ends, one, other = names(bench)
+    session, viewer = bench.session, bench.viewer
+    session.corrections.divide(ends, one)
+    session.corrections.divide(ends, other)
+    session.accept()
+    bench.desk.until(lambda: not bench.model.running)
+    kept = viewer.layers["SAM3 live accepted labels"]
+
+    def parents():
+        labels = np.asarray(kept.data)
+        told = read_parents(kept)
+        places = {"one": (7, 50, 50), "other": (7, 50, 75), "ends": (0, 50, 25)}
+        ids = {name: int(labels[place]) for name, place in places.items()}
+        return {name: told.get(id_, 0) == ids["ends"] for name, id_ in ids.items() if id_}
+
+    expected = {"one": True, "other": True, "ends": False}
+    assert parents() == expected
+    rows = {format_row(row, (STATE,))[-1] for row in bench.model.results}
+    assert f"accepted, daughter of {int(kept.data[0, 50, 25])}" in rows
+
+    # Mask Operations exports them, and undo brings them back with their objects.
+    known = LabelsAdapter(viewer).parents(key_of(kept))
+    assert known == read_parents(kept)
+    made = api.export(np.asarray(kept.data), tmp_path / "RES", format="ctc", parents=known)
+    table = np.loadtxt(made / "res_track.txt", int)
+    assert {row[0]: row[3] for row in table.tolist() if row[3]} == known
+    session.undo()
+    bench.desk.until(lambda: not bench.model.running)
+    assert read_parents(kept) == {}
+    session.redo()
+    bench.desk.until(lambda: not bench.model.running)
+    assert parents() == expected
+
+    # Of an object that is gone nothing descends; what else somebody writes there is no parent.
+    kept.data_setitem(np.nonzero(kept.data == kept.data[0, 50, 25]), 0)
+    assert read_parents(kept) == {}
+    for strange in (math.nan, "x", 1e300, -4):
+        kept.features["parent"] = [strange] * len(kept.features)
+        assert read_parents(kept) == {}
 
 
 def test_the_rest_of_a_track_takes_its_daughters_with_it(follow):

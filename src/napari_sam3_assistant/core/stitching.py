@@ -57,7 +57,8 @@ class StitchedObject:
     class_name : str
         The class that it is of, by its name in the project's list; empty for none.
     parent : int
-        Of an object of a propagation, the one that divided into it and others; 0 for none.
+        Of an object that was followed through time, the one that divided into it and others; 0 for
+        none.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Known(NamedTuple):
     score: float | None = None
     text: str = ""
     class_name: str = ""
+    parent: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -464,7 +466,7 @@ class ObjectsBySlice:
             for id_, one in update_objects(there, part, self.shape, self.plane).items():
                 there.pop(id_, None)
                 if one is not None:
-                    known = told.get(id_, Known(one.score, one.text, one.class_name))
+                    known = told.get(id_, Known(one.score, one.text, one.class_name, one.parent))
                     region = _tighten(plane, one) if id_ in lost else one.region
                     there[id_] = replace(one, region=region, **known._asdict())
             self.slices[place] = dict(sorted(there.items()))

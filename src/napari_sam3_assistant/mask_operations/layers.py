@@ -25,6 +25,7 @@ from napari_sam3_assistant.mask_operations.model import (
     RemovedLayer,
     Scope,
 )
+from napari_sam3_assistant.viewer.accepted import read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.edits import edits_of, is_locked, lock
 from napari_sam3_assistant.viewer.geometry import (
@@ -42,7 +43,6 @@ from napari_sam3_assistant.viewer.label_pixels import default_colours, redraw_in
 from napari_sam3_assistant.viewer.label_places import SOURCE, image_of, locate_labels
 from napari_sam3_assistant.viewer.roles import (
     IMAGE,
-    PARENTS,
     ROLE,
     Role,
     key_of,
@@ -181,8 +181,8 @@ class LabelsAdapter:
         return dict(self.layer(key).metadata)
 
     def parents(self, key: str) -> dict[int, int]:
-        """Return which label came of which one's division, where a propagation has told that."""
-        return dict(self.layer(key).metadata.get(PARENTS, {}))
+        """Return which label came of which one's division, where that is known."""
+        return read_parents(self.layer(key))
 
     def picked_label(self, key: str) -> int:
         """Return the label that the user chose in a layer; 0 for none."""

@@ -27,7 +27,7 @@ from napari_sam3_assistant.errors import (
 from napari_sam3_assistant.io.outputs import stamp_of, typed_folder
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.layer_files import features_of
-from napari_sam3_assistant.session.messages import CLASS, NOTHING
+from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT
 from napari_sam3_assistant.session.model import (
     REMEMBERED_OF_ANNOTATION,
     AnnotationModel,
@@ -607,7 +607,7 @@ def _is_fresh(folder: AnnotatedFolder, read: ReadImage) -> bool:
     return known == read.opened.stamp
 
 
-_USUAL = ("index", "score", "area", "prompt", "engine", CLASS)
+_USUAL = ("index", "score", "area", "prompt", "engine", CLASS, PARENT)
 
 
 def _entries(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -623,6 +623,7 @@ def _entries(features: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
             "text": "" if prompt in (None, NOTHING) else prompt,
             "engine": told.get("engine") or NOTHING,
             **({} if of in (None, NOTHING) else {"class": of}),
+            **({"parent": int(told[PARENT])} if told.get(PARENT) else {}),
             **({"features": more} if more else {}),
         }
 

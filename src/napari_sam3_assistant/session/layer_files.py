@@ -15,7 +15,7 @@ from napari_sam3_assistant.io.labels import save_labels
 from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.io.provenance import is_provenance, provenance_path, read_provenance
 from napari_sam3_assistant.io.untrusted import as_dict, as_number, as_text, as_whole
-from napari_sam3_assistant.session.messages import CLASS, NOTHING
+from napari_sam3_assistant.session.messages import CLASS, NOTHING, PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,6 +111,7 @@ def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
                 "prompt": as_text(told.get("text") or "") or NOTHING,
                 "engine": as_text(told.get("engine") or record.engine.title),
                 CLASS: as_text(told.get("class") or "") or NOTHING,
+                PARENT: as_whole(told.get("parent") or 0),
                 **{name: _feature(one) for name, one in as_dict(told.get("features", {})).items()},
             }
             for told in record.objects
@@ -123,6 +124,8 @@ def features_of(record: ProvenanceRecord) -> dict[str, list[Any]]:
     columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
     if set(columns.get(CLASS, ())) <= {NOTHING}:
         columns.pop(CLASS, None)
+    if not any(columns.get(PARENT, ())):
+        columns.pop(PARENT, None)
     return columns
 
 

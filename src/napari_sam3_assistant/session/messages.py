@@ -179,7 +179,7 @@ STABILITY = "Stability"
 COLUMNS = ("Layer", "Prompt", FRAME, "Object ID", SCORE, AREA)
 
 UNIT, STATE, OBJECT_CLASS = "Unit", "State", "Class"
-CLASS, NOTHING = "class", "-"
+CLASS, PARENT, NOTHING = "class", "parent", "-"
 """The column of layers' features that holds the class of each object, and what stands for none."""
 COLUMN_CHOICES = (*BASIC, *VOLUME, *MORE, *VOLUME_MORE)
 """The titles of what can be measured."""
@@ -247,11 +247,12 @@ def parent_of(row: ResultRow) -> int:
 
 def describe_state(row: ResultRow) -> str:
     """Return what the user has made of an object so far."""
-    if isinstance(row.preview, KeptPlace):
-        return "accepted"
-    if isinstance(row.preview, FramePlace):
-        parent = parent_of(row)
-        return f"propagated, daughter of {parent}" if parent else "propagated"
+    if isinstance(row.preview, KeptPlace | FramePlace):
+        said, parent = (
+            "accepted" if isinstance(row.preview, KeptPlace) else "propagated",
+            parent_of(row),
+        )
+        return f"{said}, daughter of {parent}" if parent else said
     return "scanned" if isinstance(row.preview, FileBackedLabels) else "found"
 
 

@@ -33,7 +33,13 @@ from napari_sam3_assistant.session.label_storage import (
     is_temporary,
     label_folder,
 )
-from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_prompts, is_measured
+from napari_sam3_assistant.session.messages import (
+    CLASS,
+    NOTHING,
+    PARENT,
+    format_prompts,
+    is_measured,
+)
 from napari_sam3_assistant.session.model import KeptPlace
 from napari_sam3_assistant.session.snapshots import Accepted, KeptPixels
 from napari_sam3_assistant.viewer.classes import class_names
@@ -53,6 +59,7 @@ from napari_sam3_assistant.viewer.label_pixels import kept_colours, redraw
 from napari_sam3_assistant.viewer.label_places import locate_labels
 from napari_sam3_assistant.viewer.roles import (
     NAMES,
+    PARENTS,
     Role,
     add_below_prompts,
     key_of,
@@ -212,8 +219,10 @@ class Acceptance:
     def _describe(self, added: AcceptedObjects) -> dict[str, list[Any]]:
         """Return the features of accepted objects."""
         result = self._result
-        numbers = (result.objects[place][2] for place in added.places)
+        numbers = [result.objects[place][2] for place in added.places]
         known = [result.told.get(number, Known()) for number in numbers]
+        ids = dict(zip(numbers, added.ids, strict=True))
+        parents = [ids.get(one.parent, 0) for one in known]
         classes = [one.class_name or NOTHING for one in known]
         return {
             "index": list(added.ids),
@@ -222,6 +231,7 @@ class Acceptance:
             "prompt": [one.text or result.prompt or NOTHING for one in known],
             "engine": [result.engine or self._engine_before()] * len(known),
             **({CLASS: classes} if any(one.class_name for one in known) else {}),
+            **({PARENT: parents} if any(parents) else {}),
         }
 
     def _find_own(
@@ -758,14 +768,32 @@ def _extend(columns: dict[str, list[Any]], more: Mapping[str, list[Any]]) -> Non
 
 def _nothing(column: str) -> str | float:
     """Return what stands in a column of features where nothing is known."""
+    if column == PARENT:
+        return 0
     return NOTHING if column in ("prompt", "engine", CLASS) else math.nan
 
 
 def _told(columns: Mapping[str, list[Any]]) -> Iterator[Known]:
     """Yield what columns of features say of each object."""
     count = len(columns.get("index", ()))
-    told = (columns.get(name, [None] * count) for name in ("score", "prompt", CLASS))
-    for score, *words in zip(*told, strict=True):
+    told = (columns.get(name, [None] * count) for name in ("score", PARENT, "prompt", CLASS))
+    for score, parent, *words in zip(*told, strict=True):
         known = score is not None and not math.isnan(score)
         prompt, class_name = ("" if word in (None, NOTHING) else str(word) for word in words)
-        yield Known(float(score) if known else None, prompt, class_name)
+        yield Known(float(score) if known else None, prompt, class_name, _number(parent))
+
+
+def _number(value: object) -> int:
+    """Return a number of an object; 0 for whatever else somebody wrote there."""
+    numbers = (int, float, np.integer, np.floating)
+    return int(value) if isinstance(value, numbers) and math.isfinite(value) else 0
+
+
+def read_parents(layer: Labels) -> dict[int, int]:
+    """Return which label of a layer came of which one's division, where that is known."""
+    told = layer.features
+    if PARENT not in told or "index" not in told:
+        return dict(layer.metadata.get(PARENTS, {}))
+    pairs = zip(map(_number, told["index"]), map(_number, told[PARENT]), strict=True)
+    known = dict(pairs)
+    return {id_: parent for id_, parent in known.items() if parent in known and parent != id_}

@@ -13,6 +13,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.stitching import Known
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.session.snapshots import OtherLabels
+from napari_sam3_assistant.viewer.accepted import read_parents
 from napari_sam3_assistant.viewer.classes import class_names
 from napari_sam3_assistant.viewer.geometry import (
     DataMap,
@@ -63,15 +64,17 @@ def read_labels(layer: Labels, displayed: DisplayedPlane) -> OtherLabels:
 
 def _known(layer: Labels) -> dict[int, Known]:
     """Return what the features of a layer say of its objects."""
-    told, names = layer.features, class_names(layer)
+    told, names, parents = layer.features, class_names(layer), read_parents(layer)
     if "index" not in told:
-        return {}
+        return {id_: Known(parent=parent) for id_, parent in parents.items()}
     scores = told.get("score", [math.nan] * len(told))
     known = {}
     for id_, score in zip(told["index"], scores, strict=True):
         number = float(score) if isinstance(score, int | float) else math.nan
         known[int(id_)] = Known(
-            None if math.isnan(number) else number, class_name=names.get(int(id_), "")
+            None if math.isnan(number) else number,
+            class_name=names.get(int(id_), ""),
+            parent=parents.get(int(id_), 0),
         )
     return known
 

@@ -486,10 +486,12 @@ class StacksAdapter:
         boxes: dict[int, list[Box]] = {}
         told: dict[int, Known] = {}
         scores = {id_: score for id_, (_, score) in table.totals().items()}
+        parents = table.links()
         for row in table.rows():
             box = tuple(window.box(row.frame, row.region.slices))
             boxes.setdefault(row.object_id, []).append(box)
-            told[row.object_id] = Known(scores[row.object_id], row.text, row.class_name)
+            score, parent = scores[row.object_id], parents.get(row.object_id, 0)
+            told[row.object_id] = Known(score, row.text, row.class_name, parent)
         where = {id_: union_box(each) for id_, each in sorted(boxes.items())}
         objects = [(box, LabelMask(layer.data, box, id_), id_) for id_, box in where.items()]
         made_by = layer.metadata.get(ENGINE, {}).get("title", "")
