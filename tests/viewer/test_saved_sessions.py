@@ -121,8 +121,59 @@ def test_a_propagation_comes_back_with_its_frames(binding, tmp_path):
     saved.wait_idle(binding)
     assert binding.model.propagated is not None
     before, after, message = reopened(binding, tmp_path)
-    assert "press Start 3D Propagation" in message.text  # it is said what can't go on
+    assert "Propagate Existing Session goes on" in message.text
     saved.assert_same(before, after)
+
+
+def stop_after(binding, frames):
+    """Start a propagation, and stop it after some frames."""
+    seen = []
+    job = binding.session.run()
+
+    def count(item):
+        seen.append(item)
+        if len(seen) > frames:  # the passes come first
+            job.cancel()
+
+    job.yielded.connect(count)
+    assert job.wait(240)
+    saved.wait_idle(binding)
+
+
+@pytest.mark.parametrize("name", ["left", "text"])
+def test_a_stopped_propagation_goes_on_where_it_stopped(binding, tmp_path, name):
+    binding.viewer.add_image(discs((9, 96, 128)), name="stack", axis_labels=("z", "y", "x"))
+    binding.model.task = Task.VIDEO
+    if name == "text":
+        binding.model.tool, binding.model.text = Tool.TEXT, "bright objects"
+    else:
+        click(binding, (3, 23, 30))
+    stop_after(binding, 3)
+    labels = binding.viewer.layers["SAM3 propagated preview labels"]
+    done = np.asarray(labels.data).any(axis=(1, 2))
+    assert 2 <= done.sum() < 9
+    saved.save(binding, tmp_path / "work")
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    saved.assert_same(saved.facts(binding), saved.facts(again))
+    if name == "text":  # the engine alone would know what it looks for
+        assert "look for them anew" in again.model.message.text
+        assert again.model.why_not.go_on
+        again.close()
+        return
+    assert "Propagate Existing Session goes on" in again.model.message.text
+    assert again.model.tracked == binding.model.tracked == (1,)
+    for one in (binding, again):
+        assert one.session.propagation.go_on().wait(240)
+        saved.wait_idle(one)
+    mine = again.viewer.layers["SAM3 propagated preview labels"].data
+    assert np.asarray(mine).any(axis=(1, 2)).all()
+    np.testing.assert_array_equal(mine, labels.data)
+    # A correction is known as one, and no prompt is given twice.
+    click(again, (6, 26, 30))
+    assert again.session.propagation.go_on().wait(240)
+    saved.wait_idle(again)
+    assert [*again.session.propagation.provenance.steps[-1]["prompts"]] == ["6"]
+    again.close()
 
 
 def test_accepted_objects_of_several_slices_come_back(binding, tmp_path):

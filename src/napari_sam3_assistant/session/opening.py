@@ -43,6 +43,7 @@ from napari_sam3_assistant.session.saved import (
     read_previews,
     read_stack_run,
     read_target,
+    read_tracking,
     read_value,
 )
 from napari_sam3_assistant.session.saved_undo import read_steps
@@ -340,7 +341,10 @@ class Opening:
             run = read_stack_run(entries["propagated_run"], keys, make_view, self._adapter.paths())
         parents = read_value(dict[int, int], told["parents"])
         classes = read_value(dict[int, str], told["classes"])
-        self._propagation.restore(stack, dict(sorted(rows.items())), parents, classes, run)
+        state = None
+        if "propagated_state" in entries:
+            state = read_tracking(entries["propagated_state"], target.shape[stack.axis])
+        self._propagation.restore(stack, dict(sorted(rows.items())), parents, classes, run, state)
         for row in self._results.of_frames:
             at = row.preview.target.plane.leading[target.axes.leading.index(stack.axis)]
             one = measured.get(at, {}).get(row.record.id)
@@ -376,8 +380,11 @@ class Opening:
         session, problems, notes = loaded.session, loaded.problems, loaded.notes
         if session.entries.get("propagated", {}).get("left") is True:
             notes.append(
-                "What the engine knew of propagated objects is not kept: press Start 3D "
-                "Propagation to follow them anew; the labels that are done are here."
+                "Propagate Existing Session goes on with the propagation: the engine is told its "
+                "objects from the labels of prompted frames and of the last one."
+                if self._model.can_continue
+                else "What the engine knew of propagated objects is not kept: press Start 3D "
+                "Propagation to look for them anew; the labels that are done are here."
             )
         if session.entries.get("mask_steps") is True:
             notes.append("What was done in Mask Operations is here; its steps of undo are not.")

@@ -36,6 +36,7 @@ from napari_sam3_assistant.jobs import Backpressure, Job, JobRunner, JobState
 from napari_sam3_assistant.session.messages import describe_place
 from napari_sam3_assistant.session.model import FramePlace, Level, Message
 from napari_sam3_assistant.session.results import as_object
+from napari_sam3_assistant.session.snapshots import StackSnapshot, TrackingState
 from napari_sam3_assistant.workflows.provenance import StackProvenance
 from napari_sam3_assistant.workflows.save import export_table, export_tracks
 from napari_sam3_assistant.workflows.track import Tracking
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import SessionModel, StackSeed, StackTarget
     from napari_sam3_assistant.session.results import Results
-    from napari_sam3_assistant.session.snapshots import OtherLabels, StackSnapshot
+    from napari_sam3_assistant.session.snapshots import OtherLabels
 
 
 T = TypeVar("T", "PointPrompt", "BoxPrompt", "MaskPrompt")
@@ -164,7 +165,8 @@ class Propagation:
         self.clear()
         self._results.forget_found()
         options = PredictOptions(model.threshold)
-        opened = OpenTracking(Tracking(engine, stack.frames, options), stack, self._engine.choice)
+        tracking = Tracking(engine, stack.frames, options)
+        opened = OpenTracking(tracking, stack, self._engine.choice, options)
         self._open = opened
         folder = self._engine.model_folder
         self.provenance = StackProvenance(stack.frames, stack.prompts, options, folder, stack.paths)
@@ -206,9 +208,48 @@ class Propagation:
             spans = [] if opened.left else [replace(span, start=stack.frame)]
         for one in spans:
             one.within(len(stack.frames))
+        if opened.tracking is None:
+            told = self._remember(opened, stack.frame)
+            check_prompts(spec, told, stack.frames)
+            engine = self._engine.take()  # which lets go of what is open with an earlier one
+            opened.tracking = Tracking(engine, opened.stack.frames, opened.options)
+            opened.choice = self._engine.choice
+            self._keep_open(opened)
+            frames = sorted({*told, *new})
+            none = PromptSet()
+            new = {at: _join_prompts(told.get(at, none), new.get(at, none)) for at in frames}
         new = rename_prompts(new, lineage)
         shown = {frame: lineage.plane_as_found(one, frame) for frame, one in shown.items()}
         return self._run(opened, new, shown, spans, taken)
+
+    def _remember(self, opened: OpenTracking, shown: int) -> dict[int, PromptSet]:
+        """Return as masks what the labels hold where an engine that knows nothing can go on.
+
+        That is on the frames that were prompted, and on those that the next ones follow.
+
+        Parameters
+        ----------
+        opened : OpenTracking
+            The propagation.
+        shown : int
+            The frame on show.
+        """
+        read = self._adapter.stacks.reader(opened.stack.target)
+        told = {}
+        for frame in sorted(opened.anchors(shown)):
+            labels = read(frame)
+            masks = [
+                (row.object_id, row.region, labels[row.region.slices] == row.object_id)
+                for row in self.tracks.all_on(frame)
+            ]
+            told[frame] = PromptSet(
+                masks=tuple(MaskPrompt(mask, box, id_) for id_, box, mask in masks if mask.any())
+            )
+        if not any(one.masks for one in told.values()):
+            raise PromptError(
+                "No object is left on the frames to go on from.", "Press Start 3D Propagation."
+            )
+        return told
 
     def set_class(self, ids: Collection[int], class_name: str) -> None:
         """Give propagated objects another class, on all frames."""
@@ -238,12 +279,13 @@ class Propagation:
                 "Choose one of its objects.",
             )
         self.edited.check_done()
-        followed = self._model.lineage.followed_as(object_id)
+        followed, tracking = self._model.lineage.followed_as(object_id), opened.tracking
 
         def work(reporter: Reporter) -> Iterator[None]:
             reporter.check()
-            for number in followed:
-                opened.tracking.remove(number)
+            if tracking is not None:
+                for number in followed:
+                    tracking.remove(number)
             yield None
 
         def erase(_: None) -> None:
@@ -321,17 +363,59 @@ class Propagation:
         parents: Mapping[int, int],
         classes: Mapping[int, str],
         provenance: StackProvenance | None,
+        state: TrackingState | None,
     ) -> None:
-        """Know again labels that a session was saved with; the engine does not know its objects."""
+        """Know again labels that a session was saved with, and what is left to do.
+
+        The engine does not know its objects: who goes on tells it from the labels.
+        """
         self.tracks.restore(rows, parents, classes)
         self.provenance = provenance
         self._model.propagated = stack
-        self._undo.change_lineage(lambda _: Lineage(parents))
+        known = self._undo.current.lineage
+        if dict(known.parents) == dict(parents):
+            self._lineage = known  # the rows have its numbers already
+            self._model.lineage = known
+        else:
+            self._undo.change_lineage(lambda _: Lineage(parents))
+        if provenance is not None and state is not None:
+            self._open_again(stack, provenance, state)
         self._model.propagated_ids = tuple(sorted(self.tracks.ids))
         for frame in self.tracks.frames:
             self._results.add_frame(FramePlace(stack.at(frame)), self.tracks.on(frame))
         self._results.list_frames()
         self.filtered.emit()
+
+    def _open_again(
+        self, stack: StackTarget, provenance: StackProvenance, state: TrackingState
+    ) -> None:
+        """Have a propagation that a session was saved with go on, unless it looks for objects."""
+        prompts, frames = provenance.prompts, provenance.frames
+        if any(one.kinds & _LOOKS_FOR for given in state.given for one in given.values()):
+            return
+        snapshot = StackSnapshot(stack, min(prompts), frames, prompts, provenance.paths)
+        opened = OpenTracking(None, snapshot, self._engine.choice, provenance.options)
+        for given in state.given:
+            opened.note_prompts(given)
+        opened.left = tuple(range(*one) for one in state.left)
+        opened.done = set(self.tracks.frames)
+        opened.followed = set(state.followed)
+        self._keep_open(opened)
+
+    def _keep_open(self, opened: OpenTracking) -> None:
+        """Have a propagation that a session was saved with be the one that is open."""
+        self._open = opened
+        self._list_tracked()
+        self._model.can_continue = True
+
+    @property
+    def state(self) -> TrackingState | None:
+        """What a later start needs to go on; None where nothing is open."""
+        opened = self._open
+        if opened is None or not opened.done:
+            return None
+        left = tuple((order.start, order.stop, order.step) for order in opened.left)
+        return TrackingState(left, tuple(sorted(opened.followed)), tuple(opened.given))
 
     def note_edited(self, frames: Iterable[int]) -> None:
         """Take note that the user changed pixels of the propagated labels on some frames."""
@@ -400,7 +484,8 @@ class Propagation:
         ``taken`` are the prompts as the user has drawn them, by default the same.
         """
         backpressure, tracking, left = Backpressure(_ON_THE_WAY), opened.tracking, opened.left
-        taken_ids = {one.new for one in self._model.lineage.relabelled}
+        assert tracking is not None
+        taken_ids = {one.new for one in self._model.lineage.relabelled} | opened.followed
         lost = self._model.stop_after_lost or None
 
         def work(reporter: Reporter) -> Iterator[tuple[range, ...] | FrameResult]:
@@ -543,6 +628,7 @@ class Propagation:
         elif state is JobState.DONE:
             opened.left = ()
             objects = pluralize(len(self._model.tracked), "object")
+            assert opened.tracking is not None
             took = f"in {seconds:.1f} s{describe_place(opened.tracking.engine.device)}"
             said = f"Propagated: {objects} on {count}, {took}. {' '.join(notes)}"
             self._last_words = Message(said.strip(), Level.SUCCESS)
@@ -559,7 +645,7 @@ class Propagation:
     def _forget(self) -> None:
         """Leave the objects to be closed by the worker."""
         opened, self._open = self._open, None
-        if opened is not None:
+        if opened is not None and opened.tracking is not None:
             self._engine.close_later(opened.tracking)
         self._model.can_continue = False
         self._model.tracked = ()
@@ -669,26 +755,33 @@ class OpenTracking:
 
     Parameters
     ----------
-    tracking : Tracking
-        The objects. Only the worker thread calls it.
+    tracking : Tracking or None
+        The objects. Only the worker thread calls it. None where a session was opened and the
+        engine is not told of them yet.
     stack : StackSnapshot
         The stack and the prompts that it began with.
     choice : tuple of str
         The engine, model folder, device and precision that it runs with.
+    options : PredictOptions
+        The choices of the run.
     left : tuple of range
         The passes that the latest run has not done yet.
     done : set of int
         The frames that have a result.
     followed : set of int
         The objects that were looked for, by the numbers that the engine knows.
+    given : list of mapping of int to PromptSet
+        The prompts that it was given, run by run.
     """
 
-    tracking: Tracking
+    tracking: Tracking | None
     stack: StackSnapshot
     choice: tuple[str, ...]
+    options: PredictOptions = field(default_factory=PredictOptions)
     left: tuple[range, ...] = ()
     done: set[int] = field(default_factory=set)
     followed: set[int] = field(default_factory=set)
+    given: list[Mapping[int, PromptSet]] = field(default_factory=list)
     _origin: tuple[int, ...] = ()
     _known_prompts: set[Hashable] = field(default_factory=set)
 
@@ -698,7 +791,18 @@ class OpenTracking:
     def note_prompts(self, prompts: Mapping[int, PromptSet]) -> None:
         """Take note that prompts are given now."""
         self._origin = self._origin or tuple(sorted(prompts))
-        self._known_prompts |= {key for key, _, _ in _split_objects(prompts)}
+        new = {key for key, _, _ in _split_objects(prompts)} - self._known_prompts
+        if new:
+            self.given.append(prompts)
+            self._known_prompts |= new
+
+    def anchors(self, shown: int) -> set[int]:
+        """Return the frames whose labels an engine needs to go on that knows nothing of them.
+
+        Those that were prompted, and those before what is left; without any, the frame on show.
+        """
+        last = {order[0] - order.step for order in self.left if order} or {shown}
+        return ({frame for given in self.given for frame in given} | last) & self.done
 
     def find_new_prompts(self, prompts: Mapping[int, PromptSet]) -> dict[int, PromptSet]:
         """Return those prompts that were not given yet: the corrections.

@@ -51,6 +51,7 @@ from napari_sam3_assistant.session.model import (
     SessionModel,
 )
 from napari_sam3_assistant.session.settings import REMEMBERED
+from napari_sam3_assistant.session.snapshots import TrackingState
 from napari_sam3_assistant.workflows.provenance import RunProvenance, StackProvenance
 
 if TYPE_CHECKING:
@@ -516,3 +517,38 @@ def _view_from(value: Json, keys: Mapping[str, str], make_view: MakeView) -> Ima
     for one in channels:
         one["image"] = keys[one["image"]]
     return make_view(channels)
+
+
+def tracking_to_json(state: TrackingState) -> Json:
+    """Return what is needed to go on with a propagation."""
+    given = [
+        [[frame, prompts_to_json(one)] for frame, one in given.items()] for given in state.given
+    ]
+    return {"left": to_json(state.left), "followed": to_json(state.followed), "given": given}
+
+
+def read_tracking(value: Json, frames: int) -> TrackingState:
+    """Return what is needed to go on with a propagation of so many frames.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, IndexError, Sam3AssistantError
+        If it is damaged.
+    """
+    told = as_dict(value)
+    given = tuple(
+        {
+            as_whole(frame): prompts_from_json(as_dict(own))
+            for frame, own in (as_list(pair, 2) for pair in as_list(one))
+        }
+        for one in as_list(told["given"])
+    )
+    left = read_value(tuple[tuple[int, int, int], ...], told["left"])
+    named = {frame for one in given for frame in one}
+    for start, stop, step in left:
+        if step not in (1, -1) or not range(start, stop, step):
+            raise ValueError("a pass goes nowhere")
+        named |= {start, stop - step}
+    if not all(0 <= frame < frames for frame in named):
+        raise ValueError(f"there are {frames} frames, and it names others")
+    return TrackingState(left, read_value(tuple[int, ...], told["followed"]), given)

@@ -203,6 +203,25 @@ class StackSnapshot:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TrackingState:
+    """What is kept of a propagation in a session, to go on with it.
+
+    Parameters
+    ----------
+    left : tuple of (int, int, int)
+        The passes that are not done yet: start, stop and step of each.
+    followed : tuple of int
+        The objects that are looked for, by the numbers that the engine gave them.
+    given : tuple of mapping of int to PromptSet
+        The prompts that it was given, run by run, by frame.
+    """
+
+    left: tuple[tuple[int, int, int], ...]
+    followed: tuple[int, ...]
+    given: tuple[Mapping[int, PromptSet], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StackPixels:
     """The labels of a propagation as they are on show.
 

@@ -37,6 +37,7 @@ from napari_sam3_assistant.session.saved import (
     PreviewEntries,
     choice_entries,
     stack_run_to_json,
+    tracking_to_json,
     write_value,
 )
 from napari_sam3_assistant.session.saved_undo import UndoEntries
@@ -313,6 +314,10 @@ class Storing:
             done = (run, len(run.steps), str(run.steps[-1]) if run.steps else "", run.engine)
             tell = self._adapter.saved.tell_view
             entries["propagated_run"] = Entry(done, lambda: stack_run_to_json(run, tell))
+        state = self._propagation.state
+        if state is not None:
+            token = (state.left, state.followed, len(state.given))
+            entries["propagated_state"] = Entry(token, lambda: tracking_to_json(state))
         return entries
 
     # -- save -----------------------------------------------------------------------------
