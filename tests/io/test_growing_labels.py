@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam3_assistant.core.axes import make_axes
@@ -43,6 +43,49 @@ def test_every_size_is_as_if_made_at_the_end(tmp_path_factory, regions):
     assert (folder / "growing.zarr" / ".zattrs").read_text() == (
         folder / "whole.zarr" / ".zattrs"
     ).read_text()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1499), st.integers(0, 1599), st.integers(1, 900)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 40),
+    st.sampled_from([0.0, 0.02]),
+)
+@settings(max_examples=12)
+def test_chunks_that_had_to_go_from_memory_are_read_again(tmp_path_factory, places, kept, pause):
+    """Larger than what is kept, so that pieces find chunks in memory, on disk, and on their way."""
+    shape = (1500, 1600)
+    folder = tmp_path_factory.mktemp("labels")
+    whole = np.zeros(shape, np.uint32)
+    axes = make_axes(shape)
+    with GrowingLabels(folder / "a.zarr", axes, pause=pause, kept=kept) as labels:
+        for number, (y, x, side) in enumerate(places, 1):
+            key = slice(y, min(y + side, 1500)), slice(x, min(x + side, 1600))
+            np.testing.assert_array_equal(labels[key], whole[key])
+            whole[key] = number
+            labels[key] = whole[key]
+            np.testing.assert_array_equal(labels[key], whole[key])
+            if labels.take_changed(number % 2 * 60):
+                found = open_levels(folder / "a.zarr")[0][key]
+                np.testing.assert_array_equal(found, whole[key])
+    for step, level in enumerate(open_levels(folder / "a.zarr")):
+        np.testing.assert_array_equal(level[...], whole[:: 2**step, :: 2**step])
+
+
+def test_a_chunk_is_written_once_for_many_pieces(tmp_path):
+    path = tmp_path / "a.zarr"
+    with GrowingLabels(path, AXES, pause=60) as labels:
+        labels[0:1, 0:530] = np.ones((1, 530), np.uint32)
+        while not (path / "0" / "0" / "1").exists():
+            pass
+        for row in range(1, 301):
+            labels[row : row + 1, 0:530] = np.full((1, 530), row, np.uint32)
+            assert open_levels(path)[0][row, 0] == 0
+            assert labels[row : row + 1, 0:1] == row
+    np.testing.assert_array_equal(open_levels(path)[0][1:, 5], np.arange(1, 301))
 
 
 def test_all_is_written_when_the_block_ends(tmp_path):

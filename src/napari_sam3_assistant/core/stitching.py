@@ -267,26 +267,22 @@ class Stitcher:
         if not any(owners):
             return
         labels = np.array(self._labels[tile.slices], np.uint32)
-        # What a record is before ids come in: its place in the list, from 1.
-        local = np.zeros(tile.shape, np.int32)
-        ids = np.zeros(len(records) + 1, np.uint32)
-        for place, (record, owner) in enumerate(zip(records, owners, strict=True), 1):
-            if owner is None:
-                continue
-            ids[place] = owner.id
-            local[record.region.localise(tile).slices][record.mask] = place
-            for pair in pairs[place - 1]:
+        for owner, found in zip(owners, pairs, strict=True):
+            for pair in found if owner is not None else ():
                 if pair.overlap.same and not pair.overlap.new_cut:
                     _take_over(labels, tile, pair)
-        free = (labels == 0) & (local > 0)
-        counts = np.bincount(local[free], minlength=len(records) + 1)
-        labels[free] = ids[local[free]]
-        for place, (record, owner) in enumerate(zip(records, owners, strict=True), 1):
+        # The last record lies on top, so it takes what is free first.
+        for record, owner in zip(reversed(records), reversed(owners), strict=True):
             if owner is None:
                 continue
-            owner.touched |= bool(owner.parts)
-            owner.parts.append(record.region)
-            owner.painted += int(counts[place])
+            piece = labels[record.region.localise(tile).slices]
+            free = record.mask & (piece == 0)
+            piece[free] = owner.id
+            owner.painted += int(np.count_nonzero(free))
+        for record, owner in zip(records, owners, strict=True):
+            if owner is not None:
+                owner.touched |= bool(owner.parts)
+                owner.parts.append(record.region)
         self._labels[tile.slices] = labels
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import math
 import os
+import threading
 import warnings
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import zarr
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray, Untyped
     from napari_sam3_assistant.core.progress import Reporter
 
+
+ChunkName: TypeAlias = tuple[int, int, int]
 
 CHUNK = 512
 SMALLEST_LEVEL = 64
@@ -422,9 +426,10 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     A viewer shows large labels at the size that fits its window. Were the smaller sizes made at
     the end, it would have to read all of the largest one to show how far the work is.
 
-    A thread writes while the caller goes on. Reading waits for what is still to be written, and
-    so does leaving the ``with`` block. What went wrong in a write is raised by the next reading,
-    writing or leaving.
+    Chunks are kept in memory while pieces come that touch them, and a thread writes them, a few
+    times a second at most: each chunk once, however many pieces have touched it since. Leaving the
+    ``with`` block waits for it. What went wrong in a write is raised by a later call, at the latest
+    by leaving.
 
     Parameters
     ----------
@@ -434,6 +439,10 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         Rows and columns of the plane.
     called : Path, optional
         The name that the user knows it by, where it is a draft.
+    pause : float
+        Seconds between two rounds of writing.
+    kept : int
+        About how many chunks of up to 1 MB are kept in memory.
 
     Raises
     ------
@@ -441,11 +450,29 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         If it can't be written; raised by any of the methods.
     """
 
-    def __init__(self, path: Path, axes: Axes, *, called: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        axes: Axes,
+        *,
+        called: Path | None = None,
+        pause: float = 0.25,
+        kept: int = 128,
+    ) -> None:
         self._called = called or path
         self._levels: tuple[Any, ...] = create_pyramid(path, axes, called=self._called)
+        self._pause, self._kept = pause, kept
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-labels")
-        self._writing: list[Future[Region]] = []
+        self._round: Future[None] | None = None
+        self._hurry = threading.Event()
+        # Held for each of what follows. A chunk is named by its level, and its row and column.
+        self._lock = threading.Lock()
+        self._chunks: OrderedDict[ChunkName, npt.NDArray[np.uint32]] = OrderedDict()
+        self._waiting: set[ChunkName] = set()
+        self._writing: set[ChunkName] = set()
+        self._stored: set[ChunkName] = set()
+        self._at_work = False
+        self._coming: Region | None = None  # holds what waits
         self._changed: Region | None = None
 
     def __exit__(
@@ -454,40 +481,40 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._hurry.set()
         self._writer.shutdown()
         if error is None:
-            self._collect()
+            self._raise_failed()
 
     def __getitem__(self, key: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
         """Return the labels of a piece."""
-        wait(self._writing)
-        self._collect()
-        with explain_os_errors(self._called):
-            piece: npt.NDArray[np.uint32] = self._levels[0][key]
+        self._raise_failed()
+        rows, columns = key
+        piece = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.uint32)
+        with self._lock, explain_os_errors(self._called):
+            for name, part, inner in _find_chunks(0, rows.start, columns.start, piece.shape):
+                piece[part] = self._chunk(name)[inner]
         return piece
 
     def __setitem__(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> None:
-        """Write the labels of a piece, which must not be changed afterwards."""
-        self._collect()
-        self._writing.append(self._writer.submit(self._write, key, value))
-
-    def _write(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> Region:
-        """Write a piece, and every second, fourth, ... of its pixels."""
+        """Write the labels of a piece."""
+        self._raise_failed()
+        if len(self._waiting) > self._kept // 2:
+            self._finish_writing()
         rows, columns = key
-        for number, level in enumerate(self._levels):
-            step = 2**number
-            fewer = value[-rows.start % step :: step, -columns.start % step :: step]
-            y, x = -(-rows.start // step), -(-columns.start // step)
-            if fewer.size:
-                level[y : y + fewer.shape[0], x : x + fewer.shape[1]] = fewer
-        return Region(rows.start, columns.start, rows.stop, columns.stop)
-
-    def _collect(self) -> None:
-        """Note what has been written meanwhile."""
-        while self._writing and self._writing[0].done():
-            with explain_os_errors(self._called):
-                written = self._writing.pop(0).result()
-            self._changed = written if self._changed is None else self._changed.union(written)
+        region = Region(rows.start, columns.start, rows.stop, columns.stop)
+        with self._lock, explain_os_errors(self._called):
+            for number in range(len(self._levels)):
+                step = 2**number
+                fewer = value[-rows.start % step :: step, -columns.start % step :: step]
+                y, x = -(-rows.start // step), -(-columns.start // step)
+                for name, part, inner in _find_chunks(number, y, x, fewer.shape):
+                    self._chunk(name)[inner] = fewer[part]
+                    self._waiting.add(name)
+            self._coming = region if self._coming is None else self._coming.union(region)
+            begins, self._at_work = not self._at_work, True
+        if begins:
+            self._round = self._writer.submit(self._write)
 
     def take_changed(self, patience: float) -> Region | None:
         """Return a box around all that is written and was not told by an earlier call.
@@ -497,7 +524,94 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         patience : float
             How long to wait for what is being written, in seconds.
         """
-        wait(self._writing, patience)
-        self._collect()
-        changed, self._changed = self._changed, None
+        if patience > 0:
+            self._finish_writing(patience)
+        self._raise_failed()
+        with self._lock:
+            changed, self._changed = self._changed, None
         return changed
+
+    def _finish_writing(self, patience: float | None = None) -> None:
+        """Wait until all is written, or for so many seconds."""
+        if self._round is not None:
+            self._hurry.set()
+            wait([self._round], patience)
+            self._hurry.clear()
+
+    def _raise_failed(self) -> None:
+        if self._round is not None and self._round.done():
+            with explain_os_errors(self._called):
+                self._round.result()
+
+    def _chunk(self, name: ChunkName) -> npt.NDArray[np.uint32]:
+        """Return a chunk, within the lock."""
+        chunk = self._chunks.get(name)
+        if chunk is None:
+            busy = self._waiting | self._writing
+            while len(self._chunks) >= self._kept:
+                gone = next((one for one in self._chunks if one not in busy), None)
+                if gone is None:
+                    break
+                del self._chunks[gone]
+            level, where = self._levels[name[0]], self._where(name)
+            shape = tuple(side.stop - side.start for side in where)
+            chunk = level[where] if name in self._stored else np.zeros(shape, np.uint32)
+            self._chunks[name] = chunk
+        self._chunks.move_to_end(name)
+        return chunk
+
+    def _where(self, name: ChunkName) -> tuple[slice, ...]:
+        number, *place = name
+        shape = self._levels[number].shape
+        return tuple(
+            slice(CHUNK * at, min(CHUNK * (at + 1), size))
+            for at, size in zip(place, shape, strict=True)
+        )
+
+    def _write(self) -> None:
+        """Write round by round, until there is nothing left."""
+        while True:
+            with self._lock:
+                self._writing, self._waiting = self._waiting, set()
+                region, self._coming = self._coming, None
+            for name in sorted(self._writing):
+                with self._lock:
+                    chunk = self._chunks[name].copy()
+                self._levels[name[0]][self._where(name)] = chunk
+            with self._lock:
+                self._stored |= self._writing
+                self._writing = set()
+                if region is not None:
+                    seen = self._changed
+                    self._changed = region if seen is None else seen.union(region)
+            self._hurry.wait(self._pause)
+            with self._lock:
+                self._at_work = bool(self._waiting)
+                if not self._at_work:
+                    return
+
+
+def _find_chunks(
+    level: int, y: int, x: int, shape: tuple[int, ...]
+) -> Iterator[tuple[ChunkName, tuple[slice, slice], tuple[slice, slice]]]:
+    """Yield each chunk that a piece touches: its name, and its part of the piece and of the chunk.
+
+    Parameters
+    ----------
+    level : int
+        The level of the piece.
+    y, x : int
+        Where the piece begins there.
+    shape : tuple of int
+        Height and width of the piece.
+    """
+    sides: list[list[tuple[int, slice, slice]]] = []
+    for start, size in zip((y, x), shape, strict=True):
+        side = []
+        for at in range(start // CHUNK, -(-(start + size) // CHUNK) if size else 0):
+            first, last = max(start, CHUNK * at), min(start + size, CHUNK * (at + 1))
+            inner = slice(first - CHUNK * at, last - CHUNK * at)
+            side.append((at, slice(first - start, last - start), inner))
+        sides.append(side)
+    for (row, rows, inner_rows), (column, columns, inner_columns) in product(*sides):
+        yield (level, row, column), (rows, columns), (inner_rows, inner_columns)
