@@ -10,7 +10,7 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
-from napari_sam3_assistant.engines.builtin import clicks, contours
+from napari_sam3_assistant.engines.builtin import clicks, contours, prompted
 from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 
@@ -119,6 +119,22 @@ def test_what_was_painted_stays_where_the_image_shows_nothing():
     for painted in (disc(45, 50, 18, shape), disc(45, 50, 18, shape) & ~disc(35, 60, 14, shape)):
         (record,) = predict(image, masks=(MaskPrompt.from_plane(painted),))
         assert iou(plane(record, shape), painted) > 0.95
+
+
+@pytest.mark.parametrize("off", [-0.08, 0.08])
+def test_a_painted_outline_is_moved_to_a_step_and_not_to_one_side_of_a_membrane(off):
+    """On either side of a membrane there is an edge; the object reaches to its middle."""
+    shape, radius = (130, 130), 25
+    rows, columns = np.indices(shape)
+    away = np.hypot(rows - 64, columns - 64)
+    noise = np.random.default_rng(7).normal(0, 3, shape)
+    painted = Patch(away <= radius * (1 + off), Region.whole(shape), -1)
+    step = 30 + 180 / (1 + np.exp(radius - away))
+    membrane = 30 + 180 * np.exp(-(((away - radius) / 2.5) ** 2))
+    moved = prompted.move_outline(PlaneFeatures.from_rgb(rgb(step + noise)), painted, 0)
+    assert moved is not None
+    assert iou(moved.within(painted.region), away <= radius) > 0.92
+    assert prompted.move_outline(PlaneFeatures.from_rgb(rgb(membrane + noise)), painted, 0) is None
 
 
 def test_a_careful_outline_is_not_traded_for_the_spots_inside():

@@ -82,6 +82,7 @@ NEAR_OUTLINE = 0.25  # share of the greatest depth over which these odds rise
 # pixels; by which share they often are; and how much steeper the edge there must be.
 OFF, OFF_PIXELS, OFTEN, STEEPER = 0.12, 1.5, 0.08, 1.05
 OFF_STEP = 0.5  # pixels
+BACK = 0.5  # of that edge: how steep one back may be that runs all round beside it
 ALL_ROUND = 0.65  # of the mean edge, which three quarters of such an outline must reach
 
 EXAMPLE_SCORE = 0.99
@@ -352,13 +353,13 @@ def snap_to_edge(features: PlaneFeatures, painted: Patch, reporter: Reporter) ->
     if best is None:
         votes = [(proposal, BESIDE_DRAWN * weight / total) for proposal, weight in votes]
         best = _refine_pixels(features, painted, octave, votes)
-    moved = _move_outline(features, painted, octave)
+    moved = move_outline(features, painted, octave)
     if moved is not None and clearness(features, moved) > clearness(features, best):
         return moved
     return best
 
 
-def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch | None:
+def move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch | None:
     """Return an object grown or shrunk to an edge that runs all round it, if there is one."""
     image = features.octave(octave)
     seen = painted.coarser(octave)
@@ -380,9 +381,11 @@ def _move_outline(features: PlaneFeatures, painted: Patch, octave: int) -> Patch
     levels = OFF_STEP * np.arange(-count, count + 1)
     levels = levels[levels <= 0.6 * (depth.max() + 0.5)]
     rings = [np.abs(depth - level) <= 0.75 for level in levels]
-    edges = np.array([steps[ring].mean() if ring.any() else 0.0 for ring in rings])
-    edges *= np.exp(-((levels / (OFTEN * 2 * math.sqrt(seen.area / math.pi))) ** 2) / 2)
+    steepness = np.array([steps[ring].mean() if ring.any() else 0.0 for ring in rings])
+    edges = steepness * np.exp(-((levels / (OFTEN * 2 * math.sqrt(seen.area / math.pi))) ** 2) / 2)
     best = int(edges.argmax())
+    if -steepness.min() > BACK * steepness[best]:
+        return None  # a membrane: nothing tells to which side of it the object reaches
     if edges[best] < STEEPER * max(edges[count], 0.1) or not 1 < best < levels.size - 2:
         return None
     along = steps[rings[best]]
