@@ -1,6 +1,8 @@
 """Choices that are remembered."""
 
-from napari_sam3_assistant.core.prompts import Task
+import numpy as np
+
+from napari_sam3_assistant.core.prompts import MaskPrompt, PromptKind, PromptSet, Task
 from napari_sam3_assistant.session.model import SessionModel
 from napari_sam3_assistant.session.settings import MemorySettings, restore
 
@@ -40,3 +42,15 @@ def test_a_box_that_was_cleared_comes_back_cleared():
     restore(second, store)
 
     assert second.load_when_running is False
+
+
+def test_painted_masks_are_taken_as_painted_where_that_was_chosen():
+    mask = MaskPrompt.from_plane(np.eye(3))
+    store = MemorySettings()
+    first, second = SessionModel(), SessionModel()
+    restore(first, store)
+    assert not first.add_typed(PromptKind.MASK, PromptSet(masks=(mask,))).are_painted
+    first.as_painted = True
+
+    restore(second, store)
+    assert second.add_typed(PromptKind.MASK, PromptSet(masks=(mask,))).are_painted

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 from napari_sam3_assistant import api
 
@@ -58,6 +60,16 @@ def test_painted_mask(open_window, discs):
     assert user.preview[85, 42] == 1
     assert user.status.endswith("from the painted mask.")
     assert image in user.viewer.layers
+
+    box = user.button("as_painted")
+    QTest.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(10, box.height() // 2))
+    user.run()
+    np.testing.assert_array_equal(user.preview, painted.data)
+    user.choose("2d_segmentation", "box")
+    assert not user.button("as_painted").isVisible()
+    user.close_dock()
+    user.open()
+    assert user.button("as_painted").isChecked()
 
 
 @pytest.mark.parametrize("task", ["text_segmentation", "2d_segmentation"])

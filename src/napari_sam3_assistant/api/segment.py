@@ -85,6 +85,7 @@ def segment(
     exemplars: Sequence[Sequence[float]] = (),
     mask: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | str | Path | None = None,
+    as_painted: bool = False,
     text: str | None = None,
     everything: bool | Everything = False,
     engine: str | CachingEngine | None = None,
@@ -127,6 +128,9 @@ def segment(
         Labels of another tool (Cellpose, StarDist, ilastik), or their file, which may be COCO or
         GeoJSON of QuPath: each object is a mask prompt of its own, and keeps its number. Without
         any other prompt.
+    as_painted : bool
+        Whether ``mask`` or ``labels`` are the objects as they are, whatever the image shows. With
+        clicks, boxes or a phrase beside them, SAM 3 takes them for sketches all the same.
     text : str, optional
         A short phrase.
     everything : bool or Everything
@@ -202,6 +206,8 @@ def segment(
     prompts = make_prompts(points, boxes, exemplars, mask, text, view.shape, everything)
     if labels is not None:
         prompts = _labels_alone(prompts, labels, view, source.axis_labels)
+    if as_painted:
+        prompts = prompts.take_as_painted()
     prompts.check(view.shape)
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None

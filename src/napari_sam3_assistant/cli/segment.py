@@ -72,6 +72,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="labels of another tool, or COCO or GeoJSON of QuPath: each object is a mask prompt "
         "of its own and keeps its number",
     )
+    prompts.add_argument(
+        "--as-painted",
+        action="store_true",
+        help="take --mask or --labels as the objects that they are, whatever the image shows",
+    )
     add_text(prompts)
     add_everything(parser)
     add_engine(parser)
@@ -100,6 +105,7 @@ def run(chosen: argparse.Namespace) -> int:
                 everything=everything_argument(chosen),
                 mask=None if chosen.mask is None else read_image(chosen.mask).pixels(),
                 labels=chosen.labels,
+                as_painted=chosen.as_painted,
                 text=chosen.text,
                 series=chosen.series,
                 reporter=reporter,

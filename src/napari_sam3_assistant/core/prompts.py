@@ -170,11 +170,14 @@ class MaskPrompt:
         Where the crop lies in the plane.
     object_id : int or None
         Which object of a stack it is, from 1; None for a new one.
+    as_painted : bool
+        Whether it is the object as it is, and not a rough sketch of it.
     """
 
     mask: npt.NDArray[np.bool_]
     region: Region
     object_id: int | None = None
+    as_painted: bool = False
 
     @classmethod
     def from_plane(cls, mask: npt.NDArray[np.generic], object_id: int | None = None) -> MaskPrompt:
@@ -455,6 +458,16 @@ class PromptSet:
         return numbered and self.kinds == {PromptKind.MASK}
 
     @property
+    def are_painted(self) -> bool:
+        """Whether they are masks that are taken as they were painted, and nothing else."""
+        as_painted = all(mask.as_painted for mask in self.masks)
+        return as_painted and self.kinds == {PromptKind.MASK}
+
+    def take_as_painted(self) -> PromptSet:
+        """Return the same prompts, of which masks are taken as they were painted."""
+        return replace(self, masks=tuple(replace(mask, as_painted=True) for mask in self.masks))
+
+    @property
     def most_points(self) -> int:
         """The most clicks that are on one object."""
         counts = Counter(point.object_id for point in self.points)
@@ -530,7 +543,7 @@ class PromptSet:
             kept = prompt.region.intersect(region)
             if not kept.is_empty:
                 crop = prompt.mask[kept.localise(prompt.region).slices]
-                masks.append(MaskPrompt(crop, kept.localise(region), prompt.object_id))
+                masks.append(replace(prompt, mask=crop, region=kept.localise(region)))
         return replace(
             self,
             points=tuple(

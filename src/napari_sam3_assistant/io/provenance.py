@@ -394,6 +394,7 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
                 "box": list(prompt.region.box),
                 "bits": _pack_mask(prompt.mask),
                 "object_id": prompt.object_id,
+                "as_painted": prompt.as_painted,
             }
             for prompt in prompts.masks
         ],
@@ -432,8 +433,13 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             for example in map(as_dict, as_list(found["exemplars"]))
         ),
         masks=tuple(
-            # Notes of earlier versions do not name the object.
-            MaskPrompt(_unpack_mask(mask["bits"], region), region, _object(mask.get("object_id")))
+            # Notes of earlier versions do not name the object, nor say how it is taken.
+            MaskPrompt(
+                _unpack_mask(mask["bits"], region),
+                region,
+                _object(mask.get("object_id")),
+                as_flag(mask.get("as_painted", False)),
+            )
             for mask, region in masks
         ),
         text=as_text(found["text"]),

@@ -359,6 +359,8 @@ class SessionModel:
         How all objects are looked for.
     next_positive : bool
         Whether the next click is a positive one.
+    as_painted : bool
+        Whether a painted mask is the object as it is, and not a rough sketch of it.
     threshold : float
         Detection threshold, 0 to 1.
     engine : str
@@ -506,6 +508,7 @@ class SessionModel:
     text: str = ""
     everything: Everything = field(default_factory=Everything)
     next_positive: bool = True
+    as_painted: bool = False
     threshold: float = DEFAULT_THRESHOLD
     engine: str = "builtin"
     model_folder: str = ""
@@ -606,11 +609,13 @@ class SessionModel:
         return self.previews[-1] if self.previews else None
 
     def add_typed(self, kind: PromptKind, prompts: PromptSet) -> PromptSet:
-        """Return prompts with those of a kind that are chosen in the panel, and not drawn."""
+        """Return prompts with what of a kind is chosen in the panel, and not drawn."""
         if kind is PromptKind.TEXT:
             return replace(prompts, text=self.text.strip())
         if kind is PromptKind.EVERYTHING:
             return replace(prompts, everything=self.everything)
+        if kind is PromptKind.MASK and self.as_painted:
+            return prompts.take_as_painted()
         return prompts
 
     def find_preview(self, slot: tuple[str, str]) -> Preview | None:

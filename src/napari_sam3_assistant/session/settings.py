@@ -26,6 +26,7 @@ REMEMBERED = (
     "encode_ahead",
     "live",
     "each_click",
+    "as_painted",
     "load_when_running",
     "sound",
     "soft_masks",

@@ -36,6 +36,7 @@ from napari_sam3_assistant.widgets.fields.prompt import (
     PromptTypeField,
     TaskField,
     TextField,
+    as_painted_box,
 )
 from napari_sam3_assistant.widgets.fields.results import (
     ResultsTable,
@@ -145,6 +146,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
             _form({"Prompt type": PromptTypeField(binding)}),
             CreatePromptLayer(binding),
             PolarityField(binding),
+            as_painted_box(model),
             ObjectField(binding),
             _form({"Text prompt": TextField(binding)}),
             EverythingField(binding),

@@ -18,6 +18,7 @@ from napari_sam3_assistant.core.progress import CancelOnlyReporter, Progress
 from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Segmentation, paint_labels
+from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.errors import ImageError
 from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.workflows.everything import find_everything
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.results import Provenance
-    from napari_sam3_assistant.engines.base import Prediction
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
     from napari_sam3_assistant.io.loaded import LoadedImage
 
@@ -97,10 +97,13 @@ def segment(
     region = (request.region or Region.whole(shape)).intersect(Region.whole(shape))
     reporter.report(Progress(0, 3, f"Loading {engine.spec.title}"))
     engine.load(reporter)
+    prompts = request.prompts.localise(region)
+    if prompts.are_painted:
+        yield _result(engine, [_as_painted(prompts, request.options)], region, numbered=True)
+        return
     reporter.report(Progress(1, 3, "Encoding the image"))
     embedding = engine.embedding(request.view, region, reporter, request.pixels_key)
     reporter.report(Progress(2, 3, SEGMENTING))
-    prompts = request.prompts.localise(region)
     if prompts.everything is None:
         parts = split_objects(prompts)
         answers: list[Prediction] = []
@@ -129,6 +132,15 @@ def segment(
 
 _STEP = 50
 """So many objects of labels are shown at once while the others are still asked for."""
+
+
+def _as_painted(prompts: PromptSet, options: PredictOptions) -> Prediction:
+    """Return painted masks as the objects that they are; those of labels keep their numbers."""
+    objects = tuple(
+        ObjectRecord(mask.object_id or number, mask.mask, mask.region)
+        for number, mask in enumerate(prompts.masks, 1)
+    )
+    return Prediction(objects, options.threshold)
 
 
 def _keep_number(answer: Prediction, asked: PromptSet) -> Prediction:

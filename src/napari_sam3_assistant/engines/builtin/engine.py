@@ -182,7 +182,8 @@ def _named(features: PlaneFeatures, prompts: PromptSet, reporter: Reporter) -> l
         region = painted.region.intersect(features.region)
         patch = Patch(painted.mask[region.localise(painted.region).slices], region)
         if patch.area:
-            patches.append(snap_to_edge(features, patch, reporter))
+            as_painted = painted.as_painted
+            patches.append(patch if as_painted else snap_to_edge(features, patch, reporter))
     if not prompts.points:
         return patches
     reporter.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.core.prompts import (
     EVERYTHING_LIMITS,
@@ -26,6 +26,7 @@ from napari_sam3_assistant.qt.controls import (
     ChoiceButtons,
     ChoiceCombo,
     WrappedLabel,
+    check_box,
     share_box,
     spin_box,
 )
@@ -79,7 +80,7 @@ _HINTS = {
     (Task.VIDEO, Tool.EVERYTHING): "All objects of the stack are found without a prompt.",
 }
 
-_CLICKS = (Task.VIDEO, Tool.POINTS)
+_CLICKS, _PAINTED = (Task.VIDEO, Tool.POINTS), (Task.SEGMENT, Tool.MASK)
 _EACH_OF_SLICE = "Click once on each object."
 _GO_ON = "Press Create Prompt Layer to go on with prompts."
 
@@ -111,6 +112,7 @@ class PromptField(QWidget):
             self._text,
             EverythingField(binding, all_rows=False),
             self._polarity,
+            as_painted_box(model),
             objects,
             self._create,
         ):
@@ -140,6 +142,8 @@ class PromptField(QWidget):
         if other:
             return f"“{other}” is selected. {_GO_ON}"
         chosen = (model.task, model.tool)
+        if chosen == _PAINTED and model.as_painted:
+            return "Paint one object: it is taken as you paint it."
         return _EACH_OF_SLICE if chosen == _CLICKS and model.each_click else _HINTS[chosen]
 
 
@@ -222,6 +226,18 @@ class PolarityField(QWidget):
         layout.addWidget(polarity_buttons(model))
         layout.addWidget(apply)
         bind_enabled(model, "polarity", apply)
+
+
+def as_painted_box(model: SessionModel) -> QCheckBox:
+    """Return the switch that takes painted masks as they are; hidden where none is painted."""
+    made = check_box(
+        model,
+        "as_painted",
+        "As painted",
+        "Take what you paint as the object, without moving its outline to edges in the image",
+    )
+    follow(made, lambda: (model.task, model.tool) == _PAINTED, made.setVisible, model)
+    return made
 
 
 _TIP = (
