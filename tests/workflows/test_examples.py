@@ -4,16 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 
+from napari_sam3_assistant import api
+from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines.registry import acquire
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.io.provenance import provenance_path
 from napari_sam3_assistant.workflows.examples import (
     EXPERIMENTAL,
     PROMPT,
@@ -120,3 +124,40 @@ def test_strange_notes_are_no_examples(tmp_path_factory, told):
     for one in library.read():
         assert one.region.intersect(Region(0, 0, 64, 80)) == one.region
         assert "/" not in one.image
+
+
+def test_a_library_is_made_and_used_without_a_window(tmp_path, capsys):
+    library, first, other = tmp_path / "library", tmp_path / "a.tif", tmp_path / "b.tif"
+    tifffile.imwrite(first, discs())
+    shifted = np.pad(discs(), ((20, 0), (10, 0)), constant_values=50)
+    tifffile.imwrite(other, shifted)
+    api.add_example(library, first, (15, 25, 45, 55), class_name="disc")
+    (kept,) = api.ExampleLibrary(library).read()
+    assert (kept.image, kept.class_name, kept.positive) == ("a.tif", "disc", True)
+    np.testing.assert_array_equal(
+        kept.picture[kept.region.slices], np.repeat(discs()[15:45, 25:55, None], 3, axis=2)
+    )
+
+    found = api.segment(other, examples=library, output=tmp_path / "b_labels.tif")
+    assert len(found.objects) == len(CENTRES)
+    assert {one.class_name for one in found.objects} == {"disc"}
+    assert EXPERIMENTAL in found.notes
+    assert EXPERIMENTAL in provenance_path(tmp_path / "b_labels.tif").read_text(encoding="utf-8")
+
+    out = tmp_path / "c.tif"
+    assert main(["segment", str(other), "--examples", str(library), "-o", str(out)]) == 0
+    assert "Experimental" in capsys.readouterr().out
+    np.testing.assert_array_equal(tifffile.imread(out), found.labels)
+
+
+def test_a_library_is_not_mixed_with_prompts_nor_empty_nor_elsewhere(tmp_path):
+    with pytest.raises(PromptError, match="without prompts"):
+        api.segment(discs(), examples=tmp_path, points=[(30, 40)])
+    with pytest.raises(PromptError, match="no example"):
+        api.segment(discs(), examples=tmp_path)
+    with pytest.raises(PromptError, match="outside"):
+        api.add_example(tmp_path, discs(), (500, 500, 510, 510))
+    # A negative one alone tells nobody what to look for.
+    api.add_example(tmp_path, discs(), (15, 25, 45, 55), positive=False)
+    with pytest.raises(PromptError, match="no example"):
+        api.segment(discs(), examples=tmp_path)

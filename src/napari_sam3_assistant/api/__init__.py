@@ -28,7 +28,7 @@ from napari_sam3_assistant.api.labels import (
 )
 from napari_sam3_assistant.api.precompute import precompute
 from napari_sam3_assistant.api.scan import scan
-from napari_sam3_assistant.api.segment import imread, segment
+from napari_sam3_assistant.api.segment import add_example, imread, segment
 from napari_sam3_assistant.api.track import save_tracks, track, track_folder
 from napari_sam3_assistant.compute.connection import Connection
 from napari_sam3_assistant.core.classes import ClassList, ObjectClass
@@ -74,6 +74,7 @@ from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.workflows.annotate_folder import FolderExport
 from napari_sam3_assistant.workflows.batch import FolderRow
 from napari_sam3_assistant.workflows.everything import label_seeds
+from napari_sam3_assistant.workflows.examples import Example, ExampleLibrary
 from napari_sam3_assistant.workflows.model_setup import DeviceComparison
 from napari_sam3_assistant.workflows.precompute import PrecomputedRow
 from napari_sam3_assistant.workflows.scan import ScanResult, ScanStep
@@ -91,6 +92,8 @@ __all__ = [
     "Direction",
     "EngineInfo",
     "Everything",
+    "Example",
+    "ExampleLibrary",
     "ExemplarPrompt",
     "Expand",
     "ExportFormat",
@@ -134,6 +137,7 @@ __all__ = [
     "TrackScale",
     "TrackTable",
     "Tracking",
+    "add_example",
     "clean",
     "compare_devices",
     "doctor",

@@ -34,6 +34,7 @@ from napari_sam3_assistant.io.images import is_address, read_image
 from napari_sam3_assistant.io.labels import check_ending
 from napari_sam3_assistant.io.loaded import LoadedImage
 from napari_sam3_assistant.io.outputs import check_output
+from napari_sam3_assistant.workflows.examples import ExampleLibrary, cut_example, propose
 from napari_sam3_assistant.workflows.provenance import RunProvenance
 from napari_sam3_assistant.workflows.save import save_segmentation
 from napari_sam3_assistant.workflows.segment import SegmentRequest
@@ -88,6 +89,7 @@ def segment(
     as_painted: bool = False,
     text: str | None = None,
     everything: bool | Everything = False,
+    examples: str | Path | None = None,
     engine: str | CachingEngine | None = None,
     compute: Compute | None = None,
     model_folder: str | Path | None = None,
@@ -135,6 +137,9 @@ def segment(
         A short phrase.
     everything : bool or Everything
         Find all objects, without any other prompt; an :class:`Everything` says how.
+    examples : str or Path, optional
+        Folder of an :class:`ExampleLibrary`: find what looks like its examples of other images,
+        class by class, without any other prompt. Experimental, which the notes say.
     engine : str or CachingEngine, optional
         An engine's name (see :func:`engines`), or what :func:`open_engine` returned; by default
         the one that reads the model folder, without a folder the built-in one.
@@ -208,18 +213,26 @@ def segment(
         prompts = _labels_alone(prompts, labels, view, source.axis_labels)
     if as_painted:
         prompts = prompts.take_as_painted()
-    prompts.check(view.shape)
+    if examples is None:
+        prompts.check(view.shape)
+    elif prompts.kinds:
+        raise PromptError("Examples are used without prompts.", "Leave the other prompts out.")
     # Only an open engine may hold encodings of earlier calls.
     key = _pixels_key(view) if isinstance(engine, CachingEngine) else None
-    request = SegmentRequest(view, prompts, PredictOptions(threshold), pixels_key=key)
+    options, quiet = PredictOptions(threshold), reporter or NullReporter()
     with use_engine(engine, compute, model_folder, device, precision) as ready:
-        result = next(_segment(ready, request, reporter or NullReporter()))
+        if examples is None:
+            request = SegmentRequest(view, prompts, options, pixels_key=key)
+            result = next(_segment(ready, request, quiet))
+        else:
+            known = ExampleLibrary(expand_user(examples)).read()
+            result = next(propose(ready, view, known, options, quiet))
     result = replace(result, notes=(*source.notes, *result.notes))
     if path is not None:
         run = RunProvenance(
             view,
             prompts,
-            request.options,
+            options,
             result.engine,
             None if model_folder is None else expand_user(model_folder),
             {} if given.path is None else {one.source.token: given.path for one in view.channels},
@@ -229,6 +242,67 @@ def segment(
         )
         save_segmentation(result, path, run, overwrite=overwrite, reporter=reporter)
     return result
+
+
+def add_example(
+    library: str | Path,
+    image: AnyArray | str | Path,
+    box: Sequence[float],
+    *,
+    positive: bool = True,
+    class_name: str = "",
+    contrast: tuple[float, float] | None = None,
+    plane: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+    channel: int | None = None,
+    series: int | None = None,
+) -> Path:
+    """Keep an object of an image as an example for other images; experimental.
+
+    Parameters
+    ----------
+    library : str or Path
+        Folder of the library, which is made; that of an annotated folder is ``sam3_examples``
+        among its labels.
+    image : array-like, str or Path
+        The image, as :func:`segment` takes it.
+    box : (y0, x0, y1, x1)
+        A box round the object, in pixels.
+    positive : bool
+        Whether such objects are looked for, or must not be found.
+    class_name : str
+        Its class; empty for none.
+    contrast, plane, channel_axis, channel, series
+        As :func:`segment` has them.
+
+    Returns
+    -------
+    Path
+        The picture of the example.
+
+    Raises
+    ------
+    ImageError
+        If the image can't be read.
+    PromptError
+        If the box lies outside the image.
+    ExportError
+        If the example can't be written.
+    """
+    given = read_input(image, series=series)
+    view = view_of_array(
+        given.image.data,
+        plane=plane,
+        channel_axis=channel_axis,
+        channel=channel,
+        contrast=contrast,
+        axis_labels=given.image.axis_labels,
+        rgb=given.image.rgb,
+    )
+    region = BoxPrompt.from_box(box).region
+    name = "" if given.path is None else given.path.name
+    example = cut_example(view, region, positive=positive, class_name=class_name, image=name)
+    return ExampleLibrary(expand_user(library)).add(example)
 
 
 def _labels_alone(

@@ -78,6 +78,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="take --mask or --labels as the objects that they are, whatever the image shows",
     )
     add_text(prompts)
+    prompts.add_argument(
+        "--examples",
+        type=parse_path,
+        metavar="FOLDER",
+        help="experimental: what looks like the examples that were kept of other images "
+        "(sam3_examples, by Add Example or api.add_example)",
+    )
     add_everything(parser)
     add_engine(parser)
     add_plane(parser)
@@ -107,6 +114,7 @@ def run(chosen: argparse.Namespace) -> int:
                 labels=chosen.labels,
                 as_painted=chosen.as_painted,
                 text=chosen.text,
+                examples=chosen.examples,
                 series=chosen.series,
                 reporter=reporter,
                 **engine,

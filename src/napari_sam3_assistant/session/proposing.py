@@ -19,15 +19,14 @@ from napari_sam3_assistant.core.results import (
     paint_labels,
     set_class,
 )
-from napari_sam3_assistant.core.tiling import crop_around
 from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.images import read_image
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.model import Level, Message, Preview, Propose
 from napari_sam3_assistant.workflows.examples import (
     EXAMPLES_FOLDER,
-    Example,
     ExampleLibrary,
+    cut_example,
     propose,
 )
 from napari_sam3_assistant.workflows.provenance import RunProvenance
@@ -117,20 +116,20 @@ class Proposals:
                 "There is no example to add.",
                 "Draw a box around one in the task Exemplar, or click on an object first.",
             )
-        whole = Region.whole(snapshot.view.shape)
-        cut = [(region.intersect(whole), is_positive, of) for region, is_positive, of in named]
         library = self._library
 
         def work(reporter: Reporter) -> Iterator[int]:
-            for region, is_positive, class_name in cut:
+            for region, is_positive, of in named:
                 reporter.check()
-                place = crop_around(region, snapshot.view.shape)
-                picture = snapshot.view.rgb(place)
-                library.add(Example(picture, region.localise(place), is_positive, class_name, name))
+                library.add(
+                    cut_example(
+                        snapshot.view, region, positive=is_positive, class_name=of, image=name
+                    )
+                )
             yield len(library.read())
 
         def show(count: int) -> None:
-            added = pluralize(len(cut), "example")
+            added = pluralize(len(named), "example")
             self._say(f"Added {added}; the folder has {count}. (Experimental)", Level.SUCCESS)
 
         self.start_beside(Job("The examples", work, writes=True), show)

@@ -18,7 +18,7 @@ from napari_sam3_assistant.core.progress import Progress
 from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Segmentation, paint_labels
-from napari_sam3_assistant.core.tiling import LARGE_PLANE, compose_tile
+from napari_sam3_assistant.core.tiling import LARGE_PLANE, compose_tile, crop_around
 from napari_sam3_assistant.errors import ImageError, PromptError
 from napari_sam3_assistant.io.atomic import atomic_write, explain_os_errors
 from napari_sam3_assistant.io.images import read_image
@@ -81,6 +81,32 @@ class Example:
     positive: bool = True
     class_name: str = ""
     image: str = ""
+
+
+def cut_example(
+    view: ImageView, region: Region, *, positive: bool = True, class_name: str = "", image: str = ""
+) -> Example:
+    """Return an object of a plane as an example, with its surroundings.
+
+    Parameters
+    ----------
+    view : ImageView
+        The plane.
+    region : Region
+        A box round the object, cut to the plane.
+    positive, class_name, image
+        As :class:`Example` has them.
+
+    Raises
+    ------
+    PromptError
+        If the box lies outside the plane.
+    """
+    cut = region.intersect(Region.whole(view.shape))
+    if cut.is_empty:
+        raise PromptError("The example lies outside the image.", "Give a box within it.")
+    place = crop_around(cut, view.shape)
+    return Example(view.rgb(place), cut.localise(place), positive, class_name, image)
 
 
 class ExampleLibrary:
@@ -185,7 +211,10 @@ def propose(
     """
     positive = [one for one in examples if one.positive]
     if not positive:
-        raise PromptError("There is no example yet.", "Press Add Example on an object first.")
+        raise PromptError(
+            "There is no example of what is looked for yet.",
+            "Press Add Example on an object first (api.add_example).",
+        )
     if max(view.shape) > LARGE_PLANE:
         raise PromptError(
             "The image is too large for examples of other images.", "Use Scan Whole Image."
