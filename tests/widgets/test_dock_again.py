@@ -110,5 +110,10 @@ def test_python_may_forget_a_closed_dock_before_qt_destroys_it(user):
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
     user.settle()
+    assert not [
+        callback
+        for callback in user.viewer.events.theme.callbacks
+        if "napari_sam3_assistant" in getattr(callback, "__module__", "")
+    ]
     user.open()
     assert user.button("run_preview") is not None

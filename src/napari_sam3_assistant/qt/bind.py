@@ -112,6 +112,15 @@ def disconnect_with(
     disconnect : callable
         Returns, of the holder, what disconnects a function.
     """
+    call_when_destroyed(widget, release_of(holder, slot, disconnect))
+
+
+def release_of(
+    holder: object,
+    slot: Callable[..., None],
+    disconnect: Callable[[Untyped], Callable[[Callable[..., None]], object]],
+) -> Callable[[], None]:
+    """Return what disconnects a function; it keeps neither the holder nor the function alive."""
     known, held = weakref.ref(holder), weakref.ref(slot)
 
     def release() -> None:
@@ -119,7 +128,7 @@ def disconnect_with(
         if source is not None and function is not None:
             disconnect(source)(function)
 
-    call_when_destroyed(widget, release)
+    return release
 
 
 _waiting: set[Callable[..., None]] = set()

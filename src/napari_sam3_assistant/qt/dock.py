@@ -10,7 +10,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam3_assistant.qt.bind import call_when_destroyed, disconnect_with
+from napari_sam3_assistant.qt.bind import call_when_destroyed, release_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,9 @@ class Dock(QWidget):
 
         show_focus()
         viewer.events.theme.connect(show_focus)
-        disconnect_with(self, viewer, show_focus, lambda known: known.events.theme.disconnect)
+        self._stop_focus = release_of(
+            viewer, show_focus, lambda known: known.events.theme.disconnect
+        )
 
     def end_with(self, *releases: Callable[[], None]) -> None:
         """Call functions once, in order, whichever way the widget goes.
@@ -64,9 +66,10 @@ class Dock(QWidget):
         *releases : callable
             Called when it is taken out of its dock, destroyed by Qt, or forgotten.
         """
+        stop_focus = self._stop_focus
 
         def release() -> None:
-            for one in releases:
+            for one in (stop_focus, *releases):
                 one()
 
         self._leave = leave = weakref.finalize(self, release)
