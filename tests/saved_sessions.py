@@ -75,6 +75,8 @@ def facts(binding):
         "image": names.get(model.image, model.image),
         "chosen": [names.get(getattr(model, name), "") for name in NAMES_LAYERS[1:4]],
         "kept": model.kept,
+        "filters": (session.filtering.ranges, session.filtering.count()),
+        "annotation": (session.annotation.model.source, session.annotation.model.name),
         "undo": (model.can_undo, model.can_redo),
         "refining": model.refining,
         "propagated": None if model.propagated is None else

@@ -18,6 +18,7 @@ saved = import_module("saved_sessions")
 
 from napari_sam3_assistant.core.prompts import Task, Tool  # noqa: E402
 from napari_sam3_assistant.errors import NameTaken, SessionError  # noqa: E402
+from napari_sam3_assistant.session.messages import AREA  # noqa: E402
 
 
 def discs(shape=(96, 128), seed=0):
@@ -87,11 +88,14 @@ def test_points_previews_and_accepted_objects_come_back(binding, tmp_path):
 
 
 def test_everything_with_filters_and_hidden_objects_comes_back(binding, tmp_path):
-    binding.viewer.add_image(discs(), name="cells")
+    image = discs()
+    image[40:56, 50:70] = 190  # a smaller one
+    binding.viewer.add_image(image, name="cells")
     binding.model.task = Task.EVERYTHING
     run(binding)
-    assert len(binding.model.previews[0].segmentation.objects) > 2
-    binding.session.filtering.show_range("Area (px)", 0, 380)
+    found = binding.model.previews[0].segmentation.objects
+    binding.session.filtering.show_range(AREA, 0, min(one.area for one in found))
+    assert binding.model.previews[0].hidden
     check_same(binding, tmp_path)
 
 
@@ -414,7 +418,9 @@ def test_any_session_is_opened_or_refused_in_words(rich, tmp_path_factory, data)
 
 
 def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
-    binding.viewer.add_image(np.tile(discs((96, 128)), (4, 4)), name="cells")
+    image = np.tile(discs((96, 128)), (4, 4))
+    image[40:56, 50:70] = 190  # a smaller one
+    binding.viewer.add_image(image, name="cells")
     binding.model.task, binding.model.text = Task.TEXT, "bright objects"
     binding.session.scan_model.scan_folder = str(tmp_path / "scans")
     binding.session.scan_model.scan_tile = 256
@@ -423,6 +429,10 @@ def test_a_scan_comes_back_also_from_a_portable_copy(binding, tmp_path):
     assert job.error is None
     saved.wait_idle(binding)
     assert len(binding.session.results.scans) == 1
+    areas = [row.record.area for row in binding.model.results]
+    binding.session.filtering.show_range(AREA, 0, min(areas))
+    shown, found = binding.session.filtering.count()
+    assert 0 < shown < found
     check_same(binding, tmp_path)
     before = saved.facts(binding)
     saved.save(binding, tmp_path / "copy", portable=True)
@@ -477,6 +487,9 @@ def test_a_workspace_of_version_4_5_is_read(tmp_path, napari_reads):
             {"name": "cells", "type": "image", "path": "cells.tif", "scale": [2, 2]},
             {"name": "clicks", "type": "points", "data": [[3, 4], [5, 6]], "visible": False},
             {"name": "gone", "type": "labels", "path": "gone_sam3_data/000_gone.ome.zarr"},
+            {"name": "painted", "type": "labels", "data": [[0, 1], [2, 0]]},
+            {"name": "mesh", "type": "surface"},
+            {"name": "odd", "type": "points", "data": [["a", "b"]]},
         ],
         "dims": {"current_step": [0, 0]},
         "selected_layer": "clicks",
@@ -488,6 +501,44 @@ def test_a_workspace_of_version_4_5_is_read(tmp_path, napari_reads):
     assert layers["cells"].scale.tolist() == [2, 2]
     assert layers["clicks"].data.tolist() == [[3, 4], [5, 6]]
     assert not layers["clicks"].visible
-    assert "“gone”" in binding.model.message.text
+    assert layers["painted"].data.tolist() == [[0, 1], [2, 0]]
+    for name in ("gone", "mesh", "odd"):
+        assert f"“{name}”" in binding.model.message.text
     assert binding.session.storing.folder is None  # it is saved as a session from now on
     binding.close()
+
+
+def test_a_folder_that_is_annotated_is_gone_on_with(binding, tmp_path, napari_reads):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        tifffile.imwrite(images / f"cell{number}.tif", discs(seed=number))
+    desk = binding.session.annotation
+    desk.start(str(images), str(tmp_path / "labels"))
+    saved.wait_idle(binding)
+    for where in ((20, 30), (20, 90)):
+        binding.model.task = Task.LIVE_POINTS
+        click(binding, where)
+        run(binding)
+        binding.session.accept()
+        if desk.model.name == "cell0.tif":
+            desk.go(1)
+            saved.wait_idle(binding)
+    assert desk.model.name == "cell1.tif"
+    saved.save(binding, tmp_path / "work")
+    before = saved.facts(binding)
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    saved.wait_idle(again)
+    saved.assert_same(before, saved.facts(again))
+    other = again.session.annotation
+    assert [str(one.state) for one in other.model.images] == ["done", "untouched", "untouched"]
+    other.go(1)  # which saves what was accepted before
+    saved.wait_idle(again)
+    assert other.model.name == "cell2.tif"
+    (labels,) = (tmp_path / "labels").glob("cell1*.tif")
+    assert set(np.unique(tifffile.imread(labels))) == {0, 1}
+    again.close()
+    (tmp_path / "images").rename(tmp_path / "away")
+    third = saved.open_in_new(tmp_path / "work.sam3session", lambda _: None)
+    assert "that was annotated is not here" in third.model.message.text
+    third.close()

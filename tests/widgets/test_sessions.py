@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox
 
 from napari_sam3_assistant.core.prompts import Task
-from napari_sam3_assistant.widgets.fields.session import SessionMenu
+from napari_sam3_assistant.widgets.fields.session import SessionDialog, SessionMenu
 
 
 @pytest.fixture
@@ -16,9 +17,22 @@ def chosen(monkeypatch, tmp_path):
     """What the user chooses in dialogs, which no test can click on: they are the system's."""
     folder = tmp_path / "work.sam3session"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(folder), ""))
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     return folder
+
+
+def answer(path):
+    """Type a path into the dialog that opens next, and press Open."""
+
+    def act():
+        dialog = QApplication.activeModalWidget()
+        if not isinstance(dialog, SessionDialog):
+            QTimer.singleShot(50, act)
+            return
+        dialog.findChild(QLineEdit).setText(str(path))
+        dialog.accept()
+
+    QTimer.singleShot(0, act)
 
 
 def trigger(user, name):
@@ -41,6 +55,7 @@ def test_a_session_is_saved_and_opened_by_its_menu(user, discs, chosen):
     assert json.loads((chosen / "session.json").read_text("utf8"))["version"] == 1
     user.viewer.layers["SAM3 points"].add([85.0, 110.0])
     user.wait(lambda: not user.is_running and not np.array_equal(user.preview, found))
+    answer(chosen)
     trigger(user, "open_session")
     user.wait(lambda: "Session opened" in user.status)
     np.testing.assert_array_equal(user.preview, found)
@@ -69,3 +84,15 @@ def test_file_open_and_a_drop_open_a_session(user, discs, chosen, make_napari_vi
     user.wait(lambda: user.has("SAM3 preview labels"))
     np.testing.assert_array_equal(user.preview, found)
     assert user.viewer.layers["image"].data.shape == discs.shape
+
+
+def test_the_dialog_opens_a_workspace_of_version_4_5(user, tmp_path, monkeypatch):
+    told = {
+        "format": "napari-sam3-workspace",
+        "layers": [{"name": "clicks", "type": "points", "data": [[3, 4], [5, 6]]}],
+    }
+    (tmp_path / "old.sam3.json").write_text(json.dumps(told))
+    answer(tmp_path / "old.sam3.json")
+    trigger(user, "open_session")
+    user.wait(lambda: user.has("clicks"))
+    assert "Session opened" in user.status

@@ -61,14 +61,21 @@ def read_workspace(path: Path) -> StoredSession:
 def _to_session(found: Mapping[str, Any], path: Path) -> StoredSession:
     layers = [as_dict(one) for one in as_list(found["layers"])]
     entries: dict[str, Any] = {}
-    keys = []
+    keys, unread = [], []
     for number, told in enumerate(layers):
-        key = str(number)
+        key, name = str(number), str(told.get("name", f"layer {number}"))
         kind = str(_first(told, "type", "layer_type", "kind")).lower()
         if kind not in _TYPES:
+            unread.append(f"“{name}”: layers of type “{kind}” are not read from workspaces.")
+            continue
+        try:
+            entries |= _layer_entries(key, kind, told, path)
+        except WRONG as error:
+            unread.append(f"“{name}” can't be read: {error}.")
             continue
         keys.append(key)
-        entries |= _layer_entries(key, kind, told, path)
+    if unread:
+        entries["unread"] = unread
     selected = str(_first(found, "selected_layer", "selected", "active") or "")
     named = {str(layers[int(key)].get("name", key)): key for key in keys}
     dims = found.get("dims")
@@ -173,6 +180,12 @@ def _place(told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
 
 def _find_pixels(told: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], int]:
     named = _first(told, "path", "source_path", "data_path", "file", "uri", "relative_path")
+    inline = told.get("data")
+    if named is None and isinstance(inline, list):
+        array = np.asarray(inline)
+        if array.dtype.kind not in "biuf":
+            raise ValueError("its pixels are no numbers")
+        return {"kind": "inline", "array": pack_array(array)}, array.ndim
     if named is None:
         return {"kind": "lost", "why": "The workspace names no file of this layer."}, 2
     place = Path(as_text(named).removeprefix("file://"))

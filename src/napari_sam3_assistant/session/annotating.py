@@ -36,6 +36,7 @@ from napari_sam3_assistant.session.model import (
 )
 from napari_sam3_assistant.session.proposing import Proposals
 from napari_sam3_assistant.session.settings import restore
+from napari_sam3_assistant.session.snapshots import LeftImage
 from napari_sam3_assistant.workflows.annotate_folder import (
     ACCEPTED,
     DEFAULT_OUTPUT,
@@ -272,6 +273,40 @@ class FolderAnnotation:
         annotation.source, annotation.output = str(folder.source), str(folder.output)
         annotation.images, annotation.name = folder.images, left.name
         self._read_ahead()
+
+    @property
+    def left(self) -> LeftImage | None:
+        """The image on show, for a session that is saved; None where no folder is open."""
+        annotation, stamp = self._annotation, self._stamp
+        if self._folder is None or not annotation.name:
+            return None
+        kept = stamp if isinstance(stamp, tuple) else None
+        source, output = annotation.source, annotation.output
+        return LeftImage(source, output, annotation.name, self._key, kept)
+
+    def leave(self) -> None:
+        """Close the folder as it is: another session is opened."""
+        if self._folder is not None:
+            self._end()
+
+    def go_on(self, left: LeftImage) -> None:
+        """Open the folder of a session, at the image that it was saved with."""
+        images, labels = typed_folder(left.source), typed_folder(left.output)
+        pattern = self._scan_model.folder_pattern.strip() or "*"
+
+        def work(reporter: Reporter) -> Iterator[AnnotatedFolder]:
+            reporter.check()
+            folder = AnnotatedFolder(images, labels, pattern)
+            folder.place_of(left.name)
+            yield folder
+
+        def show(folder: AnnotatedFolder) -> None:
+            self._adapter.opened.left = LeftFolder(folder, left.name, left.key, left.stamp, {})
+            self.resume()
+
+        job = Job("Opening the folder", work)
+        job.yielded.connect(show)
+        self._jobs.start(job)
 
     def close(self) -> None:
         """Leave the folder to the next session, and let what is being written be written."""

@@ -125,15 +125,14 @@ class Filtering:
         found = (*(one.ranges for one in self._model.previews), *self._beside.values())
         return tuple(itertools.chain.from_iterable(found))
 
-    @property
-    def beside(self) -> tuple[ColumnRange, ...]:
-        """What hides objects of the propagation now."""
-        return self._beside.get(None, ())
+    def ranges_of(self, which: FileBackedLabels | None) -> tuple[ColumnRange, ...]:
+        """Return what hides objects of a scan now, or of the propagation, which is None."""
+        return self._beside.get(which, ())
 
-    def hide_beside(self, ranges: Iterable[ColumnRange]) -> None:
-        """Show of the propagation the objects whose values lie in ranges."""
+    def hide_beside(self, which: FileBackedLabels | None, ranges: Iterable[ColumnRange]) -> None:
+        """Show of a scan, or of the propagation, the objects whose values lie in ranges."""
         for one in ranges:
-            self._show_beside(one.column, one, (None,))
+            self._show_beside(one.column, one, (which,))
 
     def values(self, column: str) -> list[float | None]:
         """Return the values of all that was found in a column, shown and hidden.

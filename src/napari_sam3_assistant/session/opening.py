@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import TrackRow
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.errors import PromptError, Sam3AssistantError, SessionError
+from napari_sam3_assistant.io import workspace
 from napari_sam3_assistant.io.ome_zarr_labels import open_levels
 from napari_sam3_assistant.io.session_folder import (
     apply_journal,
@@ -25,6 +26,7 @@ from napari_sam3_assistant.io.session_folder import (
     take_folder,
 )
 from napari_sam3_assistant.io.session_pixels import find_file, open_held, open_zarr, read_file
+from napari_sam3_assistant.io.typed_json import unpack_array
 from napari_sam3_assistant.io.untrusted import as_list, as_whole
 from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
@@ -47,6 +49,7 @@ from napari_sam3_assistant.session.saved import (
     read_value,
 )
 from napari_sam3_assistant.session.saved_undo import read_steps
+from napari_sam3_assistant.session.snapshots import LeftImage
 from napari_sam3_assistant.session.undo import UndoStep
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.images import AnyArray
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.io.session_folder import StoredSession
+    from napari_sam3_assistant.session.annotating import FolderAnnotation
     from napari_sam3_assistant.session.filtering import Filtering
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.propagation import Propagation
@@ -64,6 +68,8 @@ if TYPE_CHECKING:
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 _MOST_TOLD = 6
+WORKSPACE_ENDING = workspace.ENDING
+"""How the workspace files of version 4.5 are named."""
 
 
 @dataclass(slots=True, eq=False)
@@ -116,13 +122,14 @@ class Opening:
         propagation: Propagation,
         filtering: Filtering,
         results: Results,
+        annotation: FolderAnnotation,
     ) -> None:
         self.problems: tuple[str, ...] = ()
         self.ask_place: Callable[[Path], Path | None] = lambda _: None
         self._services, self._storing = services, storing
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
-        self._filtering = filtering
+        self._filtering, self._annotation = filtering, annotation
         self._read: Loaded | None = None
         services.jobs.idle.connect(self._on_idle)
 
@@ -226,6 +233,7 @@ class Opening:
         model, entries, saved = self._model, loaded.session.entries, self._adapter.saved
         problems = loaded.problems
         model.previews = ()
+        self._annotation.leave()
         self._propagation.clear()
         self._results.clear()
         saved.clear()
@@ -238,6 +246,7 @@ class Opening:
             ("What was measured of accepted objects", self._restore_measured),
             ("The propagation", self._restore_propagation),
             ("The scans", partial(self._restore_scans, loaded.levels)),
+            ("The folder that was annotated", self._restore_annotation),
         ):
             try:
                 restore(entries, keys, problems)
@@ -351,7 +360,7 @@ class Opening:
             if one is not None and isinstance(row.preview, FramePlace):
                 self._results.add_to_frame(row.preview, {id(row.record): one})
         self._results.list_frames()
-        self._filtering.hide_beside(read_value(tuple[ColumnRange, ...], told["filters"]))
+        self._filtering.hide_beside(None, read_value(tuple[ColumnRange, ...], told["filters"]))
 
     def _restore_scans(
         self,
@@ -375,6 +384,19 @@ class Opening:
             measured = read_value(tuple[Measurement | None, ...], told["measured"])
             rows = zip(objects, measured, strict=True)
             self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))
+            filters = entries.get(f"scan_filters/{name.partition('/')[2]}", [])
+            self._filtering.hide_beside(stored, read_value(tuple[ColumnRange, ...], filters))
+
+    def _restore_annotation(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        if "annotation" not in entries:
+            return
+        left = read_value(LeftImage, entries["annotation"])
+        if not os.path.isdir(left.source):
+            problems.append(f"The folder {left.source} that was annotated is not here.")
+        else:
+            self._annotation.go_on(replace(left, key=keys.get(left.key, "")))
 
     def _say_opened(self, loaded: Loaded) -> None:
         session, problems, notes = loaded.session, loaded.problems, loaded.notes
@@ -388,6 +410,8 @@ class Opening:
             )
         if session.entries.get("mask_steps") is True:
             notes.append("What was done in Mask Operations is here; its steps of undo are not.")
+        unread = session.entries.get("unread")
+        problems.extend(map(str, unread if isinstance(unread, list) else ()))
         if session.damaged:
             problems.append(f"{pluralize(session.damaged, 'step')} of the journal can't be read.")
         self.problems = tuple(problems)
@@ -447,6 +471,8 @@ def _open_pixels(
         return levels
     if kind == "zarr":
         return open_zarr(told, writable=True)
+    if kind == "inline":
+        return (unpack_array(told["array"]),)
     if kind == "lost":
         raise SessionError(str(told["why"]), "Open the image again.")
     return open_held(told, loaded.session, writable=writable)

@@ -178,7 +178,7 @@ class Session:
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
         self.annotation = FolderAnnotation(services, self.accept, self.prefetch, deliver, settings)
-        found = (self.propagation, self.filtering, self.results)
+        found = (self.propagation, self.filtering, self.results, self.annotation)
         storing = Storing(services, *found, deliver)
         self.journaling = Journaling(services, storing, Opening(services, storing, *found), deliver)
         self._watch()

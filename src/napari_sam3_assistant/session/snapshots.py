@@ -221,6 +221,29 @@ class TrackingState:
     given: tuple[Mapping[int, PromptSet], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftImage:
+    """The image of a folder that is annotated, in a session: the folder keeps all else itself.
+
+    Parameters
+    ----------
+    source, output : str
+        Folder of the images, and of their labels.
+    name : str
+        The image, as seen from the folder.
+    key : str
+        Key of its layer; empty where it could not be read.
+    stamp : tuple of int or None
+        The stamp of its labels as they were read or saved last; None for none.
+    """
+
+    source: str
+    output: str
+    name: str
+    key: str
+    stamp: tuple[int, ...] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StackPixels:
     """The labels of a propagation as they are on show.

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.measurements import Measurement
     from napari_sam3_assistant.core.progress import Deliver, Reporter
     from napari_sam3_assistant.core.tracks import TrackRow
+    from napari_sam3_assistant.session.annotating import FolderAnnotation
     from napari_sam3_assistant.session.filtering import Filtering
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.model import PlaneTarget, ResultRow
@@ -211,13 +212,14 @@ class Storing:
         propagation: Propagation,
         filtering: Filtering,
         results: Results,
+        annotation: FolderAnnotation,
         deliver: Deliver,
     ) -> None:
         self.folder: Path | None = None
         self._services = services
         self._model, self._adapter = services.model, services.adapter
         self._results, self._propagation = results, propagation
-        self._filtering = filtering
+        self._filtering, self._annotation = filtering, annotation
         saved = services.adapter.saved
         self._previews = PreviewEntries(saved.tell_view)
         self._steps = UndoEntries(services.undo, saved.tell_prompts)
@@ -252,6 +254,7 @@ class Storing:
             **saved.entries(),
             **listed,
             **self._undo_entries(measured),
+            **self._filter_entries(),
             **self._propagation_entries(),
         }
         return Captured(entries, saved.pixels())
@@ -261,6 +264,18 @@ class Storing:
         captured = self.capture()
         place = Entry.of("" if self.folder is None else str(self.folder))
         return Captured({**captured.entries, "session_folder": place}, captured.pixels)
+
+    def _filter_entries(self) -> dict[str, Entry]:
+        """Return what hides objects of scans, and the folder that is annotated."""
+        entries = {}
+        for number, scan in enumerate(self._results.scans):
+            ranges = self._filtering.ranges_of(scan)
+            if ranges:
+                entries[f"scan_filters/{number}"] = Entry.of(write_value(ranges))
+        left = self._annotation.left
+        if left is not None:
+            entries["annotation"] = Entry.of(write_value(left))
+        return entries
 
     def _undo_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
         """Return the entries of the results on show, and of the steps of undo."""
@@ -307,7 +322,7 @@ class Storing:
             "left": self._model.can_continue,
             "parents": [list(pair) for pair in self._propagation.tracks.parents.items()],
             "classes": [list(pair) for pair in self._propagation.tracks.classes.items()],
-            "filters": write_value(self._filtering.beside),
+            "filters": write_value(self._filtering.ranges_of(None)),
         }
         entries = {"propagated": Entry.of(told)}
         if run is not None:

@@ -367,6 +367,8 @@ def _label_colours(head: Mapping[str, Any]) -> CyclicLabelColormap | DirectLabel
         )
     colours = np.asarray(told["cyclic"], np.float32)
     usual = default_colours()
+    if not colours.size:  # nobody has chosen any
+        return usual
     if colours.shape == usual.colors.shape and np.allclose(colours, usual.colors):
         return usual
     return CyclicLabelColormap(colors=colours, seed=float(told["seed"]), background_value=0)

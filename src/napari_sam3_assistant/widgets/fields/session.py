@@ -16,7 +16,7 @@ from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.qt.bind import show_errors
 from napari_sam3_assistant.qt.controls import WrappedLabel, push_button
 from napari_sam3_assistant.session.journaling import default_root, time_of
-from napari_sam3_assistant.session.opening import is_stored
+from napari_sam3_assistant.session.opening import WORKSPACE_ENDING, is_stored
 from napari_sam3_assistant.session.storing import SESSION_ENDING
 
 if TYPE_CHECKING:
@@ -33,14 +33,48 @@ _SAVES = (
     "Save images by reference, prompts, results, accepted objects, choices and the view: it all "
     "comes back when the session is opened"
 )
-_OPENS = "Open a session in the place of what is in the viewer"
+_OPENS = (
+    "Open a session, or a workspace of version 4.5 (*.sam3.json), in the place of what is in the "
+    "viewer"
+)
 _COPIES = (
     "Save everything into one folder, also the pixels of images in files: to be opened on another "
     "computer"
 )
 _GOES_ON = "Open what was done until then, in the place of what is in the viewer"
 _DISCARDS = "Remove what was kept of it"
+_OPENABLE = f"Sessions and workspaces (*{SESSION_ENDING} *{WORKSPACE_ENDING})"
 _FILTER = f"Sessions (*{SESSION_ENDING})"
+
+
+class SessionDialog(QFileDialog):
+    """Asks for a session, which is a folder, or for a workspace of version 4.5, which is a file.
+
+    The system's own dialogs choose the one or the other.
+
+    Attributes
+    ----------
+    chosen : Path or None
+        What the user has chosen.
+    """
+
+    def __init__(self, parent: QWidget, start: str) -> None:
+        super().__init__(parent, "Open a session", start, _OPENABLE)
+        self.chosen: Path | None = None
+        self.setOption(QFileDialog.Option.DontUseNativeDialog)
+        self.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self.directoryEntered.connect(self._take)
+
+    def accept(self) -> None:
+        """Take a session, and go into any other folder."""
+        if not any(map(self._take, self.selectedFiles())):
+            super().accept()
+
+    def _take(self, path: str) -> bool:
+        if is_stored(Path(path)):
+            self.chosen = Path(path)
+            self.done(QFileDialog.DialogCode.Accepted)
+        return self.chosen is not None
 
 
 class SessionMenu(QPushButton):
@@ -113,11 +147,10 @@ class SessionMenu(QPushButton):
     def open_chosen(self) -> None:
         """Ask for a session, and open it."""
         start = str(Path(next(iter(self._recents()), self._start())).parent)
-        chosen = QFileDialog.getExistingDirectory(
-            self, f"Open a session (*{SESSION_ENDING})", start
-        )
-        if chosen:
-            self.open(Path(chosen))
+        dialog = SessionDialog(self, start)
+        dialog.exec()
+        if dialog.chosen is not None:
+            self.open(dialog.chosen)
 
     def open(self, folder: Path) -> None:
         """Open a session, once the user agrees that the layers go."""
