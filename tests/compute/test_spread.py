@@ -3,7 +3,10 @@
 import contextlib
 import os
 import signal
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +15,11 @@ import tifffile
 import zarr
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.axes import make_axes
 from napari_sam3_assistant.core.progress import CancelToken, NullReporter
 from napari_sam3_assistant.engines.piecework import work_through
 from napari_sam3_assistant.errors import EngineError, ImageError, JobCancelled, PromptError
+from napari_sam3_assistant.io.ome_zarr_labels import save_ome_zarr
 from napari_sam3_assistant.workflows.folder_work import FolderImages
 from napari_sam3_assistant.workflows.shared_view import SharedView
 
@@ -100,6 +105,46 @@ def test_a_worker_does_not_take_a_file_of_another_image(image, tmp_path):
     there = hosting.unpack(hosting.pack(SharedView(view, tokens)))
     assert there.can_read()
     np.testing.assert_array_equal(there.view.rgb(), view.rgb())
+
+
+@pytest.fixture
+def web(image, tmp_path):
+    """The image as OME-Zarr on a web server, and what it was asked for."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    save_ome_zarr(image, folder / "image.zarr", make_axes(image.shape))
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}/image.zarr", asked
+    made.shutdown()
+    made.server_close()
+
+
+def test_workers_read_an_image_on_a_web_server_themselves(
+    web, engine, image, one_process, tmp_path
+):
+    pytest.importorskip("aiohttp", reason="needs the extra remote")
+    address, asked = web
+    view = api.view_of_array(api.imread(address).data)
+    shared = hosting.pack(SharedView(view, {}, None, address))
+    there = hosting.unpack(shared)
+    assert there.can_read()
+    asked.clear()
+    np.testing.assert_array_equal(there.view.rgb(), api.view_of_array(image).rgb())
+    assert any("/0/0/0" in one for one in asked)
+    # One where another image is now, or none: the pixels are sent.
+    stored = zarr.open_group(str(tmp_path / "web" / "image.zarr"), mode="r+")["0"]
+    stored[:] = image[::-1]
+    assert not hosting.unpack(shared).can_read()
+    stored[:] = image
+    result = api.scan(address, output=tmp_path / "labels.zarr", engine=engine, **SCAN)
+    assert_same(result, one_process)
 
 
 def kill_a_worker(cluster):

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.options import DEFAULT_THRESHOLD, PredictOptions
 from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.progress import NullReporter, Reporter
 from napari_sam3_assistant.engines.precision import AUTO
+from napari_sam3_assistant.io.images import is_address
 from napari_sam3_assistant.workflows.scan import ScanRequest, ScanResult, ScanStep
 from napari_sam3_assistant.workflows.scan import scan as _scan
 
@@ -136,6 +137,7 @@ def scan(
         {} if source.path is None else dict.fromkeys(tokens, source.path),
         None if source.path is None else source.image.series,
         source.image.notes,
+        image if isinstance(image, str) and is_address(image) else "",
     )
     with use_engine(engine, compute, model_folder, device, precision) as ready:
         for step in _scan(ready, request, reporter or NullReporter()):

@@ -457,7 +457,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
         *,
         called: Path | None = None,
         pause: float = 0.25,
-        kept: int = 128,
+        kept: int = 64,
     ) -> None:
         self._called = called or path
         self._levels: tuple[Any, ...] = create_pyramid(path, axes, called=self._called)
@@ -499,7 +499,7 @@ class GrowingLabels(AbstractContextManager["GrowingLabels"]):
     def __setitem__(self, key: tuple[slice, slice], value: npt.NDArray[np.uint32]) -> None:
         """Write the labels of a piece."""
         self._raise_failed()
-        if len(self._waiting) > self._kept // 2:
+        if len(self._waiting) > self._kept:
             self._finish_writing()
         rows, columns = key
         region = Region(rows.start, columns.start, rows.stop, columns.stop)

@@ -568,7 +568,7 @@ def _relative_path(path: Path, folder: Path) -> str | None:
 
 
 def view_from_json(
-    channels: Sequence[Mapping[str, Any]], folder: Path, image: Path | None = None
+    channels: Sequence[Mapping[str, Any]], folder: Path, image: Path | str | None = None
 ) -> ImageView:
     """Return the view that :func:`view_to_json` described; reads the images.
 
@@ -578,8 +578,8 @@ def view_from_json(
         The description.
     folder : Path
         The folder in which the JSON lies.
-    image : Path or None
-        A file to take in place of all that are named.
+    image : Path, str or None
+        A file or an address to take in place of all that are named.
 
     Raises
     ------
@@ -588,7 +588,7 @@ def view_from_json(
     KeyError, TypeError, ValueError
         If it is no such description.
     """
-    sources: dict[Path, ImageSource] = {}
+    sources: dict[Path | str, ImageSource] = {}
     made = []
     for found in channels:
         path = image or _find_file(found, folder)
@@ -621,7 +621,7 @@ def view_from_json(
     return ImageView(tuple(made))
 
 
-def _read_image(path: Path, series: int | None, shape: tuple[int, ...]) -> LazyArray:
+def _read_image(path: Path | str, series: int | None, shape: tuple[int, ...]) -> LazyArray:
     """Return an image of a file: the one that was named, or else the one of that shape."""
     loaded = read_image(path, series)
     if series is None and loaded.data.shape != shape:

@@ -255,7 +255,7 @@ class TileWork:
     @classmethod
     def of(cls, request: ScanRequest, grid: TileGrid) -> TileWork:
         """Return the work of a scan."""
-        picture = SharedView(request.view, request.paths, request.series)
+        picture = SharedView(request.view, request.paths, request.series, request.address)
         prompts = TilePrompts(request.view, request.prompts)
         return cls(picture, grid, prompts, request.options)
 
@@ -380,6 +380,9 @@ class ScanRequest:
         Which image of the file it is, where that is known.
     notes : tuple of str
         What the user should know of the image.
+    address : str
+        Where on a web server or in a bucket the image is, so that workers read it themselves;
+        empty for elsewhere.
     """
 
     view: ImageView
@@ -393,6 +396,7 @@ class ScanRequest:
     paths: Mapping[int, Path] = field(default_factory=dict)
     series: int | None = None
     notes: tuple[str, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

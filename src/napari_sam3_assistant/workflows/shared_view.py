@@ -34,13 +34,19 @@ class SharedView:
         The file of each image, by the token of its source; those without one are read here only.
     series : int or None
         Which image of the file.
+    address : str
+        Where on a web server or in a bucket the image is, in place of a file; empty for nowhere.
     """
 
     def __init__(
-        self, view: ImageView | None, paths: Mapping[int, Path], series: int | None = None
+        self,
+        view: ImageView | None,
+        paths: Mapping[int, Path],
+        series: int | None = None,
+        address: str = "",
     ) -> None:
         self._view = view
-        self._paths, self._series = paths, series
+        self._paths, self._series, self._address = paths, series, address
 
     @property
     def view(self) -> ImageView:
@@ -56,16 +62,18 @@ class SharedView:
     def __reduce__(self) -> tuple[Any, ...]:
         """Describe the view, with its contrast, which nobody then has to find out again."""
         view = ImageView(tuple(map(_with_contrast, self.view.channels)))
-        named = all(channel.source.token in self._paths for channel in view.channels)
+        named = bool(self._address) or all(
+            channel.source.token in self._paths for channel in view.channels
+        )
         channels = view_to_json(view, self._paths, Path.cwd(), self._series) if named else []
-        return SharedView._open, (channels, view_checksum(view) if named else 0)
+        return SharedView._open, (channels, view_checksum(view) if named else 0, self._address)
 
     @classmethod
-    def _open(cls, channels: list[dict[str, Any]], checksum: int) -> SharedView:
+    def _open(cls, channels: list[dict[str, Any]], checksum: int, address: str) -> SharedView:
         """Return a view that was pickled; without pixels where the files here have others."""
         view = None
         try:
-            view = view_from_json(channels, Path.cwd()) if channels else None
+            view = view_from_json(channels, Path.cwd(), address or None) if channels else None
             view = view if view is None or view_checksum(view) == checksum else None
         except ImageError:
             # It can't be read here: who has it sends the pixels.
