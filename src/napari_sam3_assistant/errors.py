@@ -101,10 +101,18 @@ NO_MEMORY = "The computer has not enough free memory. Close other programs, or u
 
 
 class JobCancelled(Sam3AssistantError):
-    """The user stopped the work."""
+    """The user stopped the work.
+
+    Attributes
+    ----------
+    partial : object
+        What was found until then, where that is of use: a :class:`.workflows.segment.Segmentation`
+        of everything on a plane. Else None.
+    """
 
     def __init__(self) -> None:
         super().__init__("Cancelled.")
+        self.partial: object = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # It takes no message, and comes from other processes, too.

@@ -13,6 +13,7 @@ from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Everything, Joining, PromptSet, Seeds
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Span
@@ -20,7 +21,7 @@ from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
-from napari_sam3_assistant.workflows import everything
+from napari_sam3_assistant.workflows import everything, segment
 from napari_sam3_assistant.workflows.everything import box_nms, label_seeds
 from napari_sam3_assistant.workflows.track import Tracking
 
@@ -113,6 +114,48 @@ def test_cancel_stops_between_two_batches(sam, monkeypatch):
     monkeypatch.setattr(everything, "_POINTS", 4)
     with pytest.raises(JobCancelled):
         api.segment(discs()[0], everything=Everything(**LOOSE), engine=sam, reporter=Told(5))
+
+
+@pytest.mark.parametrize(("crops", "after"), [(0, 8), (1, 20)])
+def test_cancel_keeps_what_was_found(sam, monkeypatch, crops, after):
+    """As much as the same run shows when it has looked at as many points."""
+    monkeypatch.setattr(everything, "_POINTS", 4)
+    monkeypatch.setattr(everything, "_PARTIAL_S", -1.0)
+    asked = Everything(**LOOSE, box_nms_thresh=1.0, crop_n_layers=crops)
+    request = segment.SegmentRequest(
+        view_of_array(discs()[0]), PromptSet(everything=asked), in_steps=True
+    )
+    steps = segment.segment(sam, request, NullReporter())
+    expected = next(one for one in steps if any(f"Only {after} of" in note for note in one.notes))
+
+    told = Told()
+    told.check = lambda: None if f"{after} of" not in told.steps[-1].message else stop()
+    with pytest.raises(JobCancelled) as stopped:
+        api.segment(discs()[0], everything=asked, engine=sam, reporter=told)
+
+    partial = stopped.value.partial
+    assert partial.objects
+    assert partial.notes == expected.notes
+    np.testing.assert_array_equal(partial.labels, expected.labels)
+    assert [one.score for one in partial.objects] == [one.score for one in expected.objects]
+
+
+def stop():
+    raise JobCancelled
+
+
+def test_cancel_before_the_first_point_and_in_a_stack_keeps_nothing(sam, monkeypatch):
+    monkeypatch.setattr(everything, "_POINTS", 4)
+    image, asked = discs()[0], Everything(**LOOSE)
+    with pytest.raises(JobCancelled) as stopped:
+        api.segment(image, everything=asked, engine=sam, reporter=Told(1))
+    assert stopped.value.partial is None
+    told = Told()
+    told.check = lambda: stop() if told.steps else None
+    slices = api.track(np.stack([image] * 2), everything=asked, engine=sam, reporter=told)
+    with pytest.raises(JobCancelled) as stopped:
+        list(slices)
+    assert stopped.value.partial is None
 
 
 def test_what_passes_no_filter_is_said_with_a_remedy(sam):

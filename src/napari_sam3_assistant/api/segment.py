@@ -192,6 +192,9 @@ def segment(
         If the engine can't do it.
     ExportError
         If the output exists or can't be written.
+    JobCancelled
+        If the reporter stopped the work. Of everything, its ``partial`` is a Segmentation of what
+        was found until then, with a note that says so; no output is written.
     """
     path = None if output is None else expand_user(output)
     if path is not None:

@@ -30,7 +30,7 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
-from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.errors import JobCancelled, PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +85,11 @@ def find_everything(
     ------
     Prediction
         Objects from the lowest score to the highest, the order in which they are painted.
+
+    Raises
+    ------
+    JobCancelled
+        If the work was stopped; its ``partial`` is the prediction so far.
     """
     if engine.spec.proposes:
         found = engine.predict(embedding, PromptSet(everything=asked), options, reporter)
@@ -98,18 +103,22 @@ def find_everything(
     search = _Search(asked, shape, [len(one) for _, _, found in batches for one in found])
     quiet = CancelOnlyReporter(reporter)
     told = time.monotonic()
-    for crop, layer, of_crop in batches:
-        if layer and of_crop:
-            embedding = engine.encode(read(crop), reporter)
-        for batch in of_crop:
-            reporter.report(search.progress())
-            prompts = PromptSet(everything=replace(asked, points=batch))
-            answer = engine.predict(embedding, prompts, options, quiet)
-            search.add(answer.objects, crop, len(batch))
-            if search.done < search.total and time.monotonic() - told > _PARTIAL_S:
-                yield search.prediction(options.threshold)
-                told = time.monotonic()
-        search.end_crop()
+    try:
+        for crop, layer, of_crop in batches:
+            if layer and of_crop:
+                embedding = engine.encode(read(crop), reporter)
+            for batch in of_crop:
+                reporter.report(search.progress())
+                prompts = PromptSet(everything=replace(asked, points=batch))
+                answer = engine.predict(embedding, prompts, options, quiet)
+                search.add(answer.objects, crop, len(batch))
+                if search.done < search.total and time.monotonic() - told > _PARTIAL_S:
+                    yield search.prediction(options.threshold)
+                    told = time.monotonic()
+            search.end_crop()
+    except JobCancelled as stopped:
+        stopped.partial = search.prediction(options.threshold)
+        raise
     yield search.prediction(options.threshold)
 
 
@@ -126,7 +135,12 @@ def predict(
     if prompts.everything is None:
         return engine.predict(embedding, prompts, options, reporter)
     found = find_everything(engine, read, embedding, prompts.everything, shape, options, reporter)
-    return deque(found, maxlen=1).pop()
+    try:
+        return deque(found, maxlen=1).pop()
+    except JobCancelled as stopped:
+        # A tile or a slice is found whole or not at all.
+        stopped.partial = None
+        raise
 
 
 class EverythingTrack:

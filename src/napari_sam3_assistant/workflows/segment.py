@@ -19,7 +19,7 @@ from napari_sam3_assistant.core.prompts import PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import ObjectRecord, Segmentation, paint_labels
 from napari_sam3_assistant.engines.base import Prediction
-from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.errors import ImageError, JobCancelled
 from napari_sam3_assistant.io.scan_folder import TileResult
 from napari_sam3_assistant.workflows.everything import find_everything
 
@@ -90,6 +90,8 @@ def segment(
     ------
     PromptError
         If the prompts can't be used on the plane or by the engine.
+    JobCancelled
+        If the work was stopped; of everything, ``partial`` is what was found so far.
     """
     shape = request.view.shape
     request.prompts.check(shape)
@@ -126,8 +128,13 @@ def segment(
         request.options,
         reporter,
     )
-    for answer in found if request.in_steps else deque(found, maxlen=1):
-        yield _result(engine, [answer], region)
+    try:
+        for answer in found if request.in_steps else deque(found, maxlen=1):
+            yield _result(engine, [answer], region)
+    except JobCancelled as stopped:
+        if isinstance(stopped.partial, Prediction):
+            stopped.partial = _result(engine, [stopped.partial], region)
+        raise
 
 
 _STEP = 50
