@@ -248,6 +248,10 @@ def test_followed_objects_have_the_class_of_the_one_they_come_of(desk):
     assert len(stack.rows(FramePlace)) == 3
     stack.session.classes.set_class(stack.rows(FramePlace)[:1], "nucleus")
     assert {row.record.class_name for row in stack.rows(FramePlace)} == {"nucleus"}
+    stack.session.undo()
+    assert {row.record.class_name for row in stack.rows(FramePlace)} == {"tumour"}
+    stack.session.redo()
+    assert {row.record.class_name for row in stack.rows(FramePlace)} == {"nucleus"}
     stack.session.accept()
     stack.settle()
     assert stack.features(ACCEPTED) == {1: "nucleus"}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
 
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.io.outputs import folder_beside, safe_name
 from napari_sam3_assistant.jobs import Job, JobState
-from napari_sam3_assistant.session.messages import format_accepted
+from napari_sam3_assistant.session.messages import CLASS, NOTHING, format_accepted
 from napari_sam3_assistant.session.model import Level, Message
 from napari_sam3_assistant.workflows.edit_masks import accept, write_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from napari_sam3_assistant.core.lineage import Lineage
@@ -47,7 +49,11 @@ class Accepting:
     ----------
     is_writing : bool
         Whether a job is at it.
+    classed : Signal
+        Tells the classes that propagated objects had, and have, by their numbers.
     """
+
+    classed = Signal(object, object)
 
     def __init__(self, services: Services, save_at_accept: SaveAtAccept) -> None:
         self.is_writing = False
@@ -202,6 +208,10 @@ class Accepting:
 
         def show(written: Iterable[LabelEdit]) -> None:
             self._adapter.note_written(zip(there, written, strict=True), listed=forward)
+            for one in there:
+                if one.propagated and one.features:
+                    before, after = map(_classes_of, (one.gone, one.features))
+                    self.classed.emit(*((before, after) if forward else (after, before)))
             self._save_at_accept.note(one.image for one in there if not one.propagated)
             self._model.message = said
 
@@ -255,3 +265,9 @@ class Accepting:
         why = "Cancelled; nothing was accepted." if job.error is None else str(job.error)
         level = Level.INFO if job.error is None else Level.ERROR
         self._model.message = Message(f"{why} {again}".strip(), level)
+
+
+def _classes_of(rows: Mapping[str, list[Any]]) -> dict[int, str]:
+    """Return the class of each object of rows; empty for none."""
+    pairs = zip(rows["index"], rows[CLASS], strict=True)
+    return {int(id_): "" if name == NOTHING else str(name) for id_, name in pairs}

@@ -50,6 +50,7 @@ class ObjectClasses:
         self._accepting, self._propagation = accepting, propagation
         self.file = ClassFile(self._model, self._say)
         self.file.tell_renamed = self.rename
+        accepting.classed.connect(self._follow_tracks)
         self._dropped = ""  # the chosen class, when the list lost it
         self._model.events.class_list.connect(self._follow_list)
 
@@ -102,15 +103,14 @@ class ObjectClasses:
         self._undo.note_edits(self._adapter.edits())
         preview, current = self._model.preview, self._current()
         if preview is not None and current:
-            self._set({preview.slot: current}, {}, name)
+            self._set({preview.slot: current}, {}, name, ())
         of = f"of the class “{name}”" if name else "of no class"
         self._say(f"The next objects are {of}.")
 
     def set_class(self, rows: Iterable[ResultRow], name: str) -> None:
         """Give objects another class, or none: one step that can be taken back.
 
-        Of an object of accepted labels it is the class on all slices. Of a propagation, it is no
-        such step.
+        Of an object of accepted labels, or of a propagation, it is the class on all slices.
 
         Raises
         ------
@@ -123,18 +123,9 @@ class ObjectClasses:
             raise PromptError(
                 "The objects of a scan are in a file.", "Set their class in Mask Operations."
             )
-        found: dict[tuple[str, str], list[int]] = {}
-        kept: dict[KeptPlace, list[int]] = {}
-        for row in rows:
-            if isinstance(row.preview, Preview):
-                found.setdefault(row.preview.slot, []).append(row.record.id)
-            elif isinstance(row.preview, KeptPlace):
-                kept.setdefault(row.preview, []).append(row.record.id)
         self._undo.note_edits(self._adapter.edits())
-        self._set(found, kept, name)
-        frames = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
-        if frames:
-            self._propagation.set_class(frames, name)
+        tracked = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
+        self._set_rows(rows, tracked, name)
         if len(rows) == 1:
             what = f"Object {rows[0].record.id} is"
         else:
@@ -150,12 +141,13 @@ class ObjectClasses:
             The new names, by those of before.
         """
         rows = (*self._results.found, *self._results.kept)
-        tracked = dict(self._propagation.tracks.classes)
+        classes = dict(self._propagation.tracks.classes)
+        self._undo.note_edits(self._adapter.edits())
         for old, new in names.items():
-            if mine := [row for row in rows if row.record.class_name == old]:
-                self.set_class(mine, new)
-            ids = {id_ for id_, name in tracked.items() if name == old}
-            self._propagation.set_class(ids, new)
+            mine = [row for row in rows if row.record.class_name == old]
+            tracked = {id_ for id_, name in classes.items() if name == old}
+            if mine or tracked:
+                self._set_rows(mine, tracked, new)
         chosen = self._model.object_class
         self._model.object_class = names.get(chosen or self._dropped, chosen)
 
@@ -186,13 +178,25 @@ class ObjectClasses:
         made = preview.made_by(kind) if one_by_all else frozenset()
         return made if len(made) == 1 else frozenset()
 
+    def _set_rows(self, rows: Iterable[ResultRow], tracked: Collection[int], name: str) -> None:
+        """Change the class of found and accepted objects, and of propagated ones, as one step."""
+        found: dict[tuple[str, str], list[int]] = {}
+        kept: dict[KeptPlace, list[int]] = {}
+        for row in rows:
+            if isinstance(row.preview, Preview):
+                found.setdefault(row.preview.slot, []).append(row.record.id)
+            elif isinstance(row.preview, KeptPlace):
+                kept.setdefault(row.preview, []).append(row.record.id)
+        self._set(found, kept, name, tracked)
+
     def _set(
         self,
         found: Mapping[tuple[str, str], Collection[int]],
         kept: Mapping[KeptPlace, Sequence[int]],
         name: str,
+        tracked: Collection[int],
     ) -> None:
-        """Change the class of objects of previews and of accepted labels, as one step."""
+        """Change the class of found, accepted and propagated objects, as one step."""
         self._accepting.check_idle()
         after = tuple(
             _with_class(one, found[one.slot], name) if one.slot in found else one
@@ -201,6 +205,7 @@ class ObjectClasses:
         changes: list[Accepted] = [
             self._adapter.begin_class_change(place, ids, name) for place, ids in kept.items()
         ]
+        changes += self._begin_tracks(tracked, name)
         if changes:
             self._accepting.change(changes, previews=after)
         elif found:
@@ -210,6 +215,25 @@ class ObjectClasses:
         if seed is not None and refined is not None:
             self._undo.amend(replace(self._undo.current, seed=update_seed(seed, refined)))
         self._model.previews = after
+
+    def _begin_tracks(self, ids: Collection[int], name: str) -> list[Accepted]:
+        """Return what is to be noted of propagated objects; without labels it is done at once."""
+        stack, known = self._model.propagated, self._propagation.tracks.classes
+        if stack is None or not ids:
+            return []
+        before = {id_: known.get(id_, "") for id_ in sorted(ids)}
+        change = self._adapter.begin_track_class_change(stack.target.image, before, name)
+        if change is None:
+            self._propagation.set_class(ids, name)
+        return [] if change is None else [change]
+
+    def _follow_tracks(self, before: Mapping[int, str], after: Mapping[int, str]) -> None:
+        """Give propagated objects their classes, unless they are others than those of the step."""
+        tracks = self._propagation.tracks
+        same = [id_ for id_ in before if tracks.classes.get(id_, "") == before[id_]]
+        for name in {after[id_] for id_ in same}:
+            mine = {id_ for id_ in same if after[id_] == name}
+            self._propagation.set_class(mine & tracks.ids, name)
 
     def _check(self, name: str) -> None:
         if name and self._model.class_list.find(name) is None:

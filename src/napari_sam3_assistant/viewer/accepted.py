@@ -606,6 +606,38 @@ def begin_class_change(
     return Accepted(image, labels.shape, tuple(known), edit, changed, folder, gone=gone)
 
 
+def begin_track_class_change(
+    viewer: ViewerModel, image: str, before: Mapping[int, str], class_name: str
+) -> Accepted | None:
+    """Return what is to be noted of propagated objects of another class: an edit of no pixel.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    image : str
+        Key of the image.
+    before : mapping of int to str
+        The class of each object; empty for none.
+    class_name : str
+        Their class from then on.
+
+    Returns
+    -------
+    Accepted or None
+        None where their labels are gone.
+    """
+    layer = topmost(viewer.layers, Role.PROPAGATED, image)
+    if layer is None:
+        return None
+    labels = unfiltered(array_of(layer))
+    ids, none = list(before), np.zeros(0, np.int64)
+    edit = LabelEdit.pack("class", labels.shape, Changes(none, none, none, none), labels.dtype)
+    now: dict[str, list[Any]] = {"index": ids, CLASS: [class_name or NOTHING] * len(ids)}
+    gone = now | {CLASS: [name or NOTHING for name in before.values()]}
+    return Accepted(image, labels.shape, tuple(ids), edit, now, gone=gone, propagated=True)
+
+
 def _describe_changed(layer: Labels, changes: Changes) -> dict[str, list[Any]]:
     """Return what is known of objects after their pixels have changed, by column."""
     givers = find_givers(changes)
@@ -694,7 +726,8 @@ def note_written(
     if written.pixels:
         redraw(layer, written.box)
     if accepted.propagated:
-        edits_of(viewer).edited.emit(layer, written.box)
+        if written.pixels:
+            edits_of(viewer).edited.emit(layer, written.box)
         return
     come, gone = accepted.features, accepted.gone
     changes = written.changes()

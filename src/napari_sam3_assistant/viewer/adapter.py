@@ -426,6 +426,12 @@ class ViewerAdapter(ViewerPrompts):
         """
         return accepted_layer.begin_class_change(self.viewer, place, ids, class_name)
 
+    def begin_track_class_change(
+        self, image: str, before: Mapping[int, str], class_name: str
+    ) -> Accepted | None:
+        """Return the same of propagated objects, given their classes; None where they are gone."""
+        return accepted_layer.begin_track_class_change(self.viewer, image, before, class_name)
+
     def plane_labels(self, place: KeptPlace | FramePlace) -> PlaneOfLabels:
         """Return a plane of accepted labels, or of propagated ones; pixels are read when asked for.
 
