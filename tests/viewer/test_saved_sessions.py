@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -542,3 +544,48 @@ def test_a_folder_that_is_annotated_is_gone_on_with(binding, tmp_path, napari_re
     third = saved.open_in_new(tmp_path / "work.sam3session", lambda _: None)
     assert "that was annotated is not here" in third.model.message.text
     third.close()
+
+
+def test_what_mask_operations_have_done_can_be_taken_back_later(binding, tmp_path):
+    from napari_sam3_assistant.core.masks.operations import Operation
+    from napari_sam3_assistant.core.progress import deliver_inline
+    from napari_sam3_assistant.mask_operations.binding import mask_binding_for
+
+    ring = np.zeros((40, 50), np.uint32)
+    ring[5:30, 5:30] = 3
+    ring[10:20, 10:20] = 0
+    layer = binding.viewer.add_labels(ring, name="mine")
+    masks = mask_binding_for(binding.viewer, deliver_inline)
+    layer.paint((35, 40), 7)
+    masks.session.cleanup.apply(Operation.FILL_HOLES)
+    settle(masks)
+    filled = layer.data.copy()
+    assert filled[15, 15] == 3
+    masks.session.cleanup.undo()
+    settle(masks)
+    masks.close()
+    saved.save(binding, tmp_path / "work")
+    again = saved.open_in_new(tmp_path / "work.sam3session")
+    other, back = mask_binding_for(again.viewer, deliver_inline), again.viewer.layers["mine"]
+    other.model.target = next(one.key for one in other.model.layers if one.name == "mine")
+    assert other.model.can_undo
+    assert other.model.can_redo
+    np.testing.assert_array_equal(back.data, layer.data)
+    other.session.cleanup.redo()
+    settle(other)
+    np.testing.assert_array_equal(back.data, filled)
+    for _ in range(2):
+        other.session.cleanup.undo()
+        settle(other)
+    assert back.data[35, 40] == 0
+    assert not other.model.can_undo
+    other.close()
+    again.close()
+
+
+def settle(masks):
+    """Wait for the work of the mask operations."""
+    end = time.monotonic() + 240
+    while masks.model.running:
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)

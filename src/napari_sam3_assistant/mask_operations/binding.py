@@ -71,15 +71,18 @@ class MaskBinding(RefCounted):
         layers.events.removed.connect(self._on_removed)
         layers.events.reordered.connect(self._list_layers)
         edits_of(viewer).rewritten.connect(self._on_rewritten)
+        edits_of(viewer).restored.connect(self.session.edits.resume)
         viewer.mouse_drag_callbacks.extend((self._on_mouse, self._on_stroke))
         for layer in mask_layers(viewer):
             self._watch(layer)
         self._list_layers()
+        self.session.edits.resume()
 
     def _disconnect(self) -> None:
         self._unshare()
         self.session.close()
         edits_of(self.viewer).rewritten.disconnect(self._on_rewritten)
+        edits_of(self.viewer).restored.disconnect(self.session.edits.resume)
         for emitter in ("inserted", "removed", "reordered"):
             getattr(self.viewer.layers.events, emitter).disconnect(self)
         for callback in (self._on_mouse, self._on_stroke):

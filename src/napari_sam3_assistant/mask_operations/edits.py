@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit
+from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.masks.labels import whole_box
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.errors import MaskError
@@ -57,7 +58,7 @@ class MaskEdits:
         self, model: MaskModel, adapter: LabelsAdapter, jobs: MaskJobs, deliver: Deliver
     ) -> None:
         self.model = model
-        self.history = EditHistory()
+        self.history = adapter.history
         self._adapter = adapter
         self._jobs = jobs
         self._deliver = deliver
@@ -68,6 +69,24 @@ class MaskEdits:
         self._after_writing: list[Callable[[], None]] = []
         model.events.stroke.connect(self._on_stroke)
         model.events.target.connect(self.find_unfinished)
+
+    def resume(self) -> None:
+        """Go on with the history of the viewer; what does not fit its layers any more is dropped.
+
+        It is what was there before the window was closed, or that of a session that was opened.
+        """
+        known = self.history.edits(sys.maxsize).values()
+        for key in self.history.keys:
+            edits = [edit for one, edit, _ in known if one == key]
+            try:
+                array = self._adapter.take_snapshot(key).array
+            except MaskError:
+                self.history.forget(key)
+                continue
+            kind = (tuple(array.shape), np.dtype(array.dtype))
+            if any((one.shape, np.dtype(one.dtype)) != kind for one in edits):
+                self.history.forget(key)
+        self.tell_history()
 
     # -- doing ----------------------------------------------------------------------------
 

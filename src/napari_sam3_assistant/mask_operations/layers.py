@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.core.classes import Colour
     from napari_sam3_assistant.core.images import AnyArray
-    from napari_sam3_assistant.core.masks.edits import LabelEdit
+    from napari_sam3_assistant.core.masks.edits import EditHistory, LabelEdit
     from napari_sam3_assistant.core.masks.labels import Box
 
 
@@ -97,6 +97,11 @@ class LabelsAdapter:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.busy = False
+
+    @property
+    def history(self) -> EditHistory:
+        """What can be taken back in this viewer."""
+        return edits_of(self.viewer).history
 
     def choices(self) -> tuple[LabelsChoice, ...]:
         """Return the labels layers, the topmost first."""

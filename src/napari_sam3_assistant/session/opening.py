@@ -247,6 +247,7 @@ class Opening:
             ("The propagation", self._restore_propagation),
             ("The scans", partial(self._restore_scans, loaded.levels)),
             ("The folder that was annotated", self._restore_annotation),
+            ("The steps of Mask Operations", saved.restore_mask_steps),
         ):
             try:
                 restore(entries, keys, problems)
@@ -408,8 +409,6 @@ class Opening:
                 else "What the engine knew of propagated objects is not kept: press Start 3D "
                 "Propagation to look for them anew; the labels that are done are here."
             )
-        if session.entries.get("mask_steps") is True:
-            notes.append("What was done in Mask Operations is here; its steps of undo are not.")
         unread = session.entries.get("unread")
         problems.extend(map(str, unread if isinstance(unread, list) else ()))
         if session.damaged:

@@ -9,7 +9,9 @@ new field of a dataclass that is kept needs no line here; a new field of a model
 from __future__ import annotations
 
 import itertools
+import math
 import typing
+import zlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,8 +41,14 @@ from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.core.tracks import Direction, TrackRow
 from napari_sam3_assistant.engines.precision import Precision
 from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
-from napari_sam3_assistant.io.typed_json import field_types, from_json, to_json
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_whole
+from napari_sam3_assistant.io.typed_json import (
+    check_kind,
+    check_shape,
+    field_types,
+    from_json,
+    to_json,
+)
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
 from napari_sam3_assistant.session.model import (
     REMEMBERED_OF_SCANS,
     ActiveRoi,
@@ -552,3 +560,40 @@ def read_tracking(value: Json, frames: int) -> TrackingState:
     if not all(0 <= frame < frames for frame in named):
         raise ValueError(f"there are {frames} frames, and it names others")
     return TrackingState(left, read_value(tuple[int, ...], told["followed"]), given)
+
+
+# -- edits of labels -----------------------------------------------------------------------------
+
+_LARGEST_EDIT = 1 << 28
+
+
+def check_edit(edit: LabelEdit) -> None:
+    """Raise unless an edit from a file is whole, and takes no more room than it says.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it isn't.
+    """
+    shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
+    sizes = [8, 4, kind.itemsize, kind.itemsize]
+    if kind.kind not in "iu" or len(edit.packed) != 4 or edit.count < 0:
+        raise ValueError("an edit of labels is none")
+    if edit.count * sum(sizes) > _LARGEST_EDIT:
+        raise ValueError("an edit of labels is too large")
+    for packed, size in zip(edit.packed, sizes, strict=True):
+        if len(zlib.decompressobj().decompress(packed, edit.count * size + 1)) != edit.count * size:
+            raise ValueError("an edit of labels has not the size that it says")
+    changes = edit.changes()
+    if edit.count and (
+        changes.starts.min() < 0
+        or (np.diff(changes.starts) < 0).any()
+        or (changes.starts + changes.lengths).max() > math.prod(shape)
+        or int(changes.lengths.sum()) != edit.pixels
+    ):
+        raise ValueError("an edit of labels lies beside them")
+    if len(edit.box) != len(shape) or any(
+        not 0 <= side.start <= side.stop <= length
+        for side, length in zip(edit.box, shape, strict=True)
+    ):
+        raise ValueError("an edit of labels lies beside them")

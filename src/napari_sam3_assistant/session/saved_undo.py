@@ -1,9 +1,8 @@
-"""The steps of undo as entries of a session, and back; and edits of labels, which they hold."""
+"""The steps of undo as entries of a session, and back."""
 
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.lineage import Lineage
-from napari_sam3_assistant.io.typed_json import check_kind, check_shape
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_whole
 from napari_sam3_assistant.session.saved import (
     Entry,
     Numbers,
+    check_edit,
     read_target,
     read_value,
     write_value,
@@ -26,7 +25,6 @@ from napari_sam3_assistant.session.undo import RefineSeed, UndoStep, find_accept
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_sam3_assistant.core.masks.edits import LabelEdit
     from napari_sam3_assistant.session.model import Preview
     from napari_sam3_assistant.session.undo import Undo
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 256 << 20
 _MOST_OBJECTS = 20_000
-_LARGEST_EDIT = 1 << 28
 
 
 class UndoEntries:
@@ -226,35 +223,3 @@ def rows_from_json(value: Json) -> dict[str, list[Any]]:
     if len(set(map(len, rows.values()))) > 1:
         raise ValueError("columns are of several lengths")
     return rows
-
-
-def check_edit(edit: LabelEdit) -> None:
-    """Raise unless an edit from a file is whole, and takes no more room than it says.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it isn't.
-    """
-    shape, kind = check_shape(list(edit.shape)), check_kind(as_text(edit.dtype))
-    sizes = [8, 4, kind.itemsize, kind.itemsize]
-    if kind.kind not in "iu" or len(edit.packed) != 4 or edit.count < 0:
-        raise ValueError("an edit of labels is none")
-    if edit.count * sum(sizes) > _LARGEST_EDIT:
-        raise ValueError("an edit of labels is too large")
-    for packed, size in zip(edit.packed, sizes, strict=True):
-        if len(zlib.decompressobj().decompress(packed, edit.count * size + 1)) != edit.count * size:
-            raise ValueError("an edit of labels has not the size that it says")
-    changes = edit.changes()
-    if edit.count and (
-        changes.starts.min() < 0
-        or (np.diff(changes.starts) < 0).any()
-        or (changes.starts + changes.lengths).max() > math.prod(shape)
-        or int(changes.lengths.sum()) != edit.pixels
-    ):
-        raise ValueError("an edit of labels lies beside them")
-    if len(edit.box) != len(shape) or any(
-        not 0 <= side.start <= side.stop <= length
-        for side, length in zip(edit.box, shape, strict=True)
-    ):
-        raise ValueError("an edit of labels lies beside them")

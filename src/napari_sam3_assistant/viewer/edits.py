@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import numpy as np
 from psygnal import Signal
 
-from napari_sam3_assistant.core.masks.edits import Changes, LabelEdit
+from napari_sam3_assistant.core.masks.edits import Changes, EditHistory, LabelEdit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,11 +32,19 @@ class Edits:
         They have written changes, whole rows of pixels, to labels of a shape that may be in a file.
     rewritten : Signal
         A run has written other labels into a layer.
+    restored : Signal
+        The history is another one.
+    history : EditHistory
+        What the mask operations can take back; it stays as long as the viewer.
     """
 
     edited = Signal(object, tuple)
     changed = Signal(object, object, tuple)
     rewritten = Signal(object)
+    restored = Signal()
+
+    def __init__(self) -> None:
+        self.history = EditHistory()
 
 
 _KNOWN: WeakKeyDictionary[ViewerModel, Edits] = WeakKeyDictionary()

@@ -11,11 +11,20 @@ from napari.layers._source import layer_source  # what napari's own readers are 
 from napari_sam3_assistant.core.axes import ImageAxes
 from napari_sam3_assistant.core.display import Display, ImageView, ViewChannel
 from napari_sam3_assistant.core.images import PlaneRef
+from napari_sam3_assistant.core.masks.edits import LabelEdit
 from napari_sam3_assistant.core.stitching import StitchedObject
 from napari_sam3_assistant.errors import Sam3AssistantError
-from napari_sam3_assistant.session.saved import Entry, read_target, read_value, write_value
+from napari_sam3_assistant.session.saved import (
+    Entry,
+    Numbers,
+    check_edit,
+    read_target,
+    read_value,
+    write_value,
+)
 from napari_sam3_assistant.viewer import accepted as accepted_layer
 from napari_sam3_assistant.viewer.edits import edits_of
+from napari_sam3_assistant.viewer.geometry import array_of
 from napari_sam3_assistant.viewer.images import ALL_IMAGES, shape_of
 from napari_sam3_assistant.viewer.label_pixels import forget_written, take_written, watch_written
 from napari_sam3_assistant.viewer.prompts import state_from_json, state_to_json
@@ -56,22 +65,26 @@ class SavedViewer:
     def __init__(self, adapter: ViewerPrompts, stacks: StacksAdapter) -> None:
         self._adapter, self._stacks = adapter, stacks
         self._viewer = adapter.viewer
-        self._has_mask_steps = False
-        edits_of(self._viewer).edited.connect(self._on_edited)
-
-    def _on_edited(self, layer: Layer, box: Box) -> None:
-        del box
-        self._has_mask_steps |= role_of(layer) is not Role.PROPAGATED
+        self._numbers = Numbers()
 
     # -- to entries -----------------------------------------------------------------------
 
     def entries(self) -> dict[str, Entry]:
         """Return what is known of all layers, and what is on show."""
         entries = {"view": view_entry(self._viewer)}
-        if self._has_mask_steps:
-            entries["mask_steps"] = Entry.of(True)
         for layer in self._viewer.layers:
             entries |= layer_entries(layer)
+        return entries | self._mask_entries()
+
+    def _mask_entries(self) -> dict[str, Entry]:
+        """Return what mask operations can take back; an edit is written once, done or undone."""
+        entries: dict[str, Entry] = {}
+        kept = edits_of(self._viewer).history.edits(_MOST_MASK_BYTES)
+        for tick, (key, edit, undone) in kept.items():
+            number = self._numbers.of(edit)
+            entries[f"mask_edit/{number}"] = Entry(edit, partial(write_value, edit))
+            entries[f"mask_step/{tick}"] = Entry.of([key, number, undone])
+        self._numbers.keep({id(edit) for _, edit, _ in kept.values()})
         return entries
 
     def kept_entries(self, measured: Mapping[int, Measurement]) -> dict[str, Entry]:
@@ -153,6 +166,7 @@ class SavedViewer:
     def clear(self) -> None:
         """Remove all layers."""
         self._viewer.layers.clear()
+        edits_of(self._viewer).history.restore(())
 
     @property
     def is_empty(self) -> bool:
@@ -317,6 +331,31 @@ class SavedViewer:
         by_key = {key_of(layer): layer for layer in self._viewer.layers}
         return key in by_key and self._stacks.restore(by_key[key], stack)
 
+    def restore_mask_steps(
+        self, entries: Mapping[str, Any], keys: Mapping[str, str], problems: list[str]
+    ) -> None:
+        """Know again what mask operations can take back.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, IndexError
+            If it is damaged.
+        """
+        del problems
+        by_key = {key_of(layer): layer for layer in self._viewer.layers}
+        names = [name for name in entries if name.startswith("mask_step/")]
+        steps = []
+        for name in sorted(names, key=lambda one: int(one.partition("/")[2])):
+            key, number, undone = read_value(tuple[str, int, bool], entries[name])
+            layer = by_key.get(keys.get(key, ""))
+            edit = read_value(LabelEdit, entries[f"mask_edit/{number}"])
+            check_edit(edit)
+            if layer is not None and edit.shape == tuple(map(int, array_of(layer).shape)):
+                steps.append((key_of(layer), edit, undone))
+        edits = edits_of(self._viewer)
+        edits.history.restore(steps)
+        edits.restored.emit()
+
     def restore_view(self, entries: Mapping[str, Any], keys: Mapping[str, str]) -> None:
         """Bring back the order of the layers, how results are shown, and what was on show."""
         keys = dict(keys)
@@ -340,6 +379,7 @@ class SavedViewer:
             return
 
 
+_MOST_MASK_BYTES = 32 << 20
 _NO_COLOURS: dict[str, Any] = {"cyclic": []}
 
 

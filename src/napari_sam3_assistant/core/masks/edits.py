@@ -407,6 +407,47 @@ class EditHistory:
         _, step, key = max(tops, key=lambda top: top[0])
         return key, step
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The labels that something was done on."""
+        return frozenset(self._done) | frozenset(self._undone)
+
+    def edits(self, most_bytes: int) -> dict[int, tuple[str, LabelEdit, bool]]:
+        """Return the latest edits, to be kept in a file.
+
+        Parameters
+        ----------
+        most_bytes : int
+            How much they may take; older ones are left out, and so is what came before a step of
+            another kind.
+
+        Returns
+        -------
+        dict of int to (str, LabelEdit, bool)
+            By place in time: the labels, the edit, and whether it is taken back.
+        """
+        found: list[tuple[int, tuple[str, LabelEdit, bool]]] = []
+        for stacks, undone in ((self._done, False), (self._undone, True)):
+            for key, stack in stacks.items():
+                for tick, step in reversed(stack):
+                    if not isinstance(step, LabelEdit):
+                        break
+                    found.append((tick, (key, step, undone)))
+        kept: dict[int, tuple[str, LabelEdit, bool]] = {}
+        for tick, one in sorted(found, key=lambda pair: pair[0], reverse=True):
+            most_bytes -= one[1].nbytes
+            if most_bytes < 0:
+                break
+            kept[tick] = one
+        return kept
+
+    def restore(self, edits: Iterable[tuple[str, LabelEdit, bool]]) -> None:
+        """Put edits that were kept in the place of all steps, the first first."""
+        self._done.clear()
+        self._undone.clear()
+        for key, edit, undone in edits:
+            (self._undone if undone else self._done)[key].append((self._tick(), edit))
+
     def forget(self, key: str) -> None:
         """Drop the steps of labels that are gone or have another shape."""
         self._done.pop(key, None)
