@@ -12,6 +12,8 @@ shift
 # One thread of computing and of drawing each: those of several processes on the same cores wait for
 # each other, which makes PyTorch five times slower.
 export OMP_NUM_THREADS=1 LP_NUM_THREADS=1
+# Each worker, and each process that a test starts, would compile all modules again.
+unset PYTHONDONTWRITEBYTECODE
 workers=$("$python" -c 'import psutil
 print(max(1, min(psutil.cpu_count(), psutil.virtual_memory().available // 2**31)))')
 
