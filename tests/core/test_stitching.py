@@ -1,5 +1,7 @@
 """Objects of tiles put together: literal seams, and a known truth cut into tiles and back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -296,3 +298,15 @@ def test_the_objects_after_random_edits_are_those_of_the_labels(seed):
             assert one.area == (labels == id_).sum()
             around = Region.around(labels[0] == id_)
             assert one.region.intersect(around) == around
+
+
+def test_an_object_is_as_firm_as_the_firmest_of_its_parts():
+    truth = plane((2, 2, 5, 18), (7, 2, 9, 6))
+    firm = {0: 0.5, 8: 0.75}
+
+    def objects_of(tile):
+        return [replace(one, stability=firm[tile.x0]) for one in seen(truth, tile)]
+
+    _, objects = stitch(PAIR, truth.shape, objects_of)
+
+    assert sorted(one.stability for one in objects) == [0.5, 0.75]

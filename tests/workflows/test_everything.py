@@ -16,11 +16,12 @@ from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import Everything, Joining, PromptSet, Seeds
 from napari_sam3_assistant.core.regions import Region
-from napari_sam3_assistant.core.tracks import Span
+from napari_sam3_assistant.core.tracks import Span, TrackRow
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
 from napari_sam3_assistant.errors import JobCancelled, PromptError
 from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
+from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows import everything, segment
 from napari_sam3_assistant.workflows.everything import box_nms, label_seeds
 from napari_sam3_assistant.workflows.track import Tracking
@@ -360,3 +361,22 @@ def test_a_model_that_follows_nothing_joins_slices(sam_folder):
     found = list(api.track(stack[:2], everything=asked, model_folder=one, device="cpu"))
     assert [result.frame for result in found] == [0, 1]
     assert all(result.objects for result in found)
+
+
+def test_tracks_and_tiles_keep_how_firm_outlines_are(sam, tmp_path):
+    image, asked = discs()[0], Everything(**LOOSE, box_nms_thresh=1.0)
+    plane = api.segment(image, everything=asked, engine=sam)
+    expected = sorted(one.stability for one in plane.objects)
+
+    with Tracking(sam, FrameSource(view_of_array(image[None], plane=0), 0), PredictOptions()) as it:
+        it.add({0: PromptSet(everything=asked)}, NullReporter())
+        (frame,) = it.propagate(Span(), NullReporter())
+    rows = [TrackRow.of(0, record) for record in frame.objects]
+    assert sorted(row.stability for row in rows) == expected
+
+    parts = TileResult(plane.objects, plane.engine)
+    folder = ScanFolder(tmp_path / "scan.zarr", {})
+    folder.save(3, parts)
+    loaded = folder.load(3)
+    folder.leave()
+    assert [one.stability for one in loaded.records] == [one.stability for one in plane.objects]

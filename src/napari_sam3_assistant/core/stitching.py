@@ -59,6 +59,8 @@ class StitchedObject:
     parent : int
         Of an object that was followed through time, the one that divided into it and others; 0 for
         none.
+    stability : float or None
+        How firm its outline is, 0 to 1, where the engine says so; the highest of its parts.
     """
 
     id: int
@@ -68,6 +70,7 @@ class StitchedObject:
     text: str = ""
     class_name: str = ""
     parent: int = 0
+    stability: float | None = None
 
 
 class Known(NamedTuple):
@@ -87,6 +90,7 @@ class _Object:
     score: float | None
     text: str
     area: int  # of its only part, while that is untouched
+    stability: float | None
     parts: list[Region] = field(default_factory=list)
     painted: int = 0
     touched: bool = False
@@ -109,6 +113,11 @@ class _Pair:
 
     part: _Part
     overlap: TileOverlap
+
+
+def _higher(first: float | None, second: float | None) -> float | None:
+    """Return the higher of two values, of which there may be none."""
+    return max((one for one in (first, second) if one is not None), default=None)
 
 
 class Stitcher:
@@ -144,6 +153,7 @@ class Stitcher:
                 _union_of(one.parts),
                 one.score,
                 one.text,
+                stability=one.stability,
             )
             for _, one in sorted(self._objects.items())
         )
@@ -212,7 +222,7 @@ class Stitcher:
                 for pair in pairs
             ):
                 return None
-            owner = _Object(self._next_id, record.score, record.text, record.area)
+            owner = _Object(self._next_id, record.score, record.text, record.area, record.stability)
             self._next_id += 1
             self._objects[owner.id] = owner
             return owner
@@ -221,8 +231,8 @@ class Stitcher:
         self._objects[first.id] = first
         for _, other in owners[1:]:
             self._join(first, other)
-        scores = [score for score in (first.score, record.score) if score is not None]
-        first.score = max(scores, default=None)
+        first.score = _higher(first.score, record.score)
+        first.stability = _higher(first.stability, record.stability)
         # Where an earlier tile saw it whole, or both did, this is a second view of the same.
         seen_whole = any(not pair.overlap.old_cut for pair in same)
         return None if seen_whole else first
@@ -236,8 +246,8 @@ class Stitcher:
         first.parts += other.parts
         first.painted += other.painted
         first.touched = True
-        scores = [score for score in (first.score, other.score) if score is not None]
-        first.score = max(scores, default=None)
+        first.score = _higher(first.score, other.score)
+        first.stability = _higher(first.stability, other.stability)
         for part in self._open:
             if part.object is other:
                 part.object = first
@@ -399,6 +409,7 @@ def update_objects(
                 source.score if source else None,
                 source.text if source else "",
                 source.class_name if source else "",
+                stability=source.stability if source else None,
             )
     return changed
 

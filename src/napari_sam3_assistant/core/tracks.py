@@ -256,6 +256,8 @@ class TrackRow:
         The class that it is of; empty for none.
     parent : int
         The object that divided into it and others; 0 for none.
+    stability : float or None
+        How firm its outline is, 0 to 1, where the engine says so.
     """
 
     frame: int
@@ -268,14 +270,23 @@ class TrackRow:
     text: str = ""
     class_name: str = ""
     parent: int = 0
+    stability: float | None = None
 
     @classmethod
     def of(cls, frame: int, record: ObjectRecord) -> TrackRow:
         """Return the row of an object, measured on its cropped mask only."""
         y, x = record.centroid
-        score, text = record.score, record.text
         return cls(
-            frame, record.id, record.area, record.region, y, x, score, text, record.class_name
+            frame,
+            record.id,
+            record.area,
+            record.region,
+            y,
+            x,
+            record.score,
+            record.text,
+            record.class_name,
+            stability=record.stability,
         )
 
 
@@ -387,7 +398,7 @@ class TrackTable:
         def named(row: TrackRow) -> TrackRow:
             known = before.get(row.object_id)
             if known is not None:
-                return replace(row, score=known.score, text=known.text)
+                return replace(row, score=known.score, text=known.text, stability=known.stability)
             others = (objects.get(row.object_id) for objects in self._rows.values())
             other = next(filter(None, others), None)
             return row if other is None else replace(row, text=other.text)

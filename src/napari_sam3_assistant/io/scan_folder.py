@@ -45,8 +45,10 @@ from napari_sam3_assistant.io.provenance import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from napari_sam3_assistant.core.axes import Axes
     from napari_sam3_assistant.io.provenance import ProvenanceRecord
@@ -200,9 +202,8 @@ class ScanFolder:
                 draft,
                 ids=np.array([record.id for record in records], np.int64),
                 boxes=np.array([record.region.box for record in records], np.int64).reshape(-1, 4),
-                scores=np.array(
-                    [np.nan if record.score is None else record.score for record in records]
-                ),
+                scores=_column(record.score for record in records),
+                stabilities=_column(record.stability for record in records),
                 phrases=np.array([phrases.index(record.text) for record in records], np.int64),
                 bits=np.concatenate([np.zeros(0, np.uint8), *masks]),
                 about=np.array(json.dumps(about)),
@@ -338,16 +339,23 @@ def _read_json(path: Path) -> object:
         return None
 
 
+def _column(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    """Return numbers as a column, NaN for none."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
 def _read_records(file: Mapping[str, Any], phrases: list[str]) -> list[ObjectRecord]:
     bits = file["bits"]
     records = []
     start = 0
-    columns = (file[name].tolist() for name in ("ids", "boxes", "scores", "phrases"))
-    for id_, box, score, phrase in zip(*columns, strict=True):
+    names = ("ids", "boxes", "scores", "phrases", "stabilities")
+    columns = (file[name].tolist() for name in names)
+    for id_, box, score, phrase, stability in zip(*columns, strict=True):
         region = Region(*box)
         stop = start + -(-region.area // 8)
         mask = np.unpackbits(bits[start:stop], count=region.area).reshape(region.shape)
-        known = None if np.isnan(score) else score
-        records.append(ObjectRecord(id_, mask.astype(bool), region, known, phrases[phrase]))
+        known, firm = (None if np.isnan(one) else one for one in (score, stability))
+        text = phrases[phrase]
+        records.append(ObjectRecord(id_, mask.astype(bool), region, known, text, stability=firm))
         start = stop
     return records

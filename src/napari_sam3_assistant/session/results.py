@@ -445,7 +445,14 @@ def _join_lines(cell: str) -> str:
 def as_object(row: TrackRow) -> StitchedObject:
     """Return an object of a frame as those of other labels."""
     return StitchedObject(
-        row.object_id, row.area, row.region, row.score, row.text, row.class_name, row.parent
+        row.object_id,
+        row.area,
+        row.region,
+        row.score,
+        row.text,
+        row.class_name,
+        row.parent,
+        row.stability,
     )
 
 
