@@ -1,4 +1,4 @@
-"""Drive napari through a folder that is annotated, by mouse and keys, and write its picture.
+"""Drive napari through a folder that is annotated, by mouse and keys, and write its pictures.
 
     python tools/screenshots_series.py [FOLDER]      (default: docs/images)
 
@@ -14,17 +14,31 @@ from pathlib import Path
 import tifffile
 from demo_gui import open_demo
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QDialog, QTableWidget
 from screenshots import shoot
+from screenshots_results import save
 from skimage.data import coins
 from user import User
+
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 
 _SIDE = 150
 
 
+_CLASSES = ClassList(
+    (
+        ObjectClass(1, "bronze", (205, 127, 50), "metal"),
+        ObjectClass(2, "silver", (160, 160, 175), "metal"),
+        ObjectClass(3, "worn silver", (86, 180, 233), "silver"),
+        ObjectClass(4, "glass", (0, 158, 115)),
+    )
+)
+
+
 def main() -> None:
-    """Write the picture."""
+    """Write the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/images")
     picture = coins()
     with tempfile.TemporaryDirectory() as source:
@@ -52,6 +66,13 @@ def main() -> None:
         user.wait_for(lambda: annotation.model.place == 1 and user.model.preview is not None)
         QTest.qWait(500)
         shoot(demo, folder / "series.png")
+        demo.widget.binding.session.classes.file.take(_CLASSES)
+        demo.widget.findChild(QAction, "menu_edit_classes").trigger()
+        dialog = demo.widget.findChild(QDialog, "class_list_dialog")
+        dialog.findChild(QTableWidget, "class_table").setCurrentCell(2, 1)
+        QTest.qWait(500)
+        save(dialog, folder / "class-list.png")
+        dialog.reject()
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.objects import ExportFormat
 from napari_sam3_assistant.core.progress import deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
-from napari_sam3_assistant.errors import MaskError, PromptError
-from napari_sam3_assistant.io.class_list import read_object_names, write_classes
+from napari_sam3_assistant.errors import ExportError, MaskError, PromptError
+from napari_sam3_assistant.io.class_list import read_classes, read_object_names, write_classes
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
 from napari_sam3_assistant.session.messages import column_titles
 from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Preview
@@ -277,6 +277,53 @@ def test_a_class_that_is_renamed_is_so_in_all_objects_also_by_the_other_window(d
     assert not other.model.class_list
     assert desk.model.object_class == ""
     other.close()
+
+
+def test_changes_of_the_list_are_taken_back_in_its_file_and_in_the_objects(desk, tmp_path):
+    file, path = desk.session.classes.file, tmp_path / "classes.csv"
+    write_classes(LISTED, path)
+    file.choose(path)
+    desk.find_all()
+    desk.session.classes.set_class(desk.rows(Preview)[:2], "tumour")
+    desk.session.accept()
+    red = ClassList((ObjectClass(2, "nucleus", (255, 0, 0)), ObjectClass(1, "cancer")))
+    fewer = ClassList((ObjectClass(2, "nucleus", (255, 0, 0)),))
+    file.change(red, path, {"tumour": "cancer"})
+    assert desk.features(ACCEPTED) == {1: "cancer", 2: "cancer", 3: "", 4: ""}
+    file.change(fewer, path, {})
+    file.forget()
+    for expected in (fewer, red, LISTED):
+        assert file.can_take_back
+        file.take_back()
+        assert desk.model.class_list.names == expected.names
+        assert read_classes(path).names == expected.names
+        assert desk.model.class_file == str(path)
+    assert desk.features(ACCEPTED) == {1: "tumour", 2: "tumour", 3: "", 4: ""}
+    file.take_back()  # to before it was chosen
+    with pytest.raises(MaskError, match="no change"):
+        file.take_back()
+
+    # What somebody has changed elsewhere meanwhile stays.
+    file.change(red, path, {})
+    desk.model.class_list = fewer
+    assert not file.can_take_back
+    with pytest.raises(MaskError, match="no change"):
+        file.take_back()
+
+
+def test_a_list_that_can_not_be_written_back_stays_as_it_is(desk, tmp_path):
+    file, path = desk.session.classes.file, tmp_path / "lists" / "classes.csv"
+    path.parent.mkdir()
+    write_classes(LISTED, path)
+    file.choose(path)
+    fewer = ClassList((ObjectClass(2, "nucleus"),))
+    file.change(fewer, path, {})
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ExportError):
+        file.take_back()
+    assert desk.model.class_list.names == fewer.names
+    assert file.can_take_back
 
 
 def test_the_class_is_the_same_in_every_file(desk, tmp_path):

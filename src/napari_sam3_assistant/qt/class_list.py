@@ -201,7 +201,7 @@ class ClassListDialog(QDialog):
         row = self._table.rowCount()
         self._table.insertRow(row)
         shown = QTableWidgetItem()
-        shown.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        shown.setFlags(Qt.ItemFlag.ItemIsEnabled)  # so its colour is seen in the chosen row, too
         shown.setBackground(colour)
         shown.setToolTip(colour.name())
         named = QTableWidgetItem(name)

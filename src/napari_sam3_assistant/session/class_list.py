@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from napari_sam3_assistant.core.classes import ClassList
 from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.errors import MaskError
 from napari_sam3_assistant.io.class_list import read_classes, write_classes
 from napari_sam3_assistant.session.model import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 
 class HasClasses(Protocol):
@@ -19,6 +22,32 @@ class HasClasses(Protocol):
 
     class_list: ClassList
     class_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListChange:
+    """A change of the class list, which can be taken back.
+
+    Parameters
+    ----------
+    before, after : ClassList
+        The list.
+    file : str
+        The file that it was of before; empty for none.
+    written : bool
+        Whether the change was written to that file.
+    renamed : mapping of str to str
+        The new names of classes, by those of before.
+    """
+
+    before: ClassList
+    after: ClassList
+    file: str
+    written: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+_MOST_CHANGES = 100
 
 
 class ClassFile:
@@ -40,12 +69,23 @@ class ClassFile:
     def __init__(self, model: HasClasses, say: Callable[[str, Level], None]) -> None:
         self._model, self._say = model, say
         self.tell_renamed: Callable[[Mapping[str, str]], object] = lambda _: None
+        self._changes: deque[ListChange] = deque(maxlen=_MOST_CHANGES)
+
+    @property
+    def can_take_back(self) -> bool:
+        """Whether the latest change of the list was made here."""
+        return bool(self._changes) and self._changes[-1].after == self._model.class_list
 
     def choose(self, path: Path) -> None:
         """Take the class list of a file, which fixes names, numbers and colours from now on.
 
         Raises MaskError if it is none.
         """
+        before, file = self._model.class_list, self._model.class_file
+        self._take_file(path)
+        self._note(ListChange(before, self._model.class_list, file))
+
+    def _take_file(self, path: Path) -> None:
         self.take(read_classes(path), str(path))
         many = pluralize(len(self._model.class_list), "class", "classes")
         self._say(f"{many} of {path} have these numbers in every file now.", Level.SUCCESS)
@@ -67,14 +107,44 @@ class ClassFile:
         ExportError
             If it can't be written; the list is as it was then.
         """
+        before, file = self._model.class_list, self._model.class_file
         if path is None:
             self.take(classes)
             self._say("The class list lasts as long as this window: it has no file.", Level.WARNING)
         else:
             write_classes(classes, path)
-            self.choose(path)
+            self._take_file(path)
+        after = self._model.class_list
+        self._note(ListChange(before, after, file, file == str(path), dict(renamed)))
         if renamed:
             self.tell_renamed(renamed)
+
+    def take_back(self) -> None:
+        """Take the latest change of the list back, in its file and in the objects, too.
+
+        Raises
+        ------
+        MaskError
+            If there is none, or the list was changed elsewhere since.
+        ExportError
+            If its file can't be written; the list is as it was then.
+        """
+        if not self.can_take_back:
+            raise MaskError(
+                "There is no change of the class list to take back.", "Edit the list again."
+            )
+        change = self._changes[-1]
+        if change.written:
+            write_classes(change.before, Path(change.file))
+        self._changes.pop()
+        self.take(change.before, change.file)
+        self._say("The class list is as it was before its latest change.", Level.SUCCESS)
+        if change.renamed:
+            self.tell_renamed({new: old for old, new in change.renamed.items()})
+
+    def _note(self, change: ListChange) -> None:
+        if change.before != change.after:
+            self._changes.append(change)
 
     def take(self, classes: ClassList, file: str = "") -> None:
         """Take a class list, and the file that it is of, if there is one."""
@@ -82,5 +152,7 @@ class ClassFile:
 
     def forget(self) -> None:
         """Let classes have the names and values that are typed."""
+        before, file = self._model.class_list, self._model.class_file
         self.take(ClassList())
+        self._note(ListChange(before, ClassList(), file))
         self._say("No class list is fixed.", Level.INFO)

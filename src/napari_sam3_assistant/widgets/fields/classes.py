@@ -72,11 +72,14 @@ class ClassField(QWidget):
             ("Edit classes …", "menu_edit_classes", lambda: edit_classes(self, model, file)),
             ("Choose a list …", "menu_choose_classes", lambda: choose_file(self, model, file)),
             ("Clear the list", "menu_forget_classes", file.forget),
+            ("Take back the last change", "menu_take_back_classes", file.take_back),
         ):
             action = QAction(text, menu)
             action.setObjectName(name)
             action.triggered.connect(show_errors(model, verb))
             menu.addAction(action)
+        # The last of them.
+        menu.aboutToShow.connect(lambda: action.setEnabled(file.can_take_back))
         colours = QAction(with_key("Colour objects by class", "toggle_class_colours"), menu)
         colours.setObjectName("colour_by_class")
         colours.setCheckable(True)
