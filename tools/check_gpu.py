@@ -3,17 +3,27 @@
     python tools/check_gpu.py                    every GPU, at full size, some minutes
     python tools/check_gpu.py --device cpu --tiny   proves the script where there is no GPU
 
-Run it from a checkout with ``pip install -e ".[sam3]"``. For each engine and format it prints what
-loading, encoding, a click, a phrase and a frame of a stack take, and the library's own call of
-the image encoder; what memory is left after Unload, and whether running out of memory is survived;
-and for each model how the masks agree with those of the CPU. The same goes to a JSON file.
+Run it from a checkout with ``pip install -e ".[sam3]"`` and pytest and hypothesis. For each engine
+and format it prints
+
+- what loading, encoding, a click, a phrase and a frame of a stack take, and what the library's own
+  calls take for the same;
+- what an image takes by the library in batches of 2 and 4, as tiles in batches would, and with
+  ``torch.compile``, and what its pixels take to the GPU from ordinary and from pinned memory;
+- where the memory of followed objects lies when the GPU is nearly full, whether running out of
+  memory is survived, and what is left after Unload;
+
+and for each model how the masks agree with those of the CPU, and for each GPU whether the tests of
+equality with the library pass on it. The same goes to a JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,11 +51,22 @@ from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.errors import EngineError, OutOfDeviceMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+ROOT = Path(__file__).parents[1]
 REPORTER = NullReporter()
 FRAMES = 8
 CLICK = PointPrompt(60, 80)
+SUITES = (
+    "tests/engines/sam3_transformers/test_equality.py",
+    "tests/engines/sam3_transformers/test_video_equality.py",
+    "tests/engines/sam3_transformers/test_video_corrections.py",
+    "tests/engines/sam_transformers/test_sam_equality.py",
+    "tests/engines/sam_transformers/test_sam_video.py",
+)
+TRACKERS = {"sam3": "Sam3TrackerVideo", "sam2": "Sam2Video"}
+# Below so much free memory that of followed objects lies in the computer's, see engines/device.py.
+NEARLY_FULL = 4 << 30
 
 
 def picture(side: int = 256) -> np.ndarray:
@@ -54,20 +75,22 @@ def picture(side: int = 256) -> np.ndarray:
     return (127 + 60 * np.sin(rows / 17) + 60 * np.cos(columns / 19)).astype(np.uint8)
 
 
-def write_models(folder: Path, *, tiny: bool) -> dict[str, Path]:
-    """Write the checkpoints with random weights, by engine and model."""
+def write_models(folder: Path, models: Iterable[str], *, tiny: bool) -> dict[str, Path]:
+    """Write the checkpoints of models with random weights."""
     from tests.engines.tiny_checkpoint import write_full_size_checkpoint, write_tiny_checkpoint
     from tests.engines.tiny_sam import write_full_size_sam2, write_tiny_sam
 
-    made = {name: folder / name for name in ("sam3", "sam2")}
-    for path in made.values():
+    def tiny_sam2(path: Path) -> Path:
+        return write_tiny_sam(path, "sam2_video")
+
+    write = {
+        "sam3": write_tiny_checkpoint if tiny else write_full_size_checkpoint,
+        "sam2": tiny_sam2 if tiny else write_full_size_sam2,
+    }
+    made = {name: folder / name for name in models}
+    for name, path in made.items():
         path.mkdir()
-    if tiny:
-        write_tiny_checkpoint(made["sam3"])
-        write_tiny_sam(made["sam2"], "sam2_video")
-    else:
-        write_full_size_checkpoint(made["sam3"])
-        write_full_size_sam2(made["sam2"])
+        write[name](path)
     return made
 
 
@@ -93,34 +116,30 @@ def allocated(device: str) -> int:
     return torch.cuda.memory_allocated(device) if device.startswith("cuda") else 0
 
 
-def check(name: str, folder: Path, device: str, precision: str) -> dict[str, Any]:
+def check(model: str, folder: Path, device: str, precision: str, backend: str) -> dict[str, Any]:
     """Return what one model does on a device in a number format."""
+    name = "sam3-transformers" if model == "sam3" else "sam-transformers"
     before = allocated(device)
     engine = registry.create(name, folder, device, precision)
     started = time.perf_counter()
     engine.load(REPORTER)
     row = {"load": time.perf_counter() - started, **measure(engine, device)}
+    row |= measure_encoder(engine, device, backend)
+    if device.startswith("cuda"):
+        row["out_of_memory"] = fill_memory(engine, np.stack([picture()] * 3, -1), device)
     engine.close()
     give_back_memory()
     row["bytes_after_unload"] = allocated(device) - before
+    if precision == "float32":
+        row["frame_by_library"] = time_frame(model, folder, device)
     return row
 
 
 def measure(engine: Any, device: str) -> dict[str, Any]:  # noqa: ANN401 - an engine by transformers
-    """Return how long the parts of an engine's work take, and what a full memory does."""
-    import torch
-
+    """Return how long the parts of an engine's work take, and where it remembers objects."""
     row: dict[str, Any] = {"works_in": engine.precision}
     image = np.stack([picture()] * 3, -1)
     row["encode"] = timed(lambda: engine.embed(image, REPORTER), device)
-    pixels = engine.model.click_processor(images=image, return_tensors="pt")["pixel_values"]
-    encoder = getattr(engine.model, "detector", engine.model.clicks).vision_encoder
-
-    def directly() -> None:
-        with torch.inference_mode():
-            encoder(pixels.to(device))
-
-    row["encode_by_library"] = timed(directly, device)
     encoding = engine.embed(image, REPORTER)
 
     def predict(prompts: PromptSet) -> None:
@@ -129,15 +148,114 @@ def measure(engine: Any, device: str) -> dict[str, Any]:  # noqa: ANN401 - an en
     row["click"] = timed(lambda: predict(PromptSet(points=(CLICK,))), device)
     if "text" in engine.spec.accepts:
         row["phrase"] = timed(lambda: predict(PromptSet(text="cell")), device)
+    row["frame"], _ = follow(engine, device, spare=0)
+    _, row["remembers_when_full_on"] = follow(engine, device, spare=NEARLY_FULL)
+    return row
+
+
+def follow(engine: Any, device: str, *, spare: int) -> tuple[float, list[str]]:  # noqa: ANN401
+    """Return the seconds a frame, and where the tracker remembers; ``spare`` bytes are free."""
+    import torch
+
+    filled = 0
+    if spare and device.startswith("cuda"):
+        filled = max(0, torch.cuda.mem_get_info(device)[0] - spare)
+    filler = torch.empty(filled, dtype=torch.uint8, device=device)
     stack = FrameSource(view_of_array(np.stack([picture()] * FRAMES), plane=0), 0)
     track = engine.track(stack, PredictOptions(), lambda: 9)
     track.add(TrackSeed(0, 1, points=(CLICK,)))
     started = time.perf_counter()
     found = list(track.propagate(range(FRAMES), REPORTER))
-    row["frame"] = (time.perf_counter() - started) / len(found)
+    took = (time.perf_counter() - started) / len(found)
+    (outputs,) = (one.outputs for one in track._objects.values())  # noqa: SLF001
+    places = {
+        str(record["maskmem_features"].device)
+        for records in outputs.values()
+        for record in records.values()
+        if "maskmem_features" in record
+    }
     track.close()
+    del filler
+    return took, sorted(places)
+
+
+def time_frame(model: str, folder: Path, device: str) -> float:
+    """Return the seconds a frame of the library's own documented use, weights loaded anew."""
+    import torch
+    import transformers
+
+    network = getattr(transformers, f"{TRACKERS[model]}Model").from_pretrained(folder)
+    processor = getattr(transformers, f"{TRACKERS[model]}Processor").from_pretrained(folder)
+    network = network.eval().to(device)
+    frames = np.stack([np.stack([picture()] * 3, -1)] * FRAMES)
+    session = processor.init_video_session(video=frames, inference_device=device)
+    processor.add_inputs_to_inference_session(
+        session, 0, 1, input_points=[[[[CLICK.x, CLICK.y]]]], input_labels=[[[1]]]
+    )
+    with torch.inference_mode():
+        started = time.perf_counter()
+        for answer in network.propagate_in_video_iterator(session, start_frame_idx=0):
+            processor.post_process_masks(
+                [answer.pred_masks], original_sizes=[frames.shape[1:3]], binarize=False
+            )[0].cpu()
+    took = (time.perf_counter() - started) / FRAMES
+    del network, session
+    give_back_memory()
+    return took
+
+
+def measure_encoder(engine: Any, device: str, backend: str) -> dict[str, Any]:  # noqa: ANN401
+    """Return how long the library's image encoder takes: in batches, and compiled."""
+    import torch
+
+    image = np.stack([picture()] * 3, -1)
+    encoder = getattr(engine.model, "detector", engine.model.clicks).vision_encoder
+    row: dict[str, Any] = {}
+
+    def prepare() -> torch.Tensor:
+        inputs = engine.model.click_processor(images=image, return_tensors="pt")
+        made: torch.Tensor = inputs["pixel_values"]
+        return made
+
+    def encode(call: Any, pixels: torch.Tensor) -> None:  # noqa: ANN401 - a module
+        with torch.inference_mode():
+            call(pixels.to(device))
+
+    pixels = prepare()
+    row["encode_by_library"] = timed(lambda: encode(encoder, prepare()), device)
+    for count in (2, 4):
+        batch = pixels.expand(count, -1, -1, -1)
+        took = timed(lambda batch=batch: encode(encoder, batch), device, repeats=1)
+        row[f"encode_of_{count}"] = took / count
+    if engine.precision == "bfloat16":
+        row |= measure_compiled(encoder, encode, pixels, device, backend)
+    row["copy"] = timed(lambda: pixels.to(device, copy=True), device)
     if device.startswith("cuda"):
-        row["out_of_memory"] = fill_memory(engine, image, device)
+        pinned = pixels.pin_memory()
+        row["copy_pinned"] = timed(lambda: pinned.to(device, non_blocking=True), device)
+    return row
+
+
+def measure_compiled(
+    encoder: Any,  # noqa: ANN401 - a module
+    encode: Callable[[Any, Any], None],
+    pixels: Any,  # noqa: ANN401 - a tensor
+    device: str,
+    backend: str,
+) -> dict[str, Any]:
+    """Return how long it takes to compile an image encoder, and to encode with it then."""
+    import torch
+
+    row: dict[str, Any] = {}
+    compiled = torch.compile(encoder, backend=backend)
+    started = time.perf_counter()
+    try:
+        encode(compiled, pixels)
+        row["compile"] = time.perf_counter() - started
+        row["encode_compiled"] = timed(lambda: encode(compiled, pixels), device)
+    except RuntimeError as error:  # its errors are of many kinds, all of this one
+        row["compile"] = f"failed: {str(error).splitlines()[0]}"
+    torch.compiler.reset()
     return row
 
 
@@ -161,13 +279,37 @@ def fill_memory(engine: Any, image: np.ndarray, device: str) -> str:  # noqa: AN
     return told
 
 
-def main() -> int:
-    """Check what is asked for; 1 where something does not agree or can't run."""
+def run_suites(device: str, select: str) -> dict[str, Any]:
+    """Return how many tests of equality with the library pass with both on a device, in float32."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line"]
+    ran = subprocess.run(
+        [*command, *SUITES, *(["-k", select] if select else [])],
+        cwd=ROOT,
+        env=os.environ | {"NAPARI_SAM3_TEST_DEVICE": device},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in ran.stdout.splitlines() if line.strip()]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    counts = [line for line in lines if " passed" in line or " failed" in line]
+    return {"passed": ran.returncode == 0, "tests": counts[-1:] or lines[-1:], "failed": failed}
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", help="one device (default: every GPU)")
+    parser.add_argument("--models", nargs="+", choices=list(TRACKERS), default=list(TRACKERS))
     parser.add_argument("--tiny", action="store_true", help="tiny models, seconds")
+    parser.add_argument("--select", default="", help="only these tests of equality (pytest -k)")
     parser.add_argument("--json", type=Path, default=Path("check_gpu.json"))
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Check what is asked for; 1 where something does not agree or can't run."""
+    chosen = parse()
     devices = [chosen.device] if chosen.device else list(working_devices(read_devices())[1:])
     if not devices:
         print("No GPU works here. `--device cpu --tiny` proves the script.")
@@ -185,25 +327,34 @@ def main() -> int:
         "rows": [],
     }
     failed = False
+
+    def note(row: dict[str, Any], *, passed: bool) -> None:
+        nonlocal failed
+        failed |= not passed
+        report["rows"].append(row)
+        print(*(f"{key}={format_value(value)}" for key, value in row.items()), flush=True)
+        # As it is: what ran before an end that nobody expected is not lost.
+        chosen.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
-        for model, path in write_models(Path(folder), tiny=chosen.tiny).items():
-            name = "sam3-transformers" if model == "sam3" else "sam-transformers"
+        for model, path in write_models(Path(folder), chosen.models, tiny=chosen.tiny).items():
             for device in devices:
                 for precision in ("float32", "bfloat16"):
                     row = {"model": model, "device": device, "precision": precision}
                     try:
-                        row |= check(name, path, device, precision)
+                        # A compiler is asked for on a GPU only.
+                        backend = "inductor" if device.startswith("cuda") else "eager"
+                        row |= check(model, path, device, precision, backend)
                     except EngineError as error:
-                        row["error"], failed = str(error), True
-                    report["rows"].append(row)
-                    print(*(f"{key}={format_value(value)}" for key, value in row.items()))
-                compared = api.compare_devices(path, devices=("cpu", device))
-                print(*compared.lines(), sep="\n")
-                report["rows"].append(
-                    {"model": model, "device": device, "agrees_with_cpu": compared.agrees}
-                )
-                failed |= not compared.agrees
-    chosen.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+                        row["error"] = str(error)
+                    note(row, passed="error" not in row)
+            # With two GPUs also the one with the other.
+            compared = api.compare_devices(path, devices=("cpu", *devices))
+            print(*compared.lines(), sep="\n")
+            note({"model": model, "agrees_with_cpu": compared.agrees}, passed=compared.agrees)
+    for device in devices:
+        found = run_suites(device, chosen.select)
+        note({"device": device, **found}, passed=found["passed"])
     print(f"Written to {chosen.json}.")
     return int(failed)
 

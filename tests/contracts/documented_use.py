@@ -1,5 +1,7 @@
 """What the documentation of transformers does with the same prompts, on images and on movies."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPromp
 from napari_sam3_assistant.core.regions import Region
 
 REPORTER = NullReporter()
+DEVICE = os.environ.get("NAPARI_SAM3_TEST_DEVICE", "cpu")
+"""Where the engine and the library work, in float32; see ``tools/check_gpu.py``."""
 
 
 # -- images ------------------------------------------------------------------------------------
@@ -58,11 +62,11 @@ def choose_masks(masks, scores, *, every):
     if every:
         # Of the only object, from the smallest to the largest.
         order = masks[0].sum((1, 2)).argsort(stable=True)
-        return masks[0, order].numpy(), scores[0, order].tolist()
+        return masks[0, order].cpu().numpy(), scores[0, order].tolist()
     # As the library's page says: of several masks the one with the best score.
     best = scores.argmax(1)
     objects = range(len(best))
-    return masks[objects, best].numpy(), scores[objects, best].tolist()
+    return masks[objects, best].cpu().numpy(), scores[objects, best].tolist()
 
 
 # -- movies ------------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ def documented(tracker, frames, start, reverses, *prompts):
     import torch
 
     model, processor = tracker
-    session = processor.init_video_session(video=frames, inference_device="cpu")
+    session = processor.init_video_session(video=frames, inference_device=DEVICE)
     masks = {}
     with torch.inference_mode():
         for name, inputs in enumerate(prompts, 1):
@@ -109,7 +113,7 @@ def documented(tracker, frames, start, reverses, *prompts):
                 large = processor.post_process_masks(
                     [answer.pred_masks], original_sizes=[SHAPE], binarize=False
                 )[0]
-                masks[answer.frame_idx] = (large[:, 0] > 0).numpy()
+                masks[answer.frame_idx] = (large[:, 0] > 0).cpu().numpy()
     return masks
 
 

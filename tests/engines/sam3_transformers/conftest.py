@@ -32,7 +32,7 @@ def _one_thread(tiny_checkpoint):
 @pytest.fixture
 def new_engine(tiny_checkpoint, _one_thread):
     """Return an engine of this test's own, not loaded."""
-    engine = ENTRY.create(tiny_checkpoint, "cpu")
+    engine = ENTRY.create(tiny_checkpoint, documented_use.DEVICE)
     yield engine
     engine.close()
 
@@ -40,7 +40,7 @@ def new_engine(tiny_checkpoint, _one_thread):
 @pytest.fixture(scope="session")
 def shared_engine(tiny_checkpoint, _one_thread):
     """Return a loaded engine that the tests share and leave as it is."""
-    engine = ENTRY.create(tiny_checkpoint, "cpu")
+    engine = ENTRY.create(tiny_checkpoint, documented_use.DEVICE)
     engine.load(NullReporter())
     yield engine
     engine.close()
@@ -120,7 +120,7 @@ def video_checkpoint(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="session")
 def video_engine(video_checkpoint, _one_thread):
     """Return a loaded engine with the checkpoint for videos, that the tests leave as it is."""
-    engine = ENTRY.create(video_checkpoint, "cpu")
+    engine = ENTRY.create(video_checkpoint, documented_use.DEVICE)
     engine.load(NullReporter())
     yield engine
     engine.close()

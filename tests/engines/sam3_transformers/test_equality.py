@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.documented_use import as_library_points, choose_masks, part, points_of, xyxy
+from contracts.documented_use import DEVICE, as_library_points, choose_masks, part, points_of, xyxy
 from napari_sam3_assistant import api
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -42,7 +42,7 @@ class Reference:
             Sam3VideoConfig,
         )
 
-        self.detector = Sam3Model.from_pretrained(folder).eval()
+        self.detector = Sam3Model.from_pretrained(folder).eval().to(DEVICE)
         self.processor = Sam3Processor.from_pretrained(folder)
         self.click_processor = Sam3TrackerProcessor.from_pretrained(folder)
         parts = Sam3VideoConfig.from_pretrained(folder).tracker_config
@@ -61,11 +61,13 @@ class Reference:
             for name, tensor in load_file(folder / "model.safetensors").items()
         }
         assert self.tracker.load_state_dict(renamed, strict=False).missing_keys == []
+        self.tracker.to(DEVICE)
 
     def find(self, image, threshold, **prompts):
         import torch
 
         inputs = self.processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
+        inputs = inputs.to(DEVICE)
         with torch.no_grad():
             outputs = self.detector(**inputs)
         return self.processor.post_process_instance_segmentation(
@@ -79,13 +81,14 @@ class Reference:
         import torch
 
         inputs = self.click_processor(images=Image.fromarray(image), return_tensors="pt", **prompts)
+        inputs = inputs.to(DEVICE)
         with torch.no_grad():
             outputs = self.tracker(
                 pixel_values=inputs["pixel_values"],
                 input_points=inputs.get("input_points"),
                 input_labels=inputs.get("input_labels"),
                 input_boxes=inputs.get("input_boxes"),
-                input_masks=masks,
+                input_masks=None if masks is None else masks.to(DEVICE),
                 multimask_output=multimask,
             )
         large = self.click_processor.post_process_masks(
@@ -123,7 +126,7 @@ def assert_same(objects, masks, scores, shape):
 
 
 def assert_same_found(objects, found, shape):
-    assert_same(objects, found["masks"].numpy() > 0, found["scores"].tolist(), shape)
+    assert_same(objects, found["masks"].cpu().numpy() > 0, found["scores"].tolist(), shape)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)

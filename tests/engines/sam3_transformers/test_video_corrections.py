@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contracts.documented_use import DEVICE
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -37,7 +38,7 @@ class Unlimited:
     def __init__(self, checkpoint, frames):
         from transformers import Sam3TrackerVideoModel, Sam3TrackerVideoProcessor
 
-        self.model = Sam3TrackerVideoModel.from_pretrained(checkpoint).eval()
+        self.model = Sam3TrackerVideoModel.from_pretrained(checkpoint).eval().to(DEVICE)
         self.processor = Sam3TrackerVideoProcessor.from_pretrained(checkpoint)
         self._frames = frames
         self._encoded = {}
@@ -53,7 +54,7 @@ class Unlimited:
 
     def begin(self):
         self._session = self.processor.init_video_session(
-            video=self._frames, inference_device="cpu"
+            video=self._frames, inference_device=DEVICE
         )
 
     def prompt(self, frame, **inputs):
@@ -76,7 +77,7 @@ class Unlimited:
             (large,) = self.processor.post_process_masks(
                 [answer.pred_masks], original_sizes=[SHAPE], binarize=False
             )
-        return (large[0, 0] > 0).numpy()
+        return (large[0, 0] > 0).cpu().numpy()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contracts import documented_use
-from contracts.documented_use import POINTS, PROMPTS, assert_same, documented, ours, plane
+from contracts.documented_use import DEVICE, POINTS, PROMPTS, assert_same, documented, ours, plane
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -29,7 +29,7 @@ def tracker(video_checkpoint, _one_thread):
 
     model, told = Sam3TrackerVideoModel.from_pretrained(video_checkpoint, output_loading_info=True)
     assert not told["missing_keys"]
-    return model.eval(), Sam3TrackerVideoProcessor.from_pretrained(video_checkpoint)
+    return model.eval().to(DEVICE), Sam3TrackerVideoProcessor.from_pretrained(video_checkpoint)
 
 
 PASSES = {"forward": (False,), "backward": (True,), "both": (False, True)}
@@ -90,12 +90,17 @@ class PlainKernel:
         from skimage.measure import label
 
         assert get_counts
-        labels = np.stack([label(mask, connectivity=2)[None] for mask in masks[:, 0].numpy() != 0])
+        labels = np.stack(
+            [label(mask, connectivity=2)[None] for mask in masks[:, 0].cpu().numpy() != 0]
+        )
         counts = np.zeros(labels.shape, np.int32)
         for number, plane_ in enumerate(labels):
             for name in range(1, plane_.max() + 1):
                 counts[number][plane_ == name] = np.count_nonzero(plane_ == name)
-        return torch.from_numpy(labels), torch.from_numpy(counts)
+        return (
+            torch.from_numpy(labels).to(masks.device),
+            torch.from_numpy(counts).to(masks.device),
+        )
 
 
 HOLD_BACK = {
@@ -157,14 +162,14 @@ def compare_phrases(video_checkpoint, frames, monkeypatch, start, way):
     from transformers import Sam3VideoModel, Sam3VideoProcessor
     from transformers.models.sam3_video import modeling_sam3_video
 
-    video_engine = ENTRY.create(video_checkpoint, "cpu")
+    video_engine = ENTRY.create(video_checkpoint, DEVICE)
     video_engine.load(REPORTER)
-    model = Sam3VideoModel.from_pretrained(video_checkpoint).eval()
+    model = Sam3VideoModel.from_pretrained(video_checkpoint).eval().to(DEVICE)
     settings = json.loads((video_checkpoint / "config.json").read_text())
     assert model.hotstart_delay == settings["hotstart_delay"]
     monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", PlainKernel)
     processor = Sam3VideoProcessor.from_pretrained(video_checkpoint)
-    session = processor.init_video_session(video=frames, inference_device="cpu")
+    session = processor.init_video_session(video=frames, inference_device=DEVICE)
     processor.add_text_prompt(session, "cell")
     expected, logits = {}, {}
     with torch.inference_mode():
@@ -177,7 +182,7 @@ def compare_phrases(video_checkpoint, frames, monkeypatch, start, way):
                 expected[answer.frame_idx] = (
                     said["object_ids"].tolist(),
                     said["scores"].tolist(),
-                    said["masks"].numpy(),
+                    said["masks"].cpu().numpy(),
                 )
 
     answers = {}

@@ -22,7 +22,7 @@ def loaded_sam(sam_folder):
 
     def engine(kind):
         if kind not in made:
-            made[kind] = ENTRY.create(sam_folder(kind), "cpu")
+            made[kind] = ENTRY.create(sam_folder(kind), documented_use.DEVICE)
             made[kind].load(NullReporter())
         return made[kind]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.documented_use import as_library_points, choose_masks, part, points_of, xyxy
+from contracts.documented_use import DEVICE, as_library_points, choose_masks, part, points_of, xyxy
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.core.prompts import (
@@ -37,7 +37,7 @@ class Reference:
             folder, output_loading_info=True
         )
         assert not told["missing_keys"]
-        self.network = network.eval()
+        self.network = network.eval().to(DEVICE)
         self.processor = getattr(transformers, processor).from_pretrained(folder)
         self.pads = kind == "sam"
 
@@ -50,6 +50,7 @@ class Reference:
             sizes["reshaped_input_sizes"] = inputs.pop("reshaped_input_sizes")
         if painted is not None:
             inputs["input_masks"] = self.as_logits(painted, sizes)
+        inputs = inputs.to(DEVICE)
         with torch.no_grad():
             outputs = self.network(**inputs, multimask_output=multimask)
         large = self.processor.post_process_masks(outputs.pred_masks, **sizes)[0]
@@ -216,7 +217,10 @@ def test_everything_is_what_the_pipeline_for_mask_generation_gives(
 
     image, known = make_image(*shape), reference(kind)
     generator = pipeline(
-        "mask-generation", model=known.network, image_processor=known.processor.image_processor
+        "mask-generation",
+        model=known.network,
+        image_processor=known.processor.image_processor,
+        device=DEVICE,
     )
     expected = generator(
         Image.fromarray(image),

@@ -9,7 +9,16 @@ import pytest
 
 from contracts import documented_use
 from contracts import video as video_contract
-from contracts.documented_use import POINTS, PROMPTS, assert_same, documented, ours, painted, plane
+from contracts.documented_use import (
+    DEVICE,
+    POINTS,
+    PROMPTS,
+    assert_same,
+    documented,
+    ours,
+    painted,
+    plane,
+)
 from napari_sam3_assistant.core.display import FrameSource, view_of_array
 from napari_sam3_assistant.core.options import PredictOptions
 from napari_sam3_assistant.core.progress import NullReporter
@@ -68,7 +77,7 @@ def tracker(sam_folder):
             )
             assert not told["missing_keys"]
             processor = transformers.Sam2VideoProcessor.from_pretrained(sam_folder(kind))
-            made[kind] = model.eval(), processor
+            made[kind] = model.eval().to(DEVICE), processor
         return made[kind]
 
     return of
