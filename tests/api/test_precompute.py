@@ -9,6 +9,8 @@ import tifffile
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
+from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.engines.encoding_cache import EmbeddingFolder, pack_encoding
 from napari_sam3_assistant.errors import EngineError
 
 torch = pytest.importorskip("torch")
@@ -103,8 +105,6 @@ def test_nothing_goes_to_make_room(filled, tiny_checkpoint, tmp_path, monkeypatc
 
 def stranger(file):
     """Tensors that this engine does not make, in a file that is complete."""
-    from napari_sam3_assistant.engines.encoding_cache import pack_encoding
-
     file.write_bytes(pack_encoding((50, 40), {"evil": torch.zeros(3)}))
 
 
@@ -125,6 +125,43 @@ def test_a_file_that_is_not_what_it_should_be_costs_one_encoding(
     ) as one:
         assert api.segment(images / "plane.tif", points=[(20, 20)], engine=one).objects
     assert model_calls["encode"] == 1
+
+
+@pytest.mark.parametrize("wrong", ["size", "maps", "type", "names"])
+def test_one_of_another_model_is_found_out_when_it_is_read_and_not_by_the_click(
+    images, filled, tiny_checkpoint, tmp_path, model_calls, caplog, wrong
+):
+    """With the right name and checksum, as who means harm can write it."""
+    image = images / "plane.tif"
+    filled = shutil.copytree(filled[0], tmp_path / "moved")
+    with api.open_engine(model_folder=tiny_checkpoint) as engine:
+        expected = api.segment(image, points=[(20, 24)], engine=engine)
+    folder = EmbeddingFolder(filled)
+    keys = [file.stem for file in filled.glob("*.safetensors")]
+    for key in keys:
+        (height, width), tensors = folder.load(key)
+        if wrong == "size":
+            height += 1
+        elif wrong == "maps":
+            tensors = {name: tensor[..., :-1] for name, tensor in tensors.items()}
+        elif wrong == "type":
+            tensors = {name: tensor.to(torch.int64) for name, tensor in tensors.items()}
+        else:
+            tensors = {f"{name}_": tensor for name, tensor in tensors.items()}
+        folder.write(key, pack_encoding((height, width), tensors))
+    told = []
+
+    class Telling(NullReporter):
+        def report(self, progress):
+            told.append(progress.message)
+
+    before = model_calls["encode"]
+    with api.open_engine(model_folder=tiny_checkpoint, encodings_folder=filled) as engine:
+        found = api.segment(image, points=[(20, 24)], engine=engine, reporter=Telling())
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert model_calls["encode"] == before + 1
+    assert f"An encoding in {filled} is not of this model; it is made anew" in told
+    assert "is not of this model" in caplog.text
 
 
 def test_by_the_command_line(images, tiny_checkpoint, tmp_path, capsys, model_calls):

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,10 @@ class ArrayScene:
 
     stack: np.ndarray
     plane: int = 0
+    # Where a session looks for what it saves; nothing is saved by these tests.
+    saved: object = field(
+        default_factory=lambda: SimpleNamespace(tell_view=list, tell_prompts=list)
+    )
     clicks: int = 0
     _view: object = field(init=False)
 

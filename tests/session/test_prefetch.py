@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
+import tifffile
 
+from napari_sam3_assistant import api
+from napari_sam3_assistant.errors import EngineError
 from napari_sam3_assistant.jobs import JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead
+from napari_sam3_assistant.session.saved import CHOICES
 from napari_sam3_assistant.session.settings import MemorySettings
 
 
@@ -19,6 +23,33 @@ def ready(bench):
     bench.model.encode_ahead = EncodeAhead.ON
     bench.show_plane(1)
     return bench
+
+
+def test_clicks_use_a_folder_of_encodings_that_was_chosen(
+    make_bench, model_calls, tmp_path, tiny_checkpoint
+):
+    settings = MemorySettings()
+    first = make_bench(seed=7, settings=settings)
+    for plane in range(3):
+        tifffile.imwrite(tmp_path / f"{plane}.tif", first.scene.stack[plane])
+    api.precompute(tmp_path, tmp_path / "encodings", model_folder=tiny_checkpoint, pattern="*.tif")
+    first.model.encodings_folder = str(tmp_path / "gone")
+    first.click()
+    with pytest.raises(EngineError, match=r"no folder of encodings .*gone\. Choose one in Step 1"):
+        first.run()
+    first.model.encodings_folder = str(tmp_path / "encodings")
+    first.session.close()
+
+    bench = make_bench(seed=7, settings=settings)  # it is remembered, on this computer alone
+    assert bench.model.encodings_folder == str(tmp_path / "encodings")
+    assert "encodings_folder" not in CHOICES
+    before = model_calls["encode"]
+    for plane in range(3):
+        bench.show_plane(plane)
+        bench.click()
+        assert bench.run().state is JobState.DONE
+    assert model_calls["encode"] == before
+    assert not (tmp_path / "gone").exists()
 
 
 class Gate:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from napari_sam3_assistant.core.progress import NullReporter
+from napari_sam3_assistant.core.options import PredictOptions
+from napari_sam3_assistant.core.progress import NullReporter, Progress
+from napari_sam3_assistant.core.prompts import PointPrompt, PromptKind, PromptSet
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import Provenance
 from napari_sam3_assistant.engines.base import (
@@ -25,23 +28,23 @@ from napari_sam3_assistant.engines.encoding_cache import (
 )
 from napari_sam3_assistant.engines.errors import map_engine_errors
 from napari_sam3_assistant.errors import (
-    CheckpointInvalid,
     EngineError,
     JobCancelled,
     OutOfDeviceMemory,
     PromptError,
+    Sam3AssistantError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
+    import torch
 
     from napari_sam3_assistant.core.display import FrameSource, ImageView
-    from napari_sam3_assistant.core.options import PredictOptions
-    from napari_sam3_assistant.core.progress import Progress, Reporter
-    from napari_sam3_assistant.core.prompts import PromptSet
+    from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.tracks import TrackedFrame, TrackSeed
     from napari_sam3_assistant.engines.base import (
         Encoding,
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class CachingEngine(AbstractContextManager["CachingEngine"]):
@@ -88,6 +93,13 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         self._folder = folder
         self._lock = turns or EngineLock(engine.spec.title)
         self._loaded = False
+
+    def use_folder(self, path: Path | None) -> None:
+        """Look for encodings in a folder from now on, and keep new ones there; None for none."""
+        if path is None:
+            self._folder = None
+        elif self._folder is None or self._folder.path != path:
+            self._folder = EmbeddingFolder(path)
 
     @property
     def spec(self) -> EngineSpec:
@@ -306,14 +318,40 @@ class CachingEngine(AbstractContextManager["CachingEngine"]):
         packed = folder.load(name)
         if packed is not None:
             try:
-                return engine.unpack(*packed)
-            except (CheckpointInvalid, LookupError, TypeError, ValueError, RuntimeError):
+                unpacked = engine.unpack(*packed)
+                self._try_out(unpacked, packed[1], image.shape[:2])
+            except (Sam3AssistantError, LookupError, TypeError, ValueError, RuntimeError) as error:
+                if isinstance(error, (JobCancelled, OutOfDeviceMemory)):
+                    raise
                 # Of a stranger: tensors of other names or shapes than this engine makes.
                 folder.drop(name)
+                said = f"An encoding in {folder.path} is not of this model; it is made anew"
+                logger.warning("%s: %s", said, error)
+                reporter.report(Progress(0, 0, said))
+            else:
+                return unpacked
         made = engine.embed(image, reporter)
         if isinstance(made, Packable):
             folder.save(name, made.shape, made.tensors())
         return made
+
+    def _try_out(
+        self, read: Encoding, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]
+    ) -> None:
+        """Raise where an encoding of a file is none that this engine can use.
+
+        One click costs milliseconds, and finds whatever the file has of another model before the
+        user's own click does.
+        """
+        height, width = shape
+        with map_engine_errors():
+            if read.shape != (height, width):
+                raise ValueError(f"it is of an image of {read.shape}")
+            if not all(tensor.is_floating_point() for tensor in tensors.values()):
+                raise TypeError("it holds whole numbers")
+            if PromptKind.POINTS in self.spec.accepts:
+                middle = PromptSet(points=(PointPrompt(height // 2, width // 2),))
+                self._engine.predict(read, middle, PredictOptions(), NullReporter())
 
     def _retry_with_room(self, work: Callable[[], T], in_use: Encoding = None) -> T:
         """Do work; where memory runs out, let the encodings go and try once more."""

@@ -227,7 +227,7 @@ class EmbeddingFolder:
     """
 
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
-        self._path = expand_user(path)
+        self.path = expand_user(path)
         self._limit = limit_bytes
         self._told_miss = False
 
@@ -290,18 +290,18 @@ class EmbeddingFolder:
             return
         try:
             self.write(key, pack_encoding(shape, tensors))
-            if not (self._path / INDEX).exists():
+            if not (self.path / INDEX).exists():
                 self._remove_oldest()
         except OSError as error:
-            logger.warning("The encoding can't be kept in %s: %s", self._path, error)
+            logger.warning("The encoding can't be kept in %s: %s", self.path, error)
 
     def _tell_miss(self) -> None:
-        if not self._told_miss and (self._path / INDEX).exists():
+        if not self._told_miss and (self.path / INDEX).exists():
             self._told_miss = True
             logger.warning(
                 "An image has no encoding in %s: it was encoded by another engine, release, "
                 "weights or precision, or seen with another contrast. It is encoded now.",
-                self._path,
+                self.path,
             )
 
     def has(self, key: str) -> bool:
@@ -316,8 +316,8 @@ class EmbeddingFolder:
         OSError
             If it can't be written.
         """
-        draft = self._path / f"{key}.{uuid.uuid4().hex}.draft"
-        self._path.mkdir(parents=True, exist_ok=True)
+        draft = self.path / f"{key}.{uuid.uuid4().hex}.draft"
+        self.path.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("xb") as written:
                 written.write(content)
@@ -334,13 +334,13 @@ class EmbeddingFolder:
             self._file(key).unlink()
 
     def _file(self, key: str) -> Path:
-        return self._path / f"{key}.safetensors"
+        return self.path / f"{key}.safetensors"
 
     def _remove_oldest(self) -> None:
-        for draft in self._path.iterdir():
+        for draft in self.path.iterdir():
             if _DRAFT.fullmatch(draft.name) and draft.stat().st_mtime < time.time() - _ABANDONED:
                 draft.unlink(missing_ok=True)
-        files = [file for file in self._path.iterdir() if _NAME.fullmatch(file.name)]
+        files = [file for file in self.path.iterdir() if _NAME.fullmatch(file.name)]
         used = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in files]
         total = sum(size for _, size, _ in used)
         for _, size, file in sorted(used):

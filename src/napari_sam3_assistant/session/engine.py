@@ -12,12 +12,13 @@ from psygnal import Signal
 
 from napari_sam3_assistant.compute import open_remote_engine
 from napari_sam3_assistant.compute.connection import UNKNOWN_ENGINE
+from napari_sam3_assistant.core.paths import expand_user
 from napari_sam3_assistant.core.prompts import Task
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.device import device_reason
 from napari_sam3_assistant.engines.registry import EngineLease, acquire, lend
-from napari_sam3_assistant.errors import ImageError
+from napari_sam3_assistant.errors import EngineError, ImageError
 from napari_sam3_assistant.jobs import Job, JobState
 from napari_sam3_assistant.session.model import DeviceInUse, EncodeAhead, Level, Message
 from napari_sam3_assistant.workflows.segment import load, prefetch
@@ -97,14 +98,30 @@ class EngineInUse:
         Raises
         ------
         EngineError
-            If it can't run on this machine; nothing has changed then.
+            If it can't run on this machine, or the folder of encodings is gone; nothing has
+            changed then.
         """
+        encodings = self._find_encodings()
         key, lease = self.choice, self._lease
         if lease is None or key != self._key or not lease.engine.is_loaded:
             lease = self._borrow()
             self.release()
             self._lease, self._key = lease, key
+        lease.engine.use_folder(encodings)
         return lease.engine
+
+    def _find_encodings(self) -> Path | None:
+        """Return the folder of encodings that was chosen."""
+        model = self._model
+        if model.compute or not model.encodings_folder.strip():
+            return None
+        folder = expand_user(model.encodings_folder.strip())
+        if not folder.is_dir():
+            raise EngineError(
+                f"There is no folder of encodings {folder}.",
+                "Choose one in Step 1 of Advanced, or leave that line empty.",
+            )
+        return folder
 
     def _borrow(self) -> EngineLease:
         model = self._model

@@ -373,6 +373,8 @@ class SessionModel:
         The device that was asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
         The number format of SAM's image encoder: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
+    encodings_folder : str
+        A folder of encodings on this computer, such as precompute fills; empty for none.
     device_options : tuple of (str, str)
         The devices that can be chosen, and their names for the user.
     encode_ahead : EncodeAhead
@@ -515,6 +517,7 @@ class SessionModel:
     sam_version: str = ""
     device: str = "auto"
     precision: Precision = Precision.AUTO
+    encodings_folder: str = ""
     device_options: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
     encode_ahead: EncodeAhead = EncodeAhead.AUTO
     live: bool = True

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 # Another's session must not send anybody's pixels to a server, nor let one answer.
-_OF_THIS_MACHINE = ("device", "save_folder", "compute", "servers")
+_OF_THIS_MACHINE = ("device", "save_folder", "encodings_folder", "compute", "servers")
 CHOICES = (
     *(name for name in REMEMBERED if name not in _OF_THIS_MACHINE),
     "image",

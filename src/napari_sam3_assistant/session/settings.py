@@ -21,6 +21,7 @@ REMEMBERED = (
     "sam_version",
     "device",
     "precision",
+    "encodings_folder",
     "compute",
     "servers",
     "encode_ahead",

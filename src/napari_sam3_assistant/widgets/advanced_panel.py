@@ -26,6 +26,7 @@ from napari_sam3_assistant.widgets.fields.model import (
     ModelActions,
     ModelFolderField,
     PrecisionField,
+    encodings_field,
 )
 from napari_sam3_assistant.widgets.fields.other_labels import use_labels_button
 from napari_sam3_assistant.widgets.fields.prompt import (
@@ -123,6 +124,7 @@ def _first_steps(binding: Binding) -> dict[str, QWidget]:
                     "Engine": EngineField(session),
                     "Device": DeviceField(session),
                     "Precision": PrecisionField(session),
+                    "Encodings": encodings_field(model),
                 }
             ),
             ModelFolderField(session),

@@ -31,7 +31,7 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ChoiceCombo, check_box, push_button
+from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box, push_button
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
 from napari_sam3_assistant.widgets.fields.server import OTHER, ServerDialog, server_choices, use
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam3_assistant.engines.download import HubModel
+    from napari_sam3_assistant.session.model import SessionModel
     from napari_sam3_assistant.session.session import Session
 
 
@@ -303,6 +304,18 @@ class PrecisionField(ChoiceCombo):
         if session.model.compute:
             return _SERVERS, _PRECISION
         return "" if session.engine.spec.precisions else _NO_PRECISION, _PRECISION
+
+
+def encodings_field(model: SessionModel) -> FolderField:
+    """Return the line of the folder of encodings."""
+    return FolderField(
+        model,
+        "encodings_folder",
+        "Choose the folder of encodings",
+        "A folder that 'napari-sam3 precompute' has filled: clicks on those images need no "
+        "encoding. An image that is not there is encoded and kept there, about 100 MB each. Empty: "
+        "encodings are kept in memory. A server does not use it.",
+    )
 
 
 class ModelFolderField(QWidget):
