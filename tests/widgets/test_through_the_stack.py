@@ -120,13 +120,14 @@ def test_each_positive_click_is_followed_by_itself(open_stack, mode):
 
     slider = user.widget.findChild(QDoubleRangeSlider, "filter_area")
     count = user.widget.findChild(QLabel, "shown_count")
-    assert count.text() == "3 of 3 shown"
+    user.wait(lambda: count.text() == "3 of 3 shown")
     slider.setValue((np.count_nonzero(labels == 3) + 1, slider.value()[1]))
     user.wait(lambda: count.text() == "2 of 3 shown")
     layer = user.viewer.layers[PROPAGATED]
     assert np.array_equal(np.asarray(layer.data), np.where(labels == 3, 0, labels))
     look(user, f"each_{mode}_filtered")
     user.click("show_all")
+    user.wait(lambda: count.text().startswith("3 of 3"))
     assert np.array_equal(layer.data, labels)
 
     if mode == "simple":

@@ -7,6 +7,8 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from qtpy.QtCore import QTimer
+
 from napari_sam3_assistant.errors import Sam3AssistantError
 from napari_sam3_assistant.session.model import ONLY_TOLD, Level, Message
 
@@ -46,6 +48,14 @@ def watch(model: State, field: str, widget: QWidget, show: Callable[[], None]) -
     emitter = attrgetter(f"events.{field.partition('.')[0]}")
     _connect(emitter, model, widget, redraw)
     show()
+
+
+def watch_later(model: State, field: str, widget: QWidget, show: Callable[[], None]) -> None:
+    """As :func:`watch`, but once for all changes of a turn of Qt's loop, in the next turn."""
+    timer = QTimer(widget)
+    timer.setSingleShot(True)
+    timer.timeout.connect(show)
+    watch(model, field, widget, timer.start)
 
 
 def follow(

@@ -14,7 +14,7 @@ from napari_sam3_assistant.session.messages import AREA, SCORE, value_of
 from napari_sam3_assistant.session.model import ColumnRange, Level, Message, ResultRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from napari_sam3_assistant.core.results import ObjectRecord
     from napari_sam3_assistant.session.jobs import Services
@@ -109,14 +109,24 @@ class Filtering:
         All changes of one column in a row are one step of undo, but for scans and propagations,
         which are no steps.
         """
-        wanted = ColumnRange(column, low, high)
-        self._show(column, wanted, self._model.previews)
+        for _ in self.show_range_in_parts(column, low, high):
+            pass
+
+    def show_range_in_parts(self, column: str, low: float, high: float) -> Iterator[None]:
+        """As :meth:`show_range`; yields where the event loop may have its turn."""
+        shown = ColumnRange(column, low, high)
+        yield from self._show(column, shown)
         stack = (None,) if self._model.propagated is not None else ()
-        self._show_beside(column, wanted, (*self._results.scans, *stack))
+        self._show_beside(column, shown, (*self._results.scans, *stack))
 
     def show_all(self) -> None:
         """Show all objects again."""
-        self._show("", None, self._model.previews)
+        for _ in self.show_all_in_parts():
+            pass
+
+    def show_all_in_parts(self) -> Iterator[None]:
+        """As :meth:`show_all`; yields where the event loop may have its turn."""
+        yield from self._show("", None)
         self._show_beside("", None, tuple(self._beside))
 
     @property
@@ -208,17 +218,39 @@ class Filtering:
                 self._adapter.hide_file_backed(one, hidden)
                 self._results.hide_stored(one.slot, hidden)
 
-    def _show(self, column: str, wanted: ColumnRange | None, which: tuple[Preview, ...]) -> None:
+    def _show(
+        self,
+        column: str,
+        shown: ColumnRange | None,
+        concerns: Callable[[Preview], bool] = lambda _: True,
+    ) -> Iterator[None]:
+        """Show and hide objects of the previews that this concerns; yields before it shows them."""
         model = self._model
-        self._undo.note_edits(self._adapter.edits())
-        slots = {one.slot for one in which}  # as they are now, with what the user has painted
+        while True:
+            self._undo.note_edits(self._adapter.edits())  # as they are now, with what is painted
+            before, found = model.previews, self._filter(column, shown, concerns)
+            yield
+            self._undo.note_edits(self._adapter.edits())
+            if model.previews is before:
+                break
+        if found == before:
+            return
+        again = self._latest is not None and self._latest == (column, self._undo.current.previews)
+        kept = tuple(one for one in found if one.segmentation.objects or one.hidden)
+        self._undo.record(kept, amend=again)
+        self._latest = (column, kept)
+        model.previews = found
+
+    def _filter(
+        self, column: str, shown: ColumnRange | None, concerns: Callable[[Preview], bool]
+    ) -> tuple[Preview, ...]:
         rows = {id(row.record): row for row in self._results.found}
 
         def changed(one: Preview) -> Preview:
-            if one.slot not in slots:
+            if not concerns(one):
                 return one
             others = tuple(kept for kept in one.ranges if kept.column != column)
-            ranges = () if wanted is None else (*others, wanted)
+            ranges = () if shown is None else (*others, shown)
             # Clear Results has emptied the table, and not what it is about.
             return filter_preview(
                 one,
@@ -226,14 +258,7 @@ class Filtering:
                 lambda record, name: value_of(rows.get(id(record)) or ResultRow(one, record), name),
             )
 
-        before, after = model.previews, tuple(map(changed, model.previews))
-        if after == before:
-            return
-        again = self._latest is not None and self._latest == (column, self._undo.current.previews)
-        kept = tuple(one for one in after if one.segmentation.objects or one.hidden)
-        self._undo.record(kept, amend=again)
-        self._latest = (column, kept)
-        model.previews = after
+        return tuple(map(changed, self._model.previews))
 
     def _follow_threshold(self, threshold: float) -> None:
         """Show what a run with the threshold would find, if the objects were found by a score."""
@@ -254,7 +279,8 @@ class Filtering:
             except Sam3AssistantError as error:
                 self._model.message = Message(str(error), Level.ERROR)
             return
-        self._show(SCORE, wanted, grounded)
+        for _ in self._show(SCORE, wanted, _is_grounded):
+            pass
 
     def _can_find_more(self, preview: Preview) -> bool:
         """Return whether a run with the prompts of now gives the result with more objects."""

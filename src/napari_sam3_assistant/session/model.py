@@ -247,7 +247,7 @@ class ResultRow:
     @property
     def area(self) -> int:
         """Its number of pixels on all planes."""
-        return sum(part.record.area for part in self.parts)
+        return sum(part.record.area for part in self.slices) if self.slices else self.record.area
 
     def on(self, plane: PlaneRef) -> ResultRow:
         """Return the part of the object on a plane, or else the largest one."""

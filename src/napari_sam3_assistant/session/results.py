@@ -629,7 +629,8 @@ class Measuring:
         """
         wanted = self._wanted()
         known = (*self._results.found, *self._results.kept)
-        rows = [row for row in known if _lacks(row, wanted)]
+        lacking = (row for row in known if _lacks(row, wanted))
+        rows = list(itertools.islice(lacking, _AT_ONCE + 1))
         targets = {id(row.preview): row.preview.target for row in rows}
         planes = [one.shape[one.axes.y] * one.shape[one.axes.x] for one in targets.values()]
         if not rows or len(rows) > _AT_ONCE or max(planes) > _SMALL or self._model.running:

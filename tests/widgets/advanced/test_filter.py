@@ -47,7 +47,7 @@ def test_the_sliders_act_at_once_and_one_press_brings_all_back(found):
     user = found.user
     whole = user.preview.copy()
     areas = sorted(int(row[5]) for row in found.cells())
-    assert count(found) == "4 of 4 shown"
+    user.wait(lambda: count(found) == "4 of 4 shown")
 
     drag_low(found, "area", areas[2] - 0.5, 2)
 
@@ -55,7 +55,7 @@ def test_the_sliders_act_at_once_and_one_press_brings_all_back(found):
     assert sorted(np.unique(user.preview, return_counts=True)[1])[:-1] == areas[2:]
     assert user.results == "Latest labels: 2 of 4 objects shown."
     user.click("show_all")
-    assert count(found) == "4 of 4 shown"
+    user.wait(lambda: count(found) == "4 of 4 shown")
     assert np.array_equal(user.preview, whole)
 
 
@@ -68,11 +68,11 @@ def test_a_drag_is_one_step_of_undo(found):
 
     user.undo()
 
-    assert count(found) == "4 of 4 shown"
+    user.wait(lambda: count(found) == "4 of 4 shown")
     assert np.array_equal(user.preview, whole)
     assert slider(found, "area").value()[0] == areas[0]
     user.redo()
-    assert count(found) == "1 of 4 shown"
+    user.wait(lambda: count(found) == "1 of 4 shown")
     assert slider(found, "area").value()[0] == pytest.approx(areas[2] + 0.5)
 
 
@@ -93,12 +93,12 @@ def test_all_may_be_hidden_and_come_back(found):
     user.widget.findChild(QDoubleSpinBox, "threshold").setValue(0.95)
     user.settle()
     hidden = 4 - len(found.cells())
-    assert count(found) == f"{4 - hidden} of 4 shown"
+    user.wait(lambda: count(found) == f"{4 - hidden} of 4 shown")
     assert user.has(PREVIEW)
 
     user.click("show_all")
 
-    assert count(found) == "4 of 4 shown"
+    user.wait(lambda: count(found) == "4 of 4 shown")
 
 
 def test_the_threshold_hides_shows_and_finds_more_without_a_press(found):

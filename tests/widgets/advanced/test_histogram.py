@@ -89,6 +89,8 @@ def test_the_handles_are_the_filter(found):
     (bars,) = items(plot, "BarGraphItem")
     assert bars.opts["height"].sum() == len(SIZES)
     user.click("show_all")
+    user.wait(lambda: len(found.cells()) == len(SIZES))
+    user.settle()
     (region,) = items(plot, "LinearRegionItem")
     assert region.getRegion() == pytest.approx((areas[0], areas[-1]))
 

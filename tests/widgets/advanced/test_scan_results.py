@@ -165,7 +165,7 @@ def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_pa
     least = sorted(areas.values())[-1] - 0.5
     slider = user.widget.findChild(QDoubleRangeSlider, "filter_area")
     count = user.widget.findChild(QLabel, "shown_count")
-    assert count.text() == f"{len(areas)} of {len(areas)} shown"
+    user.wait(lambda: count.text() == f"{len(areas)} of {len(areas)} shown")
 
     slider.setValue((least, slider.value()[1]))
     user.wait(lambda: count.text() == f"1 of {len(areas)} shown")
@@ -189,10 +189,10 @@ def test_the_sliders_hide_and_show_what_a_scan_has_found(advanced, spots, tmp_pa
     box.setValue(0.99)
     user.settle()
     left = sum(score >= 0.99 for score in scores)
-    assert count.text() == f"{left} of {len(areas)} shown"
+    user.wait(lambda: count.text() == f"{left} of {len(areas)} shown")
     assert not user.is_running
     box.setValue(0.1)
     user.settle()
-    assert count.text() == f"{len(areas)} of {len(areas)} shown"
+    user.wait(lambda: count.text() == f"{len(areas)} of {len(areas)} shown")
     user.viewer.layers.remove(next(with_role(user.viewer.layers, Role.SCAN)))
-    assert count.text() == ""
+    user.wait(lambda: count.text() == "")

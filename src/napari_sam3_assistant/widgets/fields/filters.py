@@ -22,7 +22,7 @@ from superqt import QDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from napari_sam3_assistant.errors import ImageError
-from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch
+from napari_sam3_assistant.qt.bind import set_enabled, show_errors, watch, watch_later
 from napari_sam3_assistant.qt.controls import ElidedCombo, push_button
 from napari_sam3_assistant.session.messages import (
     AREA,
@@ -36,13 +36,13 @@ from napari_sam3_assistant.session.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
     from qtpy.QtGui import QShowEvent
 
     from napari_sam3_assistant.core.images import Untyped
-    from napari_sam3_assistant.session.model import ResultRow
+    from napari_sam3_assistant.session.model import ResultRow, SessionModel
     from napari_sam3_assistant.session.session import Session
     from napari_sam3_assistant.viewer.binding import Binding
 
@@ -62,8 +62,8 @@ class FilterField(QWidget):
         self._count = QLabel()
         self._count.setObjectName("shown_count")
         tip = "Bring back the objects that the sliders have hidden"
-        show_all = session.filtering.show_all
-        self._all = push_button(session.model, "Show All", "show_all", show_all, tip)
+        restore = _Later(session.model, self, session.filtering.show_all_in_parts, 0)
+        self._all = push_button(session.model, "Show All", "show_all", restore.ask, tip)
         self._all.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -75,40 +75,74 @@ class FilterField(QWidget):
             layout.addWidget(slider.ends, place, 2)
         layout.addWidget(self._count, len(self._rows), 0, 1, 2)
         layout.addWidget(self._all, len(self._rows), 2)
-        watch(session.model, "results", self, self._show)
+        watch_later(session.model, "results", self, self._show)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Show what has come in while nobody saw it."""
+        super().showEvent(event)
+        self._show()
 
     def _show(self) -> None:
         filtering = self._session.filtering
         shown, found = filtering.count()
         self._count.setText(f"{shown} of {found} shown" if found else "")
         self.setVisible(found > 0)
+        if not self.isVisibleTo(self.window()):
+            return
         set_enabled(self._all, "" if filtering.ranges else "Nothing is hidden")
         for slider in self._rows:
             slider.show_values()
 
 
-class _Later(QTimer):
-    """Calls something soon after it is asked to: a mouse moves quicker than labels are painted."""
+_PAUSE_MS = 50
 
-    def __init__(self, parent: QWidget, call: Callable[[], object]) -> None:
-        super().__init__(parent)
+
+class _Later(QTimer):
+    """Does work in parts, each in a turn of its own, some milliseconds after it is asked to.
+
+    A mouse moves quicker than labels are painted.
+    """
+
+    def __init__(
+        self,
+        model: SessionModel,
+        widget: QWidget,
+        work: Callable[[], Iterator[None]],
+        pause: int = _PAUSE_MS,
+    ) -> None:
+        super().__init__(widget)
         self.setSingleShot(True)
-        self.setInterval(1000 // _STEPS_A_SECOND)
-        self.timeout.connect(call)
+        self._work, self._pause = work, pause
+        self._parts: Iterator[None] | None = None
+        self._asked = False
+        self.timeout.connect(show_errors(model, self._go_on))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is still to be done."""
+        return self._asked or self._parts is not None
 
     def ask(self) -> None:
-        """Ask for the call, unless it is on its way."""
+        """Ask for the work; asked for again meanwhile, it is done once more."""
+        self._asked = True
         if not self.isActive():
-            self.start()
+            self.start(self._pause)
 
     def finish(self) -> None:
         """Do at once what was asked for; let go, the mouse has nothing more to say."""
-        if self.isActive():
-            self.stop()
-            self.timeout.emit()
+        self.stop()
+        while self.is_due:
+            self._go_on()
 
-
-_STEPS_A_SECOND = 20
+    def _go_on(self) -> None:
+        """Do the next part."""
+        parts, self._parts = self._parts, None
+        if parts is None:
+            parts, self._asked = self._work(), False
+        if next(parts, "done") != "done":
+            self._parts = parts
+        if self.is_due:
+            self.start(0 if self._parts is not None else self._pause)
 
 
 class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
@@ -136,12 +170,12 @@ class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
         self.setToolTip(f"Show only objects whose {name} lies between the handles. Nothing is run.")
         self.setAccessibleName(f"{column} range")
         self.title, self.ends = QLabel(column), QLabel()
-        self._later = _Later(self, show_errors(session.model, self._apply))
+        self._later = _Later(session.model, self, self._apply)
         self.valueChanged.connect(self._take)
 
     def show_values(self) -> None:
         """Show the range that holds, unless the user is changing it."""
-        if self._later.isActive() or self.isSliderDown():
+        if self._later.is_due or self.isSliderDown():
             return
         values = self._session.filtering.values(self._column)
         known = [value for value in values if value is not None]
@@ -164,19 +198,19 @@ class RangeSlider(QDoubleRangeSlider):  # type: ignore[misc, unused-ignore]
     def _tell(self, ends: tuple[float, float]) -> None:
         self.ends.setText(" – ".join(f"{end:.3g}" if end < 1 else f"{end:.4g}" for end in ends))
 
-    def _apply(self) -> None:
-        show_between(self._session, self._column, self.value(), self._limits)
+    def _apply(self) -> Iterator[None]:
+        return show_between(self._session, self._column, self.value(), self._limits)
 
 
 def show_between(
     session: Session, column: str, ends: Iterable[float], limits: tuple[float, float]
-) -> None:
-    """Show the objects with values between two handles.
+) -> Iterator[None]:
+    """Show the objects with values between two handles, in parts.
 
     A handle at its end lets all through, also what a later edit makes larger.
     """
     low, high = map(float, ends)
-    session.filtering.show_range(
+    return session.filtering.show_range_in_parts(
         column, -math.inf if low <= limits[0] else low, math.inf if high >= limits[1] else high
     )
 
@@ -224,7 +258,7 @@ class HistogramField(QWidget):
         self._over.setObjectName("histogram_over_frames")
         self._over.setToolTip("Draw the value of each object from frame to frame")
         self._over.toggled.connect(self._draw)
-        self._later = _Later(self, show_errors(session.model, self._apply))
+        self._later = _Later(session.model, self, self._apply)
         above = QHBoxLayout()
         above.addWidget(self._column, 1)
         above.addWidget(self._over)
@@ -232,7 +266,7 @@ class HistogramField(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addLayout(above)
         for field in ("results", "picked"):
-            watch(session.model, field, self, self._follow)
+            watch_later(session.model, field, self, self._follow)
         # It says which plane is on show.
         watch(session.model, "images", self, self._mark_frame)
 
@@ -249,7 +283,7 @@ class HistogramField(QWidget):
 
     def _follow(self) -> None:
         # Drawn anew, the handles would slip out of the user's hand.
-        if self.isVisible() and not self._later.isActive() and not self._is_held():
+        if self.isVisible() and not self._later.is_due and not self._is_held():
             self._draw()
 
     def _is_held(self) -> bool:
@@ -410,10 +444,10 @@ class HistogramField(QWidget):
             axis.enableAutoSIPrefix(False)
             axis.setLabel(title)
 
-    def _apply(self) -> None:
+    def _apply(self) -> Iterator[None]:
         if self._region is not None:
             column = self._column.currentText()
-            show_between(self._session, column, self._region.getRegion(), self._limits)
+            yield from show_between(self._session, column, self._region.getRegion(), self._limits)
 
 
 def numeric_titles(rows: Sequence[ResultRow], chosen: Sequence[str]) -> tuple[str, ...]:
