@@ -309,6 +309,72 @@ def test_a_phrase_after_a_refined_object_is_not_undone_by_the_next_click(desk):
     assert desk.labels[BRIGHT[0]] == dark.max() + 1
 
 
+def test_what_is_drawn_goes_with_its_result_when_another_takes_its_place(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    if desk.at:  # a click on another slice, which nothing on show is from
+        desk.points.add((0, 5, 5))
+    elsewhere = len(desk.points.data) - 1
+    desk.take(Tool.BOX)
+    desk.box(OTHER)
+    both = desk.labels.copy()
+
+    assert desk.find("dark discs")[DARK]
+    assert len(desk.points.data) == elsewhere
+    assert len(desk.viewer.layers["SAM3 boxes"].data) == 0
+    assert "Undo brings that back" in desk.model.message.text
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels, both)
+    assert len(desk.points.data) == 1 + elsewhere
+    assert len(desk.viewer.layers["SAM3 boxes"].data) == 1
+    desk.session.redo()
+    assert len(desk.points.data) == elsewhere
+
+
+def test_what_is_clicked_while_a_phrase_runs_stays(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    desk.model.task, desk.model.text = Task.TEXT, "dark discs"
+    desk.session.run()
+    desk.points.add((*desk.at, *NOWHERE))
+    desk.settle()
+    np.testing.assert_allclose(desk.points.data, [(*desk.at, *NOWHERE)])
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_the_click_of_a_deleted_object_does_not_bring_it_back(desk, each):
+    desk.model.each_click = each
+    desk.take(Tool.POINTS)
+    if each:
+        desk.click(OTHER)
+    desk.click(DARK)
+    before, clicks = desk.labels.copy(), desk.points.data.copy()
+    (gone,) = (row for row in desk.model.results if row.record.id == desk.labels[DARK])
+    desk.session.drop(gone)
+    assert len(desk.points.data) == len(clicks) - 1
+
+    desk.click((52, 75))
+
+    assert desk.labels[DARK] == 0
+    assert bool(desk.labels[OTHER]) is each
+    desk.session.undo()  # the run and its click
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels, before)
+    np.testing.assert_array_equal(desk.points.data, clicks)
+
+
+def test_a_deleted_object_that_was_refined_is_refined_no_more(desk):
+    (one,) = (row for row in desk.model.results if row.record.id == desk.labels[BRIGHT[0]])
+    desk.session.refine(one.record.id)
+    desk.take(Tool.POINTS, Task.LIVE_POINTS)
+    desk.click((15, 18))
+    (one,) = (row for row in desk.model.results if row.record.id == desk.labels[BRIGHT[0]])
+    desk.session.drop(one)
+    desk.click(DARK)
+    assert desk.labels[BRIGHT[0]] == 0
+    assert desk.labels[DARK]
+
+
 def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_path):
     image = draw_discs()
     desk = Desk(np.stack([image, image]), (1,))
@@ -358,7 +424,7 @@ def test_regions_of_a_large_image_are_saved_together(tmp_path):
 
 _ACTS = st.lists(
     st.tuples(
-        st.sampled_from(["click", "not", "box", "undo", "redo", "drop", "filter"]),
+        st.sampled_from(["click", "not", "box", "undo", "redo", "drop", "filter", "phrase"]),
         st.integers(3, 56),
         st.integers(3, 86),
     ),
@@ -376,6 +442,15 @@ def test_whatever_is_done_labels_and_rows_agree_and_undo_leads_back(acts):
         check_acts(desk, found, acts)
     finally:
         desk.binding.close()
+
+
+def find_anew(desk, phrase):
+    """Run a phrase; what was drawn for the results before is gone with them."""
+    made = set().union(*(one.kinds for one in desk.model.previews))
+    desk.find(phrase)
+    drawn = {PromptKind.POINTS: "SAM3 points", PromptKind.BOXES: "SAM3 boxes"}
+    for kind in made & drawn.keys():
+        assert not len(desk.viewer.layers[drawn[kind]].data)
 
 
 def check_acts(desk, found, acts):
@@ -402,6 +477,8 @@ def check_acts(desk, found, acts):
             desk.session.drop(desk.model.results[y % len(desk.model.results)])
         elif act == "filter":
             desk.session.filtering.show_range("Area", y * 3, 5000)
+        elif act == "phrase":
+            find_anew(desk, "dark discs" if y % 2 else "bright discs")
         desk.settle()
         rows = {row.record.id for row in desk.model.results}
         shown = {*np.unique(desk.labels)} - {0} if PREVIEW in desk.viewer.layers else set()

@@ -25,7 +25,7 @@ def test_points(open_window, discs):
     assert user.status.startswith("✓ Preview ready: 1 object in ")
     assert "Built-in" in user.status
     assert user.status.endswith("from 1 point.")
-    assert user.results == "Latest labels: 1 object."
+    assert user.results == "Latest labels: 1 object, from clicks."
 
 
 def test_box(open_window, discs):

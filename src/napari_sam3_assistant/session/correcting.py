@@ -12,6 +12,7 @@ from napari_sam3_assistant.core.masks.edits import LabelEdit, changes_between
 from napari_sam3_assistant.core.masks.labels import union_box
 from napari_sam3_assistant.core.masks.splitting import split_along
 from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import ONE_BY_ONE
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.results import (
     ObjectRecord,
@@ -83,7 +84,7 @@ class Correcting:
         said = f"Object {id_} is taken out{where}. Undo brings it back."
         place = self._current(row.preview)
         if isinstance(place, Preview):
-            self._show(place, drop(place, id_), said)
+            self._delete_found(place, id_, said)
         else:
             self._write(place, self._relabel(row, 0), said)
 
@@ -182,6 +183,29 @@ class Correcting:
         return Preview(target, found, 0.0, f"object {one.id}", replaces=one.id)
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _delete_found(self, place: Preview, id_: int, said: str) -> None:
+        """Take an object out of a preview, with its clicks: the next one would bring it back."""
+        record = next(one for one in place.segmentation.objects if one.id == id_)
+        current, mine = self._undo.current, {}
+        for kind in place.kinds & ONE_BY_ONE:
+            if id_ in (made := place.made_by(kind)):
+                mine[kind] = None if len(made) == 1 else record
+        dropped = [
+            self._adapter.drop_prompts(place.target, (kind,), current.prompts, on)
+            for kind, on in mine.items()
+        ]
+        changed = drop(place, id_)
+        if mine and all(dropped):
+            changed = replace(changed, edited=place.edited)  # a run leaves it out
+        seed = current.seed
+        if seed is not None and seed.slot == place.slot and seed.record.id == id_:
+            seed = None
+        after = tuple(changed if one is place else one for one in self._model.previews)
+        prompts = self._adapter.prompt_state() if any(dropped) else None
+        self._undo.go_on(after, seed, amend=False, prompts=prompts)
+        self._model.previews = after
+        self._model.message = Message(said)
 
     def _current(
         self, place: Preview | FramePlace | KeptPlace | FileBackedLabels

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam3_assistant import __version__
 from napari_sam3_assistant.core.measurements import BASIC, MORE, VOLUME, VOLUME_MORE, channel_titles
 from napari_sam3_assistant.core.plurals import pluralize
+from napari_sam3_assistant.core.prompts import PromptKind
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
     FramePlace,
@@ -104,7 +105,32 @@ def format_results(preview: Preview | None) -> str:
         return f"Latest labels: {count} of {count + len(preview.hidden)} objects shown."
     if not result.objects:
         return "No objects found."
-    return f"Latest labels: {pluralize(len(result.objects), 'object')}{_format_scores(result)}."
+    found = f"{pluralize(len(result.objects), 'object')}{_format_scores(result)}"
+    return f"Latest labels: {found}{_describe_kinds(preview)}."
+
+
+_MADE_BY = {
+    PromptKind.TEXT: "a phrase",
+    PromptKind.EVERYTHING: "the image alone",
+    PromptKind.EXEMPLARS: "examples",
+    PromptKind.POINTS: "clicks",
+    PromptKind.BOXES: "boxes",
+    PromptKind.MASK: "a painted mask",
+}
+
+
+def _describe_kinds(preview: Preview) -> str:
+    """Return what the objects of a result were made by, such as ``, from a phrase and clicks``."""
+    asked = preview.provenance
+    words = [
+        f"“{asked.prompts.text}”" if kind is PromptKind.TEXT and asked is not None else word
+        for kind, word in _MADE_BY.items()
+        if kind in preview.kinds
+    ]
+    if not words:
+        return ""
+    *others, last = words
+    return f", from {', '.join(others)} and {last}" if others else f", from {last}"
 
 
 def format_propagation(model: SessionModel) -> str:

@@ -117,6 +117,15 @@ class PlaneTarget:
     plane: PlaneRef
     shape: tuple[int, ...]
 
+    def is_same_plane(self, other: PlaneTarget) -> bool:
+        """Return whether another one is the same plane; results are on show on all channels."""
+        return (self.image, self.axes.y, self.axes.x, self.plane.leading) == (
+            other.image,
+            other.axes.y,
+            other.axes.x,
+            other.plane.leading,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnRange:
@@ -188,6 +197,14 @@ class Preview:
     def ids(self) -> frozenset[int]:
         """All its objects, also those that are not on show."""
         return frozenset(one.id for one in (*self.segmentation.objects, *self.hidden))
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """The kinds of the prompts that made its objects, as far as that is known."""
+        asked = frozenset() if self.provenance is None else self.provenance.prompts.kinds
+        # Clicks on an object take its mask with them.
+        painted = {PromptKind.MASK} if PromptKind.POINTS in asked else frozenset()
+        return (asked - painted) | {kind for kind, made in self.added.items() if made}
 
     def made_by(self, kind: PromptKind) -> frozenset[int]:
         """Return the objects that prompts of a kind made, which their next run makes anew."""

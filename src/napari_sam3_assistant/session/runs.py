@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.workflows.batch import BatchResult
 
 
+_PROMPTS_GONE = "The prompts of the result before are gone with it; Undo brings both back."
 _EDITS_GONE = "It takes the place of the preview that you changed by hand; Undo brings that back."
 
 
@@ -159,6 +160,7 @@ class SegmentRun:
         )
         timed = _Stopwatch()
         shown: list[Preview] = []
+        known = self._undo.current.prompts
 
         def show(result: Segmentation) -> None:
             seconds = timed.elapsed
@@ -169,7 +171,7 @@ class SegmentRun:
             added = {kind: ids} if kind not in request.prompts.kinds else {}
             preview = Preview(snapshot.target, result, seconds, "", provenance, added=added)
             said = format_outcome(preview, format_prompts(given.localise(result.region)), outside)
-            self._show(said, preview, kind, seed, amend=live or bool(shown))
+            self._show(said, preview, kind, seed, known, amend=live or bool(shown))
             shown.append(preview)
 
         job = self._engine.make_job(
@@ -207,17 +209,25 @@ class SegmentRun:
         run: Preview,
         kind: PromptKind,
         seed: RefineSeed | None,
+        known: object,
         *,
         amend: bool,
     ) -> None:
-        """Show what a run has found: beside what it does not make anew, or in it."""
+        """Show what a run has found: beside what it does not make anew, or in it.
+
+        ``known`` are the prompts that were there when it began.
+        """
         model, host = self._model, self._find_host(run, kind, seed)
+        prompts = None
         if host is None:
             stay = beside = self._roi.find_beside(run, kind)
             label = self._roi.choose_label(beside, run.segmentation.region)
             preview = replace(run, label=label)
             gone = [one for one in model.previews if one not in beside]
             note = _EDITS_GONE if any(one.edited or one.added for one in gone) else ""
+            if self._drop_prompts(gone, kind, known):
+                prompts = self._adapter.prompt_state()
+                note = note or _PROMPTS_GONE
         else:
             stay = model.previews
             beside = tuple(one for one in stay if one is not host)
@@ -226,10 +236,23 @@ class SegmentRun:
         seeds = (one for one in (seed, self._undo.current.seed) if one is not None)
         refined = next((one for one in seeds if one.is_in(stay)), None)
         found = (preview,) if preview.ids else ()
-        self._undo.go_on((*beside, *found), refined, amend=amend)
+        self._undo.go_on((*beside, *found), refined, amend=amend, prompts=prompts)
         # The message first: where the preview can't be shown, a warning takes its place.
         model.message = replace(said, text=f"{said.text} {note}".strip())
         model.previews = (*beside, preview)
+
+    def _drop_prompts(self, gone: Sequence[Preview], kind: PromptKind, known: object) -> bool:
+        """Take away what was drawn for results that give way to one of prompts of another kind.
+
+        Else clicks would be on show that nothing on show is from, and count for the next object.
+        Returns whether there was something.
+        """
+        # Boxes are examples for a run that takes them so, and clicks say where a phrase looks.
+        own = _BOXED if kind in _BOXED else {kind}
+        if kind in NOT_DRAWN and self._model.large_image:
+            return False
+        dropped = [self._adapter.drop_prompts(one.target, one.kinds - own, known) for one in gone]
+        return any(dropped)
 
     def _classify(
         self, result: Segmentation, target: PlaneTarget, kind: PromptKind
@@ -377,6 +400,8 @@ def _explain_added(preview: Preview, kind: PromptKind, seed: RefineSeed | None) 
     return f"{pluralize(others, 'object')} found before stay{'s' * (others == 1)}."
 
 
+_BOXED = frozenset({PromptKind.BOXES, PromptKind.EXEMPLARS})
+"""Kinds whose prompts are drawn in one layer."""
 QUICK_S = 1.5
 """An engine that answers a click within so many seconds answers it by itself."""
 

@@ -110,9 +110,17 @@ class Undo:
         """Make results a step that can be taken back, or a part of the latest step."""
         self.go_on(previews, self.current.seed, amend=amend)
 
-    def go_on(self, previews: tuple[Preview, ...], seed: RefineSeed | None, *, amend: bool) -> None:
-        """As :meth:`record`, with the object that clicks refine from now on."""
-        step = replace(self.current, previews=previews, seed=seed)
+    def go_on(
+        self,
+        previews: tuple[Preview, ...],
+        seed: RefineSeed | None,
+        *,
+        amend: bool,
+        prompts: object = None,
+    ) -> None:
+        """As :meth:`record`, with the object that clicks refine from now on, and other prompts."""
+        prompts = self.current.prompts if prompts is None else prompts
+        step = replace(self.current, prompts=prompts, previews=previews, seed=seed)
         (self.amend if amend else self.push)(step)
 
     def note_prompts(self) -> bool:

@@ -83,15 +83,6 @@ if TYPE_CHECKING:
 _SHOWN: WeakKeyDictionary[Layer, Preview] = WeakKeyDictionary()
 
 
-def _is_same_plane(one: PlaneTarget, other: PlaneTarget) -> bool:
-    """Return whether two targets are one plane; results are on show on all channels."""
-
-    def place(target: PlaneTarget) -> tuple[object, ...]:
-        return target.image, target.axes.y, target.axes.x, target.plane.leading
-
-    return place(one) == place(other)
-
-
 _WORKED_IN = (Role.MASK, Role.PREVIEW_LABELS, Role.ACCEPTED, Role.MASK_CHANGES)
 _NO_LENGTH = ("t", "c", "s")
 """Kinds of axes along which there is no distance."""
@@ -529,7 +520,7 @@ class ViewerAdapter(ViewerPrompts):
     def visible_previews(self, target: PlaneTarget) -> list[Preview]:
         """Return the previews of a plane whose layers are visible, the latest last."""
         found = [_SHOWN[layer] for layer in self.viewer.layers if layer.visible and layer in _SHOWN]
-        return [one for one in found if _is_same_plane(one.target, target)]
+        return [one for one in found if one.target.is_same_plane(target)]
 
     def visible_labels(
         self, target: PlaneTarget, stored: Iterable[FileBackedLabels]
@@ -547,7 +538,7 @@ class ViewerAdapter(ViewerPrompts):
                 found.append(place)
         for one in stored:
             layer = self._stored.find(one)
-            if layer is not None and layer.visible and _is_same_plane(one.target, target):
+            if layer is not None and layer.visible and one.target.is_same_plane(target):
                 found.append(one)
         return found
 

@@ -70,12 +70,14 @@ from napari_sam3_assistant.viewer.roles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.utils.events import Event
 
+    from napari_sam3_assistant.core.results import ObjectRecord
+    from napari_sam3_assistant.session.model import PlaneTarget
     from napari_sam3_assistant.viewer.roles import Choices
 
     Prompt = PointPrompt | BoxPrompt | ExemplarPrompt | MaskPrompt
@@ -618,6 +620,38 @@ def state_from_json(layer: Layer, value: object) -> State:
     return ()
 
 
+def _leave_out(
+    layer: Layer,
+    displayed: DisplayedPlane,
+    state: State,
+    known: State,
+    on: ObjectRecord | None,
+) -> State:
+    """Return a state of a layer without what an earlier one has, too, of an object on show."""
+    if isinstance(layer, Labels):
+        mine = on is None and state == known and _is_painted(layer, displayed, None)
+        return () if mine else state
+    read = _READERS[PromptKind.POINTS if isinstance(layer, Points) else PromptKind.BOXES]
+    rows = zip(state, read(layer, displayed, None), strict=True)
+    return tuple(
+        row
+        for row, (frame, prompt) in rows
+        if frame < 0 or row not in known or not (on is None or _is_on(prompt, on))
+    )
+
+
+def _is_on(prompt: Prompt | None, record: ObjectRecord) -> bool:
+    """Return whether a prompt is a click on an object, or an outline of about its size."""
+    box = record.region
+    if isinstance(prompt, PointPrompt):
+        at = (math.floor(prompt.y + 0.5) - box.y0, math.floor(prompt.x + 0.5) - box.x0)
+        return box.holds(prompt.y, prompt.x) and bool(record.mask[at])
+    if prompt is None:
+        return False
+    shared = prompt.region.intersect(box)
+    return 2 * shared.area > prompt.region.union(box).area
+
+
 def _points_state(layer: Points) -> State:
     words = map(str, read_polarity(layer))
     rows = zip(layer.data.tolist(), words, read_ids(layer), strict=True)
@@ -863,6 +897,52 @@ class ViewerPrompts(ViewerImages):
         with self.mark_changes():
             restore_states(mine, {})
         self.restored.emit()
+
+    def drop_prompts(
+        self,
+        target: PlaneTarget,
+        kinds: Collection[PromptKind],
+        known: object,
+        on: ObjectRecord | None = None,
+    ) -> bool:
+        """Remove prompts on a plane, if it is on show; those of layers that are not ours stay.
+
+        Parameters
+        ----------
+        target : PlaneTarget
+            The plane.
+        kinds : collection of PromptKind
+            Of which kinds.
+        known : object
+            A state of :meth:`prompt_state`; prompts that are newer stay.
+        on : ObjectRecord, optional
+            The object that they lie on, without which all are removed.
+
+        Returns
+        -------
+        bool
+            Whether there were any.
+        """
+        try:
+            displayed = self.displayed(target.image)
+        except ImageError:  # nothing of it is on show
+            return False
+        if not displayed.target.is_same_plane(target):
+            return False
+        roles = {ROLE_OF_KIND[kind] for kind in kinds if kind in ROLE_OF_KIND}
+        image = key_of(displayed.layer)
+        layers = [one for role in roles for one in with_role(self.viewer.layers, role, image)]
+        now, before = read_states(layers), known if isinstance(known, dict) else {}
+        kept = {
+            (key := key_of(one)): _leave_out(one, displayed, now[key], before.get(key, ()), on)
+            for one in layers
+        }
+        if kept == now:
+            return False
+        with self.mark_changes():
+            restore_states(layers, kept)
+        self.restored.emit()
+        return True
 
     @contextmanager
     def mark_changes(self) -> Iterator[Choices]:
