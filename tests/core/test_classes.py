@@ -61,7 +61,7 @@ def test_the_class_stays_when_an_object_is_painted_split_merged_or_chosen_anew()
     parts[:4], parts[4:] = 1, 7
     split = split_object(result, 1, parts)
     assert classes_of(split) == {1: "nucleus", 2: "", 7: "nucleus"}
-    assert classes_of(merge_objects(split, 7, 2)) == {1: "nucleus", 7: "nucleus"}
+    assert classes_of(merge_objects(split, 7, split.objects[1])) == {1: "nucleus", 7: "nucleus"}
 
     other = found((1, 1, 4, 4)).objects[0]
     candidates = (other, result.objects[0])

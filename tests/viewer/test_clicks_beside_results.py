@@ -375,6 +375,38 @@ def test_a_deleted_object_that_was_refined_is_refined_no_more(desk):
     assert desk.labels[DARK]
 
 
+def test_objects_of_two_previews_become_one(tmp_path):
+    image = np.tile(draw_discs(), (4, 4))
+    desk = Desk(image)
+    desk.session.clear_preview()
+    desk.model.large_image, desk.model.roi_size = True, 96
+    desk.take(Tool.POINTS)
+    for at in ((45, 45), (195, 315)):
+        desk.binding.adapter.clear_prompts(desk.model.image)
+        desk.click(at)
+    first, second = desk.model.results
+    desk.session.correcting.merge(first, second)
+    (one,) = desk.model.previews
+    (record,) = one.segmentation.objects
+    assert record.area == first.record.area + second.record.area
+    layer = desk.layer
+    corner = np.asarray(layer.translate, int)
+    labels = np.asarray(layer.data)
+    assert labels[tuple((45, 45) - corner)] == labels[tuple((195, 315) - corner)] == record.id
+    desk.session.undo()
+    assert [row.record.area for row in desk.model.results] == [
+        first.record.area,
+        second.record.area,
+    ]
+    desk.session.redo()
+    desk.session.saving.export(tmp_path / "one.npy")
+    desk.settle()
+    saved = np.load(tmp_path / "one.npy")
+    assert saved[45, 45] == saved[195, 315] > 0
+    assert np.count_nonzero(saved) == record.area
+    desk.binding.close()
+
+
 def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_path):
     image = draw_discs()
     desk = Desk(np.stack([image, image]), (1,))

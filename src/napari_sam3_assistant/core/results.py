@@ -329,16 +329,20 @@ def drop_object(found: Segmentation, id_: int) -> Segmentation:
     return put_objects(found, (gone,), ())
 
 
-def merge_objects(found: Segmentation, id_: int, other: int) -> Segmentation:
+def merge_objects(found: Segmentation, id_: int, gone: ObjectRecord) -> Segmentation:
     """Return a result in which an object has the pixels of another one, too.
 
-    Score, phrase and soft mask stay those of the object.
+    Score, phrase and soft mask stay those of the object. The other one may be of another result of
+    the plane; where it lies beyond this one, its region grows.
     """
-    one, gone = _take(found, id_, other)
+    (one,) = _take(found, id_)
     region = one.region.union(gone.region)
     mask = np.zeros(region.shape, bool)
     for record in (one, gone):
         mask[record.region.localise(region).slices] |= record.mask
+    if not found.region.covers(gone.region):
+        whole = found.region.union(gone.region)
+        found = replace(found, region=whole, labels=paint_labels(found.objects, whole))
     return put_objects(found, (one, gone), (replace(one, mask=mask, region=region),))
 
 

@@ -97,20 +97,20 @@ class Correcting:
             If they are not of the same labels, or can't be changed now.
         """
         id_, gone = row.record.id, other.record.id
-        place = self._current(row.preview)
-        if type(row.preview) is not type(other.preview) or row.preview.slot != other.preview.slot:
+        place, giver = self._current(row.preview), self._current(other.preview)
+        if (id_, row.preview) == (gone, other.preview):
+            raise PromptError("This is the same object.", "Choose another one to merge it with.")
+        said = f"Object {gone} is a part of object {id_} now. Undo takes that back."
+        if isinstance(place, Preview) and isinstance(giver, Preview):
+            self._merge_found(place, id_, giver, gone)
+            self._model.message = Message(said)
+            return
+        if isinstance(place, Preview) or type(place) is not type(giver) or place.slot != giver.slot:
             raise PromptError(
                 "Objects of different layers can't be merged.",
                 "Accept what is found first, then merge it with what was accepted before.",
             )
-        if (id_, row.preview) == (gone, other.preview):
-            raise PromptError("This is the same object.", "Choose another one to merge it with.")
-        said = f"Object {gone} is a part of object {id_} now. Undo takes that back."
-        if isinstance(place, Preview):
-            merged = merge_objects(place.segmentation, id_, gone)
-            self._show(place, replace(place, segmentation=merged, edited=True), said)
-        else:
-            self._write(place, self._relabel(other, id_), said)
+        self._write(place, self._relabel(other, id_), said)
 
     def split(self, places: Iterable[tuple[Preview | FramePlace | KeptPlace, Line]]) -> None:
         """Cut the objects apart that a line divides.
@@ -207,6 +207,30 @@ class Correcting:
         self._model.previews = after
         self._model.message = Message(said)
 
+    def _merge_found(self, place: Preview, id_: int, giver: Preview, gone: int) -> None:
+        """Give an object of a preview the pixels of another one, also of another preview."""
+        other = next(one for one in giver.segmentation.objects if one.id == gone)
+        found = place.segmentation
+        if not place.target.is_same_plane(giver.target):
+            raise PromptError("These objects lie on different planes.", "Merge them on one slice.")
+        if place is not giver and giver.replaces == gone:
+            raise PromptError(
+                f"Object {gone} is an accepted one that you refine.", "Press K to accept it first."
+            )
+        if found.region.union(other.region).area > max(_MOST_PIXELS, found.region.area):
+            raise PromptError(
+                "These objects lie too far apart to be one preview.",
+                "Accept both, then merge them.",
+            )
+        merged = merge_objects(found, id_, other)
+        left = {place.slot: replace(place, segmentation=merged, edited=True)}
+        if place is not giver:
+            left[giver.slot] = drop(giver, gone)
+        previews = (left.get(one.slot, one) for one in self._model.previews)
+        after = tuple(one for one in previews if one.ids)
+        self._undo.record(after, amend=False)
+        self._model.previews = after
+
     def _current(
         self, place: Preview | FramePlace | KeptPlace | FileBackedLabels
     ) -> Preview | FramePlace | KeptPlace:
@@ -297,6 +321,8 @@ class Correcting:
         return list(self._propagation.objects_on(place)), max(numbers)
 
 
+_MOST_PIXELS = 1 << 26
+"""Previews that are merged don't grow beyond: their labels are in memory."""
 _LARGE = 4096
 """Of planes with a longer side a part round an object is enough to correct it."""
 
