@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.saving import LABEL_ENDINGS
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
 from napari_sam3_assistant.viewer.label_pixels import CURRENT, current_colours, kept_colours
@@ -428,6 +429,42 @@ def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_pa
     np.testing.assert_array_equal(accepted[1] > 0, found > 0)
     assert accepted[0][DARK]
     assert not accepted[0][BRIGHT[0]]
+    desk.binding.close()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.parametrize("planes", [(0,), (0, 2)])
+@pytest.mark.parametrize("shape", [(3, 60, 90), (1, 60, 90)])
+def test_the_formats_that_are_offered_are_those_that_can_be_written(
+    tmp_path, shape, planes, accepted
+):
+    image = np.zeros(shape, np.uint8)
+    image[:, shape[1] // 2 :, 20:30] = 200
+    desk = Desk(image, (0,))
+    for plane in planes[: shape[0]]:
+        desk.viewer.dims.set_point(0, plane)
+        desk.at = (plane,)
+        if plane:  # what boxes have found on another plane stays
+            desk.take(Tool.POINTS)
+            desk.click((shape[1] // 2, 25))
+            continue
+        desk.take(Tool.BOX)
+        rows, columns = (-0.4, shape[1] - 0.6), (15, 35)
+        corners = [(rows[a], columns[b]) for a, b in ((0, 0), (0, 1), (1, 1), (1, 0))]
+        outline = np.array([(plane, *one) for one in corners])
+        desk.viewer.layers["SAM3 boxes"].add(outline, shape_type="rectangle")
+        desk.live()
+    assert len(desk.model.previews) == len(planes[: shape[0]])
+    assert all(one.segmentation.objects for one in desk.model.previews)
+    if accepted:
+        desk.session.accept()
+        desk.settle()
+    offered = set(desk.session.saving.endings)
+    for ending in LABEL_ENDINGS:
+        path = tmp_path / f"labels{ending}"
+        desk.session.saving.export(path)
+        desk.settle()
+        assert path.exists() == (ending in offered), desk.model.message
     desk.binding.close()
 
 

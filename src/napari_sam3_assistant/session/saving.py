@@ -95,12 +95,20 @@ class Saving:
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files that can hold what would be saved."""
-        kept = self._find_kept(on_show=False)
-        if kept is None:
-            stack = self._model.propagated is not None
-        else:
-            stack = sum(axis.length > 1 for axis in kept.axes) > 2
+        stack = self._is_stack()
         return tuple(one for one in LABEL_ENDINGS if not (stack and one == ".png"))
+
+    def _is_stack(self) -> bool:
+        """Return whether what would be saved lies on several planes."""
+        kept, model = self._find_kept(on_show=False), self._model
+        if kept is not None:
+            return any(axis.length > 1 for axis in kept.axes[:-2])
+        found = [one.target for one in model.previews if one.segmentation.objects]
+        if model.propagated is not None and (model.task is Task.VIDEO or not found):
+            return True
+        return any(
+            one.image == found[-1].image and not one.is_same_plane(found[-1]) for one in found
+        )
 
     def explain_lost(self, ending: str) -> str:
         """Return what a file of an ending will not hold of what would be saved; or nothing."""
