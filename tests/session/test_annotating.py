@@ -136,17 +136,6 @@ def test_what_was_encoded_ahead_is_not_used_with_another_contrast(with_model, so
     assert model_calls["encode"] > 3
 
 
-def test_a_run_of_this_image_comes_before_the_next_one(with_model, source, model_calls):
-    user = with_model
-    user.start(source)
-    for _ in range(2):
-        user.click(20, 30)
-        user.run()
-    user.desk.until(lambda: model_calls["encode"] >= 2)
-    settle(user)
-    assert model_calls["click"] == 2
-
-
 def test_prompts_that_were_not_run_come_back(annotator, source):
     user = annotator
     user.start(source)
