@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from skimage.draw import disk
 from skimage.measure import regionprops
 
-from napari_sam3_assistant.core.linking import LinkedFrame, join_slices, link_times
+from napari_sam3_assistant.core.linking import Followed, LinkedFrame, join_slices, link_times
+from napari_sam3_assistant.core.results import ObjectRecord
 
 SHAPE = (240, 300)
 
@@ -138,3 +139,55 @@ def test_a_condensed_mother_lies_between_daughters_as_large_as_she_is():
     beside = draw({8: (100, 101, 9.8), 9: (100, 123, 9.8)})  # a neighbour that came into sight
     assert link_times(frame_of(before), frame_of(apart), 0.25)[1] == {1: (8, 9)}
     assert link_times(frame_of(before), frame_of(beside), 0.25) == ({8: 1}, {})
+
+
+def sections(*balls):
+    """Return the slices of balls (z, y, x, radius), drawn as one thing where they touch."""
+    z, y, x = np.ogrid[:40, :60, :60]
+    inside = np.zeros((40, 60, 60), bool)
+    for cz, cy, cx, radius in balls:
+        inside |= (z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
+    return [ObjectRecord.from_mask(1, one) for one in inside if one.any()]
+
+
+def ends(slices, ahead=6):
+    """Return before which slices an object is told to have ended."""
+    found, followed = [], Followed()
+    for number, record in enumerate(slices):
+        if followed.has_ended(slices[number : number + ahead]):
+            found.append(number)
+            followed = Followed()
+        followed.add(record, sure=True)
+    return found
+
+
+@given(
+    st.floats(6, 9),
+    st.floats(0.8, 1.0),
+    st.floats(0, 2 * np.pi),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_lies_askew_behind_another_thing_is_told_apart_where_it_is_thinnest(
+    radius, share, way, forward
+):
+    aside = 0.9 * radius
+    y, x = 30 + aside * np.sin(way), 30 + aside * np.cos(way)
+    slices = sections((11, 30, 30, radius), (11 + 1.8 * radius, y, x, share * radius))
+    slices = slices if forward else slices[::-1]
+    (found,) = ends(slices)
+    areas = [record.area for record in slices]
+    assert areas[found] <= 1.15 * min(areas[found - 3 : found + 4])
+
+
+@given(st.floats(4, 15), st.floats(0, 3), st.floats(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_one_thing_does_not_end_before_its_end(radius, askew, dent):
+    slices = sections((18, 30, 30, radius), (18 + askew, 30 + dent, 30, radius))
+    assert ends(slices) == []
+    # On one slice much of it was missed.
+    middle = len(slices) // 2
+    mask = slices[middle].mask.copy()
+    mask[: mask.shape[0] // 3] = False
+    slices[middle] = ObjectRecord.from_mask(1, mask, offset=slices[middle].region.box[:2])
+    assert ends(slices) == []

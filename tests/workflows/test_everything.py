@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage as ndi
 
 from napari_sam3_assistant import api
 from napari_sam3_assistant.cli import main
@@ -19,7 +21,7 @@ from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.core.tracks import Span, TrackRow
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
-from napari_sam3_assistant.errors import JobCancelled, PromptError
+from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 from napari_sam3_assistant.io.provenance import prompts_from_json, prompts_to_json
 from napari_sam3_assistant.io.scan_folder import ScanFolder, TileResult
 from napari_sam3_assistant.workflows import everything, segment
@@ -320,6 +322,38 @@ def test_an_object_that_is_missed_on_one_slice_is_the_same_behind_it():
     ious, count = volumes(api.track(stack, everything=True), truth)
     assert count == 3
     assert min(ious) > 0.8
+
+
+def test_faint_objects_of_a_noisy_volume_are_found_each_as_one():
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[:12, :90, :90]
+    truth = np.zeros((12, 90, 90), np.uint8)
+    for number, (cz, cy, cx) in enumerate([(5, 22, 22), (5, 22, 66), (6, 66, 22), (6, 66, 66)], 1):
+        truth[((z - cz) * 2.2) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= 12**2] = number
+    levels = ndi.gaussian_filter(40.0 + 40 * (truth > 0), (0, 1, 1)) + rng.normal(
+        0, 30, truth.shape
+    )
+    stack = levels.clip(0, 255).astype(np.uint8)
+    ious, count = volumes(api.track(stack, everything=True, frame=6, direction="both"), truth)
+    assert count == 4
+    assert min(ious) > 0.75
+
+
+def test_a_slice_that_cannot_be_read_keeps_those_before_it():
+    stack, _ = tubes()
+
+    def read(block, block_info=None):
+        if block_info[0]["array-location"][0][0] == 3:
+            raise OSError("the disk is gone")
+        return block
+
+    lazy = da.from_array(stack, (1, *stack.shape[1:])).map_blocks(read, dtype=stack.dtype)
+    results = api.track(lazy, everything=True, direction="forward")
+    found = [next(results) for _ in range(3)]
+    with pytest.raises(ImageError, match="the disk is gone"):
+        next(results)
+    assert [one.frame for one in found] == [0, 1, 2]
+    assert all(one.objects for one in found)
 
 
 def test_a_stack_that_was_stopped_goes_on_with_the_same_objects():

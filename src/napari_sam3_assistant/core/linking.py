@@ -44,6 +44,14 @@ _BETWEEN = (0.7, 0.45)
 """So far from where the mother was lies the middle of both; or where she clearly lay between."""
 _ALIKE_APART = 0.35
 """She clearly lay between if the nearer daughter is so much of the distance of the other away."""
+_NECK = 0.9
+"""Two objects of a volume lie one behind the other where less than this is left of the thinner."""
+_ASIDE = 0.4
+"""... and their thickest slices overlap by less (IoU)."""
+_DEEP = 0.5
+"""Where less than this is left, they may lie right behind each other."""
+_BESIDE = 0.25
+"""The thinner one has so much of the area of the other; what has less is a part of it."""
 _REGISTERED = 512
 """So many rows and columns at most are looked at for a drift."""
 _DRIFTED = 1.15
@@ -94,6 +102,13 @@ class LinkedFrame:
         labels[there] = self.labels[from_]
         return replace(self, labels=labels, centres=self.centres + np.array(by))
 
+    def rename(self, old: int, new: int) -> LinkedFrame:
+        """Return it with another id of an object that it may have."""
+        if old not in self.ids:
+            return self
+        labels = np.where(self.labels == old, np.uint32(new), self.labels)
+        return replace(self, labels=labels, ids=np.where(self.ids == old, np.uint32(new), self.ids))
+
     def add_missed(self, before: LinkedFrame, missed: Sequence[int]) -> LinkedFrame:
         """Return it with objects of the frame before that were missed, where nothing lies."""
         chosen = np.isin(before.ids, np.array(missed, np.uint32))
@@ -105,6 +120,64 @@ class LinkedFrame:
             np.concatenate([self.areas, before.areas[chosen]]),
             np.concatenate([self.centres, before.centres[chosen]]),
         )
+
+
+@dataclass(slots=True)
+class Followed:
+    """What is known of an object that is followed through slices.
+
+    Attributes
+    ----------
+    thickest : ObjectRecord or None
+        It on the slice where it is largest.
+    neck : float
+        Its smallest area since, in pixels.
+    sure : bool
+        Whether it was sure on any of them.
+    """
+
+    thickest: ObjectRecord | None = None
+    neck: float = np.inf
+    sure: bool = False
+
+    def add(self, record: ObjectRecord, *, sure: bool) -> None:
+        """Take it on the next slice."""
+        if self.thickest is None or record.area > self.thickest.area:
+            self.thickest, self.neck = record, np.inf
+        else:
+            self.neck = min(self.neck, record.area)
+        self.sure |= sure
+
+    def has_ended(self, ahead: Sequence[ObjectRecord]) -> bool:
+        """Return whether what comes next is another object, behind a neck of the two.
+
+        Parameters
+        ----------
+        ahead : sequence of ObjectRecord
+            What overlaps it, on the next slice and those behind it.
+        """
+        if self.thickest is None:
+            return False
+        areas = [record.area for record in ahead]
+        largest = int(np.argmax(areas))
+        thinner, thicker = sorted((self.thickest.area, areas[largest]))
+        neck = min(areas[0], self.neck)
+        # Where it gets thinner yet, the neck is still to come.
+        if min(areas[: largest + 1]) < neck or neck >= _NECK * thinner:
+            return False
+        if thinner < _BESIDE * thicker:
+            return False
+        return neck < _DEEP * thinner or _iou(self.thickest, ahead[largest]) < _ASIDE
+
+
+def _iou(one: ObjectRecord, other: ObjectRecord) -> float:
+    both = one.region.intersect(other.region)
+    if both.is_empty:
+        return 0.0
+    shared = np.count_nonzero(
+        one.mask[both.localise(one.region).slices] & other.mask[both.localise(other.region).slices]
+    )
+    return float(shared / (one.area + other.area - shared))
 
 
 def join_slices(before: LinkedFrame, after: LinkedFrame, least: float) -> dict[int, int]:

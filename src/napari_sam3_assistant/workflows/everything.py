@@ -6,16 +6,25 @@ asked once.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 import zlib
-from collections import deque
+from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_sam3_assistant.core.linking import LinkedFrame, join_slices, link_times
+from napari_sam3_assistant.core.denoise import average_alike
+from napari_sam3_assistant.core.linking import (
+    Followed,
+    LinkedFrame,
+    join_slices,
+    link_times,
+)
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.progress import (
     CancelOnlyReporter,
@@ -30,7 +39,7 @@ from napari_sam3_assistant.core.tracks import TrackedFrame
 from napari_sam3_assistant.engines.base import Prediction
 from napari_sam3_assistant.engines.caching_engine import CachingEngine
 from napari_sam3_assistant.engines.registry import create
-from napari_sam3_assistant.errors import JobCancelled, PromptError
+from napari_sam3_assistant.errors import ImageError, JobCancelled, PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +60,10 @@ _PARTIAL_S = 1.0
 """Seconds after which what was found so far is given again."""
 _EDGE = 20.0
 """Pixels from the edge of a crop within which an object is taken to be cut by it."""
+_BESIDE = 2
+"""So many slices on either side take part in the average of one."""
+_FAINT = 0.2
+"""On a slice an object of a volume may score so much of the threshold, if it is sure on another."""
 
 
 def find_everything(
@@ -147,7 +160,10 @@ class EverythingTrack:
     """Everything on each slice of a stack, made tracks: a :class:`.engines.base.VideoTrack`.
 
     An object goes on in one of the next slice (:mod:`.core.linking`), and through one slice on
-    which it was missed. In time it may divide into two.
+    which it was missed. In time it may divide into two. In a volume, an engine that finds objects
+    by itself sees slices with less noise, and slices are yielded some behind the latest one: an
+    object that is faint on a slice counts if it is sure on another, and what shrinks through z
+    and grows again elsewhere is two.
 
     Parameters
     ----------
@@ -161,6 +177,8 @@ class EverythingTrack:
         The choices of the run.
     new_id : callable
         Returns the next free id.
+    ahead : int
+        So many slices are looked at before one of a volume is yielded.
     """
 
     def __init__(
@@ -170,14 +188,25 @@ class EverythingTrack:
         asked: Everything,
         options: PredictOptions,
         new_id: Callable[[], int],
+        *,
+        ahead: int = 6,
     ) -> None:
         self._engine, self._frames = engine, frames
         self._asked, self._options = asked, options
         self._new_id = new_id
+        # Objects have numbers of our own until one of their slices is yielded.
+        self._numbers = itertools.count(1)
+        self._ids: dict[int, int] = {}
         self._removed: set[int] = set()
         self._done: set[int] = set()
         # What the slices beside those that are done will be compared with.
         self._known: dict[int, _Known] = {}
+        # Slices that were looked at and not yielded yet, in the order of the pass.
+        self._waiting: deque[_Slice] = deque()
+        self._followed: defaultdict[int, Followed] = defaultdict(Followed)
+        # A model that is asked at points has thresholds of its own, and may take minutes a slice.
+        self._in_volume = engine.spec.proposes and asked.joining is not Joining.TIME
+        self._ahead = ahead if self._in_volume else 0
 
     def add(self, seed: TrackSeed) -> None:
         """Refuse: nothing is followed here."""
@@ -200,69 +229,144 @@ class EverythingTrack:
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame that was not looked at yet."""
         quiet = CancelOnlyReporter(reporter)
-        whole = Region.whole(self._frames.shape)
-        for frame in order:
-            if frame in self._done:
-                continue
-            view = self._frames.view_at(frame)
-            embedding = self._engine.embedding(view, whole, quiet)
-            prompts = PromptSet(everything=self._asked)
-            found = predict(
-                self._engine, view.rgb, embedding, prompts, whole.shape, self._options, quiet
-            )
-            ids, parents = self._join(frame, order.step, found.objects)
-            self._done.add(frame)
-            self._known = {
-                known: one
-                for known, one in self._known.items()
-                if not {known - 1, known + 1} <= self._done
-            }
-            objects = tuple(
-                replace(record, id=id_)
-                for record, id_ in zip(found.objects, ids, strict=True)
-                if id_ not in self._removed
-            )
-            yield TrackedFrame(frame, objects, frozenset(one.id for one in objects), parents)
+        left = [frame for frame in order if frame not in self._done]
+        if [one.frame for one in self._waiting] != left[: len(self._waiting)]:
+            self._waiting.clear()
+        for followed in self._followed.values():
+            # What lay behind a pass the other way is not behind this one.
+            followed.neck = math.inf
+        pictures: dict[int, npt.NDArray[np.uint8]] = {}
+        try:
+            for frame in left[len(self._waiting) :]:
+                if 0 < len(self._waiting) < self._ahead:
+                    reporter.report(Progress(0, 0, f"Looking at frame {frame}"))
+                objects = self._find(frame, pictures, quiet)
+                self._waiting.append(self._join(frame, order.step, objects))
+                while len(self._waiting) > self._ahead:
+                    yield self._settle()
+        except ImageError:
+            while self._waiting:
+                yield self._settle()
+            raise
+        while self._waiting:
+            yield self._settle()
 
-    def _join(
-        self, frame: int, step: int, objects: Sequence[ObjectRecord]
-    ) -> tuple[list[int], dict[int, int]]:
-        """Return the ids of a slice's objects, and the parents of those that a division made."""
-        numbers = range(1, len(objects) + 1)
-        numbered = (replace(record, id=id_) for record, id_ in zip(objects, numbers, strict=True))
+    def _find(
+        self, frame: int, pictures: dict[int, npt.NDArray[np.uint8]], reporter: Reporter
+    ) -> tuple[ObjectRecord, ...]:
+        """Return the objects of a slice; ``pictures`` keeps the slices near it."""
+        view = self._frames.view_at(frame)
+        whole = Region.whole(self._frames.shape)
+        options = self._options
+        if self._in_volume:
+            picture = self._denoise(frame, pictures)
+            embedding = self._engine.encode(picture, reporter)
+            options = replace(options, threshold=_FAINT * options.threshold)
+        else:
+            embedding = self._engine.embedding(view, whole, reporter)
+        prompts = PromptSet(everything=self._asked)
+        return predict(
+            self._engine, view.rgb, embedding, prompts, whole.shape, options, reporter
+        ).objects
+
+    def _denoise(
+        self, frame: int, pictures: dict[int, npt.NDArray[np.uint8]]
+    ) -> npt.NDArray[np.uint8]:
+        near = range(max(0, frame - _BESIDE), min(len(self._frames), frame + _BESIDE + 1))
+        for far in set(pictures) - set(near):
+            del pictures[far]
+        if frame not in pictures:
+            pictures[frame] = self._frames.read(frame)
+        for other in near:
+            if other not in pictures:
+                # One that can't be read is told of when it is its turn.
+                with suppress(ImageError):
+                    pictures[other] = self._frames.read(other)
+        beside = [picture for other, picture in pictures.items() if other != frame]
+        return average_alike(pictures[frame], beside)
+
+    def _join(self, frame: int, step: int, objects: tuple[ObjectRecord, ...]) -> _Slice:
+        """Return a slice's objects by number, and the parents of those that a division made."""
+        places = range(1, len(objects) + 1)
+        numbered = (replace(record, id=id_) for record, id_ in zip(objects, places, strict=True))
         painted = paint_labels(numbered, Region.whole(self._frames.shape))
-        here = LinkedFrame.of(painted, objects, numbers)
+        here = LinkedFrame.of(painted, objects, places)
         before = self._known.get(frame - step)
         parents: dict[int, int] = {}
         if before is None:
-            ids = [self._new_id() for _ in objects]
+            numbers = [next(self._numbers) for _ in objects]
         else:
-            ids, parents = self._link(before.frame, here, forward=step > 0)
+            numbers, parents = self._link(before.frame, here, forward=step > 0)
         named = replace(
-            here, labels=np.array([0, *ids], np.uint32)[painted], ids=np.array(ids, np.uint32)
+            here,
+            labels=np.array([0, *numbers], np.uint32)[painted],
+            ids=np.array(numbers, np.uint32),
         )
         lost: frozenset[int] = frozenset()
         if before is not None:
-            gone = {*ids, *parents, *parents.values()}
+            gone = {*numbers, *parents, *parents.values()}
             lost = frozenset(before.frame.ids.tolist()) - gone - before.missed
             named = named.add_missed(before.frame, sorted(lost))
         self._known[frame] = _Known(named, lost)
-        return ids, parents
+        return _Slice(frame, dict(zip(numbers, objects, strict=True)), parents)
+
+    def _part_at_necks(self) -> None:
+        """Give what had shrunk and grows again a new number from the slice that is due on."""
+        for number in tuple(self._waiting[0].objects):
+            ahead = [one.objects[number] for one in self._waiting if number in one.objects]
+            if not self._followed[number].has_ended(ahead):
+                continue
+            new = next(self._numbers)
+            for one in self._waiting:
+                one.rename(number, new)
+                self._known[one.frame] = self._known[one.frame].rename(number, new)
+
+    def _settle(self) -> TrackedFrame:
+        """Return the slice that waits longest: what is on it is sure, there or nearby."""
+        if self._in_volume:
+            self._part_at_necks()
+        least = self._options.threshold if self._in_volume else 0.0
+        sure = {
+            number
+            for one in self._waiting
+            for number, record in one.objects.items()
+            if record.score is None or record.score >= least
+        }
+        found = self._waiting.popleft()
+        kept: list[ObjectRecord] = []
+        for number, record in found.objects.items():
+            followed = self._followed[number]
+            followed.add(record, sure=number in sure)
+            if followed.sure and self._id_of(number) not in self._removed:
+                kept.append(replace(record, id=self._id_of(number)))
+        self._done.add(found.frame)
+        self._known = {
+            known: one
+            for known, one in self._known.items()
+            if not {known - 1, known + 1} <= self._done
+        }
+        parents = {self._id_of(one): self._id_of(other) for one, other in found.parents.items()}
+        return TrackedFrame(found.frame, tuple(kept), frozenset(one.id for one in kept), parents)
+
+    def _id_of(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids[number] = self._new_id()
+        return self._ids[number]
 
     def _link(
         self, before: LinkedFrame, here: LinkedFrame, *, forward: bool
     ) -> tuple[list[int], dict[int, int]]:
-        """Return the ids of objects that come after others, and who has divided into whom."""
+        """Return the numbers of objects that come after others, and who has divided into whom."""
         least = self._asked.stitch_threshold
         if self._asked.joining is not Joining.TIME:
             partner = join_slices(before, here, least)
-            return [partner.get(int(one)) or self._new_id() for one in here.ids], {}
+            return [partner.get(int(one)) or next(self._numbers) for one in here.ids], {}
         if forward:
             partner, divisions = link_times(before, here, least)
         else:
             backwards, divisions = link_times(here, before, least)
             partner = {here_: later for later, here_ in backwards.items()}
-        ids = {int(one): partner.get(int(one)) or self._new_id() for one in here.ids}
+        ids = {int(one): partner.get(int(one)) or next(self._numbers) for one in here.ids}
         parents: dict[int, int] = {}
         for mother, daughters in divisions.items():
             for daughter in daughters:
@@ -273,6 +377,7 @@ class EverythingTrack:
     def close(self) -> None:
         """Forget what was found."""
         self._known = {}
+        self._waiting.clear()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -281,6 +386,22 @@ class _Known:
 
     frame: LinkedFrame
     missed: frozenset[int] = frozenset()
+
+    def rename(self, old: int, new: int) -> _Known:
+        missed = frozenset(new if one == old else one for one in self.missed)
+        return _Known(self.frame.rename(old, new), missed)
+
+
+@dataclass(slots=True, eq=False)
+class _Slice:
+    """What was found on a slice, by number, and which numbers are the parents of which."""
+
+    frame: int
+    objects: dict[int, ObjectRecord]
+    parents: dict[int, int]
+
+    def rename(self, old: int, new: int) -> None:
+        self.objects = {new if one == old else one: it for one, it in self.objects.items()}
 
 
 def builtin_seeds(
