@@ -19,8 +19,8 @@ from napari_sam3_assistant.workflows import batch as module
 from napari_sam3_assistant.workflows.batch import find_series
 
 
-def found_in(folder, output=None, pattern="*"):
-    (found,) = find_series(folder, output, pattern, NullReporter())
+def found_in(folder, output=None, pattern="*", **limits):
+    (found,) = find_series(folder, output, pattern, NullReporter(), **limits)
     return found
 
 
@@ -108,7 +108,7 @@ def test_no_pixel_is_read(tmp_path):
     assert found.series[0].shapes == ((64, 80),)
 
 
-def test_the_first_files_as_the_batch_sorts_them_and_no_others(tmp_path, monkeypatch):
+def test_the_first_files_as_the_batch_sorts_them_and_no_others(tmp_path):
     for number in range(30):
         write_ome(tmp_path / f"{number:02}.ome.tif", [("a", (5, 6))] * (2 if number < 20 else 3))
     (tmp_path / "00 read me.txt").write_text("no image")
@@ -118,8 +118,7 @@ def test_the_first_files_as_the_batch_sorts_them_and_no_others(tmp_path, monkeyp
     first = [one.path for one in find_images(tmp_path, tmp_path / "out", "*").images[:20]]
     assert found.files == len(first) == 20
     assert [(one.number, one.files) for one in found.series] == [(0, 20), (1, 20)]
-    monkeypatch.setattr(module, "_MOST_SERIES", 1)
-    assert [one.number for one in found_in(tmp_path).series] == [0]
+    assert [one.number for one in found_in(tmp_path, most=1).series] == [0]
 
 
 def test_a_disk_that_is_far_away(tmp_path, monkeypatch):

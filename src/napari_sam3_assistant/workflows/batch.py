@@ -505,7 +505,6 @@ def _labels_axes(loaded: LoadedImage, view: ImageView) -> Axes:
 
 
 _MOST_FILES = 20
-_MOST_SERIES = 1000
 _SECONDS = 5.0
 """How long the folder is listed, and how long files are looked at then: disks may be far away."""
 
@@ -555,9 +554,9 @@ class FolderSeries:
 
 
 def find_series(
-    source: Path, output: Path | None, pattern: str, reporter: Reporter
+    source: Path, output: Path | None, pattern: str, reporter: Reporter, *, most: int = 1000
 ) -> Iterator[FolderSeries]:
-    """Yield which images the first files of a folder hold; reads no pixels and makes nothing."""
+    """Yield which images, up to ``most``, the first files of a folder hold; reads no pixels."""
     files = first_files(source, output, pattern, _in_time(reporter))
     looked_at: list[tuple[Series, ...]] = []
     go_on: Callable[[], bool] | None = None
@@ -589,7 +588,7 @@ def find_series(
                 tuple(dict.fromkeys(one.shape for one in alike)),
                 len(alike),
             )
-            for number, alike in sorted(by_number.items())[:_MOST_SERIES]
+            for number, alike in sorted(by_number.items())[:most]
         ),
     )
 
