@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 
 from napari_sam3_assistant.core.prompts import PromptKind, Task, Tool
 from napari_sam3_assistant.errors import PromptError
+from napari_sam3_assistant.session.messages import format_results
 from napari_sam3_assistant.session.saving import LABEL_ENDINGS
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -319,8 +320,10 @@ def test_what_is_drawn_goes_with_its_result_when_another_takes_its_place(desk):
     desk.take(Tool.BOX)
     desk.box(OTHER)
     both = desk.labels.copy()
+    assert format_results(desk.model.preview).endswith(", from a phrase, clicks and boxes.")
 
     assert desk.find("dark discs")[DARK]
+    assert format_results(desk.model.preview).endswith(", from a phrase.")
     assert len(desk.points.data) == elsewhere
     assert len(desk.viewer.layers["SAM3 boxes"].data) == 0
     assert "Undo brings that back" in desk.model.message.text

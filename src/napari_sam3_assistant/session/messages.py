@@ -121,12 +121,7 @@ _MADE_BY = {
 
 def _describe_kinds(preview: Preview) -> str:
     """Return what the objects of a result were made by, such as ``, from a phrase and clicks``."""
-    asked = preview.provenance
-    words = [
-        f"“{asked.prompts.text}”" if kind is PromptKind.TEXT and asked is not None else word
-        for kind, word in _MADE_BY.items()
-        if kind in preview.kinds
-    ]
+    words = [word for kind, word in _MADE_BY.items() if kind in preview.kinds]
     if not words:
         return ""
     *others, last = words
