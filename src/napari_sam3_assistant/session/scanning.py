@@ -22,7 +22,7 @@ from napari_sam3_assistant.io.outputs import free_name, safe_name, typed_folder
 from napari_sam3_assistant.io.scan_folder import scan_folder_path
 from napari_sam3_assistant.jobs import Job, JobRunner, JobState
 from napari_sam3_assistant.session.availability import regions_to_merge
-from napari_sam3_assistant.session.messages import object_features
+from napari_sam3_assistant.session.messages import describe_place, object_features
 from napari_sam3_assistant.session.model import (
     LARGEST,
     FileBackedKind,
@@ -197,7 +197,8 @@ class ScanProgress:
         kept = self._latest.kept if self._latest else 0
         earlier = f" ({kept} by an earlier start)" if kept else ""
         found = f"{pluralize(len(result.objects), 'object')} in {pluralize(result.tiles, 'tile')}"
-        said = f"Scan complete: {found}{earlier}, {seconds:.1f} s. Labels: {result.path}"
+        where = describe_place(result.engine.device)
+        said = f"Scan complete: {found}{where}{earlier}, {seconds:.1f} s. Labels: {result.path}"
         level = Level.SUCCESS if result.objects else Level.WARNING
         self._say(" ".join([said, *result.notes]), level)
 
@@ -404,7 +405,9 @@ class FolderBatch(FileRun):
             if rows:
                 scan_model.folder_done = str(request.output)
             if state is not JobState.FAILED:
-                model.message = _summarise(rows, request.output, state)
+                # Which server it was is known when it has answered.
+                where = describe_place(engine.device) if engine.traffic is not None else ""
+                model.message = _summarise(rows, request.output, state, where)
 
         return self._begin(
             "The folder batch",
@@ -443,11 +446,11 @@ class FolderBatch(FileRun):
         )
 
 
-def _summarise(rows: list[FolderRow], output: Path, state: JobState) -> Message:
-    """Return what came out of a folder."""
+def _summarise(rows: list[FolderRow], output: Path, state: JobState, where: str) -> Message:
+    """Return what came out of a folder, and on which server, as `describe_place` says it."""
     statuses = Counter(row.status for row in rows)
     objects = sum(row.objects or 0 for row in rows if row.status == "done")
-    parts = [f"{statuses['done']} done ({pluralize(objects, 'object')})"]
+    parts = [f"{statuses['done']} done{where} ({pluralize(objects, 'object')})"]
     parts += [f"{statuses[name]} {name}" for name in ("skipped", "failed") if statuses[name]]
     counts = ", ".join(parts)
     if state is JobState.CANCELLED:

@@ -1,0 +1,92 @@
+"""What the window does on a server, each by real events on one that is shared: as it is here."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QDialog, QLineEdit, QSpinBox
+
+from napari_sam3_assistant import api
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are not a package
+Server = import_module("server_process").Server
+pytest.importorskip("distributed")
+TEXT = "bright objects"
+WHERE = "on 127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A server on this computer that needs no keys."""
+    made = Server("--port", "0")
+    said = next(line for line in made.said if "--compute" in line)
+    yield said.split()[-1]
+    made.stop()
+
+
+def line(user, name):
+    return user.widget.findChild(QLineEdit, name)
+
+
+def test_everything_live_scans_and_batches(open_advanced, discs, address, tmp_path):
+    user = open_advanced(discs).user
+    user.pick("other_server")
+    dialog = user.window.findChild(QDialog, "server_dialog")
+    typed = dialog.findChild(QComboBox, "server_address").lineEdit()
+    typed.selectAll()
+    QTest.keyClicks(typed, address)
+    use = dialog.findChild(QAbstractButton, "use_server")
+    QTest.mouseClick(use, Qt.MouseButton.LeftButton)
+    user.wait(lambda: WHERE in user.text_of("engine_badge"))
+
+    user.choose_in("task", "Everything, without a prompt")
+    user.run()
+    assert WHERE in user.status
+    np.testing.assert_array_equal(user.preview, api.segment(discs, everything=True).labels)
+
+    user.choose_in("task", "Live Points (positive/negative)")
+    user.click("create_prompt_layer")
+    user.look_at_all()
+    user.click_at(user.viewer.layers["image"], (30, 40))
+    (click,) = user.viewer.layers["SAM3 points"].data
+    wanted = api.segment(discs, points=[tuple(click)]).labels > 0
+    user.wait(lambda: "from 1 point" in user.status)
+    assert WHERE in user.status
+    shown = user.preview
+    (id_,) = np.unique(shown[wanted])
+    np.testing.assert_array_equal(shown == id_, wanted)
+
+    user.choose_in("task", "Text segmentation")
+    user.type_phrase(TEXT, enter=False)
+    user.widget.findChild(QSpinBox, "scan_tile").setValue(256)
+    line(user, "scan_folder").setText(str(tmp_path / "scans"))
+    user.click("scan")
+    user.wait_for_end()
+    assert user.status.startswith("✓ Scan complete: ")
+    assert f" tile {WHERE}, " in user.status
+    (path,) = (tmp_path / "scans").glob("*.zarr")
+    expected = api.scan(discs, output=tmp_path / "api.zarr", text=TEXT, tile=256)
+    np.testing.assert_array_equal(
+        *(zarr.open_group(str(one), mode="r")["0"][...] for one in (path, expected.path))
+    )
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    tifffile.imwrite(source / "a.tif", discs)
+    tifffile.imwrite(source / "b.tif", discs[::-1])
+    for name, folder in (("folder_source", source), ("folder_output", output)):
+        line(user, name).setText(str(folder))
+    user.click("batch_folder")
+    user.wait_for_end()
+    assert user.status.startswith(f"✓ Folder batch ready: 2 done {WHERE} (8 objects). Summary: ")
+    made = sorted(output.glob("*.tif"))
+    for image, labels in zip((discs, discs[::-1]), made, strict=True):
+        wanted = api.segment(np.ascontiguousarray(image), text=TEXT)
+        np.testing.assert_array_equal(tifffile.imread(labels), wanted.labels)
+    user.viewer.close()
