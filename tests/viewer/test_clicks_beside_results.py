@@ -437,7 +437,7 @@ def test_what_was_found_on_another_slice_stays_and_is_saved_with_the_rest(tmp_pa
 
 @pytest.mark.parametrize("accepted", [False, True])
 @pytest.mark.parametrize("planes", [(0,), (0, 2)])
-@pytest.mark.parametrize("shape", [(3, 60, 90), (1, 60, 90)])
+@pytest.mark.parametrize("shape", [(3, 60, 90), (3, 1, 90), (1, 60, 90)])
 def test_the_formats_that_are_offered_are_those_that_can_be_written(
     tmp_path, shape, planes, accepted
 ):

@@ -360,7 +360,9 @@ def find_together(
 def _result_axes(image: Layer, axes: ImageAxes) -> Axes:
     """Return what a file can say of the place of results of a whole image."""
     kept, shape = result_axes(axes), result_shape(shape_of(image), axes)
-    names = [axis_kind(image.axis_labels[axis]) for axis in kept]
+    # Without a name, the one row of a flat image would count for an axis that there is none of.
+    plane = {axes.y: "y", axes.x: "x"}
+    names = [axis_kind(image.axis_labels[axis]) or plane.get(axis, "") for axis in kept]
     found = zip(file_axes(image, kept, names), shape, strict=True)
     # Of the channels of the image the labels are of none.
     return tuple(replace(axis, length=length) for axis, length in found)
