@@ -13,15 +13,20 @@ from napari_sam3_assistant.errors import PromptError
 COUNT = 10
 
 
-def begin(binding):
-    """Show an image."""
+def make_image():
+    """Return bright discs on a dark, noisy ground."""
     rng = np.random.default_rng(0)
     image = rng.normal(40, 3, (128, 160))
     y, x = np.ogrid[:128, :160]
     for cy in range(16, 128, 32):
         for cx in range(16, 160, 32):
             image[(y - cy) ** 2 + (x - cx) ** 2 <= 81] += 150
-    binding.viewer.add_image(image.clip(0, 255).astype(np.uint8), name="cells")
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def begin(binding):
+    """Show an image."""
+    binding.viewer.add_image(make_image(), name="cells")
     binding.session.run_live = lambda: None  # runs are acts of their own
 
 
@@ -121,10 +126,15 @@ def run_killed(tmp_path, name, after):
     root, told = tmp_path / name, tmp_path / f"{name}.pickles"
     code = KILLED.format(tests=str(Path(__file__).parent))
     _, status = run_python(code, root, after, told)
+    return status, root, read_states(told)
+
+
+def read_states(told):
+    """Return the states that a process has told of, until it was killed."""
     states = []
     with told.open("rb") as file:
         try:
             while True:
                 states.append(pickle.load(file))
         except (EOFError, pickle.UnpicklingError):
-            return status, root, states
+            return states

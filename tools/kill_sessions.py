@@ -1,9 +1,15 @@
 """Kill a scripted session at random moments, and compare what comes back, object by object.
 
-Run with ``python tools/kill_sessions.py 50``: so many times.
+Run with ``python tools/kill_sessions.py 50``: so many times, without a window. With ``--docked`` a
+person works in the docked window by mouse and keys; that needs a display.
 """
 
+import argparse
+import os
+import pickle
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,6 +20,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import saved_sessions as saved
 import scripted_session as scripted
+from napari_sam3_assistant.core.prompts import Task
+
+ACTS = (
+    ("click", (16, 16)),
+    ("accept",),
+    ("click", (16, 48)),
+    ("click", (48, 48)),
+    ("undo",),
+    ("accept",),
+    ("stroke", (80, 80), (84, 90)),
+    ("click", (112, 112)),
+    ("accept",),
+    ("undo",),
+    ("redo",),
+    ("click", (48, 144)),
+    ("accept",),
+)
+"""What the person does in the window."""
 
 
 def go_on(root: Path) -> dict[str, object]:
@@ -30,22 +54,136 @@ def go_on(root: Path) -> dict[str, object]:
     return found
 
 
-def main(times: int) -> int:
+def work_in_window(told: Path, after: float) -> None:
+    """Work in a window, and be killed so many seconds after the first act; 0 for never."""
+    from demo_gui import open_demo
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+    from user import User
+
+    image = scripted.make_image()
+    demo = open_demo(image, "cells")
+    user = User(demo, dock_width=420, width=1300, height=800)
+    cells = user.viewer.layers["cells"]
+    user.click(f"task_{Task.LIVE_POINTS}")
+    (told / "root").write_text(os.environ["XDG_STATE_HOME"], encoding="utf8")
+    states = os.open(told / "states", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+    def do(verb: str, *pixels: tuple[int, int]) -> None:
+        if verb == "click":
+            user.click_at(cells, pixels[0])
+        elif verb == "accept":
+            user.press(Qt.Key.Key_K)
+        elif verb == "undo":
+            user.press(Qt.Key.Key_Z, control)
+        elif verb == "redo":
+            user.press(Qt.Key.Key_Z, control | shift)
+        else:
+            layer = user.viewer.layers["SAM3 live accepted labels"]
+            user.viewer.layers.selection.active = layer
+            layer.brush_size, layer.selected_label, layer.mode = 9, 7, "paint"
+            user.drag(layer, *pixels)
+            layer.mode = "pan_zoom"
+            user.click(f"task_{Task.LIVE_POINTS}")
+
+    for number, (verb, *pixels) in enumerate(ACTS):
+        if number == 1 and after:
+            threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        do(verb, *pixels)
+        QTest.qWait(400)  # for the run that follows a click
+        user.wait_for(lambda: True)
+        QTest.qWait(700)  # the journal's clock has ticked, and its thread has written
+        found = scripted.without_times(saved.facts(user.widget.binding))
+        os.write(states, pickle.dumps(found))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_docked(folder: Path, after: float) -> tuple[Path, list[dict[str, object]]]:
+    """Have a person work in a window that is killed; returns the journals, and the states."""
+    folder.mkdir()
+    command = [sys.executable, __file__, "0", "--docked", "--told", folder, "--after", after]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if done.returncode != -signal.SIGKILL:
+        raise RuntimeError(done.stderr)
+    root = Path((folder / "root").read_text("utf8")) / "napari-sam3-assistant" / "journals"
+    states = folder / "states"
+    return root, scripted.read_states(states) if states.exists() else []
+
+
+def is_between(found: object, before: object, after: object) -> bool:
+    """Return whether each part is as it was before an act, or as it is after it."""
+    if isinstance(found, dict) and isinstance(before, dict):
+        then = after if isinstance(after, dict) else {}
+        return found.keys() == before.keys() and all(
+            is_between(found[name], before[name], then.get(name)) for name in found
+        )
+    return found in (before, after)
+
+
+def as_parts(facts: dict[str, object]) -> dict[str, object]:
+    """Return facts with the layers by name, so that each is compared for itself."""
+    layers = {layer["name"]: layer for layer in facts["layers"]}
+    return {
+        **facts,
+        "layers": tuple(layers),
+        **{f"layer {name}": one for name, one in layers.items()},
+    }
+
+
+def find_lost(
+    found: dict[str, object], done: list[dict[str, object]], states: list[dict[str, object]]
+) -> list[str]:
+    """Return which parts are neither as before the act in flight nor as after it."""
+    before = as_parts(done[-1])
+    after = as_parts(states[min(len(done), len(states) - 1)])
+    here = as_parts(found)
+    # A layer that the act in flight makes is there or not; one that it takes away, too.
+    lost = [name for name in before.keys() - here.keys() if name in after]
+    # Which layer is selected may be in between, as while a stroke is painted.
+    names = (before.keys() & here.keys()) - {"selected"}
+    return lost + [
+        name for name in names if not is_between(here[name], before[name], after.get(name))
+    ]
+
+
+def main(times: int, *, docked: bool) -> int:
     """Kill, compare and tell."""
     folder = Path(tempfile.mkdtemp())
-    _, _, states = scripted.run_killed(folder, "whole", 0)
-    lost = 0
-    for number, after in enumerate(np.random.default_rng().uniform(0.01, 0.6, times)):
-        _, root, done = scripted.run_killed(folder, str(number), after)
+    rng = np.random.default_rng()
+    if docked:
+        _, states = run_docked(folder / "whole", 0)
+        longest = 1.6 * len(ACTS)
+    else:
+        _, _, states = scripted.run_killed(folder, "whole", 0)
+        longest = 0.6
+    lost = early = 0
+    for number, after in enumerate(rng.uniform(0.01, longest, times)):
+        if docked:
+            root, done = run_docked(folder / str(number), after)
+        else:
+            _, root, done = scripted.run_killed(folder, str(number), after)
         if not done:
+            early += 1
             continue
-        right = go_on(root) in (states[len(done) - 1], *states[len(done) : len(done) + 1])
-        lost += not right
-        print(f"{number + 1}: killed after {after:.3f} s, {len(done)} acts: {right}", flush=True)
-    print(f"{times} kills, {lost} with something lost")
+        parts = find_lost(go_on(root), done, states)
+        lost += bool(parts)
+        said = f"lost: {', '.join(sorted(parts))}" if parts else "all there"
+        print(f"{number + 1}: killed after {after:.3f} s, {len(done)} acts: {said}", flush=True)
+        if docked:
+            shutil.rmtree(root.parents[1], ignore_errors=True)
+    print(f"{times} kills, {early} before the first act, {lost} with something lost")
     shutil.rmtree(folder, ignore_errors=True)
     return lost
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 50))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kills", type=int, nargs="?", default=50)
+    parser.add_argument("--docked", action="store_true")
+    parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--after", type=float, default=0.0, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.told is not None:
+        work_in_window(chosen.told, chosen.after)
+    sys.exit(main(chosen.kills, docked=chosen.docked))

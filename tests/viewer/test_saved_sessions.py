@@ -589,3 +589,22 @@ def settle(masks):
     while masks.model.running:
         assert time.monotonic() < end
         threading.Event().wait(0.01)
+
+
+def test_odd_layers_of_the_same_name_come_back(binding, tmp_path):
+    """Floats with NaN, odd axes and transforms, and labels that were edited after acceptance."""
+    rng, viewer = np.random.default_rng(3), binding.viewer
+    odd = rng.random((3, 2, 40, 50)).astype(np.float32)
+    odd[1, 0, 3, 4], odd[0, 1, 5, 6] = np.nan, np.inf
+    placed = {"scale": (2, 1, 0.5, -0.25), "shear": [0.1] * 6}
+    viewer.add_image(odd, name="cells", axis_labels=tuple("tcyx"), **placed)
+    viewer.add_labels(rng.integers(0, 3, (40, 50)), name="mine", rotate=30, translate=(5, -7))
+    viewer.add_image(discs(), name="cells", affine=[[0, 1, 3], [1, 0, -2], [0, 0, 1]])
+    viewer.layers[-1].name = viewer.layers[0].name
+    click(binding, (20, 30))
+    run(binding)
+    binding.session.accept()
+    kept = viewer.layers["SAM3 live accepted labels"]
+    kept.data_setitem((np.arange(20, 24), np.full(4, 30)), 0)
+    kept.data_setitem((np.arange(60, 64), np.full(4, 30)), 9)
+    check_same(binding, tmp_path)
