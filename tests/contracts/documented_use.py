@@ -99,7 +99,10 @@ def documented(tracker, frames, start, reverses, *prompts):
     import torch
 
     model, processor = tracker
-    session = processor.init_video_session(video=frames, inference_device=DEVICE)
+    # On the CPU, as the engine does: on a GPU pixels are scaled in float32, to other grey values.
+    session = processor.init_video_session(
+        video=frames, inference_device=DEVICE, processing_device="cpu"
+    )
     masks = {}
     with torch.inference_mode():
         for name, inputs in enumerate(prompts, 1):

@@ -282,7 +282,7 @@ def test_found_object_is_refined_by_clicks(engine, reference, make_image):
     refined = engine.predict(embedding, prompts, PredictOptions(), NullReporter())
     library = reference.find(image, 0.0, text="cell")
     masks, scores = reference.click(
-        image, masks=as_library_mask(library["masks"][3].numpy()), **as_library_points(points)
+        image, masks=as_library_mask(library["masks"][3].cpu().numpy()), **as_library_points(points)
     )
     assert_same(refined.objects, masks, scores, (90, 160))
 
@@ -334,7 +334,7 @@ def test_click_features_are_those_of_the_video_model(tiny_checkpoint, click_maps
 
     video = Sam3TrackerVideoModel.from_pretrained(tiny_checkpoint).eval()
     for ours, theirs in zip(click_maps, video.get_image_embeddings(pixel_values), strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+        np.testing.assert_array_equal(ours.cpu().numpy(), theirs.cpu().numpy())
 
 
 def test_library_drops_the_no_memory_embedding_with_four_levels(
@@ -362,4 +362,4 @@ def test_library_drops_the_no_memory_embedding_with_four_levels(
     lost = model.no_memory_embedding.detach().reshape(1, -1, 1, 1).numpy()
     coarse = model.get_image_embeddings(pixel_values)[-1].numpy()
     assert np.abs(lost).max() > 0.1
-    np.testing.assert_array_equal(coarse + lost, click_maps[-1].numpy())
+    np.testing.assert_array_equal(coarse + lost, click_maps[-1].cpu().numpy())

@@ -54,7 +54,7 @@ class Unlimited:
 
     def begin(self):
         self._session = self.processor.init_video_session(
-            video=self._frames, inference_device=DEVICE
+            video=self._frames, inference_device=DEVICE, processing_device="cpu"
         )
 
     def prompt(self, frame, **inputs):

@@ -169,7 +169,9 @@ def compare_phrases(video_checkpoint, frames, monkeypatch, start, way):
     assert model.hotstart_delay == settings["hotstart_delay"]
     monkeypatch.setattr(modeling_sam3_video, "cv_utils_kernel", PlainKernel)
     processor = Sam3VideoProcessor.from_pretrained(video_checkpoint)
-    session = processor.init_video_session(video=frames, inference_device=DEVICE)
+    session = processor.init_video_session(
+        video=frames, inference_device=DEVICE, processing_device="cpu"
+    )
     processor.add_text_prompt(session, "cell")
     expected, logits = {}, {}
     with torch.inference_mode():

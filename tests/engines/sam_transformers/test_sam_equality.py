@@ -249,7 +249,7 @@ def test_everything_is_what_the_pipeline_for_mask_generation_gives(
     scores = [record.score for record in found.objects]
     assert scores == sorted(scores)
     for mask, score in zip(expected["masks"], expected["scores"].tolist(), strict=True):
-        differences = [np.count_nonzero(plane != mask.numpy()) for plane in planes]
+        differences = [np.count_nonzero(plane != mask.cpu().numpy()) for plane in planes]
         place = int(np.argmin(differences))
         # A pixel may lie on the cutoff itself.
         assert differences[place] <= 2
