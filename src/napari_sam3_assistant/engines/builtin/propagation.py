@@ -483,6 +483,8 @@ class BuiltinTrack:
     def __init__(self, frames: FrameSource) -> None:
         self._frames = frames
         self._known: dict[int, _Known] = {}
+        # The last frame of each direction, and what lay beside the objects there.
+        self._beside: dict[bool, tuple[int, dict[int, Outline]]] = {}
 
     def add(self, seed: TrackSeed) -> None:
         """Take an object's mask on a frame.
@@ -498,6 +500,7 @@ class BuiltinTrack:
                 f"Object {seed.object_id} has no mask on frame {seed.frame}.",
                 "Paint it, or prompt it with clicks or a box on this frame.",
             )
+        self._beside.clear()
         known = self._known.setdefault(seed.object_id, _Known())
         known.text = seed.text or known.text
         known.seeds[seed.frame] = Patch(seed.mask.mask, seed.mask.region).clip(whole)
@@ -509,10 +512,12 @@ class BuiltinTrack:
     def remove(self, object_id: int) -> None:
         """Forget an object."""
         self._known.pop(object_id, None)
+        self._beside.clear()
 
     def close(self) -> None:
         """Forget everything."""
         self._known.clear()
+        self._beside.clear()
 
     def propagate(self, order: range, reporter: Reporter) -> Iterator[TrackedFrame]:
         """Yield what is on each frame; see :class:`.engines.base.VideoTrack`.
@@ -534,7 +539,10 @@ class BuiltinTrack:
                 outlines = advance(before, now, outlines)
             for id_ in joins.get(frame, ()):
                 outlines[id_] = self._outline_at(id_, frame, reverse, now)
-            if outlines and (frame in joins or (frame - begin) % STRIDE == 0):
+            left, beside = self._beside.get(reverse, (None, {}))
+            if frame == left == begin:
+                outlines |= beside  # goes on as if it had not ended
+            elif outlines and (frame in joins or frame % STRIDE == 0):
                 outlines = with_neighbours(now, outlines, reporter)
             before = now
             if frame not in order:
@@ -542,6 +550,10 @@ class BuiltinTrack:
             for id_, outline in outlines.items():
                 if id_ in self._known:
                     self._known[id_].reached[reverse] = (frame, outline)
+            self._beside[reverse] = (
+                frame,
+                {id_: outline for id_, outline in outlines.items() if id_ not in self._known},
+            )
             sought = frozenset(id_ for id_ in outlines if id_ in self._known)
             yield TrackedFrame(frame, self._records(outlines), sought)
 
