@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.prompts import BoxPrompt, MaskPrompt, PointPromp
 from napari_sam3_assistant.core.regions import Region
 from napari_sam3_assistant.engines import registry
 from napari_sam3_assistant.engines.builtin import clicks, contours, prompted
-from napari_sam3_assistant.engines.builtin.features import PlaneFeatures
+from napari_sam3_assistant.engines.builtin.features import PlaneFeatures, grain
 from napari_sam3_assistant.engines.builtin.object_mask import Patch
 
 
@@ -76,14 +76,44 @@ def test_a_phrase_finds_nuclei_and_not_the_cells_that_hold_them():
     assert len(found) <= 1.2 * len(nuclei)
 
 
-@pytest.mark.parametrize("grain", [0.0, 1.0])
-def test_a_phrase_takes_no_specks_where_noise_is_cut_off_at_black(grain):
+def test_a_phrase_finds_nuclei_in_cells_of_which_some_are_as_dark_as_other_nuclei():
+    """No grey level tells nuclei from cells everywhere: each stands out from its own cell."""
+    shape = (300, 420)
+    rng = np.random.default_rng(4)
+    dark, nuclei = np.zeros(shape), []
+    for row in range(2):
+        for column in range(3):
+            y, x = 75 + 150 * row, 70 + 140 * column
+            # Three cells on top of each other, about as large as what is looked at round them.
+            for off in ((0, 0), (18, -14), (-16, 16)):
+                dark[disc(y + off[0], x + off[1], 44, shape)] += 22
+            for off in ((-10, -12), (12, 14)):
+                nuclei.append(disc(y + off[0], x + off[1], 8, shape))
+                dark[nuclei[-1]] += 45
+    image = rgb(230 - ndi.gaussian_filter(dark, 1.2) + rng.normal(0, 2, shape))
+    found = [plane(record, shape) for record in predict(image, text="dark nuclei")]
+    good = sum(max(iou(mask, nucleus) for mask in found) > 0.5 for nucleus in nuclei)
+    assert good >= 0.9 * len(nuclei)
+
+
+def test_grain_is_the_noise_of_pixels_and_not_what_lies_under_it():
+    rng = np.random.default_rng(5)
+    rows, columns = np.indices((200, 300))
+    signal = 40 * np.sin(rows / 15) * np.cos(columns / 20)
+    for noise in (2.0, 8.0):
+        image = (signal + rng.normal(0, noise, signal.shape)).astype(np.float32)
+        blurred = ndi.gaussian_filter(image - signal, 1.5)
+        assert grain(image, 1.5) == pytest.approx(blurred.std(), rel=0.25)
+
+
+@pytest.mark.parametrize("grained", [0.0, 1.0])
+def test_a_phrase_takes_no_specks_where_noise_is_cut_off_at_black(grained):
     rng = np.random.default_rng(1)
     shape = (320, 320)
     cells = [disc(y, x, 12, shape) for y in range(40, 300, 60) for x in range(40, 300, 60)]
     noise = rng.normal(0, 1, shape)
-    if grain:
-        noise = ndi.gaussian_filter(noise, grain)
+    if grained:
+        noise = ndi.gaussian_filter(noise, grained)
         noise /= noise.std()
     grey = ndi.gaussian_filter(60.0 * np.logical_or.reduce(cells), 1.5) + 8 * noise - 4
     found = [plane(record, shape) for record in predict(rgb(grey), text="bright cells")]

@@ -28,8 +28,10 @@ from napari_sam3_assistant.engines.builtin.features import (
     each,
     gaussian_blur,
     gradient_magnitude,
+    grain,
     noise,
     subtract_background,
+    upsample,
 )
 from napari_sam3_assistant.engines.builtin.object_mask import (
     BLOB,
@@ -51,7 +53,18 @@ if TYPE_CHECKING:
 
 LEVELS = 12
 FLOOR = 2.5  # lowest grey level, in standard deviations of the background
-SCALES = ((0, 1.0), (0, 2.0), (1, 1.5), (2, 1.5), (3, 1.5), (4, 1.5), (5, 1.5))
+# Octaves, how smooth each is looked at, and whether what stands out from its surroundings is looked
+# for as well: a nucleus in a cell, or one rod of a crowd.
+SCALES = (
+    (0, 1.0, True),
+    (0, 2.0, False),
+    *((octave, 1.5, True) for octave in range(1, 6)),
+)
+# The octaves by which, and the smoothing there, with which surroundings are seen more coarsely.
+COARSER, AROUND = 3, 2.0
+# Of what stands out from its surroundings: grey levels, the lowest and the highest as shares of the
+# brightest, and what a rating counts beside that of what stands out from the background.
+LOCAL_LEVELS, LOWEST, HIGHEST, LOCAL_RATING = 9, 0.05, 0.8, 0.85
 LEAST = 1.5  # grey levels: nothing in the plane stands out by more
 # An object is as likely as not whose grey step is this many standard errors of its surroundings,
 # if it looks like the usual one of the plane.
@@ -100,8 +113,8 @@ def detect_all(
 ) -> tuple[Detection, ...]:
     """Return all objects of a plane, the surest first: the bright or the dark ones.
 
-    Whichever are more, by their scores and areas: what lies between bright objects looks like dark
-    ones. Of the others those are added that are sure and lie beside them.
+    Whichever are more, by their scores and the roots of their areas: what lies between bright
+    objects looks like dark ones. Of the others those are added that are sure and lie beside them.
 
     Parameters
     ----------
@@ -116,7 +129,7 @@ def detect_all(
         [item for item in detect(features, polarity, reporter) if item.score >= threshold]
         for polarity in (1, -1)
     ]
-    weights = [sum(item.score * item.patch.area for item in found) for found in sides]
+    weights = [sum(item.score * item.patch.area**0.5 for item in found) for found in sides]
     taken = np.zeros(features.shape, bool)
     more, fewer = sides if weights[0] >= weights[1] else sides[::-1]
     kept = list(more)
@@ -133,35 +146,66 @@ def _detect(features: PlaneFeatures, polarity: int, reporter: Reporter) -> tuple
     flat = subtract_background(features, polarity, reporter)
     ground = PlaneFeatures(flat)
     scales = []
-    for octave, sigma in SCALES:
+    for scale in SCALES:
         reporter.check()
-        if octave and min(ground.octave(octave).shape) < 24:
+        if scale[0] and min(ground.octave(scale[0]).shape) < 24:
             break
-        scales.append((octave, sigma))
-    parts = each(
-        lambda scale, stop: _parts(ground.octave(scale[0]), *scale, polarity, stop),
-        scales,
-        reporter,
-    )
+        scales.append(scale)
+        ground.octave(scale[0] + COARSER)  # no two threads shall make it
+    parts = each(lambda scale, stop: _parts(ground, *scale, polarity, stop), scales, reporter)
     owner = assign_pixels(features, [part for scale in parts for part in scale], reporter)
     found = refine_contours(flat, owner, polarity, reporter)
     return _score(features, flat, found, reporter)
 
 
 def _parts(
-    plane: Floats, octave: int, sigma: float, polarity: int, reporter: Reporter
+    ground: PlaneFeatures, octave: int, sigma: float, local: bool, polarity: int, reporter: Reporter
 ) -> list[Proposal]:
-    """Return the best parts of one resolution; none lies in another."""
+    """Return the best parts of one resolution; none of a kind lies in another.
+
+    Parameters
+    ----------
+    ground : PlaneFeatures
+        Grey values above the background.
+    octave : int
+        The resolution.
+    sigma : float
+        How smooth, in pixels of the octave.
+    local : bool
+        Whether what stands out from its surroundings is returned as well as what stands out from
+        the background.
+    polarity : int
+        +1 if objects are bright in the plane, -1 if they are dark.
+    reporter : Reporter
+        Stops the work.
+    """
+    plane = ground.octave(octave)
     image = gaussian_blur(plane, sigma, reporter)
-    sample = image.ravel()[:: max(1, image.size // SAMPLE)]
-    top = float(np.percentile(sample, 99.9))
-    if top < LEAST:
-        return []
+    gradient = gradient_magnitude(plane, max(1.0, sigma), reporter) / np.float32(2**octave)
+    top = _top(image)
     # Where the ground varies more than what lies on it, the noise says nothing about levels.
     low = min(FLOOR * noise(image), 0.3 * top)
-    gradient = gradient_magnitude(plane, max(1.0, sigma), reporter) / np.float32(2**octave)
-    levels = np.geomspace(low, top * 0.9, LEVELS)[::-1].tolist()
-    return best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+    found = []
+    if top >= LEAST:
+        levels = np.geomspace(low, top * 0.9, LEVELS)[::-1].tolist()
+        found += best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+    if not local:
+        return found
+    coarse = ndi.gaussian_filter(ground.octave(octave + COARSER), AROUND, mode="nearest")
+    # The ground beside an object stands out from it, but not from the background.
+    image -= np.maximum(upsample(coarse, image.shape, 2**COARSER), 0)
+    top = _top(image)
+    if top >= LEAST:
+        low = min(max(LOWEST * top, FLOOR * grain(plane, sigma)), 0.3 * top)
+        levels = np.geomspace(low, HIGHEST * top, LOCAL_LEVELS)[::-1].tolist()
+        parts = best_parts(Plane(image, gradient, octave, polarity), levels, reporter)
+        found += [replace(part, rating=LOCAL_RATING * part.rating) for part in parts]
+    return found
+
+
+def _top(image: Floats) -> float:
+    """Return about the highest grey level of an image."""
+    return float(np.percentile(image.ravel()[:: max(1, image.size // SAMPLE)], 99.9))
 
 
 def _score(

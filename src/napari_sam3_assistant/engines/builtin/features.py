@@ -7,6 +7,7 @@ go of Python's lock.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
@@ -191,16 +192,9 @@ def subtract_background(features: PlaneFeatures, polarity: int, reporter: Report
     while max(features.octave(octave).shape) > COARSE:
         octave += 1
     surface = _surface(features.octave(octave) * np.float32(polarity))
-    height, width = features.shape
-    size = 2**octave
-    # The centre of pixel i lies at (i + 0.5) / size - 0.5 of the coarse grid.
-    rows = ((np.arange(height, dtype=np.float32) + 0.5) / size - 0.5).clip(0, surface.shape[0] - 1)
-    columns = ((np.arange(width, dtype=np.float32) + 0.5) / size - 0.5).clip(
-        0, surface.shape[1] - 1
-    )
     flat = features.luminance * np.float32(polarity)
     for part in strips(flat.shape, reporter):
-        flat[part] -= bilinear(surface, rows[part], columns)
+        flat[part] -= upsample(surface, flat.shape, 2**octave, part)
     return flat
 
 
@@ -218,6 +212,26 @@ def noise(flat: Floats) -> float:
         return 0.3
     # For a normal distribution the median distance from the mode is 0.6745 sigma.
     return max(0.3, float(np.median(-below)) / 0.6745)
+
+
+def grain(image: Floats, sigma: float) -> float:
+    """Return the standard deviation of the noise of single pixels, once blurred by a Gaussian.
+
+    Unlike :func:`noise`, what varies slowly does not count.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W), dtype float32
+        Grey values, not blurred.
+    sigma : float
+        Of the Gaussian, in pixels.
+    """
+    step = max(1, image.shape[0] // 1024)
+    apart = np.abs(np.diff(image[::step], axis=1))
+    if not apart.size:
+        return 0.0
+    # Neighbours are apart by the square root of 2 times the noise, the median by 0.6745 of that.
+    return float(np.median(apart)) / (0.6745 * math.sqrt(2)) / (2 * math.sqrt(math.pi) * sigma)
 
 
 def _surface(image: Floats) -> Floats:
@@ -268,6 +282,30 @@ def _mode(values: npt.NDArray[np.float32]) -> float:
     widths = ordered[share:] - ordered[:-share]
     first = int(widths.argmin())
     return float(ordered[first + share // 2])
+
+
+def upsample(
+    coarse: Floats, shape: tuple[int, ...], size: int, rows: slice = slice(None)
+) -> Floats:
+    """Return a coarse image interpolated at the pixels of a finer one.
+
+    Parameters
+    ----------
+    coarse : ndarray, shape (h, w), dtype float32
+        Each pixel stands for ``size`` squared ones.
+    shape : tuple of int
+        Height and width of the finer image.
+    size : int
+        Of a coarse pixel.
+    rows : slice
+        Which rows of the finer image are returned; all by default.
+    """
+    # The centre of pixel i lies at (i + 0.5) / size - 0.5 of the coarse grid.
+    down, across = (
+        ((np.arange(count, dtype=np.float32) + 0.5) / size - 0.5).clip(0, most - 1)
+        for count, most in zip(shape, coarse.shape, strict=True)
+    )
+    return bilinear(coarse, down[rows], across)
 
 
 def bilinear(surface: Floats, rows: Floats, columns: Floats) -> Floats:
