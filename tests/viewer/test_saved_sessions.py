@@ -557,12 +557,13 @@ def test_what_mask_operations_have_done_can_be_taken_back_later(binding, tmp_pat
     layer = binding.viewer.add_labels(ring, name="mine")
     masks = mask_binding_for(binding.viewer, deliver_inline)
     layer.paint((35, 40), 7)
+    history = masks.adapter.history
     masks.session.cleanup.apply(Operation.FILL_HOLES)
-    settle(masks)
+    settle(masks, lambda: len(history.edits(1 << 20)) == 2)
     filled = layer.data.copy()
     assert filled[15, 15] == 3
     masks.session.cleanup.undo()
-    settle(masks)
+    settle(masks, lambda: masks.model.can_redo)
     masks.close()
     saved.save(binding, tmp_path / "work")
     again = saved.open_in_new(tmp_path / "work.sam3session")
@@ -572,21 +573,22 @@ def test_what_mask_operations_have_done_can_be_taken_back_later(binding, tmp_pat
     assert other.model.can_redo
     np.testing.assert_array_equal(back.data, layer.data)
     other.session.cleanup.redo()
-    settle(other)
+    settle(other, lambda: not other.model.can_redo)
     np.testing.assert_array_equal(back.data, filled)
-    for _ in range(2):
-        other.session.cleanup.undo()
-        settle(other)
+    other.session.cleanup.undo()
+    settle(other, lambda: other.model.can_redo)
+    other.session.cleanup.undo()
+    settle(other, lambda: not other.model.can_undo)
     assert back.data[35, 40] == 0
     assert not other.model.can_undo
     other.close()
     again.close()
 
 
-def settle(masks):
-    """Wait for the work of the mask operations."""
+def settle(masks, is_done):
+    """Wait for the work of the mask operations, and for what follows from it."""
     end = time.monotonic() + 240
-    while masks.model.running:
+    while masks.model.running or not is_done():
         assert time.monotonic() < end
         threading.Event().wait(0.01)
 
