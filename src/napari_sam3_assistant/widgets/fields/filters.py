@@ -77,18 +77,11 @@ class FilterField(QWidget):
         layout.addWidget(self._all, len(self._rows), 2)
         watch_later(session.model, "results", self, self._show)
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Show what has come in while nobody saw it."""
-        super().showEvent(event)
-        self._show()
-
     def _show(self) -> None:
         filtering = self._session.filtering
         shown, found = filtering.count()
         self._count.setText(f"{shown} of {found} shown" if found else "")
         self.setVisible(found > 0)
-        if not self.isVisibleTo(self.window()):
-            return
         set_enabled(self._all, "" if filtering.ranges else "Nothing is hidden")
         for slider in self._rows:
             slider.show_values()
