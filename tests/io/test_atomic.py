@@ -2,13 +2,14 @@
 
 import errno
 import os
+import shutil
 import sys
 import threading
 
 import pytest
 
 from napari_sam3_assistant.errors import ExportError, NameTaken
-from napari_sam3_assistant.io.atomic import atomic_write, give_name
+from napari_sam3_assistant.io.atomic import atomic_write, draft_folder, give_name
 
 
 def names(folder):
@@ -165,4 +166,27 @@ def test_a_full_disk_is_not_taken_for_a_name_that_is_taken(tmp_path, monkeypatch
         draft.write_text("new")
 
     assert not isinstance(caught.value, NameTaken)
+    assert names(tmp_path) == []
+
+
+def fail_in_draft(path):
+    with draft_folder(path) as draft:
+        draft.mkdir()
+        raise OSError("full")
+
+
+def test_a_draft_folder_goes_although_a_thread_still_writes_there(tmp_path, monkeypatch):
+    remove = shutil.rmtree
+
+    def remove_and_write(folder, **options):  # at this moment, whatever the speed of the machine
+        monkeypatch.undo()
+        remove(folder, **options)
+        thread = threading.Thread(target=(folder / "0").mkdir, kwargs={"parents": True})
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(shutil, "rmtree", remove_and_write)
+    with pytest.raises(OSError, match="full"):
+        fail_in_draft(tmp_path / "a.zarr")
+
     assert names(tmp_path) == []

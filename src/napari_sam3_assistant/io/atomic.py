@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
 import zlib
 from contextlib import contextmanager, nullcontext, suppress
@@ -204,6 +205,7 @@ def _replace_folder(draft: Path, path: Path) -> None:
 _DRAFT = re.compile(r"\.sam3-draft-(\w{8}-\d+-\w{8})-\w{8}(\.\w+)?")
 _THIS_PROCESS = uuid.uuid4().hex[:8]
 _swept: set[Path] = set()
+_PAUSES = (0.02, 0.1, 0.5, 1.0)  # seconds after which one looks whether a draft came again
 
 
 def draft_path(path: Path) -> Path:
@@ -237,7 +239,12 @@ def draft_folder(path: Path) -> Iterator[Path]:
     try:
         yield draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        # After an error zarr's other threads may write there, and make it again, for a moment.
+        for pause in _PAUSES:
+            if not os.path.lexists(draft):
+                break
+            shutil.rmtree(draft, ignore_errors=True)
+            time.sleep(pause)  # noqa: TID251 (zarr gives no signal when its threads have ended)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -108,6 +108,7 @@ class Activity(RefCounted):
         for emitter in self._told:
             emitter.disconnect(self._on_work)
         self._model.events.message.disconnect(self._on_message)
+        self._clock.stop()
         self._tell()
         self._clock.deleteLater()
 
@@ -156,7 +157,8 @@ class Activity(RefCounted):
             self._bar.set_description(f"{self._title}: {self._download}")
 
     def _end(self) -> None:
-        self._clock.stop()
+        if not self.closed:  # else Qt may have destroyed the clock while a bar let it work
+            self._clock.stop()
         if self._task is not None and self._window is not None:
             self._window._update_task_status(self._task, Status.COMPLETED)  # noqa: SLF001
         if self._bar is not None:
