@@ -156,7 +156,7 @@ def test_soft_masks_lie_on_their_slice(open_desk, names, how):
     preview = replace(preview, segmentation=found)
     desk.binding.adapter.show([preview])
     pixels = max_probability(found.objects, found.region)
-    desk.binding.adapter.show_soft([SoftImage(preview, pixels)], wanted=True)
+    desk.binding.adapter.show_soft([SoftImage(preview, pixels)], shown=True)
 
     layer = desk.layer(Role.PREVIEW_MASKS)
     assert layer.visible

@@ -257,28 +257,28 @@ def connect(compute: Compute, reporter: Reporter | None = None) -> Client:
     return made.result()
 
 
-def _open_client(found: Connection) -> Client:
+def _open_client(connection: Connection) -> Client:
     from distributed import Client
 
-    _knock(found)
+    _knock(connection)
     try:
         return Client(
-            found.address,
-            security=found.security(),
+            connection.address,
+            security=connection.security(),
             timeout=_CONNECT_SECONDS,
             set_as_default=False,
             name="napari-sam3",
         )
     # A TypeError is how Dask says that an address with keys was given none.
     except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
-        raise _refused(found, str(error), _START) from error
+        raise _refused(connection, str(error), _START) from error
 
 
-def _refused(found: Connection, reason: str, remedy: str) -> EngineError:
-    return EngineError(f"No server lets us in at {found.address}: {reason}.", remedy)
+def _refused(connection: Connection, reason: str, remedy: str) -> EngineError:
+    return EngineError(f"No server lets us in at {connection.address}: {reason}.", remedy)
 
 
-def _knock(found: Connection) -> None:
+def _knock(connection: Connection) -> None:
     """Find out at once why nobody lets us in; Dask tries for seconds, and does not say.
 
     Raises
@@ -286,35 +286,35 @@ def _knock(found: Connection) -> None:
     EngineError
         If nobody does.
     """
-    scheme = found.address.partition("://")[0]
+    scheme = connection.address.partition("://")[0]
     if scheme not in {"tcp", "tls"}:  # one that a scheduler of others may have
         return
-    host, port = _split(found.address)
+    host, port = _split(connection.address)
     if not host or not port:
-        raise _refused(found, "that is no address", _COPY)
-    if scheme == "tls" and not found.certificate:
-        raise _refused(found, "it asks for keys, and the connection file has none", _COPY)
-    ended = found.expired
+        raise _refused(connection, "that is no address", _COPY)
+    if scheme == "tls" and not connection.certificate:
+        raise _refused(connection, "it asks for keys, and the connection file has none", _COPY)
+    ended = connection.expired
     if ended is not None:
-        raise _refused(found, f"the keys have expired on {ended:%Y-%m-%d}", _RENEW)
+        raise _refused(connection, f"the keys have expired on {ended:%Y-%m-%d}", _RENEW)
     try:
         with socket.create_connection((host, port), _ANSWER_SECONDS) as plain:
-            answered = _listen(found, plain)
+            answered = _listen(connection, plain)
     except ssl.SSLError as error:
-        raise _refused(found, f"{_OTHER_KEYS} ({error.reason or error})", _COPY) from error
+        raise _refused(connection, f"{_OTHER_KEYS} ({error.reason or error})", _COPY) from error
     except TimeoutError as error:
-        raise _refused(found, "it does not answer as one, or asks for keys", _START) from error
+        raise _refused(connection, "it does not answer as one, or asks for keys", _START) from error
     except (OSError, ValueError) as error:
-        raise _refused(found, str(error), _START) from error
+        raise _refused(connection, str(error), _START) from error
     if not answered:
-        raise _refused(found, _OTHER_KEYS, _COPY)
+        raise _refused(connection, _OTHER_KEYS, _COPY)
 
 
-def _listen(found: Connection, plain: socket.socket) -> bytes:
+def _listen(connection: Connection, plain: socket.socket) -> bytes:
     """Return what a server says first; nothing where it does not take our keys."""
-    if not found.certificate:
+    if not connection.certificate:
         return plain.recv(1)
-    context = found.security().get_connection_args("client")["ssl_context"]
+    context = connection.security().get_connection_args("client")["ssl_context"]
     try:
         with context.wrap_socket(plain) as secret:
             return bytes(secret.recv(1))

@@ -377,8 +377,8 @@ class Host:
         finally:
             found.calls.pop(call, None)
 
-    def _reporter(self, found: _Session, session: str, call: str) -> _HostReporter:
-        token = found.calls.setdefault(call, CancelToken())
+    def _reporter(self, owner: _Session, session: str, call: str) -> _HostReporter:
+        token = owner.calls.setdefault(call, CancelToken())
         return _HostReporter(token, lambda told: self._tell(session, [call, *told]))
 
     def _with_room(self, work: Callable[[], T], session: _Session) -> T:

@@ -226,9 +226,9 @@ def link_times(
     return drifted if several and _count_linked(drifted) > _count_linked(found) else found
 
 
-def _count_linked(found: tuple[dict[int, int], dict[int, tuple[int, int]]]) -> int:
+def _count_linked(links: tuple[dict[int, int], dict[int, tuple[int, int]]]) -> int:
     """Return how many objects of both times together have a partner."""
-    partner, divisions = found
+    partner, divisions = links
     return 2 * len(partner) + 3 * len(divisions)
 
 
@@ -323,9 +323,9 @@ def _overlaps(before: LinkedFrame, after: LinkedFrame) -> tuple[Indices, Indices
     return rows, columns, shared.astype(np.float64)
 
 
-def _place_of(ids: npt.NDArray[np.uint32], wanted: npt.NDArray[np.int64]) -> Indices:
+def _place_of(ids: npt.NDArray[np.uint32], searched: npt.NDArray[np.int64]) -> Indices:
     order = np.argsort(ids)
-    return order[np.searchsorted(ids, wanted, sorter=order)]
+    return order[np.searchsorted(ids, searched, sorter=order)]
 
 
 def _candidates(earlier: LinkedFrame, later: LinkedFrame) -> tuple[Indices, Indices, Numbers]:

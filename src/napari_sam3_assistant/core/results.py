@@ -181,33 +181,33 @@ class Segmentation:
     candidates: tuple[ObjectRecord, ...] = ()
 
 
-def list_candidates(found: Segmentation, id_: int) -> tuple[list[ObjectRecord], int]:
+def list_candidates(segmentation: Segmentation, id_: int) -> tuple[list[ObjectRecord], int]:
     """Return what an object could be by its click, from the smallest on, and which of them it is.
 
     The object is one of them, also where it was changed since. There are none for a result without
     candidates, and for an object that is not in it.
     """
-    current = next((record for record in found.objects if record.id == id_), None)
-    if current is None or not found.candidates:
+    current = next((record for record in segmentation.objects if record.id == id_), None)
+    if current is None or not segmentation.candidates:
         return [], -1
-    others = [one for one in found.candidates if not one.covers_the_same(current)]
+    others = [one for one in segmentation.candidates if not one.covers_the_same(current)]
     ordered = sorted([*others, current], key=lambda record: record.area)
     return ordered, ordered.index(current)
 
 
-def replace_object(found: Segmentation, id_: int, chosen: ObjectRecord) -> Segmentation:
+def replace_object(segmentation: Segmentation, id_: int, chosen: ObjectRecord) -> Segmentation:
     """Return a result with one of its candidates in the place of an object, which becomes one."""
-    ordered, _ = list_candidates(found, id_)
+    ordered, _ = list_candidates(segmentation, id_)
     chosen_as = [
         replace(chosen, id=id_, text=one.text, class_name=one.class_name) if one.id == id_ else one
-        for one in found.objects
+        for one in segmentation.objects
     ]
-    labels = paint_labels(chosen_as, found.region)
-    return replace(found, objects=tuple(chosen_as), labels=labels, candidates=tuple(ordered))
+    labels = paint_labels(chosen_as, segmentation.region)
+    return replace(segmentation, objects=tuple(chosen_as), labels=labels, candidates=tuple(ordered))
 
 
 def apply_edit(
-    found: Segmentation, shown: npt.NDArray[np.integer[Any]], where: tuple[slice, ...]
+    segmentation: Segmentation, shown: npt.NDArray[np.integer[Any]], where: tuple[slice, ...]
 ) -> Segmentation | None:
     """Return a result of which the user has changed pixels; None where nothing has changed.
 
@@ -218,14 +218,14 @@ def apply_edit(
 
     Parameters
     ----------
-    found : Segmentation
+    segmentation : Segmentation
         The result. Its labels are brought up to date in place, for all that share them.
     shown : ndarray of int, shape (h, w)
         The labels of its region as they are now.
     where : tuple of slice
         Rows and columns of the region in which they may have changed.
     """
-    differs = found.labels[where] != shown[where]
+    differs = segmentation.labels[where] != shown[where]
     if not differs.any():
         return None
     inner = bounds_of(differs)
@@ -233,21 +233,21 @@ def apply_edit(
         slice(outer.start + side.start, outer.start + side.stop)
         for outer, side in zip(where, inner, strict=True)
     )
-    part = Region(rows.start, columns.start, rows.stop, columns.stop).globalise(found.region)
+    part = Region(rows.start, columns.start, rows.stop, columns.stop).globalise(segmentation.region)
     change = _Change(
         part,
         differs[inner],
-        found.labels[rows, columns].copy(),
+        segmentation.labels[rows, columns].copy(),
         shown[rows, columns].astype(np.uint32),
     )
-    found.labels[rows, columns] = change.after
-    records = {record.id: record for record in found.objects}
+    segmentation.labels[rows, columns] = change.after
+    records = {record.id: record for record in segmentation.objects}
     grown = change.regions()
     objects = [
         change.apply(id_, records, grown.get(id_)) for id_ in sorted(records.keys() | grown.keys())
     ]
     kept = tuple(record for record in objects if record is not None)
-    return replace(found, objects=kept)
+    return replace(segmentation, objects=kept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -308,7 +308,7 @@ def _copy_known(
 
 
 def set_class(
-    found: Segmentation, class_name: str, ids: Collection[int] | None = None
+    segmentation: Segmentation, class_name: str, ids: Collection[int] | None = None
 ) -> Segmentation:
     """Return a result with objects of another class: those of some ids, or all that have none.
 
@@ -318,73 +318,75 @@ def set_class(
         replace(one, class_name=class_name)
         if (not one.class_name if ids is None else one.id in ids)
         else one
-        for one in found.objects
+        for one in segmentation.objects
     )
-    return replace(found, objects=objects)
+    return replace(segmentation, objects=objects)
 
 
-def drop_object(found: Segmentation, id_: int) -> Segmentation:
+def drop_object(segmentation: Segmentation, id_: int) -> Segmentation:
     """Return a result without one of its objects; what lay below it is seen again."""
-    (gone,) = _take(found, id_)
-    return put_objects(found, (gone,), ())
+    (gone,) = _take(segmentation, id_)
+    return put_objects(segmentation, (gone,), ())
 
 
-def merge_objects(found: Segmentation, id_: int, gone: ObjectRecord) -> Segmentation:
+def merge_objects(segmentation: Segmentation, id_: int, gone: ObjectRecord) -> Segmentation:
     """Return a result in which an object has the pixels of another one, too.
 
     Score, phrase and soft mask stay those of the object. The other one may be of another result of
     the plane; where it lies beyond this one, its region grows.
     """
-    (one,) = _take(found, id_)
+    (one,) = _take(segmentation, id_)
     region = one.region.union(gone.region)
     mask = np.zeros(region.shape, bool)
     for record in (one, gone):
         mask[record.region.localise(region).slices] |= record.mask
-    if not found.region.covers(gone.region):
-        whole = found.region.union(gone.region)
-        found = replace(found, region=whole, labels=paint_labels(found.objects, whole))
-    return put_objects(found, (one, gone), (replace(one, mask=mask, region=region),))
+    if not segmentation.region.covers(gone.region):
+        whole = segmentation.region.union(gone.region)
+        segmentation = replace(
+            segmentation, region=whole, labels=paint_labels(segmentation.objects, whole)
+        )
+    return put_objects(segmentation, (one, gone), (replace(one, mask=mask, region=region),))
 
 
 def split_object(
-    found: Segmentation, id_: int, labels: npt.NDArray[np.integer[Any]]
+    segmentation: Segmentation, id_: int, labels: npt.NDArray[np.integer[Any]]
 ) -> Segmentation:
     """Return a result in which an object is several, given the labels of its pixels.
 
     Parameters
     ----------
-    found : Segmentation
+    segmentation : Segmentation
         The result.
     id_ : int
         The object.
     labels : ndarray of int, shape (h, w)
         The number of the part that each pixel of the object's region is of; 0 beside it.
     """
-    (whole,) = _take(found, id_)
+    (whole,) = _take(segmentation, id_)
     parts = (
         _copy_known(whole, int(part), labels == part, whole.region)
         for part in np.unique(labels[labels > 0])
     )
-    return put_objects(found, (whole,), [part for part in parts if part is not None])
+    return put_objects(segmentation, (whole,), [part for part in parts if part is not None])
 
 
-def _take(found: Segmentation, *ids: int) -> list[ObjectRecord]:
-    there = {record.id: record for record in found.objects}
+def _take(segmentation: Segmentation, *ids: int) -> list[ObjectRecord]:
+    there = {record.id: record for record in segmentation.objects}
     return [there[id_] for id_ in ids]
 
 
 def put_objects(
-    found: Segmentation, gone: Sequence[ObjectRecord], come: Sequence[ObjectRecord]
+    segmentation: Segmentation, gone: Sequence[ObjectRecord], come: Sequence[ObjectRecord]
 ) -> Segmentation:
     """Return a result with other objects in the place of some; only where they lie is painted."""
-    kept = [record for record in found.objects if record not in gone]
+    kept = [record for record in segmentation.objects if record not in gone]
     objects = tuple(sorted((*kept, *come), key=lambda record: record.id))
-    labels = found.labels.copy()
+    labels = segmentation.labels.copy()
     for record in (*gone, *come):
-        part = record.region.intersect(found.region)
+        part = record.region.intersect(segmentation.region)
         if not part.is_empty:
-            labels[part.localise(found.region).slices] = paint_labels(objects, part)
-    return replace(found, objects=objects, labels=labels)
+            labels[part.localise(segmentation.region).slices] = paint_labels(objects, part)
+    return replace(segmentation, objects=objects, labels=labels)
 
 
 def paint_labels(objects: Iterable[ObjectRecord], region: Region) -> npt.NDArray[np.uint32]:

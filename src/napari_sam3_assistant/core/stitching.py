@@ -453,7 +453,7 @@ class ObjectsBySlice:
         self,
         labels: AnyArray,
         changes: Changes,
-        told: Mapping[int, Known],
+        objects: Mapping[int, Known],
     ) -> None:
         """Take note of changes that were written.
 
@@ -463,7 +463,7 @@ class ObjectsBySlice:
             The labels; read in the boxes of objects that have lost pixels.
         changes : Changes
             What was written.
-        told : mapping of int to Known
+        objects : mapping of int to Known
             What is known of objects, by their ids.
         """
         for place, part in self._split(changes):
@@ -473,18 +473,18 @@ class ObjectsBySlice:
             for id_, one in update_objects(there, part, self.shape, self.plane).items():
                 there.pop(id_, None)
                 if one is not None:
-                    known = told.get(id_, Known(one.score, one.text, one.class_name, one.parent))
+                    known = objects.get(id_, Known(one.score, one.text, one.class_name, one.parent))
                     region = _tighten(plane, one) if id_ in lost else one.region
                     there[id_] = replace(one, region=region, **known._asdict())
             self.slices[place] = dict(sorted(there.items()))
             if not there:
                 del self.slices[place]
 
-    def set_classes(self, told: Mapping[int, Known]) -> None:
+    def set_classes(self, objects: Mapping[int, Known]) -> None:
         """Take note of the classes of objects, by their ids; the others stay as they are."""
         for there in self.slices.values():
             for id_, one in there.items():
-                known = told.get(id_)
+                known = objects.get(id_)
                 if known is not None and known.class_name != one.class_name:
                     there[id_] = replace(one, class_name=known.class_name)
 
@@ -506,12 +506,12 @@ class ObjectsBySlice:
 _MOST_READ = 1 << 24
 
 
-def _tighten(plane: PlaneOfLabels, one: StitchedObject) -> Region:
+def _tighten(plane: PlaneOfLabels, object_: StitchedObject) -> Region:
     """Return the box of an object that has lost pixels; as it was, where that is large."""
-    if one.region.area > _MOST_READ:
-        return one.region
-    found = Region.around(plane[one.region.slices] == one.id)
-    return one.region if found.is_empty else found.globalise(one.region)
+    if object_.region.area > _MOST_READ:
+        return object_.region
+    found = Region.around(plane[object_.region.slices] == object_.id)
+    return object_.region if found.is_empty else found.globalise(object_.region)
 
 
 SAME = 0.5

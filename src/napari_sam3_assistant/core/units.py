@@ -83,7 +83,7 @@ def ome_symbol(unit: str, *, time: bool = False) -> str:
     return (_TIMES if time else _LENGTHS).get(parse_unit(unit)[1], ("", 0.0))[0]
 
 
-def convert_unit(value: float, unit: str, wanted: str) -> float | None:
+def convert_unit(value: float, unit: str, target: str) -> float | None:
     """Return a value in another unit; None if one can't be told in the other.
 
     Parameters
@@ -93,10 +93,10 @@ def convert_unit(value: float, unit: str, wanted: str) -> float | None:
     unit, wanted : str
         Names or symbols; ``""`` is told in ``""`` only.
     """
-    (factor, unit), (wanted_factor, wanted) = parse_unit(unit), parse_unit(wanted)
-    if unit == wanted:
+    (factor, unit), (wanted_factor, target) = parse_unit(unit), parse_unit(target)
+    if unit == target:
         return value * (factor / wanted_factor)
     for table in (_LENGTHS, _TIMES):
-        if unit in table and wanted in table:
-            return value * factor * table[unit][1] / (table[wanted][1] * wanted_factor)
+        if unit in table and target in table:
+            return value * factor * table[unit][1] / (table[target][1] * wanted_factor)
     return None

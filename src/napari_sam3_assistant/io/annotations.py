@@ -275,8 +275,8 @@ def _tell_left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
     )
 
 
-def _read_image(told: object) -> CocoImage:
-    found = as_dict(told)
+def _read_image(value: object) -> CocoImage:
+    found = as_dict(value)
     shape = as_whole(found["height"]), as_whole(found["width"])
     if min(shape) < 1:
         raise ValueError(f"an image of {shape[0]} x {shape[1]} pixels")
@@ -290,20 +290,20 @@ def _stem(name: str) -> str:
 
 
 def _pixels(
-    told: object, shape: tuple[int, int]
+    value: object, shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return rows and columns of the pixels of a segmentation: polygons, or run lengths."""
-    if isinstance(told, dict):
-        if tuple(map(as_whole, as_list(told["size"], 2))) != shape:
+    if isinstance(value, dict):
+        if tuple(map(as_whole, as_list(value["size"], 2))) != shape:
             raise ValueError("its mask has another size than the image")
-        counts = told["counts"]
+        counts = value["counts"]
         if isinstance(counts, str):
             runs = list(_unpack_counts(counts))
         else:
             runs = [as_whole(count) for count in as_list(counts)]
         return _pixels_of_runs(runs, shape)
     found = [np.zeros((2, 0), np.intp)]
-    for ring in [] if told is None else as_list(told):
+    for ring in [] if value is None else as_list(value):
         # Those far outside are as far as any.
         corners = np.array([as_number(one) for one in as_list(ring)]).clip(-1e9, 1e9)
         if corners.size % 2:
@@ -535,9 +535,9 @@ class GeoJsonFile:
         return [area for area in self._areas if area.plane == at]
 
 
-def _image_of(told: object) -> tuple[str, tuple[int, int] | None]:
+def _image_of(value: object) -> tuple[str, tuple[int, int] | None]:
     """Return name and shape of the image, where a collection has them as ours do."""
-    image = told.get("image") if isinstance(told, dict) else None
+    image = value.get("image") if isinstance(value, dict) else None
     if not isinstance(image, dict) or "height" not in image:
         return "", None
     shape = as_whole(image["height"]), as_whole(image["width"])
@@ -546,15 +546,15 @@ def _image_of(told: object) -> tuple[str, tuple[int, int] | None]:
     return as_text(image.get("name", "")), shape
 
 
-def _features_of(told: object) -> list[Any]:
-    if isinstance(told, dict):
-        return as_list(told["features"]) if "features" in told else [told]
-    return as_list(told)
+def _features_of(value: object) -> list[Any]:
+    if isinstance(value, dict):
+        return as_list(value["features"]) if "features" in value else [value]
+    return as_list(value)
 
 
-def _ring(told: object) -> npt.NDArray[np.float64]:
+def _ring(value: object) -> npt.NDArray[np.float64]:
     """Return the corners of a line, shape (N, 2), as ``(y, x)``."""
-    corners = [as_list(one) for one in as_list(told)]
+    corners = [as_list(one) for one in as_list(value)]
     if any(len(one) < 2 for one in corners):
         raise ValueError("a corner has not two coordinates")
     # Those far outside are as far as any.
@@ -562,13 +562,13 @@ def _ring(told: object) -> npt.NDArray[np.float64]:
     return np.array(found, float).reshape(-1, 2).clip(-1e9, 1e9)
 
 
-def _classification(told: object) -> tuple[str, Colour | None]:
+def _classification(value: object) -> tuple[str, Colour | None]:
     """Return name and colour of a class; of QuPath's several names the whole path."""
-    if told is None:
+    if value is None:
         return ANY_CLASS, None
-    if isinstance(told, str):
-        return told.strip() or ANY_CLASS, None
-    found = as_dict(told)
+    if isinstance(value, str):
+        return value.strip() or ANY_CLASS, None
+    found = as_dict(value)
     name = found.get("name")
     if name is None and found.get("names") is not None:
         name = ": ".join(map(as_text, as_list(found["names"])))
@@ -578,15 +578,15 @@ def _classification(told: object) -> tuple[str, Colour | None]:
     return as_text(name or "").strip() or ANY_CLASS, colour
 
 
-def _measurements(told: object) -> dict[str, float]:
+def _measurements(stored: object) -> dict[str, float]:
     """Return what was measured: by name, or as older versions write it, as a list."""
-    if told is None:
+    if stored is None:
         return {}
     pairs: list[tuple[Any, Any]]
-    if isinstance(told, list):
-        pairs = [(as_dict(one)["name"], one.get("value")) for one in told]
+    if isinstance(stored, list):
+        pairs = [(as_dict(one)["name"], one.get("value")) for one in stored]
     else:
-        pairs = list(as_dict(told).items())
+        pairs = list(as_dict(stored).items())
     known = {}
     for name, value in pairs[:_MOST_MEASUREMENTS]:
         with suppress(*_WRONG):  # not a number, or none that is known

@@ -75,29 +75,29 @@ def read_classes(path: Path) -> ClassList:
     return ClassList(found)
 
 
-def classes_in(told: Mapping[str, Any]) -> ClassList:
+def classes_in(entry: Mapping[str, Any]) -> ClassList:
     """Return the classes of a file that holds more; raises TypeError, ValueError or KeyError."""
-    return ClassList(tuple(_classes_in(told)))
+    return ClassList(tuple(_classes_in(entry)))
 
 
-def _classes_in(told: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever a stranger wrote
+def _classes_in(entry: Any) -> Iterator[ObjectClass]:  # noqa: ANN401 - whatever a stranger wrote
     """Yield the classes of what JSON or YAML holds."""
     first = 1
-    if isinstance(told, dict):
+    if isinstance(entry, dict):
         key = next(
-            (one for one in ("categories", "pathClasses", "classes", "names") if one in told), None
+            (one for one in ("categories", "pathClasses", "classes", "names") if one in entry), None
         )
         if key is None:
             raise ValueError("it has none of categories, pathClasses, classes, names")
-        first, told = 0 if key == "names" else 1, told[key]  # YOLO counts from 0
-    if isinstance(told, dict):
-        for id_, name in told.items():
+        first, entry = 0 if key == "names" else 1, entry[key]  # YOLO counts from 0
+    if isinstance(entry, dict):
+        for id_, name in entry.items():
             number = int(id_) if isinstance(id_, str) and id_.isdecimal() else as_whole(id_)
             yield ObjectClass(number, as_text(name).strip())
         return
-    if not isinstance(told, list):
+    if not isinstance(entry, list):
         raise TypeError("it holds no list")
-    for place, one in enumerate(told, first):
+    for place, one in enumerate(entry, first):
         if not isinstance(one, dict):
             yield ObjectClass(place, as_text(one).strip())
             continue
@@ -133,27 +133,27 @@ def _classes_of_rows(text: str, *, plain: bool) -> Iterator[ObjectClass]:
             yield ObjectClass(place, row[0].strip())
 
 
-def _read_parent(told: str, name: str) -> str:
+def _read_parent(text: str, name: str) -> str:
     """Return a parent; COCO's files may name the class itself, or ``none``, for nothing."""
-    parent = told.strip()
+    parent = text.strip()
     return "" if parent in (name, "none") else parent
 
 
-def read_colour(told: object) -> Colour | None:
+def read_colour(value: object) -> Colour | None:
     """Return a colour: ``#rrggbb``, a name, three numbers, also as text, or QuPath's one number."""
-    if told is None or told == "":
+    if value is None or value == "":
         return None
-    if isinstance(told, int):
-        bits = as_whole(told) & 0xFFFFFF
+    if isinstance(value, int):
+        bits = as_whole(value) & 0xFFFFFF
         return bits >> 16, bits >> 8 & 0xFF, bits & 0xFF
-    if isinstance(told, list):
-        red, green, blue = (as_whole(part) for part in told[:3])
+    if isinstance(value, list):
+        red, green, blue = (as_whole(part) for part in value[:3])
     else:
-        text = as_text(told).strip()
+        text = as_text(value).strip()
         text = f"rgb({text})" if text[:1].isdigit() else text
         red, green, blue = ImageColor.getrgb(text)[:3]
     if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f"{told} is no colour")
+        raise ValueError(f"{value} is no colour")
     return red, green, blue
 
 
@@ -189,12 +189,12 @@ def read_object_names(path: Path) -> dict[int, str]:
         ) from exc
 
 
-def write_object_classes(told: Mapping[int, str], path: Path, *, replace: bool = True) -> Path:
+def write_object_classes(classes: Mapping[int, str], path: Path, *, replace: bool = True) -> Path:
     """Write the class of each label as :func:`read_object_classes` reads it.
 
     Parameters
     ----------
-    told : mapping of int to str
+    classes : mapping of int to str
         The names, by label; those without one are left out.
     path : Path
         The file.
@@ -214,7 +214,7 @@ def write_object_classes(told: Mapping[int, str], path: Path, *, replace: bool =
     ):
         writer = csv.writer(file)
         writer.writerow(("id", "class"))
-        writer.writerows((label, name) for label, name in sorted(told.items()) if name)
+        writer.writerows((label, name) for label, name in sorted(classes.items()) if name)
     return path
 
 

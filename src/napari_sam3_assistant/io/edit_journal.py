@@ -160,10 +160,10 @@ def make_journal(
     return JournaledEdit(folder, edit, forward, beside, process_mark())
 
 
-def explain_unfinished(found: JournaledEdit) -> tuple[str, str]:
+def explain_unfinished(edit: JournaledEdit) -> tuple[str, str]:
     """Return what happened to an edit, and what to do about it, for the user."""
-    what = f"“{found.edit.action}”" if found.forward else f"Taking back “{found.edit.action}”"
-    if found.is_stopped:
+    what = f"“{edit.edit.action}”" if edit.forward else f"Taking back “{edit.edit.action}”"
+    if edit.is_stopped:
         return f"{what} was stopped half-way in these labels.", "Finish it or take it back first."
     return f"{what} is being written into these labels by another program.", "Wait for its end."
 

@@ -164,20 +164,20 @@ def _category(classes: Classes, value: int) -> dict[str, str]:
 
 
 def _segmentation(
-    found: PlaneObject, shape: tuple[int, int], *, as_polygons: bool
+    plane_object: PlaneObject, shape: tuple[int, int], *, as_polygons: bool
 ) -> dict[str, Any] | list[list[int]]:
     if as_polygons:
-        parts = trace_polygons(found.mask)
+        parts = trace_polygons(plane_object.mask)
         if all(len(rings) == 1 for rings in parts):
-            first = np.array([found.y, found.x])
+            first = np.array([plane_object.y, plane_object.x])
             return [(rings[0] + first)[:, ::-1].reshape(-1).tolist() for rings in parts]
-    return {"size": list(shape), "counts": _counts(found, shape)}
+    return {"size": list(shape), "counts": _counts(plane_object, shape)}
 
 
-def _counts(found: PlaneObject, shape: tuple[int, int]) -> list[int]:
+def _counts(plane_object: PlaneObject, shape: tuple[int, int]) -> list[int]:
     """Return COCO's run lengths: of 0 and of 1 in turns, column by column."""
-    columns, rows = np.nonzero(found.mask.T)
-    pixels = (columns + found.x) * shape[0] + rows + found.y
+    columns, rows = np.nonzero(plane_object.mask.T)
+    pixels = (columns + plane_object.x) * shape[0] + rows + plane_object.y
     begins = np.flatnonzero(np.diff(pixels, prepend=-2) != 1)
     starts = pixels[begins]
     stops = pixels[np.append(begins[1:], pixels.size) - 1] + 1
@@ -238,15 +238,18 @@ def save_geojson(
 
 
 def _feature(
-    one: PlaneObject,
+    plane_object: PlaneObject,
     plane: dict[str, int],
     classes: Classes,
     kind: str,
     measured: Mapping[str, float],
 ) -> dict[str, Any]:
     parts = [
-        [[[int(x) + one.x, int(y) + one.y] for y, x in (*ring, ring[0])] for ring in rings]
-        for rings in trace_polygons(one.mask)
+        [
+            [[int(x) + plane_object.x, int(y) + plane_object.y] for y, x in (*ring, ring[0])]
+            for ring in rings
+        ]
+        for rings in trace_polygons(plane_object.mask)
     ]
     single = len(parts) == 1
     return {
@@ -258,12 +261,12 @@ def _feature(
         },
         "properties": {
             "objectType": kind,
-            "name": str(one.label),
+            "name": str(plane_object.label),
             "classification": {
-                "name": classes.name(one.class_value),
-                "color": list(classes.listed.colour(one.class_value)),
+                "name": classes.name(plane_object.class_value),
+                "color": list(classes.listed.colour(plane_object.class_value)),
             },
-            "measurements": {"Area px^2": one.area, **measured},
+            "measurements": {"Area px^2": plane_object.area, **measured},
         },
     }
 
@@ -393,18 +396,22 @@ def save_rois(
     return path
 
 
-def _roi(one: PlaneObject, at: Mapping[str, int], classes: Classes) -> ImagejRoi:
-    rings = [ring[:, ::-1] + (one.x, one.y) for part in trace_polygons(one.mask) for ring in part]
+def _roi(plane_object: PlaneObject, at: Mapping[str, int], classes: Classes) -> ImagejRoi:
+    rings = [
+        ring[:, ::-1] + (plane_object.x, plane_object.y)
+        for part in trace_polygons(plane_object.mask)
+        for ring in part
+    ]
     if len(rings) == 1:
         roi = ImagejRoi.frompoints(rings[0])
         roi.roitype = ROI_TYPE.TRACED
     else:
         roi = ImagejRoi(
             roitype=ROI_TYPE.RECT,
-            top=one.y,
-            left=one.x,
-            bottom=one.y + one.mask.shape[0],
-            right=one.x + one.mask.shape[1],
+            top=plane_object.y,
+            left=plane_object.x,
+            bottom=plane_object.y + plane_object.mask.shape[0],
+            right=plane_object.x + plane_object.mask.shape[1],
         )
         roi.multi_coordinates = np.concatenate([_roi_path(ring) for ring in rings])
         roi.shape_roi_size = len(roi.multi_coordinates)
@@ -413,8 +420,8 @@ def _roi(one: PlaneObject, at: Mapping[str, int], classes: Classes) -> ImagejRoi
         (roi.position,) = (plane + 1 for plane in at.values())
     elif at:
         roi.z_position, roi.t_position, roi.c_position = (at.get(axis, -1) + 1 for axis in "ztc")
-    roi.stroke_color = bytes([255, *classes.listed.colour(one.class_value)])
-    roi.group = min(one.class_value, 255) if classes.names else 0
+    roi.stroke_color = bytes([255, *classes.listed.colour(plane_object.class_value)])
+    roi.group = min(plane_object.class_value, 255) if classes.names else 0
     return roi
 
 

@@ -241,10 +241,10 @@ def _is_zarr(path: Path) -> bool:
     return path.suffix.lower() == ".zarr"
 
 
-def _group_files(found: Iterable[Path]) -> Iterator[list[Path]]:
+def _group_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield the files of each image: the first, and at the end all; all but OME-TIFF have one."""
     known: dict[Path, list[Path]] = {}
-    for path in found:
+    for path in paths:
         if path in known:
             known[path].append(path)
             continue

@@ -227,42 +227,42 @@ def _ome_origin(plane: Mapping[str, Any], key: str, unit: str) -> float:
     return convert_unit(place, said, unit) or 0.0
 
 
-def _imagej_axes(told: Mapping[str, Any], tags: Untyped) -> _Told:
-    space = told.get("unit") or ""
-    units = {"x": space, "y": told.get("yunit") or space, "z": told.get("zunit") or space}
+def _imagej_axes(entry: Mapping[str, Any], tags: Untyped) -> _Told:
+    space = entry.get("unit") or ""
+    units = {"x": space, "y": entry.get("yunit") or space, "z": entry.get("zunit") or space}
     sizes = {
         "x": _read_resolution(tags, "XResolution") if space else None,
         "y": _read_resolution(tags, "YResolution") if space else None,
-        "z": _parse_number(told.get("spacing")) if space else None,
-        "t": _parse_number(told.get("finterval")),
+        "z": _parse_number(entry.get("spacing")) if space else None,
+        "t": _parse_number(entry.get("finterval")),
     }
     found: _Told = {}
     for name, size in sizes.items():
         if not size:
             continue
-        factor, unit = parse_unit(str(units.get(name, told.get("tunit") or "s")))
+        factor, unit = parse_unit(str(units.get(name, entry.get("tunit") or "s")))
         scale = abs(size) * factor
         # The pixel, counted from the first one, that lies at 0.
-        zero = _parse_number(told.get(f"{name}origin")) or 0.0
+        zero = _parse_number(entry.get(f"{name}origin")) or 0.0
         found[name] = (scale, unit, -zero * scale if zero else 0.0)
     return found
 
 
-def _lsm_axes(told: Mapping[str, Any]) -> _Told:
+def _lsm_axes(entry: Mapping[str, Any]) -> _Told:
     """Return what Zeiss' LSM says: sizes in meters, times in seconds."""
-    meters = {name: _parse_number(told.get(f"VoxelSize{name.upper()}")) for name in "xyz"}
+    meters = {name: _parse_number(entry.get(f"VoxelSize{name.upper()}")) for name in "xyz"}
     micrometers = {name: size and size * 1e6 for name, size in meters.items()}
-    return _in_unit(micrometers, "µm") | _in_unit({"t": told.get("TimeIntervall")}, "s")
+    return _in_unit(micrometers, "µm") | _in_unit({"t": entry.get("TimeIntervall")}, "s")
 
 
-def _stk_axes(told: Mapping[str, Any]) -> _Told:
+def _stk_axes(entry: Mapping[str, Any]) -> _Told:
     """Return what MetaMorph's STK says; the distance of planes is told of each."""
-    steps = np.atleast_1d(told.get("ZDistance", 0.0))
+    steps = np.atleast_1d(entry.get("ZDistance", 0.0))
     sizes = {
-        "x": told.get("XCalibration"), "y": told.get("YCalibration"), "z": steps.flat[0]
+        "x": entry.get("XCalibration"), "y": entry.get("YCalibration"), "z": steps.flat[0]
     }  # fmt: skip
     known = {name: float(size) for name, size in sizes.items() if size is not None}
-    return _in_unit(known, str(told.get("CalibrationUnits") or ""))
+    return _in_unit(known, str(entry.get("CalibrationUnits") or ""))
 
 
 def _in_unit(sizes: Mapping[str, object], said: str) -> _Told:

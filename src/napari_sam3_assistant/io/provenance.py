@@ -287,15 +287,15 @@ def read_provenance(path: Path) -> ProvenanceRecord:
     )
 
 
-def _record_from_json(found: Mapping[str, Any]) -> ProvenanceRecord:
-    engine = dict(as_dict(found["engine"]))
+def _record_from_json(entry: Mapping[str, Any]) -> ProvenanceRecord:
+    engine = dict(as_dict(entry["engine"]))
     model_folder, sha256 = as_text(engine.pop("model_folder")), as_text(engine.pop("sha256"))
     used = as_number(engine.pop("threshold"))
-    region, tiles, axes = found["region"], found["tiles"], found["axes"]
+    region, tiles, axes = entry["region"], entry["tiles"], entry["axes"]
     return ProvenanceRecord(
-        channels=tuple(map(as_dict, as_list(found["channels"]))),
-        prompts=prompts_from_json(as_dict(found["prompts"])),
-        threshold=as_number(found["threshold"]),
+        channels=tuple(map(as_dict, as_list(entry["channels"]))),
+        prompts=prompts_from_json(as_dict(entry["prompts"])),
+        threshold=as_number(entry["threshold"]),
         engine=Provenance(
             threshold=used, **{name: as_text(value) for name, value in engine.items()}
         ),
@@ -304,14 +304,14 @@ def _record_from_json(found: Mapping[str, Any]) -> ProvenanceRecord:
         if tiles is None
         else TileOptions(as_whole(as_dict(tiles)["size"]), as_number(tiles["overlap"])),
         axes=None if axes is None else _axes_from_json(as_dict(axes)),
-        all_planes=as_flag(found["all_planes"]),
+        all_planes=as_flag(entry["all_planes"]),
         model_folder=model_folder,
         sha256=sha256,
-        objects=tuple(map(as_dict, as_list(found["objects"]))),
-        notes=tuple(map(as_text, as_list(found["notes"]))),
-        extra=as_dict(found["extra"]),
-        software=as_dict(found["software"]),
-        made=as_text(found["made"]),
+        objects=tuple(map(as_dict, as_list(entry["objects"]))),
+        notes=tuple(map(as_text, as_list(entry["notes"]))),
+        extra=as_dict(entry["extra"]),
+        software=as_dict(entry["software"]),
+        made=as_text(entry["made"]),
     )
 
 
@@ -347,14 +347,14 @@ def _axes_to_json(axes: Axes) -> dict[str, list[Any]]:
     }
 
 
-def _axes_from_json(found: Mapping[str, Any]) -> Axes:
+def _axes_from_json(entry: Mapping[str, Any]) -> Axes:
     columns = (
-        map(as_text, as_list(found["names"])),
-        map(as_whole, as_list(found["lengths"])),
-        map(as_number, as_list(found["scale"])),
-        map(as_text, as_list(found["units"])),
-        map(as_number, as_list(found["translate"])),
-        map(as_flag, as_list(found["aligned"])),
+        map(as_text, as_list(entry["names"])),
+        map(as_whole, as_list(entry["lengths"])),
+        map(as_number, as_list(entry["scale"])),
+        map(as_text, as_list(entry["units"])),
+        map(as_number, as_list(entry["translate"])),
+        map(as_flag, as_list(entry["aligned"])),
     )
     return tuple(Axis(*values) for values in zip(*columns, strict=True))
 
@@ -403,7 +403,7 @@ def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
     }
 
 
-def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
+def prompts_from_json(entry: Mapping[str, Any]) -> PromptSet:
     """Return the prompts that :func:`prompts_to_json` wrote.
 
     Raises
@@ -411,8 +411,8 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
     KeyError, TypeError, ValueError, zlib.error
         If it is no such mapping.
     """
-    boxes = [as_dict(box) for box in as_list(found["boxes"])]
-    masks = [(as_dict(mask), region_from_json(mask["box"])) for mask in as_list(found["masks"])]
+    boxes = [as_dict(box) for box in as_list(entry["boxes"])]
+    masks = [(as_dict(mask), region_from_json(mask["box"])) for mask in as_list(entry["masks"])]
     if sum(region.area for _, region in masks) > _MOST_PIXELS:
         raise ValueError("its painted masks are too large")
     return PromptSet(
@@ -423,14 +423,14 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
                 as_flag(point["positive"]),
                 _object(point["object_id"]),
             )
-            for point in map(as_dict, as_list(found["points"]))
+            for point in map(as_dict, as_list(entry["points"]))
         ),
         boxes=tuple(
             BoxPrompt(**_rectangle(box), object_id=_object(box["object_id"])) for box in boxes
         ),
         exemplars=tuple(
             ExemplarPrompt(**_rectangle(example), positive=as_flag(example["positive"]))
-            for example in map(as_dict, as_list(found["exemplars"]))
+            for example in map(as_dict, as_list(entry["exemplars"]))
         ),
         masks=tuple(
             # Notes of earlier versions do not name the object, nor say how it is taken.
@@ -442,26 +442,26 @@ def prompts_from_json(found: Mapping[str, Any]) -> PromptSet:
             )
             for mask, region in masks
         ),
-        text=as_text(found["text"]),
-        everything=_everything(as_dict(found["everything"])) if "everything" in found else None,
+        text=as_text(entry["text"]),
+        everything=_everything(as_dict(entry["everything"])) if "everything" in entry else None,
     )
 
 
-def _everything(found: Mapping[str, Any]) -> Everything:
+def _everything(entry: Mapping[str, Any]) -> Everything:
     """Return how everything was looked for."""
     numbers: dict[str, Any] = {
-        one.name: (as_whole if isinstance(one.default, int) else as_number)(found[one.name])
+        one.name: (as_whole if isinstance(one.default, int) else as_number)(entry[one.name])
         for one in fields(Everything)
         if one.name not in ("seeds", "joining", "points")
     }
-    points = found["points"]
+    points = entry["points"]
     if points is not None:
         pairs = [as_list(point, 2) for point in as_list(points)]
         points = tuple((as_number(y), as_number(x)) for y, x in pairs)
     return Everything(
         **numbers,
-        seeds=Seeds(as_text(found["seeds"])),
-        joining=Joining(as_text(found["joining"])),
+        seeds=Seeds(as_text(entry["seeds"])),
+        joining=Joining(as_text(entry["joining"])),
         points=points,
     )
 
@@ -485,12 +485,12 @@ def _drawn(prompt: BoxPrompt | ExemplarPrompt) -> dict[str, Any]:
     return {} if prompt.drawn is None else {"drawn": list(prompt.drawn)}
 
 
-def _rectangle(found: Mapping[str, Any]) -> dict[str, Any]:
+def _rectangle(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pixels of a box and where it was drawn."""
-    region = region_from_json(found["box"])
-    if "drawn" not in found:
+    region = region_from_json(entry["box"])
+    if "drawn" not in entry:
         return {"region": region}
-    drawn = tuple(as_number(value) for value in as_list(found["drawn"], 4))
+    drawn = tuple(as_number(value) for value in as_list(entry["drawn"], 4))
     if any(abs(end - edge) > 1 for end, edge in zip(drawn, region.box, strict=True)):
         raise ValueError(f"the box {list(drawn)} is not that of {list(region.box)}")
     return {"region": region, "drawn": drawn}
@@ -631,14 +631,14 @@ def _read_image(path: Path | str, series: int | None, shape: tuple[int, ...]) ->
     return loaded.data
 
 
-def _image_axes_from_json(found: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:
+def _image_axes_from_json(entry: Mapping[str, Any], shape: Sequence[int]) -> ImageAxes:
     """Return the axes of an image; ValueError where they don't fit its shape."""
-    channel, plane_axes = _whole_or_none(found["channel"]), found["plane_axes"]
+    channel, plane_axes = _whole_or_none(entry["channel"]), entry["plane_axes"]
     axes = ImageAxes(
         len(shape),
         channel,
-        as_flag(found["rgb"]),
-        as_text(found["reason"]),
+        as_flag(entry["rgb"]),
+        as_text(entry["reason"]),
         None if plane_axes is None else _pair(plane_axes),
     )
     fits = len(shape) >= 2 + (channel is not None)
@@ -705,8 +705,8 @@ def _colours(value: object) -> npt.NDArray[np.float64]:
     return np.array([[as_number(part) for part in as_list(colour, 3)] for colour in as_list(value)])
 
 
-def _find_file(found: Mapping[str, Any], folder: Path) -> Path:
-    told = [as_text(found[key]) for key in ("path", "beside") if found[key]]
+def _find_file(entry: Mapping[str, Any], folder: Path) -> Path:
+    told = [as_text(entry[key]) for key in ("path", "beside") if entry[key]]
     if not told:
         raise ImageError(
             "The labels were made from an image that has no file.",

@@ -51,13 +51,13 @@ class Series:
         return f"'{self.name}' ({size})" if size else f"'{self.name}'"
 
 
-def own_series(found: Sequence[Series]) -> Sequence[int]:
+def own_series(series: Sequence[Series]) -> Sequence[int]:
     """Return the numbers of the images that lie in the file itself; all where none does."""
-    here = [number for number, one in enumerate(found) if not one.elsewhere]
-    return here or range(len(found))
+    here = [number for number, one in enumerate(series) if not one.elsewhere]
+    return here or range(len(series))
 
 
-def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tuple[str, ...]]:
+def choose_series(series: Sequence[Series], index: int | None) -> tuple[int, tuple[str, ...]]:
     """Return the number of the image that is taken, and what the user should know.
 
     Without a choice it is the one with most pixels, so never a thumbnail in place of its image;
@@ -65,9 +65,9 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
 
     Parameters
     ----------
-    found : sequence of Series
+    series : sequence of Series
         The images of a file.
-    wanted : int or None
+    index : int or None
         The user's choice, from 0.
 
     Returns
@@ -82,26 +82,26 @@ def choose_series(found: Sequence[Series], wanted: int | None) -> tuple[int, tup
     ImageError
         If there is no such image, or none at all.
     """
-    if not found:
+    if not series:
         raise ImageError("The file holds no image.", "Choose a file that holds one.")
-    listed = [f"{number}: {one}" for number, one in enumerate(found[:_MOST_LISTED])]
-    all_of_them = "; ".join([*listed, *(["..."] if len(found) > _MOST_LISTED else [])])
-    if wanted is not None:
-        if not 0 <= wanted < len(found):
+    listed = [f"{number}: {one}" for number, one in enumerate(series[:_MOST_LISTED])]
+    all_of_them = "; ".join([*listed, *(["..."] if len(series) > _MOST_LISTED else [])])
+    if index is not None:
+        if not 0 <= index < len(series):
             raise ImageError(
-                f"There is no series {wanted} in the file, which holds {len(found)} images "
+                f"There is no series {index} in the file, which holds {len(series)} images "
                 f"({all_of_them}).",
-                f"Choose 0 to {len(found) - 1}.",
+                f"Choose 0 to {len(series) - 1}.",
             )
-        return wanted, ()
-    own = own_series(found)
-    taken = max(own, key=lambda number: found[number].pixels)
+        return index, ()
+    own = own_series(series)
+    taken = max(own, key=lambda number: series[number].pixels)
     if len(own) == 1:
         return taken, ()
-    equal = sum(found[number].pixels == found[taken].pixels for number in own)
+    equal = sum(series[number].pixels == series[taken].pixels for number in own)
     which = f"the first of {equal} of its size" if equal > 1 else "the largest"
     note = (
-        f"The file holds {len(found)} images; series {taken} was taken, {which}. To take another "
+        f"The file holds {len(series)} images; series {taken} was taken, {which}. To take another "
         f"one, choose its series: {all_of_them}."
     )
     return taken, (note,)

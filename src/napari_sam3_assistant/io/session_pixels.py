@@ -134,8 +134,12 @@ def array_reference(names: Iterable[str]) -> dict[str, Any]:
     return {"kind": "arrays", "names": list(names)}
 
 
-def _print_to_json(found: Fingerprint) -> dict[str, Any]:
-    return {"shape": list(found.shape), "dtype": found.dtype, "checksum": found.checksum}
+def _print_to_json(fingerprint: Fingerprint) -> dict[str, Any]:
+    return {
+        "shape": list(fingerprint.shape),
+        "dtype": fingerprint.dtype,
+        "checksum": fingerprint.checksum,
+    }
 
 
 def _print_from_json(value: object) -> Fingerprint:
@@ -165,7 +169,7 @@ def hold(
 # -- back -----------------------------------------------------------------------------------------
 
 
-def find_file(told: Mapping[str, Any], folder: Path) -> Path | None:
+def find_file(entry: Mapping[str, Any], folder: Path) -> Path | None:
     """Return where the file of an image is now: where it was, beside the session, or in it.
 
     Raises
@@ -173,7 +177,7 @@ def find_file(told: Mapping[str, Any], folder: Path) -> Path | None:
     ValueError, TypeError, KeyError
         If the JSON is damaged.
     """
-    path, beside = as_text(told["path"]), told.get("beside")
+    path, beside = as_text(entry["path"]), entry.get("beside")
     name = PureWindowsPath(path).name if "\\" in path else Path(path).name
     outer = folder.absolute().parent
     wanted = [Path(path)]
@@ -186,7 +190,7 @@ def find_file(told: Mapping[str, Any], folder: Path) -> Path | None:
     return None
 
 
-def read_file(told: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ...], str]:
+def read_file(entry: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ...], str]:
     """Read the image of a file that a session refers to.
 
     Returns
@@ -203,7 +207,7 @@ def read_file(told: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ...
     ValueError, TypeError, KeyError
         If the JSON is damaged.
     """
-    wanted, plugin = _print_from_json(told["fingerprint"]), as_text(told.get("plugin", ""))
+    wanted, plugin = _print_from_json(entry["fingerprint"]), as_text(entry.get("plugin", ""))
     alike = []
     for levels in _candidates(place, plugin, wanted):
         if levels and wanted.is_like(levels[0]):
@@ -218,14 +222,16 @@ def read_file(told: Mapping[str, Any], place: Path) -> tuple[tuple[AnyArray, ...
     )
 
 
-def _candidates(place: Path, plugin: str, wanted: Fingerprint) -> Iterable[tuple[AnyArray, ...]]:
+def _candidates(
+    place: Path, plugin: str, fingerprint: Fingerprint
+) -> Iterable[tuple[AnyArray, ...]]:
     """Yield the images of a file as napari's plugin reads it, then as we do."""
     yield from _read_with_plugin(place, plugin)
     with suppress(ImageError):
         numbers = range(len(list_series(place))) or range(1)
         for number in numbers:
             levels = read_image(place, number).levels
-            if wanted.is_like(levels[0]):
+            if fingerprint.is_like(levels[0]):
                 yield levels
 
 
@@ -248,7 +254,7 @@ def _read_with_plugin(place: Path, plugin: str) -> list[tuple[AnyArray, ...]]:
     return found
 
 
-def open_zarr(told: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
+def open_zarr(entry: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
     """Open the arrays of zarr that a session refers to; no values are read.
 
     Raises
@@ -259,7 +265,7 @@ def open_zarr(told: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
         If the JSON is damaged.
     """
     levels = []
-    for path, about in zip(as_list(told["paths"]), as_list(told["arrays"]), strict=True):
+    for path, about in zip(as_list(entry["paths"]), as_list(entry["arrays"]), strict=True):
         place = Path(as_text(path))
         if is_on_a_share(str(place), Path.cwd()):
             raise SessionError(f"{place} is on another computer.", "Copy it to this one.")
@@ -277,13 +283,13 @@ def open_zarr(told: Mapping[str, Any], *, writable: bool) -> tuple[Any, ...]:
 
 
 def open_held(
-    told: Mapping[str, Any], session: StoredSession, *, writable: bool
+    entry: Mapping[str, Any], session: StoredSession, *, writable: bool
 ) -> tuple[AnyArray, ...]:
     """Open the pixels that a session holds; small ones are read, large ones where they are indexed.
 
     Parameters
     ----------
-    told : mapping
+    entry : mapping
         JSON of :func:`array_reference`.
     session : StoredSession
         The session, whose journal counts.
@@ -298,7 +304,7 @@ def open_held(
         If the JSON is damaged.
     """
     levels = []
-    for name in map(as_text, as_list(told["names"])):
+    for name in map(as_text, as_list(entry["names"])):
         boxes = [box for box in session.pixels if box.array == name]
         stored = session.arrays[name]
         array = session.open(name, writable=writable)

@@ -58,8 +58,8 @@ def read_workspace(path: Path) -> StoredSession:
         ) from exc
 
 
-def _to_session(found: Mapping[str, Any], path: Path) -> StoredSession:
-    layers = [as_dict(one) for one in as_list(found["layers"])]
+def _to_session(entry: Mapping[str, Any], path: Path) -> StoredSession:
+    layers = [as_dict(one) for one in as_list(entry["layers"])]
     entries: dict[str, Any] = {}
     keys, unread = [], []
     for number, told in enumerate(layers):
@@ -76,11 +76,11 @@ def _to_session(found: Mapping[str, Any], path: Path) -> StoredSession:
         keys.append(key)
     if unread:
         entries["unread"] = unread
-    selected = str(_first(found, "selected_layer", "selected", "active") or "")
+    selected = str(_first(entry, "selected_layer", "selected", "active") or "")
     named = {str(layers[int(key)].get("name", key)): key for key in keys}
-    dims = found.get("dims")
+    dims = entry.get("dims")
     steps = (
-        _first(dims, "current_step", "step") if isinstance(dims, dict) else found.get("dims_step")
+        _first(dims, "current_step", "step") if isinstance(dims, dict) else entry.get("dims_step")
     )
     entries["view"] = {
         "layers": keys,
@@ -96,19 +96,19 @@ def _to_session(found: Mapping[str, Any], path: Path) -> StoredSession:
     return StoredSession(path, "", entries, {})
 
 
-def _first(told: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 (JSON)
+def _first(entry: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 (JSON)
     """Return the first of some values that is there: which name it has is not told anywhere."""
-    nested = told.get("source")
-    places = (told, nested) if isinstance(nested, dict) else (told,)
+    nested = entry.get("source")
+    places = (entry, nested) if isinstance(nested, dict) else (entry,)
     return next((place[name] for name in names for place in places if place.get(name)), None)
 
 
-def _layer_entries(key: str, kind: str, told: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    transform = told["transform"] if isinstance(told.get("transform"), dict) else told
-    data = _first(told, "data", "points", "shapes", "vertices")
+def _layer_entries(key: str, kind: str, entry: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    transform = entry["transform"] if isinstance(entry.get("transform"), dict) else entry
+    data = _first(entry, "data", "points", "shapes", "vertices")
     pixels, ndim = None, 2
     if kind in ("image", "labels"):
-        pixels, ndim = _find_pixels(told, path)
+        pixels, ndim = _find_pixels(entry, path)
     elif data:
         first = (
             data[0]
@@ -118,20 +118,20 @@ def _layer_entries(key: str, kind: str, told: Mapping[str, Any], path: Path) -> 
             else data[0]
         )
         ndim = len(first) if kind == "points" else len(first[0])
-    ndim -= bool(told.get("rgb"))
+    ndim -= bool(entry.get("rgb"))
     head: dict[str, Any] = {
         "type": kind,
         "role": "",
         "slot": ["", ""],
         "metadata": {},
         "place": _place(transform, ndim),
-        "shown": {"name": as_text(told.get("name", kind))}
-        | {name: told[name] for name in _SHOWN if told.get(name) is not None},
+        "shown": {"name": as_text(entry.get("name", kind))}
+        | {name: entry[name] for name in _SHOWN if entry.get(name) is not None},
         "multiscale": False,
-        "rgb": bool(told.get("rgb")),
+        "rgb": bool(entry.get("rgb")),
     }
     if kind == "image":
-        colormap = told.get("colormap")
+        colormap = entry.get("colormap")
         head["colormap"] = {"name": colormap if isinstance(colormap, str) else "gray"}
     if kind == "labels":
         head["colormap"] = {"cyclic": []}
@@ -139,34 +139,34 @@ def _layer_entries(key: str, kind: str, told: Mapping[str, Any], path: Path) -> 
     if pixels is not None:
         entries[f"pixels/{key}"] = pixels
     elif kind in ("points", "shapes"):
-        entries[f"data/{key}"] = _drawn(kind, data or [], told, ndim)
-    features = _first(told, "features", "properties")
+        entries[f"data/{key}"] = _drawn(kind, data or [], entry, ndim)
+    features = _first(entry, "features", "properties")
     if kind == "points" and isinstance(features, dict):
         entries[f"features/{key}"] = [[name, list(column)] for name, column in features.items()]
     return entries
 
 
-def _drawn(kind: str, data: list[Any], told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+def _drawn(kind: str, data: list[Any], entry: Mapping[str, Any], ndim: int) -> dict[str, Any]:
     if kind == "points":
         return {"ndim": ndim, "data": [pack_array(np.asarray(data, float))], "each": {}}
     outlines = [
         one.get("data", one.get("vertices")) if isinstance(one, dict) else one for one in data
     ]
-    kinds = _first(told, "shape_type", "shape_types") or "rectangle"
+    kinds = _first(entry, "shape_type", "shape_types") or "rectangle"
     kinds = [kinds] * len(outlines) if isinstance(kinds, str) else [str(one) for one in kinds]
     packed = [pack_array(np.asarray(one, float)) for one in outlines]
     return {"ndim": ndim, "data": packed, "each": {"shape_type": kinds}}
 
 
-def _place(told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+def _place(entry: Mapping[str, Any], ndim: int) -> dict[str, Any]:
     def numbers(name: str, default: float) -> list[float]:
-        value = told.get(name)
+        value = entry.get(name)
         right = isinstance(value, list) and len(value) == ndim
         return [float(one) for one in value] if right and value else [default] * ndim
 
-    affine: Any = told.get("affine")
+    affine: Any = entry.get("affine")
     right = np.shape(affine) == (ndim + 1, ndim + 1)
-    rotate: Any = told.get("rotate")
+    rotate: Any = entry.get("rotate")
     return {
         "scale": numbers("scale", 1.0),
         "translate": numbers("translate", 0.0),
@@ -178,9 +178,9 @@ def _place(told: Mapping[str, Any], ndim: int) -> dict[str, Any]:
     }
 
 
-def _find_pixels(told: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], int]:
-    named = _first(told, "path", "source_path", "data_path", "file", "uri", "relative_path")
-    inline = told.get("data")
+def _find_pixels(entry: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], int]:
+    named = _first(entry, "path", "source_path", "data_path", "file", "uri", "relative_path")
+    inline = entry.get("data")
     if named is None and isinstance(inline, list):
         array = np.asarray(inline)
         if array.dtype.kind not in "biuf":

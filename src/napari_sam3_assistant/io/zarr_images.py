@@ -109,9 +109,9 @@ def _fields_of(node: Untyped) -> tuple[str, ...]:
     return tuple(_path_in(image) for image in attributes.get("well", {}).get("images", ()))
 
 
-def _path_in(told: Mapping[str, Any]) -> str:
+def _path_in(entry: Mapping[str, Any]) -> str:
     """Return the path of a well or a field within its plate; strangers may name any other."""
-    path = str(told["path"])
+    path = str(entry["path"])
     if any(part in ("", ".", "..") or "\\" in part or ":" in part for part in path.split("/")):
         raise ImageError(f"The plate names a path that leads out of it: {path}.", "Mend the plate.")
     return path
@@ -201,11 +201,11 @@ def _check_codecs(array: Untyped) -> None:
         )
 
 
-def _transformations(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _transformations(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the scales and translations of a level or an image, as arrays."""
     return [
         {"type": kind, kind: np.asarray(step[kind], float)}
-        for step in told.get("coordinateTransformations", ())
+        for step in entry.get("coordinateTransformations", ())
         for kind in (step["type"],)
         if kind in ("scale", "translation") and kind in step
     ]

@@ -60,10 +60,10 @@ class MaskCleanup:
         snapshot, box = self._target(editable=False)
         key, connectivity = self.model.target, self.model.connectivity
 
-        def show(found: Components) -> None:
+        def show(components: Components) -> None:
             if self.model.target == key:
-                self._show_table(found)
-                many = pluralize(len(found), "connected component")
+                self._show_table(components)
+                many = pluralize(len(components), "connected component")
                 self._jobs.say(f"Analyzed {many} in “{snapshot.name}”.", Level.SUCCESS)
 
         work = partial(analyse, snapshot.array, connectivity, box)
@@ -309,17 +309,17 @@ class MaskCleanup:
             self._outdate(key)
             return
 
-        def show(found: Components) -> None:
+        def show(components: Components) -> None:
             if self.model.target == key:
-                self._show_table(found)
+                self._show_table(components)
                 self.model.message = said
 
         work = partial(analyse, snapshot.array, self.model.connectivity, box)
         self._jobs.start("The analysis", work, show, dropped=partial(self._outdate, key))
 
-    def _show_table(self, found: Components) -> None:
+    def _show_table(self, components: Components) -> None:
         self.model.selected = ()
-        self.model.components = found
+        self.model.components = components
         self.model.components_stale = False
 
     def _outdate(self, key: str) -> None:

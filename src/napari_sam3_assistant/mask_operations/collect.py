@@ -194,34 +194,34 @@ class MaskCollection:
                 listed.value(found.classes.names[value])
             yield found
 
-        def add(found: ImportedLabels) -> None:
+        def add(imported: ImportedLabels) -> None:
             fresh = [
-                self._make_imported(found, value, plane, path)
-                for value in sorted(set(found.object_classes.values()))
+                self._make_imported(imported, value, plane, path)
+                for value in sorted(set(imported.object_classes.values()))
             ]
-            objects = pluralize(len(found.object_classes), "object")
+            objects = pluralize(len(imported.object_classes), "object")
             made = f"Imported {objects} of {pluralize(len(fresh), 'class', 'classes')}"
-            done = " ".join((f"{made} from {path.name}.", *found.notes))
+            done = " ".join((f"{made} from {path.name}.", *imported.notes))
 
             def add_next(_: str = "") -> None:
                 if fresh:
                     self._outputs.add(fresh.pop(0), "import", add_next)
                 else:
-                    self._jobs.say(done, Level.WARNING if found.notes else Level.SUCCESS)
+                    self._jobs.say(done, Level.WARNING if imported.notes else Level.SUCCESS)
 
             add_next()
 
         self._jobs.start("The import", work, add)
 
     def _make_imported(
-        self, found: ImportedLabels, value: int, plane: PlaneChoice, path: Path
+        self, imported: ImportedLabels, value: int, plane: PlaneChoice, path: Path
     ) -> NewLabels:
         """Return the objects of one class as a layer on the plane that they were imported for."""
-        mine = [label for label, of in found.object_classes.items() if of == value]
-        kept = np.zeros(len(found.object_classes) + 1, np.uint32)
+        mine = [label for label, of in imported.object_classes.items() if of == value]
+        kept = np.zeros(len(imported.object_classes) + 1, np.uint32)
         kept[mine] = mine
-        name, listed = found.classes.names[value], self.model.class_list
-        stem = Path(found.image or plane.name).stem
+        name, listed = imported.classes.names[value], self.model.class_list
+        stem = Path(imported.image or plane.name).stem
         metadata = {
             "object_name": stem,
             "class_name": name,
@@ -230,7 +230,7 @@ class MaskCollection:
             "source_task": "import",
             "created_from": path.name,
         }
-        labels = kept[found.labels][(np.newaxis,) * len(plane.leading)]
+        labels = kept[imported.labels][(np.newaxis,) * len(plane.leading)]
         first = (*plane.leading, 0, 0) if plane.leading else ()
         title = f"{name}_{stem}"
         return NewLabels(title, ACCEPTED, labels, plane.key, metadata, first)

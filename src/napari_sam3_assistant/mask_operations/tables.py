@@ -229,13 +229,18 @@ class ValueTable(ArrayView):
 
 
 def component_columns(
-    found: Components | None,
+    components: Components | None,
 ) -> tuple[list[str], list[npt.NDArray[Any]]]:
     """Return the heads and the columns of the table of components."""
-    ndim = 2 if found is None else found.lows.shape[1]
+    ndim = 2 if components is None else components.lows.shape[1]
     axes = _AXES[-ndim:] if ndim <= len(_AXES) else [str(axis) for axis in range(ndim)]
     heads = ["Component ID", "Label", "Area", *(f"Centroid {axis}" for axis in axes), "BBox"]
-    if found is None:
+    if components is None:
         return heads, []
-    columns = [np.arange(1, len(found) + 1), found.values, found.areas, *found.centroids.T]
-    return heads, [*columns, np.stack([found.lows, found.highs], axis=2)]
+    columns = [
+        np.arange(1, len(components) + 1),
+        components.values,
+        components.areas,
+        *components.centroids.T,
+    ]
+    return heads, [*columns, np.stack([components.lows, components.highs], axis=2)]

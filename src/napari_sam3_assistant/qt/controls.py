@@ -193,13 +193,13 @@ def layer_box(
     model: MaskModel,
     field: str,
     tooltip: str,
-    wanted: Callable[[LabelsChoice], bool] = lambda _: True,
+    offers: Callable[[LabelsChoice], bool] = lambda _: True,
 ) -> ChoiceCombo:
     """Return a list of labels layers that follows the viewer, bound to a key of the model."""
     made = ChoiceCombo(model, field, (), tooltip)
     follow(
         made,
-        lambda: [(one.key, one.name) for one in model.layers if wanted(one)],
+        lambda: [(one.key, one.name) for one in model.layers if offers(one)],
         made.offer,
         model,
     )

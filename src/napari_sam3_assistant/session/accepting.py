@@ -112,7 +112,7 @@ class Accepting:
         self._undo.push(replace(before, prompts=prompts, accepted=accepted, seed=None))
         self._run(begun)
 
-    def accept_other(self, found: OtherLabels, objects: Sequence[PlacedObject]) -> None:
+    def accept_other(self, other_labels: OtherLabels, objects: Sequence[PlacedObject]) -> None:
         """Add objects of labels of another tool to the accepted labels; prompts stay.
 
         Raises
@@ -121,7 +121,11 @@ class Accepting:
             If that can't be done; nothing has changed then.
         """
         self.check_idle()
-        begun = [self._adapter.begin_accept_labels(found, objects, self._place(found.target))]
+        begun = [
+            self._adapter.begin_accept_labels(
+                other_labels, objects, self._place(other_labels.target)
+            )
+        ]
         before = self._undo.current
         self._undo.push(replace(before, accepted=(*before.accepted, begun[0].accepted)))
         self._run(begun)
@@ -197,13 +201,13 @@ class Accepting:
         self._undo.push(replace(before, prompts=prompts, previews=(), accepted=accepted, seed=None))
 
     def _write(
-        self, wanted: Sequence[Accepted], *, forward: bool, said: Message, withdraw: bool = False
+        self, accepted: Sequence[Accepted], *, forward: bool, said: Message, withdraw: bool = False
     ) -> int:
         """Write edits, or take them back, and say so; returns how many have their layers still.
 
         What can't be written comes to nothing, also as a step, where it is to be withdrawn.
         """
-        found = self._adapter.find_written(wanted)
+        found = self._adapter.find_written(accepted)
         there = [one for one, _ in found]
 
         def show(written: Iterable[LabelEdit]) -> None:
@@ -233,8 +237,8 @@ class Accepting:
                 show(written)
         return len(there)
 
-    def _finish(self, begun: Sequence[Acceptance], found: Sequence[AcceptedObjects]) -> None:
-        for one, written in zip(begun, found, strict=True):
+    def _finish(self, begun: Sequence[Acceptance], objects: Sequence[AcceptedObjects]) -> None:
+        for one, written in zip(begun, objects, strict=True):
             one.finish(written)
         accepted = [one.accepted for one in begun]
         there = len(self._adapter.find_written(accepted)) == len(accepted)

@@ -206,8 +206,8 @@ class FolderAnnotation:
             reporter.check()
             yield folder, _read(folder, folder.first())
 
-        def show(found: tuple[AnnotatedFolder, ReadImage]) -> None:
-            folder, read = found
+        def show(opened: tuple[AnnotatedFolder, ReadImage]) -> None:
+            folder, read = opened
             self._folder, self._annotation.name = folder, ""
             self._prompts.clear()
             self._model.class_list = folder.classes or self._model.class_list

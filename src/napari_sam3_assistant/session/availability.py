@@ -50,8 +50,8 @@ def resolve(model: SessionModel, scan_model: ScanModel, spec: EngineSpec) -> Why
         accept="" if found else "There is no preview to accept yet",
         accept_all=wait or ("" if stack else "There is nothing propagated yet"),
         refine="" if found else "There is no preview to refine yet",
-        follow=_why_not_follow(model, spec, found=found),
-        save=_why_not_save(model, found=found) or (wait if stack else ""),
+        follow=_why_not_follow(model, spec, has_objects=found),
+        save=_why_not_save(model, has_result=found) or (wait if stack else ""),
         # Copying a stack is a job of its own.
         save_file=(wait if stack else "") if found or stack or model.kept else _NOTHING_TO_SAVE,
         save_and_clean=_why_not_save_and_clean(model) or wait,
@@ -156,12 +156,12 @@ def _why_engine_refuses(model: SessionModel, spec: EngineSpec, kind: PromptKind)
     return ""
 
 
-def _why_not_follow(model: SessionModel, spec: EngineSpec, *, found: bool) -> str:
+def _why_not_follow(model: SessionModel, spec: EngineSpec, *, has_objects: bool) -> str:
     if not model.frame_axes:
         return _NO_STACK
     if missing := _why_no_model(model, spec):
         return missing
-    if not (found or model.kept):
+    if not (has_objects or model.kept):
         return "Find or accept an object on a slice first."
     try:
         check_limits(spec, frozenset({PromptKind.MASK}))
@@ -286,8 +286,8 @@ def _why_not_merge(model: SessionModel) -> str:
     return _RUNNING if model.running else ""
 
 
-def _why_not_save(model: SessionModel, *, found: bool) -> str:
-    if found or model.propagated is not None:
+def _why_not_save(model: SessionModel, *, has_result: bool) -> str:
+    if has_result or model.propagated is not None:
         return ""
     return _IS_LAYER if model.kept else _NOTHING_TO_SAVE
 

@@ -191,7 +191,7 @@ class ObjectClasses:
 
     def _set(
         self,
-        found: Mapping[tuple[str, str], Collection[int]],
+        objects: Mapping[tuple[str, str], Collection[int]],
         kept: Mapping[KeptPlace, Sequence[int]],
         name: str,
         tracked: Collection[int],
@@ -199,7 +199,7 @@ class ObjectClasses:
         """Change the class of found, accepted and propagated objects, as one step."""
         self._accepting.check_idle()
         after = tuple(
-            _with_class(one, found[one.slot], name) if one.slot in found else one
+            _with_class(one, objects[one.slot], name) if one.slot in objects else one
             for one in self._model.previews
         )
         changes: list[Accepted] = [
@@ -208,7 +208,7 @@ class ObjectClasses:
         changes += self._begin_tracks(tracked, name)
         if changes:
             self._accepting.change(changes, previews=after)
-        elif found:
+        elif objects:
             self._undo.record(after, amend=False)
         seed = self._undo.current.seed
         refined = next((one for one in after if seed and one.slot == seed.slot), None)

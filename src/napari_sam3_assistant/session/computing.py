@@ -121,8 +121,8 @@ class Computing:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _show(self, found: str) -> None:
-        self._say(Message(found, Level.SUCCESS))
+    def _show(self, answer: str) -> None:
+        self._say(Message(answer, Level.SUCCESS))
 
     def _end(self, job: Job, state: JobState) -> None:
         if job is not self._test:

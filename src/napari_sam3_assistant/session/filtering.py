@@ -187,7 +187,7 @@ class Filtering:
     def _show_beside(
         self,
         column: str,
-        wanted: ColumnRange | None,
+        limits: ColumnRange | None,
         which: Iterable[FileBackedLabels | None],
     ) -> None:
         """Show and hide objects of scans, and of the propagation, which is None."""
@@ -195,7 +195,7 @@ class Filtering:
         for one in which:
             before = self._beside.get(one, ())
             others = tuple(kept for kept in before if kept.column != column)
-            ranges = () if wanted is None else (*others, wanted)
+            ranges = () if limits is None else (*others, limits)
             if ranges == before:
                 continue
             self._beside[one] = ranges
@@ -246,16 +246,18 @@ class Filtering:
     ) -> tuple[Preview, ...]:
         rows = {id(row.record): row for row in self._results.found}
 
-        def changed(one: Preview) -> Preview:
-            if not concerns(one):
-                return one
-            others = tuple(kept for kept in one.ranges if kept.column != column)
+        def changed(preview: Preview) -> Preview:
+            if not concerns(preview):
+                return preview
+            others = tuple(kept for kept in preview.ranges if kept.column != column)
             ranges = () if shown is None else (*others, shown)
             # Clear Results has emptied the table, and not what it is about.
             return filter_preview(
-                one,
+                preview,
                 ranges,
-                lambda record, name: value_of(rows.get(id(record)) or ResultRow(one, record), name),
+                lambda record, name: value_of(
+                    rows.get(id(record)) or ResultRow(preview, record), name
+                ),
             )
 
         return tuple(map(changed, self._model.previews))

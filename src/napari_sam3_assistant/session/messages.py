@@ -337,9 +337,11 @@ def object_features(
     }
 
 
-def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float | str | None]]:
+def measurement_features(
+    measurements: Iterable[Measurement],
+) -> dict[str, list[float | str | None]]:
     """Return measurements as columns with names such as ``measured_area``."""
-    measured = tuple(found)
+    measured = tuple(measurements)
     titles = list(dict.fromkeys(title for one in measured for title in one.values()))
     names = [title.lower().replace(" ", "_") for title in (*titles, UNIT)]
     rows = [column_values(one, (*titles, UNIT)) for one in measured]
@@ -347,10 +349,10 @@ def measurement_features(found: Iterable[Measurement]) -> dict[str, list[float |
 
 
 def volume_features(
-    found: Iterable[tuple[Mapping[str, float], str]],
+    volumes: Iterable[tuple[Mapping[str, float], str]],
 ) -> dict[str, list[float | str | None]]:
     """Return volumes by title, and their units, as columns with names such as ``volume``."""
-    told = tuple(found)
+    told = tuple(volumes)
     titles = dict.fromkeys(title for one, _ in told for title in one)
     columns: dict[str, list[float | str | None]] = {
         title.lower().replace(" ", "_"): [one.get(title) for one, _ in told] for title in titles

@@ -179,15 +179,15 @@ class ModelSetup:
         level = Level.SUCCESS if check.usable else Level.ERROR
         self._model.message = Message(check.verdict, level)
 
-    def _show_devices(self, found: FoundDevices) -> None:
+    def _show_devices(self, devices: FoundDevices) -> None:
         model = self._model
-        if model.device not in found.options:
+        if model.device not in devices.options:
             gone, model.device = model.device, "auto"
             model.message = Message(
                 f"The device {gone} is not there; it is chosen automatically now.", Level.WARNING
             )
-        automatic = f"Automatic ({found.automatic.device})"
-        model.device_options = tuple({**found.options, "auto": automatic}.items())
+        automatic = f"Automatic ({devices.automatic.device})"
+        model.device_options = tuple({**devices.options, "auto": automatic}.items())
 
     def _show_download(self, progress: JobProgress) -> None:
         left = progress.remaining

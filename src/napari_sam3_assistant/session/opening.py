@@ -456,25 +456,25 @@ def _find_files(loaded: Loaded) -> None:
 
 
 def _open_pixels(
-    loaded: Loaded, key: str, told: Mapping[str, Any], *, writable: bool
+    loaded: Loaded, key: str, entry: Mapping[str, Any], *, writable: bool
 ) -> tuple[AnyArray, ...]:
-    kind = told.get("kind")
+    kind = entry.get("kind")
     if kind == "file":
         if key not in loaded.paths:
             raise SessionError(
-                f"{told['path']} is not here.", "Open the session again to say where."
+                f"{entry['path']} is not here.", "Open the session again to say where."
             )
-        levels, note = read_file(told, loaded.paths[key])
+        levels, note = read_file(entry, loaded.paths[key])
         if note:
             loaded.problems.append(note)
         return levels
     if kind == "zarr":
-        return open_zarr(told, writable=True)
+        return open_zarr(entry, writable=True)
     if kind == "inline":
-        return (unpack_array(told["array"]),)
+        return (unpack_array(entry["array"]),)
     if kind == "lost":
-        raise SessionError(str(told["why"]), "Open the image again.")
-    return open_held(told, loaded.session, writable=writable)
+        raise SessionError(str(entry["why"]), "Open the image again.")
+    return open_held(entry, loaded.session, writable=writable)
 
 
 def _layer_name(session: StoredSession, key: str) -> str:

@@ -74,8 +74,8 @@ class UseLabels:
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
             yield found.data, {}, ""
 
-        def add(found: tuple[Untyped, Mapping[str, Any], str]) -> None:
-            data, features, notes = found
+        def add(loaded: tuple[Untyped, Mapping[str, Any], str]) -> None:
+            data, features, notes = loaded
             try:
                 name = self._adapter.add_labels(self._model.image, image_name(path), data, features)
             except ImageError as error:
@@ -190,14 +190,14 @@ class UseLabels:
         self._model.message = Message(text, level)
 
 
-def _features_of(found: ImportedLabels) -> dict[str, list[Any]]:
+def _features_of(imported: ImportedLabels) -> dict[str, list[Any]]:
     """Return what a layer of annotations says of its objects."""
-    ids = list(found.object_classes)
-    names = dict.fromkeys(name for told in found.measurements.values() for name in told)
-    measured = [found.measurements.get(id_, {}) for id_ in ids]
+    ids = list(imported.object_classes)
+    names = dict.fromkeys(name for told in imported.measurements.values() for name in told)
+    measured = [imported.measurements.get(id_, {}) for id_ in ids]
     return {
         "index": ids,
-        CLASS: [found.names[id_] or NOTHING for id_ in ids],
+        CLASS: [imported.names[id_] or NOTHING for id_ in ids],
         **{name: [told.get(name, math.nan) for told in measured] for name in [*names][:_MOST]},
     }
 

@@ -142,7 +142,7 @@ class Propagation:
         self._class_name = seed.record.class_name or self._class_name
         return job
 
-    def follow_labels(self, found: OtherLabels, masks: tuple[MaskPrompt, ...]) -> Job:
+    def follow_labels(self, other_labels: OtherLabels, masks: tuple[MaskPrompt, ...]) -> Job:
         """Follow objects of labels from the slice on show, with their numbers and classes.
 
         Raises
@@ -152,7 +152,7 @@ class Propagation:
         """
         stack = self._take(self._model.frame_axis)
         job = self._begin(replace(stack, prompts={stack.frame: PromptSet(masks=masks)}))
-        named = ((id_, one.class_name) for id_, one in found.known.items())
+        named = ((id_, one.class_name) for id_, one in other_labels.known.items())
         self.tracks.classes.update((id_, name) for id_, name in named if name)
         return job
 
@@ -529,9 +529,9 @@ class Propagation:
         self._class_name = self._model.object_class
         return self._jobs.start(job)
 
-    def _show(self, opened: OpenTracking, found: FrameResult) -> None:
+    def _show(self, opened: OpenTracking, frame_result: FrameResult) -> None:
         model, target = self._model, opened.stack.target
-        result = found.renamed(model.lineage)
+        result = frame_result.renamed(model.lineage)
         try:
             self._adapter.stacks.show(target, result)
         except ImageError as error:
@@ -541,7 +541,7 @@ class Propagation:
         if self.provenance is not None:
             self.provenance.note_frame(result.engine)
         opened.advance(result)
-        opened.followed |= found.tracked
+        opened.followed |= frame_result.tracked
         if result.parents:
             self._undo.change_lineage(lambda known: known.add(result.parents))
         for one in result.objects:
@@ -907,9 +907,11 @@ def assign_clicks(
 def rename_prompts(prompts: Mapping[int, PromptSet], lineage: Lineage) -> dict[int, PromptSet]:
     """Return prompts by frame with the numbers of objects that the engine knows."""
 
-    def rename(one: T, frame: int) -> T:
-        known = one.object_id
-        return one if known is None else replace(one, object_id=lineage.found_as(known, frame))
+    def rename(prompt: T, frame: int) -> T:
+        known = prompt.object_id
+        return (
+            prompt if known is None else replace(prompt, object_id=lineage.found_as(known, frame))
+        )
 
     return {
         frame: replace(

@@ -168,13 +168,23 @@ class Proposals:
                 request = SegmentRequest(snapshot.view, prompts, options)
                 yield from segment(engine, request, reporter)
 
-        def show(found: Segmentation) -> None:
-            found = set_class(found, model.object_class)
-            path = Path(model.model_folder) if model.model_folder and found.engine.weights else None
-            run = RunProvenance(
-                snapshot.view, given, options, found.engine, path, snapshot.paths, notes=found.notes
+        def show(segmentation: Segmentation) -> None:
+            segmentation = set_class(segmentation, model.object_class)
+            path = (
+                Path(model.model_folder)
+                if model.model_folder and segmentation.engine.weights
+                else None
             )
-            self._show_proposal(Preview(snapshot.target, found, 0.0, "", run))
+            run = RunProvenance(
+                snapshot.view,
+                given,
+                options,
+                segmentation.engine,
+                path,
+                snapshot.paths,
+                notes=segmentation.notes,
+            )
+            self._show_proposal(Preview(snapshot.target, segmentation, 0.0, "", run))
 
         self._jobs.start(self._engine.make_job("The proposal", engine, work, show))
 
@@ -191,8 +201,8 @@ class Proposals:
             reporter.check()
             yield _read_others(others, whole)
 
-        def show(found: Segmentation) -> None:
-            self._show_proposal(Preview(target, found, 0.0, ""))
+        def show(segmentation: Segmentation) -> None:
+            self._show_proposal(Preview(target, segmentation, 0.0, ""))
 
         job = Job("The labels beside the image", work)
         job.yielded.connect(show)

@@ -256,11 +256,11 @@ class Results:
         self._stored[slot] = tuple(row for _, row in sorted(rows.items()))
         self._list_again()
 
-    def add_measurements(self, found: Mapping[int, Measurement]) -> None:
+    def add_measurements(self, measurements: Mapping[int, Measurement]) -> None:
         """Take note of measurements, by the identity of the objects' records."""
 
         def with_answer(row: ResultRow) -> ResultRow:
-            answer = found.get(id(row.record))
+            answer = measurements.get(id(row.record))
             return row if answer is None else ResultRow(row.preview, row.record, answer)
 
         self._found = tuple(map(with_answer, self._found))
@@ -269,9 +269,9 @@ class Results:
         self._stored = {slot: tuple(map(with_answer, rows)) for slot, rows in self._stored.items()}
         self._list_again()
 
-    def add_to_frame(self, place: FramePlace, found: Mapping[int, Measurement]) -> None:
+    def add_to_frame(self, place: FramePlace, measurements: Mapping[int, Measurement]) -> None:
         """Take note of measurements on a frame, which are listed now, or with the next ones."""
-        self._frames.measure(place, found)
+        self._frames.measure(place, measurements)
         if self._frames.is_due:
             self._list_again()
 
@@ -280,11 +280,11 @@ class Results:
         """The objects that may go through slices: the accepted ones, and those of frames."""
         return (*self.kept, *self._frames)
 
-    def add_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
+    def add_volumes(self, volumes: Mapping[int, Mapping[str, float]]) -> None:
         """Take note of what objects measure on all slices, by the identity of their records."""
-        self._frames.add_volumes(told)
-        self._kept = {layer: with_volumes(rows, told) for layer, rows in self._kept.items()}
-        if told or self.has_frames:
+        self._frames.add_volumes(volumes)
+        self._kept = {layer: with_volumes(rows, volumes) for layer, rows in self._kept.items()}
+        if volumes or self.has_frames:
             self._list_again()
 
     @property
@@ -494,17 +494,17 @@ class FrameRows:
         if self._has_volumes:
             self.add_volumes({id(row.record): {} for row in self if row.record.id in changed})
 
-    def measure(self, place: FramePlace, found: Mapping[int, Measurement]) -> None:
+    def measure(self, place: FramePlace, measurements: Mapping[int, Measurement]) -> None:
         """Take note of measurements on a frame, by the identity of the objects' records."""
         self._rows[place] = tuple(
-            replace(row, measured=found.get(id(row.record), row.measured))
+            replace(row, measured=measurements.get(id(row.record), row.measured))
             for row in self._rows.get(place, ())
         )
 
-    def add_volumes(self, told: Mapping[int, Mapping[str, float]]) -> None:
+    def add_volumes(self, volumes: Mapping[int, Mapping[str, float]]) -> None:
         """Put what objects measure on all frames into their rows, or take it out."""
-        self._rows = {place: with_volumes(rows, told) for place, rows in self._rows.items()}
-        self._has_volumes |= bool(told)
+        self._rows = {place: with_volumes(rows, volumes) for place, rows in self._rows.items()}
+        self._has_volumes |= bool(volumes)
 
     def rows(self) -> tuple[ResultRow, ...]:
         """Return the rows to list, which counts as listing them."""
@@ -524,22 +524,22 @@ class FrameRows:
 
 
 def with_volumes(
-    rows: Sequence[ResultRow], told: Mapping[int, Mapping[str, float]]
+    rows: Sequence[ResultRow], volumes: Mapping[int, Mapping[str, float]]
 ) -> tuple[ResultRow, ...]:
     """Return measured rows with the volumes that are told of their records, and no other ones."""
     return tuple(
-        replace(row, measured=_with_volume(row.measured, told[id(row.record)]))
-        if row.measured is not None and id(row.record) in told
+        replace(row, measured=_with_volume(row.measured, volumes[id(row.record)]))
+        if row.measured is not None and id(row.record) in volumes
         else row
         for row in rows
     )
 
 
-def _with_volume(measured: Measurement, told: Mapping[str, float]) -> Measurement:
+def _with_volume(measured: Measurement, volume: Mapping[str, float]) -> Measurement:
     of_slice = {
         title: value for title, value in measured.more.items() if not title.startswith(VOLUME)
     }
-    return replace(measured, more={**of_slice, **told})
+    return replace(measured, more={**of_slice, **volume})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -780,12 +780,12 @@ class Measuring:
         )
 
 
-def _lacks(row: ResultRow, wanted: Iterable[str]) -> bool:
+def _lacks(row: ResultRow, columns: Iterable[str]) -> bool:
     """Return whether something has still to be measured of an object."""
     if row.measured is None:
         return True
     known = {title.rstrip(" 0123456789") for title in row.measured.more}
-    return not known.issuperset(wanted)
+    return not known.issuperset(columns)
 
 
 class SoftMasks:

@@ -106,13 +106,13 @@ class SegmentRun:
         return self._start(snapshot, kind, region, used, classify, seed=seed, live=live)
 
     def refine_labels(
-        self, found: OtherLabels, asked: Sequence[MaskPrompt], kept: Sequence[MaskPrompt]
+        self, other_labels: OtherLabels, asked: Sequence[MaskPrompt], kept: Sequence[MaskPrompt]
     ) -> Job:
         """Ask for objects of labels by their masks, one by one.
 
         Parameters
         ----------
-        found : OtherLabels
+        other_labels : OtherLabels
             The labels.
         asked : sequence of MaskPrompt
             The objects to ask for.
@@ -128,7 +128,7 @@ class SegmentRun:
         given = PromptSet(masks=tuple(asked))
         snapshot = replace(snapshot, prompts=given)
         given.check(snapshot.view.shape)
-        known = found.known
+        known = other_labels.known
         beside = tuple(ObjectRecord(one.object_id or 0, one.mask, one.region) for one in kept)
 
         def complete(result: Segmentation) -> Segmentation:

@@ -387,12 +387,12 @@ def read_previews(
 
 
 def _read_preview(
-    told: Mapping[str, Json], target: PlaneTarget, record_of: Callable[[object], ObjectRecord]
+    entry: Mapping[str, Json], target: PlaneTarget, record_of: Callable[[object], ObjectRecord]
 ) -> Preview:
     plane = Region.whole((target.shape[target.axes.y], target.shape[target.axes.x]))
-    region = read_value(Region, told["region"])
+    region = read_value(Region, entry["region"])
     groups = {
-        name: tuple(map(record_of, as_list(told[name])))
+        name: tuple(map(record_of, as_list(entry[name])))
         for name in ("objects", "hidden", "candidates")
     }
     if not _lies_in(region, plane) or any(
@@ -403,13 +403,13 @@ def _read_preview(
         paint_labels(groups["objects"], region),
         groups["objects"],
         region,
-        read_value(Provenance, told["engine"]),
-        read_value(tuple[str, ...], told["notes"]),
+        read_value(Provenance, entry["engine"]),
+        read_value(tuple[str, ...], entry["notes"]),
         groups["candidates"],
     )
     hints = field_types(Preview, _NAMES)
     more = {
-        name: read_value(hints[name], told[name])
+        name: read_value(hints[name], entry[name])
         for name in ("seconds", "label", "edited", "ranges", "replaces", "added")
     }
     return Preview(target, segmentation, hidden=groups["hidden"], **more)

@@ -591,11 +591,11 @@ class SeriesChoice:
         self._scan_model.folder_series_found = None
         self.look()
 
-    def _take(self, found: FolderSeries) -> None:
+    def _take(self, series: FolderSeries) -> None:
         scan_model = self._scan_model
         chosen = scan_model.folder_series
-        readable = found.files - found.unreadable
-        there = chosen in {LARGEST, *(one.number for one in found.series)}
+        readable = series.files - series.unreadable
+        there = chosen in {LARGEST, *(one.number for one in series.series)}
         if readable and not there:
             scan_model.folder_series = LARGEST
             self._model.message = Message(
@@ -603,20 +603,20 @@ class SeriesChoice:
                 f"{scan_model.folder_source.strip()}; the largest image of each is taken now.",
                 Level.WARNING,
             )
-        scan_model.folder_series_found = found
+        scan_model.folder_series_found = series
 
 
-def _line(one: FoundSeries, found: FolderSeries) -> str:
+def _line(entry: FoundSeries, series: FolderSeries) -> str:
     """Return a number, with what it is in how many files."""
-    readable = found.files - found.unreadable
+    readable = series.files - series.unreadable
     parts = []
-    if one.names:
-        parts.append(_short(one.names[0]) + (" and others" if len(one.names) > 1 else ""))
-    several = len(one.shapes) > 1
-    parts.append("different sizes" if several else " x ".join(map(str, one.shapes[0])))
+    if entry.names:
+        parts.append(_short(entry.names[0]) + (" and others" if len(entry.names) > 1 else ""))
+    several = len(entry.shapes) > 1
+    parts.append("different sizes" if several else " x ".join(map(str, entry.shapes[0])))
     files = pluralize(readable, "file")
-    of = files if one.files == readable else f"{one.files} of {files}"
-    return f"{one.number}: {', '.join(parts)} ({of})"
+    of = files if entry.files == readable else f"{entry.files} of {files}"
+    return f"{entry.number}: {', '.join(parts)} ({of})"
 
 
 def _short(name: str) -> str:

@@ -158,10 +158,10 @@ class TrackCorrections:
 
             yield tuple(find_divisions(labels(), known))
 
-        def propose(found: tuple[Division, ...]) -> None:
-            self._model.proposed_divisions = found
-            many = pluralize(len(found), "division")
-            more = " Look at each, then accept or drop it." if found else ""
+        def propose(divisions: tuple[Division, ...]) -> None:
+            self._model.proposed_divisions = divisions
+            many = pluralize(len(divisions), "division")
+            more = " Look at each, then accept or drop it." if divisions else ""
             self._model.message = Message(f"Proposed: {many}.{more}")
 
         job = Job("Looking for divisions", work)

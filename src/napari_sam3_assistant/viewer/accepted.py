@@ -118,9 +118,11 @@ class AcceptedResult:
     replaces: int = 0
 
 
-def of_other(found: OtherLabels, objects: Sequence[PlacedObject]) -> AcceptedResult:
+def of_other(other_labels: OtherLabels, objects: Sequence[PlacedObject]) -> AcceptedResult:
     """Return objects of labels of another tool."""
-    return AcceptedResult(found.target, objects, found.known, "labels", f"“{found.name}”")
+    return AcceptedResult(
+        other_labels.target, objects, other_labels.known, "labels", f"“{other_labels.name}”"
+    )
 
 
 def place_masks(target: PlaneTarget, masks: Sequence[MaskPrompt]) -> list[PlacedObject]:
@@ -209,12 +211,12 @@ class Acceptance:
             self.accepted.folder = label_folder(labels)
             self.accepted.lasts = not is_temporary(labels)
 
-    def finish(self, found: AcceptedObjects) -> None:
+    def finish(self, objects: AcceptedObjects) -> None:
         """Take note of what was written, and show it."""
-        self.accepted.edit, self.accepted.ids = found.edit, found.ids
-        self.accepted.known = len(self._result.objects) - len(found.places)
-        self.accepted.features = self._describe(found)
-        note_written(self._viewer, self.accepted, found.edit, listed=True)
+        self.accepted.edit, self.accepted.ids = objects.edit, objects.ids
+        self.accepted.known = len(self._result.objects) - len(objects.places)
+        self.accepted.features = self._describe(objects)
+        note_written(self._viewer, self.accepted, objects.edit, listed=True)
 
     def _describe(self, added: AcceptedObjects) -> dict[str, list[Any]]:
         """Return the features of accepted objects."""

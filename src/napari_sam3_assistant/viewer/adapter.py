@@ -163,19 +163,19 @@ class ViewerAdapter(ViewerPrompts):
         if role_of(layer) in preview_layers.OUTLINED and (self.outlines or layer.contour):
             preview_layers.set_outline(self.viewer, layer, shown=self.outlines)
 
-    def show_soft(self, images: Sequence[SoftImage], *, wanted: bool) -> None:
+    def show_soft(self, images: Sequence[SoftImage], *, shown: bool) -> None:
         """Show the soft masks of results.
 
         Parameters
         ----------
         images : sequence of SoftImage
             Those that are ready.
-        wanted : bool
+        shown : bool
             Whether the user wants to see any; else all are hidden. Of those that are not ready
             yet, the earlier ones stay for the moment that it takes.
         """
         with self.mark_changes():
-            if not wanted:
+            if not shown:
                 hide_soft(self.viewer.layers)
             for one in images:
                 labels = in_slot(self.viewer.layers, Role.PREVIEW_LABELS, one.preview.slot)
@@ -308,16 +308,21 @@ class ViewerAdapter(ViewerPrompts):
             raise ImageError("The labels layer is gone.", "Choose another one.")
         return read_labels(found, self.displayed(image))
 
-    def place_masks(self, found: OtherLabels, masks: Sequence[MaskPrompt]) -> list[PlacedObject]:
+    def place_masks(
+        self, other_labels: OtherLabels, masks: Sequence[MaskPrompt]
+    ) -> list[PlacedObject]:
         """Return masks on the plane of labels as objects of accepted labels."""
-        return accepted_layer.place_masks(found.target, masks)
+        return accepted_layer.place_masks(other_labels.target, masks)
 
     def begin_accept_labels(
-        self, found: OtherLabels, objects: Sequence[PlacedObject], lasting: Path | None
+        self, other_labels: OtherLabels, objects: Sequence[PlacedObject], lasting: Path | None
     ) -> Acceptance:
         """Return what is to be written to add objects of labels to the accepted labels."""
         with self.mark_changes():
-            image, result = self.image_of(found.target), accepted_layer.of_other(found, objects)
+            image, result = (
+                self.image_of(other_labels.target),
+                accepted_layer.of_other(other_labels, objects),
+            )
             return Acceptance(self.viewer, image, result, lasting, self.in_memory)
 
     def begin_accept_stack(

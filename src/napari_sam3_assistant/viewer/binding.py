@@ -819,11 +819,11 @@ class Binding(RefCounted):
         if wanted := box_under(layer, event):
             self._pick(slot_of(layer), wanted, stored=False)
 
-    def _pick(self, slot: tuple[str, str] | None, wanted: int, *, stored: bool) -> None:
+    def _pick(self, slot: tuple[str, str] | None, number: int, *, stored: bool) -> None:
         rows = (
             row
             for row in self.model.results
-            if row.record.id == wanted
+            if row.record.id == number
             and row.preview.slot == slot
             and isinstance(row.preview, FileBackedLabels if stored else Preview)
         )
@@ -889,7 +889,7 @@ class Binding(RefCounted):
             self.model.message = Message(str(error), Level.WARNING)
 
     def _on_soft(self) -> None:
-        self.adapter.show_soft(self.model.soft_images, wanted=self.model.soft_masks)
+        self.adapter.show_soft(self.model.soft_images, shown=self.model.soft_masks)
 
     def _on_channel_axis(self, axis: int) -> None:
         self.adapter.channel_axis = axis

@@ -265,14 +265,14 @@ def count_prompts(
 
 
 def is_near(
-    coordinates: npt.NDArray[np.float64], wanted: npt.NDArray[np.number[Any]]
+    coordinates: npt.NDArray[np.float64], target: npt.NDArray[np.number[Any]]
 ) -> npt.NDArray[np.bool_]:
     """Return which positions, shape (N, d), are on slices, shape (d,): all their coordinates.
 
     A position in the middle between two slices is on both: which one napari has on show while
     it is clicked is a matter of rounding.
     """
-    near: npt.NDArray[np.bool_] = (np.abs(coordinates - wanted) <= _HALF).all(axis=1)
+    near: npt.NDArray[np.bool_] = (np.abs(coordinates - target) <= _HALF).all(axis=1)
     return near
 
 

@@ -347,14 +347,14 @@ def _make_pixels(
     )
 
 
-def _colormap_from(told: Mapping[str, Any]) -> Colormap | str:
-    if "colors" not in told:
-        return str(told["name"])
+def _colormap_from(entry: Mapping[str, Any]) -> Colormap | str:
+    if "colors" not in entry:
+        return str(entry["name"])
     return Colormap(
-        np.asarray(told["colors"], float),
-        name=str(told["name"]),
-        controls=np.asarray(told["controls"], float),
-        interpolation=str(told["interpolation"]),
+        np.asarray(entry["colors"], float),
+        name=str(entry["name"]),
+        controls=np.asarray(entry["controls"], float),
+        interpolation=str(entry["interpolation"]),
     )
 
 
@@ -375,11 +375,11 @@ def _label_colours(head: Mapping[str, Any]) -> CyclicLabelColormap | DirectLabel
 
 
 def _make_vectors(
-    kind: str, role: Role | None, told: Mapping[str, Any], common: dict[str, Any]
+    kind: str, role: Role | None, entry: Mapping[str, Any], common: dict[str, Any]
 ) -> Layer:
-    data = [read_value(np.ndarray, one) for one in told["data"]]
-    each = {name: _each_from_json(one) for name, one in told["each"].items() if name != "graph"}
-    ndim = int(told["ndim"])
+    data = [read_value(np.ndarray, one) for one in entry["data"]]
+    each = {name: _each_from_json(one) for name, one in entry["each"].items() if name != "graph"}
+    ndim = int(entry["ndim"])
     if role is Role.POINTS:
         points = prompt_layers.make_points(ndim, common)
         points.data = data[0].reshape(-1, ndim)
@@ -394,7 +394,7 @@ def _make_vectors(
     if kind == "shapes":
         return Shapes(data or None, ndim=ndim, **(_given(each, "shapes") if data else {}), **common)
     if kind == "tracks":
-        graph = {int(one): list(map(int, of)) for one, of in told["each"].get("graph", ())}
+        graph = {int(one): list(map(int, of)) for one, of in entry["each"].get("graph", ())}
         return Tracks(data[0], graph=graph, **common)
     return Vectors(data[0], ndim=ndim, **common)
 
@@ -476,9 +476,9 @@ def view_entry(viewer: ViewerModel) -> Entry:
     )
 
 
-def order_layers(viewer: ViewerModel, told: Mapping[str, Any], keys: Mapping[str, str]) -> None:
+def order_layers(viewer: ViewerModel, entry: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     """Put layers into the order in which they were."""
-    wanted = [keys[key] for key in told["layers"] if key in keys]
+    wanted = [keys[key] for key in entry["layers"] if key in keys]
     by_key = {key_of(layer): layer for layer in viewer.layers}
     for place, key in enumerate(key for key in wanted if key in by_key):
         now = viewer.layers.index(by_key[key])
@@ -486,7 +486,7 @@ def order_layers(viewer: ViewerModel, told: Mapping[str, Any], keys: Mapping[str
             viewer.layers.move(now, place)
 
 
-def show_view(viewer: ViewerModel, told: Mapping[str, Any], keys: Mapping[str, str]) -> None:
+def show_view(viewer: ViewerModel, entry: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     """Bring back which layers were selected, the sliders and the camera.
 
     Raises
@@ -495,20 +495,20 @@ def show_view(viewer: ViewerModel, told: Mapping[str, Any], keys: Mapping[str, s
         If they are damaged.
     """
     dims, camera = viewer.dims, getattr(viewer, "scene", viewer).camera  # moved in napari 0.9
-    if int(told["ndisplay"]) in (2, 3):
-        dims.ndisplay = int(told["ndisplay"])
-    order, point = tuple(map(int, told["order"])), tuple(map(float, told["point"]))
+    if int(entry["ndisplay"]) in (2, 3):
+        dims.ndisplay = int(entry["ndisplay"])
+    order, point = tuple(map(int, entry["order"])), tuple(map(float, entry["point"]))
     if sorted(order) == list(range(dims.ndim)):
         dims.order = order
     if len(point) == dims.ndim and np.isfinite(point).all():
         dims.set_point(range(len(point)), point)
-    camera.center = tuple(map(float, told["center"]))
-    camera.zoom = float(told["zoom"])
-    camera.angles = tuple(map(float, told["angles"]))
+    camera.center = tuple(map(float, entry["center"]))
+    camera.zoom = float(entry["zoom"])
+    camera.angles = tuple(map(float, entry["angles"]))
     by_key = {key_of(layer): layer for layer in viewer.layers}
-    selected = [by_key[keys[key]] for key in told["selected"] if keys.get(key) in by_key]
+    selected = [by_key[keys[key]] for key in entry["selected"] if keys.get(key) in by_key]
     viewer.layers.selection.clear()
     viewer.layers.selection.update(selected)
-    active = by_key.get(keys.get(str(told["active"]), ""))
+    active = by_key.get(keys.get(str(entry["active"]), ""))
     if active is not None:
         viewer.layers.selection.active = active

@@ -307,7 +307,7 @@ class SavedViewer:
             )
         return ImageView(tuple(made))
 
-    def read_prompts(self, key: str, told: object) -> object:
+    def read_prompts(self, key: str, value: object) -> object:
         """Return what a prompt layer held, as steps of undo know it.
 
         Raises
@@ -316,7 +316,7 @@ class SavedViewer:
             If it is damaged, or of another layer.
         """
         layer = next(one for one in self._viewer.layers if key_of(one) == key)
-        return state_from_json(layer, told)
+        return state_from_json(layer, value)
 
     def locate(self, accepted: Accepted) -> None:
         """Note in what was accepted in which folder its labels are now."""

@@ -351,33 +351,33 @@ class AnnotatedFolder:
         if made_of != source and os.path.isdir(made_of) and not _same_folder(made_of, source):
             raise ExportError(f"{self.output} holds the labels of the images in {made_of}.", remedy)
 
-    def _take(self, told: dict[str, Any]) -> None:
+    def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line."""
-        if "files" in told:
-            self._join(as_text(told["image"]), [as_text(one) for one in as_list(told["files"])])
-        place = self._places.get(as_text(told.get("image", "")))
-        if place is None or "state" not in told:
+        if "files" in entry:
+            self._join(as_text(entry["image"]), [as_text(one) for one in as_list(entry["files"])])
+        place = self._places.get(as_text(entry.get("image", "")))
+        if place is None or "state" not in entry:
             return
-        labels = as_text(told["labels"])
+        labels = as_text(entry["labels"])
         if labels and (".." in PurePosixPath(labels).parts or Path(labels).is_absolute()):
             raise ValueError("labels elsewhere")
         self._images[place] = replace(
             self._images[place],
-            state=ImageState(as_text(told["state"])),
+            state=ImageState(as_text(entry["state"])),
             labels=labels,
-            objects=as_whole(told["objects"]),
+            objects=as_whole(entry["objects"]),
         )
 
-    def _note(self, one: AnnotatedImage) -> None:
-        if one != self.get(one.name):
-            told = {"image": one.name, "state": one.state, "labels": one.labels}
-            self._append({**told, "objects": one.objects})
+    def _note(self, image: AnnotatedImage) -> None:
+        if image != self.get(image.name):
+            told = {"image": image.name, "state": image.state, "labels": image.labels}
+            self._append({**told, "objects": image.objects})
 
-    def _append(self, told: Mapping[str, Any]) -> None:
+    def _append(self, entry: Mapping[str, Any]) -> None:
         """Add a line and bring it to the disk, then take it in."""
         with self._lock, explain_os_errors(self._file):
             with self._file.open("ab+", buffering=0) as file:
-                line = json.dumps(told).encode() + b"\n"
+                line = json.dumps(entry).encode() + b"\n"
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(end - 1, 0))
                 if file.read(1) not in (b"\n", b""):
@@ -607,22 +607,22 @@ class _SeenClasses:
 
 def _measure_image(
     folder: AnnotatedFolder,
-    one: AnnotatedImage,
+    annotated: AnnotatedImage,
     classes: _SeenClasses,
     more: tuple[str, ...],
     reporter: Reporter,
 ) -> tuple[CocoPart | None, list[dict[str, Any]]]:
     """Return what one image gives to the files of all."""
-    image = read_image(one.file.path)
-    state = {"image": one.name, "state": str(one.state)}
-    path = folder.output / one.labels
-    if not one.labels or not path.exists():
+    image = read_image(annotated.file.path)
+    state = {"image": annotated.name, "state": str(annotated.state)}
+    path = folder.output / annotated.labels
+    if not annotated.labels or not path.exists():
         return None, []
     read = _read_labels(path)
     labels, note = read["labels"], read["note"]
     place = None if note is None else find_place(note, labels.shape)
-    place = place or ImagePlace.alone(one.file.path.name, labels.shape)
-    place = replace(place, file=one.name, image=one.name)
+    place = place or ImagePlace.alone(annotated.file.path.name, labels.shape)
+    place = replace(place, file=annotated.name, image=annotated.name)
     labels = labels.reshape((1,) * (len(place.names) + 2 - labels.ndim) + labels.shape)
     told = {} if note is None else _told_of_objects(note)
     rows = []

@@ -570,11 +570,11 @@ def _is_cut(region: Region, crop: Region, whole: Region) -> bool:
 
 
 def _suppress(
-    found: Sequence[_Found], scores: npt.NDArray[np.float64], most: float
+    candidates: Sequence[_Found], scores: npt.NDArray[np.float64], most: float
 ) -> list[_Found]:
     """Return the objects whose boxes overlap no better one's by more (IoU), the best first."""
-    boxes = np.array([one.record.region.box for one in found], np.float64).reshape(-1, 4)
-    return [found[index] for index in box_nms(boxes, scores, most)]
+    boxes = np.array([one.record.region.box for one in candidates], np.float64).reshape(-1, 4)
+    return [candidates[index] for index in box_nms(boxes, scores, most)]
 
 
 def box_nms(

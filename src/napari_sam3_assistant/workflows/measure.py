@@ -426,11 +426,11 @@ def _split_tiles(region: Region, side: int) -> Iterator[Region]:
 
 
 def _make_record(
-    one: Measurable, labels: npt.NDArray[np.integer[Any]] | None, region: Region
+    measurable: Measurable, labels: npt.NDArray[np.integer[Any]] | None, region: Region
 ) -> ObjectRecord | None:
     """Return an object with its mask in a region, of which the labels were read; None without."""
     if labels is None:
-        return one if isinstance(one, ObjectRecord) else None
-    inside = one.region.intersect(region)
-    mask = labels[inside.localise(region).slices] == one.id
-    return ObjectRecord.from_mask(one.id, mask, offset=(inside.y0, inside.x0))
+        return measurable if isinstance(measurable, ObjectRecord) else None
+    inside = measurable.region.intersect(region)
+    mask = labels[inside.localise(region).slices] == measurable.id
+    return ObjectRecord.from_mask(measurable.id, mask, offset=(inside.y0, inside.x0))

@@ -455,9 +455,9 @@ def difference(
 
 
 def _best_pairs(
-    found: Sequence[ObjectRecord], expected: Sequence[ObjectRecord]
+    records: Sequence[ObjectRecord], expected: Sequence[ObjectRecord]
 ) -> list[tuple[float, ObjectRecord, ObjectRecord]]:
-    every = [(_iou(one, two), one, two) for one in found for two in expected]
+    every = [(_iou(one, two), one, two) for one in records for two in expected]
     every.sort(key=lambda pair: pair[0], reverse=True)
     pairs: list[tuple[float, ObjectRecord, ObjectRecord]] = []
     for overlap, one, two in every:

@@ -168,9 +168,9 @@ class _PropagationRun:
     frames: int
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Self:
-        lost, prompts = told["stop_after_lost"], as_dict(told["prompts"])
-        if prompts and told["passes"] is None:
+    def read(cls, entry: Mapping[str, Any]) -> Self:
+        lost, prompts = entry["stop_after_lost"], as_dict(entry["prompts"])
+        if prompts and entry["passes"] is None:
             raise ExportError(
                 "A run of this propagation ended while it took its prompts, and which of them it "
                 "took is not known.",
@@ -181,13 +181,16 @@ class _PropagationRun:
                 _parse_frame(frame): prompts_from_json(as_dict(own))
                 for frame, own in prompts.items()
             },
-            {_parse_frame(frame): as_whole(sum_) for frame, sum_ in as_dict(told["shown"]).items()},
+            {
+                _parse_frame(frame): as_whole(sum_)
+                for frame, sum_ in as_dict(entry["shown"]).items()
+            },
             tuple(
-                range(*map(as_whole, as_list(order, 3))) for order in as_list(told["passes"] or [])
+                range(*map(as_whole, as_list(order, 3))) for order in as_list(entry["passes"] or [])
             ),
             None if lost is None else as_whole(lost),
-            as_flag(told["goes_on"]),
-            as_whole(told["frames"]),
+            as_flag(entry["goes_on"]),
+            as_whole(entry["frames"]),
         )
 
     def check(self, count: int) -> None:
@@ -200,11 +203,11 @@ class _PropagationRun:
             raise ValueError(f"there are {count} frames, and it went through others")
 
 
-def _parse_frame(told: str) -> int:
+def _parse_frame(text: str) -> int:
     """Return the number of a frame, which is a name in JSON."""
-    if not (told.isascii() and told.isdigit() and len(told) < 10):
-        raise ValueError(f"there is no frame {told[:20]}")
-    return int(told)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"there is no frame {text[:20]}")
+    return int(text)
 
 
 def _check_relabel(step: Relabel, count: int) -> None:
@@ -214,13 +217,13 @@ def _check_relabel(step: Relabel, count: int) -> None:
         raise ValueError(f"track {step.old} can't be {step.new} from frame {step.first} on")
 
 
-def _read_step(told: Mapping[str, Any]) -> int | Relabel | _PropagationRun:
+def _read_step(entry: Mapping[str, Any]) -> int | Relabel | _PropagationRun:
     """Return a step of a propagation: an object that was removed, a correction, or a run."""
-    if "removed" in told:
-        return as_whole(told["removed"])
-    if "relabelled" in told:
-        return Relabel(*map(as_whole, as_list(told["relabelled"], 3)))
-    return _PropagationRun.read(told)
+    if "removed" in entry:
+        return as_whole(entry["removed"])
+    if "relabelled" in entry:
+        return Relabel(*map(as_whole, as_list(entry["relabelled"], 3)))
+    return _PropagationRun.read(entry)
 
 
 def _read_steps(

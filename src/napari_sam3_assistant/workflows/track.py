@@ -337,22 +337,22 @@ class Tracking(AbstractContextManager["Tracking"]):
         phrases = set(self._phrase_frames)
         return [*self._prompted.values(), *([phrases] if phrases else [])]
 
-    def _result(self, found: TrackedFrame, before: tuple[ObjectRecord, ...]) -> FrameResult:
+    def _result(self, tracked: TrackedFrame, before: tuple[ObjectRecord, ...]) -> FrameResult:
         """Return a frame's result, with what the pass before found there."""
         objects = before + tuple(
-            record for record in found.objects if record.id not in {old.id for old in before}
+            record for record in tracked.objects if record.id not in {old.id for old in before}
         )
         if self._made_by is None:
             raise TypeError("add comes before follow")
         notes, self._notes = self._notes, ()
         return FrameResult(
-            frame=found.frame,
+            frame=tracked.frame,
             labels=paint_labels(objects, Region.whole(self.frames.shape)),
             objects=tuple(sorted(objects, key=lambda record: record.id)),
-            tracked=found.tracked | {record.id for record in before},
+            tracked=tracked.tracked | {record.id for record in before},
             engine=self._made_by,
             notes=notes,
-            parents=found.parents,
+            parents=tracked.parents,
         )
 
 

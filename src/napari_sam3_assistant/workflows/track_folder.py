@@ -323,7 +323,7 @@ class _Stack:
             message = NO_MEMORY
         return FolderRow(self.image.relative, self._phrase, "failed", message=message)
 
-    def _write(self, work: FollowWork, found: FollowedStack) -> FolderRow:
+    def _write(self, work: FollowWork, followed: FollowedStack) -> FolderRow:
         """Write labels and note, and return the row."""
         request, began = self.request, time.monotonic()
         loaded: LoadedImage = work.open(self.image)[0]
@@ -334,9 +334,9 @@ class _Stack:
         told = StackProvenance(
             frames, request.prompts, request.options, request.model_folder, tokens
         )
-        told.steps += found.steps
+        told.steps += followed.steps
         table, notes = TrackTable(), dict.fromkeys(loaded.notes)
-        for result, _ in found.frames:
+        for result, _ in followed.frames:
             # Where it runs is said by the engine here: a worker knows itself alone.
             told.note_frame(replace(result.engine, device=self.engine.device))
             table.add(result)
@@ -348,7 +348,7 @@ class _Stack:
         def write(name: Path) -> Path:
             shape = (len(frames), *frames.shape)
             with open_label_stack(name, shape, axes, replace=False) as write_frame:
-                for result, packed in found.frames:
+                for result, packed in followed.frames:
                     labels = np.frombuffer(_CODEC.decode(packed), np.uint32)
                     write_frame(result.frame, labels.reshape(frames.shape))
             return name
@@ -365,7 +365,7 @@ class _Stack:
             self._phrase,
             "done",
             len({row.object_id for row in table.rows()}),
-            found.seconds + time.monotonic() - began,
+            followed.seconds + time.monotonic() - began,
             path.relative_to(request.output).as_posix(),
             " ".join(notes),
         )

@@ -50,9 +50,9 @@ class ObjectIds:
         self._taken: set[int] = set()
         self.clicked: int | None = None
 
-    def take(self, wanted: int | None) -> int:
-        """Return an id: the wanted one, or the next that is free."""
-        id_ = max(self._taken, default=0) + 1 if wanted is None else wanted
+    def take(self, number: int | None) -> int:
+        """Return an id: the number asked for, or the next that is free."""
+        id_ = max(self._taken, default=0) + 1 if number is None else number
         self._taken.add(id_)
         return id_
 

@@ -193,14 +193,14 @@ def delete_at(
     return _make_edit("right-click delete", runs, 0, labels.dtype)
 
 
-def touches_box_edge(found: Components, box: Box | None) -> npt.NDArray[np.bool_]:
+def touches_box_edge(components: Components, box: Box | None) -> npt.NDArray[np.bool_]:
     """Return which components reach an edge of the box that is no edge of the labels."""
-    out = np.zeros(len(found), bool)
+    out = np.zeros(len(components), bool)
     for axis, side in enumerate(box or ()):
         if side.start > 0:
-            out |= found.lows[:, axis] == side.start
-        if side.stop < found.runs.shape[axis]:
-            out |= found.highs[:, axis] == side.stop
+            out |= components.lows[:, axis] == side.start
+        if side.stop < components.runs.shape[axis]:
+            out |= components.highs[:, axis] == side.stop
     return out
 
 

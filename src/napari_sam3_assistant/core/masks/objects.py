@@ -57,11 +57,11 @@ class Classes:
     none: int = 0
 
     @classmethod
-    def of_objects(cls, told: Mapping[int, str]) -> Classes:
+    def of_objects(cls, classes: Mapping[int, str]) -> Classes:
         """Return the classes of objects by their names; empty names stand for no class."""
-        names = dict(enumerate(sorted({name for name in told.values() if name}), 1))
+        names = dict(enumerate(sorted({name for name in classes.values() if name}), 1))
         values = {name: value for value, name in names.items()}
-        of_object = {label: values[name] for label, name in told.items() if name}
+        of_object = {label: values[name] for label, name in classes.items() if name}
         return cls(names, of_object, none=len(names) + 1) if names else cls()
 
     @property

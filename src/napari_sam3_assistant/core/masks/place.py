@@ -84,17 +84,17 @@ class ImagePlace:
         return "_".join([name or ending, *numbers]) + (dot + ending if name else "")
 
 
-def plane_names(count: int, told: Sequence[str] = ()) -> tuple[str, ...]:
+def plane_names(count: int, axis_names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what the axes before rows and columns are: z, t before it, and c before that.
 
     Parameters
     ----------
     count : int
         How many axes.
-    told : sequence of str
+    axis_names : sequence of str
         What is known of each: ``t``, ``c``, ``z``, or empty; by default nothing.
     """
-    names = list(told) or [""] * count
+    names = list(axis_names) or [""] * count
     for axis in reversed(range(count)):
         if not names[axis]:
             names[axis] = next((name for name in "ztc" if name not in names), "")

@@ -180,12 +180,14 @@ def _reach_further(line: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float6
 class _ComponentMasks:
     """Cuts single components out of labels."""
 
-    def __init__(self, labels: AnyArray, found: AnyArray, structure: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self, labels: AnyArray, components: AnyArray, structure: npt.NDArray[np.bool_]
+    ) -> None:
         self._labels = labels
-        self._found = found
+        self._found = components
         self._structure = structure
-        self._begin = np.zeros(len(found), np.intp)
-        self._begin[found.of_run[::-1]] = np.arange(found.of_run.size)[::-1]
+        self._begin = np.zeros(len(components), np.intp)
+        self._begin[components.of_run[::-1]] = np.arange(components.of_run.size)[::-1]
 
     def crop(self, index: int) -> tuple[Box, npt.NDArray[np.bool_]]:
         """Return the box of a component and its pixels in it."""

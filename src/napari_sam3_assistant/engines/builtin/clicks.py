@@ -192,14 +192,14 @@ def _ways(
     features: PlaneFeatures,
     patch: Patch,
     click: Click,
-    wanted: Sequence[Pixel],
+    positive: Sequence[Pixel],
     unwanted: Sequence[Pixel],
     reporter: Reporter,
 ) -> Iterator[tuple[Patch, bool]]:
     """Yield what an object may become so that it obeys a click, and whether the image shows it."""
     y, x = click.pixel
-    proposals = [item for point in wanted for item in find_proposals(features, point, reporter)]
-    obeying = (item for item in proposals if _obeys(item, wanted, unwanted))
+    proposals = [item for point in positive for item in find_proposals(features, point, reporter)]
+    obeying = (item for item in proposals if _obeys(item, positive, unwanted))
     best = max(obeying, key=_rating, default=None)
     if best is not None:
         yield upsample_proposal(features, best), True
@@ -207,7 +207,7 @@ def _ways(
     depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
     near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
     if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        for drawn in _redrawn(features, patch, near, wanted, unwanted):
+        for drawn in _redrawn(features, patch, near, positive, unwanted):
             yield drawn, True
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
@@ -221,7 +221,7 @@ def _ways(
         radius = min(float(away.min(initial=np.inf)), math.sqrt(patch.area / math.pi))
         yield patch.union(disc(click.pixel, max(1, int(radius)), features.region)), False
         return
-    yield _without(features, patch, wanted, click.pixel), True
+    yield _without(features, patch, positive, click.pixel), True
     cut = disc(click.pixel, max(1, int(depth)), features.region)
     yield replace(patch, mask=patch.mask & ~cut.within(patch.region)), False
 
@@ -230,7 +230,7 @@ def _redrawn(
     features: PlaneFeatures,
     patch: Patch,
     near: Region,
-    wanted: Sequence[Pixel],
+    positive: Sequence[Pixel],
     unwanted: Sequence[Pixel],
 ) -> Iterator[Patch]:
     """Yield the likeliest closed outline near an object's, in which the clicks near it count.
@@ -247,7 +247,7 @@ def _redrawn(
     depth = signed_depth(before)
     odds = SHAPE * np.tanh(depth / (SOFT * max(1.0, depth.max() + 0.5)))
     rows, columns = np.indices(window.shape)
-    for points, sign in ((wanted, 1), (unwanted, -1)):
+    for points, sign in ((positive, 1), (unwanted, -1)):
         for y, x in points:
             y, x = y // size - window.y0, x // size - window.x0
             if 0 <= y < window.height and 0 <= x < window.width:
@@ -313,14 +313,16 @@ def _rated(features: PlaneFeatures, patch: Patch) -> float:
     return float(rated(features.octave(octave), patch.coarser(octave)) / 2**octave)
 
 
-def _obeys(proposal: Proposal, wanted: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
+def _obeys(proposal: Proposal, positive: Sequence[Pixel], unwanted: Sequence[Pixel]) -> bool:
     """Return whether a proposal holds all positive clicks and no negative one."""
-    return all(proposal.holds(point) for point in wanted) and not any(
+    return all(proposal.holds(point) for point in positive) and not any(
         proposal.holds(point) for point in unwanted
     )
 
 
-def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], point: Pixel) -> Patch:
+def _without(
+    features: PlaneFeatures, patch: Patch, positive: Sequence[Pixel], point: Pixel
+) -> Patch:
     """Return an object without the part under a negative click.
 
     The object is flooded from the clicks over its gradient; where the image shows no edge
@@ -336,7 +338,7 @@ def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], poi
     gradient = ndi.gaussian_gradient_magnitude(features.luminance[region.slices], 1.0)
     cost = gradient / (gradient[island].max() + 1e-6) - 0.5 * depth / depth.max()
     markers = np.zeros(region.shape, np.int8)
-    kept = [(y - region.y0, x - region.x0) for y, x in wanted if patch.holds(y, x)]
+    kept = [(y - region.y0, x - region.x0) for y, x in positive if patch.holds(y, x)]
     kept = [pixel for pixel in kept if island[pixel]]
     if not kept:  # the middle of what lies far from the click stays
         rows, columns = np.indices(region.shape)
@@ -353,7 +355,7 @@ def _without(features: PlaneFeatures, patch: Patch, wanted: Sequence[Pixel], poi
 def _obey_clicks(
     features: PlaneFeatures,
     patch: Patch,
-    wanted: Sequence[Pixel],
+    positive: Sequence[Pixel],
     unwanted: Sequence[Pixel],
     *,
     anchored: bool,
@@ -362,16 +364,16 @@ def _obey_clicks(
 
     Islands without a positive click are dropped, except the largest of an anchored object.
     """
-    missed = [point for point in wanted if not patch.holds(*point)]
+    missed = [point for point in positive if not patch.holds(*point)]
     for point in missed:  # with its neighbours, so that it is not a lone pixel
         patch = patch.union(disc(point, 1, features.region))
     mask = patch.mask.copy()
     for y, x in unwanted:
         if patch.region.holds(y, x):
             mask[y - patch.region.y0, x - patch.region.x0] = False
-    if wanted:
+    if positive:
         labels, _ = ndi.label(mask, np.ones((3, 3)))
-        names = {int(labels[y - patch.region.y0, x - patch.region.x0]) for y, x in wanted}
+        names = {int(labels[y - patch.region.y0, x - patch.region.x0]) for y, x in positive}
         if (missed or anchored) and mask.any():
             names.add(int(np.bincount(labels[labels > 0]).argmax()))
         mask = np.isin(labels, sorted(names - {0}))

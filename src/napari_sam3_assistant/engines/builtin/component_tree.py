@@ -291,7 +291,7 @@ class _Window:
         cut = (region.y0 > 0, region.x0 > 0, region.y1 < height, region.x1 < width)
         return cls(image[region.slices], region, octave, cut)
 
-    def proposals(self, wanted: _Click | _Box) -> Iterator[Proposal]:
+    def proposals(self, prompt: _Click | _Box) -> Iterator[Proposal]:
         """Yield proposals of either polarity for a prompt."""
         for sigma in SMOOTHINGS:
             smooth = ndi.gaussian_filter(self.image, sigma, mode="nearest")
@@ -303,25 +303,25 @@ class _Window:
                 lights.append(smooth - ramp)
             for light in lights:
                 for polarity in (1, -1):
-                    yield from self._walk(light * polarity, gradient, polarity, wanted)
+                    yield from self._walk(light * polarity, gradient, polarity, prompt)
 
     def _walk(
-        self, image: Floats, gradient: Floats, polarity: int, wanted: _Click | _Box
+        self, image: Floats, gradient: Floats, polarity: int, prompt: _Click | _Box
     ) -> Iterator[Proposal]:
         """Yield the bright parts that matter, from the brightest grey level down."""
         bottom, top = (float(value) for value in np.percentile(image, (1, 99)))
-        top = max(top, wanted.top(image))
+        top = max(top, prompt.top(image))
         if top - bottom < 1e-3:
             return
         known: set[tuple[int, Region]] = set()
         least = SMALLEST_COARSE if self.octave else SMALLEST
         for level in np.linspace(top, bottom, LEVELS + 2)[1:-1]:
-            for mask, region in wanted.parts(image >= level):
+            for mask, region in prompt.parts(image >= level):
                 area = int(np.count_nonzero(mask))
                 if area >= least and (area, region) not in known:
                     known.add((area, region))
-                    yield from self._rated(mask, region, gradient, polarity, wanted)
-                if wanted.ends and (area > LARGEST or self._is_cut(region)):
+                    yield from self._rated(mask, region, gradient, polarity, prompt)
+                if prompt.ends and (area > LARGEST or self._is_cut(region)):
                     return
 
     def _rated(
@@ -330,7 +330,7 @@ class _Window:
         region: Region,
         gradient: Floats,
         polarity: int,
-        wanted: _Click | _Box,
+        prompt: _Click | _Box,
     ) -> Iterator[Proposal]:
         """Yield a part, and what it consists of between its necks."""
         if self._free_share(mask, region) < HALF:
@@ -343,7 +343,7 @@ class _Window:
         parts = split(mask, convex)
         if parts.max() < 2:
             return
-        for name in wanted.chosen(parts, region):
+        for name in prompt.chosen(parts, region):
             part, where = _crop(parts == name, region)
             if self._is_whole(part, where):
                 yield self._proposal(part, where, gradient, polarity, solidity(part))

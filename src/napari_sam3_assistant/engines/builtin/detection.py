@@ -209,7 +209,7 @@ def _top(image: Floats) -> float:
 
 
 def _score(
-    features: PlaneFeatures, flat: Floats, found: Sequence[Patch], reporter: Reporter
+    features: PlaneFeatures, flat: Floats, patches: Sequence[Patch], reporter: Reporter
 ) -> tuple[Detection, ...]:
     """Return objects with their scores, the surest first.
 
@@ -223,34 +223,34 @@ def _score(
         The plane.
     flat : ndarray, shape (H, W), dtype float32
         Grey values above the background.
-    found : sequence of Patch
+    patches : sequence of Patch
         The objects.
     reporter : Reporter
         Stops the work.
     """
-    if not found:
+    if not patches:
         return ()
-    seen = measure(flat, found, reporter)
+    seen = measure(flat, patches, reporter)
     steps = np.maximum(0.05, np.nan_to_num(seen.mean - seen.ground))
     errors = (np.nan_to_num(seen.roughness) + FINEST) / np.sqrt(np.minimum(seen.area, MOST_AREA))
     sure = steps / errors
     gradient = gradient_magnitude(features.luminance, 1.0, reporter)
-    ratings = rating(_along_outlines(gradient, found, reporter), seen.solidity)
+    ratings = rating(_along_outlines(gradient, patches, reporter), seen.solidity)
     weights = ratings**2 * np.sqrt(seen.area) * np.minimum(1.0, sure / 100) ** 2
     fainter = np.minimum(1.0, ratings / _weighted_median(ratings, weights))
     smaller = np.minimum(0.0, np.log(seen.area / _weighted_median(seen.area, weights)) / 2)
     odds = (sure / EVEN) ** SURER * fainter**CLEARER * np.exp(-SMALLER * smaller**2)
     scores = odds / (1 + odds)
     ranks = np.argsort(-scores, kind="stable")
-    return tuple(Detection(found[rank], float(scores[rank])) for rank in ranks)
+    return tuple(Detection(patches[rank], float(scores[rank])) for rank in ranks)
 
 
 def _along_outlines(
-    gradient: Floats, found: Sequence[Patch], reporter: Reporter
+    gradient: Floats, patches: Sequence[Patch], reporter: Reporter
 ) -> npt.NDArray[np.float64]:
     """Return the mean gradient along the outline of each object, shape (N,)."""
-    means = np.empty(len(found))
-    for index, patch in enumerate(found):
+    means = np.empty(len(patches))
+    for index, patch in enumerate(patches):
         if index % CHECK_EVERY == 0:
             reporter.check()
         rim = patch.mask & ~ndi.binary_erosion(patch.mask)
@@ -318,7 +318,7 @@ def upsample_candidate(features: PlaneFeatures, candidate: Proposal) -> tuple[Pr
 
 
 def assign_pixels(
-    features: PlaneFeatures, found: Sequence[Proposal], reporter: Reporter
+    features: PlaneFeatures, proposals: Sequence[Proposal], reporter: Reporter
 ) -> npt.NDArray[np.int32]:
     """Return the plane divided among objects: the best first, what touches apart.
 
@@ -326,7 +326,7 @@ def assign_pixels(
     ----------
     features : PlaneFeatures
         The plane.
-    found : sequence of Candidate
+    proposals : sequence of Candidate
         Parts of it, at any octave.
     reporter : Reporter
         Stops the work.
@@ -339,7 +339,7 @@ def assign_pixels(
     # A coarse part is looked at closely only when its turn comes: that can but lower its rating.
     waiting = [
         (-candidate.rating, index, candidate.octave > 0, candidate)
-        for index, candidate in enumerate(found)
+        for index, candidate in enumerate(proposals)
     ]
     heapq.heapify(waiting)
     owner = np.zeros(features.shape, np.int32)

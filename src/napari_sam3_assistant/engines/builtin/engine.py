@@ -213,9 +213,9 @@ def _clicks(points: Iterable[PointPrompt], shape: tuple[int, int]) -> list[Click
     return [Click(pixel, positive) for pixel, positive in signs.items()]
 
 
-def _found(found: Iterable[Detection], options: PredictOptions, phrase: str) -> Prediction:
+def _found(detections: Iterable[Detection], options: PredictOptions, phrase: str) -> Prediction:
     """Return the objects that are sure enough."""
-    kept = [item for item in found if item.score >= options.threshold]
+    kept = [item for item in detections if item.score >= options.threshold]
     records = _records(
         (item.patch for item in kept), scores=[item.score for item in kept], text=phrase
     )

@@ -204,12 +204,12 @@ def _boxed_worth(image: Greys, item: Proposal, box: Region) -> float:
     return float(np.percentile(edge, WEAKEST) * worth)
 
 
-def _fit(found: Region, box: Region) -> float:
+def _fit(region: Region, box: Region) -> float:
     """Return how likely a box is drawn round what has this bounding box: whole and centred."""
-    inside = found.intersect(box).area / found.area
-    y = (found.y0 + found.y1 - box.y0 - box.y1) / (2 * box.height)
-    x = (found.x0 + found.x1 - box.x0 - box.x1) / (2 * box.width)
-    return inside * math.sqrt(agreement(found, box)) * math.exp(-CENTRED * math.hypot(y, x))
+    inside = region.intersect(box).area / region.area
+    y = (region.y0 + region.y1 - box.y0 - box.y1) / (2 * box.height)
+    x = (region.x0 + region.x1 - box.x0 - box.x1) / (2 * box.width)
+    return inside * math.sqrt(agreement(region, box)) * math.exp(-CENTRED * math.hypot(y, x))
 
 
 def _contents(

@@ -109,8 +109,8 @@ class TransformersTrack(TrackerTrack[LoadedSam3]):
             answer,
         )
 
-    def _finish(self, frame: int, found: tuple[TrackedFrame, Untyped]) -> TrackedFrame:
-        prompted, answer = found
+    def _finish(self, frame: int, output: tuple[TrackedFrame, Untyped]) -> TrackedFrame:
+        prompted, answer = output
         if self._phrases is None or answer is None:
             return prompted
         with self._working():

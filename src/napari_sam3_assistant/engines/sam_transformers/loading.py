@@ -337,11 +337,11 @@ def _read_weights(file: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _refuse_random(folder: Path, found: dict[str, Any]) -> None:
+def _refuse_random(folder: Path, report: dict[str, Any]) -> None:
     """Raise if a part of the model kept random weights, which would answer nonsense."""
     file = folder / WEIGHTS
-    missing = sorted(found["missing_keys"])
-    misfits = sorted(name for name, *_ in found["mismatched_keys"])
+    missing = sorted(report["missing_keys"])
+    misfits = sorted(name for name, *_ in report["mismatched_keys"])
     for names, what in ((missing, "missing"), (misfits, "of a wrong size")):
         if names:
             raise CheckpointInvalid(

@@ -75,10 +75,10 @@ class TrackerTrack(ObjectTrack[M, FollowedObject], Generic[M]):
         """Find and follow everything on a frame."""
         return self._frame(model, frame, reverse=reverse, reporter=reporter)
 
-    def _finish(self, frame: int, found: Any) -> TrackedFrame:  # noqa: ANN401 - what _search gives
+    def _finish(self, frame: int, answer: Any) -> TrackedFrame:  # noqa: ANN401 - what _search gives
         """Return what was found on a frame that was held."""
         del frame
-        seen: TrackedFrame = found
+        seen: TrackedFrame = answer
         return seen
 
     def _begin(self, frame: int, *, reverse: bool) -> None:

@@ -115,9 +115,9 @@ def _found_label(parent: QWidget, session: Session, name: str) -> QLabel:
     label.setObjectName(name)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
-    def show(found: Message) -> None:
-        label.setVisible(bool(found.text))
-        label.setText(format_message(found))
+    def show(message: Message) -> None:
+        label.setVisible(bool(message.text))
+        label.setText(format_message(message))
 
     follow(parent, lambda: session.model.server_test, show, session.model)
     return label
