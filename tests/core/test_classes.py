@@ -1,5 +1,7 @@
 """A tree of classes, and the class of an object through all that is done to it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -152,3 +154,29 @@ def test_any_tree_is_walked_once_and_comes_back(data, tmp_path_factory):
     back = read_classes(write_classes(tree, file))
     assert [one.name for one in back] == [one.name for one in tree]
     assert [one.parent for one in back] == [one.parent for one in tree]
+
+
+@st.composite
+def class_lists(draw):
+    names = draw(st.lists(st.sampled_from("abcdef"), unique=True, max_size=5))
+    ids = draw(st.lists(st.sampled_from([0, 1, 2, 3, 65534]), unique=True, min_size=5, max_size=5))
+    made = []
+    for id_, name in zip(ids, names, strict=False):
+        one = ObjectClass(id_, name, None, draw(st.sampled_from(["", *"abcdef"])))
+        try:
+            ClassList((*made, one))
+        except MaskError:
+            one = replace(one, parent="")
+        made.append(one)
+    return ClassList(tuple(made))
+
+
+@settings(max_examples=60, deadline=None)
+@given(class_lists(), class_lists())
+def test_a_list_that_another_one_extends_keeps_its_classes_and_their_values(mine, theirs):
+    both = mine.extend(theirs)
+    assert both.classes[: len(mine)] == mine.classes
+    assert {one.name for one in both} == {one.name for one in (*mine, *theirs)}
+    assert {value: both.names[value] for value in mine.names} == mine.names
+    assert mine or both == theirs
+    assert both.extend(theirs) == both

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from skimage.draw import disk
 from tifffile import imwrite
 
 from napari_sam3_assistant import api
+from napari_sam3_assistant.core.classes import ClassList, ObjectClass
 from napari_sam3_assistant.core.masks.labels import find_boxes
 from napari_sam3_assistant.core.progress import NullReporter, deliver_inline
 from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import ImageError, PromptError
+from napari_sam3_assistant.io.class_list import read_classes
 from napari_sam3_assistant.session.model import FramePlace
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -242,6 +245,60 @@ def test_objects_of_qupath_are_accepted_on_the_slice_on_show_with_their_classes(
     expected[1, 10:19, 20:29], expected[1, 40:49, 30:39] = 1, 2
     np.testing.assert_array_equal(kept.data, expected)
     desk.binding.close()
+
+
+def test_classes_of_qupath_and_coco_extend_the_class_list_and_can_be_taken_back(desk, tmp_path):
+    file = tmp_path / "classes.csv"
+    file.write_text("id,name,color\n4,Tumor,#010203\n7,Stroma,#040506\n")
+    verbs = desk.session.classes.file
+    verbs.choose(file)
+    chosen = desk.model.class_list
+
+    def feature(y, **properties):
+        geometry = {"type": "Polygon", "coordinates": [ring(y, 20, 9)]}
+        return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+    told = [
+        feature(10, classification={"name": "Tumor", "color": [200, 0, 0]}),
+        feature(30, classification={"names": ["Immune", "T"], "color": [0, 120, 255]}),
+        feature(50),
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": told}))
+    assert desk.verbs.open_file(tmp_path / "a.geojson").wait(240)
+    desk.settle()
+    with_qupath = ObjectClass(8, "Immune: T", (0, 120, 255))
+    assert list(desk.model.class_list) == [*chosen, with_qupath]
+    assert "1 class was added to the class list" in desk.model.message.text
+    assert "Immune" not in file.read_text()
+
+    coco = {
+        "images": [{"id": 1, "file_name": "cells.png", "height": 80, "width": 90}],
+        "categories": [
+            {"id": 0, "name": "Nerve", "supercategory": "tissue"},
+            {"id": 1, "name": "unused"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 0, "segmentation": [[5, 5, 15, 5, 15, 15]]}
+        ],
+    }
+    (tmp_path / "b.json").write_text(json.dumps(coco))
+    assert desk.verbs.open_file(tmp_path / "b.json").wait(240)
+    desk.settle()
+    nerve = ObjectClass(9, "Nerve", parent="tissue")
+    assert list(desk.model.class_list) == [*chosen, with_qupath, nerve]
+    for key, names in (("a", ["Tumor", "Immune: T"]), ("b", ["Nerve"])):
+        assert [*desk.viewer.layers[key].features["class"]][: len(names)] == names
+        assert all(desk.model.class_list.find(name) for name in names)
+
+    edited = ClassList((*desk.model.class_list, ObjectClass(1, "other")))
+    verbs.change(edited, file, {})
+    assert "Nerve" in file.read_text()
+    for _ in range(3):
+        verbs.take_back()
+    assert desk.model.class_list == chosen == read_classes(file)
+    assert desk.verbs.open_file(tmp_path / "b.json").wait(240)
+    desk.settle()
+    assert list(desk.model.class_list) == [*chosen, replace(nerve, id=8)]
 
 
 def test_annotations_for_another_image_are_refused(desk, tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from napari_sam3_assistant.errors import MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
@@ -97,8 +98,10 @@ class ClassList:
                     f"Two classes of the list have the {kind} “{twice}”.",
                     f"Give each class a {kind} of its own.",
                 )
+        parents = self._parents
         for one in self.classes:
-            if len(self.path(one.name)) > len(set(self.path(one.name))):
+            path = _path(parents, one.name)
+            if len(path) > len(set(path)):
                 raise MaskError(
                     f"The class “{one.name}” is a kind of itself.", "Choose another parent."
                 )
@@ -142,11 +145,36 @@ class ClassList:
 
     def path(self, name: str) -> tuple[str, ...]:
         """Return the names above a class and its own, the outermost first."""
-        parents = {one.name: one.parent for one in self.classes}
-        path = [name]
-        while (parent := parents.get(path[0], "")) and len(path) == len(set(path)):
-            path.insert(0, parent)
-        return tuple(path)
+        return _path(self._parents, name)
+
+    @property
+    def _parents(self) -> dict[str, str]:
+        return {one.name: one.parent for one in self.classes}
+
+    def extend(self, classes: Iterable[ObjectClass]) -> ClassList:
+        """Return the list with the classes of another one that it has not, at its end.
+
+        Those that are there stay as they are. New ones keep colour and parent, but for a parent
+        that is a kind of them here; their numbers they keep in an empty list, and get the next free
+        ones in another, so that no value in labels changes.
+
+        Raises
+        ------
+        MaskError
+            If there are no numbers left, or the new ones are no list.
+        """
+        parents, used = self._parents, {one.id for one in self.classes}
+        fresh = [one for one in classes if one.name not in parents]
+        last = max(used, default=0)
+        free = chain(range(last + 1, LARGEST_ID + 1), range(1, last))
+        numbers = (id_ for id_ in free if id_ not in used)
+        made = list(self.classes)
+        for one in fresh:
+            parent = "" if one.name in _path(parents, one.parent) else one.parent
+            parents[one.name] = parent
+            id_ = next(numbers, LARGEST_ID + 1) if self.classes else one.id
+            made.append(replace(one, id=id_, parent=parent))
+        return ClassList(tuple(made))
 
     def in_tree(self) -> Iterator[tuple[int, str, ObjectClass | None]]:
         """Yield the tree from its top: how deep, the name, and its class; None for a heading."""
@@ -193,3 +221,11 @@ class ClassList:
         """Return the colour of a value in labels."""
         one = next((one for one in self.classes if one.id + self.first == value), None)
         return default_colour(value) if one is None or one.colour is None else one.colour
+
+
+def _path(parents: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the names above a name and that one, the outermost first; a circle is cut."""
+    path = [name]
+    while (parent := parents.get(path[0], "")) and len(path) == len(set(path)):
+        path.insert(0, parent)
+    return tuple(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,9 @@ from napari_sam3_assistant.io.class_list import read_classes, write_classes
 from napari_sam3_assistant.session.model import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from napari_sam3_assistant.core.classes import ObjectClass
 
 
 class HasClasses(Protocol):
@@ -114,10 +116,23 @@ class ClassFile:
         else:
             write_classes(classes, path)
             self._take_file(path)
+            self._note_written(str(path))
         after = self._model.class_list
         self._note(ListChange(before, after, file, file == str(path), dict(renamed)))
         if renamed:
             self.tell_renamed(renamed)
+
+    def extend(self, classes: Iterable[ObjectClass]) -> int:
+        """Add the classes of somebody's objects that the list has not, and return how many.
+
+        Its file stays as it is until the list is edited.
+        """
+        before, file = self._model.class_list, self._model.class_file
+        after = before.extend(classes)
+        if after != before:
+            self.take(after, file)
+            self._note(ListChange(before, after, file))
+        return len(after) - len(before)
 
     def take_back(self) -> None:
         """Take the latest change of the list back, in its file and in the objects, too.
@@ -141,6 +156,13 @@ class ClassFile:
         self._say("The class list is as it was before its latest change.", Level.SUCCESS)
         if change.renamed:
             self.tell_renamed({new: old for old, new in change.renamed.items()})
+
+    def _note_written(self, file: str) -> None:
+        """Note of the latest changes that they are in their file now: it goes back with them."""
+        for place, change in reversed([*enumerate(self._changes)]):
+            if change.file != file:
+                break
+            self._changes[place] = replace(change, written=True)
 
     def _note(self, change: ListChange) -> None:
         if change.before != change.after:

@@ -11,7 +11,7 @@ from napari_sam3_assistant.core.masks.accept import LabelMask
 from napari_sam3_assistant.core.masks.labels import Box, find_boxes
 from napari_sam3_assistant.core.plurals import pluralize
 from napari_sam3_assistant.core.prompts import MaskPrompt, Task
-from napari_sam3_assistant.errors import ImageError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.errors import ImageError, MaskError, PromptError, Sam3AssistantError
 from napari_sam3_assistant.io.annotations import is_annotations, paint_annotations
 from napari_sam3_assistant.io.images import image_name, read_image
 from napari_sam3_assistant.jobs import Job, JobState
@@ -19,7 +19,7 @@ from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.model import Level, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_sam3_assistant.core.images import Untyped
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.stitching import Known
     from napari_sam3_assistant.io.annotations import ImportedLabels
     from napari_sam3_assistant.session.accepting import Accepting
+    from napari_sam3_assistant.session.class_list import ClassFile
     from napari_sam3_assistant.session.jobs import Services
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.runs import SegmentRun
@@ -42,16 +43,18 @@ class UseLabels:
         accepting: Accepting,
         run: SegmentRun,
         propagation: Propagation,
+        class_file: ClassFile,
     ) -> None:
         self._model, self._adapter = services.model, services.adapter
         self._jobs = services.jobs
         self._accepting, self._run, self._propagation = accepting, run, propagation
+        self._class_file = class_file
 
     def open_file(self, path: Path) -> Job:
         """Add the labels of a file as a layer on the chosen image, or on its plane on show.
 
         Annotations (COCO, GeoJSON of QuPath) are labels of that plane, with classes and what was
-        measured as features.
+        measured as features; the class list gets those of their classes that it has not.
 
         Raises
         ------
@@ -63,27 +66,30 @@ class UseLabels:
 
         plane = self._adapter.named_plane(self._model.image) if is_annotations(path) else None
 
-        def work(reporter: Reporter) -> Iterator[tuple[Untyped, Mapping[str, Any], str]]:
+        def work(reporter: Reporter) -> Iterator[tuple[Untyped, ImportedLabels | None]]:
             reporter.check()
             if plane is not None:
                 painted = paint_annotations(path, *plane)
-                yield painted.labels, _features_of(painted), " ".join(painted.notes)
+                yield painted.labels, painted
                 return
             found = read_image(path)
             if np.dtype(found.data.dtype).kind not in "iu":
                 raise ImageError(f"{path.name} holds no labels.", "Choose a file of labels.")
-            yield found.data, {}, ""
+            yield found.data, None
 
-        def add(loaded: tuple[Untyped, Mapping[str, Any], str]) -> None:
-            data, features, notes = loaded
+        def add(loaded: tuple[Untyped, ImportedLabels | None]) -> None:
+            data, annotated = loaded
+            features = {} if annotated is None else _features_of(annotated)
             try:
                 name = self._adapter.add_labels(self._model.image, image_name(path), data, features)
             except ImageError as error:
                 self._say(str(error), Level.ERROR)
-            else:
-                next_ = "lies on the image. Press Use Labels for what to do with it."
-                level = Level.WARNING if notes else Level.INFO
-                self._say(f"“{name}” {next_} {notes}".strip(), level)
+                return
+            said = [f"“{name}” lies on the image. Press Use Labels for what to do with it."]
+            notes = () if annotated is None else annotated.notes
+            if annotated is not None:
+                said += self._extend_list(annotated)
+            self._say(" ".join((*said, *notes)), Level.WARNING if notes else Level.INFO)
 
         job = Job("Reading the labels", work)
         job.yielded.connect(add)
@@ -185,6 +191,18 @@ class UseLabels:
         job = self._propagation.follow_labels(found, masks)
         self._model.task = Task.VIDEO
         return job
+
+    def _extend_list(self, annotated: ImportedLabels) -> list[str]:
+        """Let the class list have the classes of objects; return what is to be said of that."""
+        names = set(annotated.names.values())
+        try:
+            added = self._class_file.extend(one for one in annotated.classes if one.name in names)
+        except MaskError as error:
+            return [f"Their classes are not in the class list: {error}"]
+        if not added:
+            return []
+        many = pluralize(added, "class was", "classes were")
+        return [f"{many} added to the class list; the menu Edit beside Class takes that back."]
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:
         self._model.message = Message(text, level)

@@ -173,7 +173,9 @@ class Session:
         self.measuring = Measuring(services, self.results, deliver)
         self.prefetch = EmbeddingPrefetch(model, adapter, self._running.runner, self.engine)
         run = self._segment_run = SegmentRun(services, self.roi_inference, self.prefetch)
-        self.use_labels = UseLabels(services, self._accepting, run, self.propagation)
+        self.use_labels = UseLabels(
+            services, self._accepting, run, self.propagation, self.classes.file
+        )
         self.thumbnails = Thumbnails(adapter, deliver)
         self.filtering = Filtering(services, self.results, self.propagation, self.run)
         self.tracks = TrackTables(services, self.propagation)
