@@ -16,6 +16,7 @@ from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import Everything, Joining, Tool
 from napari_sam3_assistant.core.tracks import Direction
 from napari_sam3_assistant.errors import ExportError, PromptError, Sam3AssistantError
+from napari_sam3_assistant.io.class_list import read_object_parents
 from napari_sam3_assistant.mask_operations.layers import LabelsAdapter
 from napari_sam3_assistant.session.messages import STATE, column_titles
 from napari_sam3_assistant.session.results import format_row
@@ -127,6 +128,32 @@ def test_a_division_from_two_links_and_one_from_a_track_that_goes_on(follow, tmp
     with (tmp_path / "a.csv").open() as file:
         told = {int(row["object"]): row["parent"] for row in csv.DictReader(file)}
     assert {id_: int(parent) for id_, parent in told.items() if parent} == tracks.links()
+
+
+@pytest.mark.parametrize("all_accepted", [True, False])
+def test_saved_labels_have_the_parents_of_accepted_and_propagated_objects(
+    follow, tmp_path, all_accepted
+):
+    bench = follow()
+    stays, ends, one, other = names(bench)
+    session = bench.session
+    session.corrections.divide(ends, one)
+    session.corrections.divide(ends, other)
+    if all_accepted:
+        session.accept()
+    else:
+        layer = bench.viewer.add_labels(np.where(bench.labels.data == stays, stays, 0))
+        session.use_labels.accept(key_of(layer))
+    bench.desk.until(lambda: not bench.model.running)
+    bench.finish(session.saving.export(tmp_path / "movie.tif"))
+    labels = tifffile.imread(tmp_path / "movie.tif")
+    mother, *daughters = (int(labels[place]) for place in ((0, 50, 25), (7, 50, 50), (7, 50, 75)))
+    assert 0 not in (mother, *daughters)
+    assert read_object_parents(tmp_path / "movie_classes.csv") == dict.fromkeys(daughters, mother)
+    made = api.export(tmp_path / "movie.tif", tmp_path / "RES", format="ctc")
+    table = np.loadtxt(made / "res_track.txt", int)
+    links = {row[0]: row[3] for row in table.tolist() if row[3]}
+    assert links == dict.fromkeys(daughters, mother)
 
 
 def test_accepted_objects_keep_their_parents(follow, tmp_path):

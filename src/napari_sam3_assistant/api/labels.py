@@ -21,7 +21,11 @@ from napari_sam3_assistant.core.progress import NullReporter
 from napari_sam3_assistant.errors import ExportError, MaskError, NameTaken
 from napari_sam3_assistant.io.annotations import CocoFile, GeoJsonFile
 from napari_sam3_assistant.io.class_list import read_classes as _read_classes
-from napari_sam3_assistant.io.class_list import read_object_classes, read_object_names
+from napari_sam3_assistant.io.class_list import (
+    read_object_classes,
+    read_object_names,
+    read_object_parents,
+)
 from napari_sam3_assistant.io.edit_journal import explain_unfinished, find_journals
 from napari_sam3_assistant.io.exports import write_table
 from napari_sam3_assistant.io.images import is_address, read_image
@@ -156,8 +160,8 @@ def export(
     object_class : str
         The class of all labels, which are objects.
     parents : mapping of int to int, optional
-        Of labels that came of a division, the label that divided: for tracks. By default what the
-        note beside the labels says.
+        Of labels that came of a division, the label that divided: for tracks. By default what
+        the note, or the file ``NAME_classes.csv``, beside the labels says.
     overwrite : bool
         Whether ``output`` is replaced where it exists.
     reporter : Reporter, optional
@@ -204,8 +208,7 @@ def export(
     if image:
         place = replace(place, file=image)
     if parents is None and chosen.has_tracks:
-        note = _note_beside(labels)
-        parents = None if note is None else parents_of(note)
+        parents = _parents_beside(labels)
     request = MaskExport(array, path, chosen, place, axes, meaning, parents=parents or {})
     (made,) = export_masks(request, reporter or NullReporter())
     return made
@@ -418,6 +421,17 @@ def _classes_beside(labels: object) -> dict[int, str]:
     return {
         id_: name for id_, name in named if isinstance(id_, int) and isinstance(name, str) and name
     }
+
+
+def _parents_beside(labels: AnyArray | str | Path) -> dict[int, int]:
+    """Return the parent of each label by what lies beside their file, if anything says it."""
+    if isinstance(labels, str | Path):
+        table = classes_path(expand_user(labels))
+        parents = read_object_parents(table) if table.exists() else {}
+        if parents:
+            return parents
+    note = _note_beside(labels)
+    return {} if note is None else parents_of(note)
 
 
 def _note_beside(labels: AnyArray | str | Path) -> ProvenanceRecord | None:

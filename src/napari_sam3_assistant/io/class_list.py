@@ -171,7 +171,7 @@ def read_object_classes(path: Path, listed: ClassList) -> dict[int, int]:
 
 
 def read_object_names(path: Path) -> dict[int, str]:
-    """Return the class of each label, of a CSV file with the columns ``id`` and ``class``.
+    """Return the class of each label that has one: columns ``id`` and ``class`` of a CSV file.
 
     Raises
     ------
@@ -179,9 +179,8 @@ def read_object_names(path: Path) -> dict[int, str]:
         If it can't be read.
     """
     try:
-        with open_regular(path) as file:
-            text = file.read(_LARGEST_COCO).decode("utf-8-sig")
-        return {int(row["id"]): row["class"] for row in csv.DictReader(text.splitlines())}
+        named = ((int(row["id"]), row["class"]) for row in _rows_of_objects(path))
+        return {label: name for label, name in named if name}
     except (OSError, TypeError, ValueError, KeyError, csv.Error) as exc:
         raise MaskError(
             f"{path} does not say of which class each label is: {exc}.",
@@ -189,15 +188,47 @@ def read_object_names(path: Path) -> dict[int, str]:
         ) from exc
 
 
-def write_object_classes(classes: Mapping[int, str], path: Path, *, replace: bool = True) -> Path:
-    """Write the class of each label as :func:`read_object_classes` reads it.
+def read_object_parents(path: Path) -> dict[int, int]:
+    """Return the parent of each label that has one: columns ``id`` and ``parent`` of a CSV file.
+
+    Raises
+    ------
+    MaskError
+        If it can't be read.
+    """
+    try:
+        told = ((int(row["id"]), row.get("parent")) for row in _rows_of_objects(path))
+        return {label: int(parent) for label, parent in told if parent}
+    except (OSError, TypeError, ValueError, KeyError, csv.Error) as exc:
+        raise MaskError(
+            f"{path} does not say which label came of which one's division: {exc}.",
+            "Give a CSV file with the columns id and parent.",
+        ) from exc
+
+
+def _rows_of_objects(path: Path) -> csv.DictReader[str]:
+    with open_regular(path) as file:
+        text = file.read(_LARGEST_COCO).decode("utf-8-sig")
+    return csv.DictReader(text.splitlines())
+
+
+def write_object_classes(
+    classes: Mapping[int, str],
+    path: Path,
+    parents: Mapping[int, int] | None = None,
+    *,
+    replace: bool = True,
+) -> Path:
+    """Write the class of each label as :func:`read_object_classes` reads it, and its parent.
 
     Parameters
     ----------
     classes : mapping of int to str
-        The names, by label; those without one are left out.
+        The names, by label; those with neither name nor parent are left out.
     path : Path
         The file.
+    parents : mapping of int to int, optional
+        Of labels that came of a division, the label that divided, see :func:`read_object_parents`.
     replace : bool
         Whether a file of that name is replaced.
 
@@ -213,8 +244,13 @@ def write_object_classes(classes: Mapping[int, str], path: Path, *, replace: boo
         draft.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(("id", "class"))
-        writer.writerows((label, name) for label, name in sorted(classes.items()) if name)
+        parents = parents or {}
+        named = {label for label, name in classes.items() if name}
+        writer.writerow(("id", "class", *(("parent",) if parents else ())))
+        writer.writerows(
+            (label, classes.get(label, ""), *((parents.get(label, ""),) if parents else ()))
+            for label in sorted(named | parents.keys())
+        )
     return path
 
 

@@ -149,7 +149,14 @@ class Saving:
         self._propagation.edited.check_done()
         found = self._adapter.stacks.to_accept(stack, self._propagation.tracks)
         of_parts = tuple(found.told[number].class_name for _, _, number in found.objects)
-        return replace(kept, parts=tuple(one[:2] for one in found.objects), of_parts=of_parts)
+        places = {number: place for place, (*_, number) in enumerate(found.objects)}
+        parents = {places[id_]: places.get(one.parent) for id_, one in found.told.items()}
+        return replace(
+            kept,
+            parts=tuple(one[:2] for one in found.objects),
+            of_parts=of_parts,
+            parents_of_parts={one: of for one, of in parents.items() if of is not None},
+        )
 
     def save(self) -> Job:
         """Write what was accepted and what is on show to a file with a free name.
@@ -363,7 +370,14 @@ class SaveAtAccept:
         before = self._written.get(image)
         ours = before is not None and stamp_of(before[0]) == before[1]
         path = before[0] if before and ours else self._saving.propose_path("labels", ".tif", image)
-        request = LabelsExport(kept.labels, path, kept.axes, overwrite=ours, classes=kept.classes)
+        request = LabelsExport(
+            kept.labels,
+            path,
+            kept.axes,
+            overwrite=ours,
+            classes=kept.classes,
+            parents=kept.parents,
+        )
         job = self._job = Job("Saving", partial(export_labels, request))
 
         def note(saved: Path) -> None:
@@ -505,9 +519,20 @@ def export_kept(
     new = find_new(kept.labels, kept.parts, reporter)
     parts = tuple(kept.parts[place] for place in new)
     next_id = find_highest(kept.labels) + 1 if parts else 1
-    added = {id_: kept.of_parts[place] for id_, place in enumerate(new, next_id) if kept.of_parts}
-    classes = {**kept.classes, **added}
-    request = LabelsExport(kept.labels, path, kept.axes, parts, next_id, overwrite, classes=classes)
+    ids = {place: id_ for id_, place in enumerate(new, next_id)}
+    added = {id_: kept.of_parts[place] for place, id_ in ids.items() if kept.of_parts}
+    links = kept.parents_of_parts.items()
+    parents = {ids[one]: ids[of] for one, of in links if one in ids and of in ids}
+    request = LabelsExport(
+        kept.labels,
+        path,
+        kept.axes,
+        parts,
+        next_id,
+        overwrite,
+        classes={**kept.classes, **added},
+        parents={**kept.parents, **parents},
+    )
     for written in export_labels(request, reporter):
         yield written, len(parts)
 

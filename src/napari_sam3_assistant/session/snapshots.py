@@ -124,6 +124,10 @@ class KeptPixels:
         The class of each accepted object; empty for none.
     of_parts : tuple of str
         The class of each object on show.
+    parents : mapping of int to int
+        Of accepted objects that came of a division, the one that divided.
+    parents_of_parts : mapping of int to int
+        The same of objects on show, by their places.
     """
 
     labels: AnyArray
@@ -131,6 +135,8 @@ class KeptPixels:
     parts: tuple[tuple[Box, ObjectMask], ...]
     classes: Mapping[int, str] = field(default_factory=dict)
     of_parts: tuple[str, ...] = ()
+    parents: Mapping[int, int] = field(default_factory=dict)
+    parents_of_parts: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -310,7 +310,7 @@ def find_kept(
     ]
     _, axes = locate_labels(viewer, layer)
     parts, of_parts = tuple(one[:2] for one in found), tuple(one[2] for one in found)
-    return KeptPixels(labels, axes, parts, class_names(layer), of_parts)
+    return KeptPixels(labels, axes, parts, class_names(layer), of_parts, read_parents(layer))
 
 
 def _class_of(preview: Preview, number: int) -> str:

@@ -251,6 +251,8 @@ class LabelsExport:
         Whether a zarr folder of that name is replaced, too: who asks for it has written it.
     classes : mapping of int to str
         The class of each object that has one, for a table beside the labels.
+    parents : mapping of int to int
+        Of objects that came of a division, the one that divided, for the same table.
     """
 
     labels: AnyArray
@@ -261,15 +263,16 @@ class LabelsExport:
     overwrite: bool = False
     overwrite_folder: bool = False
     classes: Mapping[int, str] = field(default_factory=dict)
+    parents: Mapping[int, int] = field(default_factory=dict)
 
 
 def classes_path(labels: Path) -> Path:
-    """Return where the classes of the objects of labels are: ``cells_labels_classes.csv``."""
+    """Return where classes and parents of labels are: ``cells_labels_classes.csv``."""
     return labels.with_name(f"{split_ending(labels.name)[0]}_classes.csv")
 
 
 def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
-    """Write labels, and the classes of their objects, and yield the path.
+    """Write labels, and classes and parents of their objects, and yield the path.
 
     Labels on disk are copied piece by piece into OME-Zarr, and plane by plane from a stack.
     """
@@ -295,8 +298,10 @@ def export_labels(request: LabelsExport, reporter: Reporter) -> Iterator[Path]:
     else:
         path = save_under_free_name(path, save)
     beside = classes_path(path)
-    if any(request.classes.values()):
-        write = partial(write_object_classes, request.classes, replace=overwrite)
+    if any(request.classes.values()) or request.parents:
+        write = partial(
+            write_object_classes, request.classes, parents=request.parents, replace=overwrite
+        )
         (write if overwrite else partial(save_under_free_name, save=write))(beside)
     elif overwrite and is_there(beside):
         write_object_classes({}, beside)  # what it said holds no more
