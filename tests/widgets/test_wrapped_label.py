@@ -1,5 +1,6 @@
 """Texts of the user in the status line."""
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPlainTextEdit
 
 from napari_sam3_assistant.qt.controls import WrappedLabel
@@ -32,6 +33,19 @@ def test_a_long_name_leaves_the_panel_as_wide_as_it_is(open_window, discs):
         button = user.button(name)
         corner = button.mapTo(user.widget, button.rect().bottomRight())
         assert panel.contains(corner), f"{name} is cut"
+
+
+def test_no_line_of_the_status_is_cut_for_a_moment(open_window, discs):
+    """Not one turn of the event loop passes between a longer text and the room for it."""
+    user = open_window(discs)
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    model = user.widget.binding.model
+    lines = [user.widget.findChild(QLabel, name) for name in ("status", "results")]
+    for message in ("✓ Ready.", "✓ " + "Preview ready: 24 objects in 2.1 s. " * 6, "✓ Ready."):
+        model.message = Message(message)
+        for line in lines:
+            assert line.height() >= line.heightForWidth(line.width())
 
 
 def test_what_looks_like_html_is_shown_as_it_is(qtbot):

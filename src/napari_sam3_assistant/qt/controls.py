@@ -565,6 +565,19 @@ class WrappedLabel(QLabel):
         return self._given
 
 
+def lay_out(widget: QWidget) -> None:
+    """Give a widget, and all that it stands in, the room that it asks for now.
+
+    Qt does so in later turns of the event loop, one for each layout around the widget: beside the
+    work after a run, a text that got longer would be cut until then.
+    """
+    holder = widget.parentWidget()
+    while holder is not None and not holder.isWindow():
+        if (layout := holder.layout()) is not None:
+            layout.activate()
+        holder = holder.parentWidget()
+
+
 def shorten(text: str, first: int, last: int) -> str:
     """Return a text, of a long one its beginning and its end."""
     if len(text) <= first + last:

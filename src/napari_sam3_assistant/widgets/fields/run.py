@@ -30,7 +30,13 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import WrappedLabel, ask_where, check_box, push_button
+from napari_sam3_assistant.qt.controls import (
+    WrappedLabel,
+    ask_where,
+    check_box,
+    lay_out,
+    push_button,
+)
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
 from napari_sam3_assistant.viewer.keys import GESTURES, SHORTCUTS, first_key, with_key
@@ -328,7 +334,7 @@ class StatusField(QWidget):
         layout.addWidget(sound_box(model), 1, 1, Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self._bar, 2, 0, 1, 2)
         watch(model, "message", self, self._show_message)
-        follow(self, self._read_results, self._results.setText, model)
+        follow(self, self._read_results, self._show_results, model)
         watch(model, "running", self, self._show_running)
         watch(model, "progress", self, self._show_progress)
 
@@ -336,15 +342,21 @@ class StatusField(QWidget):
         message = self._model.message
         self._message.setText(format_message(message))
         self._message.setProperty("level", str(message.level))
+        lay_out(self._message)
 
     def _read_results(self) -> str:
         model = self._model
         followed = model.task is Task.VIDEO and model.propagated is not None
         return format_propagation(model) if followed else format_results(model.preview)
 
+    def _show_results(self, said: str) -> None:
+        self._results.setText(said)
+        lay_out(self._results)
+
     def _show_running(self) -> None:
         running = self._model.running
         self._bar.setVisible(running)
+        lay_out(self._bar)
         if running:
             self._began = time.monotonic()
             self._clock.start()
