@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
@@ -185,6 +186,14 @@ class Saving:
         said = ", ".join(f"“{name}”" for name in names)
         self._say(f"Saved as layer{'s' * (len(names) > 1)} {said}.")
         return names[-1]
+
+    def keep_left(self, previews: Iterable[Preview]) -> str:
+        """Keep previews whose image is gone as saved layers; returns their names, or nothing."""
+        names = []
+        for one in previews:
+            with suppress(ImageError):  # the user has removed its layer, too
+                names.append(f"“{self._adapter.keep(one)}”")
+        return ", ".join(names)
 
     def keep_all(self) -> None:
         """Keep each preview, and what was propagated, as saved layers.

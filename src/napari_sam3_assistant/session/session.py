@@ -503,6 +503,26 @@ class Session:
         self._undo.forget(image)
         self.results.forget_file_backed(image)
 
+    def part_from_image(self, image: str, name: str) -> None:
+        """Keep what was found on an image that the user removed as saved layers.
+
+        Without its image it can't be accepted, corrected or saved as a result.
+
+        Parameters
+        ----------
+        image : str
+            Key of the image.
+        name : str
+            Its name.
+        """
+        found = self.model.previews
+        mine = [one for one in found if one.target.image == image]
+        if mine:
+            kept = self.saving.keep_left(mine)
+            self.model.previews = tuple(one for one in found if one not in mine)
+            stay = f": what was found on it stays as layer {kept}" if kept else ""
+            self._say(f"“{name}” was removed{stay}.", Level.WARNING)
+
     def undo(self) -> None:
         """Take the last step back: a prompt, a run, or an acceptance.
 

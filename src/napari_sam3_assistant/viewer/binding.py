@@ -640,6 +640,9 @@ class Binding(RefCounted):
         if role_of(layer) is Role.PREVIEW_LABELS and not self.adapter.busy:
             left = [one for one in self.model.previews if one.slot != slot_of(layer)]
             self.model.previews = tuple(left)
+        if not self.adapter.busy and isinstance(layer, Image):
+            # Later: napari may be removing several, by a list that it has made before.
+            self._deliver(partial(self.session.part_from_image, key_of(layer), layer.name))
 
     def _list_images(self, event: Event | None = None) -> None:
         del event
