@@ -1,8 +1,11 @@
 """The class of objects: chosen by keys, changed with undo, and the same wherever it is told."""
 
 import json
+import sys
 import threading
 from collections import Counter
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +23,15 @@ from napari_sam3_assistant.core.prompts import Task, Tool
 from napari_sam3_assistant.errors import ExportError, MaskError, PromptError
 from napari_sam3_assistant.io.class_list import read_classes, read_object_names, write_classes
 from napari_sam3_assistant.mask_operations.binding import mask_binding_for
-from napari_sam3_assistant.session.messages import column_titles
-from napari_sam3_assistant.session.model import FramePlace, KeptPlace, Preview
+from napari_sam3_assistant.session.messages import AREA, column_titles
+from napari_sam3_assistant.session.model import FileBackedLabels, FramePlace, KeptPlace, Preview
 from napari_sam3_assistant.session.results import format_row
 from napari_sam3_assistant.session.settings import MemorySettings
 from napari_sam3_assistant.viewer.binding import binding_for
+from napari_sam3_assistant.viewer.roles import Role, with_role
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not a package
+saved = import_module("saved_sessions")
 
 ACCEPTED, PREVIEW = "SAM3 live accepted labels", "SAM3 preview labels"
 LISTED = ClassList((ObjectClass(2, "tumour", parent="nucleus"), ObjectClass(1, "nucleus")))
@@ -47,6 +54,14 @@ class Desk:
         self.binding = binding_for(self.viewer, deliver_inline, MemorySettings())
         self.session, self.model = self.binding.session, self.binding.model
         self.model.class_list = LISTED
+
+    @classmethod
+    def of(cls, binding):
+        """A desk with what another binding has."""
+        made = cls.__new__(cls)
+        made.viewer, made.binding = binding.viewer, binding
+        made.session, made.model = binding.session, binding.model
+        return made
 
     def close(self):
         self.binding.close()
@@ -393,3 +408,58 @@ def test_an_object_without_a_class_is_named_where_a_list_is_fixed(desk, tmp_path
     }
     with pytest.raises(MaskError, match="The object 2 has no class"):
         api.export(tmp_path / "cells.tif", tmp_path / "fixed.json", classes=LISTED)
+
+
+def test_objects_of_a_scan_get_classes_that_undo_takes_back_also_of_an_opened_session(
+    desk, tmp_path
+):
+    session, model = desk.session, desk.model
+    session.scan_model.scan_folder = str(tmp_path)
+    model.task, model.tool, model.text = Task.TEXT, Tool.TEXT, "bright objects"
+    job = session.scanning.run()
+    assert job.wait(240)
+    assert job.error is None
+    (layer,) = with_role(desk.viewer.layers, Role.SCAN)
+    assert session.measuring.measure().wait(240)
+    measured = [row.measured for row in desk.rows(FileBackedLabels)]
+
+    def check(at, *names):
+        expected = dict(enumerate(names, 1))
+        assert at.told(FileBackedLabels) == expected
+        (layer,) = with_role(at.viewer.layers, Role.SCAN)
+        assert at.features(layer.name) == expected
+        assert at.session.classes.count() == Counter(names)
+
+    check(desk, "", "", "", "")
+    session.classes.set_class(desk.rows(FileBackedLabels)[:2], "tumour")
+    model.picked = desk.rows(FileBackedLabels)[3]
+    session.classes.press(2)
+    assert model.picked.record.id == 4
+    check(desk, "tumour", "tumour", "", "nucleus")
+    model.colour_by_class = True
+    drawn = layer.colormap.map(np.array([1, 3, 4]))
+    np.testing.assert_allclose(
+        drawn[:, :3] * 255, [(230, 159, 0), (153,) * 3, (86, 180, 233)], atol=1
+    )
+    assert [row.measured for row in desk.rows(FileBackedLabels)] == measured
+    session.filtering.show_range(AREA, 0, 1)
+    session.filtering.show_range(AREA, 0, 10**6)
+    check(desk, "tumour", "tumour", "", "nucleus")
+
+    session.classes.rename({"tumour": "nucleus"})
+    check(desk, "nucleus", "nucleus", "", "nucleus")
+    for names in (("tumour", "tumour", "", "nucleus"), ("tumour", "tumour", "", ""), ("",) * 4):
+        session.undo()
+        check(desk, *names)
+    session.redo()
+    session.redo()
+    check(desk, "tumour", "tumour", "", "nucleus")
+
+    saved.save(desk.binding, tmp_path / "work")
+    again = Desk.of(saved.open_in_new(tmp_path / "work.sam3session"))
+    check(again, "tumour", "tumour", "", "nucleus")
+    again.session.undo()
+    check(again, "tumour", "tumour", "", "")
+    again.session.redo()
+    check(again, "tumour", "tumour", "", "nucleus")
+    again.close()

@@ -11,6 +11,7 @@ from napari_sam3_assistant.core.prompts import PromptKind, prompt_kind
 from napari_sam3_assistant.core.results import set_class
 from napari_sam3_assistant.errors import PromptError
 from napari_sam3_assistant.session.class_list import ClassFile
+from napari_sam3_assistant.session.messages import CLASS, NOTHING
 from napari_sam3_assistant.session.model import (
     FileBackedLabels,
     FramePlace,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.propagation import Propagation
     from napari_sam3_assistant.session.results import Results
     from napari_sam3_assistant.session.snapshots import Accepted
+    from napari_sam3_assistant.session.undo import ScanClasses, UndoStep
 
 
 class ObjectClasses:
@@ -51,6 +53,7 @@ class ObjectClasses:
         self.file = ClassFile(self._model, self._say)
         self.file.tell_renamed = self.rename
         accepting.classed.connect(self._follow_tracks)
+        services.undo.moved.connect(self._follow_step)
         self._dropped = ""  # the chosen class, when the list lost it
         self._model.events.class_list.connect(self._follow_list)
 
@@ -103,7 +106,7 @@ class ObjectClasses:
         self._undo.note_edits(self._adapter.edits())
         preview, current = self._model.preview, self._current()
         if preview is not None and current:
-            self._set({preview.slot: current}, {}, name, ())
+            self._set({preview.slot: current}, {}, name, (), {})
         of = f"of the class “{name}”" if name else "of no class"
         self._say(f"The next objects are {of}.")
 
@@ -115,14 +118,10 @@ class ObjectClasses:
         Raises
         ------
         PromptError
-            If the list has no such class, labels are being written, or they are of a scan.
+            If the list has no such class, or labels are being written.
         """
         self._check(name)
         rows = tuple(rows)
-        if any(isinstance(row.preview, FileBackedLabels) for row in rows):
-            raise PromptError(
-                "The objects of a scan are in a file.", "Set their class in Mask Operations."
-            )
         self._undo.note_edits(self._adapter.edits())
         tracked = {row.record.id for row in rows if isinstance(row.preview, FramePlace)}
         self._set_rows(rows, tracked, name)
@@ -140,7 +139,7 @@ class ObjectClasses:
         names : mapping of str to str
             The new names, by those of before.
         """
-        rows = (*self._results.found, *self._results.kept)
+        rows = (*self._results.everything, *self._results.kept)
         classes = dict(self._propagation.tracks.classes)
         self._undo.note_edits(self._adapter.edits())
         for old, new in names.items():
@@ -152,8 +151,8 @@ class ObjectClasses:
         self._model.object_class = names.get(chosen or self._dropped, chosen)
 
     def count(self) -> Counter[str]:
-        """Return how many objects each class has, found, accepted and propagated; "" for none."""
-        found = Counter(row.record.class_name for row in self._results.found)
+        """Return how many objects each class has, of scans and propagations, too; "" for none."""
+        found = Counter(row.record.class_name for row in self._results.everything)
         of_kept = {
             (row.preview.slot, row.record.id): row.record.class_name for row in self._results.kept
         }
@@ -179,15 +178,18 @@ class ObjectClasses:
         return made if len(made) == 1 else frozenset()
 
     def _set_rows(self, rows: Iterable[ResultRow], tracked: Collection[int], name: str) -> None:
-        """Change the class of found and accepted objects, and of propagated ones, as one step."""
+        """Change the class of found, scanned, accepted and propagated objects, as one step."""
         found: dict[tuple[str, str], list[int]] = {}
         kept: dict[KeptPlace, list[int]] = {}
+        scanned: dict[tuple[str, str], dict[int, str]] = {}
         for row in rows:
             if isinstance(row.preview, Preview):
                 found.setdefault(row.preview.slot, []).append(row.record.id)
             elif isinstance(row.preview, KeptPlace):
                 kept.setdefault(row.preview, []).append(row.record.id)
-        self._set(found, kept, name, tracked)
+            elif isinstance(row.preview, FileBackedLabels):
+                scanned.setdefault(row.preview.slot, {})[row.record.id] = row.record.class_name
+        self._set(found, kept, name, tracked, scanned)
 
     def _set(
         self,
@@ -195,8 +197,12 @@ class ObjectClasses:
         kept: Mapping[KeptPlace, Sequence[int]],
         name: str,
         tracked: Collection[int],
+        scanned: ScanClasses,
     ) -> None:
-        """Change the class of found, accepted and propagated objects, as one step."""
+        """Change the class of found, accepted, propagated and scanned objects, as one step.
+
+        Of scanned ones the classes are given that they have.
+        """
         self._accepting.check_idle()
         after = tuple(
             _with_class(one, objects[one.slot], name) if one.slot in objects else one
@@ -206,10 +212,18 @@ class ObjectClasses:
             self._adapter.begin_class_change(place, ids, name) for place, ids in kept.items()
         ]
         changes += self._begin_tracks(tracked, name)
+        if scanned:  # what undo goes back to
+            self._undo.amend(_with_scans(self._undo.current, scanned))
         if changes:
             self._accepting.change(changes, previews=after)
         elif objects:
             self._undo.record(after, amend=False)
+        elif scanned:
+            self._undo.push(replace(self._undo.current))
+        if scanned:
+            classes = {slot: dict.fromkeys(ids, name) for slot, ids in scanned.items()}
+            self._undo.amend(_with_scans(self._undo.current, classes))
+            self._set_scans(classes)
         seed = self._undo.current.seed
         refined = next((one for one in after if seed and one.slot == seed.slot), None)
         if seed is not None and refined is not None:
@@ -235,6 +249,18 @@ class ObjectClasses:
             mine = {id_ for id_ in same if after[id_] == name}
             self._propagation.set_class(mine & tracks.ids, name)
 
+    def _follow_step(self, step: UndoStep) -> None:
+        self._set_scans(step.scan_classes)
+
+    def _set_scans(self, classes: ScanClasses) -> None:
+        """Give objects of scans other classes, in the table and in the layers' features."""
+        for slot, of_ids in classes.items():
+            scan = self._results.find_scan(slot)
+            now = {} if scan is None else self._results.set_scan_classes(slot, of_ids)
+            if scan is not None and now:
+                column = [name or NOTHING for name in now.values()]
+                self._adapter.add_features(scan, list(now), {CLASS: column})
+
     def _check(self, name: str) -> None:
         if name and self._model.class_list.find(name) is None:
             raise PromptError(
@@ -257,3 +283,10 @@ def _with_class(preview: Preview, ids: Collection[int], name: str) -> Preview:
         replace(one, class_name=name) if one.id in ids else one for one in preview.hidden
     )
     return replace(preview, segmentation=set_class(preview.segmentation, name, ids), hidden=hidden)
+
+
+def _with_scans(step: UndoStep, classes: ScanClasses) -> UndoStep:
+    """Return a step that knows the classes of more objects of scans."""
+    known = step.scan_classes
+    more = {slot: {**known.get(slot, {}), **of_ids} for slot, of_ids in classes.items()}
+    return replace(step, scan_classes={**known, **more})

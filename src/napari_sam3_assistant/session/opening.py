@@ -30,6 +30,7 @@ from napari_sam3_assistant.io.typed_json import unpack_array
 from napari_sam3_assistant.io.untrusted import as_list, as_whole
 from napari_sam3_assistant.io.workspace import is_workspace, read_workspace
 from napari_sam3_assistant.jobs import Job, JobState
+from napari_sam3_assistant.session.messages import NOTHING, object_features
 from napari_sam3_assistant.session.model import (
     ColumnRange,
     FileBackedKind,
@@ -379,9 +380,10 @@ class Opening:
                 problems.append(f"The labels of the scan {path} are not here.")
                 continue
             pixels = levels[name] if name in levels else open_levels(path, writable=True)
-            stored = FileBackedLabels(FileBackedKind(told["kind"]), target, path, pixels)
-            self._adapter.show_file_backed(stored)
             objects = read_value(tuple[StitchedObject, ...], told["objects"])
+            features = object_features(objects, NOTHING)
+            stored = FileBackedLabels(FileBackedKind(told["kind"]), target, path, pixels, features)
+            self._adapter.show_file_backed(stored)
             measured = read_value(tuple[Measurement | None, ...], told["measured"])
             rows = zip(objects, measured, strict=True)
             self._results.add_stored(stored, tuple(ResultRow(stored, *row) for row in rows))

@@ -256,6 +256,21 @@ class Results:
         self._stored[slot] = tuple(row for _, row in sorted(rows.items()))
         self._list_again()
 
+    def set_scan_classes(self, slot: tuple[str, str], classes: Mapping[int, str]) -> dict[int, str]:
+        """Give objects of a scan other classes; returns those of all, or nothing for no change."""
+        rows = self._stored[slot]
+        changed = tuple(
+            replace(row, record=replace(row.record, class_name=name))
+            if (name := classes.get(row.record.id, row.record.class_name)) != row.record.class_name
+            else row
+            for row in rows
+        )
+        if all(one is other for one, other in zip(changed, rows, strict=True)):
+            return {}
+        self._stored[slot] = changed
+        self._list_again()
+        return {row.record.id: row.record.class_name for row in changed}
+
     def add_measurements(self, measurements: Mapping[int, Measurement]) -> None:
         """Take note of measurements, by the identity of the objects' records."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam3_assistant.core.lineage import Lineage
-from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_whole
+from napari_sam3_assistant.io.untrusted import as_dict, as_list, as_text, as_whole
 from napari_sam3_assistant.session.saved import (
     Entry,
     Numbers,
@@ -91,6 +91,11 @@ class UndoEntries:
                 told["seed"] = refer("seed", step.seed, step.seed, partial(write_value, step.seed))
             if step.lineage != Lineage():
                 told["lineage"] = write_value(step.lineage)
+            if step.scan_classes:
+                told["scan_classes"] = [
+                    [*slot, [[id_, name] for id_, name in of_ids.items()]]
+                    for slot, of_ids in step.scan_classes.items()
+                ]
             entries[f"step/{number}"] = Entry.of(told)
             before = step
         self._numbers.keep(used)
@@ -160,9 +165,23 @@ def read_steps(
                 if "seed" in one
                 else None,
                 read_value(Lineage, one["lineage"]) if "lineage" in one else Lineage(),
+                {
+                    (keys[image], label): of_ids
+                    for image, label, of_ids in map(
+                        _read_scan, as_list(one.get("scan_classes", []))
+                    )
+                    if image in keys
+                },
             )
         )
     return steps, sorted(told).index(as_whole(entries["undo"])) if told else 0
+
+
+def _read_scan(value: Json) -> tuple[str, str, dict[int, str]]:
+    """Return the image and the label of a scan, and the classes of objects."""
+    image, label, of_ids = as_list(value)
+    pairs = (as_list(pair) for pair in as_list(of_ids))
+    return as_text(image), as_text(label), {as_whole(id_): as_text(name) for id_, name in pairs}
 
 
 def _read_seed(value: Json, keys: Mapping[str, str]) -> RefineSeed | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import numpy as np
+from psygnal import Signal
 
 from napari_sam3_assistant.core.lineage import Lineage
 from napari_sam3_assistant.core.prompts import MaskPrompt
 from napari_sam3_assistant.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari_sam3_assistant.core.prompts import PromptSet
     from napari_sam3_assistant.core.regions import Region
@@ -30,7 +31,14 @@ class Undo:
 
     What the steps hold is bounded, painted masks, results and what was accepted: beyond 1 GB the
     oldest steps are dropped, but for the latest five.
+
+    Attributes
+    ----------
+    moved : Signal
+        Is given the step that holds once one was taken back or done again.
     """
+
+    moved = Signal(object)
 
     def __init__(self, model: SessionModel, adapter: ViewerAdapter) -> None:
         self._model = model
@@ -225,6 +233,7 @@ class Undo:
         self._model.previews = step.previews
         self._model.lineage = step.lineage
         self._tell()
+        self.moved.emit(step)
         return step
 
     def _tell(self) -> None:
@@ -353,6 +362,9 @@ def make_seed(preview: Preview, object_id: int) -> RefineSeed:
     return RefineSeed(preview.target, chosen[0], preview.segmentation.region, preview.label)
 
 
+ScanClasses: TypeAlias = "Mapping[tuple[str, str], Mapping[int, str]]"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class UndoStep:
     """A state that undo goes back to.
@@ -369,6 +381,8 @@ class UndoStep:
         The object that clicks refine.
     lineage : Lineage
         How the tracks of the propagation were corrected, and what descends from what.
+    scan_classes : mapping of (str, str) to mapping of int to str
+        For the places of scans, the classes of objects that were given others before or after.
     """
 
     prompts: object
@@ -376,6 +390,7 @@ class UndoStep:
     accepted: tuple[Accepted, ...] = ()
     seed: RefineSeed | None = None
     lineage: Lineage = field(default_factory=Lineage)
+    scan_classes: ScanClasses = field(default_factory=dict)
 
 
 def find_accepted(step: UndoStep, before: UndoStep | None) -> tuple[Accepted, ...]:

@@ -665,7 +665,7 @@ class Binding(RefCounted):
         """Colour the objects of all layers by their classes, or each on its own."""
         with self.adapter.mark_changes():
             for layer in self.viewer.layers:
-                if role_of(layer) in _EDITED:
+                if role_of(layer) in (*_EDITED, Role.SCAN):
                     self._colour(layer)
 
     def _colour(self, layer: Labels) -> None:

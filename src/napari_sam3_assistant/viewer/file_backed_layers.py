@@ -77,7 +77,9 @@ class FileBackedLayers:
                 level.hide(hidden)
             before.refresh(extent=False)
         elif hidden or known:
-            self._replace(before, self._new(image, stored, hidden))
+            layer = self._new(image, stored, hidden)
+            layer.features = before.features  # with what was measured, and with other classes
+            self._replace(before, layer)
 
     def _replace(self, before: Labels, layer: Labels) -> str:
         viewer = self._viewer
