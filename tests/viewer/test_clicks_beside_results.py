@@ -335,6 +335,23 @@ def test_what_is_drawn_goes_with_its_result_when_another_takes_its_place(desk):
     assert len(desk.points.data) == elsewhere
 
 
+def test_what_is_drawn_goes_when_several_phrases_take_the_place_of_its_result(desk):
+    desk.take(Tool.POINTS)
+    desk.click(DARK)
+    both = desk.labels.copy()
+    desk.model.task, desk.model.batch_text = Task.TEXT, "dark discs\nbright discs"
+    desk.session.run()
+    desk.settle()
+    assert len(desk.model.previews) == 2
+    assert len(desk.points.data) == 0
+    desk.session.undo()
+    np.testing.assert_array_equal(desk.labels, both)
+    assert len(desk.points.data) == 1
+    desk.session.redo()
+    assert len(desk.model.previews) == 2
+    assert len(desk.points.data) == 0
+
+
 def test_what_is_clicked_while_a_phrase_runs_stays(desk):
     desk.take(Tool.POINTS)
     desk.click(DARK)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.session.model import PlaneTarget, SessionModel
     from napari_sam3_assistant.session.snapshots import ImageSnapshot, OtherLabels
     from napari_sam3_assistant.session.undo import RefineSeed, Undo
+    from napari_sam3_assistant.viewer.adapter import ViewerAdapter
     from napari_sam3_assistant.workflows.batch import BatchResult
 
 
@@ -225,7 +226,7 @@ class SegmentRun:
             preview = replace(run, label=label)
             gone = [one for one in model.previews if one not in beside]
             note = _EDITS_GONE if any(one.edited or one.added for one in gone) else ""
-            if self._drop_prompts(gone, kind, known):
+            if drop_drawn(model, self._adapter, gone, kind, known):
                 prompts = self._adapter.prompt_state()
                 note = note or _PROMPTS_GONE
         else:
@@ -240,19 +241,6 @@ class SegmentRun:
         # The message first: where the preview can't be shown, a warning takes its place.
         model.message = replace(said, text=f"{said.text} {note}".strip())
         model.previews = (*beside, preview)
-
-    def _drop_prompts(self, gone: Sequence[Preview], kind: PromptKind, known: object) -> bool:
-        """Take away what was drawn for results that give way to one of prompts of another kind.
-
-        Else clicks would be on show that nothing on show is from, and count for the next object.
-        Returns whether there was something.
-        """
-        # Boxes are examples for a run that takes them so, and clicks say where a phrase looks.
-        own = _BOXED if kind in _BOXED else {kind}
-        if kind in NOT_DRAWN and self._model.large_image:
-            return False
-        dropped = [self._adapter.drop_prompts(one.target, one.kinds - own, known) for one in gone]
-        return any(dropped)
 
     def _classify(
         self, result: Segmentation, target: PlaneTarget, kind: PromptKind
@@ -339,6 +327,26 @@ class SegmentRun:
         ]
         # The one that these prompts have added to before, or else the latest.
         return max(reversed(there), key=lambda one: bool(one.made_by(kind)), default=None)
+
+
+def drop_drawn(
+    model: SessionModel,
+    adapter: ViewerAdapter,
+    gone: Sequence[Preview],
+    kind: PromptKind,
+    known: object,
+) -> bool:
+    """Take away what was drawn for results that give way to some of prompts of another kind.
+
+    Else clicks would be on show that nothing on show is from, and count for the next object.
+    Prompts that are newer than the state ``known`` stay. Returns whether there was something.
+    """
+    # Boxes are examples for a run that takes them so, and clicks say where a phrase looks.
+    own = _BOXED if kind in _BOXED else {kind}
+    if kind in NOT_DRAWN and model.large_image:
+        return False
+    dropped = [adapter.drop_prompts(one.target, one.kinds - own, known) for one in gone]
+    return any(dropped)
 
 
 def is_of_kind(preview: Preview, kind: PromptKind) -> bool:
@@ -624,8 +632,14 @@ class Batch:
             for snapshot, item in zip(usable, request.items, strict=True)
             if item.request.region is not None
         )
+        known = self._undo.current.prompts
+
+        def make_way(gone: Sequence[Preview]) -> object:
+            dropped = drop_drawn(model, self._adapter, gone, kind, known)
+            return self._adapter.prompt_state() if dropped else None
+
         collected = _BatchResults(
-            model, usable, request, self._undo, self._engine.model_folder, list(failed)
+            model, usable, request, self._undo, self._engine.model_folder, list(failed), make_way
         )
 
         job = self._engine.make_job(
@@ -658,7 +672,9 @@ class _BatchResults:
         undo: Undo,
         model_folder: Path | None,
         failed: list[str],
+        make_way: Callable[[Sequence[Preview]], object],
     ) -> None:
+        self._make_way = make_way
         self._request = request
         self._model = model
         self._snapshots = snapshots
@@ -672,6 +688,7 @@ class _BatchResults:
     def add(self, result: BatchResult) -> None:
         """Show one more result, or remember why there is none."""
         first = self._results == 0
+        prompts = self._make_way(self._model.previews) if first else None
         self._results += 1
         # As they are now: the user may have changed some meanwhile.
         self._found = () if first else self._model.previews
@@ -702,7 +719,8 @@ class _BatchResults:
             if one not in shown
         ]
         self._found = shown
-        self._undo.record(self._found, amend=not first)
+        seed = self._undo.current.seed
+        self._undo.go_on(self._found, seed, amend=not first, prompts=prompts)
 
     def sum_up(self, state: JobState) -> None:
         """Say what came out, unless the batch was stopped or failed as a whole."""
