@@ -58,6 +58,33 @@ def test_a_lasso_beside_the_image_or_without_a_pixel_is_outside(viewer, binding,
     assert (binding.model.prompts.boxes, binding.model.prompts.outside) == (0, 2)
 
 
+def test_a_lasso_of_label_0_takes_away_from_the_painted_mask(viewer, binding, disc, run):
+    viewer.add_image(disc, name="image")
+    model = binding.model
+    model.task, model.tool, model.as_painted = Task.SEGMENT, Tool.MASK, True
+    binding.arm()
+    layer = viewer.layers.selection.active
+
+    def draw(outline, label):  # what napari's polygon tool does at the double click
+        layer.selected_label = label
+        layer.paint_polygon(outline.tolist(), layer.selected_label)
+        binding.session.note_prompts()
+
+    draw(LASSO, 1)
+    drawn = np.asarray(layer.data) > 0
+    away = np.array([[15, 25], [15, 60], [45, 60], [45, 25]])
+    draw(away, 0)
+    expected = drawn.copy()
+    expected[15:46, 25:61] = False
+    (record,) = run().segmentation.objects
+    assert 0 < expected.sum() < drawn.sum()
+    np.testing.assert_array_equal(record.mask, expected[record.region.slices])
+    assert record.area == expected.sum()
+    binding.session.undo()
+    binding.session.undo()
+    np.testing.assert_array_equal(np.asarray(layer.data) > 0, drawn)
+
+
 def distance_to(outline, points):
     """How far points are from the nearest side of a closed outline."""
     sides = np.roll(outline, -1, axis=0) - outline

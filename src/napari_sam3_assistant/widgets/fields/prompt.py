@@ -234,7 +234,8 @@ def as_painted_box(model: SessionModel) -> QCheckBox:
         model,
         "as_painted",
         "As painted",
-        "Take what you paint as the object, without moving its outline to edges in the image",
+        "Take what you paint as the object, without moving its outline to edges in the image. "
+        "napari's polygon tool of the painted layer fills a lasso, and with label 0 takes one away",
     )
     follow(made, lambda: (model.task, model.tool) == _PAINTED, made.setVisible, model)
     return made
