@@ -113,6 +113,28 @@ def test_alt_click_merges_two_objects(found, way):
     assert at(found, SECOND) == first
 
 
+def test_alt_click_merges_objects_of_two_preview_layers(open_window, discs):
+    image = np.where(discs > 100, discs, 110).astype(np.uint8)
+    image[20:40, 100:120] = 20
+    user = open_window(image)
+    user.choose("text_segmentation")
+    user.widget.binding.model.batch_text = "bright discs\ndark objects"
+    user.run()
+    bright, dark = (one for one in user.viewer.layers if one.name.startswith(PREVIEW))
+    first, second = int(bright.data[THIRD]), int(dark.data[SECOND])
+    name = dark.name
+    assert first
+    assert second
+    click(user, THIRD, ALT)
+    click(user, SECOND, ALT)
+    assert bright.data[THIRD] == bright.data[SECOND] == first
+    assert dark not in user.viewer.layers
+    user.undo()
+    dark = user.viewer.layers[name]
+    assert (bright.data[SECOND], dark.data[SECOND]) == (0, second)
+    vars(user).clear()  # napari's fixture fails where its window is still held
+
+
 def test_a_line_across_an_object_splits_it(found):
     before, whole = found.labels.data.copy(), at(found, FIRST)
     image = found.viewer.layers["image"]
