@@ -127,7 +127,9 @@ def corrected_cells(draw):
 @settings(max_examples=40)
 @given(corrected_cells())
 def test_a_click_that_adds_takes_nothing_away_and_one_that_takes_away_adds_nothing(drawn):
+    """And what lies half as far from it as the outline obeys it."""
     image, clicks = drawn
+    rows, columns = np.indices(image.shape[:2])
     engine = registry.create("builtin")
     embedding = engine.embed(image, REPORTER)
     before = None
@@ -141,4 +143,12 @@ def test_a_click_that_adds_takes_nothing_away_and_one_that_takes_away_adds_nothi
             lost, won = (before, after) if last.positive else (after, before)
             # An earlier click against it takes its own pixel, and a click for it has 3 x 3.
             assert np.count_nonzero(lost & ~won) <= 9 * (count - 1)
+            y, x = int(last.y), int(last.x)
+            if before[y, x] != last.positive:
+                wrong = ~before if last.positive else np.pad(before, 1)
+                depth = ndi.distance_transform_edt(wrong)
+                reach = depth[y, x] if last.positive else depth[y + 1, x + 1]
+                reach = min(reach, np.sqrt(np.count_nonzero(before) / np.pi))  # it may be far away
+                near = np.hypot(rows - y, columns - x) <= reach / 2 - 0.5
+                assert np.count_nonzero(near & (after != last.positive)) <= 9 * (count - 1)
         before = after

@@ -5,6 +5,7 @@ The image proposes (:mod:`component_tree`), clicks pick, and further clicks add 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ NOTHING = 2  # radius of the disc where nothing stands out, in pixels
 # Clicks are made in the middle of what they mean. Shares of the greatest depth: below the first a
 # click is as good as on the outline, from the second on it is in the middle.
 RIM, MIDDLE = 0.25, 0.75
+SURELY = 0.5  # share of a click's distance from the outline up to which all obeys it
 UNSEEN = 0.67  # ... of a disc round the click, in whose middle it is whatever the image shows
 LARGER = 0.1  # power of the area: an outline as steep round a larger object says more
 ANOTHER = 1.5  # times the area from which on something is another candidate
@@ -132,8 +134,10 @@ def correct_by_clicks(
     negative one only takes away, so what the clicks before agreed on stays. There are four ways to
     obey it and all clicks before: what the image shows under the click; a disc round it that
     reaches the outline; the best proposal for all clicks; the likeliest outline near the object's,
-    if that is where the click is. The best-rated way is taken, and it must be the better rated, the
-    more it changes and the further the click lies from the middle of what it changes.
+    if that is where the click is. A click in the middle of an error tells how large that is at
+    least: what lies half as far from it as the outline obeys it, too. The best-rated way is taken,
+    and it must be the better rated, the more it changes and the further the click lies from the
+    middle of what it changes.
 
     Parameters
     ----------
@@ -158,8 +162,13 @@ def correct_by_clicks(
         if not wanted:
             wanted = [other.pixel for other in clicks if other.positive][:1]
         best, most = patch, -1.0
-        for way, seen in _ways(features, patch, click, wanted, unwanted, reporter):
+        reach = _reach(patch, click)
+        shown = _ways(features, patch, click, wanted, unwanted, reporter)
+        for way, seen in itertools.chain(((way, True) for way in shown), [(patch, False)]):
+            radius = int(reach * SURELY) if seen else max(1, int(reach))
             way = _kept(patch, way, click)
+            if radius:
+                way = _with_disc(features, way, click, radius)
             way = _obey_clicks(features, way, wanted, unwanted, anchored=anchored)
             centred = _centred(_changed(patch, way, click)) if seen else UNSEEN
             worth = _rated(features, way) * way.overlap(patch) * centred
@@ -171,11 +180,29 @@ def correct_by_clicks(
     return _obey_clicks(features, patch, wanted, unwanted, anchored=anchored)
 
 
+def _reach(patch: Patch, click: Click) -> float:
+    """Return how far from the outline a click lies, in pixels, the object's radius at most."""
+    y, x = click.pixel[0] - patch.region.y0, click.pixel[1] - patch.region.x0
+    if click.positive:
+        rows, columns = np.nonzero(patch.mask)
+        away = float(np.hypot(rows - y, columns - x).min(initial=np.inf))
+        return min(away, math.sqrt(patch.area / math.pi))
+    return float(ndi.distance_transform_edt(np.pad(patch.mask, 1))[1 + y, 1 + x])
+
+
 def _kept(patch: Patch, way: Patch, click: Click) -> Patch:
     """Return an object with what a way adds, or without what it takes away, as the click asks."""
     if click.positive:
         return patch.union(way)
     return replace(patch, mask=patch.mask & way.within(patch.region))
+
+
+def _with_disc(features: PlaneFeatures, patch: Patch, click: Click, radius: int) -> Patch:
+    """Return an object that a disc round a click belongs to, or does not, as the click asks."""
+    around = disc(click.pixel, radius, features.region)
+    if click.positive:
+        return patch.union(around)
+    return replace(patch, mask=patch.mask & ~around.within(patch.region))
 
 
 def _changed(patch: Patch, way: Patch, click: Click) -> float:
@@ -195,35 +222,27 @@ def _ways(
     positive: Sequence[Pixel],
     unwanted: Sequence[Pixel],
     reporter: Reporter,
-) -> Iterator[tuple[Patch, bool]]:
-    """Yield what an object may become so that it obeys a click, and whether the image shows it."""
+) -> Iterator[Patch]:
+    """Yield what the image shows that an object may become so that it obeys a click."""
     y, x = click.pixel
     proposals = [item for point in positive for item in find_proposals(features, point, reporter)]
     obeying = (item for item in proposals if _obeys(item, positive, unwanted))
     best = max(obeying, key=_rating, default=None)
     if best is not None:
-        yield upsample_proposal(features, best), True
+        yield upsample_proposal(features, best)
     inside = ndi.distance_transform_edt(np.pad(patch.mask, 1))[1:-1, 1:-1]
     depth = inside[y - patch.region.y0, x - patch.region.x0] if patch.holds(y, x) else 0.0
     near = patch.region.grow(max(4, max(patch.region.shape) // 3)).intersect(features.region)
     if near.holds(y, x) and depth < SHALLOW * inside.max(initial=0.0):
-        for drawn in _redrawn(features, patch, near, positive, unwanted):
-            yield drawn, True
+        yield from _redrawn(features, patch, near, positive, unwanted)
     if click.positive:
         here = find_proposals(features, click.pixel, reporter)
         obeying = (item for item in here if _obeys(item, [click.pixel], unwanted))
         best = max(obeying, key=_rating, default=None)
         if best is not None:
-            yield patch.union(upsample_proposal(features, best)), True
-        # No larger than the object, which may be far away.
-        rows, columns = np.nonzero(patch.mask)
-        away = np.hypot(rows + patch.region.y0 - y, columns + patch.region.x0 - x)
-        radius = min(float(away.min(initial=np.inf)), math.sqrt(patch.area / math.pi))
-        yield patch.union(disc(click.pixel, max(1, int(radius)), features.region)), False
-        return
-    yield _without(features, patch, positive, click.pixel), True
-    cut = disc(click.pixel, max(1, int(depth)), features.region)
-    yield replace(patch, mask=patch.mask & ~cut.within(patch.region)), False
+            yield patch.union(upsample_proposal(features, best))
+    else:
+        yield _without(features, patch, positive, click.pixel)
 
 
 def _redrawn(
