@@ -5,7 +5,9 @@ import os
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QScrollArea
+from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea
+
+from napari_sam3_assistant.core.prompts import Task
 
 LATER = ("accept", "refine", "undo", "redo", "clear_preview", "save_now", "save", "save_file")
 
@@ -51,6 +53,29 @@ def test_3d_in_simple_fits_a_small_screen(open_window, discs):
         for name in ("new_object", "run_preview", "propagate_existing", "save_now"):
             button = user.button(name)
             assert button.visibleRegion().boundingRect() == button.rect(), (name, width)
+
+
+@pytest.mark.parametrize("mode", ["simple", "advanced"])
+def test_nothing_is_cut_at_the_right_whatever_the_task(open_window, discs, mode):
+    user = open_window(np.stack([discs] * 4))
+    tasks = [one.value for one in Task]
+    for task in tasks:
+        user.click("mode_simple")
+        user.choose(task)
+        user.click(f"mode_{mode}")
+        user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+        user.settle()
+        scrolled = [one for one in user.widget.findChildren(QScrollArea) if one.isVisible()]
+        for scroll in scrolled:
+            if scroll.widget() is not None and scroll.isAncestorOf(scroll.widget()):
+                assert scroll.widget().width() <= scroll.viewport().width(), (task, scroll)
+    # As a larger font or a longer word would: the dock gives way, and cuts nothing.
+    panel = scrolled[0]
+    panel.widget().findChild(QAbstractButton, "run_preview").setMinimumWidth(420)
+    user.settle()
+    user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
+    user.settle()
+    assert panel.widget().width() <= panel.viewport().width()
 
 
 def test_only_what_can_be_used_is_on_show_at_the_start(open_window, discs):

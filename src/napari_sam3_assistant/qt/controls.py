@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtGui import QHelpEvent, QPainter
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
+    QFrame,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
@@ -24,6 +25,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QSpinBox,
     QStyle,
@@ -42,7 +44,7 @@ from napari_sam3_assistant.qt.bind import bind_value, follow, show_errors, watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from qtpy.QtCore import QAbstractItemModel
+    from qtpy.QtCore import QAbstractItemModel, QObject
     from qtpy.QtGui import QPaintEvent, QResizeEvent, QShowEvent
 
     from napari_sam3_assistant.core.images import Untyped
@@ -385,6 +387,9 @@ class ChoiceCombo(ElidedCombo):
         self.choose(attrgetter(self._field)(self._state))
 
 
+_BESIDE = 2  # six tools fit a panel of 320 pixels
+
+
 class ChoiceButtons(QWidget):
     """A grid of buttons, one for each value of a field.
 
@@ -416,7 +421,8 @@ class ChoiceButtons(QWidget):
         group = QButtonGroup(self)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setVerticalSpacing(4)
+        layout.setHorizontalSpacing(_BESIDE)
         for place, (value, text, tooltip) in enumerate(choices):
             button = KeyedButton(text)
             button.setCheckable(True)
@@ -587,6 +593,32 @@ def shorten(text: str, first: int, last: int) -> str:
 
 def _make_breakable(word: re.Match[str]) -> str:
     return _INSIDE.sub(_BREAK, word.group())
+
+
+class ScrolledPanel(QScrollArea):
+    """Scrolls up and down only, so it is never narrower than what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return room for the content and the scroll bar beside it."""
+        least = super().minimumSizeHint()
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is None or bar is None:
+            return least
+        frame = 2 * self.frameWidth()  # which a theme's style sheet may bring back
+        width = content.minimumSizeHint().width() + bar.sizeHint().width() + frame
+        return QSize(max(least.width(), width), least.height())
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask for more room when the content does."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class Fold(QWidget):

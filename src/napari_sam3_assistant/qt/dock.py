@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_sam3_assistant.qt.bind import call_when_destroyed, release_of
@@ -43,8 +43,7 @@ class Dock(QWidget):
     def __init__(self, viewer: ViewerModel, name: str, narrowest: int) -> None:
         super().__init__()
         self.setObjectName(name)
-        self.setMinimumWidth(narrowest)
-
+        self._narrowest = narrowest
         me = weakref.ref(self)
 
         def show_focus(_: object = None) -> None:
@@ -75,6 +74,11 @@ class Dock(QWidget):
         self._leave = leave = weakref.finalize(self, release)
         leave.atexit = False
         call_when_destroyed(self, leave)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least size: what the content asks for, where that is wider."""
+        least = super().minimumSizeHint()
+        return QSize(max(self._narrowest, least.width()), least.height())
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Close for good when napari takes the widget out of its dock.

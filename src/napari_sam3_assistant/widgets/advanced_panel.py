@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFormLayout, QFrame, QVBoxLayout, QWidget
 
 from napari_sam3_assistant.qt.bind import show_errors
-from napari_sam3_assistant.qt.controls import Fold
+from napari_sam3_assistant.qt.controls import Fold, ScrolledPanel
 from napari_sam3_assistant.widgets.fields.classes import ClassField
 from napari_sam3_assistant.widgets.fields.filters import FilterField, HistogramField
 from napari_sam3_assistant.widgets.fields.image import (
@@ -74,15 +73,12 @@ _WIDE = 640
 """From this width on, in pixels, the steps stand in two columns."""
 
 
-class AdvancedPanel(QScrollArea):
+class AdvancedPanel(ScrolledPanel):
     """Steps 1 to 6 and the log, each behind a heading that folds it."""
 
     def __init__(self, binding: Binding, store: SettingsStore) -> None:
         super().__init__()
         self.setObjectName("advanced_panel")
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._store = store
         content = QWidget()
         self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)

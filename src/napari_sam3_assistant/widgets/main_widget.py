@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QFrame,
     QHBoxLayout,
     QRadioButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_sam3_assistant.qt.class_list import keep_class_file
+from napari_sam3_assistant.qt.controls import ScrolledPanel
 from napari_sam3_assistant.qt.dock import Dock, QtDispatcher, chosen_viewer
 from napari_sam3_assistant.qt.settings_store import QtSettingsStore
 from napari_sam3_assistant.viewer.binding import binding_for
@@ -65,10 +63,7 @@ class MainWidget(Dock):
 
         activity = activity_of(chosen, "SAM3 Assistant", session.model, stop)
         activity.acquire()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll = ScrolledPanel()
         scroll.setWidget(SimplePanel(binding))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

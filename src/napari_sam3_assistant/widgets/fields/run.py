@@ -110,6 +110,8 @@ _STARTS = (
 class RunControls(QWidget):
     """Run, accept, refine, undo, redo, clear, save; at first only what can be used."""
 
+    _begun = False
+
     def __init__(self, binding: Binding) -> None:
         super().__init__()
         self._session = session = binding.session
@@ -124,8 +126,8 @@ class RunControls(QWidget):
         self._accept_all = push_button(
             model, "Accept All", "accept_all", session.accept, _ACCEPTS_ALL
         )
+        self._followed = FollowedField(session)
         self._of_planes = (accept, refine)
-        self._begun = False
         clear = push_button(model, "Clear Preview", "clear_preview", session.clear_preview, _CLEARS)
         undo = push_button(model, "Undo", "undo", binding.undo, _UNDOES)
         redo = push_button(model, "Redo", "redo", binding.redo, _REDOES)
@@ -136,14 +138,15 @@ class RunControls(QWidget):
         mask_ops = push_button(
             model, "Mask Ops", "mask_ops", lambda: open_mask_operations(binding.viewer), _OPENS
         )
-        self._run.key = first_key("run")
-        self._accept_all.key = first_key("accept")
+        self._run.key, self._accept_all.key = first_key("run"), first_key("accept")
         for button in (accept, self._follow, undo, redo):
             button.key = first_key(button.objectName())
         self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(line, 0, 0, 1, 2)
+        for column in (0, 1):
+            layout.setColumnStretch(column, 1)
         for box in (self._live, self._each_click, at_accept):
             # As wide as its words: a click beside them does nothing.
             box.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
@@ -156,7 +159,7 @@ class RunControls(QWidget):
             (self._follow,),
             (save_now, at_accept),
             (self._accept_all,),
-            (FollowedField(session),),
+            (self._followed,),
             (undo, redo),
             (save, to_file),
             (clear, mask_ops),
@@ -220,7 +223,8 @@ class RunControls(QWidget):
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(begun and task is not Task.VIDEO)
-        self._accept_all.setVisible(begun and task is Task.VIDEO)
+        for widget in (self._accept_all, self._followed):
+            widget.setVisible(begun and task is Task.VIDEO)
         self._follow.setVisible(begun and stack and task is not Task.VIDEO)
 
     def _read_line(self) -> tuple[str, str, str]:

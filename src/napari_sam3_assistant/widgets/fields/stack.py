@@ -196,7 +196,7 @@ def go_on_button(session: Session) -> QPushButton:
 
 
 class FollowedField(QWidget):
-    """The objects that are followed, and Remove Object; shown for the task 3D/video only."""
+    """The objects that are followed, and Remove Object."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -213,7 +213,6 @@ class FollowedField(QWidget):
         layout.addWidget(self._objects, 1)
         layout.addWidget(remove)
         watch(model, "tracked", self, self._list)
-        follow(self, lambda: model.task is Task.VIDEO, self.setVisible, model)
         bind_enabled(model, "remove_object", self._objects, remove)
 
     def _remove_chosen(self) -> None:
