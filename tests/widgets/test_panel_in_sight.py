@@ -65,6 +65,7 @@ def test_nothing_is_cut_at_the_right_whatever_the_task(open_window, discs, mode)
         user.click(f"mode_{mode}")
         user.window.resizeDocks([user.dock], [320], Qt.Orientation.Horizontal)
         user.settle()
+        assert user.widget.width() == 320, task
         scrolled = [one for one in user.widget.findChildren(QScrollArea) if one.isVisible()]
         for scroll in scrolled:
             if scroll.widget() is not None and scroll.isAncestorOf(scroll.widget()):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari import current_viewer  # noqa: TID251 (the one place that may ask, see design)
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_sam3_assistant.qt.bind import call_when_destroyed, release_of
 
@@ -44,6 +44,7 @@ class Dock(QWidget):
         super().__init__()
         self.setObjectName(name)
         self._narrowest = narrowest
+        self.setMinimumWidth(narrowest)
         me = weakref.ref(self)
 
         def show_focus(_: object = None) -> None:
@@ -75,10 +76,18 @@ class Dock(QWidget):
         leave.atexit = False
         call_when_destroyed(self, leave)
 
-    def minimumSizeHint(self) -> QSize:
-        """Return the least size: what the content asks for, where that is wider."""
-        least = super().minimumSizeHint()
-        return QSize(max(self._narrowest, least.width()), least.height())
+    def event(self, event: QEvent | None) -> bool:
+        """Be as wide as the content asks for, at least."""
+        done = super().event(event)
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            width = max(self._narrowest, self.minimumSizeHint().width())
+            if width != self.minimumWidth():
+                self.setMinimumWidth(width)
+                holder = self.parentWidget()
+                if isinstance(holder, QDockWidget):
+                    # Qt lets it grow with its content, and never shrink.
+                    holder.setMinimumWidth(width)
+        return done
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Close for good when napari takes the widget out of its dock.

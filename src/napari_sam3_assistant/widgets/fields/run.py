@@ -223,8 +223,8 @@ class RunControls(QWidget):
         # They are about the plane on show; a propagation has Remove Object and its prompts.
         for button in self._of_planes:
             button.setVisible(begun and task is not Task.VIDEO)
-        for widget in (self._accept_all, self._followed):
-            widget.setVisible(begun and task is Task.VIDEO)
+        for of_stack in (self._accept_all, self._followed):
+            of_stack.setVisible(begun and task is Task.VIDEO)
         self._follow.setVisible(begun and stack and task is not Task.VIDEO)
 
     def _read_line(self) -> tuple[str, str, str]:
