@@ -9,7 +9,7 @@ from npe2 import PluginManifest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLineEdit, QMessageBox
+from qtpy.QtWidgets import QApplication, QDialog, QLabel, QLineEdit
 
 from napari_sam3_assistant.qt.controls import KeyedButton
 from napari_sam3_assistant.viewer.binding import Binding
@@ -69,7 +69,7 @@ def test_other_masks_of_a_click_by_a_key_and_by_the_wheel(open_window):
     user.click_at(user.viewer.layers["image"], (60, 75))
     user.wait(lambda: user.has(PREVIEW) and not user.is_running)
     first = np.count_nonzero(user.preview)
-    assert user.text_of("run_reason").startswith("Other masks that the click may mean: smaller (,)")
+    assert user.text_of("run_reason").startswith("Not what you meant? “,” takes a smaller mask")
 
     key, other, way = Key.Key_Comma, Key.Key_Period, "smaller"
     user.press(key)
@@ -208,7 +208,11 @@ def test_the_table_of_keys_is_what_the_manifest_the_guide_and_help_say(open_wind
     guide = (ROOT / "docs/user-guide.md").read_text(encoding="utf-8")
     user = open_window(discs)
     user.click("help")
-    (shown,) = user.widget.findChildren(QMessageBox, "keys")
+    (box,) = user.widget.findChildren(QDialog, "keys")
+    shown = box.findChild(QLabel, "keys_text")
+    assert box.height() < 700
+    text_colour = user.button("help").palette().windowText().color().name()
+    assert f'<a style="color: {text_colour}" href=' in shown.text()
     for shortcut in SHORTCUTS:
         assert hasattr(Binding, shortcut.name) or shortcut.name == "hold_bare_image"
         keys = " or ".join(f"`{key}`" for key in shortcut.shown.split(" or "))
@@ -216,7 +220,7 @@ def test_the_table_of_keys_is_what_the_manifest_the_guide_and_help_say(open_wind
         assert f"<b>{shortcut.shown}</b>" in shown.text()
         if shortcut in commands.COMMANDS:
             assert ids[shortcut.name].title == shortcut.title
-    shown.close()
+    box.close()
 
 
 def test_a_command_of_the_palette_does_what_its_key_does(open_window, discs):

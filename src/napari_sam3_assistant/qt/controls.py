@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QHelpEvent, QPainter
+from qtpy.QtGui import QHelpEvent, QPainter, QPalette
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -569,6 +569,12 @@ class WrappedLabel(QLabel):
     def text(self) -> str:
         """Return the text that was given."""
         return self._given
+
+
+def with_readable_links(text: str, beside: QWidget) -> str:
+    """Return HTML whose links have the colour of a widget's text: Qt's blue is lost on dark."""
+    colour = beside.palette().color(QPalette.ColorRole.WindowText).name()
+    return text.replace("<a ", f'<a style="color: {colour}" ')
 
 
 def lay_out(widget: QWidget) -> None:

@@ -31,7 +31,13 @@ from napari_sam3_assistant.qt.bind import (
     show_errors,
     watch,
 )
-from napari_sam3_assistant.qt.controls import ChoiceCombo, FolderField, check_box, push_button
+from napari_sam3_assistant.qt.controls import (
+    ChoiceCombo,
+    FolderField,
+    check_box,
+    push_button,
+    with_readable_links,
+)
 from napari_sam3_assistant.session.messages import explain_engine, format_engine
 from napari_sam3_assistant.session.model_setup import PRECISION_TITLES
 from napari_sam3_assistant.widgets.fields.server import OTHER, ServerDialog, server_choices, use
@@ -458,7 +464,7 @@ class DownloadDialog(QDialog):
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
-        self._session = session
+        self._session, self._beside = session, parent
         self._models = session.setup.models
         self.setObjectName("download_dialog")
         self.setWindowTitle("Download the weights of a model")
@@ -510,7 +516,8 @@ class DownloadDialog(QDialog):
     def _show(self, number: int) -> None:
         model = self._models[number]
         about = _ABOUT_GATED if model.gated else _ABOUT_OPEN
-        self._about.setText(about.format(licence=model.licence, repository=model.repository))
+        text = about.format(licence=model.licence, repository=model.repository)
+        self._about.setText(with_readable_links(text, self._beside))
         self._folder.setText(str(model.folder))
         self._token.setEnabled(model.gated)
         self._meta.setEnabled(model.gated)

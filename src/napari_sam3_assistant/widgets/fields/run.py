@@ -10,9 +10,9 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
+    QDialog,
     QGridLayout,
     QLabel,
-    QMessageBox,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
@@ -31,11 +31,13 @@ from napari_sam3_assistant.qt.bind import (
     watch,
 )
 from napari_sam3_assistant.qt.controls import (
+    ScrolledPanel,
     WrappedLabel,
     ask_where,
     check_box,
     lay_out,
     push_button,
+    with_readable_links,
 )
 from napari_sam3_assistant.session.messages import format_propagation, format_results
 from napari_sam3_assistant.session.model import Level
@@ -241,8 +243,8 @@ def _explain_candidates(preview: Preview | None) -> str:
     """Return by which keys other masks of a click are chosen; empty where there are none."""
     if preview is None or not preview.segmentation.candidates:
         return ""
-    smaller = with_key("Other masks that the click may mean: smaller", "smaller_candidate")
-    return f"{smaller}, {with_key('larger', 'larger_candidate')}."
+    smaller, larger = first_key("smaller_candidate"), first_key("larger_candidate")
+    return f"Not what you meant? “{smaller}” takes a smaller mask, “{larger}” a larger one."
 
 
 _REASON_LINES = 2
@@ -428,6 +430,9 @@ def sound_box(model: SessionModel) -> QCheckBox:
     )
 
 
+_HELP_SIZE = (640, 600)  # fits a screen of 1366 x 768; what is below is scrolled to
+
+
 def help_button() -> QPushButton:
     """Return the button that shows the keys."""
     made = QPushButton("Help")
@@ -443,13 +448,18 @@ def help_button() -> QPushButton:
     )
 
     def show() -> None:
-        box = QMessageBox(made)
+        box = QDialog(made)
         box.setObjectName("keys")
         box.setWindowTitle("SAM3 Assistant: keys")
-        box.setTextFormat(Qt.TextFormat.RichText)
-        box.setText(text)
-        box.setModal(False)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        label = QLabel(with_readable_links(text, made))
+        label.setObjectName("keys_text")
+        label.setWordWrap(True)
+        label.setOpenExternalLinks(True)
+        scroll = ScrolledPanel()
+        scroll.setWidget(label)
+        QVBoxLayout(box).addWidget(scroll)
+        box.resize(*_HELP_SIZE)
         box.show()
 
     made.clicked.connect(show)
