@@ -153,7 +153,10 @@ OUTCOMES = {
         left["clean"].any() and Path("cells.json").exists() and Path("cells.zip").exists()
     ),
     "docs/large-images.md": lambda left: left["result"].objects and Path("labels.zarr").exists(),
-    "docs/server.md": lambda left: len(left["first"].objects) == len(left["second"].objects) == 1,
+    "docs/server.md": lambda left: (
+        len(left["first"].objects) == len(left["second"].objects) == 1
+        and len(list(Path("OUT").glob("*.tif"))) == 1
+    ),
 }
 
 
