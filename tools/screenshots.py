@@ -152,6 +152,8 @@ def steps(folder: Path) -> None:
         heading = fold.findChild(QPushButton, "fold").text()
         name = next((_STEPS[title] for title in _STEPS if title in heading), "")
         if name and fold.isVisible():
+            fold.grab()
+            QTest.qWait(500)  # the pictures of objects are made when they come into view
             fold.grab().save(str(folder / f"advanced_{name}.png"))
     demo.viewer.close()
 
