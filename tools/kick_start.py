@@ -134,6 +134,7 @@ def cells(data: Path, folder: Path, pictures: Path) -> None:
 
 def main(data: Path, pictures: Path) -> None:
     """Write all pictures and print all figures."""
+    pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for use in (nuclei, rings, cells):
             use(data, Path(folder), pictures)
