@@ -11,7 +11,10 @@ follows from the numbers.
 
 import argparse
 import hashlib
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -98,7 +101,7 @@ class WaitingWorker(WorkerPlugin):
 
 @contextmanager
 def cluster(workers, wait, objects=4):
-    """Give an engine of a cluster of worker processes, and the cluster."""
+    """Give an engine of a cluster of worker processes, and a client of it."""
     with (
         LocalCluster(
             n_workers=workers, threads_per_worker=8, memory_limit=0, dashboard_address=":0"
@@ -109,6 +112,28 @@ def cluster(workers, wait, objects=4):
         with api.open_engine(compute=client) as engine:
             engine.load(NullReporter())
             yield engine, client
+
+
+def serve(wait):
+    """Be the server of `served`, until its input ends."""
+    with cluster(2, wait) as (_, client):
+        pids = [*client.run(os.getpid).values()]
+        print(client.scheduler.address, os.getpid(), *pids, flush=True)
+        sys.stdin.read()
+
+
+@contextmanager
+def served(wait):
+    """Give an engine of two workers whose scheduler is a process of its own, and all pids."""
+    command = [sys.executable, __file__, "serve", "--wait", str(wait)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        address, *pids = process.stdout.readline().split()
+        with api.open_engine(compute=address) as engine:
+            engine.load(NullReporter())
+            yield engine, [os.getpid(), *map(int, pids)]
+        process.stdin.close()
 
 
 class Nothing:
@@ -165,21 +190,23 @@ def show_speed(wait, tiles, tile):
 
 
 def show_memory(counts, wait, tile):
-    print("tiles   client  worker  (MB, highest)   seconds")
+    print(" tiles  client  server  worker  (MB, highest)  seconds  objects")
     for tiles in counts:
-        with tempfile.TemporaryDirectory() as name, cluster(2, wait) as (engine, client):
+        with tempfile.TemporaryDirectory() as name, served(wait) as (engine, pids):
             image = make_image(Path(name), tiles, tile, 0.1)
-            pids = list(client.run(lambda: __import__("os").getpid()).values())
-            peaks = [0, 0]
+            processes = [psutil.Process(pid) for pid in pids]
+            peaks = np.zeros(len(pids))
 
-            def look(step, peaks=peaks, pids=pids):
+            def look(step, peaks=peaks, processes=processes):
                 if step.done % 20 == 1:
-                    peaks[0] = max(peaks[0], psutil.Process().memory_info().rss)
-                    for pid in pids:
-                        peaks[1] = max(peaks[1], psutil.Process(pid).memory_info().rss)
+                    now = [process.memory_info().rss for process in processes]
+                    np.maximum(peaks, now, out=peaks)
 
             took, result = scan(image, Path(name) / "labels.zarr", engine, tile, look)
-        print(f"{result.tiles:6} {peaks[0] / 1e6:7.0f} {peaks[1] / 1e6:7.0f} {took:18.1f}")
+            last = processes[0].memory_info().rss
+        client, server, *workers = peaks / 1e6
+        told = f"{client:7.0f} {server:7.0f} {max(workers):7.0f} {took:22.1f}"
+        print(f"{result.tiles:6} {told} {len(result.objects):8}; at the end {last / 1e6:.0f}")
 
 
 def show_pieces():
@@ -225,12 +252,14 @@ def show_tile(tile, objects, rng):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("pieces", "speed", "memory"))
+    parser.add_argument("what", choices=("pieces", "speed", "memory", "serve"))
     parser.add_argument("--wait", type=float, default=0.15)
     parser.add_argument("--tiles", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--tile", type=int, default=256)
     chosen = parser.parse_args()
-    if chosen.what == "pieces":
+    if chosen.what == "serve":
+        serve(chosen.wait)
+    elif chosen.what == "pieces":
         show_pieces()
     elif chosen.what == "speed":
         show_speed(chosen.wait, chosen.tiles[0], chosen.tile)

@@ -1,5 +1,6 @@
 """Objects of tiles put together: literal seams, and a known truth cut into tiles and back."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -212,6 +213,8 @@ def test_one_tile_is_painted_as_a_run_paints_it():
         StitchedObject(1, 25, Region(1, 1, 6, 6), 0.9),
         StitchedObject(2, 25, Region(4, 4, 9, 9), 0.8),
     )
+    assert objects[-1:] == [objects[1]]
+    assert objects != objects[:1]
 
 
 def test_without_overlap_nothing_is_joined():
@@ -268,6 +271,30 @@ def test_objects_over_many_tiles_are_one():
     assert [one.region for one in objects if one.area == int((truth == 1).sum())] == [
         Region(6, 6, 195, 195)
     ]
+
+
+def test_an_object_that_no_tile_still_sees_takes_a_row_of_numbers():
+    # As Python objects they took 500 bytes each, to the end of the scan.
+    options = TileOptions(256, 0.2)
+    object.__setattr__(options, "size", 40)
+    grid = TileGrid.cover((40 + 32 * 249, 40), options)
+    labels = np.zeros((40 + 32 * 249, 40), np.uint32)
+    stitcher = Stitcher(labels, grid)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(len(grid)):
+            top = grid[number].y0
+            inner = [record((top + y, x, top + y + 6, x + 6)) for y in (9, 19) for x in (3, 13, 23)]
+            stitcher.add(number, [*inner, record((top + 34, 5, top + 40, 15))])
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(stitcher) == 250 * 7
+    assert held < 110 * len(stitcher)
+    objects = stitcher.objects()
+    assert [one.id for one in objects] == np.unique(labels[labels > 0]).tolist()
+    assert [one.area for one in objects] == np.bincount(labels.ravel())[1:].tolist()
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -8,8 +8,11 @@ views are joined.
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -18,7 +21,7 @@ from napari_sam3_assistant.core.masks.labels import PlaneOfLabels
 from napari_sam3_assistant.core.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -73,6 +76,81 @@ class StitchedObject:
     stability: float | None = None
 
 
+_ROW = np.dtype(
+    [
+        ("id", np.int64),
+        ("area", np.int64),
+        ("box", np.int64, 4),
+        ("score", np.float64),
+        ("stability", np.float64),
+        ("phrase", np.int32),
+    ]
+)
+_BLOCK = 4096  # rows that are made into objects at a time
+
+
+class StitchedObjects(Sequence[StitchedObject]):
+    """The objects of a plane in the order of their ids, each made as it is asked for.
+
+    Kept as rows of numbers, of which a multiple fits into the memory that the objects would take.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (N,), structured
+        Id, area, box, score, stability (NaN for none) and phrase of each.
+    phrases : sequence of str
+        The phrases that the rows name by their place here.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.void], phrases: Sequence[str]) -> None:
+        self._rows, self._phrases = rows, tuple(phrases)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> StitchedObject: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> StitchedObjects: ...
+
+    def __getitem__(self, place: int | slice) -> StitchedObject | StitchedObjects:
+        """Return the object at a place, or those of a slice."""
+        if isinstance(place, slice):
+            return StitchedObjects(self._rows[place], self._phrases)
+        return self._make(*self._rows[place].tolist())
+
+    def __iter__(self) -> Iterator[StitchedObject]:
+        """Yield the objects."""
+        for start in range(0, len(self), _BLOCK):
+            for row in self._rows[start : start + _BLOCK].tolist():
+                yield self._make(*row)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether others are the same objects in the same order."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} objects>"
+
+    def _make(
+        self,
+        id_: int,
+        area: int,
+        box: Iterable[int],
+        score: float,
+        stability: float,
+        phrase: int,
+    ) -> StitchedObject:
+        known, firm = (None if math.isnan(one) else one for one in (score, stability))
+        text = self._phrases[phrase]
+        return StitchedObject(id_, area, Region(*map(int, box)), known, text, stability=firm)
+
+
 class Known(NamedTuple):
     """What is known of an object beside its pixels: see :class:`StitchedObject`."""
 
@@ -124,7 +202,8 @@ class Stitcher:
     """Puts the objects of tiles into one plane of labels, tile by tile in the grid's order.
 
     Only the parts that a later tile sees are kept, so memory grows with a row of tiles and not
-    with the plane. Ids count up from 1; those of joined parts leave gaps.
+    with the plane; of an object that no later tile sees a row of numbers. Ids count up from 1;
+    those of joined parts leave gaps.
 
     Parameters
     ----------
@@ -138,25 +217,42 @@ class Stitcher:
         self._labels = labels
         self._grid = grid
         self._open: list[_Part] = []
-        self._objects: dict[int, _Object] = {}
+        self._objects: dict[int, _Object] = {}  # that a later tile may still see
+        self._closed = bytearray()  # the rows of all others
+        self._phrases: dict[str, int] = {}
         self._next_id = 1
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._closed) // _ROW.itemsize + len(self._objects)
 
-    def objects(self) -> tuple[StitchedObject, ...]:
+    def objects(self) -> StitchedObjects:
         """Return the objects so far, in the order of their ids."""
-        return tuple(
-            StitchedObject(
-                one.id,
-                one.painted if one.touched else one.area,
-                _union_of(one.parts),
-                one.score,
-                one.text,
-                stability=one.stability,
-            )
-            for _, one in sorted(self._objects.items())
+        still_open = self._rows(self._objects.values()).tobytes()
+        rows = np.frombuffer(bytes(self._closed) + still_open, _ROW)
+        return StitchedObjects(rows[np.argsort(rows["id"])], tuple(self._phrases))
+
+    def _rows(self, objects: Iterable[_Object]) -> npt.NDArray[np.void]:
+        """Return what is kept of objects."""
+        return np.array(
+            [
+                (
+                    one.id,
+                    one.painted if one.touched else one.area,
+                    _union_of(one.parts).box,
+                    math.nan if one.score is None else one.score,
+                    math.nan if one.stability is None else one.stability,
+                    self._phrases.setdefault(one.text, len(self._phrases)),
+                )
+                for one in objects
+            ],
+            _ROW,
         )
+
+    def _close(self) -> None:
+        """Keep a row of each object that no later tile sees."""
+        seen = {part.object.id for part in self._open}
+        done = [self._objects.pop(id_) for id_ in self._objects.keys() - seen]
+        self._closed += self._rows(done).tobytes()
 
     def add(self, number: int, records: Sequence[ObjectRecord]) -> None:
         """Put the objects of the next tile into the plane.
@@ -186,6 +282,7 @@ class Stitcher:
             until = max(self._grid.find_touching(record.region))
             if owner is not None and until > number:
                 self._open.append(_Part(tile, record, owner, until))
+        self._close()
 
     def _pairs(
         self, record: ObjectRecord, tile: Region, places: npt.NDArray[np.intp]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_sam3_assistant.core.progress import Reporter
     from napari_sam3_assistant.core.prompts import ExemplarPrompt, PromptSet
     from napari_sam3_assistant.core.results import ObjectRecord, Provenance
-    from napari_sam3_assistant.core.stitching import StitchedObject
+    from napari_sam3_assistant.core.stitching import StitchedObjects
     from napari_sam3_assistant.engines.caching_engine import CachingEngine
 
 
@@ -445,8 +445,8 @@ class ScanResult:
         The OME-Zarr image of the labels.
     shape : tuple of int
         Height and width of the plane.
-    objects : tuple of StitchedObject
-        The objects, by id.
+    objects : StitchedObjects
+        A sequence of :class:`StitchedObject`, by id; each is made as it is asked for.
     tiles : int
         How many tiles there were.
     engine : Provenance
@@ -457,7 +457,7 @@ class ScanResult:
 
     path: Path
     shape: tuple[int, int]
-    objects: tuple[StitchedObject, ...]
+    objects: StitchedObjects
     tiles: int
     engine: Provenance
     notes: tuple[str, ...] = ()
